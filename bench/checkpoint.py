@@ -1,0 +1,76 @@
+"""Checkpoints: whole files from which training goes on with the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from methods.base import Distiller
+from tasks.errors import UserError
+from tasks.files import whole_file
+
+KEPT = 2
+"""Newest checkpoints kept: one more than needed, so that a damaged one costs time and not the run."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where training is, beside the networks. Random numbers and data order follow from the iteration."""
+
+    iteration: int
+    """Iterations done."""
+    seconds: float
+    """Training time so far, over all attempts."""
+    teacher_sha256: str
+    """The teacher that the run began with."""
+    average: dict[str, torch.Tensor] | None
+    """The student's EMA weights, if the recipe has them."""
+
+
+def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingState) -> None:
+    """Write a checkpoint so that it appears whole, then drop all but the newest few."""
+    content: dict[str, Any] = {**vars(state), "players": {}}
+    for name, player in distiller.players.items():
+        content["players"][name] = {
+            "module": player.module.state_dict(),
+            "optimizer": player.optimizer.state_dict(),
+            "updates": player.updates,
+        }
+    with whole_file(folder / f"{state.iteration:07d}.pt") as temporary:
+        torch.save(content, temporary)
+    for old in checkpoints(folder)[:-KEPT]:
+        old.unlink()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("[0-9]*.pt"))
+
+
+def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState | None:
+    """Load the newest checkpoint into a distiller; None if there is none.
+
+    Read with weights_only, so nothing in the file is executed. Raises UserError that names a damaged file.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return None
+    path = found[-1]
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        players = content.pop("players")
+        for name, player in distiller.players.items():
+            player.module.load_state_dict(players[name]["module"])
+            player.optimizer.load_state_dict(players[name]["optimizer"])
+            player.updates = players[name]["updates"]
+        return TrainingState(**content)
+    except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
+        first = str(error).strip().partition("\n")[0]
+        back = f"from {found[-2].name}" if len(found) > 1 else "from the start"
+        raise UserError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {first}); "
+            f"delete it, and the same command goes on {back}: rm {path}"
+        ) from None

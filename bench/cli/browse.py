@@ -1,0 +1,191 @@
+"""`bench list`, `bench describe`, `bench doctor`: what there is, without importing torch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import CacheOption, PluginOption, sources
+from tasks.errors import UserError, unknown
+
+
+class Kind(StrEnum):
+    """What `bench list` can list."""
+
+    methods = "methods"
+    tasks = "tasks"
+    metrics = "metrics"
+    suites = "suites"
+
+
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="Only this kind.", show_default="all")] = None,
+    plugin: PluginOption = [],
+) -> None:
+    """List methods, tasks, metrics and suites."""
+    from bench.registry import load_catalogue
+
+    catalogue = load_catalogue(plugin)
+    for which in [kind] if kind else list(Kind):
+        print(f"{which.value}")
+        if which is Kind.suites:
+            from bench.suites import load_suite, suite_names
+
+            rows = [(name, load_suite(name).title) for name in suite_names()]
+        else:
+            registry = getattr(catalogue, which.value)
+            rows = [(entry.name, _summary(entry)) for entry in registry]
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, summary in rows:
+            print(f"  {name:<{width}}  {summary}")
+
+
+def _summary(entry: Any) -> str:
+    """One line about an entry; a broken plug-in is shown as such, and only fails when it is asked for."""
+    try:
+        thing = entry.load()
+    except UserError as error:
+        return f"[broken] {error}"
+    info = getattr(thing, "info", thing)
+    origin = "" if entry.origin.startswith("distillation-bench ") else f"  [{entry.origin}]"
+    return f"{info.summary}{origin}"
+
+
+def describe(
+    name: Annotated[str, typer.Argument(help="A method, task, metric or suite.")],
+    task: Annotated[str | None, typer.Option("--task", help="Resolve the recipe on this task.")] = None,
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+) -> None:
+    """Say all about one name: recipe, protocol, needs, licences, cost."""
+    from bench.registry import load_catalogue
+    from bench.suites import load_suite, suite_names
+
+    catalogue = load_catalogue(plugin)
+    if name in catalogue.methods.entries:
+        _describe_method(catalogue, name, task)
+    elif name in catalogue.tasks.entries:
+        _describe_task(catalogue.tasks.get(name), cache)
+    elif name in catalogue.metrics.entries:
+        info = catalogue.metrics.get(name).info
+        _lines(
+            f"metric {name}: {info.title}",
+            {
+                "better": info.direction,
+                "at least": f"{info.min_samples} images",
+                "what": info.summary,
+                "source": info.source,
+            },
+        )
+    elif name in suite_names():
+        suite = load_suite(name)
+        print(f"suite {name}: {suite.title}")
+        for row in suite.rows:
+            print(f"  {row.method:<36}{row.label}")
+    else:
+        every = [
+            *catalogue.methods.entries,
+            *catalogue.tasks.entries,
+            *catalogue.metrics.entries,
+            *suite_names(),
+        ]
+        raise unknown("name", name, every)
+
+
+def _describe_method(catalogue: Any, name: str, task_name: str | None) -> None:
+    entry = catalogue.methods.find(name)
+    method = entry.load()
+    print(f"method {name}: {method.summary}")
+    print(f"  class   {method.distiller}\n  origin  {entry.origin}")
+    if task_name is None:
+        recipe = method.recipe("", "paper", {})
+        where = "defaults (paper scale); add --task for the recipe on a task"
+    else:
+        task = catalogue.tasks.get(task_name)
+        recipe = method.recipe(task.name, task.scale, {})
+        where = f"on {task_name}"
+    values = recipe.model_dump()
+    print(f"recipe {where}")
+    for key, value in values.items():
+        print(f"  {key:<36}{value}")
+    ratio = values.get("critic_updates_per_generator_update", 1)
+    images = recipe.iterations * recipe.batch_size
+    print("cost")
+    print(f"  {recipe.iterations} iterations, {-(-recipe.iterations // ratio)} generator updates, {images} images")
+
+
+def _describe_task(task: Any, cache: Path | None) -> None:
+    print(f"task {task.name}: {task.summary}")
+    print(f"  scale   {task.scale}\n  images  {'x'.join(map(str, task.image_shape))}")
+    print(f"protocol {task.protocol.name}, sha256 {task.protocol.digest()[:12]}")
+    for key, value in task.protocol.as_dict().items():
+        print(f"  {key:<14}{', '.join(value) if isinstance(value, list) else value}")
+    print("baselines")
+    for baseline in task.baselines.values():
+        print(f"  {baseline.name:<14}{baseline.summary}; {baseline.network_evaluations} network evaluations")
+    print("needs")
+    for need in _needs(task, cache):
+        print(f"  {need[0]:<10}{need[1]}")
+    print("licences")
+    for what, licence in task.licences.items():
+        print(f"  {what:<10}{licence}")
+
+
+def _needs(task: Any, cache: Path | None) -> list[tuple[str, str]]:
+    """What a task needs: (role, where it is or how to get it)."""
+    try:
+        needs = task.needs(sources(cache))
+    except UserError as error:
+        return [("data", f"BROKEN  {error}")]
+    return [
+        (need.role, f"{need.what}: {need.path}" if need.path else f"{need.what}: MISSING; {need.mend}")
+        for need in needs
+    ]
+
+
+def _lines(title: str, values: dict[str, str]) -> None:
+    print(title)
+    for key, value in values.items():
+        print(f"  {key:<10}{value}")
+
+
+def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
+    """Check the installation: packages, devices, caches, and what is missing for which task."""
+    import shutil
+    from importlib.metadata import PackageNotFoundError, version
+
+    from bench.cli.options import cores
+    from bench.registry import load_catalogue
+    from tasks.files import folder_size, human_size
+    from tasks.task import default_cache
+
+    healthy = True
+    print("packages")
+    for package in ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "typer"):
+        try:
+            print(f"  {package:<14}{version(package)}")
+        except PackageNotFoundError:
+            healthy = False
+            print(f"  {package:<14}MISSING; pip install {package}")
+    print("devices")
+    import torch
+
+    print(f"  cpu           {cores()} cores, torch uses {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        print(f"  cuda:{index}        {properties.name}, {human_size(properties.total_memory)}")
+    where = cache or default_cache()
+    size = human_size(folder_size(where)) if where.exists() else "empty"
+    parent = next(folder for folder in [where, *where.parents] if folder.exists())
+    print("cache")
+    print(f"  {where}: {size}, {human_size(shutil.disk_usage(parent).free)} free on the disk")
+    print("tasks")
+    for entry in load_catalogue(plugin).tasks:
+        print(f"  {entry.name}")
+        for role, text in _needs(entry.load(), cache):
+            healthy = healthy and "MISSING" not in text and "BROKEN" not in text
+            print(f"    {role:<10}{text}")
+    print("all well" if healthy else "something is missing: see above for the commands that get it")

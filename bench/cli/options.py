@@ -1,0 +1,77 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tasks.errors import UserError
+from tasks.task import Sources, default_cache
+
+PluginOption = Annotated[
+    list[Path], typer.Option("--plugin", help="A Python file that defines a Distiller or a Task; repeatable.")
+]
+RunsOption = Annotated[Path, typer.Option("--runs", envvar="BENCH_RUNS", help="Folder of the runs.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", envvar="BENCH_CACHE", help="Folder of prepared assets.", show_default="~/.cache"),
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the task's data set.")]
+DownloadOption = Annotated[bool, typer.Option("--download", help="Allow the data set to be downloaded.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of each process; default: cores / jobs.")
+]
+
+
+def sources(cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
+    """Put together where a task looks for what it needs."""
+    return Sources(cache or default_cache(), data, download)
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` pairs: numbers, true, false, none and [lists]; anything else is a string."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set takes key=value, not {text!r}; for example --set iterations=1000")
+        if key in found:
+            raise UserError(f"--set gives {key!r} twice")
+        found[key.strip().replace("-", "_")] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read `0,1,2`, without doubles. Raises UserError."""
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--seed takes whole numbers with commas, such as 0,1,2; not {text!r}") from None
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seed takes at least one number that is not negative; not {text!r}")
+    return list(dict.fromkeys(seeds))
+
+
+def parse_names(texts: Iterable[str]) -> list[str]:
+    """Read names given with commas or by repeating the option, without doubles."""
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    return list(dict.fromkeys(names))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1

@@ -1,0 +1,73 @@
+"""`bench report`: tables compiled from the records, the paper's values beside ours."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import RunsOption
+from tasks.errors import UserError
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    md = "md"
+    csv = "csv"
+
+
+def report(
+    task: Annotated[str | None, typer.Option("--task", help="All that was recorded on a task.")] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="A suite's table, with the paper's values.")] = None,
+    scale: Annotated[str, typer.Option("--scale", help="The suite's scale: micro or paper.")] = "micro",
+    format_: Annotated[
+        Format, typer.Option("--format", help="Markdown, or tidy CSV in full precision.")
+    ] = Format.md,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
+    ] = None,
+    committed: Annotated[bool, typer.Option(help="Read the records that come with the package, too.")] = True,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Compile tables from the records of this machine and those that come with the package."""
+    from bench.records import load_records
+    from bench.report.figures import progress_figure
+    from bench.report.render import to_csv, to_markdown
+    from bench.report.table import suite_table, task_table
+    from bench.suites import FOLDER, load_paper_table, load_suite
+
+    folders = [
+        folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
+    ]
+    found = load_records(folders)
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    records = list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
+    if suite is not None:
+        chosen = load_suite(suite)
+        paper = load_paper_table(chosen.paper) if chosen.paper else None
+        tables = [suite_table(chosen, paper, records, scale, task or chosen.task(scale))]
+    else:
+        names = [task] if task else sorted({record.task for record in records})
+        if not names:
+            raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
+        tables = [task_table(records, name) for name in names]
+    render = to_csv if format_ is Format.csv else to_markdown
+    for table in tables:
+        print(render(table))
+    if figure is not None:
+        wanted = {record.run_id: record for record in records if record.kind == "method"}
+        logs = {
+            f"{record.method.name}, seed {record.train_seed}": log
+            for record in wanted.values()
+            if (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
+            and (task is None or record.task == task)
+        }
+        if not logs:
+            raise UserError(f"no training logs in {runs} to draw")
+        progress_figure(logs, figure)
+        print(f"figure: {figure}")

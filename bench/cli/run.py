@@ -1,0 +1,243 @@
+"""`bench run` and `bench reproduce`: plan, prepare, train, evaluate, record, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import (
+    CacheOption,
+    DataOption,
+    DownloadOption,
+    PluginOption,
+    RunsOption,
+    ThreadsOption,
+    cores,
+    parse_names,
+    parse_overrides,
+    parse_seeds,
+    sources,
+)
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.plan import BaselineRun, Run
+    from bench.registry import Catalogue
+    from tasks.task import Sources, Task
+
+SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
+SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: one for each core.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
+WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
+
+
+def run(
+    method: Annotated[list[str], typer.Option("--method", help="Methods, with commas or repeated.")] = ["dmd2"],
+    task: Annotated[str, typer.Option("--task", help="The task.")] = "digits",
+    seed: SeedOption = "0",
+    overrides: SetOption = [],
+    dry_run: DryRunOption = False,
+    no_baselines: NoBaselinesOption = False,
+    jobs: JobsOption = None,
+    threads: ThreadsOption = None,
+    data: DataOption = None,
+    download: DownloadOption = False,
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+    worker: WorkerOption = False,
+) -> None:
+    """Train, evaluate and record methods on a task. The same command again returns or resumes."""
+    from bench.plan import BaselineRun, plan_run
+    from bench.registry import load_catalogue
+
+    catalogue = load_catalogue(plugin)
+    declared = catalogue.tasks.get(task)
+    values = parse_overrides(overrides)
+    planned = [
+        plan_run(catalogue, name, declared, values, one, runs)
+        for name in parse_names(method)
+        for one in parse_seeds(seed)
+    ]
+    where = sources(cache, data, download)
+    if worker:
+        _work(catalogue, planned[0], where, threads)
+        return
+    baselines = [] if no_baselines else [BaselineRun(b, declared, runs) for b in declared.baselines.values()]
+    if dry_run:
+        _show_plan(planned, baselines, where)
+        return
+    _execute(catalogue, planned, baselines, where, jobs, threads)
+    _show_results(declared, planned, baselines)
+
+
+def reproduce(
+    suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
+    scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
+    task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
+    seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
+    overrides: SetOption = [],
+    dry_run: DryRunOption = False,
+    jobs: JobsOption = None,
+    threads: ThreadsOption = None,
+    data: DataOption = None,
+    download: DownloadOption = False,
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+) -> None:
+    """Run all rows of a suite, side by side, and print its table with the paper's values."""
+    from bench.plan import BaselineRun, plan_run
+    from bench.registry import load_catalogue
+    from bench.suites import load_suite
+
+    chosen = load_suite(suite)
+    catalogue = load_catalogue()
+    declared = catalogue.tasks.get(task or chosen.task(scale))
+    values = parse_overrides(overrides)
+    seeds = parse_seeds(seed) if seed else list(chosen.seeds)
+    planned = [
+        plan_run(catalogue, row.method, declared, values, one, runs) for one in seeds for row in chosen.rows
+    ]
+    baselines = [BaselineRun(declared.baselines[name], declared, runs) for name in chosen.baselines]
+    where = sources(cache, data, download)
+    if dry_run:
+        _show_plan(planned, baselines, where)
+        return
+    _execute(catalogue, planned, baselines, where, jobs, threads)
+    from bench.records import load_records
+    from bench.report.render import to_markdown
+    from bench.report.table import suite_table
+    from bench.suites import load_paper_table
+
+    found = load_records([*(one.folder for one in planned), *(one.folder for one in baselines)])
+    paper = load_paper_table(chosen.paper) if chosen.paper else None
+    print(to_markdown(suite_table(chosen, paper, found.records, scale, declared.name)))
+
+
+def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int | None) -> None:
+    """What a worker process does: one run, its progress in status.json and the log."""
+    import torch
+    from rich.console import Console
+
+    from bench.progress import StatusProgress
+    from bench.runner import Runner
+
+    torch.set_num_threads(threads or 1)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    progress = StatusProgress(run.folder / "status.json", Console(width=200), draw=True)
+    prepared = run.task.prepare(where, progress)
+    record = Runner(catalogue, prepared, progress).run(run)
+    if record.error is not None:
+        print(record.error.traceback)
+        raise UserError(f"{run.label} failed: {record.error.type}: {record.error.message}")
+
+
+def _execute(
+    catalogue: Catalogue,
+    planned: Sequence[Run],
+    baselines: Sequence[BaselineRun],
+    where: Sources,
+    jobs: int | None,
+    threads: int | None,
+) -> None:
+    """Do what is not done yet. Raises UserError at the end if any run failed."""
+    import torch
+    from rich.console import Console
+
+    from bench.plan import finished
+    from bench.pool import Job, run_jobs
+    from bench.progress import StatusProgress
+
+    console = Console(stderr=True)
+    todo = [run for run in planned if finished(run.record) is None]
+    todo_baselines = [run for run in baselines if finished(run.record) is None]
+    for run in planned:
+        if run not in todo:
+            console.print(f"{run.label}: finished before, {run.folder}", highlight=False)
+    if todo or todo_baselines:
+        torch.set_num_threads(threads or cores())
+        task = planned[0].task
+        task.prepare(where, StatusProgress(None, console, draw=True))
+        common = _common_arguments(catalogue, where, planned[0].root)
+        work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
+        work += [Job(run.baseline.name, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
+        parallel = min(jobs or cores(), len(work))
+        outcomes = run_jobs(work, parallel, threads or max(1, cores() // parallel), console)
+        bad = [outcome for outcome in outcomes if outcome.code != 0]
+        if bad and len(bad) == len(outcomes):
+            raise UserError(f"{bad[0].last_line} (log: {bad[0].job.folder / 'log.txt'})")
+        for outcome in bad:
+            console.print(f"failed: {outcome.job.label}, log: {outcome.job.folder / 'log.txt'}", highlight=False)
+
+
+def _common_arguments(catalogue: Catalogue, where: Sources, root: Path) -> list[str]:
+    arguments = ["--runs", str(root), "--cache", str(where.cache)]
+    if where.data is not None:
+        arguments += ["--data", str(where.data)]
+    for plugin in catalogue.plugins:
+        arguments += ["--plugin", str(plugin)]
+    return arguments
+
+
+def _run_arguments(run: Run) -> list[str]:
+    import json
+
+    arguments = [
+        "run",
+        "--worker",
+        "--method",
+        run.method.name,
+        "--task",
+        run.task.name,
+        "--seed",
+        str(run.seed),
+    ]
+    for key, value in run.passed.items():
+        arguments += ["--set", f"{key}={json.dumps(value)}"]
+    return arguments
+
+
+def _eval_arguments(run: BaselineRun) -> list[str]:
+    return ["eval", "--worker", "--task", run.task.name, "--sampler", run.baseline.name]
+
+
+def _show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
+    """Print what would be done: runs, what is finished, costs, what is missing."""
+    from bench.plan import finished
+
+    task = planned[0].task
+    for need in task.needs(where):
+        print(f"{need.role:<10}{need.path or f'missing: {need.mend}'}")
+    print()
+    for run in planned:
+        recipe: dict[str, Any] = run.recipe.model_dump()
+        done = run.checkpointed()
+        state = "finished" if finished(run.record) else f"from iteration {done}" if done else "new"
+        images = recipe["iterations"] * recipe["batch_size"]
+        print(f"{run.id:<44}{recipe['iterations']:>8} iterations {images:>10} images   {state}")
+    for baseline in baselines:
+        state = "finished" if finished(baseline.record) else "new"
+        images = task.protocol.samples * task.protocol.repetitions
+        evaluations = images * baseline.baseline.network_evaluations
+        print(f"{baseline.id:<44}{evaluations:>8} network evaluations                {state}")
+
+
+def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+    """Print the table of these runs and where their pictures are."""
+    from bench.records import load_records
+    from bench.report.render import to_markdown
+    from bench.report.table import task_table
+
+    found = load_records([*(run.folder for run in planned), *(run.folder for run in baselines)])
+    print(to_markdown(task_table(found.records, task.name)))
+    for run in planned:
+        picture = run.folder / "samples.png"
+        if picture.exists():
+            print(f"samples of {run.label}: {picture}")

@@ -1,0 +1,146 @@
+"""Evaluation as a stream: every image is generated once and passes through the extractor to all metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.metrics.base import Extracted, Measured, Metric, Reference
+from bench.records import MetricResult, t_interval
+from tasks.errors import UserError
+from tasks.files import write_text
+from tasks.prepared import Prepared, to_uint8
+from tasks.progress import Progress, SilentProgress
+from tasks.protocol import Protocol
+from tasks.samplers import SampleNoise
+
+Generator = Callable[[SampleNoise, Tensor], Tensor]
+"""Noise and conditions -> images [B, C, H, W] in [-1, 1]: a student or a sampler of the teacher."""
+
+BATCH_SIZE = 200
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One batch of the stream."""
+
+    indices: Tensor
+    """Global sample indices, [B]."""
+    images: Tensor
+    """uint8 [B, C, H, W]."""
+    conditions: Tensor
+
+
+@torch.no_grad()
+def generate(
+    generator: Generator,
+    prepared: Prepared,
+    protocol: Protocol,
+    repetition: int,
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[Stage]:
+    """Generate one repetition's images in batches; sample i's seed, noise and condition depend on i alone."""
+    first = protocol.first_seed + repetition * protocol.samples
+    for start in range(0, protocol.samples, batch_size):
+        indices = torch.arange(start, min(start + batch_size, protocol.samples))
+        conditions = prepared.conditions(indices)
+        noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape)
+        yield Stage(indices, to_uint8(generator(noise, conditions)), conditions)
+
+
+def measure(
+    generator: Generator,
+    prepared: Prepared,
+    protocol: Protocol,
+    metrics: Mapping[str, type[Metric]],
+    reference: Reference,
+    repetition: int,
+    progress: Progress,
+    batch_size: int = BATCH_SIZE,
+) -> dict[str, Measured]:
+    """Measure one repetition: one pass over the images feeds all metrics."""
+    running = {name: metric(reference, protocol) for name, metric in metrics.items()}
+    with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
+        for stage in generate(generator, prepared, protocol, repetition, batch_size):
+            seen = prepared.extract(stage.images)
+            batch = Extracted(seen.features, seen.predicted, stage.conditions.numpy())
+            for metric in running.values():
+                metric.update(batch)
+            bar.advance(len(stage.indices))
+    return {name: metric.result() for name, metric in running.items()}
+
+
+def reference_of(prepared: Prepared) -> Reference:
+    """The real images of a prepared task, as the metrics want them."""
+    return Reference(prepared.reference_features, prepared.task.protocol.reference, prepared.reference_sha256)
+
+
+class Evaluator:
+    """Evaluates generators on one prepared task under its protocol."""
+
+    def __init__(self, prepared: Prepared, metrics: Mapping[str, type[Metric]], progress: Progress) -> None:
+        self.prepared = prepared
+        self.protocol = prepared.task.protocol
+        self.metrics = metrics
+        self.reference = reference_of(prepared)
+        self.progress = progress
+
+    def evaluate(self, generator: Generator, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
+        """Measure all repetitions; each lands in `folder` when done, so that a killed evaluation goes on.
+
+        `subject` is the hash of what is evaluated: a finished repetition of other weights is not taken over.
+        Returns the metrics and the seconds they took, over all attempts.
+        """
+        finished = [self._repetition(generator, folder, r, subject) for r in range(self.protocol.repetitions)]
+        results = [self._summary(name, [part["metrics"][name] for part in finished]) for name in self.metrics]
+        return results, sum(part["seconds"] for part in finished)
+
+    def _repetition(self, generator: Generator, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
+        path = folder / f"repetition-{repetition}.json"
+        made_of = {"subject": subject, "protocol": self.protocol.digest(), "reference": self.reference.sha256}
+        if path.exists():
+            try:
+                found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                if found["made_of"] == made_of and set(found["metrics"]) == set(self.metrics):
+                    return found
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+        begun = time.perf_counter()
+        measured = measure(
+            generator, self.prepared, self.protocol, self.metrics, self.reference, repetition, self.progress
+        )
+        values = {name: vars(result) for name, result in measured.items()}
+        result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
+        write_text(path, json.dumps(result, indent=2) + "\n")
+        return result
+
+    def _summary(self, name: str, parts: Sequence[Mapping[str, Any]]) -> MetricResult:
+        info = self.metrics[name].info
+        values = [part["value"] for part in parts]
+        interval = t_interval(values)
+        return MetricResult(
+            name=name,
+            title=f"FD ({self.protocol.features})" if name == "fd" else info.title,
+            direction=info.direction,
+            value=interval.mean,
+            values=values,
+            std=interval.std,
+            low=interval.low,
+            high=interval.high,
+            samples=self.protocol.samples,
+            diagnostics=[dict(part["diagnostics"]) for part in parts],
+        )
+
+    def glance(self, generator: Generator, samples: int) -> dict[str, float]:
+        """Measure FD quickly on the first samples: for progress, never for a table."""
+        fewer = replace(self.protocol, samples=min(samples, self.protocol.samples))
+        fd = {"fd": self.metrics["fd"]}
+        found = measure(generator, self.prepared, fewer, fd, self.reference, 0, SilentProgress())
+        return {"fd": found["fd"].value, "fd_samples": fewer.samples}

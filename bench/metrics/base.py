@@ -1,0 +1,170 @@
+"""What a metric is: a stream of features in, one number with its diagnostics out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+
+from tasks.errors import UserError
+from tasks.protocol import Protocol
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What `bench list metrics` and a table's heading say about a metric."""
+
+    name: str
+    title: str
+    direction: Literal["lower", "higher"]
+    """Which way is better."""
+    min_samples: int
+    """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
+    summary: str
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The real images, seen through the feature network: `features` [N, D]."""
+
+    features: np.ndarray
+    name: str
+    sha256: str
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_features(self.features, f"the reference {self.name!r}")
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Mean of the features, [D], float64."""
+        return self.features.mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def cov(self) -> np.ndarray:
+        """Unbiased covariance of the features, [D, D], float64."""
+        outer = np.zeros((self.features.shape[1],) * 2)
+        for rows in row_blocks(len(self.features), 4096):
+            centred = self.features[rows] - self.mean
+            outer += centred.T @ centred
+        return outer / (len(self.features) - 1)
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, evaluated the first time `key` is asked for.
+
+        So what a metric derives from the real images alone is shared by metrics and repetitions.
+        """
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """One batch of n generated images, seen through the feature network.
+
+    Metrics keep the arrays as they are: do not write to them afterwards.
+    """
+
+    features: np.ndarray
+    """[n, D]"""
+    predicted: np.ndarray
+    """[n] int: the class that the feature classifier sees."""
+    labels: np.ndarray
+    """[n] int: the class that the image was conditioned on."""
+
+    def __post_init__(self) -> None:
+        _check_features(self.features, "the generated images")
+        n = len(self.features)
+        if self.predicted.shape != (n,) or self.labels.shape != (n,):
+            raise ValueError(
+                f"{n} feature rows need {n} predictions and labels, "
+                f"got shapes {self.predicted.shape} and {self.labels.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value over all the images it was given, and what it takes to trust it."""
+
+    value: float
+    samples: int
+    diagnostics: dict[str, float | int | bool]
+
+
+class Metric(ABC):
+    """One number over a stream of generated images; it does not depend on how they were batched."""
+
+    info: ClassVar[MetricInfo]
+
+    def __init__(self, reference: Reference, protocol: Protocol) -> None:
+        self.reference = reference
+        self.protocol = protocol
+
+    @abstractmethod
+    def update(self, batch: Extracted) -> None:
+        """Take in one batch of generated images."""
+
+    @abstractmethod
+    def result(self) -> Measured:
+        """Return the value over all batches so far.
+
+        Raises UserError if there are too few images; a smoke protocol only needs a defined number.
+        """
+
+    def require(self, samples: int, whose: str, *, defined: int, sound: int = 0) -> None:
+        """Raise UserError unless there are enough images (`whose`: generated or reference).
+
+        `defined` is the least that the formula needs. A number worth printing needs `min_samples` and
+        `sound` too, which a smoke protocol waives.
+        """
+        needed = defined if self.protocol.smoke else max(defined, sound, self.info.min_samples)
+        if samples < needed:
+            raise UserError(
+                f"metric {self.info.name!r} needs at least {needed} {whose} images, got {samples} "
+                f"(protocol {self.protocol.name!r}); take more"
+                + ("" if self.protocol.smoke else " or mark the protocol `smoke`")
+            )
+
+
+class FeatureMetric(Metric):
+    """A metric that needs every generated feature at once, and so keeps them."""
+
+    def __init__(self, reference: Reference, protocol: Protocol) -> None:
+        super().__init__(reference, protocol)
+        self._batches: list[np.ndarray] = []
+
+    def update(self, batch: Extracted) -> None:
+        """Keep the batch's features."""
+        if batch.features.shape[1] != self.reference.features.shape[1]:
+            raise ValueError(
+                f"generated images have {batch.features.shape[1]} features, "
+                f"the reference {self.reference.features.shape[1]}"
+            )
+        self._batches.append(batch.features)
+
+    def features(self) -> np.ndarray:
+        """All features so far, [n, D], in the order they came."""
+        return np.concatenate(self._batches) if self._batches else self.reference.features[:0]
+
+
+def row_blocks(rows: int, size: int) -> Iterator[slice]:
+    """Yield consecutive slices of at most `size` that cover range(rows)."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def _check_features(features: np.ndarray, whose: str) -> None:
+    if features.ndim != 2 or features.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
+        )
+    if not np.isfinite(features).all():
+        raise UserError(f"features of {whose} are not all finite; the images hold NaN or infinities")

@@ -1,0 +1,118 @@
+"""Improved precision and recall: how much of one set lies among the other (Kynkäänniemi et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from bench.metrics.base import FeatureMetric, Measured, MetricInfo, row_blocks
+
+BLOCK = 2**21
+"""Distances held at once: 16 MiB of float64, whatever the number of images."""
+
+
+def squared_radii(features: np.ndarray, neighbours: int) -> np.ndarray:
+    """Squared distance of each row of features [n, D] to its k-th nearest other row, [n] float64.
+
+    Raises ValueError unless n > neighbours >= 1.
+    """
+    n = len(features)
+    if not 1 <= neighbours < n:
+        raise ValueError(f"{n} points have no {neighbours}-th nearest neighbour")
+    rows = features - features.mean(axis=0, dtype=np.float64)
+    norms = (rows * rows).sum(axis=1)
+    closeness = _Closeness(rows, -norms / 2)
+    # The nearest of all is the row itself, so that the k-th other one is at sorted position k.
+    position = n - 1 - neighbours
+    kth = [np.partition(closeness(rows[block]), position, axis=1)[:, position] for block in _blocks(n, n)]
+    return np.maximum(norms - 2 * np.concatenate(kth), 0.0)
+
+
+def fraction_inside(points: np.ndarray, centres: np.ndarray, radii2: np.ndarray) -> float:
+    """Fraction of points [n, D] within at least one ball, of centres [m, D] and squared radii [m].
+
+    The boundary is inside (`<=`), also where float64 rounding would put it outside.
+    """
+    shift = centres.mean(axis=0, dtype=np.float64)
+    points, centres = points - shift, centres - shift
+    point_norms, centre_norms = (points * points).sum(axis=1), (centres * centres).sum(axis=1)
+    # |p - c|^2 <= r^2 is p.c + (r^2 - |c|^2) / 2 >= |p|^2 / 2. Rounding moves either side by less than
+    # `slack` times the squared norms (centred, so they are the scale of the data).
+    slack = 2 * points.shape[1] * np.finfo(np.float64).eps
+    closeness = _Closeness(centres, (radii2 - centre_norms) / 2 + slack * centre_norms)
+    threshold = point_norms / 2 - slack * point_norms
+    inside = 0
+    for block in _blocks(len(points), len(centres)):
+        inside += int((closeness(points[block]).max(axis=1) >= threshold[block]).sum())
+    return inside / len(points)
+
+
+class _Closeness:
+    """x -> x.y_j + offset_j for every j; the offset rides along as one more column, so it costs no pass."""
+
+    def __init__(self, rows: np.ndarray, offsets: np.ndarray) -> None:
+        self.columns = np.column_stack([rows, offsets]).T
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        return np.column_stack([block, np.ones(len(block))]) @ self.columns
+
+
+def _blocks(rows: int, columns: int) -> list[slice]:
+    return list(row_blocks(rows, max(1, BLOCK // columns)))
+
+
+class _Support(FeatureMetric):
+    """What precision and recall share: enough images on both sides."""
+
+    def sets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Generated and real features; raises UserError if there are too few of either."""
+        generated, real = self.features(), self.reference.features
+        self.require(len(generated), "generated", defined=self.protocol.neighbours + 1)
+        self.require(len(real), "reference", defined=self.protocol.neighbours + 1)
+        return generated, real
+
+    def measured(self, value: float, generated: np.ndarray) -> Measured:
+        """The value with the numbers that it depends on."""
+        reference_samples = len(self.reference.features)
+        diagnostics = {"neighbours": self.protocol.neighbours, "reference_samples": reference_samples}
+        return Measured(value, len(generated), {**diagnostics})
+
+
+class Precision(_Support):
+    """Fraction of generated images within the support of the real ones: fidelity."""
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        name="precision",
+        title="Precision",
+        direction="higher",
+        min_samples=500,
+        summary="generated images that lie among the real ones (k nearest neighbours): fidelity",
+        source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
+    )
+
+    def result(self) -> Measured:
+        """Precision; the real set's radii are computed once per reference."""
+        generated, real = self.sets()
+        k = self.protocol.neighbours
+        radii2 = self.reference.once(f"squared radii of {k} neighbours", lambda: squared_radii(real, k))
+        return self.measured(fraction_inside(generated, real, radii2), generated)
+
+
+class Recall(_Support):
+    """Fraction of real images within the support of the generated ones: coverage."""
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        name="recall",
+        title="Recall",
+        direction="higher",
+        min_samples=500,
+        summary="real images that lie among the generated ones (k nearest neighbours): coverage",
+        source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
+    )
+
+    def result(self) -> Measured:
+        """Recall."""
+        generated, real = self.sets()
+        radii2 = squared_radii(generated, self.protocol.neighbours)
+        return self.measured(fraction_inside(real, generated, radii2), generated)

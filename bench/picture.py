@@ -1,0 +1,44 @@
+"""The sample grid of a run: the student above, the teacher below, from the same noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bench.evaluation import Generator
+from tasks.files import whole_file
+from tasks.prepared import Prepared, to_uint8
+from tasks.samplers import SampleNoise
+
+COLUMNS = 10
+ROWS = 5
+
+
+@torch.no_grad()
+def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path) -> None:
+    """Draw each generator's images of the protocol's first samples, one panel each; a PNG file."""
+    from matplotlib import pyplot as plt
+
+    count = COLUMNS * ROWS
+    indices = torch.arange(count)
+    seeds = (prepared.task.protocol.first_seed + indices).tolist()
+    figure, axes = plt.subplots(
+        len(generators), 1, figsize=(COLUMNS * 0.6, len(generators) * (ROWS * 0.6 + 0.3)), squeeze=False
+    )
+    for axis, (title, generator) in zip(axes[:, 0], generators.items(), strict=True):
+        images = to_uint8(generator(SampleNoise(seeds, prepared.task.image_shape), prepared.conditions(indices)))
+        axis.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    figure.tight_layout()
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    plt.close(figure)
+
+
+def _tile(images: torch.Tensor) -> torch.Tensor:
+    """[ROWS * COLUMNS, C, H, W] -> one image [ROWS * H, COLUMNS * W] or [..., C]."""
+    _, channels, height, width = images.shape
+    grid = images.reshape(ROWS, COLUMNS, channels, height, width).permute(0, 3, 1, 4, 2)
+    return grid.reshape(ROWS * height, COLUMNS * width, channels).squeeze(-1)

@@ -1,0 +1,111 @@
+"""Runs side by side: one worker process each, a bar for each, and no failure that takes another with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import Progress as RichBars
+from rich.progress import TaskID
+
+from bench.progress import bars, figures_text
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One worker process: a `bench` command that writes status.json and log.txt in a folder."""
+
+    label: str
+    arguments: tuple[str, ...]
+    folder: Path
+
+
+@dataclass
+class _Worker:
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    bar: TaskID
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    job: Job
+    code: int
+    last_line: str
+    """The last line of its log: what went wrong, if something did."""
+
+
+def run_jobs(jobs: Sequence[Job], parallel: int, threads: int, console: Console) -> list[Outcome]:
+    """Run jobs, at most `parallel` at once with `threads` CPU threads each; return how each ended.
+
+    On Ctrl-C the workers are stopped, and the interrupt goes on to the caller.
+    """
+    waiting, running, ended = list(jobs), list[_Worker](), list[Outcome]()
+    with bars(console) as drawn:
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    job = waiting.pop(0)
+                    bar = drawn.add_task(job.label, total=None, figures="starting")
+                    running.append(_start(job, threads, bar))
+                time.sleep(POLL_SECONDS)
+                for worker in list(running):
+                    _show(worker, drawn)
+                    code = worker.process.poll()
+                    if code is not None:
+                        running.remove(worker)
+                        worker.log.close()
+                        drawn.remove_task(worker.bar)
+                        outcome = Outcome(worker.job, code, _last_line(worker.job.folder / "log.txt"))
+                        ended.append(outcome)
+                        state = "done" if code == 0 else f"failed: {outcome.last_line}"
+                        console.print(f"{worker.job.label}: {state}", highlight=False, markup=False)
+        finally:
+            for worker in running:
+                worker.process.terminate()
+    return ended
+
+
+def _start(job: Job, threads: int, bar: TaskID) -> _Worker:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "status.json").unlink(missing_ok=True)
+    log = (job.folder / "log.txt").open("ab")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "bench", *job.arguments, "--threads", str(threads)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+    )
+    return _Worker(job, process, log, bar)
+
+
+def _show(worker: _Worker, drawn: RichBars) -> None:
+    """Move a job's bar to where its status file says it is."""
+    try:
+        status = json.loads((worker.job.folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # not begun yet
+    drawn.update(
+        worker.bar,
+        description=f"{worker.job.label}: {status['stage']}",
+        total=status["total"],
+        completed=status["completed"],
+        figures=figures_text(status["figures"]),
+    )
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,86 @@
+"""Where, when and with what a number was made."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import bench
+from bench.records import Provenance
+
+PACKAGES = (
+    "distillation-bench",
+    "torch",
+    "diffusers",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+
+
+def provenance(precision: str) -> Provenance:
+    """Collect versions, hardware, and the commit of this package's own source (not of the working folder)."""
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        git_commit=_git("rev-parse", "HEAD"),
+        git_dirty=_dirty(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_cpu_model(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        threads=torch.get_num_threads(),
+        argv=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        precision=precision,
+        tf32=torch.backends.cuda.matmul.allow_tf32,
+    )
+
+
+def peak_memory() -> int:
+    """Most memory that this process has used, in bytes: of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Ask git about this package's source; None if it is not in a git checkout."""
+    source = Path(bench.__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _dirty() -> bool | None:
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return None if changed is None else bool(changed)
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,268 @@
+"""The record of one result: everything that produced a number, in one immutable JSON file."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from tasks.errors import UserError
+from tasks.files import digest, write_text
+
+
+class Model(BaseModel):
+    """Plain data: no unknown fields, no change after construction, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MethodInfo(Model):
+    """How the student was trained, or which sampler of the teacher this is."""
+
+    name: str
+    origin: str
+    """The distribution that provides it, or the path of the plug-in file."""
+    distiller: str
+    """Import path of the class; empty for a baseline."""
+    passed: dict[str, Any]
+    """What the user overrode."""
+    recipe: dict[str, Any]
+    """All numbers as resolved: defaults, the task's recipe, then `passed`."""
+
+
+class MetricResult(Model):
+    """One metric, over independent generation seeds."""
+
+    name: str
+    title: str
+    direction: Literal["lower", "higher"]
+    """Which values are better."""
+    value: float | None
+    """Mean over the generation seeds; None if the metric failed."""
+    values: list[float]
+    """One per generation seed."""
+    std: float | None
+    """Sample standard deviation (n - 1) over the generation seeds; None for fewer than two."""
+    low: float | None
+    """Lower bound of the Student-t interval over the generation seeds."""
+    high: float | None
+    """Upper bound of it."""
+    level: float = 0.95
+    """Confidence level of the interval."""
+    samples: int
+    """Images per generation seed."""
+    diagnostics: list[dict[str, Any]]
+    """What the metric noticed, one per generation seed: rank, clipped eigenvalues, and so on."""
+
+
+class CheckpointInfo(Model):
+    """Which weights were evaluated, and how they were chosen."""
+
+    iteration: int
+    selection: Literal["last", "best-by-test-metric", "none"]
+    """none: there was nothing to choose from, as for a baseline."""
+    sha256: str
+    weights: Literal["raw", "ema"]
+
+
+class Cost(Model):
+    """What the result took."""
+
+    iterations: int
+    generator_updates: int
+    generated_images: int
+    """Images the student generated in training."""
+    network_evaluations: int
+    """Forward passes per sample (NFE)."""
+    train_seconds: float
+    evaluate_seconds: float
+    threads: int
+    peak_memory_bytes: int
+    parameters: int
+    gpu_hours: float
+    """0 on a CPU."""
+
+
+class Asset(Model):
+    """A file that the result depends on: the teacher, the feature network, a data set; never the student."""
+
+    role: str
+    sha256: str
+    bytes: int
+
+
+class Provenance(Model):
+    """Where, when and with what it was made."""
+
+    created: str
+    """UTC, ISO 8601."""
+    git_commit: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    """Version of each library that matters."""
+    python: str
+    platform: str
+    cpu: str
+    gpu: str | None
+    threads: int
+    argv: list[str]
+    precision: str
+    tf32: bool
+
+
+class Failure(Model):
+    """Why a run gave no result."""
+
+    type: str
+    """Name of the exception."""
+    message: str
+    traceback: str
+    log_tail: list[str]
+
+
+class Record(Model):
+    """One result: a method or a baseline, on a task, under a protocol, from one training seed."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    kind: Literal["method", "baseline"]
+    """A trained student, or a named sampler of the teacher such as `teacher-ode`."""
+    status: Literal["ok", "failed"]
+    method: MethodInfo
+    task: str
+    protocol: dict[str, Any]
+    protocol_sha256: str
+    """Digest of `protocol`; numbers share a column only where it is equal."""
+    train_seed: int | None
+    """None for a baseline."""
+    metrics: list[MetricResult]
+    checkpoint: CheckpointInfo | None
+    cost: Cost
+    weights: list[Asset]
+    """The teacher, the feature network."""
+    data: list[Asset]
+    provenance: Provenance
+    sampler: dict[str, Any]
+    """How samples are drawn: steps, time steps, and so on."""
+    error: Failure | None
+    """Set exactly when `status` is failed."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Record:
+        if self.protocol_sha256 != digest(self.protocol):
+            raise ValueError("protocol_sha256 is not the digest of protocol")
+        if (self.status == "failed") != (self.error is not None):
+            raise ValueError("status and error disagree")
+        return self
+
+
+class Interval(NamedTuple):
+    """A mean and its Student-t interval."""
+
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+
+
+class Loaded(NamedTuple):
+    """The records found, and one line for each file that could not be read."""
+
+    records: list[Record]
+    problems: list[str]
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return mean, sample standard deviation and Student-t interval of independent values.
+
+    One value has a mean alone; none at all raise ValueError.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("t_interval needs at least one value")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, None, None, None)
+    # scipy.special rather than scipy.stats: the same quantile, a quarter of the import time.
+    from scipy.special import stdtrit
+
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * std / math.sqrt(n)
+    return Interval(mean, std, mean - half, mean + half)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record so that it appears whole; a failed record may be replaced.
+
+    Raise UserError if `path` holds a different result that is ok, or something that is no record.
+    """
+    text = record.model_dump_json(indent=2) + "\n"
+    if path.exists():
+        existing = read_record(path)
+        if existing.status == "ok" and existing.model_dump_json(indent=2) + "\n" != text:
+            raise UserError(
+                f"{path} already holds another result (run {existing.run_id}), and results are immutable; "
+                f"to replace it: rm {shlex.quote(str(path))}, then run again"
+            )
+    write_text(path, text)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record; raise UserError naming the file, what is wrong with it and what mends it."""
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserError(
+            f"{path}: not a whole and valid record ({problem}); "
+            f"delete it and run again: rm {shlex.quote(str(path))}"
+        ) from error
+
+
+def load_records(folders: Iterable[Path]) -> Loaded:
+    """Read all records in `folders`; a broken file becomes a line in `problems`, never a silent gap."""
+    loaded = Loaded([], [])
+    with _collector_paused():
+        for path in (path for folder in folders for path in _record_files(folder)):
+            try:
+                loaded.records.append(read_record(path))
+            except UserError as error:
+                loaded.problems.append(str(error))
+    return loaded
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Spare the garbage collector from searching records that are all kept: half of the time to load them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _record_files(folder: Path) -> Iterator[Path]:
+    """Yield the `record.json` of each run folder, and committed records: all other `*.json` that lie
+    directly in `folder`, or at any depth if it is called `records`."""
+    nested = folder.resolve().name == "records"
+    for root, below, names in os.walk(folder):
+        here = Path(root)
+        below.sort()
+        if "record.json" in names:
+            below.clear()
+            yield here / "record.json"
+        elif nested or here == folder:
+            yield from (here / n for n in sorted(names) if n.endswith(".json") and not n.startswith("."))

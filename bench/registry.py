@@ -1,0 +1,147 @@
+"""Names to methods, tasks and metrics, through Python entry points and plug-in files; imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from methods.catalogue import Method
+from tasks.errors import UserError, unknown
+from tasks.files import file_sha256
+from tasks.task import Task
+
+T = TypeVar("T")
+
+
+@dataclass
+class Entry(Generic[T]):
+    """One registered name: who provides it and, once asked for, the thing itself."""
+
+    name: str
+    origin: str
+    """Distribution and version, or the plug-in file with its hash."""
+    point: EntryPoint | None = None
+    thing: T | None = None
+
+    def load(self) -> T:
+        """Import it. Raises UserError if the import fails: a broken plug-in must not look like ours."""
+        if self.thing is None:
+            assert self.point is not None
+            try:
+                self.thing = self.point.load()
+            except Exception as error:
+                raise UserError(
+                    f"{self.name!r} from {self.origin} cannot be loaded: {type(error).__name__}: {error}"
+                ) from error
+        return self.thing
+
+
+@dataclass
+class Registry(Generic[T]):
+    """All registered things of one kind."""
+
+    kind: str
+    entries: dict[str, Entry[T]] = field(default_factory=dict)
+
+    @classmethod
+    def installed(cls, kind: str) -> Registry[T]:
+        """Read the entry-point group `bench.<kind>s` of every installed distribution."""
+        registry: Registry[T] = cls(kind)
+        for point in entry_points(group=f"bench.{kind}s"):
+            dist = point.dist
+            origin = f"{dist.name} {dist.version}" if dist is not None else "unknown"
+            registry.add(Entry(point.name, origin, point=point))
+        return registry
+
+    def add(self, entry: Entry[T]) -> None:
+        """Register a name. Raises UserError if another origin has it already."""
+        other = self.entries.get(entry.name)
+        if other is not None and other.origin != entry.origin:
+            raise UserError(
+                f"the {self.kind} name {entry.name!r} is taken twice: by {other.origin} and by {entry.origin}"
+            )
+        self.entries[entry.name] = entry
+
+    def find(self, name: str) -> Entry[T]:
+        """Return an entry. Raises UserError with the nearest names."""
+        if name not in self.entries:
+            raise unknown(self.kind, name, self.entries)
+        return self.entries[name]
+
+    def get(self, name: str) -> T:
+        """Return the thing of this name, imported."""
+        return self.find(name).load()
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        return iter(sorted(self.entries.values(), key=lambda entry: entry.name))
+
+
+@dataclass
+class Catalogue:
+    """Everything that can be named on the command line."""
+
+    methods: Registry[Method]
+    tasks: Registry[Task]
+    metrics: Registry[Any]
+    plugins: list[Path]
+
+
+def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
+    """Collect what is installed, and the distillers and tasks that plug-in files define."""
+    found = Catalogue(Registry.installed("method"), Registry.installed("task"), Registry.installed("metric"), [])
+    for path in plugins:
+        _add_plugin(found, path)
+    return found
+
+
+def _add_plugin(catalogue: Catalogue, path: Path) -> None:
+    """Run one plug-in file and register each `Distiller` class and each `Task` that it defines."""
+    from methods.base import Distiller
+
+    if not path.is_file():
+        raise UserError(f"no plug-in file {path}")
+    name = f"bench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where pickling and dataclasses look for a class's module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = _line_in(path, error)
+        raise UserError(f"plug-in {path}{line} failed: {type(error).__name__}: {error}") from error
+    origin = f"{path} (sha256 {file_sha256(path)[:12]})"
+    added = 0
+    for thing in vars(module).values():
+        if inspect.isclass(thing) and issubclass(thing, Distiller) and thing.__module__ == name:
+            if inspect.isabstract(thing):
+                missing = ", ".join(sorted(thing.__abstractmethods__))
+                raise UserError(f"plug-in {path}: class {thing.__name__} does not define {missing}")
+            method = Method.of(thing, thing.name or thing.__name__.lower())
+            catalogue.methods.add(Entry(method.name, origin, thing=method))
+            added += 1
+        elif isinstance(thing, Task):
+            catalogue.tasks.add(Entry(thing.name, origin, thing=thing))
+            added += 1
+    if not added:
+        raise UserError(f"plug-in {path} defines no Distiller class and no Task")
+    catalogue.plugins.append(path)
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """Say at which line of the file the error arose: `:12`, or nothing if it was elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f":{error.lineno}"
+    lines = (
+        [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == str(path)]
+        if error.__traceback__
+        else []
+    )
+    return f":{lines[-1]}" if lines else ""

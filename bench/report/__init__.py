@@ -1,0 +1,1 @@
+"""Reports: records compiled into tables and figures."""

@@ -1,0 +1,54 @@
+"""Figures of a run's progress, after the paper's Figures 8 and 9."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tasks.errors import UserError
+from tasks.files import whole_file
+
+
+def progress_figure(paths: Mapping[str, Path], out: Path) -> None:
+    """Draw brightness (Fig. 8) and FD (Fig. 9, logarithmic) over iterations, one line per label.
+
+    `paths` are the runs' metrics.jsonl; the suffix of `out` sets the format. Raise UserError for a broken
+    file.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    brightness, distance = figure.subplots(1, 2)
+    for label, path in paths.items():
+        lines = read_progress(path)
+        for axes, key in ((brightness, "pixel_mean"), (distance, "fd")):
+            points = [(line["iteration"], line[key]) for line in lines if line.get(key) is not None]
+            axes.plot(*zip(*points, strict=True) if points else ([], []), label=label, linewidth=1.2)
+    brightness.set(title="Brightness", xlabel="iteration", ylabel="mean pixel of generated images")
+    distance.set(title="Distance to real images", xlabel="iteration", ylabel="FD", yscale="log")
+    distance.legend(fontsize="small")
+    with whole_file(out) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def read_progress(path: Path) -> list[dict[str, Any]]:
+    """Read a metrics.jsonl in order of iteration.
+
+    A resumed run may log an iteration twice: the later values count. A last line cut short by a kill is
+    left out; any other broken line raises UserError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    by_iteration: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(whole, start=1):
+        try:
+            entry = json.loads(line)
+            by_iteration[entry["iteration"]] = by_iteration.get(entry["iteration"], {}) | entry
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}:{number}: not a line of metrics: {line[:60]!r}") from error
+    return [by_iteration[iteration] for iteration in sorted(by_iteration)]

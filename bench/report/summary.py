@@ -1,0 +1,125 @@
+"""From records to numbers: a tidy frame, then one row per variant of a method and metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from bench.records import Record, t_interval
+from tasks.files import digest
+
+RECIPE = ["task", "protocol_sha256", "kind", "method", "recipe_sha256"]
+"""Records that agree in these ran the same thing, but for the training seed."""
+VARIANT = [*RECIPE, "variant_sha256"]
+"""... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
+
+_METRIC = ("title", "direction", "value", "low", "high", "level")
+_SHARED = ("protocol", "smoke", "passed", "selection", "weights", "nfe")
+_COUNTS = ("iterations", "generator_updates", "generated_images")
+_FACTS = (
+    *("run_id", "created", *VARIANT, "train_seed", "status", "error"),
+    *(*_SHARED, *_COUNTS, "train_seconds", "peak_memory_bytes"),
+)
+
+
+def tidy(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row per record and metric, oldest record first; a record without metrics has one row.
+
+    Times are in seconds, sizes in bytes.
+    """
+    records = sorted(records, key=lambda record: record.provenance.created)
+    facts = pd.DataFrame([_facts(record) for record in records], columns=_FACTS)
+    measured = ((row, metric) for row, record in enumerate(records) for metric in record.metrics)
+    values = [(row, metric.name, *(getattr(metric, name) for name in _METRIC)) for row, metric in measured]
+    metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")
+    frame = facts.join(metrics).reset_index(drop=True).fillna({"metric": ""})
+    numbers = ["value", "low", "high", "level"]
+    return frame.astype({"train_seed": "Int64"} | dict.fromkeys(numbers, "float64"))
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Average a tidy frame over training seeds: one row per variant and metric.
+
+    With two seeds or more the interval is Student's over the training seeds; with one, that record's own
+    over its generation seeds. If a training seed was recorded twice, the newest counts. A recipe of which no
+    run succeeded has one row, whose status is failed.
+    """
+    ok = frame[frame["status"] == "ok"].drop_duplicates([*VARIANT, "metric", "train_seed"], keep="last")
+    failed = frame[frame["status"] == "failed"].drop_duplicates([*RECIPE, "train_seed"], keep="last")
+    failed = _without(failed, ok, [*RECIPE, "train_seed"])
+
+    averages = _grouped(ok, [*VARIANT, "metric"])
+    averages = averages.assign(**pd.DataFrame([_interval(row) for row in averages.to_dict("records")]))
+    failures = failed.groupby(RECIPE, sort=False).size().rename("n_failed").reset_index()
+    averages = averages.merge(failures, on=RECIPE, how="left")
+    hopeless = _without(_grouped(failed, RECIPE), ok, RECIPE).merge(failures, on=RECIPE, how="left")
+    summary = pd.concat([averages, hopeless.assign(n_seeds=0)], ignore_index=True)
+    return summary.fillna({"n_failed": 0}).astype({"n_failed": int})
+
+
+def _without(frame: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The rows of `frame` whose keys do not occur in `other`."""
+    joined = frame.merge(other[keys].drop_duplicates(), on=keys, how="left", indicator=True)
+    return joined[joined["_merge"] == "left_only"].drop(columns="_merge")
+
+
+def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One row per group: what its runs share, the range of counts, the mean time, the greatest memory."""
+    shared = [name for name in ("variant_sha256", "metric", *_SHARED, *_METRIC) if name not in keys]
+    columns: dict[str, Any] = {name: (name, "first") for name in ("status", "error", *shared)}
+    columns |= {f"{name}_low": (name, "min") for name in _COUNTS}
+    columns |= {f"{name}_high": (name, "max") for name in _COUNTS}
+    columns |= {"train_seconds": ("train_seconds", "mean"), "peak_memory_bytes": ("peak_memory_bytes", "max")}
+    columns |= {"values": ("value", list), "seeds": ("train_seed", list)}
+    groups = frame.groupby(keys, sort=False).agg(**columns).reset_index()
+    groups["seeds"] = [" ".join(str(seed) for seed in sorted(set(g) - {pd.NA})) for g in groups["seeds"]]
+    return groups
+
+
+def _interval(row: dict[str, Any]) -> dict[str, Any]:
+    """The mean and interval of a group, and what its interval is over."""
+    values = [value for value in row["values"] if pd.notna(value)]
+    if len(values) >= 2:
+        mean, std, low, high = t_interval(values, row["level"])
+        found = {"value": mean, "std": std, "low": low, "high": high, "interval": "training seeds"}
+    else:
+        found = {name: row[name] for name in ("value", "low", "high")} | {"std": None}
+        found["interval"] = "generation seeds" if pd.notna(row["low"]) else ""
+    return found | {"n_seeds": len(values)}
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    checkpoint = record.checkpoint
+    selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
+    # Chosen by a metric, the iteration differs between seeds; otherwise another iteration is another result.
+    iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
+    return {
+        "run_id": record.run_id,
+        "created": record.provenance.created,
+        "task": record.task,
+        "protocol": record.protocol.get("name", ""),
+        "protocol_sha256": record.protocol_sha256,
+        "smoke": bool(record.protocol.get("smoke", False)),
+        "kind": record.kind,
+        "method": record.method.name,
+        "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
+        "recipe_sha256": _digest_of_json(record.method.model_dump_json()),
+        "selection": selection,
+        "weights": weights,
+        "variant_sha256": _digest_of_json(json.dumps([record.sampler, selection, weights, iteration])),
+        "train_seed": record.train_seed,
+        "status": record.status,
+        "error": record.error.type if record.error else "",
+        "nfe": record.cost.network_evaluations,
+        **{name: getattr(record.cost, name) for name in (*_COUNTS, "train_seconds", "peak_memory_bytes")},
+    }
+
+
+@lru_cache(maxsize=1024)
+def _digest_of_json(text: str) -> str:
+    """Digest of what `text` says, whatever the order of its keys; cached, as seeds share their recipe."""
+    return digest(json.loads(text))

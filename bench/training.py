@@ -1,0 +1,181 @@
+"""The training loop: batches, EMA, logging, checkpoints, exact resume, an early stop on divergence."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from bench.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
+from bench.training_log import append_line, cut_back
+from methods.base import Batch, Distiller
+from methods.draws import Draws, data_order
+from tasks.denoiser import Denoiser
+from tasks.errors import UserError
+from tasks.prepared import Prepared, to_unit_range
+from tasks.progress import Progress
+
+LOG_EVERY = 10
+
+
+class DivergedError(Exception):
+    """Training reached a loss or gradient that is not finite."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens how often; none of it changes the result."""
+
+    checkpoint_every: int
+    progress_every: int
+    """FD progress (the paper's Fig. 9)."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student and what it took."""
+
+    student: Denoiser
+    """On the CPU, in evaluation mode: EMA weights if the recipe has them, else the last ones."""
+    iterations: int
+    generator_updates: int
+    seconds: float
+
+
+class Trainer:
+    """Trains one distiller on one prepared task, in one folder."""
+
+    def __init__(
+        self,
+        distiller: Distiller[Any],
+        prepared: Prepared,
+        seed: int,
+        folder: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        self.distiller = distiller
+        self.recipe = distiller.recipe
+        self.prepared = prepared
+        self.seed = seed
+        self.folder = folder
+        self.accelerator = accelerator
+        self.metrics_file = folder / "metrics.jsonl"
+        self.average: dict[str, Tensor] | None = None
+
+    def run(
+        self, schedule: Schedule, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
+    ) -> Trained:
+        """Train to the end, from the newest checkpoint if there is one.
+
+        `measure` gives the figures of a student that are logged on the way. Raises DivergedError.
+        """
+        start, before = self._resume()
+        recipe, folder = self.recipe, self.folder / "checkpoints"
+        begun = time.perf_counter()
+        with progress.bar("training", recipe.iterations, completed=start) as bar:
+            for iteration in range(start, recipe.iterations):
+                figures = self.step(iteration)
+                self._check(figures, iteration)
+                done = iteration + 1
+                last = done == recipe.iterations
+                if done % LOG_EVERY == 0 or last:
+                    values = {name: figure.item() for name, figure in figures.items()}
+                    rate = recipe.lr * recipe.rate_at(iteration)
+                    append_line(self.metrics_file, {"iteration": done, "lr": rate, **values})
+                    bar.advance(0, **{k: v for k, v in values.items() if k.startswith("loss/")})
+                if done % schedule.progress_every == 0 or last:
+                    measured = measure(self.student())
+                    append_line(self.metrics_file, {"iteration": done, **measured})
+                    bar.advance(0, **measured)
+                if done % schedule.checkpoint_every == 0 or last:
+                    seconds = before + time.perf_counter() - begun
+                    state = TrainingState(done, seconds, self.prepared.teacher_sha256, self.average)
+                    save_checkpoint(folder, self.distiller, state)
+                bar.advance()
+        updates = self.distiller.generator.updates
+        return Trained(self.student(), recipe.iterations, updates, before + time.perf_counter() - begun)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One iteration: a function of the networks, the seed and the iteration."""
+        generator = self.distiller.generator
+        updates = generator.updates
+        batch = self.batch(iteration)
+        self.distiller.set_rates(iteration)
+        with self.accelerator.autocast():
+            figures = self.distiller.training_step(batch)
+        if generator.updates > updates and self.recipe.ema_decay is not None:
+            self._average(generator.updates)
+        return figures
+
+    def batch(self, iteration: int) -> Batch:
+        """Make the batch of an iteration: its random numbers, its conditions, its real images."""
+        accelerator, device = self.accelerator, self.accelerator.device
+        world, rank = accelerator.num_processes, accelerator.process_index
+        count = self.recipe.batch_size // world
+        # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, process).
+        torch.manual_seed(hash((self.seed, iteration, rank)) % 2**63)
+        draws = Draws(self.seed, iteration, device, rank, world)
+        order = data_order(
+            len(self.prepared.real_images),
+            self.seed,
+            iteration * self.recipe.batch_size + rank * count,
+            count,
+        )
+        chosen = torch.from_numpy(order)
+        return Batch(
+            iteration=iteration,
+            draws=draws,
+            condition=draws.integers(0, self.prepared.classes, count),
+            real=to_unit_range(self.prepared.real_images[chosen].to(device)),
+            real_condition=self.prepared.real_conditions[chosen].to(device),
+        )
+
+    def student(self) -> Denoiser:
+        """Return a copy of the student as it would be evaluated now."""
+        student = copy.deepcopy(self.prepared.teacher)
+        weights = self.average or self.distiller.generator.module.state_dict()
+        student.load_state_dict(weights)
+        return student.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def _average(self, updates: int) -> None:
+        """Exponential moving average of the student, with a horizon that grows at the start."""
+        assert self.recipe.ema_decay is not None
+        current = self.distiller.generator.module.state_dict()
+        if self.average is None:
+            self.average = {name: value.clone() for name, value in current.items()}
+            return
+        decay = min(self.recipe.ema_decay, updates / (updates + 10))
+        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
+
+    def _check(self, figures: dict[str, Tensor], iteration: int) -> None:
+        """Stop at the first figure that is not finite, and say which."""
+        names = list(figures)
+        # One transfer from the device for all figures.
+        values = torch.stack([figures[name].float() for name in names]).tolist()
+        bad = [f"{name} = {value}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
+
+    def _resume(self) -> tuple[int, float]:
+        """Restore the newest checkpoint: iterations done, and the seconds they took."""
+        state = restore_checkpoint(self.folder / "checkpoints", self.distiller)
+        if state is None:
+            self.metrics_file.unlink(missing_ok=True)
+            return 0, 0.0
+        if state.teacher_sha256 != self.prepared.teacher_sha256:
+            raise UserError(
+                f"the run in {self.folder} began with another teacher (sha256 {state.teacher_sha256[:12]}, "
+                f"now {self.prepared.teacher_sha256[:12]}); delete the folder to start over: rm -r {self.folder}"
+            )
+        self.average = state.average
+        cut_back(self.metrics_file, state.iteration)
+        return state.iteration, state.seconds

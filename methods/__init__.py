@@ -1,0 +1,1 @@
+"""Methods: distillers and the losses they are built from."""

@@ -1,0 +1,158 @@
+"""The plug-in point: a distiller is one class with a training step."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from methods.draws import Draws
+from methods.recipe import Recipe
+from tasks.denoiser import Denoiser
+from tasks.schedules import student_indices
+
+R = TypeVar("R", bound=Recipe)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Teacher noise-image pairs: noise z and image y [N, C, H, W], condition [N], made by its ODE sampler."""
+
+    noise: Tensor
+    image: Tensor
+    condition: Tensor
+
+    def at(self, positions: Tensor, device: torch.device | str) -> Pairs:
+        """Return the pairs at `positions`, on `device`."""
+        return Pairs(*(part[positions].to(device) for part in (self.noise, self.image, self.condition)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a task gives a distiller to work with."""
+
+    accelerator: Accelerator
+    teacher: Denoiser
+    """The frozen pretrained denoiser, mu_real."""
+    null_condition: Tensor | None
+    """The unconditional entry for classifier-free guidance, where the teacher knows one."""
+    make_pairs: Callable[[int], Pairs]
+    """Return that many teacher noise-image pairs, from the cache or made now."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step may use, on the training device; this process's share."""
+
+    iteration: int
+    draws: Draws
+    """The iteration's random numbers. Draw from here alone: then a resumed run repeats them exactly."""
+    condition: Tensor
+    """Conditions [B] of the images to generate."""
+    real: Tensor
+    """Real images [B, C, H, W] in [-1, 1]."""
+    real_condition: Tensor
+    """Conditions [B] of the real images."""
+
+
+@dataclass
+class Player:
+    """One trained network with its optimiser."""
+
+    module: nn.Module
+    """The bare network: for calls without gradients for its parameters."""
+    prepared: nn.Module
+    """The network as accelerate wrapped it (DDP): for calls that train it."""
+    optimizer: torch.optim.Optimizer
+    lr: float
+    updates: int = 0
+
+
+class Distiller(ABC, Generic[R]):
+    """A method: how a few-step student is trained from a teacher.
+
+    A subclass adds its networks in `__init__` with `add_player` (the student under the name "generator")
+    and implements `training_step`. The engine does the rest: data, checkpoints, logging, evaluation.
+    """
+
+    name: ClassVar[str] = ""
+    """The name on the command line, where the class itself is registered."""
+    recipe_model: ClassVar[type[Recipe]] = Recipe
+    """The model of its recipe, R; a subclass of `Recipe` where the method has numbers of its own."""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Recipe values by task name, by scale ("micro", "paper") or for all ("*"); the most special wins."""
+
+    def __init__(self, recipe: R, setting: Setting) -> None:
+        self.recipe = recipe
+        self.setting = setting
+        self.accelerator = setting.accelerator
+        self.teacher = setting.teacher
+        self.schedule = setting.teacher.schedule
+        self.indices = student_indices(recipe.student_steps, len(self.schedule.grid))
+        """Grid positions of the student's steps, descending."""
+        self.players: dict[str, Player] = {}
+
+    @abstractmethod
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Train on one batch; return figures to log (0-dimensional tensors), losses under `loss/...`."""
+
+    def student_copy(self) -> Denoiser:
+        """Return a trainable copy of the teacher, from which students and critics start."""
+        return copy.deepcopy(self.teacher).requires_grad_(True).train()
+
+    def add_player(self, name: str, module: nn.Module, lr: float) -> Player:
+        """Register a network to train: AdamW with the recipe's betas and weight decay, fused."""
+        prepared = self.accelerator.prepare_model(module)
+        optimizer = torch.optim.AdamW(
+            module.parameters(),
+            lr=lr,
+            betas=self.recipe.betas,
+            weight_decay=self.recipe.weight_decay,
+            fused=True,
+        )
+        player = Player(module, prepared, self.accelerator.prepare_optimizer(optimizer), lr)
+        self.players[name] = player
+        return player
+
+    def update(self, player: Player, backward: Callable[[], None]) -> Tensor:
+        """Step a player on the gradients that `backward` leaves; return their norm before clipping."""
+        player.optimizer.zero_grad()
+        backward()
+        norm = self.accelerator.clip_grad_norm_(player.module.parameters(), self.recipe.clip_norm)
+        player.optimizer.step()
+        player.updates += 1
+        return torch.as_tensor(norm)
+
+    def descend(self, player: Player, loss: Tensor) -> Tensor:
+        """Step a player down a scalar loss; return the gradient norm before clipping."""
+        return self.update(player, lambda: self.accelerator.backward(loss))
+
+    def set_rates(self, iteration: int) -> None:
+        """Set every learning rate for an iteration: a function of the iteration, with no state."""
+        factor = self.recipe.rate_at(iteration)
+        for player in self.players.values():
+            for group in player.optimizer.param_groups:
+                group["lr"] = player.lr * factor
+
+    @property
+    def generator(self) -> Player:
+        """The student, G_theta."""
+        return self.players["generator"]
+
+    def times(self, batch: Batch, span: tuple[float, float], count: int) -> Tensor:
+        """Draw `count` times uniformly from a part of the noise grid, both ends included."""
+        last = len(self.schedule.grid)
+        low, high = (round(end * last) for end in span)
+        chosen = batch.draws.integers(low, min(high + 1, last), count)
+        return self.schedule.grid.to(chosen.device, torch.float32)[chosen]
+
+    def step_time(self, step: int, count: int) -> Tensor:
+        """Return the time of one student step, for `count` samples."""
+        time = self.schedule.grid[self.indices[step]].to(self.accelerator.device, torch.float32)
+        return time.expand(count)

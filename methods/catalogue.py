@@ -1,0 +1,90 @@
+"""The built-in methods: names, switches and recipes, read from TOML; imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from methods.recipe import Recipe, build_recipe
+from methods.recipes import DMDRecipe, RegressionRecipe
+
+if TYPE_CHECKING:
+    from methods.base import Distiller
+
+Layer = Mapping[str, Mapping[str, Any]]
+"""Recipe values by task name, by scale, or for all tasks ("*")."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: where its distiller is, and what its recipe is on which task."""
+
+    name: str
+    summary: str
+    distiller: str
+    """Import path of the class, `module:Class`."""
+    recipe_model: type[Recipe]
+    layers: Sequence[Layer]
+    """Later layers win; in a layer "*" comes first, then the scale, then the task."""
+    load: Callable[[], type[Distiller[Any]]]
+
+    def passed(self, task: str, scale: str) -> dict[str, Any]:
+        """Return the recipe values that differ from the class's defaults by this method's own data."""
+        values: dict[str, Any] = {}
+        for layer in self.layers:
+            for key in ("*", scale, task):
+                values.update(layer.get(key, {}))
+        return values
+
+    def recipe(self, task: str, scale: str, overrides: Mapping[str, Any]) -> Recipe:
+        """Resolve the recipe on a task; `overrides` (from --set) win over all. Raises UserError."""
+        values = {**self.passed(task, scale), **overrides}
+        return build_recipe(self.recipe_model, values, f"method {self.name!r}")
+
+    @classmethod
+    def of(cls, distiller: type[Distiller[Any]], name: str) -> Method:
+        """Describe a distiller class that is registered directly, as a plug-in file does."""
+        summary = (distiller.__doc__ or "").strip().partition("\n")[0]
+        path = f"{distiller.__module__}:{distiller.__qualname__}"
+        return cls(name, summary, path, distiller.recipe_model, [distiller.recipes], lambda: distiller)
+
+
+def load_class(path: str) -> Any:
+    """Import `module:Class`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@lru_cache
+def _data() -> dict[str, Any]:
+    text = Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _built_in(name: str, family: str, distiller: str, model: type[Recipe]) -> Method:
+    data = _data()
+    entry = data["methods"][name]
+    layers = [data["families"][family], {"*": entry.get("switches", {})}, entry.get("on", {})]
+    return Method(name, entry["summary"], distiller, model, layers, lambda: load_class(distiller))
+
+
+def _dmd(name: str) -> Method:
+    return _built_in(name, "dmd", "methods.dmd:DMD", DMDRecipe)
+
+
+DMD = _dmd("dmd")
+DMD_NO_REGRESSION = _dmd("dmd-no-regression")
+DMD_TTUR = _dmd("dmd-ttur")
+DMD_TTUR10 = _dmd("dmd-ttur10")
+DMD_ASYNC_LR = _dmd("dmd-async-lr")
+DMD2 = _dmd("dmd2")
+GAN = _dmd("gan")
+GAN_TTUR = _dmd("gan-ttur")
+DMD2_4STEP = _dmd("dmd2-4step")
+DMD2_4STEP_NO_BACKWARD_SIMULATION = _dmd("dmd2-4step-no-backward-simulation")
+REGRESSION = _built_in("regression", "regression", "methods.regression:RegressionDistiller", RegressionRecipe)

@@ -1,0 +1,169 @@
+"""DMD and DMD2 as one distiller: three terms, an input simulation and an update rule, each a switch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from methods.base import Batch, Distiller, Pairs, Setting
+from methods.critic import Critic, Noised, discriminator_head
+from methods.losses import (
+    denoising_loss,
+    discriminator_gan_loss,
+    distribution_matching_loss,
+    generator_gan_loss,
+    regression_loss,
+)
+from methods.recipes import DMDRecipe
+from tasks.denoiser import Denoiser, GuidedDenoiser
+from tasks.errors import UserError
+
+
+class DMD(Distiller[DMDRecipe]):
+    """Distribution matching distillation (DMD2, Sec. 4), every ablation a switch in its recipe."""
+
+    recipe_model = DMDRecipe
+
+    def __init__(self, recipe: DMDRecipe, setting: Setting) -> None:
+        super().__init__(recipe, setting)
+        if not (recipe.distribution_matching or recipe.gan or recipe.regression):
+            raise UserError("no term to train: turn on distribution_matching, gan or regression")
+        self.add_player("generator", self.student_copy(), self.recipe.lr)
+        self.add_player("critic", self._critic(), self.recipe.critic_lr)
+        self.mu_real = self._guided_teacher()
+        self.pairs: Pairs | None = setting.make_pairs(self.recipe.pairs) if self.recipe.regression else None
+
+    def _critic(self) -> Critic:
+        denoiser = self.student_copy()
+        if not self.recipe.gan:
+            return Critic(denoiser, None)
+        channels, size = denoiser.bottleneck_shape
+        return Critic(denoiser, discriminator_head(channels, size).to(self.accelerator.device))
+
+    def _guided_teacher(self) -> Denoiser:
+        if self.recipe.guidance_scale == 1:
+            return self.teacher
+        if self.setting.null_condition is None:
+            raise UserError(
+                f"guidance_scale is {self.recipe.guidance_scale}, but this task's teacher was trained without "
+                "a null condition; use --set guidance_scale=1"
+            )
+        return GuidedDenoiser(self.teacher, self.setting.null_condition, self.recipe.guidance_scale)
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each.
+
+        As in the official code, the critic sees the images made before the generator's step.
+        """
+        generator_turn = batch.iteration % self.recipe.critic_updates_per_generator_update == 0
+        start = self.simulate(batch)
+        generator = self.generator.prepared if generator_turn else self.generator.module
+        with torch.set_grad_enabled(generator_turn):
+            fake = generator(*start)
+        figures = self.update_generator(fake, start.condition, batch) if generator_turn else {}
+        figures |= self.update_critic(fake.detach(), start.condition, batch)
+        return figures | {"pixel_mean": fake.detach().mean(), "pixel_std": fake.detach().std()}
+
+    @torch.no_grad()
+    def simulate(self, batch: Batch) -> Noised:
+        """Make the student's input at one of its steps (Sec. 4.5); gradients flow through that step only."""
+        noise = batch.draws.normal(batch.real)
+        pure = Noised(self.schedule.prior(noise), self.step_time(0, len(noise)), batch.condition)
+        if len(self.indices) == 1:
+            return pure
+        if self.recipe.input_simulation == "noised-real":
+            return self._noised_real(pure, noise, batch)
+        step = batch.draws.integer(0, len(self.indices))  # shared by the batch and by all processes
+        if step == 0:
+            return pure
+        # The simulated trajectory has noise of its own: correlated noise makes artefacts.
+        x_t, x0 = self.schedule.prior(batch.draws.normal(noise)), noise
+        for k in range(step):
+            t = self.step_time(k, len(noise))
+            if k > 0:
+                x_t = self.schedule.add_noise(x0, batch.draws.normal(noise), t)
+            x0 = self.generator.module(x_t, t, batch.condition)
+        t = self.step_time(step, len(noise))
+        return Noised(self.schedule.add_noise(x0, noise, t), t, batch.condition)
+
+    def _noised_real(self, pure: Noised, noise: Tensor, batch: Batch) -> Noised:
+        """Earlier work's inputs: real images, noised to a step drawn per sample; step 0 is pure noise."""
+        steps = batch.draws.integers(0, len(self.indices), len(noise))
+        grid = self.schedule.grid.to(noise.device, torch.float32)
+        t = grid[torch.tensor(self.indices, device=noise.device)[steps]]
+        first = (steps == 0).reshape(-1, *[1] * (noise.ndim - 1))
+        x_t = torch.where(first, pure.x_t, self.schedule.add_noise(batch.real, noise, t))
+        return Noised(x_t, t, batch.real_condition)
+
+    def update_generator(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """One generator step. The terms' gradients meet on the generated image, where they are measured."""
+        image = fake.detach().requires_grad_()
+        losses: dict[str, Tensor] = {}
+        if self.recipe.distribution_matching:
+            losses["dm"] = self.recipe.dm_weight * self.matching(image, condition, batch)
+        if self.recipe.gan:
+            losses["gan"] = self.recipe.gan_generator_weight * self.deception(image, condition, batch)
+        gradients = {name: torch.autograd.grad(loss, image)[0] for name, loss in losses.items()}
+        figures = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        figures |= {f"image_gradient/{name}": gradient.norm() for name, gradient in gradients.items()}
+        ends: list[Tensor] = []
+        seeds: list[Tensor | None] = []
+        if gradients:
+            ends, seeds = [fake], [torch.stack(list(gradients.values())).sum(0)]
+        if self.pairs is not None:
+            regression = self.recipe.regression_weight * self.regression(self.pairs, batch)
+            figures["loss/regression"] = regression.detach()
+            ends, seeds = [*ends, regression], [*seeds, None]
+        norm = self.update(self.generator, lambda: torch.autograd.backward(ends, seeds))
+        return figures | {"gradient/generator": norm}
+
+    def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """One critic step: denoise the generated images, tell them from real ones."""
+        denoise = self._noised(fake, condition, batch, (0.0, 1.0)) if self.recipe.critic_denoising else None
+        judge = None
+        if self.recipe.gan:
+            real = self._noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
+            made = self._noised(fake, condition, batch, self.recipe.gan_range)
+            judge = Noised(*(torch.cat(parts) for parts in zip(real, made, strict=True)))
+        critic = self.players["critic"]
+        verdict = critic.prepared(denoise, judge)
+        figures: dict[str, Tensor] = {}
+        total = fake.new_zeros(())
+        if denoise is not None:
+            weight = self.schedule.denoising_weight(denoise.t)
+            figures["loss/denoising"] = denoising_loss(verdict.x0, fake, weight)
+            total = total + figures["loss/denoising"]
+        if judge is not None:
+            real_logits, fake_logits = verdict.logits.chunk(2)
+            figures["loss/discriminator"] = discriminator_gan_loss(real_logits, fake_logits)
+            total = total + self.recipe.gan_critic_weight * figures["loss/discriminator"]
+        figures["gradient/critic"] = self.descend(critic, total)
+        return {name: figure.detach() for name, figure in figures.items()}
+
+    def matching(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
+        """The distribution matching loss of generated images (Eq. 2)."""
+        noised = self._noised(image.detach(), condition, batch, self.recipe.dm_range)
+        with torch.no_grad():
+            x0_real = self.mu_real(*noised)
+            x0_fake = self.players["critic"].module(denoise=noised).x0
+        return distribution_matching_loss(image, x0_real, x0_fake)
+
+    def deception(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
+        """The generator's GAN loss on noised generated images (Eq. 4); the critic's parameters stay out."""
+        critic = self.players["critic"].module.requires_grad_(False)
+        verdict = critic(judge=self._noised(image, condition, batch, self.recipe.gan_range))
+        critic.requires_grad_(True)
+        return generator_gan_loss(verdict.logits)
+
+    def regression(self, pairs: Pairs, batch: Batch) -> Tensor:
+        """The regression loss on a batch of teacher pairs (Eq. 3)."""
+        chosen = batch.draws.integers(0, len(pairs.noise), len(batch.real))
+        some = pairs.at(chosen.cpu(), batch.real.device)
+        t = self.step_time(0, len(some.noise))
+        return regression_loss(
+            self.generator.prepared(self.schedule.prior(some.noise), t, some.condition), some.image
+        )
+
+    def _noised(self, x: Tensor, condition: Tensor, batch: Batch, span: tuple[float, float]) -> Noised:
+        t = self.times(batch, span, len(x))
+        return Noised(self.schedule.add_noise(x, batch.draws.normal(x), t), t, condition)

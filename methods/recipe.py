@@ -1,0 +1,69 @@
+"""Recipes: the numbers of one method on one task. Data, never code; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import cos, pi
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import UserError, nearest
+
+
+class Recipe(BaseModel):
+    """What every method's training has; a method adds its own numbers in a subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = Field(200_000, ge=1)
+    """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
+    batch_size: int = Field(280, ge=1)
+    """Images per iteration, over all processes."""
+    lr: float = Field(2e-6, gt=0)
+    """Learning rate of the generator."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's betas, all networks."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's weight decay, all networks."""
+    warmup: int = Field(500, ge=0)
+    """Iterations over which learning rates rise linearly from 0."""
+    lr_decay: float = Field(0.0, ge=0, le=1)
+    """Last fraction of training over which learning rates fall to 0 along a cosine; 0: constant."""
+    clip_norm: float = Field(10.0, gt=0)
+    """Largest gradient norm, each network for itself."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Decay per generator update of an average of the student's weights, which is then what is evaluated;
+    none: the last weights, as in the paper."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast around the training step; weights stay float32."""
+    student_steps: int = Field(1, ge=1, le=1000)
+    """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
+
+    def rate_at(self, iteration: int) -> float:
+        """Factor on every learning rate at an iteration: linear warm-up, then a cosine tail."""
+        warm = min(1.0, (iteration + 1) / self.warmup) if self.warmup else 1.0
+        tail = self.lr_decay * self.iterations
+        into = iteration - (self.iterations - tail)
+        if into <= 0:
+            return warm
+        return warm * 0.5 * (1 + cos(pi * into / tail))
+
+
+def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Recipe:
+    """Validate `values` as a recipe of class `model`; strings are parsed as `--set key=value` gives them.
+
+    Raises UserError with the key, its value and the nearest valid keys.
+    """
+    for key in values:
+        if key not in model.model_fields:
+            close = nearest(key, model.model_fields)
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+            hint = hint or f"valid: {', '.join(sorted(model.model_fields))}"
+            raise UserError(f"unknown recipe key {key!r} of {who}; {hint}")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None

@@ -1,0 +1,53 @@
+"""The built-in methods' recipes: terms as switches, weights and schedules as numbers; imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from methods.recipe import Recipe
+
+
+class DMDRecipe(Recipe):
+    """DMD and DMD2. The defaults are the paper's ImageNet-64 run of DMD2 (F.2 and the official scripts)."""
+
+    distribution_matching: bool = True
+    """The distribution matching term (Eq. 2)."""
+    gan: bool = True
+    """The GAN term on real images (Eq. 4)."""
+    regression: bool = False
+    """DMD's regression to teacher noise-image pairs (Eq. 3)."""
+    critic_updates_per_generator_update: int = Field(5, ge=1)
+    """The two time-scale update rule; 1 is DMD's simultaneous update. One of the updates shares the
+    generator's iteration and sees the images made before the generator's step."""
+    input_simulation: Literal["backward", "noised-real"] = "backward"
+    """Where inputs after the first step of an N-step student come from: its own samples (Sec. 4.5), or
+    noised real images."""
+    critic_lr: float = Field(2e-6, gt=0)
+    """Learning rate of the critic and its discriminator head."""
+    critic_denoising: bool = True
+    """Train the critic to denoise generated images; off in GAN-only methods, where it only discriminates."""
+    dm_weight: float = Field(1.0, ge=0)
+    """Weight of distribution matching in the generator's loss."""
+    dm_range: tuple[float, float] = (0.02, 0.98)
+    """Part of the noise grid from which distribution matching draws its times."""
+    gan_generator_weight: float = Field(3e-3, ge=0)
+    """Weight of the GAN term in the generator's loss."""
+    gan_critic_weight: float = Field(1e-2, ge=0)
+    """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
+    gan_range: tuple[float, float] = (0.0, 1.0)
+    """Part of the noise grid from which the discriminator's noise is drawn."""
+    regression_weight: float = Field(0.25, ge=0)
+    """Weight of the regression term (DMD's lambda)."""
+    pairs: int = Field(25_000, ge=1)
+    """Teacher noise-image pairs for the regression term, made once per task."""
+    guidance_scale: float = Field(1.0, ge=0)
+    """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
+
+
+class RegressionRecipe(Recipe):
+    """Plain regression distillation (Luhman & Luhman, 2021)."""
+
+    pairs: int = Field(25_000, ge=1)
+    """Teacher noise-image pairs, made once per task."""

@@ -1,0 +1,34 @@
+"""Plain regression distillation (Luhman & Luhman, 2021): repeat the teacher's noise-image pairs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from methods.base import Batch, Distiller, Setting
+from methods.losses import regression_loss
+from methods.recipes import RegressionRecipe
+
+
+class RegressionDistiller(Distiller[RegressionRecipe]):
+    """One network, one loss: |G(z) - y|^2 over the teacher's pairs (z, y)."""
+
+    recipe_model = RegressionRecipe
+
+    def __init__(self, recipe: RegressionRecipe, setting: Setting) -> None:
+        super().__init__(recipe, setting)
+        self.add_player("generator", self.student_copy(), recipe.lr)
+        self.pairs = setting.make_pairs(recipe.pairs)
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        chosen = batch.draws.integers(0, len(self.pairs.noise), len(batch.real)).cpu()
+        pairs = self.pairs.at(chosen, batch.real.device)
+        t = self.step_time(0, len(pairs.noise))
+        made = self.generator.prepared(self.schedule.prior(pairs.noise), t, pairs.condition)
+        loss = regression_loss(made, pairs.image)
+        norm = self.descend(self.generator, loss)
+        return {
+            "loss/regression": loss.detach(),
+            "gradient/generator": norm,
+            "pixel_mean": made.detach().mean(),
+            "pixel_std": made.detach().std(),
+        }

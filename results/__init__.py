@@ -1,0 +1,1 @@
+"""Results: the paper's tables as data, the suites that reproduce them, and committed records."""

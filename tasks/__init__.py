@@ -1,0 +1,1 @@
+"""Tasks: data, teachers and their noise schedules, conditions, evaluation protocols."""

@@ -1,0 +1,28 @@
+"""The error a user sees: one line, no traceback, with the nearest valid names and what mends it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake or a missing prerequisite that the user can mend; the command line prints its text alone."""
+
+
+def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
+    """Return up to `limit` members of `valid` that look most like `name`, best first."""
+    return difflib.get_close_matches(name, list(valid), n=limit, cutoff=0.4)
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """Build the error for a name that is not among `valid`: the name, the nearest ones, or all if few."""
+    choices = sorted(valid)
+    close = nearest(name, choices)
+    if close:
+        hint = f"did you mean {' or '.join(repr(c) for c in close)}?"
+    elif choices:
+        hint = f"valid: {', '.join(choices)}"
+    else:
+        hint = "there are none"
+    return UserError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,191 @@
+"""Preparing a micro task: load the images, train or find the teacher and the feature network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tasks.classifier import accuracy, train_classifier
+from tasks.data.images import LabelledImages
+from tasks.denoiser import Denoiser, EDMDenoiser
+from tasks.errors import UserError
+from tasks.files import digest, file_sha256, folder_sha256, folder_size, made_once, whole_file
+from tasks.micro import MicroTask
+from tasks.networks import FeatureClassifier
+from tasks.prepared import Features, Prepared, PreparedAsset, to_unit_range
+from tasks.progress import Progress
+from tasks.samplers import SampleNoise, heun
+from tasks.saved import load_denoiser, save_denoiser
+from tasks.task import Sources
+from tasks.teacher import train_teacher
+
+PAIR_SEED = 2**31
+"""First noise seed of teacher pairs, far from those of evaluation samples."""
+
+PAIR_BATCH = 200
+
+
+def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
+    """Find or make every asset of a micro task, in the cache, named by content."""
+    splits = task.source().load(sources.data, sources.cache, download=sources.download)
+    for name, found, expected in (
+        ("training", splits.train.sha256, task.train_sha256),
+        ("held-out", splits.held_out.sha256, task.held_out_sha256),
+    ):
+        if found != expected:
+            raise UserError(
+                f"the {name} images from {splits.source} are not those of task {task.name!r}: "
+                f"sha256 {found[:12]}, expected {expected[:12]}; {task.data_mend}"
+            )
+    return MicroWorld(task, sources, splits.train, splits.held_out, progress)
+
+
+class MicroWorld(Prepared):
+    """A prepared micro task."""
+
+    null_condition = None
+
+    def __init__(
+        self,
+        task: MicroTask,
+        sources: Sources,
+        train: LabelledImages,
+        held_out: LabelledImages,
+        progress: Progress,
+    ) -> None:
+        self.task: MicroTask = task
+        self.cache = sources.cache
+        self.progress = progress
+        self.classes = len(task.class_names)
+        self.real_images = torch.from_numpy(train.images)
+        self.real_conditions = torch.from_numpy(train.labels)
+        self._held_out = torch.from_numpy(held_out.images)
+        self._held_out_labels = torch.from_numpy(held_out.labels)
+
+        teacher_path = self._teacher()
+        self.teacher = load_denoiser(teacher_path).denoiser
+        features_path = self._feature_network()
+        self.reference_features, reference_path = self._reference(file_sha256(features_path))
+        self.reference_sha256 = file_sha256(reference_path)
+        self.teacher_sha256 = folder_sha256(teacher_path)
+        self.weights = [
+            PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
+            _file_asset("feature network", features_path),
+        ]
+        self.data = [
+            PreparedAsset("training images", None, train.sha256, train.images.nbytes),
+            PreparedAsset("held-out images", None, held_out.sha256, held_out.images.nbytes),
+            _file_asset("reference features", reference_path),
+        ]
+
+    def _teacher(self) -> Path:
+        path = self.task.teacher_path(self.cache)
+        with made_once(path) as missing:
+            if missing:
+                save_denoiser(self._train_teacher(), path)
+        return path
+
+    def _train_teacher(self) -> EDMDenoiser:
+        task, images = self.task, to_unit_range(self.real_images)
+        return train_teacher(images, self.real_conditions, self.classes, task.network, task.teacher, self.progress)
+
+    def _feature_network(self) -> Path:
+        path = self.task.features_path(self.cache)
+        recipe = self.task.classifier
+        with made_once(path) as missing:
+            if missing:
+                images = to_unit_range(self.real_images)
+                network = train_classifier(images, self.real_conditions, self.classes, recipe, self.progress)
+                with whole_file(path) as temporary:
+                    save_file(network.state_dict(), temporary)
+                share = accuracy(network, to_unit_range(self._held_out), self._held_out_labels)
+                self.progress.note(f"feature network {self.task.protocol.features}: held-out accuracy {share:.3f}")
+        self.network = FeatureClassifier(self.task.image_shape, self.classes, recipe.width, recipe.features).eval()
+        try:
+            self.network.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(f"cannot read the feature network {path}: {error}; delete it and run again") from None
+        self.network.requires_grad_(False)
+        return path
+
+    def _reference(self, features_sha256: str) -> tuple[np.ndarray, Path]:
+        key = self.task.reference_key(features_sha256)
+        path = self.cache / "references" / f"{self.task.name}-{key[:12]}.npy"
+        if not path.exists():
+            features = np.concatenate([self.extract(part).features for part in self._held_out.split(1000)])
+            with whole_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, features, allow_pickle=False)
+        try:
+            return np.load(path, allow_pickle=False), path
+        except (ValueError, EOFError, OSError) as error:
+            raise UserError(f"cannot read the reference {path}: {error}; delete it and run again") from None
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        assert isinstance(student, EDMDenoiser)
+        save_denoiser(student, folder, indices)
+
+    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
+        saved = load_denoiser(folder)
+        if not saved.indices:
+            raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+        size = saved.denoiser.unet.config.sample_size * saved.denoiser.patch_size
+        if size != self.task.image_shape[1]:
+            raise UserError(
+                f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
+                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
+            )
+        return saved.denoiser, saved.indices
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        """Balanced classes: sample i has class i mod the number of classes."""
+        return indices % self.classes
+
+    @torch.no_grad()
+    def extract(self, images: Tensor) -> Features:
+        seen = self.network(to_unit_range(images))
+        return Features(seen.features.numpy(), seen.logits.argmax(1).numpy())
+
+    def asset_of_pairs(self, count: int) -> PreparedAsset:
+        return _file_asset("teacher pairs", self._pairs_path(count))
+
+    def _pairs_path(self, count: int) -> Path:
+        sampler = self.task.baselines["teacher-ode"]
+        key = digest(["pairs", 1, self.teacher_sha256, sampler.steps, count])
+        return self.cache / "pairs" / f"{self.task.name}-{key[:12]}.safetensors"
+
+    def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        path = self._pairs_path(count)
+        with made_once(path) as missing:
+            if missing:
+                with whole_file(path) as temporary:
+                    save_file(self._make_pairs(count), temporary)
+        try:
+            found = load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"cannot read the teacher pairs {path}: {error}; delete it and run again") from None
+        return found["noise"], found["image"], found["condition"]
+
+    @torch.no_grad()
+    def _make_pairs(self, count: int) -> dict[str, Tensor]:
+        """Sample the teacher's ODE from seeded noise, keeping the noise."""
+        conditions = self.conditions(torch.arange(count))
+        noises, images = [], []
+        with self.progress.bar("teacher pairs", count) as bar:
+            for start in range(0, count, PAIR_BATCH):
+                chosen = conditions[start : start + PAIR_BATCH]
+                seeds = [PAIR_SEED + start + i for i in range(len(chosen))]
+                noises.append(SampleNoise(seeds, self.task.image_shape).draw())
+                again = SampleNoise(seeds, self.task.image_shape)
+                images.append(heun(self.teacher, again, chosen, self.task.baselines["teacher-ode"].steps))
+                bar.advance(len(chosen))
+        return {"noise": torch.cat(noises), "image": torch.cat(images), "condition": conditions}
+
+
+def _file_asset(role: str, path: Path) -> PreparedAsset:
+    return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)

@@ -1,0 +1,92 @@
+"""A prepared task: the teacher, the real images and the feature network, loaded and ready."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.denoiser import Denoiser
+from tasks.task import Task
+
+
+@dataclass(frozen=True)
+class PreparedAsset:
+    """A file or folder that numbers depend on, with its hash."""
+
+    role: str
+    path: Path | None
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """A batch of images seen through the task's feature network."""
+
+    features: np.ndarray
+    """[N, D], float32."""
+    predicted: np.ndarray
+    """The classifier's most probable class, [N]."""
+
+
+class Prepared(ABC):
+    """What training and evaluation take from a task."""
+
+    task: Task
+    weights: list[PreparedAsset]
+    """The networks: teacher and feature network."""
+    data: list[PreparedAsset]
+    """What they and the metrics were made from."""
+    teacher: Denoiser
+    """Frozen, in evaluation mode, on the CPU."""
+    teacher_sha256: str
+    null_condition: Tensor | None
+    """The teacher's unconditional entry, where it has one."""
+    classes: int
+    real_images: Tensor
+    """The training images as uint8 [N, C, H, W]."""
+    real_conditions: Tensor
+    """Their conditions [N]."""
+    reference_features: np.ndarray
+    """Features [N, D] of the real images that the protocol compares with."""
+    reference_sha256: str
+
+    @abstractmethod
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        """Save a student and the grid positions of its steps; the folder appears whole."""
+
+    @abstractmethod
+    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
+        """Read a saved student. Raises UserError if it is none, or makes images of another shape."""
+
+    @abstractmethod
+    def conditions(self, indices: Tensor) -> Tensor:
+        """Evaluation conditions of samples with these global indices."""
+
+    @abstractmethod
+    def extract(self, images: Tensor) -> Features:
+        """Run the feature network on uint8 images [B, C, H, W]."""
+
+    @abstractmethod
+    def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `count` teacher pairs: noise and image [N, C, H, W], condition [N]; cached."""
+
+    @abstractmethod
+    def asset_of_pairs(self, count: int) -> PreparedAsset:
+        """The cached file of `pairs(count)`."""
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 0 ... 255 -> float32 -1 ... 1."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float -1 ... 1 -> uint8, rounded to the nearest grey level and clipped (EDM; never truncated)."""
+    return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,45 @@
+"""What makes an evaluation number: declared once by the task, hashed, and stored with each result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tasks.files import digest
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that changes an evaluation number, apart from the student itself.
+
+    Two numbers belong in one column only if their protocols' digests are equal.
+    """
+
+    name: str
+    samples: int
+    """Images generated per repetition."""
+    repetitions: int
+    """Independent generation seeds; their spread gives the interval (a bootstrap of FD would be biased)."""
+    first_seed: int
+    """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
+    labels: Literal["balanced"]
+    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes."""
+    uint8: Literal["round"]
+    """round: (127.5 x + 127.5) rounded to the nearest grey level and clipped, as EDM; never truncated."""
+    reference: str
+    """The real images that the generated ones are compared with."""
+    features: str
+    """Name of the feature network; distances are called FD with this name, never FID."""
+    metrics: tuple[str, ...]
+    neighbours: int = 3
+    """k of the k-nearest-neighbour precision and recall."""
+    smoke: bool = False
+    """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON data."""
+        return {**asdict(self), "metrics": list(self.metrics)}
+
+    def digest(self) -> str:
+        """Return the SHA-256 that identifies this protocol."""
+        return digest(self.as_dict())

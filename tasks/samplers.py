@@ -1,0 +1,83 @@
+"""Samplers as short functions over a denoiser; the noise of each sample is its own, whatever the batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tasks.denoiser import Denoiser
+from tasks.schedules import karras_levels
+
+
+class SampleNoise:
+    """A stream of standard normal noise in which every sample has its own CPU generator and seed.
+
+    Sample i's numbers depend on its seed alone: not on the batch size, the device or the other samples.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+        """`seeds` has one entry per sample, `shape` is one image's [C, H, W]."""
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.shape = tuple(shape)
+        self.device = device
+
+    def draw(self) -> Tensor:
+        """Return the next noise of every sample: [B, C, H, W]."""
+        noise = [torch.randn(self.shape, generator=generator) for generator in self.generators]
+        return torch.stack(noise).to(self.device)
+
+
+def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:
+    """Sample an N-step student: denoise, add fresh noise, denoise ... (DMD2, Sec. 4.4).
+
+    `indices` are positions on the schedule's grid, descending. Returns x0 [B, C, H, W].
+    """
+    schedule = denoiser.schedule
+    x_t = schedule.prior(noise.draw())
+    x0 = x_t
+    for position, index in enumerate(indices):
+        t = schedule.grid[index].to(x_t.device).expand(len(x_t))
+        if position > 0:
+            x_t = schedule.add_noise(x0, noise.draw(), t)
+        x0 = denoiser(x_t, t, condition)
+    return x0
+
+
+def heun(
+    denoiser: Denoiser,
+    noise: SampleNoise,
+    condition: Tensor,
+    steps: int,
+    churn: float = 0.0,
+    churn_range: tuple[float, float] = (0.05, 50.0),
+    churn_noise: float = 1.003,
+) -> Tensor:
+    """Sample with EDM's second-order solver: the ODE for churn 0 (Alg. 1), else the SDE (Alg. 2).
+
+    Works on y = x_t / alpha_t and the noise level sigma_t / alpha_t, in which every schedule is EDM's.
+    Costs 2 steps - 1 network evaluations. Returns x0 [B, C, H, W].
+    """
+    schedule = denoiser.schedule
+    low, high = schedule.time_range()
+    levels = [*karras_levels(steps, low, high).tolist(), 0.0]
+
+    def denoise(y: Tensor, level: float) -> Tensor:
+        t = schedule.time_at(torch.full((len(y),), level, dtype=torch.float64, device=y.device))
+        return denoiser(y * schedule.alpha(t[:1]).to(y.dtype), t, condition)
+
+    y = levels[0] * noise.draw()
+    for level, following in itertools.pairwise(levels):
+        if churn > 0 and churn_range[0] <= level <= churn_range[1]:
+            raised = level * (1 + min(churn / steps, 2**0.5 - 1))
+            y = y + (raised**2 - level**2) ** 0.5 * churn_noise * noise.draw()
+            level = raised
+        slope = (y - denoise(y, level)) / level
+        ahead = y + (following - level) * slope
+        if following > 0:
+            slope = (slope + (ahead - denoise(ahead, following)) / following) / 2
+            ahead = y + (following - level) * slope
+        y = ahead
+    return y

@@ -1,0 +1,59 @@
+"""Denoisers on disk: a diffusers UNet folder, and beside it how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import UNet2DModel
+
+from tasks.denoiser import EDMDenoiser
+from tasks.errors import UserError
+from tasks.files import whole_folder
+from tasks.schedules import EDMSchedule
+
+DESCRIPTION = "denoiser.json"
+
+
+@dataclass(frozen=True)
+class SavedDenoiser:
+    """A denoiser read from disk, and the grid positions of its steps if it is a student (else empty)."""
+
+    denoiser: EDMDenoiser
+    indices: list[int]
+
+
+def save_denoiser(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int] = ()) -> None:
+    """Write `folder`/unet (diffusers, safetensors) and `folder`/denoiser.json; the folder appears whole."""
+    description = {
+        "kind": "edm",
+        "sigma_data": denoiser.schedule.sigma_data,
+        "patch_size": denoiser.patch_size,
+        "bottleneck": denoiser.bottleneck,
+        "student_indices": list(indices),
+    }
+    with whole_folder(folder) as temporary:
+        denoiser.unet.save_pretrained(temporary / "unet")
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def load_denoiser(folder: Path) -> SavedDenoiser:
+    """Read what `save_denoiser` wrote, in evaluation mode. Raises UserError that names the broken file."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser saved by bench")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        schedule = EDMSchedule(about["sigma_data"])
+        patch_size, bottleneck, indices = about["patch_size"], about["bottleneck"], about["student_indices"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete {folder}") from None
+    try:
+        unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
+    except Exception as error:  # diffusers, safetensors and json each have their own; the user needs the file
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot read {folder / 'unet'}: {first}; delete {folder} and run again") from None
+    denoiser = EDMDenoiser(unet, schedule, patch_size, bottleneck)
+    return SavedDenoiser(denoiser.eval().requires_grad_(False), indices)

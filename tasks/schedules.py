@@ -1,0 +1,145 @@
+"""Noise schedules in the paper's notation: x_t = alpha_t x + sigma_t eps (DMD2, Sec. 3)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def per_sample(value: Tensor, like: Tensor) -> Tensor:
+    """Reshape [B] to [B, 1, 1, ...] in the dtype of `like`, so that it multiplies a batch of images."""
+    return value.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+class NoiseSchedule(ABC):
+    """alpha_t and sigma_t over the schedule's own time t.
+
+    `grid` holds the times that losses draw from: 1,000 of them, ascending in noise, float64.
+    """
+
+    grid: Tensor
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal scale at times t: [B] -> [B]."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise scale at times t: [B] -> [B]."""
+
+    @abstractmethod
+    def denoising_weight(self, t: Tensor) -> Tensor:
+        """Weight of the squared error in x0 that equals the backbone's own training loss: [B] -> [B]."""
+
+    @abstractmethod
+    def time_at(self, noise_level: Tensor) -> Tensor:
+        """Time t at which sigma_t / alpha_t is `noise_level`: the inverse that samplers need."""
+
+    def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """The forward process F(x, t): alpha_t x + sigma_t eps, t [B]."""
+        return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * eps
+
+    def prior(self, eps: Tensor) -> Tensor:
+        """What a sampler starts from at the last time, where the signal counts as gone: sigma_T eps."""
+        last = self.grid[-1:].to(eps.device)
+        return per_sample(self.sigma(last), eps) * eps
+
+    def time_range(self) -> tuple[float, float]:
+        """Smallest and largest noise level sigma / alpha on the grid."""
+        ends = self.grid[[0, -1]]
+        low, high = (self.sigma(ends) / self.alpha(ends)).tolist()
+        return low, high
+
+
+class EDMSchedule(NoiseSchedule):
+    """Variance exploding, alpha = 1 and t = sigma, on a Karras grid (EDM, Eq. 5; DMD2's ImageNet runs)."""
+
+    def __init__(
+        self,
+        sigma_data: float = 0.5,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        rho: float = 7.0,
+        steps: int = 1000,
+    ) -> None:
+        self.sigma_data = sigma_data
+        self.grid = karras_levels(steps, sigma_min, sigma_max, rho).flip(0)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def denoising_weight(self, t: Tensor) -> Tensor:
+        """EDM's lambda(sigma) = 1 / sigma^2 + 1 / sigma_data^2 (EDM, Table 1)."""
+        return t**-2 + self.sigma_data**-2
+
+    def time_at(self, noise_level: Tensor) -> Tensor:
+        return noise_level
+
+
+class VPSchedule(NoiseSchedule):
+    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999 (Stable Diffusion's scaled-linear betas)."""
+
+    def __init__(
+        self,
+        prediction: Literal["epsilon", "v"] = "epsilon",
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        steps: int = 1000,
+    ) -> None:
+        betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+        self.prediction = prediction
+        self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
+        self.grid = torch.arange(steps, dtype=torch.float64)
+
+    def _alpha_bar(self, t: Tensor) -> Tensor:
+        """Cumulative product of 1 - beta at real-valued t, linear in its logarithm between integers."""
+        table = self.log_alpha_bar.to(t.device)
+        t = t.to(torch.float64).clamp(0, len(table) - 1)
+        below = t.floor().long()
+        above = (below + 1).clamp(max=len(table) - 1)
+        return torch.lerp(table[below], table[above], t - below).exp()
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return self._alpha_bar(t).sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return (1 - self._alpha_bar(t)).sqrt()
+
+    def prior(self, eps: Tensor) -> Tensor:
+        """Pure noise, unscaled: the published students start from it although sigma_T is 0.9977."""
+        return eps
+
+    def denoising_weight(self, t: Tensor) -> Tensor:
+        """alpha^2 / sigma^2 for an epsilon loss, 1 / sigma^2 for a v loss (both as an error in x0)."""
+        signal = self._alpha_bar(t)
+        return (signal if self.prediction == "epsilon" else 1.0) / (1 - signal)
+
+    def time_at(self, noise_level: Tensor) -> Tensor:
+        table = self.log_alpha_bar.to(noise_level.device)
+        wanted = -torch.log1p(noise_level.to(torch.float64) ** 2)  # log alpha_bar, descending in t
+        above = torch.searchsorted(-table, -wanted).clamp(1, len(table) - 1)
+        low, high = table[above - 1], table[above]
+        return (above - 1 + (wanted - low) / (high - low)).clamp(0, len(table) - 1)
+
+
+def karras_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
+    """Return `steps` levels from sigma_max down to sigma_min, evenly spaced in sigma^(1/rho) (EDM, Eq. 5)."""
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (high + ramp * (low - high)) ** rho
+
+
+def student_indices(steps: int, grid_size: int = 1000) -> list[int]:
+    """Grid indices of an N-step student, descending: 999, 749, 499, 249 for N = 4 (DMD2, Sec. 4.4).
+
+    The official rule range(T - 1, 0, -(T // N)) gives more than N entries where N does not divide T;
+    here there are always exactly N.
+    """
+    stride = grid_size // steps
+    return [grid_size - 1 - i * stride for i in range(steps)]

@@ -1,0 +1,87 @@
+"""What a task is to the engine: data, teacher, conditions and a protocol. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tasks.progress import Progress
+from tasks.protocol import Protocol
+
+if TYPE_CHECKING:
+    from tasks.prepared import Prepared
+
+
+def default_cache() -> Path:
+    """Return where prepared assets are kept: $BENCH_CACHE, or ~/.cache/distillation-bench."""
+    chosen = os.environ.get("BENCH_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "distillation-bench"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a task looks for what it needs."""
+
+    cache: Path
+    data: Path | None = None
+    """A folder with the data set, named by the user."""
+    download: bool = False
+    """Whether data may be downloaded."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a task needs, and whether it is here."""
+
+    role: str
+    what: str
+    path: Path | None
+    """Where it is, or None if it is missing."""
+    mend: str
+    """The command that gets or makes it."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A named sampler of the teacher: what a student is compared with."""
+
+    name: str
+    summary: str
+    steps: int
+    churn: float = 0.0
+    """EDM's S_churn: 0 is the deterministic ODE sampler, more is the SDE sampler."""
+
+    @property
+    def network_evaluations(self) -> int:
+        """Network evaluations per image of the second-order solver."""
+        return 2 * self.steps - 1
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A task as it is declared; `prepare` makes or finds all it needs."""
+
+    name: str
+    summary: str
+    scale: Literal["micro", "paper"]
+    image_shape: tuple[int, int, int]
+    protocol: Protocol
+    baselines: Mapping[str, Baseline]
+    licences: Mapping[str, str]
+    """Licence of each data set and weights file."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, str]:
+        """Name the teacher and the feature network by what makes them: part of every run's identity."""
+
+    @abstractmethod
+    def needs(self, sources: Sources) -> list[Need]:
+        """Say what the task needs and what of it is here; cheap, imports nothing heavy."""
+
+    @abstractmethod
+    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
+        """Make or find everything, each cached by content. Raises UserError if something is missing."""

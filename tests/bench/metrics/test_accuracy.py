@@ -1,0 +1,22 @@
+"""Accuracy: predictions against the labels asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.metrics.accuracy import Accuracy
+from bench.metrics.base import Extracted, Reference
+from tasks.protocol import Protocol
+
+
+def test_accuracy_is_the_fraction_that_shows_the_class_asked_for(
+    smoke: Protocol, as_reference: Callable[[np.ndarray], Reference]
+) -> None:
+    metric = Accuracy(as_reference(np.zeros((2, 3))), smoke)
+    for predicted, labels in (([0, 1, 2], [0, 1, 1]), ([9], [9])):
+        metric.update(Extracted(np.zeros((len(labels), 3)), np.array(predicted), np.array(labels)))
+    measured = metric.result()
+    assert (measured.value, measured.samples) == (0.75, 4)
+    assert measured.diagnostics == {"correct": 3}

@@ -1,0 +1,98 @@
+"""What all metrics share: the reference's statistics, checks of the features, and the guard on samples."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bench.metrics.accuracy import Accuracy
+from bench.metrics.base import Extracted, Metric, Reference
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.kernel import KernelDistance
+from bench.metrics.precision_recall import Precision, Recall
+from tasks.errors import UserError
+from tasks.protocol import Protocol
+
+METRICS: list[type[Metric]] = [FrechetDistance, KernelDistance, Precision, Recall, Accuracy]
+AsReference = Callable[[np.ndarray], Reference]
+Feed = Callable[..., Metric]
+
+
+def test_reference_mean_and_covariance_are_numpys_in_float64(as_reference: AsReference) -> None:
+    features = np.random.default_rng(0).normal(5.0, 1.0, (9000, 7)).astype(np.float32)
+    reference = as_reference(features)
+    np.testing.assert_allclose(reference.mean, features.astype(np.float64).mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(reference.cov, np.cov(features.astype(np.float64).T), rtol=1e-11, atol=1e-14)
+    assert reference.cov is reference.cov
+
+
+def test_what_a_reference_derives_is_computed_once(as_reference: AsReference) -> None:
+    reference = as_reference(np.zeros((2, 1)))
+    assert reference.once("answer", lambda: 42) == 42
+    assert reference.once("answer", lambda: 43) == 42
+
+
+def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
+    features = np.array([[0.0, np.nan]])
+    with pytest.raises(UserError, match="generated images are not all finite"):
+        Extracted(features, predicted=np.zeros(1, int), labels=np.zeros(1, int))
+
+
+def test_features_predictions_and_labels_must_match() -> None:
+    with pytest.raises(ValueError, match="2 feature rows"):
+        Extracted(np.zeros((2, 3)), predicted=np.zeros(2, int), labels=np.zeros(1, int))
+    with pytest.raises(ValueError, match="float32 or float64"):
+        Extracted(np.zeros((2, 3), int), predicted=np.zeros(2, int), labels=np.zeros(2, int))
+
+
+@pytest.mark.parametrize("metric", [FrechetDistance, KernelDistance, Precision, Recall])
+def test_features_of_another_dimension_than_the_reference_are_refused(
+    metric: type[Metric], as_reference: AsReference, protocol: Protocol, feed: Feed
+) -> None:
+    with pytest.raises(ValueError, match="3"):
+        feed(metric(as_reference(np.zeros((5, 4))), protocol), np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
+    metric: type[Metric], as_reference: AsReference, protocol: Protocol, smoke: Protocol, feed: Feed
+) -> None:
+    rng = np.random.default_rng(0)
+    reference, few = (
+        as_reference(rng.normal(size=(1500, 3))),
+        rng.normal(size=(metric.info.min_samples - 1, 3)),
+    )
+    with pytest.raises(UserError, match=rf"{metric.info.name}.*at least {metric.info.min_samples} generated"):
+        feed(metric(reference, protocol), few).result()
+    measured = feed(metric(reference, smoke), few).result()
+    assert measured.samples == len(few) and np.isfinite(measured.value)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_no_images_at_all_are_refused_even_by_a_smoke_protocol(
+    metric: type[Metric], as_reference: AsReference, smoke: Protocol
+) -> None:
+    with pytest.raises(UserError, match="got 0"):
+        metric(as_reference(np.ones((9, 2))), smoke).result()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_does_not_depend_on_how_the_stream_is_cut(
+    metric: type[Metric], as_reference: AsReference, smoke: Protocol, feed: Feed
+) -> None:
+    rng = np.random.default_rng(1)
+    reference, generated = as_reference(rng.normal(size=(60, 3))), rng.normal(0.3, 1.2, size=(50, 3))
+    whole = feed(metric(reference, smoke), generated).result()
+    cut = feed(metric(reference, smoke), generated, 1, 17, 0, 30).result()
+    assert cut.value == pytest.approx(whole.value, rel=1e-10)
+    assert cut.samples == whole.samples == 50
+
+
+def test_metrics_can_be_listed_without_torch() -> None:
+    modules = ", ".join(sorted({metric.__module__ for metric in METRICS}))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

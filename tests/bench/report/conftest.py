@@ -1,0 +1,99 @@
+"""Records to make tables of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.records import Record, t_interval
+from tasks.files import digest
+
+FAILURE = {"type": "OutOfMemoryError", "message": "", "traceback": "", "log_tail": []}
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """Return a function that makes the record of one run; `fd` has one value per generation seed."""
+
+    def make(
+        method: str = "dmd2",
+        seed: int | None = 0,
+        fd: tuple[float, ...] = (2.0, 2.2),
+        *,
+        kind: str = "method",
+        protocol: str = "fashion",
+        smoke: bool = False,
+        failed: bool = False,
+        recipe: dict[str, Any] | None = None,
+        selection: str = "last",
+        features: str = "ab",
+        created: str = "2025-01-01T00:00:00+00:00",
+    ) -> Record:
+        mean, std, low, high = t_interval(fd)
+        metric = {
+            "name": "fd",
+            "title": "FD",
+            "direction": "lower",
+            "value": mean,
+            "values": list(fd),
+            "std": std,
+            "low": low,
+            "high": high,
+            "samples": 10_000,
+            "diagnostics": [],
+        }
+        declared = {"name": protocol, "samples": 10_000, "repetitions": 3, "smoke": smoke}
+        return Record.model_validate(
+            {
+                "run_id": digest([method, seed, protocol, recipe, selection]),
+                "kind": kind,
+                "status": "failed" if failed else "ok",
+                "method": {
+                    "name": method,
+                    "origin": "distillation-bench",
+                    "distiller": "methods:X",
+                    "passed": recipe or {},
+                    "recipe": {"lr": 3e-4} | (recipe or {}),
+                },
+                "task": "fashion",
+                "protocol": declared,
+                "protocol_sha256": digest(declared),
+                "train_seed": seed,
+                "metrics": [] if failed else [metric],
+                "checkpoint": {"iteration": 500, "selection": selection, "sha256": "0", "weights": "ema"}
+                if kind == "method" and not failed
+                else None,
+                "cost": {
+                    "iterations": 500,
+                    "generator_updates": 100,
+                    "generated_images": 32_000,
+                    "network_evaluations": 1,
+                    "train_seconds": 110.0,
+                    "evaluate_seconds": 20.0,
+                    "threads": 1,
+                    "peak_memory_bytes": 512 << 20,
+                    "parameters": 333_000,
+                    "gpu_hours": 0.0,
+                },
+                "weights": [{"role": "features", "sha256": features * 32, "bytes": 100}],
+                "data": [],
+                "provenance": {
+                    "created": created,
+                    "git_commit": None,
+                    "git_dirty": None,
+                    "packages": {},
+                    "python": "3.11",
+                    "platform": "Linux",
+                    "cpu": "a laptop",
+                    "gpu": None,
+                    "threads": 1,
+                    "argv": [],
+                    "precision": "float32",
+                    "tf32": False,
+                },
+                "sampler": {"steps": 1},
+                "error": FAILURE if failed else None,
+            }
+        )
+
+    return make

@@ -1,0 +1,43 @@
+"""Tables as text."""
+
+import csv
+import io
+from collections.abc import Callable
+
+from bench.records import Record, t_interval
+from bench.report.render import to_csv, to_markdown
+from bench.report.table import ReportTable, suite_table
+from bench.suites import load_paper_table, load_suite
+
+Make = Callable[..., Record]
+
+
+def compiled(records: list[Record]) -> ReportTable:
+    return suite_table(load_suite("table3"), load_paper_table("table3"), records, "micro")
+
+
+def test_markdown_has_a_heading_per_protocol_the_best_in_bold_and_notes(make_record: Make) -> None:
+    records = [make_record(fd=(2.0,)), make_record("gan", fd=(4.0,)), make_record(protocol="other")]
+    text = to_markdown(compiled(records))
+    assert text.startswith("## Ablation")
+    assert text.count("\n### Protocol ") == 2
+    assert "**2.00 (n=1)**" in text
+    assert "**4.00" not in text
+    assert "\n- Training seeds: 0." in text
+
+
+def test_csv_keeps_every_bit_and_the_papers_value(make_record: Make) -> None:
+    values = (0.1 + 0.2, 1 / 3, 2 / 7)
+    records = [make_record(seed=seed, fd=(value,)) for seed, value in enumerate(values)]
+    rows = list(csv.DictReader(io.StringIO(to_csv(compiled(records)))))
+    (mine,) = [row for row in rows if row["method"] == "dmd2"]
+    assert tuple(float(mine[name]) for name in ("value", "std", "low", "high")) == t_interval(values)
+    assert mine["paper_fid"] == "1.51"
+    assert mine["protocol_sha256"] == records[0].protocol_sha256
+    assert (mine["n_seeds"], mine["seeds"], mine["iterations_low"]) == ("3", "0 1 2", "500")
+
+
+def test_csv_has_a_row_for_what_is_missing(make_record: Make) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(compiled([make_record()])))))
+    assert [row["status"] for row in rows if row["method"] == "gan"] == ["missing"]
+    assert len(rows) == 8
