@@ -39,6 +39,7 @@ def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path
 
 def _tile(images: torch.Tensor) -> torch.Tensor:
     """[ROWS * COLUMNS, C, H, W] -> one image [ROWS * H, COLUMNS * W] or [..., C]."""
+    images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)  # a line between images
     _, channels, height, width = images.shape
     grid = images.reshape(ROWS, COLUMNS, channels, height, width).permute(0, 3, 1, 4, 2)
     return grid.reshape(ROWS * height, COLUMNS * width, channels).squeeze(-1)

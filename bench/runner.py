@@ -110,13 +110,13 @@ class Runner:
         sha256 = folder_sha256(run.folder / "student")
         generator = student_generator(student, indices)
         metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
-        self._picture(generator, f"{run.label}: {len(indices)} network evaluation(s)", run.folder)
+        self._picture(generator, f"{run.label}: network evaluations per image: {len(indices)}", run.folder)
         return self._record(run, metrics, trained, seconds, sha256, indices, pairs_used)
 
     def _picture(self, generator: Generator, title: str, folder: Path) -> None:
         ode = next(iter(self.prepared.task.baselines.values()))
         teacher = baseline_generator(self.prepared.teacher, ode)
-        below = f"{ode.summary}: {ode.network_evaluations} network evaluations"
+        below = f"{ode.summary}: network evaluations per image: {ode.network_evaluations}"
         sample_grid({title: generator, below: teacher}, self.prepared, folder / "samples.png")
 
     def _record(

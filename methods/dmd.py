@@ -119,7 +119,9 @@ class DMD(Distiller[DMDRecipe]):
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """One critic step: denoise the generated images, tell them from real ones."""
-        denoise = self._noised(fake, condition, batch, (0.0, 1.0)) if self.recipe.critic_denoising else None
+        denoise = None
+        if self.recipe.critic_denoising:
+            denoise = self._noised(fake, condition, batch, self.recipe.critic_range)
         judge = None
         if self.recipe.gan:
             real = self._noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)

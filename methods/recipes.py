@@ -28,6 +28,8 @@ class DMDRecipe(Recipe):
     """Learning rate of the critic and its discriminator head."""
     critic_denoising: bool = True
     """Train the critic to denoise generated images; off in GAN-only methods, where it only discriminates."""
+    critic_range: tuple[float, float] = (0.0, 1.0)
+    """Part of the noise grid from which the critic's denoising loss draws its times."""
     dm_weight: float = Field(1.0, ge=0)
     """Weight of distribution matching in the generator's loss."""
     dm_range: tuple[float, float] = (0.02, 0.98)

@@ -15,7 +15,6 @@ from bench.cli.options import (
     PluginOption,
     RunsOption,
     ThreadsOption,
-    cores,
     sources,
 )
 from bench.cli.run import WorkerOption
@@ -33,7 +32,7 @@ def evaluate(
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
     cache: CacheOption = None,
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     plugin: PluginOption = [],
     worker: WorkerOption = False,
 ) -> None:
@@ -61,7 +60,7 @@ def evaluate(
     from bench.runner import Runner, metrics_of, student_generator
     from tasks.files import folder_sha256
 
-    torch.set_num_threads(threads or cores())
+    torch.set_num_threads(threads)
     run = BaselineRun(declared.baselines[sampler], declared, runs) if sampler else None
     status = run.folder / "status.json" if run and worker else None
     if status is not None:

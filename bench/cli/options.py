@@ -24,7 +24,7 @@ CacheOption = Annotated[
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the task's data set.")]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow the data set to be downloaded.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads of each process; default: cores / jobs.")
+    int, typer.Option("--threads", min=1, help="CPU threads of each process; small networks run best on one.")
 ]
 
 

@@ -12,7 +12,6 @@ from bench.cli.options import (
     DownloadOption,
     PluginOption,
     ThreadsOption,
-    cores,
     sources,
 )
 
@@ -25,7 +24,7 @@ def prepare(
     data: DataOption = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
@@ -39,7 +38,7 @@ def prepare(
     from bench.progress import StatusProgress
     from tasks.files import human_size
 
-    torch.set_num_threads(threads or cores())
+    torch.set_num_threads(threads)
     progress = StatusProgress(None, Console(stderr=True), draw=True)
     prepared = declared.prepare(sources(cache, data, download), progress)
     assets = [*prepared.data, *prepared.weights]

@@ -46,7 +46,7 @@ def run(
     dry_run: DryRunOption = False,
     no_baselines: NoBaselinesOption = False,
     jobs: JobsOption = None,
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -86,7 +86,7 @@ def reproduce(
     overrides: SetOption = [],
     dry_run: DryRunOption = False,
     jobs: JobsOption = None,
-    threads: ThreadsOption = None,
+    threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -121,7 +121,7 @@ def reproduce(
     print(to_markdown(suite_table(chosen, paper, found.records, scale, declared.name)))
 
 
-def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int | None) -> None:
+def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
     from rich.console import Console
@@ -129,7 +129,7 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int | None) -
     from bench.progress import StatusProgress
     from bench.runner import Runner
 
-    torch.set_num_threads(threads or 1)
+    torch.set_num_threads(threads)
     run.folder.mkdir(parents=True, exist_ok=True)
     progress = StatusProgress(run.folder / "status.json", Console(width=200), draw=True)
     prepared = run.task.prepare(where, progress)
@@ -145,7 +145,7 @@ def _execute(
     baselines: Sequence[BaselineRun],
     where: Sources,
     jobs: int | None,
-    threads: int | None,
+    threads: int,
 ) -> None:
     """Do what is not done yet. Raises UserError at the end if any run failed."""
     import torch
@@ -162,14 +162,14 @@ def _execute(
         if run not in todo:
             console.print(f"{run.label}: finished before, {run.folder}", highlight=False)
     if todo or todo_baselines:
-        torch.set_num_threads(threads or cores())
+        torch.set_num_threads(threads)
         task = planned[0].task
         task.prepare(where, StatusProgress(None, console, draw=True))
         common = _common_arguments(catalogue, where, planned[0].root)
         work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
         work += [Job(run.baseline.name, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
         parallel = min(jobs or cores(), len(work))
-        outcomes = run_jobs(work, parallel, threads or max(1, cores() // parallel), console)
+        outcomes = run_jobs(work, parallel, threads, console)
         bad = [outcome for outcome in outcomes if outcome.code != 0]
         if bad and len(bad) == len(outcomes):
             raise UserError(f"{bad[0].last_line} (log: {bad[0].job.folder / 'log.txt'})")
