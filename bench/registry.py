@@ -127,12 +127,17 @@ def _add_plugin(catalogue: Catalogue, path: Path) -> None:
             method = Method.of(thing, thing.name or thing.__name__.lower())
             catalogue.methods.add(Entry(method.name, origin, thing=method))
             added += 1
-        elif isinstance(thing, Task):
+        elif isinstance(thing, Task) and not _imported(catalogue.tasks, thing):
             catalogue.tasks.add(Entry(thing.name, origin, thing=thing))
             added += 1
     if not added:
         raise UserError(f"plug-in {path} defines no Distiller class and no Task")
     catalogue.plugins.append(path)
+
+
+def _imported(tasks: Registry[Task], thing: Task) -> bool:
+    """Whether a plug-in only imported this task, to build its own from it."""
+    return thing.name in tasks.entries and tasks.get(thing.name) is thing
 
 
 def _line_in(path: Path, error: BaseException) -> str:

@@ -30,7 +30,7 @@ TASK = MicroTask(
     train_sha256="76bd74e44206b49fe2473b5b08861af9bb3e5596d02a23a365b5885248af9047",
     held_out_sha256="676731840a1cfbdb2de2f51749383524fad6e2ed40f08ed84871927142f0d063",
     class_names=tuple("0123456789"),
-    network=NetworkSpec(channels=(32,), patch_size=2, sigma_data=0.75),
-    teacher=TeacherRecipe(iterations=1500, batch_size=64),
+    network=NetworkSpec(channels=(32,), patch_size=2, sigma_data=0.75, attention_head_dim=32),
+    teacher=TeacherRecipe(iterations=1500, batch_size=64, ema_decay=0.998),
     classifier=ClassifierRecipe(epochs=40, width=16, features=32, batch_size=50),
 )

@@ -31,7 +31,7 @@ TASK = MicroTask(
     train_sha256="a1c6a4de6869a1915f6c4f1e4f5171d0b39a3fbb38e55c2e4200d5dfdd023dfd",
     held_out_sha256="b5f93f421d6ecc6e2047479bf1f0db9fba7eea0809c6c8874f6a92015c4b9bd7",
     class_names=FASHION_CLASSES,
-    network=NetworkSpec(channels=(24,), patch_size=2, sigma_data=0.66),
-    teacher=TeacherRecipe(iterations=1500, batch_size=128),
+    network=NetworkSpec(channels=(32,), patch_size=2, sigma_data=0.66, attention_head_dim=32),
+    teacher=TeacherRecipe(iterations=4000, batch_size=64, ema_decay=0.998),
     classifier=ClassifierRecipe(epochs=3, width=16, features=64),
 )

@@ -1,0 +1,83 @@
+"""A prepared tiny task, made once, and a way to call the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests_support import TINY_PLUGIN
+from typer.testing import CliRunner
+
+from bench.cli import app
+from bench.plan import Run, plan_run
+from bench.registry import Catalogue, load_catalogue
+from bench.runner import Runner
+from tasks.errors import UserError
+from tasks.prepared import Prepared
+from tasks.progress import SilentProgress
+from tasks.task import Sources
+
+RECIPE = {"iterations": 24, "batch_size": 4, "warmup": 2, "pairs": 8}
+"""Two dozen iterations: enough for every turn, checkpoint and progress point to happen."""
+
+
+class Bench(NamedTuple):
+    """What a command line printed and returned."""
+
+    code: int
+    output: str
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of prepared assets for all tests of this process."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """Everything installed, and the tiny task."""
+    return load_catalogue([TINY_PLUGIN])
+
+
+@pytest.fixture(scope="session")
+def tiny(catalogue: Catalogue, cache: Path) -> Prepared:
+    """The tiny task, prepared."""
+    return catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
+
+
+@pytest.fixture
+def plan(catalogue: Catalogue, tmp_path: Path) -> Callable[..., Run]:
+    """Plan a run of a method on the tiny task, in a folder of its own."""
+
+    def make(method: str = "dmd2", seed: int = 0, root: Path = tmp_path, **recipe: object) -> Run:
+        return plan_run(catalogue, method, catalogue.tasks.get("tiny"), RECIPE | recipe, seed, root)
+
+    return make
+
+
+@pytest.fixture
+def runner(catalogue: Catalogue, tiny: Prepared) -> Runner:
+    """What executes runs on the tiny task."""
+    return Runner(catalogue, tiny, SilentProgress())
+
+
+@pytest.fixture
+def bench(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    """Call `bench ...` in this process, with this test's runs and the shared cache."""
+    monkeypatch.setenv("BENCH_CACHE", str(cache))
+    monkeypatch.setenv("BENCH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> Bench:
+        done = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+        if isinstance(done.exception, UserError):
+            return Bench(2, f"{done.output}error: {done.exception}")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Bench(done.exit_code, done.output)
+
+    return call

@@ -1,0 +1,128 @@
+"""Evaluation is a stream: a sample's seed, noise and condition are its own, whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.evaluation import Evaluator, generate, measure, reference_of
+from bench.metrics.frechet import FrechetDistance
+from bench.plan import Run
+from bench.registry import Catalogue
+from bench.runner import Runner, baseline_generator, metrics_of, student_generator
+from tasks.errors import UserError
+from tasks.prepared import Prepared, to_uint8
+from tasks.progress import SilentProgress
+from tasks.samplers import SampleNoise
+
+
+@pytest.mark.parametrize("indices", [[999], [999, 749, 499, 249]], ids=["one step", "four steps"])
+def test_images_do_not_depend_on_the_batch_size(tiny: Prepared, indices: list[int]) -> None:
+    generator = student_generator(tiny.teacher, indices)
+    protocol = tiny.task.protocol
+    images, conditions = {}, {}
+    for size in (1, 7, 64):
+        stages = list(generate(generator, tiny, protocol, 0, size))
+        images[size] = torch.cat([stage.images for stage in stages]).int()
+        conditions[size] = torch.cat([stage.conditions for stage in stages])
+    for size in (1, 7):
+        assert torch.equal(conditions[size], conditions[64])
+        difference = (images[size] - images[64]).abs()
+        assert difference.max() <= 1
+        assert (difference > 0).float().mean() <= 1e-4
+
+
+def test_noise_is_bit_equal_for_every_batch_size() -> None:
+    seeds = list(range(100, 164))
+    whole = SampleNoise(seeds, (1, 8, 8))
+    first, second = whole.draw(), whole.draw()
+    for size in (1, 7):
+        parts = [SampleNoise(seeds[i : i + size], (1, 8, 8)) for i in range(0, 64, size)]
+        assert torch.equal(torch.cat([part.draw() for part in parts]), first)
+        assert torch.equal(torch.cat([part.draw() for part in parts]), second)
+
+
+def test_repetitions_have_seeds_of_their_own(tiny: Prepared) -> None:
+    drawn: list[torch.Tensor] = []
+
+    def record_noise(noise: SampleNoise, condition: torch.Tensor) -> torch.Tensor:
+        drawn.append(noise.draw())
+        return torch.zeros(len(condition), *tiny.task.image_shape)
+
+    for repetition in (0, 1):
+        list(generate(record_noise, tiny, tiny.task.protocol, repetition))
+    first, second = drawn
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(second[0], SampleNoise([tiny.task.protocol.samples], tiny.task.image_shape).draw()[0])
+
+
+def test_classes_are_balanced_by_global_index(tiny: Prepared) -> None:
+    stages = generate(student_generator(tiny.teacher, [999]), tiny, tiny.task.protocol, 0, 7)
+    conditions = torch.cat([stage.conditions for stage in stages])
+    assert torch.equal(conditions, torch.arange(len(conditions)) % 10)
+
+
+def test_uint8_is_rounded_and_clipped() -> None:
+    grey = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])
+    assert to_uint8(grey).tolist() == [0, 0, 128, 191, 255, 255]  # 127.5 rounds to even; 191.25 rounds down
+
+
+def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: Prepared) -> None:
+    fid = pytest.importorskip("cleanfid.fid", reason="clean-fid is not installed")
+    protocol = replace(tiny.task.protocol, samples=300)
+    generator = student_generator(tiny.teacher, [999])
+    images = torch.cat([stage.images for stage in generate(generator, tiny, protocol, 0, 300)])
+    features = np.concatenate([tiny.extract(part).features for part in images.split(50)]).astype(np.float64)
+    real = tiny.reference_features.astype(np.float64)
+    expected = fid.frechet_distance(
+        features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
+    )
+    found = measure(
+        generator, tiny, protocol, {"fd": FrechetDistance}, reference_of(tiny), 0, SilentProgress(), 50
+    )
+    assert found["fd"].value == pytest.approx(expected, rel=1e-6)
+
+
+def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: Prepared) -> None:
+    honest = replace(tiny.task.protocol, smoke=False)
+    with pytest.raises(UserError, match="at least"):
+        measure(
+            student_generator(tiny.teacher, [999]),
+            tiny,
+            honest,
+            {"fd": FrechetDistance},
+            reference_of(tiny),
+            0,
+            SilentProgress(),
+        )
+
+
+def test_a_record_has_every_generation_seed_and_its_interval(plan: Callable[..., Run], runner: Runner) -> None:
+    record = runner.run(plan())
+    fd = next(metric for metric in record.metrics if metric.name == "fd")
+    assert len(fd.values) == runner.prepared.task.protocol.repetitions
+    assert fd.value == pytest.approx(np.mean(fd.values))
+    assert fd.low < fd.value < fd.high
+    assert "digits-cnn32" in fd.title and "FID" not in fd.title
+    assert record.checkpoint is not None and record.checkpoint.selection == "last"
+    assert {asset.role for asset in record.weights} == {"teacher", "feature network"}
+
+
+def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
+    tiny: Prepared, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
+    generator = baseline_generator(tiny.teacher, tiny.task.baselines["teacher-ode"])
+    first, _ = evaluator.evaluate(generator, tmp_path, "weights a")
+
+    def broken(*_: object) -> torch.Tensor:
+        raise AssertionError("generated again")
+
+    assert evaluator.evaluate(broken, tmp_path, "weights a")[0] == first
+    with pytest.raises(AssertionError, match="generated again"):
+        evaluator.evaluate(broken, tmp_path, "weights b")

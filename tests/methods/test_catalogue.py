@@ -1,0 +1,142 @@
+"""The built-in methods are the rows of the paper's tables, as data, and their names cost no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bench.registry import load_catalogue
+from methods.base import Distiller
+from methods.catalogue import Method
+from methods.dmd import DMD
+from methods.recipe import Recipe
+from methods.recipes import DMDRecipe
+from tasks.errors import UserError
+
+CATALOGUE = load_catalogue()
+METHODS = sorted(CATALOGUE.methods.entries)
+MICRO_TASKS = sorted(entry.name for entry in CATALOGUE.tasks if entry.load().scale == "micro")
+
+#                          DM     regression  GAN    critic updates per generator update
+TABLE_3 = {
+    "dmd": (True, True, False, 1),
+    "dmd-no-regression": (True, False, False, 1),
+    "dmd-ttur": (True, False, False, 5),
+    "dmd2": (True, False, True, 5),
+    "gan": (False, False, True, 1),
+    "gan-ttur": (False, False, True, 5),
+}
+
+
+def recipe_of(name: str, task: str = "", scale: str = "paper") -> DMDRecipe:
+    recipe = CATALOGUE.methods.get(name).recipe(task, scale, {})
+    assert isinstance(recipe, DMDRecipe)
+    return recipe
+
+
+@pytest.mark.parametrize("scale", ["paper", "micro"])
+@pytest.mark.parametrize("name", TABLE_3)
+def test_switches_are_those_of_the_papers_table_3(name: str, scale: str) -> None:
+    recipe = recipe_of(name, scale=scale)
+    ratio = recipe.critic_updates_per_generator_update
+    assert (recipe.distribution_matching, recipe.regression, recipe.gan, ratio) == TABLE_3[name]
+    assert recipe.student_steps == 1
+
+
+@pytest.mark.parametrize("name", ["gan", "gan-ttur"])
+def test_a_critic_that_only_discriminates_does_not_denoise(name: str) -> None:
+    assert not recipe_of(name).critic_denoising
+    assert recipe_of("dmd2").critic_denoising
+
+
+@pytest.mark.parametrize("scale", ["paper", "micro"])
+def test_update_rules_of_figure_9(scale: str) -> None:
+    """Ten critic updates; or one, with the critic's learning rate five times the generator's."""
+    assert recipe_of("dmd-ttur10", scale=scale).critic_updates_per_generator_update == 10
+    asynchronous = recipe_of("dmd-async-lr", scale=scale)
+    assert asynchronous.critic_updates_per_generator_update == 1
+    assert asynchronous.critic_lr == pytest.approx(5 * asynchronous.lr)
+    assert not asynchronous.gan and not asynchronous.regression
+
+
+def test_four_step_students_differ_only_in_their_inputs() -> None:
+    with_it = recipe_of("dmd2-4step").model_dump()
+    without = recipe_of("dmd2-4step-no-backward-simulation").model_dump()
+    assert with_it["student_steps"] == without["student_steps"] == 4
+    assert with_it.pop("input_simulation") == "backward"
+    assert without.pop("input_simulation") == "noised-real"
+    assert with_it == without
+
+
+def test_dmd2_at_paper_scale_is_the_classs_defaults() -> None:
+    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {}
+    assert recipe_of("dmd2") == DMDRecipe()
+
+
+@pytest.mark.parametrize("task", MICRO_TASKS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_recipe_on_every_micro_task(name: str, task: str) -> None:
+    method = CATALOGUE.methods.get(name)
+    recipe = method.recipe(task, "micro", {})
+    assert recipe.iterations <= 20_000 and recipe.batch_size <= 128, "paper numbers on a laptop"
+    assert method.summary
+    cls = method.load()
+    assert issubclass(cls, Distiller) and cls.recipe_model is type(recipe)
+
+
+def test_gan_and_dmd_are_one_class() -> None:
+    assert {CATALOGUE.methods.get(name).load() for name in TABLE_3} == {DMD}
+
+
+class TestLayers:
+    """Which value wins."""
+
+    @staticmethod
+    def method(*layers: dict[str, dict[str, Any]]) -> Method:
+        return Method("m", "", "", Recipe, layers, lambda: Distiller)
+
+    def test_in_a_layer_the_task_wins_over_the_scale_and_the_scale_over_all(self) -> None:
+        layer = {"digits": {"lr": 3.0}, "micro": {"lr": 2.0, "warmup": 2}, "*": {"lr": 1.0, "warmup": 1}}
+        method = self.method({**layer, "other": {"lr": 9.0}})
+        assert method.passed("digits", "micro") == {"lr": 3.0, "warmup": 2}
+        assert method.passed("fashion", "micro") == {"lr": 2.0, "warmup": 2}
+        assert method.passed("imagenet64", "paper") == {"lr": 1.0, "warmup": 1}
+
+    def test_a_later_layer_wins_even_with_less_special_keys(self) -> None:
+        method = self.method({"digits": {"lr": 1.0, "warmup": 1}}, {"*": {"lr": 2.0}})
+        assert method.passed("digits", "micro") == {"lr": 2.0, "warmup": 1}
+
+    def test_the_users_values_win_over_all(self) -> None:
+        method = self.method({"digits": {"lr": 1.0, "warmup": 1}})
+        recipe = method.recipe("digits", "micro", {"lr": 3.0})
+        assert (recipe.lr, recipe.warmup) == (3.0, 1)
+
+    def test_a_mistake_names_the_method(self) -> None:
+        with pytest.raises(UserError, match="'itrations' of method 'm'; did you mean 'iterations'"):
+            self.method({}).recipe("digits", "micro", {"itrations": 1})
+
+
+def test_a_class_registered_directly_is_described_by_itself() -> None:
+    class Mine(DMD):
+        """First line.
+
+        More.
+        """
+
+        recipes = {"micro": {"lr": 0.1}}
+
+    method = Method.of(Mine, "mine")
+    assert (method.name, method.summary, method.load()) == ("mine", "First line.", Mine)
+    assert method.recipe("digits", "micro", {}).lr == 0.1
+    assert method.recipe("imagenet64", "paper", {}).lr == DMDRecipe().lr
+
+
+def test_names_and_recipes_are_read_without_importing_torch() -> None:
+    code = (
+        "import sys, methods.catalogue as c; c.DMD2.recipe('digits', 'micro', {});"
+        "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

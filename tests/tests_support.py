@@ -1,0 +1,6 @@
+"""Paths that tests share."""
+
+from pathlib import Path
+
+TINY_PLUGIN = Path(__file__).parent / "plugins" / "tiny_task.py"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "consistency.py"
