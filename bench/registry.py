@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from bench.metrics.catalogue import MetricInfo
 from methods.catalogue import Method
 from tasks.errors import UserError, unknown
 from tasks.files import file_sha256
@@ -88,7 +89,7 @@ class Catalogue:
 
     methods: Registry[Method]
     tasks: Registry[Task]
-    metrics: Registry[Any]
+    metrics: Registry[MetricInfo]
     plugins: list[Path]
 
 

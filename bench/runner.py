@@ -48,7 +48,7 @@ GLANCE_SAMPLES = 2000
 
 def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metric]]:
     """Import the metrics that a task's protocol names."""
-    return {name: catalogue.metrics.get(name) for name in prepared.task.protocol.metrics}
+    return {name: catalogue.metrics.get(name).load() for name in prepared.task.protocol.metrics}
 
 
 def student_generator(student: Denoiser, indices: list[int]) -> Generator:

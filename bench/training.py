@@ -21,7 +21,7 @@ from methods.draws import Draws, data_order
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
 from tasks.prepared import Prepared, to_unit_range
-from tasks.progress import Progress
+from tasks.progress import Bar, Progress
 
 LOG_EVERY = 10
 
@@ -69,6 +69,7 @@ class Trainer:
         self.accelerator = accelerator
         self.metrics_file = folder / "metrics.jsonl"
         self.average: dict[str, Tensor] | None = None
+        self._begun = time.perf_counter()
 
     def run(
         self, schedule: Schedule, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
@@ -77,31 +78,44 @@ class Trainer:
 
         `measure` gives the figures of a student that are logged on the way. Raises DivergedError.
         """
-        start, before = self._resume()
-        recipe, folder = self.recipe, self.folder / "checkpoints"
-        begun = time.perf_counter()
-        with progress.bar("training", recipe.iterations, completed=start) as bar:
-            for iteration in range(start, recipe.iterations):
-                figures = self.step(iteration)
-                self._check(figures, iteration)
-                done = iteration + 1
-                last = done == recipe.iterations
-                if done % LOG_EVERY == 0 or last:
-                    values = {name: figure.item() for name, figure in figures.items()}
-                    rate = recipe.lr * recipe.rate_at(iteration)
-                    append_line(self.metrics_file, {"iteration": done, "lr": rate, **values})
-                    bar.advance(0, **{k: v for k, v in values.items() if k.startswith("loss/")})
-                if done % schedule.progress_every == 0 or last:
-                    measured = measure(self.student())
-                    append_line(self.metrics_file, {"iteration": done, **measured})
-                    bar.advance(0, **measured)
-                if done % schedule.checkpoint_every == 0 or last:
-                    seconds = before + time.perf_counter() - begun
-                    state = TrainingState(done, seconds, self.prepared.teacher_sha256, self.average)
-                    save_checkpoint(folder, self.distiller, state)
-                bar.advance()
-        updates = self.distiller.generator.updates
-        return Trained(self.student(), recipe.iterations, updates, before + time.perf_counter() - begun)
+        start = self.begin()
+        with progress.bar("training", self.recipe.iterations, completed=start) as bar:
+            for iteration in range(start, self.recipe.iterations):
+                self.advance(iteration, schedule, bar, measure)
+        return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
+
+    def begin(self) -> int:
+        """Restore the newest checkpoint; return the iterations that are done."""
+        done, before = self._resume()
+        self._begun = time.perf_counter() - before
+        return done
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all attempts."""
+        return time.perf_counter() - self._begun
+
+    def advance(
+        self, iteration: int, schedule: Schedule, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
+    ) -> None:
+        """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
+        figures = self.step(iteration)
+        self._check(figures, iteration)
+        done = iteration + 1
+        last = done == self.recipe.iterations
+        if done % LOG_EVERY == 0 or last:
+            values = {name: figure.item() for name, figure in figures.items()}
+            rate = self.recipe.lr * self.recipe.rate_at(iteration)
+            append_line(self.metrics_file, {"iteration": done, "lr": rate, **values})
+            bar.advance(0, **{name: value for name, value in values.items() if name.startswith("loss/")})
+        if done % schedule.progress_every == 0 or last:
+            measured = measure(self.student())
+            append_line(self.metrics_file, {"iteration": done, **measured})
+            bar.advance(0, **measured)
+        if done % schedule.checkpoint_every == 0 or last:
+            state = TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+            save_checkpoint(self.folder / "checkpoints", self.distiller, state)
+        bar.advance()
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One iteration: a function of the networks, the seed and the iteration."""

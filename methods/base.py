@@ -148,8 +148,8 @@ class Distiller(ABC, Generic[R]):
     def times(self, batch: Batch, span: tuple[float, float], count: int) -> Tensor:
         """Draw `count` times uniformly from a part of the noise grid, both ends included."""
         last = len(self.schedule.grid)
-        low, high = (round(end * last) for end in span)
-        chosen = batch.draws.integers(low, min(high + 1, last), count)
+        low, high = (min(round(end * last), last - 1) for end in span)
+        chosen = batch.draws.integers(low, high + 1, count)
         return self.schedule.grid.to(chosen.device, torch.float32)[chosen]
 
     def step_time(self, step: int, count: int) -> Tensor:

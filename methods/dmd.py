@@ -28,6 +28,11 @@ class DMD(Distiller[DMDRecipe]):
         super().__init__(recipe, setting)
         if not (recipe.distribution_matching or recipe.gan or recipe.regression):
             raise UserError("no term to train: turn on distribution_matching, gan or regression")
+        if not recipe.critic_denoising and (recipe.distribution_matching or not recipe.gan):
+            raise UserError(
+                "critic_denoising=false is for methods whose critic only discriminates: with gan, without "
+                "distribution_matching; use --set critic_denoising=true"
+            )
         self.add_player("generator", self.student_copy(), self.recipe.lr)
         self.add_player("critic", self._critic(), self.recipe.critic_lr)
         self.mu_real = self._guided_teacher()

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from methods.recipe import Recipe
+
+
+def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+    low, high = span
+    if not 0 <= low <= high <= 1:
+        raise ValueError("a part of the noise grid is [low, high] with 0 <= low <= high <= 1")
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
+"""Part of the noise grid: 0 is its first, least noisy time, 1 its last."""
 
 
 class DMDRecipe(Recipe):
@@ -28,17 +39,17 @@ class DMDRecipe(Recipe):
     """Learning rate of the critic and its discriminator head."""
     critic_denoising: bool = True
     """Train the critic to denoise generated images; off in GAN-only methods, where it only discriminates."""
-    critic_range: tuple[float, float] = (0.0, 1.0)
+    critic_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the critic's denoising loss draws its times."""
     dm_weight: float = Field(1.0, ge=0)
     """Weight of distribution matching in the generator's loss."""
-    dm_range: tuple[float, float] = (0.02, 0.98)
+    dm_range: Span = (0.02, 0.98)
     """Part of the noise grid from which distribution matching draws its times."""
     gan_generator_weight: float = Field(3e-3, ge=0)
     """Weight of the GAN term in the generator's loss."""
     gan_critic_weight: float = Field(1e-2, ge=0)
     """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
-    gan_range: tuple[float, float] = (0.0, 1.0)
+    gan_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the discriminator's noise is drawn."""
     regression_weight: float = Field(0.25, ge=0)
     """Weight of the regression term (DMD's lambda)."""

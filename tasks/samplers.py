@@ -72,7 +72,7 @@ def heun(
     for level, following in itertools.pairwise(levels):
         if churn > 0 and churn_range[0] <= level <= churn_range[1]:
             # Never above the schedule's last level (VP's 14.6 is inside the churn range): no network knows it.
-            raised = min(level * (1 + min(churn / steps, 2**0.5 - 1)), high)
+            raised = min(level * (1 + min(churn / steps, 2**0.5 - 1)), levels[0])
             y = y + (raised**2 - level**2) ** 0.5 * churn_noise * noise.draw()
             level = raised
         slope = (y - denoise(y, level)) / level

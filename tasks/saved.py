@@ -46,8 +46,10 @@ def load_denoiser(folder: Path) -> SavedDenoiser:
         raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser saved by bench")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        schedule = EDMSchedule(about["sigma_data"])
-        patch_size, bottleneck, indices = about["patch_size"], about["bottleneck"], about["student_indices"]
+        schedule, patch_size = EDMSchedule(float(about["sigma_data"])), int(about["patch_size"])
+        bottleneck, indices = about["bottleneck"], [int(index) for index in about["student_indices"]]
+        if about["kind"] != "edm" or bottleneck not in ("encoder", "mid"):
+            raise ValueError(f"unknown kind {about['kind']!r} or bottleneck {bottleneck!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete {folder}") from None
     try:

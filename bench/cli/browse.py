@@ -49,9 +49,8 @@ def _summary(entry: Any) -> str:
         thing = entry.load()
     except UserError as error:
         return f"[broken] {error}"
-    info = getattr(thing, "info", thing)
     origin = "" if entry.origin.startswith("distillation-bench ") else f"  [{entry.origin}]"
-    return f"{info.summary}{origin}"
+    return f"{thing.summary}{origin}"
 
 
 def describe(
@@ -70,7 +69,7 @@ def describe(
     elif name in catalogue.tasks.entries:
         _describe_task(catalogue.tasks.get(name), cache)
     elif name in catalogue.metrics.entries:
-        info = catalogue.metrics.get(name).info
+        info = catalogue.metrics.get(name)
         _lines(
             f"metric {name}: {info.title}",
             {

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bench.metrics.base import Extracted, Measured, Metric, MetricInfo, Reference
+from bench.metrics.base import Extracted, Measured, Metric, Reference
+from bench.metrics.catalogue import ACCURACY, MetricInfo
 from tasks.protocol import Protocol
 
 
 class Accuracy(Metric):
     """Fraction of generated images that the feature classifier assigns to their own label."""
 
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="accuracy",
-        title="Accuracy",
-        direction="higher",
-        min_samples=100,
-        summary="generated images that the feature classifier assigns to the class asked for",
-        source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499",
-    )
+    info: ClassVar[MetricInfo] = ACCURACY
 
     def __init__(self, reference: Reference, protocol: Protocol) -> None:
         super().__init__(reference, protocol)

@@ -6,28 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from bench.metrics.catalogue import MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What `bench list metrics` and a table's heading say about a metric."""
-
-    name: str
-    title: str
-    direction: Literal["lower", "higher"]
-    """Which way is better."""
-    min_samples: int
-    """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
-    summary: str
-    source: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Extracted, Measured, Metric, MetricInfo, Reference
+from bench.metrics.base import Extracted, Measured, Metric, Reference
+from bench.metrics.catalogue import FD, MetricInfo
 from tasks.protocol import Protocol
 
 ROUNDING = 1e-6
@@ -150,14 +151,7 @@ def _resolution(eigenvalues: np.ndarray) -> float:
 class FrechetDistance(Metric):
     """FD of the protocol's feature network; it is FID only if that network is Inception."""
 
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="fd",
-        title="FD",
-        direction="lower",
-        min_samples=500,
-        summary="Fréchet distance of Gaussians fitted to the features; biased upwards as 1/samples",
-        source="Heusel et al. 2017, arXiv:1706.08500",
-    )
+    info: ClassVar[MetricInfo] = FD
 
     def __init__(self, reference: Reference, protocol: Protocol) -> None:
         super().__init__(reference, protocol)

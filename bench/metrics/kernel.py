@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import FeatureMetric, Measured, MetricInfo, row_blocks
+from bench.metrics.base import FeatureMetric, Measured, row_blocks
+from bench.metrics.catalogue import KID, MetricInfo
 
 TILE = 1024
 """Rows and columns of the kernel matrix held at once: 8 MiB of float64, whatever the number of images."""
@@ -54,14 +55,7 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 class KernelDistance(FeatureMetric):
     """KID over the full sets, in the protocol's feature space."""
 
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="kid",
-        title="KID",
-        direction="lower",
-        min_samples=500,
-        summary="unbiased kernel distance of the features, over all pairs; not multiplied by 1000",
-        source="Bińkowski et al. 2018, arXiv:1801.01401",
-    )
+    info: ClassVar[MetricInfo] = KID
 
     def result(self) -> Measured:
         """Distance, and the reference's size; raises UserError if there are too few images."""

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import FeatureMetric, Measured, MetricInfo, row_blocks
+from bench.metrics.base import FeatureMetric, Measured, row_blocks
+from bench.metrics.catalogue import PRECISION, RECALL, MetricInfo
 
 BLOCK = 2**21
 """Distances held at once: 16 MiB of float64, whatever the number of images."""
@@ -82,14 +83,7 @@ class _Support(FeatureMetric):
 class Precision(_Support):
     """Fraction of generated images within the support of the real ones: fidelity."""
 
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="precision",
-        title="Precision",
-        direction="higher",
-        min_samples=500,
-        summary="generated images that lie among the real ones (k nearest neighbours): fidelity",
-        source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
-    )
+    info: ClassVar[MetricInfo] = PRECISION
 
     def result(self) -> Measured:
         """Precision; the real set's radii are computed once per reference."""
@@ -102,14 +96,7 @@ class Precision(_Support):
 class Recall(_Support):
     """Fraction of real images within the support of the generated ones: coverage."""
 
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="recall",
-        title="Recall",
-        direction="higher",
-        min_samples=500,
-        summary="real images that lie among the generated ones (k nearest neighbours): coverage",
-        source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
-    )
+    info: ClassVar[MetricInfo] = RECALL
 
     def result(self) -> Measured:
         """Recall."""

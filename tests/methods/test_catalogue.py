@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -126,7 +126,7 @@ def test_a_class_registered_directly_is_described_by_itself() -> None:
         More.
         """
 
-        recipes = {"micro": {"lr": 0.1}}
+        recipes: ClassVar = {"micro": {"lr": 0.1}}
 
     method = Method.of(Mine, "mine")
     assert (method.name, method.summary, method.load()) == ("mine", "First line.", Mine)

@@ -67,6 +67,12 @@ class TestMistakes:
         with pytest.raises(UserError, match=f"bad value {value!r} for recipe key '{key}' of it"):
             build_recipe(DMDRecipe, {key: value}, "it")
 
+    @pytest.mark.parametrize("span", [[0.9, 0.1], [-0.1, 0.5], [0.0, 1.5]])
+    @pytest.mark.parametrize("key", ["dm_range", "critic_range", "gan_range"])
+    def test_a_part_of_the_noise_grid_lies_on_it(self, key: str, span: list[float]) -> None:
+        with pytest.raises(UserError, match=rf"recipe key '{key}'.*0 <= low <= high <= 1"):
+            build_recipe(DMDRecipe, {key: span}, "it")
+
     def test_a_bad_part_of_a_value_is_named_with_its_place(self) -> None:
         with pytest.raises(UserError, match=r"bad value 'x' for recipe key 'dm_range\.1'"):
             build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")

@@ -79,6 +79,10 @@ def without(key: str) -> Callable[[str], str]:
     return lambda text: json.dumps({name: value for name, value in json.loads(text).items() if name != key})
 
 
+def with_value(key: str, value: object) -> Callable[[str], str]:
+    return lambda text: json.dumps({**json.loads(text), key: value})
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -86,12 +90,17 @@ def without(key: str) -> Callable[[str], str]:
         lambda _: "",
         lambda _: "[]",
         lambda _: "null",
+        without("kind"),
         without("sigma_data"),
         without("patch_size"),
         without("bottleneck"),
         without("student_indices"),
+        with_value("kind", "vp"),
+        with_value("sigma_data", "wide"),
+        with_value("patch_size", None),
+        with_value("bottleneck", "middle"),
+        with_value("student_indices", ["last"]),
     ],
-    ids=["cut", "empty", "list", "null", "no-sigma", "no-patch", "no-bottleneck", "no-indices"],
 )
 def test_a_damaged_description_is_named(folder: Path, damage: Callable[[str], str]) -> None:
     path = folder / DESCRIPTION

@@ -1,0 +1,83 @@
+"""The built-in metrics as they are listed; imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from methods.catalogue import load_class
+
+if TYPE_CHECKING:
+    from bench.metrics.base import Metric
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What `bench list metrics` and a table's heading say about a metric."""
+
+    name: str
+    title: str
+    direction: Literal["lower", "higher"]
+    """Which way is better."""
+    min_samples: int
+    """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
+    summary: str
+    source: str
+    implementation: str
+    """Import path of the class, `module:Class`."""
+
+    def load(self) -> type[Metric]:
+        """Import the metric's class."""
+        metric: type[Metric] = load_class(self.implementation)
+        return metric
+
+
+FD = MetricInfo(
+    name="fd",
+    title="FD",
+    direction="lower",
+    min_samples=500,
+    summary="Fréchet distance of Gaussians fitted to the features; biased upwards as 1/samples",
+    source="Heusel et al. 2017, arXiv:1706.08500",
+    implementation="bench.metrics.frechet:FrechetDistance",
+)
+
+KID = MetricInfo(
+    name="kid",
+    title="KID",
+    direction="lower",
+    min_samples=500,
+    summary="unbiased kernel distance of the features, over all pairs; not multiplied by 1000",
+    source="Bińkowski et al. 2018, arXiv:1801.01401",
+    implementation="bench.metrics.kernel:KernelDistance",
+)
+
+PRECISION = MetricInfo(
+    name="precision",
+    title="Precision",
+    direction="higher",
+    min_samples=500,
+    summary="generated images that lie among the real ones (k nearest neighbours): fidelity",
+    source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
+    implementation="bench.metrics.precision_recall:Precision",
+)
+
+RECALL = MetricInfo(
+    name="recall",
+    title="Recall",
+    direction="higher",
+    min_samples=500,
+    summary="real images that lie among the generated ones (k nearest neighbours): coverage",
+    source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
+    implementation="bench.metrics.precision_recall:Recall",
+)
+
+ACCURACY = MetricInfo(
+    name="accuracy",
+    title="Accuracy",
+    direction="higher",
+    min_samples=100,
+    summary="generated images that the feature classifier assigns to the class asked for",
+    source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499",
+    implementation="bench.metrics.accuracy:Accuracy",
+)
