@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import traceback
@@ -95,7 +96,8 @@ class Runner:
             pairs_used.append(self.prepared.asset_of_pairs(count))
             return pairs
 
-        setting = Setting(accelerator, self.prepared.teacher, self.prepared.null_condition, make_pairs)
+        teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
+        setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs)
         distiller = run.method.load()(run.recipe, setting)
         indices = distiller.indices
         trainer = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator)
