@@ -1,13 +1,14 @@
-"""A run as it is planned: method, task, recipe and seed, and the folder named by them."""
+"""What is to be done, named by its content: runs of methods and evaluations of the teacher's samplers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from bench.records import Record, read_record
+from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
 from methods.catalogue import Method
 from methods.recipe import Recipe
@@ -15,52 +16,115 @@ from tasks.files import digest
 from tasks.task import Baseline, Task
 
 IDENTITY_VERSION = 1
-"""Part of every run's name: raised when the same plan comes to mean another computation."""
+"""Part of every name: raised when the same plan comes to mean another computation."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """One (method, task, recipe, seed)."""
+class Planned(ABC):
+    """Something to evaluate on a task, in a folder that is named by all that decides the result."""
 
-    method: Method
-    origin: str
     task: Task
-    recipe: Recipe
-    passed: Mapping[str, Any]
-    """What the user overrode with --set."""
-    seed: int
     root: Path
 
+    kind: ClassVar[Literal["method", "baseline"]]
+
     @property
+    @abstractmethod
     def label(self) -> str:
-        """Name for people: `dmd2 on fashion, seed 0`."""
-        return f"{self.method.name} on {self.task.name}, seed {self.seed}"
+        """Name for people."""
+
+    @property
+    @abstractmethod
+    def stem(self) -> str:
+        """The readable part of the folder's name."""
+
+    @property
+    @abstractmethod
+    def method_info(self) -> MethodInfo:
+        """Who it is, and with which numbers, as the record has it."""
+
+    @property
+    @abstractmethod
+    def train_seed(self) -> int | None:
+        """The training seed; None where nothing is trained."""
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """Everything of its own that decides the result, and nothing that does not."""
 
     @property
     def id(self) -> str:
-        """Name by content: everything that decides the result, and nothing that does not."""
-        content = {
+        """Name by content: the same plan has the same name on every machine."""
+        shared = {
             "version": IDENTITY_VERSION,
-            "method": self.method.name,
-            "distiller": self.method.distiller,
-            "origin": self.origin if self.origin.endswith(")") else "",  # a plug-in file's hash
-            "recipe": self.recipe.model_dump(mode="json"),
             "task": self.task.name,
             "assets": self.task.identity(),
             "protocol": self.task.protocol.as_dict(),
-            "seed": self.seed,
         }
-        return f"{self.method.name}-s{self.seed}-{digest(content)[:10]}"
+        return f"{self.stem}-{digest(shared | self.content())[:10]}"
 
     @property
     def folder(self) -> Path:
-        """Where all of the run lies."""
+        """Where all of it lies."""
         return self.root / self.task.name / self.id
 
     @property
     def record(self) -> Path:
-        """The run's result."""
+        """The result."""
         return self.folder / "record.json"
+
+    def finished(self) -> Record | None:
+        """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
+        if not self.record.exists():
+            return None
+        record = read_record(self.record)
+        over = record.error is None or record.error.type == "DivergedError"
+        return record if over else None
+
+
+@dataclass(frozen=True)
+class Run(Planned):
+    """One (method, task, recipe, seed)."""
+
+    method: Method
+    origin: str
+    recipe: Recipe
+    passed: Mapping[str, Any]
+    """What the user overrode with --set."""
+    seed: int
+
+    kind: ClassVar[Literal["method", "baseline"]] = "method"
+
+    @property
+    def label(self) -> str:
+        return f"{self.method.name} on {self.task.name}, seed {self.seed}"
+
+    @property
+    def stem(self) -> str:
+        return f"{self.method.name}-s{self.seed}"
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(
+            name=self.method.name,
+            origin=self.origin,
+            distiller=self.method.distiller,
+            passed=dict(self.passed),
+            recipe=self.recipe.model_dump(mode="json"),
+        )
+
+    @property
+    def train_seed(self) -> int | None:
+        return self.seed
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "method": self.method.name,
+            "distiller": self.method.distiller,
+            "origin": self.origin if self.origin.endswith(")") else "",  # a plug-in file's hash
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seed": self.seed,
+        }
 
     def checkpointed(self) -> int:
         """Iterations in the newest checkpoint; 0 if there is none."""
@@ -69,43 +133,35 @@ class Run:
 
 
 @dataclass(frozen=True)
-class BaselineRun:
+class BaselineRun(Planned):
     """One named sampler of a task's teacher, under the task's protocol."""
 
     baseline: Baseline
-    task: Task
-    root: Path
+
+    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
 
     @property
-    def id(self) -> str:
-        """Name by content."""
-        content = {
-            "version": IDENTITY_VERSION,
-            "sampler": [self.baseline.steps, self.baseline.churn],
-            "task": self.task.name,
-            "assets": self.task.identity(),
-            "protocol": self.task.protocol.as_dict(),
-        }
-        return f"{self.baseline.name}-{digest(content)[:10]}"
+    def label(self) -> str:
+        return f"{self.baseline.name} on {self.task.name}"
 
     @property
-    def folder(self) -> Path:
-        """Where all of the evaluation lies."""
-        return self.root / self.task.name / self.id
+    def stem(self) -> str:
+        return self.baseline.name
 
     @property
-    def record(self) -> Path:
-        """The evaluation's result."""
-        return self.folder / "record.json"
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(name=self.baseline.name, origin="", distiller="", passed={}, recipe={})
 
-
-def finished(path: Path) -> Record | None:
-    """Return the record of a run that needs no more work: a result, or a divergence, which would repeat."""
-    if not path.exists():
+    @property
+    def train_seed(self) -> int | None:
         return None
-    record = read_record(path)
-    over = record.error is None or record.error.type == "DivergedError"
-    return record if over else None
+
+    def content(self) -> dict[str, Any]:
+        return {"sampler": [self.baseline.steps, self.baseline.churn]}
+
+    def sampler(self) -> dict[str, Any]:
+        """The sampler's numbers, as the record has them."""
+        return asdict(self.baseline)
 
 
 def plan_run(
@@ -115,4 +171,4 @@ def plan_run(
     entry = catalogue.methods.find(method_name)
     method = entry.load()
     recipe = method.recipe(task.name, task.scale, overrides)
-    return Run(method, entry.origin, task, recipe, dict(overrides), seed, root)
+    return Run(task, root, method, entry.origin, recipe, dict(overrides), seed)

@@ -33,7 +33,9 @@ class Consistency(Distiller[ConsistencyRecipe]):
     name = "consistency"
     recipe_model = ConsistencyRecipe
     # By scale or task name; the rest are the defaults of the recipe class.
-    recipes: ClassVar = {"micro": dict(iterations=1000, batch_size=32, lr=1e-3, warmup=50, lr_decay=0.4)}
+    recipes: ClassVar = {
+        "micro": {"iterations": 1000, "batch_size": 32, "lr": 1e-3, "warmup": 50, "lr_decay": 0.4}
+    }
 
     def __init__(self, recipe: ConsistencyRecipe, setting: Setting) -> None:
         super().__init__(recipe, setting)

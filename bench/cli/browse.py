@@ -65,7 +65,7 @@ def describe(
 
     catalogue = load_catalogue(plugin)
     if name in catalogue.methods.entries:
-        _describe_method(catalogue, name, task)
+        _describe_method(catalogue, name, catalogue.tasks.get(task) if task else None, cache)
     elif name in catalogue.tasks.entries:
         _describe_task(catalogue.tasks.get(name), cache)
     elif name in catalogue.metrics.entries:
@@ -94,26 +94,47 @@ def describe(
         raise unknown("name", name, every)
 
 
-def _describe_method(catalogue: Any, name: str, task_name: str | None) -> None:
+def _describe_method(catalogue: Any, name: str, task: Any | None, cache: Path | None) -> None:
     entry = catalogue.methods.find(name)
     method = entry.load()
     print(f"method {name}: {method.summary}")
     print(f"  class   {method.distiller}\n  origin  {entry.origin}")
-    if task_name is None:
+    if task is None:
         recipe = method.recipe("", "paper", {})
-        where = "defaults (paper scale); add --task for the recipe on a task"
+        print("recipe: the defaults, at paper scale; add --task for the recipe on a task")
     else:
-        task = catalogue.tasks.get(task_name)
         recipe = method.recipe(task.name, task.scale, {})
-        where = f"on {task_name}"
+        print(f"recipe on {task.name}")
     values = recipe.model_dump()
-    print(f"recipe {where}")
     for key, value in values.items():
         print(f"  {key:<36}{value}")
-    ratio = values.get("critic_updates_per_generator_update", 1)
-    images = recipe.iterations * recipe.batch_size
+    updates = -(-recipe.iterations // values.get("critic_updates_per_generator_update", 1))
     print("cost")
-    print(f"  {recipe.iterations} iterations, {-(-recipe.iterations // ratio)} generator updates, {images} images")
+    print(
+        f"  {recipe.iterations} iterations, {updates} generator updates, "
+        f"{recipe.iterations * recipe.batch_size} generated images"
+    )
+    if task is not None:
+        for line in _recorded_costs(name, task.name):
+            print(f"  {line}")
+        _describe_task(task, cache)
+
+
+def _recorded_costs(method: str, task: str) -> list[str]:
+    """What the records that come with the package say of the time this took, and where."""
+    import json
+
+    from bench.suites import FOLDER
+
+    lines = []
+    for path in sorted((FOLDER / "records" / task).glob(f"{method}-s[0-9]*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        cost, made = record["cost"], record["provenance"]
+        lines.append(
+            f"recorded: {cost['train_seconds']:.0f} s for {cost['iterations']} iterations "
+            f"({made['gpu'] or made['cpu']}, {made['threads']} thread(s); seed {record['train_seed']})"
+        )
+    return lines
 
 
 def _describe_task(task: Any, cache: Path | None) -> None:

@@ -61,7 +61,7 @@ def evaluate(
     from tasks.files import folder_sha256
 
     torch.set_num_threads(threads)
-    run = BaselineRun(declared.baselines[sampler], declared, runs) if sampler else None
+    run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
     status = run.folder / "status.json" if run and worker else None
     if status is not None:
         status.parent.mkdir(parents=True, exist_ok=True)

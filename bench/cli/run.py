@@ -70,7 +70,7 @@ def run(
     if worker:
         _work(catalogue, planned[0], where, threads)
         return
-    baselines = [] if no_baselines else [BaselineRun(b, declared, runs) for b in declared.baselines.values()]
+    baselines = [] if no_baselines else [BaselineRun(declared, runs, b) for b in declared.baselines.values()]
     if dry_run:
         _show_plan(planned, baselines, where)
         return
@@ -105,7 +105,7 @@ def reproduce(
     planned = [
         plan_run(catalogue, row.method, declared, values, one, runs) for one in seeds for row in chosen.rows
     ]
-    baselines = [BaselineRun(declared.baselines[name], declared, runs) for name in chosen.baselines]
+    baselines = [BaselineRun(declared, runs, declared.baselines[name]) for name in chosen.baselines]
     where = sources(cache, data, download)
     if dry_run:
         _show_plan(planned, baselines, where)
@@ -151,13 +151,12 @@ def _execute(
     import torch
     from rich.console import Console
 
-    from bench.plan import finished
     from bench.pool import Job, run_jobs
     from bench.progress import StatusProgress
 
     console = Console(stderr=True)
-    todo = [run for run in planned if finished(run.record) is None]
-    todo_baselines = [run for run in baselines if finished(run.record) is None]
+    todo = [run for run in planned if run.finished() is None]
+    todo_baselines = [run for run in baselines if run.finished() is None]
     for run in planned:
         if run not in todo:
             console.print(f"{run.label}: finished before, {run.folder}", highlight=False)
@@ -167,7 +166,7 @@ def _execute(
         task.prepare(where, StatusProgress(None, console, draw=True))
         common = _common_arguments(catalogue, where, planned[0].root)
         work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
-        work += [Job(run.baseline.name, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
+        work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
         parallel = min(jobs or cores(), len(work))
         outcomes = run_jobs(work, parallel, threads, console)
         bad = [outcome for outcome in outcomes if outcome.code != 0]
@@ -210,8 +209,6 @@ def _eval_arguments(run: BaselineRun) -> list[str]:
 
 def _show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
     """Print what would be done: runs, what is finished, costs, what is missing."""
-    from bench.plan import finished
-
     task = planned[0].task
     for need in task.needs(where):
         print(f"{need.role:<10}{need.path or f'missing: {need.mend}'}")
@@ -219,11 +216,11 @@ def _show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: 
     for run in planned:
         recipe: dict[str, Any] = run.recipe.model_dump()
         done = run.checkpointed()
-        state = "finished" if finished(run.record) else f"from iteration {done}" if done else "new"
+        state = "finished" if run.finished() else f"from iteration {done}" if done else "new"
         images = recipe["iterations"] * recipe["batch_size"]
         print(f"{run.id:<44}{recipe['iterations']:>8} iterations {images:>10} images   {state}")
     for baseline in baselines:
-        state = "finished" if finished(baseline.record) else "new"
+        state = "finished" if baseline.finished() else "new"
         images = task.protocol.samples * task.protocol.repetitions
         evaluations = images * baseline.baseline.network_evaluations
         print(f"{baseline.id:<44}{evaluations:>8} network evaluations                {state}")

@@ -1,0 +1,109 @@
+"""From a finished or failed run to its record."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from bench.plan import Planned, Run
+from bench.provenance import peak_memory, provenance
+from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Record
+from bench.training import Trained
+from bench.training_log import read_lines
+from tasks.denoiser import Denoiser
+from tasks.prepared import Prepared, PreparedAsset
+
+
+def record_of(
+    plan: Planned,
+    prepared: Prepared,
+    cost: Cost,
+    metrics: Sequence[MetricResult] = (),
+    checkpoint: CheckpointInfo | None = None,
+    more_data: Iterable[PreparedAsset] = (),
+    sampler: dict[str, Any] | None = None,
+    precision: str = "fp32",
+    error: Failure | None = None,
+) -> Record:
+    """Put a record together: what was planned, what came out, and all that made it."""
+    return Record(
+        run_id=plan.id,
+        kind=plan.kind,
+        status="ok" if error is None else "failed",
+        method=plan.method_info,
+        task=plan.task.name,
+        protocol=plan.task.protocol.as_dict(),
+        protocol_sha256=plan.task.protocol.digest(),
+        train_seed=plan.train_seed,
+        metrics=list(metrics),
+        checkpoint=checkpoint,
+        cost=cost,
+        weights=_assets(prepared.weights),
+        data=_assets([*prepared.data, *more_data]),
+        provenance=provenance(precision),
+        sampler=sampler or {},
+        error=error,
+    )
+
+
+def training_cost(run: Run, trained: Trained, steps: int, evaluate_seconds: float) -> Cost:
+    """What a trained student took."""
+    return _cost(
+        trained.student,
+        network_evaluations=steps,
+        evaluate_seconds=evaluate_seconds,
+        iterations=trained.iterations,
+        generator_updates=trained.generator_updates,
+        generated_images=trained.iterations * run.recipe.batch_size,
+        train_seconds=trained.seconds,
+    )
+
+
+def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds: float) -> Cost:
+    """What a sampler of the teacher took: no training."""
+    return _cost(teacher, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
+
+
+def failure(run: Run, error: Exception, prepared: Prepared) -> Record:
+    """The record of a run that raised: what, where, and the last lines of its metrics file."""
+    told = Failure(
+        type=type(error).__name__,
+        message=str(error),
+        traceback="".join(traceback.format_exception(error)),
+        log_tail=[json.dumps(line) for line in read_lines(run.folder / "metrics.jsonl")[-5:]],
+    )
+    cost = _cost(prepared.teacher, network_evaluations=run.recipe.student_steps)
+    return record_of(run, prepared, cost, precision=run.recipe.precision, error=told)
+
+
+def _cost(
+    network: Denoiser,
+    network_evaluations: int,
+    evaluate_seconds: float = 0.0,
+    iterations: int = 0,
+    generator_updates: int = 0,
+    generated_images: int = 0,
+    train_seconds: float = 0.0,
+) -> Cost:
+    gpus = 1 if torch.cuda.is_available() else 0
+    return Cost(
+        iterations=iterations,
+        generator_updates=generator_updates,
+        generated_images=generated_images,
+        network_evaluations=network_evaluations,
+        train_seconds=train_seconds,
+        evaluate_seconds=evaluate_seconds,
+        threads=torch.get_num_threads(),
+        peak_memory_bytes=peak_memory(),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        gpu_hours=gpus * train_seconds / 3600,
+    )
+
+
+def _assets(assets: Iterable[PreparedAsset]) -> list[Asset]:
+    """Assets as a record has them: without their paths, which are this machine's affair."""
+    return [Asset(role=asset.role, sha256=asset.sha256, bytes=asset.bytes) for asset in assets]
