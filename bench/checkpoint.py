@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingStat
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("[0-9]*.pt"))
+    return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 
 def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState | None:

@@ -27,6 +27,10 @@ Generator = Callable[[SampleNoise, Tensor], Tensor]
 BATCH_SIZE = 200
 
 
+class DivergedError(Exception):
+    """Training reached a loss, a gradient or an image that is not finite."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One batch of the stream."""
@@ -52,7 +56,10 @@ def generate(
         indices = torch.arange(start, min(start + batch_size, protocol.samples))
         conditions = prepared.conditions(indices)
         noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape)
-        yield Stage(indices, to_uint8(generator(noise, conditions)), conditions)
+        images = generator(noise, conditions)
+        if not images.isfinite().all():
+            raise DivergedError(f"the generator made images that are not finite (samples from {start} on)")
+        yield Stage(indices, to_uint8(images), conditions)
 
 
 def measure(
@@ -140,6 +147,8 @@ class Evaluator:
 
     def glance(self, generator: Generator, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""
+        if "fd" not in self.metrics:
+            return {}
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples))
         fd = {"fd": self.metrics["fd"]}
         found = measure(generator, self.prepared, fewer, fd, self.reference, 0, SilentProgress())

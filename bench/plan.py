@@ -12,6 +12,7 @@ from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
 from methods.catalogue import Method
 from methods.recipe import Recipe
+from tasks.errors import unknown
 from tasks.files import digest
 from tasks.task import Baseline, Task
 
@@ -88,6 +89,8 @@ class Run(Planned):
 
     method: Method
     origin: str
+    plugin_sha256: str
+    """Hash of the plug-in file that defines the method; empty for an installed one."""
     recipe: Recipe
     passed: Mapping[str, Any]
     """What the user overrode with --set."""
@@ -109,6 +112,7 @@ class Run(Planned):
             name=self.method.name,
             origin=self.origin,
             distiller=self.method.distiller,
+            plugin_sha256=self.plugin_sha256,
             passed=dict(self.passed),
             recipe=self.recipe.model_dump(mode="json"),
         )
@@ -121,15 +125,15 @@ class Run(Planned):
         return {
             "method": self.method.name,
             "distiller": self.method.distiller,
-            "origin": self.origin if self.origin.endswith(")") else "",  # a plug-in file's hash
+            "plugin": self.plugin_sha256,
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
         }
 
     def checkpointed(self) -> int:
         """Iterations in the newest checkpoint; 0 if there is none."""
-        found = [int(path.stem) for path in (self.folder / "checkpoints").glob("[0-9]*.pt")]
-        return max(found, default=0)
+        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
+        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
 
 
 @dataclass(frozen=True)
@@ -170,5 +174,9 @@ def plan_run(
     """Resolve one run. Raises UserError for an unknown method, key or value."""
     entry = catalogue.methods.find(method_name)
     method = entry.load()
+    for layer in method.layers:
+        for key in layer:
+            if key not in ("*", "micro", "paper", *catalogue.tasks.entries):
+                raise unknown(f"task or scale in the recipes of {method_name!r}:", key, ["*", "micro", "paper"])
     recipe = method.recipe(task.name, task.scale, overrides)
-    return Run(task, root, method, entry.origin, recipe, dict(overrides), seed)
+    return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)

@@ -17,6 +17,7 @@ from rich.progress import Progress as RichBars
 from rich.progress import TaskID
 
 from bench.progress import bars, figures_text
+from bench.typed import COMMAND_VARIABLE, typed_command
 
 POLL_SECONDS = 0.5
 
@@ -76,6 +77,8 @@ def run_jobs(jobs: Sequence[Job], parallel: int, threads: int, console: Console)
         finally:
             for worker in running:
                 worker.process.terminate()
+            for worker in running:
+                worker.process.wait()
     return ended
 
 
@@ -83,7 +86,13 @@ def _start(job: Job, threads: int, bar: TaskID) -> _Worker:
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "status.json").unlink(missing_ok=True)
     log = (job.folder / "log.txt").open("ab")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a folder called `tasks` where the user stands must not hide ours
+        COMMAND_VARIABLE: json.dumps(typed_command()),
+    }
     command = [sys.executable, "-m", "bench", *job.arguments, "--threads", str(threads)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -95,15 +104,15 @@ def _show(worker: _Worker, drawn: RichBars) -> None:
     """Move a job's bar to where its status file says it is."""
     try:
         status = json.loads((worker.job.folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # not begun yet
-    drawn.update(
-        worker.bar,
-        description=f"{worker.job.label}: {status['stage']}",
-        total=status["total"],
-        completed=status["completed"],
-        figures=figures_text(status["figures"]),
-    )
+        drawn.update(
+            worker.bar,
+            description=f"{worker.job.label}: {status['stage']}",
+            total=status["total"],
+            completed=status["completed"],
+            figures=figures_text(status["figures"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # not begun yet, or somebody else's file: a bar is not worth a run
 
 
 def _last_line(log: Path) -> str:

@@ -14,6 +14,7 @@ import torch
 
 import bench
 from bench.records import Provenance
+from bench.typed import typed_command
 
 PACKAGES = (
     "distillation-bench",
@@ -39,9 +40,9 @@ def provenance(precision: str) -> Provenance:
         cpu=_cpu_model(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         threads=torch.get_num_threads(),
-        argv=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        argv=typed_command(),
         precision=precision,
-        tf32=torch.backends.cuda.matmul.allow_tf32,
+        tf32=torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from bench.plan import Planned, Run
-from bench.provenance import peak_memory, provenance
-from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Record
+from bench.provenance import peak_memory
+from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Provenance, Record
 from bench.training import Trained
 from bench.training_log import read_lines
 from tasks.denoiser import Denoiser
@@ -22,11 +22,11 @@ def record_of(
     plan: Planned,
     prepared: Prepared,
     cost: Cost,
+    made: Provenance,
     metrics: Sequence[MetricResult] = (),
     checkpoint: CheckpointInfo | None = None,
     more_data: Iterable[PreparedAsset] = (),
     sampler: dict[str, Any] | None = None,
-    precision: str = "fp32",
     error: Failure | None = None,
 ) -> Record:
     """Put a record together: what was planned, what came out, and all that made it."""
@@ -44,7 +44,7 @@ def record_of(
         cost=cost,
         weights=_assets(prepared.weights),
         data=_assets([*prepared.data, *more_data]),
-        provenance=provenance(precision),
+        provenance=made,
         sampler=sampler or {},
         error=error,
     )
@@ -68,7 +68,7 @@ def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds:
     return _cost(teacher, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
 
 
-def failure(run: Run, error: Exception, prepared: Prepared) -> Record:
+def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) -> Record:
     """The record of a run that raised: what, where, and the last lines of its metrics file."""
     told = Failure(
         type=type(error).__name__,
@@ -76,8 +76,15 @@ def failure(run: Run, error: Exception, prepared: Prepared) -> Record:
         traceback="".join(traceback.format_exception(error)),
         log_tail=[json.dumps(line) for line in read_lines(run.folder / "metrics.jsonl")[-5:]],
     )
-    cost = _cost(prepared.teacher, network_evaluations=run.recipe.student_steps)
-    return record_of(run, prepared, cost, precision=run.recipe.precision, error=told)
+    lines = read_lines(run.folder / "metrics.jsonl")
+    iterations = int(lines[-1]["iteration"]) if lines else 0
+    cost = _cost(
+        prepared.teacher,
+        network_evaluations=run.recipe.student_steps,
+        iterations=iterations,
+        generated_images=iterations * run.recipe.batch_size,
+    )
+    return record_of(run, prepared, cost, made, error=told)
 
 
 def _cost(

@@ -31,6 +31,8 @@ class MethodInfo(Model):
     """The distribution that provides it, or the path of the plug-in file."""
     distiller: str
     """Import path of the class; empty for a baseline."""
+    plugin_sha256: str = ""
+    """Hash of the plug-in file that defines it; empty for an installed method."""
     passed: dict[str, Any]
     """What the user overrode."""
     recipe: dict[str, Any]
@@ -78,10 +80,12 @@ class Cost(Model):
     iterations: int
     generator_updates: int
     generated_images: int
-    """Images the student generated in training."""
+    """Iterations times batch size. What a method generates besides, for regression pairs or in backward
+    simulation, is not counted."""
     network_evaluations: int
     """Forward passes per sample (NFE)."""
     train_seconds: float
+    """Over all attempts, without the looks at FD on the way; 0 if the run failed."""
     evaluate_seconds: float
     threads: int
     peak_memory_bytes: int

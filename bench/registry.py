@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bench.metrics.catalogue import MetricInfo
 from methods.catalogue import Method
@@ -26,7 +27,9 @@ class Entry(Generic[T]):
 
     name: str
     origin: str
-    """Distribution and version, or the plug-in file with its hash."""
+    """Distribution and version, or the plug-in file."""
+    plugin_sha256: str = ""
+    """Hash of the plug-in file; empty for what is installed."""
     point: EntryPoint | None = None
     thing: T | None = None
 
@@ -35,7 +38,7 @@ class Entry(Generic[T]):
         if self.thing is None:
             assert self.point is not None
             try:
-                self.thing = self.point.load()
+                self.thing = _as_registered(self.name, self.point.load())
             except Exception as error:
                 raise UserError(
                     f"{self.name!r} from {self.origin} cannot be loaded: {type(error).__name__}: {error}"
@@ -61,9 +64,9 @@ class Registry(Generic[T]):
         return registry
 
     def add(self, entry: Entry[T]) -> None:
-        """Register a name. Raises UserError if another origin has it already."""
+        """Register a name. Raises UserError if it is taken."""
         other = self.entries.get(entry.name)
-        if other is not None and other.origin != entry.origin:
+        if other is not None:
             raise UserError(
                 f"the {self.kind} name {entry.name!r} is taken twice: by {other.origin} and by {entry.origin}"
             )
@@ -118,22 +121,34 @@ def _add_plugin(catalogue: Catalogue, path: Path) -> None:
     except Exception as error:
         line = _line_in(path, error)
         raise UserError(f"plug-in {path}{line} failed: {type(error).__name__}: {error}") from error
-    origin = f"{path} (sha256 {file_sha256(path)[:12]})"
+    origin, sha256 = f"plug-in {path.name}", file_sha256(path)
     added = 0
     for thing in vars(module).values():
         if inspect.isclass(thing) and issubclass(thing, Distiller) and thing.__module__ == name:
             if inspect.isabstract(thing):
                 missing = ", ".join(sorted(thing.__abstractmethods__))
                 raise UserError(f"plug-in {path}: class {thing.__name__} does not define {missing}")
-            method = Method.of(thing, thing.name or thing.__name__.lower())
-            catalogue.methods.add(Entry(method.name, origin, thing=method))
+            method = Method.of(thing, vars(thing).get("name") or thing.__name__.lower())
+            catalogue.methods.add(Entry(method.name, origin, plugin_sha256=sha256, thing=method))
             added += 1
         elif isinstance(thing, Task) and not _imported(catalogue.tasks, thing):
-            catalogue.tasks.add(Entry(thing.name, origin, thing=thing))
+            catalogue.tasks.add(Entry(thing.name, origin, plugin_sha256=sha256, thing=thing))
             added += 1
     if not added:
         raise UserError(f"plug-in {path} defines no Distiller class and no Task")
     catalogue.plugins.append(path)
+
+
+def _as_registered(name: str, thing: Any) -> Any:
+    """What an entry point names, as the registry keeps it: a distiller class becomes a method."""
+    if inspect.isclass(thing):
+        from methods.base import Distiller
+
+        if issubclass(thing, Distiller):
+            return Method.of(thing, name)
+    if not isinstance(thing, Method | Task | MetricInfo):
+        raise TypeError(f"{thing!r} is no method, task or metric")
+    return thing
 
 
 def _imported(tasks: Registry[Task], thing: Task) -> bool:
@@ -145,9 +160,6 @@ def _line_in(path: Path, error: BaseException) -> str:
     """Say at which line of the file the error arose: `:12`, or nothing if it was elsewhere."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f":{error.lineno}"
-    lines = (
-        [frame.lineno for frame in inspect.getinnerframes(error.__traceback__) if frame.filename == str(path)]
-        if error.__traceback__
-        else []
-    )
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     return f":{lines[-1]}" if lines else ""

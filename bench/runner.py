@@ -16,8 +16,9 @@ from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
 from bench.picture import sample_grid
 from bench.plan import BaselineRun, Planned, Run
+from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, training_cost
-from bench.records import CheckpointInfo, Record, write_record
+from bench.records import CheckpointInfo, Provenance, Record, write_record
 from bench.registry import Catalogue
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
@@ -64,12 +65,13 @@ class Runner:
             if done is not None:
                 return done
             write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
+            made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
             try:
-                record = self._attempt(run)
+                record = self._attempt(run, made)
             except UserError:
                 raise
             except Exception as error:
-                record = failure(run, error, self.prepared)
+                record = failure(run, error, self.prepared, made)
             write_record(run.record, record)
             return record
 
@@ -79,6 +81,7 @@ class Runner:
             done = run.finished()
             if done is not None:
                 return done
+            made = provenance("fp32")
             teacher, sha256 = self.prepared.teacher, self.prepared.teacher_sha256
             generator = baseline_generator(teacher, run.baseline)
             metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
@@ -86,6 +89,7 @@ class Runner:
                 run,
                 self.prepared,
                 sampling_cost(teacher, run.baseline.network_evaluations, seconds),
+                made,
                 metrics,
                 CheckpointInfo(iteration=0, selection="none", sha256=sha256, weights="ema"),
                 sampler=run.sampler(),
@@ -93,8 +97,10 @@ class Runner:
             write_record(run.record, record)
             return record
 
-    def _attempt(self, run: Run) -> Record:
+    def _attempt(self, run: Run, made: Provenance) -> Record:
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
+        if accelerator.num_processes > 1:
+            raise UserError("training on several processes is not supported yet: start one process")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         pairs_used: list[PreparedAsset] = []
 
@@ -124,6 +130,7 @@ class Runner:
             run,
             self.prepared,
             training_cost(run, trained, len(indices), seconds),
+            made,
             metrics,
             CheckpointInfo(
                 iteration=trained.iterations,
@@ -137,18 +144,14 @@ class Runner:
                 "grid_indices": indices,
                 "times": teacher.schedule.grid[indices].tolist(),
             },
-            precision=run.recipe.precision,
         )
 
     def _picture(self, run: Run, generator: Generator, steps: int) -> None:
         """Draw the student above the teacher's first sampler, from the same noise."""
-        sampler = next(iter(self.prepared.task.baselines.values()))
-        panels = {
-            f"{run.label}: network evaluations per image: {steps}": generator,
-            f"{sampler.summary}: {sampler.network_evaluations}": baseline_generator(
-                self.prepared.teacher, sampler
-            ),
-        }
+        panels = {f"{run.label}: network evaluations per image: {steps}": generator}
+        for sampler in list(self.prepared.task.baselines.values())[:1]:
+            title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
+            panels[title] = baseline_generator(self.prepared.teacher, sampler)
         sample_grid(panels, self.prepared, run.folder / "samples.png")
 
 

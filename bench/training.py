@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
+from bench.evaluation import DivergedError
 from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller
 from methods.draws import Draws, data_order
@@ -24,10 +25,6 @@ from tasks.prepared import Prepared, to_unit_range
 from tasks.progress import Bar, Progress
 
 LOG_EVERY = 10
-
-
-class DivergedError(Exception):
-    """Training reached a loss or gradient that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,11 @@ class Trainer:
             append_line(self.metrics_file, {"iteration": done, "lr": rate, **values})
             bar.advance(0, **{name: value for name, value in values.items() if name.startswith("loss/")})
         if done % schedule.progress_every == 0 or last:
+            paused = time.perf_counter()
             measured = measure(self.student())
             append_line(self.metrics_file, {"iteration": done, **measured})
             bar.advance(0, **measured)
+            self._begun += time.perf_counter() - paused  # a look at FD is not training
         if done % schedule.checkpoint_every == 0 or last:
             state = TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
             save_checkpoint(self.folder / "checkpoints", self.distiller, state)
@@ -190,6 +189,7 @@ class Trainer:
                 f"the run in {self.folder} began with another teacher (sha256 {state.teacher_sha256[:12]}, "
                 f"now {self.prepared.teacher_sha256[:12]}); delete the folder to start over: rm -r {self.folder}"
             )
-        self.average = state.average
+        device = self.accelerator.device
+        self.average = state.average and {name: value.to(device) for name, value in state.average.items()}
         cut_back(self.metrics_file, state.iteration)
         return state.iteration, state.seconds

@@ -26,6 +26,7 @@ class Draws:
         world_size: int = 1,
     ) -> None:
         """`rank` of `world_size` processes; tensors are moved to `device`."""
+        # 32 bits: torch's CPU generator uses no more of a seed.
         state = np.random.SeedSequence([seed, iteration]).generate_state(1)[0]
         self.generator = torch.Generator().manual_seed(int(state))
         self.device = device

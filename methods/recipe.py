@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import cos, pi
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import UserError, nearest
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
+
 
 class Recipe(BaseModel):
     """What every method's training has; a method adds its own numbers in a subclass."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
@@ -22,7 +25,7 @@ class Recipe(BaseModel):
     """Images per iteration, over all processes."""
     lr: float = Field(2e-6, gt=0)
     """Learning rate of the generator."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW's betas, all networks."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay, all networks."""
@@ -39,6 +42,10 @@ class Recipe(BaseModel):
     """bf16: autocast around the training step; weights stay float32."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
+
+    def idle(self) -> dict[str, str]:
+        """Keys without effect as the other values stand, and why: overriding one is a mistake."""
+        return {}
 
     def rate_at(self, iteration: int) -> float:
         """Factor on every learning rate at an iteration: linear warm-up, then a cosine tail."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from methods.recipe import Recipe
 
@@ -58,9 +58,32 @@ class DMDRecipe(Recipe):
     guidance_scale: float = Field(1.0, ge=0)
     """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
 
+    def idle(self) -> dict[str, str]:
+        switches = {
+            "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
+            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range"),
+            "regression": ("regression_weight", "pairs"),
+            "critic_denoising": ("critic_range",),
+        }
+        values = self.model_dump()
+        found = {
+            key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
+        }
+        if self.student_steps == 1:
+            found["input_simulation"] = "a one-step student has no inputs to simulate"
+        return found
+
+    @model_validator(mode="after")
+    def _one_step_pairs(self) -> Self:
+        if self.regression and self.student_steps > 1:
+            raise ValueError("regression to noise-image pairs trains one step only: set student_steps to 1")
+        return self
+
 
 class RegressionRecipe(Recipe):
     """Plain regression distillation (Luhman & Luhman, 2021)."""
 
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs, made once per task."""
+    student_steps: Literal[1] = 1
+    """Pairs lead from noise to image in one step."""

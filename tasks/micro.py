@@ -97,7 +97,11 @@ class MicroTask(Task):
         return importlib.import_module(f"tasks.data.{self.data}")
 
     def identity(self) -> dict[str, str]:
-        return {"teacher": self.teacher_key(), "features": self.features_key()}
+        return {
+            "teacher": self.teacher_key(),
+            "features": self.features_key(),
+            "reference": self.held_out_sha256,
+        }
 
     def needs(self, sources: Sources) -> list[Need]:
         prepare = f"bench prepare --task {self.name}"

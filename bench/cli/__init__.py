@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -26,11 +28,20 @@ app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Treat SIGTERM as Ctrl-C: workers are stopped, not left behind."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one line on stderr and exit code 2, Ctrl-C is 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # an unreadable folder, a full disk: what and where, without a traceback
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`bench list`, `bench describe`, `bench doctor`: what there is, without importing torch."""
+"""`bench list` and `bench describe`: what there is, without importing torch; `bench doctor`: is all here."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ def describe(
     catalogue = load_catalogue(plugin)
     if name in catalogue.methods.entries:
         _describe_method(catalogue, name, catalogue.tasks.get(task) if task else None, cache)
+    elif task is not None:
+        raise UserError(f"--task goes with a method, and {name!r} is none")
     elif name in catalogue.tasks.entries:
         _describe_task(catalogue.tasks.get(name), cache)
     elif name in catalogue.metrics.entries:

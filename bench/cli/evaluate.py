@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,12 @@ def evaluate(
     if checkpoint is not None and not checkpoint.is_dir():
         raise UserError(f"no folder {checkpoint}; --checkpoint takes a run's folder or its student folder")
 
+    folder = checkpoint
+    if checkpoint is not None:
+        folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
+        if not (folder / "denoiser.json").is_file():
+            raise UserError(f"{folder} holds no denoiser.json: not a denoiser saved by bench")
+
     import torch
     from rich.console import Console
 
@@ -71,14 +77,12 @@ def evaluate(
         metrics = Runner(catalogue, prepared, progress).baseline(run).metrics
         print(f"record: {run.record}")
     else:
-        assert checkpoint is not None
-        folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
+        assert folder is not None
         student, indices = prepared.load_student(folder)
         evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
-        scratch = runs / declared.name / f"eval-{folder_sha256(folder)[:10]}"
         generator = student_generator(student, indices)
-        metrics, _ = evaluator.evaluate(generator, scratch, folder_sha256(folder))
-        shutil.rmtree(scratch)
+        with tempfile.TemporaryDirectory() as scratch:
+            metrics, _ = evaluator.evaluate(generator, Path(scratch), folder_sha256(folder))
     for metric in metrics:
         spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
         print(f"{metric.title:<28}{metric.value:.6g}{spread}")

@@ -19,7 +19,12 @@ PluginOption = Annotated[
 RunsOption = Annotated[Path, typer.Option("--runs", envvar="BENCH_RUNS", help="Folder of the runs.")]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", envvar="BENCH_CACHE", help="Folder of prepared assets.", show_default="~/.cache"),
+    typer.Option(
+        "--cache",
+        envvar="BENCH_CACHE",
+        help="Folder of prepared assets.",
+        show_default="~/.cache/distillation-bench",
+    ),
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the task's data set.")]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow the data set to be downloaded.")]
@@ -61,14 +66,16 @@ def parse_seeds(text: str) -> list[int]:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UserError(f"--seed takes whole numbers with commas, such as 0,1,2; not {text!r}") from None
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"--seed takes at least one number that is not negative; not {text!r}")
+    if not seeds or min(seeds) < 0 or max(seeds) >= 2**31:
+        raise UserError(f"--seed takes numbers from 0 to 2147483647; not {text!r}")
     return list(dict.fromkeys(seeds))
 
 
 def parse_names(texts: Iterable[str]) -> list[str]:
     """Read names given with commas or by repeating the option, without doubles."""
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("--method takes at least one name; bench list methods shows them")
     return list(dict.fromkeys(names))
 
 

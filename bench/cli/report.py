@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import RunsOption
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown
 
 
 class Format(StrEnum):
@@ -50,8 +50,11 @@ def report(
     if suite is not None:
         chosen = load_suite(suite)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
-        tables = [suite_table(chosen, paper, records, scale, task or chosen.task(scale))]
+        own_task = chosen.task(scale)
+        tables = [suite_table(chosen, paper, records, scale, task or own_task)]
     else:
+        if task is not None and task not in {record.task for record in records}:
+            raise unknown("task with records", task, {record.task for record in records})
         names = [task] if task else sorted({record.task for record in records})
         if not names:
             raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
@@ -60,12 +63,17 @@ def report(
     for table in tables:
         print(render(table))
     if figure is not None:
-        wanted = {record.run_id: record for record in records if record.kind == "method"}
+        if figure.suffix not in (".png", ".pdf", ".svg"):
+            raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
+        of_suite = {row.method for row in load_suite(suite).rows} if suite else None
+        shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
         logs = {
-            f"{record.method.name}, seed {record.train_seed}": log
-            for record in wanted.values()
-            if (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
-            and (task is None or record.task == task)
+            f"{record.task}: {record.run_id}": log
+            for record in records
+            if record.kind == "method"
+            and record.task in shown
+            and (of_suite is None or record.method.name in of_suite)
+            and (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
         }
         if not logs:
             raise UserError(f"no training logs in {runs} to draw")

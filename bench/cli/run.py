@@ -21,7 +21,7 @@ from bench.cli.options import (
     parse_seeds,
     sources,
 )
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bench.plan import BaselineRun, Run
@@ -99,12 +99,16 @@ def reproduce(
 
     chosen = load_suite(suite)
     catalogue = load_catalogue()
-    declared = catalogue.tasks.get(task or chosen.task(scale))
+    own_task = chosen.task(scale)
+    declared = catalogue.tasks.get(task or own_task)
     values = parse_overrides(overrides)
     seeds = parse_seeds(seed) if seed else list(chosen.seeds)
     planned = [
         plan_run(catalogue, row.method, declared, values, one, runs) for one in seeds for row in chosen.rows
     ]
+    for name in chosen.baselines:
+        if name not in declared.baselines:
+            raise unknown(f"sampler of task {declared.name!r}:", name, declared.baselines)
     baselines = [BaselineRun(declared, runs, declared.baselines[name]) for name in chosen.baselines]
     where = sources(cache, data, download)
     if dry_run:
@@ -119,6 +123,7 @@ def reproduce(
     found = load_records([*(one.folder for one in planned), *(one.folder for one in baselines)])
     paper = load_paper_table(chosen.paper) if chosen.paper else None
     print(to_markdown(suite_table(chosen, paper, found.records, scale, declared.name)))
+    _raise_failures(planned)
 
 
 def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
@@ -147,7 +152,7 @@ def _execute(
     jobs: int | None,
     threads: int,
 ) -> None:
-    """Do what is not done yet. Raises UserError at the end if any run failed."""
+    """Do what is not done yet; a failing run takes no other with it."""
     import torch
     from rich.console import Console
 
@@ -162,18 +167,40 @@ def _execute(
             console.print(f"{run.label}: finished before, {run.folder}", highlight=False)
     if todo or todo_baselines:
         torch.set_num_threads(threads)
+        _writable(planned[0].root, where.cache)
         task = planned[0].task
         task.prepare(where, StatusProgress(None, console, draw=True))
         common = _common_arguments(catalogue, where, planned[0].root)
         work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
         work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
-        parallel = min(jobs or cores(), len(work))
+        parallel = min(jobs or max(1, cores() // threads), len(work))
         outcomes = run_jobs(work, parallel, threads, console)
-        bad = [outcome for outcome in outcomes if outcome.code != 0]
-        if bad and len(bad) == len(outcomes):
-            raise UserError(f"{bad[0].last_line} (log: {bad[0].job.folder / 'log.txt'})")
-        for outcome in bad:
-            console.print(f"failed: {outcome.job.label}, log: {outcome.job.folder / 'log.txt'}", highlight=False)
+        for outcome in outcomes:
+            if outcome.code != 0:
+                log = outcome.job.folder / "log.txt"
+                console.print(f"failed: {outcome.job.label}, log: {log}", highlight=False)
+
+
+def _writable(*folders: Path) -> None:
+    """Make the folders now, so that a wrong path is found before hours of work. Raises UserError."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _raise_failures(planned: Sequence[Run]) -> None:
+    """Raise UserError if a run has no result: the exit code tells whether all went well."""
+    bad = []
+    for run in planned:
+        record = run.finished()
+        if record is None or record.error is not None:
+            bad.append(run.label)
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(planned)} runs failed: {'; '.join(bad)}; see log.txt in their folders"
+        )
 
 
 def _common_arguments(catalogue: Catalogue, where: Sources, root: Path) -> list[str]:
@@ -238,3 +265,4 @@ def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[Baseli
         picture = run.folder / "samples.png"
         if picture.exists():
             print(f"samples of {run.label}: {picture}")
+    _raise_failures(planned)

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.records import Record, t_interval
 from tasks.files import digest
 
-RECIPE = ["task", "protocol_sha256", "kind", "method", "recipe_sha256"]
+RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
 """Records that agree in these ran the same thing, but for the training seed."""
 VARIANT = [*RECIPE, "variant_sha256"]
 """... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
@@ -103,11 +103,12 @@ def _facts(record: Record) -> dict[str, Any]:
         "task": record.task,
         "protocol": record.protocol.get("name", ""),
         "protocol_sha256": record.protocol_sha256,
+        "networks_sha256": networks_sha256(record),
         "smoke": bool(record.protocol.get("smoke", False)),
         "kind": record.kind,
         "method": record.method.name,
         "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
-        "recipe_sha256": _digest_of_json(record.method.model_dump_json()),
+        "recipe_sha256": _digest_of_json(json.dumps(_trained_how(record))),
         "selection": selection,
         "weights": weights,
         "variant_sha256": _digest_of_json(json.dumps([record.sampler, selection, weights, iteration])),
@@ -117,6 +118,18 @@ def _facts(record: Record) -> dict[str, Any]:
         "nfe": record.cost.network_evaluations,
         **{name: getattr(record.cost, name) for name in (*_COUNTS, "train_seconds", "peak_memory_bytes")},
     }
+
+
+def networks_sha256(record: Record) -> str:
+    """Digest of the networks that a result depends on: with another teacher or feature network it is another
+    quantity, however alike the protocols read."""
+    return _digest_of_json(json.dumps(sorted((asset.role, asset.sha256) for asset in record.weights)))
+
+
+def _trained_how(record: Record) -> list[Any]:
+    """What tells two recipes apart: the class and the resolved numbers, not who typed which of them."""
+    method = record.method
+    return [method.name, method.distiller, method.plugin_sha256, method.recipe]
 
 
 @lru_cache(maxsize=1024)

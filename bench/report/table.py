@@ -11,7 +11,7 @@ import pandas as pd
 from bench.records import Record
 from bench.report import cells
 from bench.report.notes import notes
-from bench.report.summary import summarise, tidy
+from bench.report.summary import networks_sha256, summarise, tidy
 from bench.suites import PaperTable, Suite
 
 __all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
@@ -94,14 +94,14 @@ def _compile(
     names = {(line.kind, line.method) for line in lines}
     used = [r for r in records if r.task == task and (r.kind, r.method.name) in names]
     summary = summarise(tidy(used)).to_dict("records")
-    by_protocol: dict[str, list[dict[str, Any]]] = {}
+    by_protocol: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
-        by_protocol.setdefault(row["protocol_sha256"], []).append(row)
+        by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)
 
     sections, data = [], []
-    for sha256, rows in (by_protocol or {"": []}).items():
+    for key, rows in (by_protocol or {("", ""): []}).items():
         here = [(line, row) for line in lines for row in _rows(line, rows, task)]
-        made = [r for r in used if r.protocol_sha256 == sha256]
+        made = [r for r in used if (r.protocol_sha256, networks_sha256(r)) == key]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
         shown, best = _cells(here, columns, paper)
         sections.append(Section(heading, shown, best, tuple(notes(made))))
@@ -115,13 +115,17 @@ def _rows(line: _Line, rows: list[dict[str, Any]], task: str) -> list[dict[str, 
     """The summary rows of one line; a line without any has one row whose status is missing."""
     missing = {"task": task, "kind": line.kind, "method": line.method, "status": "missing", "metric": ""}
     if rows:
-        missing |= {key: rows[0][key] for key in ("protocol", "protocol_sha256", "smoke")}
+        missing |= {key: rows[0][key] for key in ("protocol", "protocol_sha256", "networks_sha256", "smoke")}
     return [row for row in rows if (row["kind"], row["method"]) == (line.kind, line.method)] or [missing]
 
 
 def _heading(row: dict[str, Any], protocols: int) -> str:
     smoke = ", a smoke protocol: these numbers are not results" if row["smoke"] else ""
-    several = f" (1 of {protocols} protocols; never compare across them)" if protocols > 1 else ""
+    several = (
+        f", networks {row['networks_sha256'][:8]} (1 of {protocols} tables: never compare across them)"
+        if protocols > 1
+        else ""
+    )
     return f"Protocol {row['protocol']} {row['protocol_sha256'][:12]}{smoke}{several}"
 
 

@@ -249,6 +249,12 @@ class TestUpdateRule:
         assert same(before, critic)
         assert all(p.grad is None and p.requires_grad for p in critic.parameters())
 
+    def test_the_gan_term_makes_no_graph_for_the_critics_parameters(self) -> None:
+        """Without an image to train, the generator's GAN loss has nothing to differentiate."""
+        method, batch = make("dmd2"), make_batch()
+        assert not method.deception(batch.real, batch.real_condition, batch).requires_grad
+        assert method.deception(batch.real.requires_grad_(), batch.real_condition, batch).requires_grad
+
     def test_the_critics_step_leaves_nothing_in_the_generator(self) -> None:
         method = make("dmd2")
         method.training_step(make_batch(1))
