@@ -171,6 +171,8 @@ class Trainer:
 
     def _check(self, figures: dict[str, Tensor], iteration: int) -> None:
         """Stop at the first figure that is not finite, and say which."""
+        if not figures:
+            return
         names = list(figures)
         # One transfer from the device for all figures.
         values = torch.stack([figures[name].float() for name in names]).tolist()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from methods.draws import Draws
 from methods.recipe import Recipe
 from tasks.denoiser import Denoiser
+from tasks.errors import UserError
 from tasks.schedules import student_indices
 
 R = TypeVar("R", bound=Recipe)
@@ -143,6 +144,8 @@ class Distiller(ABC, Generic[R]):
     @property
     def generator(self) -> Player:
         """The student, G_theta."""
+        if "generator" not in self.players:
+            raise UserError(f'{type(self).__name__} adds no player "generator": that is the student')
         return self.players["generator"]
 
     def times(self, batch: Batch, span: tuple[float, float], count: int) -> Tensor:
