@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
 from methods.catalogue import Method
 from methods.recipe import Recipe
-from tasks.errors import unknown
+from tasks.errors import UserError, unknown
 from tasks.files import digest
 from tasks.task import Baseline, Task
 
@@ -180,3 +180,12 @@ def plan_run(
                 raise unknown(f"task or scale in the recipes of {method_name!r}:", key, ["*", "micro", "paper"])
     recipe = method.recipe(task.name, task.scale, overrides)
     return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)
+
+
+def refuse_idle_overrides(runs: Sequence[Run]) -> None:
+    """Raise UserError if an override has no effect on any of the runs that it was given for."""
+    for key in runs[0].passed:
+        reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
+        if all(reasons.values()):
+            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError(f"--set {key} has no effect ({told})")

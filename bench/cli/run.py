@@ -55,7 +55,7 @@ def run(
     worker: WorkerOption = False,
 ) -> None:
     """Train, evaluate and record methods on a task. The same command again returns or resumes."""
-    from bench.plan import BaselineRun, plan_run
+    from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
     from bench.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
@@ -70,6 +70,7 @@ def run(
     if worker:
         _work(catalogue, planned[0], where, threads)
         return
+    refuse_idle_overrides(planned)
     baselines = [] if no_baselines else [BaselineRun(declared, runs, b) for b in declared.baselines.values()]
     if dry_run:
         _show_plan(planned, baselines, where)
@@ -93,7 +94,7 @@ def reproduce(
     cache: CacheOption = None,
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
-    from bench.plan import BaselineRun, plan_run
+    from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
     from bench.registry import load_catalogue
     from bench.suites import load_suite
 
@@ -110,6 +111,7 @@ def reproduce(
         if name not in declared.baselines:
             raise unknown(f"sampler of task {declared.name!r}:", name, declared.baselines)
     baselines = [BaselineRun(declared, runs, declared.baselines[name]) for name in chosen.baselines]
+    refuse_idle_overrides(planned)
     where = sources(cache, data, download)
     if dry_run:
         _show_plan(planned, baselines, where)

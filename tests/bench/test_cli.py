@@ -15,7 +15,7 @@ from tests_support import EXAMPLE, TINY_PLUGIN
 from bench.plan import Run
 from bench.runner import Runner
 
-SMALL = ["--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2", "--set", "pairs=8"]
+SMALL = ["--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2"]
 
 
 def on_tiny(*more: str) -> list[str]:
@@ -83,6 +83,9 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
             "unknown recipe key 'iteration' of method 'dmd2'; did you mean 'iterations'",
         ),
         (["run", "--set", "iterations=many"], "bad value 'many' for recipe key 'iterations'"),
+        (["run", "--method", "dmd-ttur", "--set", "gan_range=[0,1]"], "--set gan_range has no effect"),
+        (["run", "--method", ","], "--method takes at least one name"),
+        (["run", "--set", "lr=Infinity"], "bad value inf for recipe key 'lr'"),
         (["run", "--set", "iterations=0"], "bad value 0 for recipe key 'iterations'"),
         (["run", "--set", "iterations"], "--set takes key=value"),
         (["run", "--seed", "one"], "--seed takes whole numbers"),

@@ -13,16 +13,14 @@ from methods.recipes import RegressionRecipe
 from methods.regression import RegressionDistiller
 
 
-@pytest.fixture(params=[1, 4], ids=["one-step", "four-step"])
-def method(request: pytest.FixtureRequest) -> RegressionDistiller:
-    recipe = RegressionRecipe(
-        lr=1e-4, batch_size=BATCH, clip_norm=0.5, pairs=len(PAIRS.noise), student_steps=request.param
-    )
+@pytest.fixture
+def method() -> RegressionDistiller:
+    recipe = RegressionRecipe(lr=1e-4, batch_size=BATCH, clip_norm=0.5, pairs=len(PAIRS.noise))
     return RegressionDistiller(recipe, make_setting())
 
 
 def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
-    """However many steps the student has, pairs begin at the first: pure noise at sigma 80."""
+    """Pairs begin at pure noise, sigma 80."""
     student = copy.deepcopy(method.generator.module)
     figures = method.training_step(make_batch(3))
 
