@@ -42,7 +42,8 @@ def provenance(precision: str) -> Provenance:
         threads=torch.get_num_threads(),
         argv=typed_command(),
         precision=precision,
-        tf32=torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        tf32=torch.cuda.is_available()
+        and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
     )
 
 
