@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bench.evaluation import Generator
+from bench.evaluation import Generator, generate
 from tasks.files import whole_file
-from tasks.prepared import Prepared, to_uint8
-from tasks.samplers import SampleNoise
+from tasks.prepared import Prepared
 
 COLUMNS = 10
 ROWS = 5
 
 
-@torch.no_grad()
 def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path) -> None:
     """Draw each generator's images of the protocol's first samples, one panel each; a PNG file."""
     from matplotlib import pyplot as plt
 
-    count = COLUMNS * ROWS
-    indices = torch.arange(count)
-    seeds = (prepared.task.protocol.first_seed + indices).tolist()
+    first = replace(prepared.task.protocol, samples=COLUMNS * ROWS)
     figure, axes = plt.subplots(
         len(generators), 1, figsize=(COLUMNS * 0.6, len(generators) * (ROWS * 0.6 + 0.3)), squeeze=False
     )
     for axis, (title, generator) in zip(axes[:, 0], generators.items(), strict=True):
-        images = to_uint8(generator(SampleNoise(seeds, prepared.task.image_shape), prepared.conditions(indices)))
+        images = next(generate(generator, prepared, first, 0, first.samples)).images
         axis.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")

@@ -70,13 +70,13 @@ def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds:
 
 def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) -> Record:
     """The record of a run that raised: what, where, and the last lines of its metrics file."""
+    lines = read_lines(run.folder / "metrics.jsonl")
     told = Failure(
         type=type(error).__name__,
         message=str(error),
         traceback="".join(traceback.format_exception(error)),
-        log_tail=[json.dumps(line) for line in read_lines(run.folder / "metrics.jsonl")[-5:]],
+        log_tail=[json.dumps(line) for line in lines[-5:]],
     )
-    lines = read_lines(run.folder / "metrics.jsonl")
     iterations = int(lines[-1]["iteration"]) if lines else 0
     cost = _cost(
         prepared.teacher,

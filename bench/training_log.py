@@ -24,9 +24,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is not whole
         try:
-            found.append(json.loads(line))
-        except ValueError:
-            raise UserError(f"{path}:{number} is damaged; delete the run's folder and run again") from None
+            entry = json.loads(line)
+            entry["iteration"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path}:{number}: not a line of metrics: {line[:60]!r}; delete the run's folder and run again"
+            ) from None
+        found.append(entry)
     return found
 
 

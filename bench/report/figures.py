@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench.training_log import read_lines
 from tasks.errors import UserError
 from tasks.files import whole_file
 
@@ -39,16 +39,9 @@ def read_progress(path: Path) -> list[dict[str, Any]]:
     A resumed run may log an iteration twice: the later values count. A last line cut short by a kill is
     left out; any other broken line raises UserError.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    whole = text[: text.rfind("\n") + 1].splitlines()
+    if not path.is_file():
+        raise UserError(f"{path}: cannot be read: no such file")
     by_iteration: dict[int, dict[str, Any]] = {}
-    for number, line in enumerate(whole, start=1):
-        try:
-            entry = json.loads(line)
-            by_iteration[entry["iteration"]] = by_iteration.get(entry["iteration"], {}) | entry
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}:{number}: not a line of metrics: {line[:60]!r}") from error
+    for entry in read_lines(path):
+        by_iteration[entry["iteration"]] = by_iteration.get(entry["iteration"], {}) | entry
     return [by_iteration[iteration] for iteration in sorted(by_iteration)]
