@@ -16,7 +16,7 @@ from methods.draws import Draws
 from methods.recipe import Recipe
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
-from tasks.schedules import student_indices
+from tasks.grid import grid_index, student_indices
 
 R = TypeVar("R", bound=Recipe)
 
@@ -95,7 +95,7 @@ class Distiller(ABC, Generic[R]):
         self.accelerator = setting.accelerator
         self.teacher = setting.teacher
         self.schedule = setting.teacher.schedule
-        self.indices = student_indices(recipe.student_steps, len(self.schedule.grid))
+        self.indices = student_indices(recipe.student_steps, len(self.schedule.grid), recipe.student_start)
         """Grid positions of the student's steps, descending."""
         self.players: dict[str, Player] = {}
 
@@ -150,8 +150,7 @@ class Distiller(ABC, Generic[R]):
 
     def times(self, batch: Batch, span: tuple[float, float], count: int) -> Tensor:
         """Draw `count` times uniformly from a part of the noise grid, both ends included."""
-        last = len(self.schedule.grid)
-        low, high = (min(round(end * last), last - 1) for end in span)
+        low, high = (grid_index(end, len(self.schedule.grid)) for end in span)
         chosen = batch.draws.integers(low, high + 1, count)
         return self.schedule.grid.to(chosen.device, torch.float32)[chosen]
 

@@ -73,7 +73,8 @@ class DMD(Distiller[DMDRecipe]):
     def simulate(self, batch: Batch) -> Noised:
         """Make the student's input at one of its steps (Sec. 4.5); gradients flow through that step only."""
         noise = batch.draws.normal(batch.real)
-        pure = Noised(self.schedule.prior(noise), self.step_time(0, len(noise)), batch.condition)
+        first = self.step_time(0, len(noise))
+        pure = Noised(self.schedule.prior(noise, first), first, batch.condition)
         if len(self.indices) == 1:
             return pure
         if self.recipe.input_simulation == "noised-real":
@@ -82,7 +83,7 @@ class DMD(Distiller[DMDRecipe]):
         if step == 0:
             return pure
         # The simulated trajectory has noise of its own: correlated noise makes artefacts.
-        x_t, x0 = self.schedule.prior(batch.draws.normal(noise)), noise
+        x_t, x0 = self.schedule.prior(batch.draws.normal(noise), first), noise
         for k in range(step):
             t = self.step_time(k, len(noise))
             if k > 0:
@@ -168,7 +169,7 @@ class DMD(Distiller[DMDRecipe]):
         some = pairs.at(chosen.cpu(), batch.real.device)
         t = self.step_time(0, len(some.noise))
         return regression_loss(
-            self.generator.prepared(self.schedule.prior(some.noise), t, some.condition), some.image
+            self.generator.prepared(self.schedule.prior(some.noise, t), t, some.condition), some.image
         )
 
     def _noised(self, x: Tensor, condition: Tensor, batch: Batch, span: tuple[float, float]) -> Noised:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import cos, pi
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import UserError, nearest
+from tasks.grid import student_indices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -42,6 +43,14 @@ class Recipe(BaseModel):
     """bf16: autocast around the training step; weights stay float32."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
+    student_start: float = Field(1.0, gt=0, le=1)
+    """Position on the noise grid at which the student takes pure noise: 1, its last time, or lower (399 of
+    1000 for one-step SDXL; sigma 2.5 in SiD), where an untrained student already makes varied images."""
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        student_indices(self.student_steps, start=self.student_start)
+        return self
 
     def idle(self) -> dict[str, str]:
         """Keys without effect as the other values stand, and why: overriding one is a mistake."""

@@ -23,7 +23,7 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
         chosen = batch.draws.integers(0, len(self.pairs.noise), len(batch.real)).cpu()
         pairs = self.pairs.at(chosen, batch.real.device)
         t = self.step_time(0, len(pairs.noise))
-        made = self.generator.prepared(self.schedule.prior(pairs.noise), t, pairs.condition)
+        made = self.generator.prepared(self.schedule.prior(pairs.noise, t), t, pairs.condition)
         loss = regression_loss(made, pairs.image)
         norm = self.descend(self.generator, loss)
         return {

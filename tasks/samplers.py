@@ -36,13 +36,11 @@ def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices:
     `indices` are positions on the schedule's grid, descending. Returns x0 [B, C, H, W].
     """
     schedule = denoiser.schedule
-    x_t = schedule.prior(noise.draw())
-    x0 = x_t
-    for position, index in enumerate(indices):
-        t = schedule.grid[index].to(x_t.device).expand(len(x_t))
-        if position > 0:
-            x_t = schedule.add_noise(x0, noise.draw(), t)
-        x0 = denoiser(x_t, t, condition)
+    eps = noise.draw()
+    first, *others = (schedule.grid[index].to(eps.device).expand(len(eps)) for index in indices)
+    x0 = denoiser(schedule.prior(eps, first), first, condition)
+    for t in others:
+        x0 = denoiser(schedule.add_noise(x0, noise.draw(), t), t, condition)
     return x0
 
 

@@ -42,10 +42,10 @@ class NoiseSchedule(ABC):
         """The forward process F(x, t): alpha_t x + sigma_t eps, t [B]."""
         return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * eps
 
-    def prior(self, eps: Tensor) -> Tensor:
-        """What a sampler starts from at the last time, where the signal counts as gone: sigma_T eps."""
-        last = self.grid[-1:].to(eps.device)
-        return per_sample(self.sigma(last), eps) * eps
+    def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
+        """What a sampler starts from: noise without signal at times t [B], sigma_t eps; none: the last time."""
+        at = self.grid[-1:].to(eps.device) if t is None else t
+        return per_sample(self.sigma(at), eps) * eps
 
     def time_range(self) -> tuple[float, float]:
         """Smallest and largest noise level sigma / alpha on the grid."""
@@ -111,7 +111,7 @@ class VPSchedule(NoiseSchedule):
     def sigma(self, t: Tensor) -> Tensor:
         return (1 - self._alpha_bar(t)).sqrt()
 
-    def prior(self, eps: Tensor) -> Tensor:
+    def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
         """Pure noise, unscaled: the published students start from it although sigma_T is 0.9977."""
         return eps
 
@@ -133,13 +133,3 @@ def karras_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return (high + ramp * (low - high)) ** rho
-
-
-def student_indices(steps: int, grid_size: int = 1000) -> list[int]:
-    """Grid indices of an N-step student, descending: 999, 749, 499, 249 for N = 4 (DMD2, Sec. 4.4).
-
-    The official rule range(T - 1, 0, -(T // N)) gives more than N entries where N does not divide T;
-    here there are always exactly N.
-    """
-    stride = grid_size // steps
-    return [grid_size - 1 - i * stride for i in range(steps)]

@@ -64,6 +64,7 @@ class ByHand:
 
     def __init__(self, method: DMD) -> None:
         self.recipe = r = method.recipe
+        self.start = SIGMAS[999 if r.student_start == 1 else 500].item()
         self.teacher = copy.deepcopy(method.teacher)
         self.null = method.setting.null_condition
         self.generator = copy.deepcopy(method.generator.module)
@@ -92,9 +93,9 @@ class ByHand:
     def student_input(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Pure noise, or what backward simulation leaves at a shared step of four."""
         z = self.draws.normal(batch.real)
-        sigma = torch.full((len(z),), 80.0)
+        sigma = torch.full((len(z),), self.start)
         if self.recipe.student_steps == 1:
-            return sigma[:, None, None, None] * z, sigma, batch.condition
+            return self.start * z, sigma, batch.condition
         levels = SIGMAS[[999, 749, 499, 249]]
         step = self.draws.integer(0, 4)
         if step == 0:
@@ -122,7 +123,7 @@ class ByHand:
         if r.regression:
             chosen = self.draws.integers(0, len(PAIRS.noise), len(x))
             z, y, c = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
-            made = self.generator(80 * z, torch.full((len(z),), 80.0), c)
+            made = self.generator(self.start * z, torch.full((len(z),), self.start), c)
             losses["regression"] = r.regression_weight * ((made - y) ** 2).mean()
         return losses
 
@@ -184,6 +185,10 @@ class TestStepEqualsTheFormulas:
         """Three iterations: generator and critic, another critic turn, and (with ratio 1 or 2) the next one."""
         ratio = {} if name in ("dmd", "gan") else {"critic_updates_per_generator_update": 2}
         self.compare(make(name, **ratio))
+
+    @pytest.mark.parametrize("name", ["dmd2", "dmd"])
+    def test_with_a_student_that_takes_noise_of_a_lower_level(self, name: str) -> None:
+        self.compare(make(name, student_start=0.5, critic_updates_per_generator_update=2))
 
     def test_with_a_guided_teacher(self) -> None:
         setting = make_setting(null_condition=torch.tensor([2]))

@@ -156,6 +156,12 @@ def test_one_step_is_the_denoiser_at_the_prior(gaussian: GaussianDenoiser) -> No
     assert torch.equal(found, gaussian(start, gaussian.schedule.grid[-1:].expand(3), no_condition(3)))
 
 
+def test_one_step_may_start_at_a_lower_level(gaussian: GaussianDenoiser) -> None:
+    found = few_step(gaussian, noise_of(3), no_condition(3), [399])
+    t = gaussian.schedule.grid[399].expand(3)
+    assert torch.equal(found, gaussian(gaussian.schedule.prior(noise_of(3).draw(), t), t, no_condition(3)))
+
+
 def test_few_steps_denoise_and_add_fresh_noise_in_the_order_given(gaussian: GaussianDenoiser) -> None:
     indices = [999, 749, 499, 249]
     found = few_step(gaussian, noise_of(3), no_condition(3), indices)

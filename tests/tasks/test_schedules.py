@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from tasks.denoiser import prediction_to_x0
-from tasks.schedules import EDMSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample, student_indices
+from tasks.schedules import EDMSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample
 
 EDM_GRID = {  # grid index -> sigma, from DMD2's ImageNet runs
     0: 0.002,
@@ -104,6 +104,13 @@ def test_prior_is_sigma_max_noise_for_edm_and_plain_noise_for_vp() -> None:
     assert torch.equal(VPSchedule().prior(eps), eps)
 
 
+def test_prior_at_an_earlier_time_is_noise_of_that_level_for_edm_and_still_plain_for_vp() -> None:
+    eps = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    levels = torch.tensor([2.5, 0.3])
+    torch.testing.assert_close(EDMSchedule().prior(eps, levels), torch.stack([2.5 * eps[0], 0.3 * eps[1]]))
+    assert torch.equal(VPSchedule().prior(eps, torch.tensor([399.0, 399.0])), eps)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 def test_vp_denoising_weight_turns_an_x0_error_into_the_network_s_own_loss(prediction: str) -> None:
     schedule = VPSchedule(prediction)
@@ -126,29 +133,3 @@ def test_time_at_inverts_the_noise_level(schedule: NoiseSchedule) -> None:
 
 def test_vp_time_at_stays_on_the_grid() -> None:
     assert VPSchedule().time_at(torch.tensor([1e-6, 1e6])).tolist() == [0.0, 999.0]
-
-
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [
-        (1, [999]),
-        (2, [999, 499]),
-        (3, [999, 666, 333]),
-        (4, [999, 749, 499, 249]),
-        (6, [999, 833, 667, 501, 335, 169]),
-        (7, [999, 857, 715, 573, 431, 289, 147]),
-        (8, [999, 874, 749, 624, 499, 374, 249, 124]),
-    ],
-)
-def test_student_indices(steps: int, expected: list[int]) -> None:
-    """The official range(999, 0, -(1000 // N)) would give 4 entries for N = 3 and 7 for N = 6."""
-    assert student_indices(steps) == expected
-
-
-@pytest.mark.parametrize("steps", range(1, 65))
-def test_student_has_exactly_n_distinct_steps(steps: int) -> None:
-    indices = student_indices(steps)
-    assert len(set(indices)) == steps
-    assert indices == sorted(indices, reverse=True)
-    assert indices[0] == 999
-    assert indices[-1] >= 0
