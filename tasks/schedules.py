@@ -111,7 +111,7 @@ class VPSchedule(NoiseSchedule):
     def sigma(self, t: Tensor) -> Tensor:
         return (1 - self._alpha_bar(t)).sqrt()
 
-    def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
+    def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:  # noqa: ARG002 (the same at every time)
         """Pure noise, unscaled: the published students start from it although sigma_T is 0.9977."""
         return eps
 

@@ -42,5 +42,5 @@ def test_steps_begin_where_the_student_takes_pure_noise() -> None:
 
 
 def test_steps_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="12 steps do not fit below position 0.01 of a grid of 1000"):
+    with pytest.raises(ValueError, match=r"12 steps do not fit below position 0\.01 of a grid of 1000"):
         student_indices(12, start=0.01)
