@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import Tensor
 
+from bench.distributed import from_main
 from bench.metrics.base import Extracted, Measured, Metric, Reference
 from bench.records import MetricResult, t_interval
 from tasks.errors import UserError
@@ -40,26 +43,48 @@ class Stage:
     images: Tensor
     """uint8 [B, C, H, W]."""
     conditions: Tensor
+    finite: bool
+    """Whether the generator's numbers were; the images of a batch that were not mean nothing."""
 
 
 @torch.no_grad()
 def generate(
-    generator: Generator,
-    prepared: Prepared,
-    protocol: Protocol,
-    repetition: int,
-    batch_size: int = BATCH_SIZE,
-) -> Iterator[Stage]:
-    """Generate one repetition's images in batches; sample i's seed, noise and condition depend on i alone."""
+    generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
+) -> Stage:
+    """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
+    device = PartialState().device
     first = protocol.first_seed + repetition * protocol.samples
-    for start in range(0, protocol.samples, batch_size):
-        indices = torch.arange(start, min(start + batch_size, protocol.samples))
-        conditions = prepared.conditions(indices)
-        noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape)
-        images = generator(noise, conditions)
-        if not images.isfinite().all():
-            raise DivergedError(f"the generator made images that are not finite (samples from {start} on)")
-        yield Stage(indices, to_uint8(images), conditions)
+    indices = torch.arange(start, stop)
+    conditions = prepared.conditions(indices)
+    noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape, device)
+    images = generator(noise, conditions.to(device))
+    return Stage(indices, to_uint8(images), conditions, bool(images.isfinite().all()))
+
+
+def seen(
+    generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, batch_size: int
+) -> Iterator[Extracted]:
+    """Yield one repetition's images as the feature network sees them, in the order of the samples.
+
+    With several processes each makes every n-th batch, and all are given all of them. Raises DivergedError.
+    """
+    state = PartialState()
+    for begin in range(0, protocol.samples, batch_size * state.num_processes):
+        start = min(begin + batch_size * state.process_index, protocol.samples)
+        stop = min(start + batch_size, protocol.samples)
+        own: list[tuple[int, Extracted | None]] = []
+        if start < stop:
+            stage = generate(generator, prepared, protocol, repetition, start, stop)
+            own = [(start, _extracted(prepared, stage) if stage.finite else None)]
+        for first, batch in gather_object(own):
+            if batch is None:
+                raise DivergedError(f"the generator made images that are not finite (samples from {first} on)")
+            yield batch
+
+
+def _extracted(prepared: Prepared, stage: Stage) -> Extracted:
+    found = prepared.extract(stage.images)
+    return Extracted(found.features, found.predicted, stage.conditions.numpy())
 
 
 def measure(
@@ -72,16 +97,15 @@ def measure(
     progress: Progress,
     batch_size: int = BATCH_SIZE,
 ) -> dict[str, Measured]:
-    """Measure one repetition: one pass over the images feeds all metrics."""
-    running = {name: metric(reference, protocol) for name, metric in metrics.items()}
+    """Measure one repetition: one pass over the images feeds all metrics, in the first process."""
+    is_main = PartialState().is_main_process
+    running = {name: metric(reference, protocol) for name, metric in metrics.items()} if is_main else {}
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
-        for stage in generate(generator, prepared, protocol, repetition, batch_size):
-            seen = prepared.extract(stage.images)
-            batch = Extracted(seen.features, seen.predicted, stage.conditions.numpy())
+        for batch in seen(generator, prepared, protocol, repetition, batch_size):
             for metric in running.values():
                 metric.update(batch)
-            bar.advance(len(stage.indices))
-    return {name: metric.result() for name, metric in running.items()}
+            bar.advance(len(batch.labels))
+    return from_main(lambda: {name: metric.result() for name, metric in running.items()})
 
 
 def reference_of(prepared: Prepared) -> Reference:
@@ -112,21 +136,29 @@ class Evaluator:
     def _repetition(self, generator: Generator, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
         path = folder / f"repetition-{repetition}.json"
         made_of = {"subject": subject, "protocol": self.protocol.digest(), "reference": self.reference.sha256}
-        if path.exists():
-            try:
-                found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                if found["made_of"] == made_of and set(found["metrics"]) == set(self.metrics):
-                    return found
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+        before = from_main(lambda: self._finished(path, made_of))
+        if before is not None:
+            return before
         begun = time.perf_counter()
         measured = measure(
             generator, self.prepared, self.protocol, self.metrics, self.reference, repetition, self.progress
         )
         values = {name: vars(result) for name, result in measured.items()}
         result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
-        write_text(path, json.dumps(result, indent=2) + "\n")
+        if PartialState().is_main_process:
+            write_text(path, json.dumps(result, indent=2) + "\n")
         return result
+
+    def _finished(self, path: Path, made_of: Mapping[str, str]) -> dict[str, Any] | None:
+        """Read a repetition that was measured before, if it is of the same weights, protocol and reference."""
+        if not path.exists():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            same = found["made_of"] == made_of and set(found["metrics"]) == set(self.metrics)
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+        return found if same else None
 
     def _summary(self, name: str, parts: Sequence[Mapping[str, Any]]) -> MetricResult:
         info = self.metrics[name].info

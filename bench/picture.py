@@ -24,7 +24,7 @@ def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path
         len(generators), 1, figsize=(COLUMNS * 0.6, len(generators) * (ROWS * 0.6 + 0.3)), squeeze=False
     )
     for axis, (title, generator) in zip(axes[:, 0], generators.items(), strict=True):
-        images = next(generate(generator, prepared, first, 0, first.samples)).images
+        images = generate(generator, prepared, first, 0, 0, first.samples).images
         axis.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")

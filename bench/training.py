@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -17,7 +18,7 @@ from torch import Tensor
 from bench.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
 from bench.evaluation import DivergedError
 from bench.training_log import append_line, cut_back
-from methods.base import Batch, Distiller
+from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
@@ -25,6 +26,9 @@ from tasks.prepared import Prepared, to_unit_range
 from tasks.progress import Bar, Progress
 
 LOG_EVERY = 10
+
+WHOLE = MicroBatch()
+"""An iteration's batch in one piece."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class Trainer:
         self.metrics_file = folder / "metrics.jsonl"
         self.average: dict[str, Tensor] | None = None
         self._begun = time.perf_counter()
+        shares = accelerator.num_processes * self.recipe.gradient_accumulation
+        if self.recipe.batch_size % shares:
+            whole = max(1, self.recipe.batch_size // shares)
+            raise UserError(
+                f"batch_size {self.recipe.batch_size} does not divide into {shares} equal shares "
+                f"({accelerator.num_processes} processes, {self.recipe.gradient_accumulation} micro-batches); "
+                f"use --set batch_size={whole * shares} or {(whole + 1) * shares}"
+            )
 
     def run(
         self, schedule: Schedule, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
@@ -96,50 +108,65 @@ class Trainer:
         self, iteration: int, schedule: Schedule, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
-        figures = self.step(iteration)
-        self._check(figures, iteration)
+        figures = self._checked(self.step(iteration), iteration)
         done = iteration + 1
         last = done == self.recipe.iterations
         if done % LOG_EVERY == 0 or last:
-            values = {name: figure.item() for name, figure in figures.items()}
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
-            append_line(self.metrics_file, {"iteration": done, "lr": rate, **values})
-            bar.advance(0, **{name: value for name, value in values.items() if name.startswith("loss/")})
+            self._log({"iteration": done, "lr": rate, **figures})
+            bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
         if done % schedule.progress_every == 0 or last:
             paused = time.perf_counter()
             measured = measure(self.student())
-            append_line(self.metrics_file, {"iteration": done, **measured})
+            self._log({"iteration": done, **measured})
             bar.advance(0, **measured)
             self._begun += time.perf_counter() - paused  # a look at FD is not training
         if done % schedule.checkpoint_every == 0 or last:
-            state = TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
-            save_checkpoint(self.folder / "checkpoints", self.distiller, state)
+            self._save(done)
         bar.advance()
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One iteration: a function of the networks, the seed and the iteration."""
-        generator = self.distiller.generator
-        updates = generator.updates
-        batch = self.batch(iteration)
-        self.distiller.set_rates(iteration)
-        with self.accelerator.autocast():
-            figures = self.distiller.training_step(batch)
-        if generator.updates > updates and self.recipe.ema_decay is not None:
-            self._average(generator.updates)
+        distiller = self.distiller
+        before = {name: player.updates for name, player in distiller.players.items()}
+        distiller.set_rates(iteration)
+        parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
+        figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
+        for name, player in distiller.players.items():
+            if player.updates > before[name] and player.gradient_norm is not None:
+                figures[f"gradient/{name}"] = player.gradient_norm
+        if distiller.generator.updates > before["generator"] and self.recipe.ema_decay is not None:
+            self._average(distiller.generator.updates)
         return figures
 
-    def batch(self, iteration: int) -> Batch:
-        """Make the batch of an iteration: its random numbers, its conditions, its real images."""
-        accelerator, device = self.accelerator, self.accelerator.device
-        world, rank = accelerator.num_processes, accelerator.process_index
-        count = self.recipe.batch_size // world
-        # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, process).
-        torch.manual_seed(hash((self.seed, iteration, rank)) % 2**63)
-        draws = Draws(self.seed, iteration, device, rank, world)
+    def _micro_step(self, iteration: int, index: int) -> dict[str, Tensor]:
+        """Train on one micro-batch; processes exchange gradients only after the last."""
+        micro_batch = MicroBatch(index, self.recipe.gradient_accumulation)
+        self.distiller.micro_batch = micro_batch
+        with contextlib.ExitStack() as stack:
+            if not micro_batch.is_last:
+                for player in self.distiller.players.values():
+                    stack.enter_context(self.accelerator.no_sync(player.prepared))
+            stack.enter_context(self.accelerator.autocast())
+            return self.distiller.training_step(self.batch(iteration, micro_batch))
+
+    def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
+        """Make a batch: its random numbers, its conditions, its real images.
+
+        An iteration's batch is cut into shares, one for each process and micro-batch: the images do not
+        depend on how many of either there are.
+        """
+        device = self.accelerator.device
+        shares = self.accelerator.num_processes * micro_batch.count
+        share = self.accelerator.process_index * micro_batch.count + micro_batch.index
+        count = self.recipe.batch_size // shares
+        # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, share).
+        torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
+        draws = Draws(self.seed, iteration, device, share, shares)
         order = data_order(
             len(self.prepared.real_images),
             self.seed,
-            iteration * self.recipe.batch_size + rank * count,
+            iteration * self.recipe.batch_size + share * count,
             count,
         )
         chosen = torch.from_numpy(order)
@@ -169,22 +196,35 @@ class Trainer:
         decay = min(self.recipe.ema_decay, updates / (updates + 10))
         torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
 
-    def _check(self, figures: dict[str, Tensor], iteration: int) -> None:
-        """Stop at the first figure that is not finite, and say which."""
+    def _checked(self, figures: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Average the figures over processes; stop, in all of them, if one is not finite, and say which."""
         if not figures:
-            return
-        names = list(figures)
+            return {}
         # One transfer from the device for all figures.
-        values = torch.stack([figures[name].float() for name in names]).tolist()
-        bad = [f"{name} = {value}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
+        stacked = torch.stack([figure.detach().float().to(self.accelerator.device) for figure in figures.values()])
+        values = dict(zip(figures, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))
+        bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
+        return values
+
+    def _log(self, line: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            append_line(self.metrics_file, line)
+
+    def _save(self, done: int) -> None:
+        """Write a checkpoint, once: it does not depend on the number of processes."""
+        if self.accelerator.is_main_process:
+            state = TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+            save_checkpoint(self.folder / "checkpoints", self.distiller, state)
+        self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
         """Restore the newest checkpoint: iterations done, and the seconds they took."""
         state = restore_checkpoint(self.folder / "checkpoints", self.distiller)
         if state is None:
-            self.metrics_file.unlink(missing_ok=True)
+            if self.accelerator.is_main_process:
+                self.metrics_file.unlink(missing_ok=True)
             return 0, 0.0
         if state.teacher_sha256 != self.prepared.teacher_sha256:
             raise UserError(
@@ -193,5 +233,6 @@ class Trainer:
             )
         device = self.accelerator.device
         self.average = state.average and {name: value.to(device) for name, value in state.average.items()}
-        cut_back(self.metrics_file, state.iteration)
+        if self.accelerator.is_main_process:
+            cut_back(self.metrics_file, state.iteration)
         return state.iteration, state.seconds

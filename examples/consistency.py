@@ -50,7 +50,8 @@ class Consistency(Distiller[ConsistencyRecipe]):
         with torch.no_grad():  # f at the least noise is the image itself, by EDM's c_skip: it needs no target
             target = self.generator.module(self.teacher_step(x_t, t, s, condition), s, condition)
         loss = (self.generator.prepared(x_t, t, condition) - target).square().mean()
-        return {"gradient/generator": self.descend(self.generator, loss), "loss/consistency": loss.detach()}
+        self.descend(self.generator, loss)
+        return {"loss/consistency": loss.detach()}
 
     def teacher_step(self, x_t: Tensor, t: Tensor, s: Tensor, condition: Tensor) -> Tensor:
         """Follow the teacher's ODE from t to s: keep the image and the noise that it sees in x_t (DDIM)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -73,6 +73,21 @@ class Player:
     optimizer: torch.optim.Optimizer
     lr: float
     updates: int = 0
+    gradient_norm: Tensor | None = None
+    """Of the last update, before clipping."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Which of an iteration's micro-batches a training step is given: gradients are their mean."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether players step after it."""
+        return self.index == self.count - 1
 
 
 class Distiller(ABC, Generic[R]):
@@ -98,6 +113,10 @@ class Distiller(ABC, Generic[R]):
         self.indices = student_indices(recipe.student_steps, len(self.schedule.grid), recipe.student_start)
         """Grid positions of the student's steps, descending."""
         self.players: dict[str, Player] = {}
+        self.micro_batch = MicroBatch()
+        """Set by the engine before each training step."""
+        if recipe.compile_backend != "none":
+            self.teacher.compile(backend=recipe.compile_backend)
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -105,10 +124,15 @@ class Distiller(ABC, Generic[R]):
 
     def student_copy(self) -> Denoiser:
         """Return a trainable copy of the teacher, from which students and critics start."""
-        return copy.deepcopy(self.teacher).requires_grad_(True).train()
+        student = copy.deepcopy(self.setting.teacher).requires_grad_(True).train()
+        if self.recipe.gradient_checkpointing:
+            student.checkpoint_gradients()
+        return student
 
     def add_player(self, name: str, module: nn.Module, lr: float) -> Player:
         """Register a network to train: AdamW with the recipe's betas and weight decay, fused."""
+        if self.recipe.compile_backend != "none":
+            module.compile(backend=self.recipe.compile_backend)
         prepared = self.accelerator.prepare_model(module)
         optimizer = torch.optim.AdamW(
             module.parameters(),
@@ -121,18 +145,23 @@ class Distiller(ABC, Generic[R]):
         self.players[name] = player
         return player
 
-    def update(self, player: Player, backward: Callable[[], None]) -> Tensor:
-        """Step a player on the gradients that `backward` leaves; return their norm before clipping."""
-        player.optimizer.zero_grad()
-        backward()
-        norm = self.accelerator.clip_grad_norm_(player.module.parameters(), self.recipe.clip_norm)
-        player.optimizer.step()
-        player.updates += 1
-        return torch.as_tensor(norm)
+    def descend(self, player: Player, loss: Tensor) -> None:
+        """Step a player down a scalar loss, a mean over the batch; its `gradient_norm` is kept for the log."""
+        self.descend_along(player, [loss], [torch.ones_like(loss)])
 
-    def descend(self, player: Player, loss: Tensor) -> Tensor:
-        """Step a player down a scalar loss; return the gradient norm before clipping."""
-        return self.update(player, lambda: self.accelerator.backward(loss))
+    def descend_along(self, player: Player, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Step a player, given the gradients of the loss in some of its graph's outputs.
+
+        Gradients add up over an iteration's micro-batches; the step follows the last.
+        """
+        if self.micro_batch.index == 0:
+            player.optimizer.zero_grad()
+        torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
+        if self.micro_batch.is_last:
+            norm = self.accelerator.clip_grad_norm_(player.module.parameters(), self.recipe.clip_norm)
+            player.gradient_norm = torch.as_tensor(norm)
+            player.optimizer.step()
+            player.updates += 1
 
     def set_rates(self, iteration: int) -> None:
         """Set every learning rate for an iteration: a function of the iteration, with no state."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Distiller, Pairs, Setting
-from methods.critic import Critic, Noised, discriminator_head
+from methods.critic import Critic, Noised, discriminator_head, frozen
 from methods.losses import (
     denoising_loss,
     discriminator_gan_loss,
@@ -42,6 +42,10 @@ class DMD(Distiller[DMDRecipe]):
         denoiser = self.student_copy()
         if not self.recipe.gan:
             return Critic(denoiser, None)
+        if not self.recipe.critic_denoising:  # the decoder never runs: several processes must not wait for it
+            denoiser.requires_grad_(False)
+            for parameter in denoiser.encoder_parameters():
+                parameter.requires_grad_(True)
         channels, size = denoiser.bottleneck_shape
         return Critic(denoiser, discriminator_head(channels, size).to(self.accelerator.device))
 
@@ -105,23 +109,24 @@ class DMD(Distiller[DMDRecipe]):
         """One generator step. The terms' gradients meet on the generated image, where they are measured."""
         image = fake.detach().requires_grad_()
         losses: dict[str, Tensor] = {}
-        if self.recipe.distribution_matching:
-            losses["dm"] = self.recipe.dm_weight * self.matching(image, condition, batch)
-        if self.recipe.gan:
-            losses["gan"] = self.recipe.gan_generator_weight * self.deception(image, condition, batch)
-        gradients = {name: torch.autograd.grad(loss, image)[0] for name, loss in losses.items()}
+        # The critic stays frozen until the gradients are there: checkpointing runs its forward again for them.
+        with frozen(self.players["critic"].module):
+            if self.recipe.distribution_matching:
+                losses["dm"] = self.recipe.dm_weight * self.matching(image, condition, batch)
+            if self.recipe.gan:
+                losses["gan"] = self.recipe.gan_generator_weight * self.deception(image, condition, batch)
+            by_term = {name: torch.autograd.grad(loss, image)[0] for name, loss in losses.items()}
         figures = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
-        figures |= {f"image_gradient/{name}": gradient.norm() for name, gradient in gradients.items()}
-        ends: list[Tensor] = []
-        seeds: list[Tensor | None] = []
-        if gradients:
-            ends, seeds = [fake], [torch.stack(list(gradients.values())).sum(0)]
+        figures |= {f"image_gradient/{name}": gradient.norm() for name, gradient in by_term.items()}
+        outputs, gradients = [], []
+        if by_term:
+            outputs, gradients = [fake], [torch.stack(list(by_term.values())).sum(0)]
         if self.pairs is not None:
             regression = self.recipe.regression_weight * self.regression(self.pairs, batch)
             figures["loss/regression"] = regression.detach()
-            ends, seeds = [*ends, regression], [*seeds, None]
-        norm = self.update(self.generator, lambda: torch.autograd.backward(ends, seeds))
-        return figures | {"gradient/generator": norm}
+            outputs, gradients = [*outputs, regression], [*gradients, torch.ones_like(regression)]
+        self.descend_along(self.generator, outputs, gradients)
+        return figures
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """One critic step: denoise the generated images, tell them from real ones."""
@@ -145,7 +150,7 @@ class DMD(Distiller[DMDRecipe]):
             real_logits, fake_logits = verdict.logits.chunk(2)
             figures["loss/discriminator"] = discriminator_gan_loss(real_logits, fake_logits)
             total = total + self.recipe.gan_critic_weight * figures["loss/discriminator"]
-        figures["gradient/critic"] = self.descend(critic, total)
+        self.descend(critic, total)
         return {name: figure.detach() for name, figure in figures.items()}
 
     def matching(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
@@ -157,11 +162,9 @@ class DMD(Distiller[DMDRecipe]):
         return distribution_matching_loss(image, x0_real, x0_fake)
 
     def deception(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
-        """The generator's GAN loss on noised generated images (Eq. 4); the critic's parameters stay out."""
-        critic = self.players["critic"].module.requires_grad_(False)
-        verdict = critic(judge=self._noised(image, condition, batch, self.recipe.gan_range))
-        critic.requires_grad_(True)
-        return generator_gan_loss(verdict.logits)
+        """The generator's GAN loss on noised generated images (Eq. 4), through a critic that is frozen."""
+        noised = self._noised(image, condition, batch, self.recipe.gan_range)
+        return generator_gan_loss(self.players["critic"].module(judge=noised).logits)
 
     def regression(self, pairs: Pairs, batch: Batch) -> Tensor:
         """The regression loss on a batch of teacher pairs (Eq. 3)."""

@@ -41,6 +41,12 @@ class Recipe(BaseModel):
     none: the last weights, as in the paper."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast around the training step; weights stay float32."""
+    gradient_accumulation: int = Field(1, ge=1)
+    """Micro-batches of an iteration in each process: as many times less memory, the same result."""
+    gradient_checkpointing: bool = False
+    """Compute the UNets' residual blocks again in the backward pass: less memory, about a quarter slower."""
+    compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
+    """torch.compile of every network of the method, with that backend."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
     student_start: float = Field(1.0, gt=0, le=1)

@@ -25,10 +25,9 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
         t = self.step_time(0, len(pairs.noise))
         made = self.generator.prepared(self.schedule.prior(pairs.noise, t), t, pairs.condition)
         loss = regression_loss(made, pairs.image)
-        norm = self.descend(self.generator, loss)
+        self.descend(self.generator, loss)
         return {
             "loss/regression": loss.detach(),
-            "gradient/generator": norm,
             "pixel_mean": made.detach().mean(),
             "pixel_std": made.detach().std(),
         }

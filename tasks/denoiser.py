@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -32,6 +33,14 @@ class Denoiser(nn.Module, ABC):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Return the bottleneck [B, C', H', W'] without running the decoder."""
 
+    @abstractmethod
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that `features` runs through."""
+
+    @abstractmethod
+    def checkpoint_gradients(self) -> None:
+        """From now on keep fewer activations, and compute them again in the backward pass."""
+
 
 class GuidedDenoiser(Denoiser):
     """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
@@ -56,6 +65,12 @@ class GuidedDenoiser(Denoiser):
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self.denoiser.features(x_t, t, condition)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        return self.denoiser.encoder_parameters()
+
+    def checkpoint_gradients(self) -> None:
+        self.denoiser.checkpoint_gradients()
 
 
 class UNetDenoiser(Denoiser):
@@ -93,6 +108,12 @@ class UNetDenoiser(Denoiser):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         x, timestep = self._inputs(x_t, t)
         return self._run(self._encoder[0], x, timestep, condition).float()
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self._encoder[0].parameters()
+
+    def checkpoint_gradients(self) -> None:
+        self.unet.enable_gradient_checkpointing()
 
     @abstractmethod
     def _inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -17,17 +17,40 @@ from tasks.protocol import Protocol
 T = TypeVar("T")
 
 
+class _Remembered:
+    """What was derived once and is shared by metrics and repetitions."""
+
+    @cached_property
+    def _derived(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, evaluated the first time `key` is asked for."""
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]
+
+
 @dataclass(frozen=True, eq=False)
-class Reference:
+class Reference(_Remembered):
     """The real images, seen through the feature network: `features` [N, D]."""
 
     features: np.ndarray
     name: str
     sha256: str
-    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_features(self.features, f"the reference {self.name!r}")
+
+    @property
+    def dimensions(self) -> int:
+        """D, the number of features."""
+        return self.features.shape[1]
+
+    @property
+    def samples(self) -> int:
+        """N, the number of real images."""
+        return len(self.features)
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -43,14 +66,27 @@ class Reference:
             outer += centred.T @ centred
         return outer / (len(self.features) - 1)
 
-    def once(self, key: str, compute: Callable[[], T]) -> T:
-        """Return `compute()`, evaluated the first time `key` is asked for.
 
-        So what a metric derives from the real images alone is shared by metrics and repetitions.
-        """
-        if key not in self._derived:
-            self._derived[key] = compute()
-        return self._derived[key]
+@dataclass(frozen=True, eq=False)
+class GaussianReference(_Remembered):
+    """The real images as published statistics have them: for the Fréchet distance, for no `FeatureMetric`."""
+
+    mean: np.ndarray
+    """[D], float64."""
+    cov: np.ndarray
+    """[D, D], float64."""
+    samples: int | None
+    """Number of real images; None where the publisher does not say."""
+    name: str
+    sha256: str
+
+    @property
+    def dimensions(self) -> int:
+        """D, the number of features."""
+        return len(self.mean)
+
+
+AnyReference = Reference | GaussianReference
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +102,8 @@ class Extracted:
     """[n] int: the class that the feature classifier sees."""
     labels: np.ndarray
     """[n] int: the class that the image was conditioned on."""
+    logits: np.ndarray | None = None
+    """[n, classes]: what the feature network says of each class before its softmax, if it classifies."""
 
     def __post_init__(self) -> None:
         _check_features(self.features, "the generated images")
@@ -75,6 +113,8 @@ class Extracted:
                 f"{n} feature rows need {n} predictions and labels, "
                 f"got shapes {self.predicted.shape} and {self.labels.shape}"
             )
+        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
+            raise ValueError(f"{n} feature rows need logits [{n}, classes], got {list(self.logits.shape)}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +131,7 @@ class Metric(ABC):
 
     info: ClassVar[MetricInfo]
 
-    def __init__(self, reference: Reference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
         self.reference = reference
         self.protocol = protocol
 
@@ -122,9 +162,18 @@ class Metric(ABC):
 
 
 class FeatureMetric(Metric):
-    """A metric that needs every generated feature at once, and so keeps them."""
+    """A metric that needs every feature at once, of real and generated images; it keeps the generated ones."""
 
-    def __init__(self, reference: Reference, protocol: Protocol) -> None:
+    reference: Reference
+
+    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+        """Raises UserError if the reference holds statistics alone."""
+        if not isinstance(reference, Reference):
+            raise UserError(
+                f"metric {self.info.name!r} needs the features of the real images, but the reference "
+                f"{reference.name!r} holds only their mean and covariance; leave {self.info.name!r} out, or "
+                "take a reference made from images"
+            )
         super().__init__(reference, protocol)
         self._batches: list[np.ndarray] = []
 

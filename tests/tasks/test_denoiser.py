@@ -125,6 +125,12 @@ class LookUp(Denoiser):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         return self.table[condition].reshape(-1, 1, 1, 1)
 
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.parameters()
+
+    def checkpoint_gradients(self) -> None:
+        raise NotImplementedError("there is nothing to recompute")
+
 
 def test_guidance_extrapolates_from_the_null_condition_in_one_doubled_batch() -> None:
     inner = LookUp()

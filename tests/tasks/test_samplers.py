@@ -1,11 +1,11 @@
 """Samplers against distributions whose exact denoiser is known, and noise that belongs to its sample."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.denoiser import Denoiser
 from tasks.micro import NetworkSpec
@@ -37,6 +37,12 @@ class GaussianDenoiser(Denoiser):
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.parameters()
+
+    def checkpoint_gradients(self) -> None:
+        raise NotImplementedError("there is nothing to recompute")
 
 
 class DoubleNoise(SampleNoise):

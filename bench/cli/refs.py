@@ -1,0 +1,141 @@
+"""`bench refs`: reference statistics of real images, imported from those that published them or built here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import CacheOption, ThreadsOption
+from tasks.errors import UserError
+from tasks.task import default_cache
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = typer.Typer(help="Reference statistics of real images: import, build, list.", no_args_is_help=True)
+
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the reference.", show_default="that of the file")
+]
+CropOption = Annotated[
+    str | None, typer.Option("--crop", help="How the images were cropped and resized: edm, adm, ...")
+]
+
+
+class Network(StrEnum):
+    """The two files that the FID Inception comes in."""
+
+    port = "port"
+    torchscript = "torchscript"
+
+
+def references_folder(cache: Path | None) -> Path:
+    """Return where references are kept."""
+    return (cache or default_cache()) / "references"
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="EDM's or ADM's .npz, or EDM2's .pkl (read as data, never run).")],
+    name: NameOption = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=2, help="Number of real images, if you know it.")
+    ] = None,
+    crop: CropOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Check the statistics in a published file and keep them under a name."""
+    from bench.references import import_reference, save_reference
+
+    for statistics in import_reference(path, name or path.stem, samples, crop):
+        about = statistics.description
+        folder = save_reference(statistics, references_folder(cache))
+        print(f"{about.name}: {len(statistics.mean)} features of {about.features}, sha256 {about.sha256[:16]}  {folder}")
+
+
+@app.command("build")
+def build(
+    images: Annotated[Path, typer.Argument(help="A .npy file of uint8 [N, 3, H, W], such as `bench prepare` writes.")],
+    name: NameOption = None,
+    crop: CropOption = None,
+    network: Annotated[Network, typer.Option("--network", help="Which file of the FID Inception.")] = Network.port,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Where that file is, if not in the cache.")] = None,
+    own_weights: Annotated[
+        bool, typer.Option("--own-weights", help="Take --weights whatever its hash; not comparable with others.")
+    ] = False,
+    download: Annotated[bool, typer.Option("--download", help="Allow the weights to be downloaded.")] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
+    cache: CacheOption = None,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Compute the mean and covariance of images' Inception features, and keep them under a name."""
+    stack = _images(images)
+
+    import torch
+    from rich.console import Console
+
+    from bench.progress import StatusProgress
+    from bench.references import build_reference, save_reference
+    from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
+    from tasks.files import file_sha256
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
+    torch.set_num_threads(threads)
+    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    inception = load_inception(
+        weights,
+        cache or default_cache(),
+        download=download,
+        progress=progress,
+        file=PORT if network is Network.port else TORCHSCRIPT,
+        device=device,
+        batch_size=batch_size,
+        own_weights=own_weights,
+    )
+    statistics = build_reference(
+        stack,
+        lambda batch: inception(torch.from_numpy(batch))["pool"].numpy(),
+        name or images.stem,
+        inception.name,
+        source=images.name,
+        source_sha256=file_sha256(images),
+        crop=crop,
+        progress=progress,
+        batch_size=batch_size,
+    )
+    about = statistics.description
+    folder = save_reference(statistics, references_folder(cache))
+    print(f"{about.name}: {about.samples} images, {about.features}, sha256 {about.sha256[:16]}  {folder}")
+
+
+@app.command("list")
+def list_(cache: CacheOption = None) -> None:
+    """List the references that are here."""
+    from bench.references import list_references
+
+    found = list_references(references_folder(cache))
+    if not found:
+        print("no references; get one: bench refs import FILE, or bench refs build IMAGES.npy")
+    for about in found:
+        samples = f"{about.samples} images" if about.samples else "images not counted"
+        crop = f", crop {about.crop}" if about.crop else ""
+        print(f"{about.name:<32}{about.features:<32}{samples}{crop}, from {about.source} {about.source_sha256[:12]}")
+
+
+def _images(path: Path) -> np.ndarray:
+    """Map the images of a .npy file. Raises UserError if they are no images."""
+    import numpy as np
+
+    try:
+        stack = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is no .npy file of numbers: {error}") from error
+    if not isinstance(stack, np.ndarray) or stack.dtype != np.uint8 or stack.ndim != 4 or stack.shape[1] != 3:
+        shape = f"{stack.dtype} {list(stack.shape)}" if isinstance(stack, np.ndarray) else "an archive"
+        raise UserError(f"{path} must hold uint8 [N, 3, H, W], not {shape}")
+    return stack

@@ -1,0 +1,28 @@
+"""Several processes as one: what only the first does, and all know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+T = TypeVar("T")
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """Return what `compute` gives in the first process, in all of them; if it raises, all raise."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return compute()
+    told: list[T | Exception | None] = [None]
+    if state.is_main_process:
+        try:
+            told = [compute()]
+        except Exception as error:
+            told = [error]
+    (found,) = broadcast_object_list(told)
+    if isinstance(found, Exception):
+        raise found
+    return found

@@ -1,0 +1,80 @@
+"""Inception score: how sure the classifier is of each image, and how unlike their classes are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from bench.metrics.base import AnyReference, Extracted, Measured, Metric
+from bench.metrics.catalogue import MetricInfo
+from tasks.errors import UserError
+from tasks.protocol import Protocol
+
+SPLITS = 10
+SHUFFLE_SEED = 2020
+"""Of the order in which images fall into splits: images sorted by class would score 62 in place of 298."""
+
+INCEPTION_SCORE = MetricInfo(
+    name="is",
+    title="IS",
+    direction="higher",
+    min_samples=5000,
+    summary="Inception score, mean of 10 shuffled splits; it sees no real images, and grows with the samples",
+    source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
+    implementation="bench.metrics.inception_score:InceptionScore",
+)
+
+
+def inception_scores(logits: np.ndarray, splits: int) -> np.ndarray:
+    """exp of the mean KL(p(y | x) || p(y)) within each of `splits` runs of consecutive rows, [splits] float64.
+
+    logits [n, classes], n >= splits, taken without the bias of the last layer by the field's convention; split
+    i has the rows from i * n // splits. Source: Salimans et al. 2016, Sec. 4.
+    """
+    n = len(logits)
+    return np.array([_score(logits[i * n // splits : (i + 1) * n // splits]) for i in range(splits)])
+
+
+def _score(logits: np.ndarray) -> float:
+    log_p = logits.astype(np.float64)
+    log_p -= log_p.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    p = np.exp(log_p)
+    marginal = p.mean(axis=0)
+    # A class that no image has any of, p = 0 in all rows, adds nothing.
+    log_marginal = np.log(marginal, out=np.zeros_like(marginal), where=marginal > 0)
+    return float(np.exp((p * (log_p - log_marginal)).sum(axis=1).mean()))
+
+
+class InceptionScore(Metric):
+    """Mean over ten splits of the images in a fixed random order, as torch-fidelity has it."""
+
+    info: ClassVar[MetricInfo] = INCEPTION_SCORE
+
+    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+        super().__init__(reference, protocol)
+        self._batches: list[np.ndarray] = []
+
+    def update(self, batch: Extracted) -> None:
+        """Keep the batch's logits. Raises UserError if the feature network gives none."""
+        if batch.logits is None:
+            raise UserError(
+                f"metric {self.info.name!r} needs the logits of a classifier, and the features "
+                f"{self.protocol.features!r} come without; leave {self.info.name!r} out, or take Inception features"
+            )
+        self._batches.append(batch.logits)
+
+    def result(self) -> Measured:
+        """Score, the spread of the splits, and the score of all images as one split."""
+        samples = sum(map(len, self._batches))
+        self.require(samples, "generated", defined=SPLITS)
+        logits = np.concatenate(self._batches)
+        order = np.random.RandomState(SHUFFLE_SEED).permutation(samples)
+        scores = inception_scores(logits[order], SPLITS)
+        diagnostics = {
+            "splits": SPLITS,
+            "split_std": float(scores.std()),
+            "one_split": float(inception_scores(logits, 1)[0]),
+        }
+        return Measured(float(scores.mean()), samples, diagnostics)

@@ -1,0 +1,267 @@
+"""Reference statistics: mean and covariance of real images' features, imported from others or built here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.metrics.base import GaussianReference
+from bench.metrics.frechet import GaussianStatistics
+from tasks.errors import UserError, unknown
+from tasks.features.array_pickle import read_array_pickle
+from tasks.files import canonical_json, file_sha256, whole_folder
+from tasks.progress import Progress
+
+TOLERANCE = 1e-6
+"""Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
+ARRAYS, DESCRIPTION = "statistics.npz", "reference.json"
+FID_FEATURES, SPATIAL_FEATURES, DINO_FEATURES = (
+    "inception-2015-12-05",
+    "inception-2015-12-05-spatial",
+    "dinov2-vitl14",
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of reference statistics; None where nobody said."""
+
+    name: str
+    features: str
+    """The feature network; numbers in other features are not comparable."""
+    samples: int | None
+    """Number of real images."""
+    crop: str | None
+    """How the images were cropped and resized: `edm`, `adm`, ..."""
+    source: str
+    """Name of the file that it was made from."""
+    source_sha256: str
+    """SHA-256 of that file."""
+    sha256: str = ""
+    """Of the numbers themselves, and of `features`: the reference's identity in records."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceStatistics:
+    """Mean [D] and covariance [D, D] of real images' features in float64, checked, and where they are from."""
+
+    mean: np.ndarray
+    cov: np.ndarray
+    description: Description
+
+    def reference(self) -> GaussianReference:
+        """What the metrics take."""
+        about = self.description
+        return GaussianReference(self.mean, self.cov, about.samples, about.name, about.sha256)
+
+
+def import_reference(
+    path: Path, name: str, samples: int | None = None, crop: str | None = None
+) -> list[ReferenceStatistics]:
+    """Read statistics that others published; one for each feature network that the file is about.
+
+    An npz of EDM's (`mu`, `sigma`) or ADM's evaluation (also `mu_s`, `sigma_s`, as `name`-spatial; images in
+    `arr_0` stay unread), or a pickle of EDM2's (`fid`, `fd_dinov2`), read as data: nothing in it is run. What
+    a file is, its first bytes say. Raises UserError if it is none of these, is damaged, or holds no covariance.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}; bench refs import takes a reference's .npz or .pkl file")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK":
+        found = _read_npz(path)
+    elif start[:1] == b"\x80":
+        found = _read_pickle(path)
+    else:
+        raise UserError(
+            f"{path} is neither an .npz file nor a pickle: it starts with {start.hex(' ') or 'nothing'}"
+        )
+    source_sha256 = file_sha256(path)
+    return [
+        _checked(mean, cov, Description(name + suffix, features, samples, crop, path.name, source_sha256), path)
+        for suffix, features, mean, cov in found
+    ]
+
+
+def build_reference(
+    images: np.ndarray,
+    extract: Callable[[np.ndarray], np.ndarray],
+    name: str,
+    features: str,
+    *,
+    source: str,
+    source_sha256: str,
+    crop: str | None,
+    progress: Progress,
+    batch_size: int = 200,
+) -> ReferenceStatistics:
+    """Stream images [N, C, H, W] uint8 (a memory map will do) through `extract`: [n, C, H, W] -> [n, D].
+
+    Nothing but float64 sums is kept. Raises UserError with fewer than two images.
+    """
+    if len(images) < 2:
+        raise UserError(f"a covariance needs at least 2 images, and {source} has {len(images)}")
+    statistics: GaussianStatistics | None = None
+    with progress.bar(f"reference {name}", len(images)) as bar:
+        for start in range(0, len(images), batch_size):
+            rows = extract(np.ascontiguousarray(images[start : start + batch_size])).astype(np.float64)
+            statistics = statistics or GaussianStatistics(shift=rows.mean(axis=0))
+            statistics.update(rows)
+            bar.advance(len(rows))
+    assert statistics is not None
+    about = Description(name, features, len(images), crop, source, source_sha256)
+    return _checked(statistics.mean, statistics.covariance, about, source)
+
+
+def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
+    """Write the statistics to the folder `store`/name, which appears whole and is returned.
+
+    The same statistics are found to be there already; raises UserError if there are others of that name, or
+    if the name cannot be a folder's.
+    """
+    about = statistics.description
+    folder = _folder(store, about.name)
+    if folder.exists():
+        present = load_reference(store, about.name).description
+        if present != about:
+            raise UserError(
+                f"there is another reference {about.name!r}, made from {present.source} (sha256 "
+                f"{present.source_sha256[:12]}); give this one another --name, or delete {folder}"
+            )
+        return folder
+    with whole_folder(folder) as temporary:
+        np.savez(temporary / ARRAYS, mu=statistics.mean, sigma=statistics.cov)
+        text = json.dumps(asdict(about), indent=2, ensure_ascii=False) + "\n"
+        (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
+    return folder
+
+
+def load_reference(store: Path, name: str) -> ReferenceStatistics:
+    """Read the statistics `name`. Raises UserError if there are none, or the files are damaged."""
+    folder = _folder(store, name)
+    if not folder.is_dir():
+        raise unknown("reference", name, (path.name for path in _folders(store)))
+    about = _describe(folder)
+    arrays = _arrays(folder / ARRAYS, ("mu", "sigma"))
+    if {"mu", "sigma"} - arrays.keys() or _identity(arrays["mu"], arrays["sigma"], about.features) != about.sha256:
+        raise UserError(f"{folder} is damaged: its numbers are not those described; delete it and import it again")
+    return ReferenceStatistics(arrays["mu"], arrays["sigma"], about)
+
+
+def list_references(store: Path) -> list[Description]:
+    """What references there are, by name; reads no arrays."""
+    return [_describe(folder) for folder in _folders(store)]
+
+
+def _folders(store: Path) -> list[Path]:
+    return sorted(path.parent for path in store.glob(f"[!.]*/{DESCRIPTION}"))
+
+
+def _folder(store: Path, name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"a reference's name has letters, digits, '.', '_' and '-', and is not {name!r}")
+    return store / name
+
+
+def _describe(folder: Path) -> Description:
+    try:
+        return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{folder / DESCRIPTION} is damaged ({error}); delete {folder} and import it again"
+        ) from None
+
+
+Found = tuple[str, str, Any, Any]
+"""Suffix of the name, features, mean and covariance, as a file has them."""
+
+
+def _read_npz(path: Path) -> list[Found]:
+    arrays = _arrays(path, ("mu", "sigma", "mu_s", "sigma_s"))
+    if {"mu", "sigma"} - arrays.keys():
+        raise UserError(f"{path} has no mu and sigma; it has {', '.join(_members(path)) or 'no arrays'}")
+    found: list[Found] = [("", FID_FEATURES, arrays["mu"], arrays["sigma"])]
+    if {"mu_s", "sigma_s"} <= arrays.keys():
+        found.append(("-spatial", SPATIAL_FEATURES, arrays["mu_s"], arrays["sigma_s"]))
+    return found
+
+
+def _read_pickle(path: Path) -> list[Found]:
+    content = read_array_pickle(path)
+    kinds = (("fid", "", FID_FEATURES), ("fd_dinov2", "-dinov2", DINO_FEATURES))
+    found: list[Found] = []
+    for key, suffix, features in kinds:
+        entry = content.get(key)
+        if isinstance(entry, dict) and {"mu", "sigma"} <= entry.keys():
+            found.append((suffix, features, entry["mu"], entry["sigma"]))
+    if not found:
+        raise UserError(
+            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {', '.join(content) or 'nothing'}"
+        )
+    return found
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read those of `names` that the npz file has. Raises UserError if it is damaged or holds Python objects."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names if name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged or no .npz file of numbers: {error}") from error
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _checked(mean: Any, cov: Any, about: Description, where: Path | str) -> ReferenceStatistics:
+    """Check that these are a mean and a covariance, and complete their description. Raises UserError."""
+    name = about.name
+    mean, cov = (
+        _as_float64(array, f"{where}: {what} of {name}") for array, what in ((mean, "mu"), (cov, "sigma"))
+    )
+    if mean.ndim != 1 or mean.size == 0 or cov.shape != mean.shape * 2:
+        raise UserError(
+            f"{where}: mu and sigma of {name} are {list(mean.shape)} and {list(cov.shape)}, not [D], [D, D]"
+        )
+    for what, array in (("mu", mean), ("sigma", cov)):
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{where}: {what} of {name} is not finite in {int((~np.isfinite(array)).sum())} places"
+            )
+    skew, largest = float(np.abs(cov - cov.T).max()), float(np.abs(cov).max())
+    if skew > TOLERANCE * largest:
+        raise UserError(
+            f"{where}: sigma of {name} is not symmetric: {skew:.3g} off, with entries up to {largest:.3g}"
+        )
+    cov = (cov + cov.T) / 2
+    eigenvalues = np.linalg.eigvalsh(cov)
+    if eigenvalues[0] < -TOLERANCE * eigenvalues[-1]:
+        raise UserError(
+            f"{where}: sigma of {name} is no covariance: its eigenvalues go from {eigenvalues[0]:.3g} "
+            f"to {eigenvalues[-1]:.3g}"
+        )
+    return ReferenceStatistics(mean, cov, replace(about, sha256=_identity(mean, cov, about.features)))
+
+
+def _as_float64(array: Any, what: str) -> np.ndarray:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise UserError(f"{what} is {getattr(array, 'dtype', type(array).__name__)}, not an array of numbers")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _identity(mean: np.ndarray, cov: np.ndarray, features: str) -> str:
+    hasher = hashlib.sha256(canonical_json({"features": features, "shape": list(cov.shape)}).encode())
+    for array in (mean, cov):
+        hasher.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return hasher.hexdigest()

@@ -1,0 +1,138 @@
+"""ImageNet as it is downloaded: a tar of class tars, a folder of class tars, or one tar with class folders."""
+
+from __future__ import annotations
+
+import itertools
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from PIL import Image
+
+from tasks.data.imagenet.crops import decode
+from tasks.data.imagenet.source import Source, is_image, numbered
+from tasks.errors import UserError
+from tasks.files import digest
+
+MEND = "mend: download or copy it again"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """One image inside a tar."""
+
+    class_name: str
+    name: str
+    archive: Path
+    """The outermost tar."""
+    offset: int
+    """Of the image's first byte in `archive`, however deeply it is nested."""
+    size: int
+
+
+class ClassTars(Source):
+    """Images read straight from tars by offset; classes are the sorted names of class tars or folders."""
+
+    format = "class tars"
+
+    def __init__(self, path: Path) -> None:
+        """Read all tar headers. Raises UserError if a tar is damaged, or its layout is none of the three."""
+        if path.is_dir():
+            members = [member for archive in sorted(path.glob("*.tar")) for member in _class_tar(archive)]
+        else:
+            members = _whole_tar(path)
+        self._members = sorted(members)
+        labels, class_names = numbered([member.class_name for member in self._members])
+        index = digest([[member.class_name, member.name, member.size] for member in self._members])
+        super().__init__(path, labels, index, class_names)
+
+    def name(self, index: int) -> str:
+        """Return the archive, and the class and name in it."""
+        member = self._members[index]
+        return f"{member.archive}: {member.class_name}/{member.name}"
+
+    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+        """Yield images `start` ... `stop - 1`."""
+        wanted = zip(range(start, stop), self._members[start:stop], strict=True)
+        for archive, members in itertools.groupby(wanted, lambda pair: pair[1].archive):
+            with archive.open("rb") as file:
+                for index, member in members:
+                    file.seek(member.offset)
+                    yield decode(file.read(member.size), self.name(index))
+
+
+def _class_tar(path: Path) -> list[Member]:
+    """List the images of a tar that holds one class and is named by it."""
+    with path.open("rb") as file:
+        return _class_members(file, path.stem, str(path), path, 0)
+
+
+def _whole_tar(path: Path) -> list[Member]:
+    """List the images of a tar that holds all classes, as tars or as folders."""
+    nested: list[Member] = []
+    flat: list[Member] = []
+    places: set[str] = set()
+    with path.open("rb") as file, _opened(file, str(path)) as tar:
+        for info in _files(tar, str(path)):
+            inside = PurePosixPath(info.name)
+            if inside.suffix == ".tar":
+                inner = tar.extractfile(info)
+                assert inner is not None  # a regular file
+                name = f"{path}: {inside}"
+                nested += _class_members(inner, inside.stem, name, path, info.offset_data)
+            elif is_image(info.name):
+                flat.append(Member(inside.parent.name, inside.name, path, info.offset_data, info.size))
+                places.add(str(inside.parent.parent))
+    if nested and flat:
+        raise UserError(f"{path} mixes class tars and images; mend: keep one of the two")
+    if not nested and not flat:
+        raise UserError(f"{path} holds neither class tars nor images; {MEND}")
+    if any(not member.class_name for member in flat):
+        raise UserError(f"{path} is one class alone; mend: name the folder that holds the tars of all classes")
+    if len(places) > 1:
+        raise UserError(
+            f"{path} has class folders in several places: {', '.join(sorted(places))}; "
+            "mend: unpack it and name one of them"
+        )
+    return nested or flat
+
+
+def _class_members(file: IO[bytes], class_name: str, name: str, archive: Path, begin: int) -> list[Member]:
+    """List the images of the class tar in `file`, which lies at `begin` in `archive`."""
+    members = []
+    with _opened(file, name) as tar:
+        for info in _files(tar, name):
+            if not is_image(info.name):
+                raise UserError(f"{name}: {info.name} is no JPEG or PNG image of a class; mend: remove it")
+            inside = PurePosixPath(info.name).name
+            members.append(Member(class_name, inside, archive, begin + info.offset_data, info.size))
+    if not members:
+        raise UserError(f"class tar {name} holds no images; {MEND}")
+    return members
+
+
+def _opened(file: IO[bytes], name: str) -> tarfile.TarFile:
+    """Open an uncompressed tar; UserError if it is none."""
+    try:
+        return tarfile.open(fileobj=file, mode="r:")
+    except tarfile.TarError as error:
+        raise UserError(f"{name} is no tar, or is cut short ({error}); {MEND}") from error
+
+
+def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the regular files of a tar; UserError if it is cut short or damaged.
+
+    tarfile takes a damaged or missing header for the end; the real end is a block of zeros.
+    """
+    try:
+        for info in tar:
+            if info.isreg() and not PurePosixPath(info.name).name.startswith("."):
+                yield info
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(f"{name} is cut short or damaged ({error}); {MEND}") from error
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise UserError(f"{name} is cut short or damaged at byte {tar.offset:,}; {MEND}")

@@ -1,0 +1,185 @@
+"""Inception features of images: FID's 2048, sFID's, and the logits of the Inception score."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tasks.errors import UserError, unknown
+from tasks.features.inception_network import TAPS, Inception
+from tasks.features.weights import WeightsFile, find_weights
+from tasks.progress import Progress
+
+NAME = "inception-2015-12-05"
+"""Of the features of either file, which are equal to 1e-6: distances in them are FID."""
+
+PORT = WeightsFile(
+    name="pt_inception-2015-12-05-6726825d.pth",
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    bytes=95_628_359,
+    licence="Apache-2.0 (TensorFlow's weights of 2015-12-05)",
+)
+"""State dict of pytorch-fid and torch-fidelity (which calls the same bytes weights-inception-...)."""
+
+TORCHSCRIPT = WeightsFile(
+    name="inception-2015-12-05.pt",
+    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+    sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    bytes=95_607_719,
+    licence="NVIDIA's terms for the graph; TensorFlow's weights of 2015-12-05 are Apache-2.0",
+)
+"""The program of clean-fid, StyleGAN and k-diffusion; EDM's pickle holds the same network."""
+
+SCRIPTED_TAPS = ("pool", "logits")
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError, KeyError)
+"""What torch raises on a file that is none of its own."""
+
+
+class InceptionFeatures:
+    """The FID Inception as an extractor: uint8 images in, named features out, on any device."""
+
+    def __init__(
+        self, network: nn.Module, taps: Collection[str], name: str, sha256: str, batch_size: int
+    ) -> None:
+        """`network` maps (uint8 images, taps) to {tap: features}; `sha256` is that of its weights' file."""
+        self.network = network
+        self.name = name
+        self.taps = tuple(taps)
+        self.sha256 = sha256
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Extract from uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]] float32}, on the CPU.
+
+        The network resizes to 299 x 299 as TensorFlow 1 does. Autocast and TF32 are off, whatever the caller
+        has set: they change features by 1e-2. Images pass in parts of `batch_size`, which bounds the memory.
+        Raises ValueError if the images are of another dtype or shape.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"Inception takes uint8 [B, 3, H, W], not {images.dtype} {list(images.shape)}")
+        device = next(self.network.parameters()).device
+        parts: list[dict[str, Tensor]] = []
+        with torch.autocast(device.type, enabled=False), full_float32():
+            for part in images.split(self.batch_size):
+                found = self.network(part.to(device), self.taps)
+                parts.append({tap: values.float().cpu() for tap, values in found.items()})
+        return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Forbid TF32 in convolutions and matrix products within a `with` block."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+class ScriptedInception(nn.Module):
+    """NVIDIA's TorchScript file behind the interface of our network; resizing and scaling are the file's own."""
+
+    def __init__(self, program: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.program = program.eval()
+
+    def forward(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Run on uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]]}."""
+        pool = self.program(images, return_features=True).flatten(1)
+        # The file's own logits come after a softmax and cost a second pass.
+        found = {"pool": pool, "logits": pool @ self.program.output.weight.T}
+        return {tap: found[tap] for tap in taps}
+
+
+def load_inception(
+    weights: Path | None,
+    cache: Path,
+    *,
+    download: bool,
+    progress: Progress,
+    file: WeightsFile = PORT,
+    taps: Collection[str] = ("pool",),
+    device: str = "cpu",
+    batch_size: int = 32,
+    own_weights: bool = False,
+) -> InceptionFeatures:
+    """Load the extractor from `weights`, or from `file` in the cache (downloaded only if `download`).
+
+    `file` is PORT, run by our network with folded normalisations, or TORCHSCRIPT, run as it is. Raises
+    UserError if the file is missing, has another hash than `file`, or does not hold this network.
+
+    Trust: a file with the published hash is the published file. `own_weights` waives the hash. A state dict
+    (PORT) is then still only read as tensors; a TorchScript file is a *program* that is run here: it cannot
+    run Python, but use one only from somebody whose programs you would run.
+    """
+    known = TAPS if file is PORT else SCRIPTED_TAPS
+    for tap in taps:
+        if tap not in known:
+            raise unknown(f"output of {file.name}", tap, known)
+    found = find_weights(file, weights, cache, download, progress, own_weights)
+    network = _port(found.path) if file is PORT else _scripted(found.path, device)
+    name = NAME if found.sha256 == file.sha256 else f"inception-own-{found.sha256[:12]}"
+    return InceptionFeatures(network.to(device), taps, name, found.sha256, batch_size)
+
+
+def _port(path: Path) -> nn.Module:
+    """Read a state dict with the port's names. Raises UserError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise UserError(f"{path} is no state dict that torch can read: {_first_line(error)}") from error
+    with torch.device("meta"):  # weights of its own would be drawn only to be overwritten
+        network = Inception()
+    network.load_state_dict(_checked(path, state, network.state_dict()), assign=True)
+    return network.faster()
+
+
+def _checked(path: Path, state: object, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of `expected` from `state`; UserError says which are missing, too many or misshapen."""
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds {type(state).__name__}, not a state dict of tensors")
+    # Counters of training steps, which old files lack and evaluation does not read.
+    counters = {name: torch.tensor(0) for name in expected if name.endswith("num_batches_tracked")}
+    given = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
+    wanted = {name: value for name, value in expected.items() if name not in counters}
+    problems = {
+        "lacks": [name for name in wanted if name not in given],
+        "has unknown": [str(name) for name in given if name not in wanted],
+        "has other shapes of": [n for n in wanted if n in given and given[n].shape != wanted[n].shape],
+    }
+    found = [f"{what} {_some(names)}" for what, names in problems.items() if names]
+    if found:
+        raise UserError(f"{path} is not the FID Inception: it {', '.join(found)}; {PORT.name} is")
+    return {**{name: value.float() for name, value in given.items()}, **counters}
+
+
+def _scripted(path: Path, device: str) -> nn.Module:
+    """Read NVIDIA's program. Raises UserError."""
+    try:
+        program = torch.jit.load(path, map_location=device)
+    except UNREADABLE as error:
+        raise UserError(f"{path} is no TorchScript program: {_first_line(error)}") from error
+    shapes = {name: list(value.shape) for name, value in program.state_dict().items()}
+    if shapes.get("output.weight") != [TAPS["logits"], TAPS["pool"]]:
+        found = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
+        raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {found}")
+    return ScriptedInception(program)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,0 +1,82 @@
+"""Files of weights: what kind they are, by what they hold, and reading them without running anything."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tasks.errors import UserError, nearest
+from tasks.files import human_size
+
+FileKind = Literal["torch", "safetensors", "pickle"]
+
+TORCH_ZIP = b"PK\x03\x04"
+TORCH_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+"""torch.save before 1.6, a pickle too: it starts with this number alone."""
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header; the format's own limit."""
+
+
+def require(path: Path) -> None:
+    """Raise UserError with the nearest names if `path` is not there."""
+    if path.exists():
+        return
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UserError(f"{path} does not exist{hint}")
+
+
+def file_kind(path: Path) -> FileKind:
+    """Say what a file of weights is by its first bytes, whatever its name.
+
+    Raises UserError if it is none: empty, a web page, a Git LFS pointer, anything else.
+    """
+    require(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if start.startswith((TORCH_ZIP, TORCH_OLD)):
+        return "torch"
+    if start[:1] == b"\x80":
+        return "pickle"
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
+        return "safetensors"
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a Git LFS pointer, not the weights; mend: `git lfs pull` where it came from")
+    looks = f"a file of {human_size(size)} that starts with {start[:16]!r}" if start else "an empty file"
+    raise UserError(
+        f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; mend: download it again"
+    )
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a torch checkpoint (weights only) or a safetensors file: tensors by name, on the CPU.
+
+    Raises UserError if the file is damaged, holds more than tensors, or is another kind.
+    """
+    kind = file_kind(path)
+    try:
+        state = load_file(path) if kind == "safetensors" else torch.load(path, "cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut short or damaged ({error}); mend: download it again") from None
+    except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path} is cut short, damaged or holds more than weights ({first}); nothing in it was run; "
+            "mend: download it again"
+        ) from None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise UserError(f"{path} holds a {type(state).__name__} of other things than a network's weights by name")
+    return dict(state)
