@@ -8,6 +8,8 @@ from imagenet_forms import WNIDS, Sample, encoded
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from tasks.data.imagenet import pack
+
 PER_CLASS = 7
 
 
@@ -23,6 +25,12 @@ def cut(sizes: list[tuple[int, int]], suffix: str) -> list[Sample]:
         label = number // PER_CLASS
         samples.append(Sample(label, f"{WNIDS[label]}_{number:04d}.{suffix}", data, pixels))
     return samples
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six blocks for 21 images."""
+    monkeypatch.setattr(pack, "BLOCK", 4)
 
 
 @pytest.fixture(scope="session")

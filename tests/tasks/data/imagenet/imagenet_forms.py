@@ -92,7 +92,7 @@ def edm_zip(root: Path, samples: Sequence[Sample]) -> Path:
     names = edm_names(samples)
     labels = [[name, sample.label] for name, sample in zip(names, samples, strict=True)]
     with zipfile.ZipFile(root / "imagenet-64x64.zip", "w") as archive:
-        for name, sample in zip(names, samples, strict=True):
+        for name, sample in reversed(list(zip(names, samples, strict=True))):
             archive.writestr(name, sample.data)
         archive.writestr("dataset.json", json.dumps({"labels": labels[::-1]}))
     return root / "imagenet-64x64.zip"

@@ -62,12 +62,6 @@ class Noted(SilentProgress):
         self.notes.append(text)
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six blocks of 21 images."""
-    monkeypatch.setattr(packing, "BLOCK", 4)
-
-
 @pytest.fixture
 def source(tmp_path: Path, photos: list[Sample]) -> Path:
     return class_folders(tmp_path / "train", photos)
@@ -142,14 +136,14 @@ def test_the_bar_starts_where_the_last_call_ended(tmp_path: Path, source: Path) 
 
 @pytest.mark.parametrize("change", ["crop rule", "Pillow", "source"])
 def test_blocks_of_another_source_crop_or_decoder_are_not_used(
-    change: str, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, tmp_path: Path, source: Path, photos: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         pack_one_by_one(Interrupted(source, 9), tmp_path / "packed")
     if change == "Pillow":
         monkeypatch.setattr(packing, "decoder", lambda: "Pillow 99")
     if change == "source":
-        (source / WNIDS[1] / "new.png").write_bytes(_png((64, 64)))
+        (source / photos[0].path).rename(source / WNIDS[0] / "another.JPEG")
     crop = "adm" if change == "crop rule" else "edm"
     progress = Noted()
     result = pack(source, tmp_path / "packed", crop, classes=3, progress=progress)
