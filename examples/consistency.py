@@ -2,9 +2,8 @@
 
     bench run --plugin examples/consistency.py --method consistency --task digits
 
-The student f is to give the same image at every point of a trajectory of the teacher's ODE. One point is a real
-image with noise; a step of the teacher leads to its neighbour, with a little less noise; f at the point is drawn
-towards f at the neighbour. No critic and no discriminator: a distiller of another kind than DMD.
+The student f is to give the same image all along a trajectory of the teacher's ODE. One point is a real image with
+noise; a step of the teacher leads to its neighbour; f at the point is drawn towards f at the neighbour. No critic.
 """
 
 from __future__ import annotations
