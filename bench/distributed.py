@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from rich.console import Console
+
+from bench.progress import StatusProgress
+from tasks.progress import Progress, SilentProgress
 
 T = TypeVar("T")
 
@@ -26,3 +31,11 @@ def from_main(compute: Callable[[], T]) -> T:
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def worker_progress(folder: Path) -> Progress:
+    """Progress of a worker's run: its status file and log, written by the first process; the others are silent."""
+    if not PartialState().is_main_process:
+        return SilentProgress()
+    folder.mkdir(parents=True, exist_ok=True)
+    return StatusProgress(folder / "status.json", Console(width=200), draw=True)

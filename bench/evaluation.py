@@ -41,7 +41,7 @@ class Stage:
     indices: Tensor
     """Global sample indices, [B]."""
     images: Tensor
-    """uint8 [B, C, H, W]."""
+    """uint8 [B, C, H, W], on the CPU."""
     conditions: Tensor
     finite: bool
     """Whether the generator's numbers were; the images of a batch that were not mean nothing."""
@@ -58,7 +58,7 @@ def generate(
     conditions = prepared.conditions(indices)
     noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape, device)
     images = generator(noise, conditions.to(device))
-    return Stage(indices, to_uint8(images), conditions, bool(images.isfinite().all()))
+    return Stage(indices, to_uint8(images).cpu(), conditions, bool(images.isfinite().all()))
 
 
 def seen(

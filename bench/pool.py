@@ -37,6 +37,8 @@ class _Worker:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     bar: TaskID
+    slot: int
+    """Its place among those that run side by side."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,35 @@ class Outcome:
     """The last line of its log: what went wrong, if something did."""
 
 
-def run_jobs(jobs: Sequence[Job], parallel: int, threads: int, console: Console) -> list[Outcome]:
-    """Run jobs, at most `parallel` at once with `threads` CPU threads each; return how each ended.
+@dataclass(frozen=True)
+class Share:
+    """What each job gets of the machine."""
+
+    threads: int = 1
+    """CPU threads of each process."""
+    processes: int = 1
+    """Processes that work on one job together."""
+    gpus: int = 0
+    """GPUs of the machine; each process takes one, while there are any."""
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """Environment of the job in place `slot`: its threads, and GPUs that no other job uses."""
+        found = {"OMP_NUM_THREADS": str(self.threads)}
+        if self.gpus > self.processes:
+            first = slot * self.processes
+            found["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + i) for i in range(self.processes))
+        return found
+
+    def command(self) -> list[str]:
+        """How Python starts `bench`: directly, or once for each process through torchrun."""
+        if self.processes == 1:
+            return [sys.executable, "-m", "bench"]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
+        return [sys.executable, *torchrun, "-m", "bench"]
+
+
+def run_jobs(jobs: Sequence[Job], parallel: int, share: Share, console: Console) -> list[Outcome]:
+    """Run jobs, at most `parallel` at once, each with its share of the machine; return how each ended.
 
     On Ctrl-C the workers are stopped, and the interrupt goes on to the caller.
     """
@@ -61,7 +90,8 @@ def run_jobs(jobs: Sequence[Job], parallel: int, threads: int, console: Console)
                 while waiting and len(running) < parallel:
                     job = waiting.pop(0)
                     bar = drawn.add_task(job.label, total=None, figures="starting")
-                    running.append(_start(job, threads, bar))
+                    slot = min(set(range(parallel)) - {worker.slot for worker in running})
+                    running.append(_start(job, slot, share, bar))
                 time.sleep(POLL_SECONDS)
                 for worker in list(running):
                     _show(worker, drawn)
@@ -82,22 +112,22 @@ def run_jobs(jobs: Sequence[Job], parallel: int, threads: int, console: Console)
     return ended
 
 
-def _start(job: Job, threads: int, bar: TaskID) -> _Worker:
+def _start(job: Job, slot: int, share: Share, bar: TaskID) -> _Worker:
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "status.json").unlink(missing_ok=True)
     log = (job.folder / "log.txt").open("ab")
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": str(threads),
+        **share.environment(slot),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a folder called `tasks` where the user stands must not hide ours
         COMMAND_VARIABLE: json.dumps(typed_command()),
     }
-    command = [sys.executable, "-m", "bench", *job.arguments, "--threads", str(threads)]
+    command = [*share.command(), *job.arguments, "--threads", str(share.threads)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
     )
-    return _Worker(job, process, log, bar)
+    return _Worker(job, process, log, bar, slot)
 
 
 def _show(worker: _Worker, drawn: RichBars) -> None:
@@ -116,5 +146,7 @@ def _show(worker: _Worker, drawn: RichBars) -> None:
 
 
 def _last_line(log: Path) -> str:
+    """The last line that says what went wrong (torchrun adds its own report below), or the last of all."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "no output"
+    told = [line for line in lines if line.startswith("error: ")]
+    return (told or lines or ["no output"])[-1]

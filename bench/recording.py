@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from bench.plan import Planned, Run
 from bench.provenance import peak_memory
@@ -96,7 +97,8 @@ def _cost(
     generated_images: int = 0,
     train_seconds: float = 0.0,
 ) -> Cost:
-    gpus = 1 if torch.cuda.is_available() else 0
+    processes = PartialState().num_processes
+    gpus = processes if torch.cuda.is_available() else 0
     return Cost(
         iterations=iterations,
         generator_updates=generator_updates,
@@ -105,6 +107,7 @@ def _cost(
         train_seconds=train_seconds,
         evaluate_seconds=evaluate_seconds,
         threads=torch.get_num_threads(),
+        processes=processes,
         peak_memory_bytes=peak_memory(),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         gpu_hours=gpus * train_seconds / 3600,

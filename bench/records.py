@@ -88,7 +88,10 @@ class Cost(Model):
     """Over all attempts, without the looks at FD on the way; 0 if the run failed."""
     evaluate_seconds: float
     threads: int
+    processes: int = 1
+    """Processes that worked on it together; on GPUs, as many of those."""
     peak_memory_bytes: int
+    """Of the first process."""
     parameters: int
     gpu_hours: float
     """0 on a CPU."""

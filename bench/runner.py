@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
+from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
 from bench.picture import sample_grid
@@ -41,17 +42,22 @@ def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metri
 
 
 def student_generator(student: Denoiser, indices: list[int]) -> Generator:
-    """A few-step student as an image generator."""
+    """A few-step student as an image generator, on this process's device."""
+    student = student.to(PartialState().device)
     return lambda noise, condition: few_step(student, noise, condition, indices)
 
 
 def baseline_generator(teacher: Denoiser, baseline: Baseline) -> Generator:
-    """A named sampler of the teacher as an image generator."""
+    """A named sampler of the teacher as an image generator, on this process's device."""
+    teacher = teacher.to(PartialState().device)
     return lambda noise, condition: heun(teacher, noise, condition, baseline.steps, churn=baseline.churn)
 
 
 class Runner:
-    """Executes runs on one prepared task."""
+    """Executes runs on one prepared task.
+
+    In several processes all work on the one run; the first holds the folder and writes to it.
+    """
 
     def __init__(self, catalogue: Catalogue, prepared: Prepared, progress: Progress) -> None:
         self.prepared = prepared
@@ -61,10 +67,11 @@ class Runner:
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
         with held(run.folder):
-            done = run.finished()
+            done = from_main(run.finished)
             if done is not None:
                 return done
-            write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
+            if PartialState().is_main_process:
+                write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
             made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
             try:
                 record = self._attempt(run, made)
@@ -72,13 +79,14 @@ class Runner:
                 raise
             except Exception as error:
                 record = failure(run, error, self.prepared, made)
-            write_record(run.record, record)
+            if PartialState().is_main_process:
+                write_record(run.record, record)
             return record
 
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
         with held(run.folder):
-            done = run.finished()
+            done = from_main(run.finished)
             if done is not None:
                 return done
             made = provenance("fp32")
@@ -94,13 +102,12 @@ class Runner:
                 CheckpointInfo(iteration=0, selection="none", sha256=sha256, weights="ema"),
                 sampler=run.sampler(),
             )
-            write_record(run.record, record)
+            if PartialState().is_main_process:
+                write_record(run.record, record)
             return record
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
-        if accelerator.num_processes > 1:
-            raise UserError("training on several processes is not supported yet: start one process")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         pairs_used: list[PreparedAsset] = []
 
@@ -120,12 +127,15 @@ class Runner:
         )
 
         folder = run.folder / "student"
-        self.prepared.save_student(trained.student, folder, indices)
+        if accelerator.is_main_process:
+            self.prepared.save_student(trained.student, folder, indices)
+        accelerator.wait_for_everyone()
         student, _ = self.prepared.load_student(folder)  # what is evaluated is what is on disk
         sha256 = folder_sha256(folder)
         generator = student_generator(student, indices)
         metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
-        self._picture(run, generator, len(indices))
+        if accelerator.is_main_process:
+            self._picture(run, generator, len(indices))
         return record_of(
             run,
             self.prepared,
@@ -157,7 +167,13 @@ class Runner:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, so that two processes never work on one run. Raises UserError if another does."""
+    """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
+
+    Of several processes that work together, the first holds it for all.
+    """
+    if not PartialState().is_main_process:
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:

@@ -60,18 +60,19 @@ def evaluate(
     import torch
     from rich.console import Console
 
+    from bench.distributed import worker_progress
     from bench.evaluation import Evaluator
     from bench.plan import BaselineRun
     from bench.progress import StatusProgress
     from bench.runner import Runner, metrics_of, student_generator
     from tasks.files import folder_sha256
+    from tasks.progress import Progress
 
     torch.set_num_threads(threads)
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
-    status = run.folder / "status.json" if run and worker else None
-    if status is not None:
-        status.parent.mkdir(parents=True, exist_ok=True)
-    progress = StatusProgress(status, Console(stderr=not worker), draw=True)
+    progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
+    if run is not None and worker:
+        progress = worker_progress(run.folder)
     prepared = declared.prepare(sources(cache, data, download), progress)
     if run is not None:
         metrics = Runner(catalogue, prepared, progress).baseline(run).metrics

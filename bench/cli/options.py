@@ -32,6 +32,11 @@ ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="CPU threads of each process; small networks run best on one.")
 ]
 
+ProcessesOption = Annotated[
+    int,
+    typer.Option("--processes", min=1, help="Processes that train one run together (torchrun): one for each GPU."),
+]
+
 
 def sources(cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
     """Put together where a task looks for what it needs."""

@@ -53,16 +53,22 @@ def import_(
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
         folder = save_reference(statistics, references_folder(cache))
-        print(f"{about.name}: {len(statistics.mean)} features of {about.features}, sha256 {about.sha256[:16]}  {folder}")
+        print(
+            f"{about.name}: {len(statistics.mean)} features of {about.features}, sha256 {about.sha256[:16]}  {folder}"
+        )
 
 
 @app.command("build")
 def build(
-    images: Annotated[Path, typer.Argument(help="A .npy file of uint8 [N, 3, H, W], such as `bench prepare` writes.")],
+    images: Annotated[
+        Path, typer.Argument(help="A .npy file of uint8 [N, 3, H, W], such as `bench prepare` writes.")
+    ],
     name: NameOption = None,
     crop: CropOption = None,
     network: Annotated[Network, typer.Option("--network", help="Which file of the FID Inception.")] = Network.port,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Where that file is, if not in the cache.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Where that file is, if not in the cache.")
+    ] = None,
     own_weights: Annotated[
         bool, typer.Option("--own-weights", help="Take --weights whatever its hash; not comparable with others.")
     ] = False,
@@ -124,7 +130,9 @@ def list_(cache: CacheOption = None) -> None:
     for about in found:
         samples = f"{about.samples} images" if about.samples else "images not counted"
         crop = f", crop {about.crop}" if about.crop else ""
-        print(f"{about.name:<32}{about.features:<32}{samples}{crop}, from {about.source} {about.source_sha256[:12]}")
+        print(
+            f"{about.name:<32}{about.features:<32}{samples}{crop}, from {about.source} {about.source_sha256[:12]}"
+        )
 
 
 def _images(path: Path) -> np.ndarray:

@@ -13,6 +13,7 @@ from bench.cli.options import (
     DataOption,
     DownloadOption,
     PluginOption,
+    ProcessesOption,
     RunsOption,
     ThreadsOption,
     cores,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
 SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
 JobsOption = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: one for each core.")
+    int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: what cores or GPUs allow.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
@@ -46,6 +47,7 @@ def run(
     dry_run: DryRunOption = False,
     no_baselines: NoBaselinesOption = False,
     jobs: JobsOption = None,
+    processes: ProcessesOption = 1,
     threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -75,7 +77,7 @@ def run(
     if dry_run:
         _show_plan(planned, baselines, where)
         return
-    _execute(catalogue, planned, baselines, where, jobs, threads)
+    _execute(catalogue, planned, baselines, where, jobs, processes, threads)
     _show_results(declared, planned, baselines)
 
 
@@ -87,6 +89,7 @@ def reproduce(
     overrides: SetOption = [],
     dry_run: DryRunOption = False,
     jobs: JobsOption = None,
+    processes: ProcessesOption = 1,
     threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -116,7 +119,7 @@ def reproduce(
     if dry_run:
         _show_plan(planned, baselines, where)
         return
-    _execute(catalogue, planned, baselines, where, jobs, threads)
+    _execute(catalogue, planned, baselines, where, jobs, processes, threads)
     from bench.records import load_records
     from bench.report.render import to_markdown
     from bench.report.table import suite_table
@@ -131,14 +134,12 @@ def reproduce(
 def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
-    from rich.console import Console
 
-    from bench.progress import StatusProgress
+    from bench.distributed import worker_progress
     from bench.runner import Runner
 
     torch.set_num_threads(threads)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    progress = StatusProgress(run.folder / "status.json", Console(width=200), draw=True)
+    progress = worker_progress(run.folder)
     prepared = run.task.prepare(where, progress)
     record = Runner(catalogue, prepared, progress).run(run)
     if record.error is not None:
@@ -152,13 +153,14 @@ def _execute(
     baselines: Sequence[BaselineRun],
     where: Sources,
     jobs: int | None,
+    processes: int,
     threads: int,
 ) -> None:
     """Do what is not done yet; a failing run takes no other with it."""
     import torch
     from rich.console import Console
 
-    from bench.pool import Job, run_jobs
+    from bench.pool import Job, Share, run_jobs
     from bench.progress import StatusProgress
 
     console = Console(stderr=True)
@@ -175,8 +177,9 @@ def _execute(
         common = _common_arguments(catalogue, where, planned[0].root)
         work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
         work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
-        parallel = min(jobs or max(1, cores() // threads), len(work))
-        outcomes = run_jobs(work, parallel, threads, console)
+        share = Share(threads, processes, torch.cuda.device_count())
+        fitting = (share.gpus or cores() // threads) // processes
+        outcomes = run_jobs(work, min(jobs or max(1, fitting), len(work)), share, console)
         for outcome in outcomes:
             if outcome.code != 0:
                 log = outcome.job.folder / "log.txt"

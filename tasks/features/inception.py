@@ -44,9 +44,7 @@ UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueErro
 class InceptionFeatures:
     """The FID Inception as an extractor: uint8 images in, named features out, on any device."""
 
-    def __init__(
-        self, network: nn.Module, taps: Collection[str], name: str, sha256: str, batch_size: int
-    ) -> None:
+    def __init__(self, network: nn.Module, taps: Collection[str], name: str, sha256: str, batch_size: int) -> None:
         """`network` maps (uint8 images, taps) to {tap: features}; `sha256` is that of its weights' file."""
         self.network = network
         self.name = name
@@ -76,15 +74,13 @@ class InceptionFeatures:
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Forbid TF32 in convolutions and matrix products within a `with` block."""
-    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
     try:
-        for backend in backends:
-            backend.allow_tf32 = False
+        cudnn.allow_tf32 = matmul.allow_tf32 = False
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 class ScriptedInception(nn.Module):

@@ -21,7 +21,7 @@ def trainer(catalogue: Catalogue, tiny: Prepared, folder: Path, method: str, **v
     recipe = chosen.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
-    setting = Setting(accelerator, tiny.teacher, None, lambda count: pytest.fail("no pairs here"))
+    setting = Setting(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
     return Trainer(chosen.load()(recipe, setting), tiny, 0, folder, accelerator)
 
 

@@ -50,7 +50,9 @@ def state() -> dict[str, Tensor]:
         if isinstance(module, Convolution):
             nn.init.kaiming_normal_(module.conv.weight)
             norm = module.bn
-            assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+            assert (
+                isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+            )
             for positive in (norm.weight, norm.running_var):
                 nn.init.uniform_(positive, 0.5, 1.5)
             for either in (norm.bias, norm.running_mean):

@@ -166,7 +166,9 @@ def test_spatial_features_are_the_first_channels_of_a_branch_by_row_and_column(
         assert spatial[row, column, channel] == seen[0][0, channel, row, column]
 
 
-def test_logits_of_the_program_are_those_of_its_softmax(program_file: Path, photos: Tensor, tmp_path: Path) -> None:
+def test_logits_of_the_program_are_those_of_its_softmax(
+    program_file: Path, photos: Tensor, tmp_path: Path
+) -> None:
     inception = load(program_file, tmp_path, file=TORCHSCRIPT, taps=("logits", "pool"))
     found = inception(photos[:2])
     assert list(found) == ["logits", "pool"]
@@ -232,7 +234,9 @@ def test_with_fewer_images_than_features_the_square_root_is_what_differs(both: t
     fid = pytest.importorskip("cleanfid.fid")
     ours, theirs = both
     value = streamed_fid(ours[:28], ours[28:])
-    assert value == pytest.approx(streamed_fid(torch.from_numpy(theirs[:28]), torch.from_numpy(theirs[28:])), rel=1e-6)
+    assert value == pytest.approx(
+        streamed_fid(torch.from_numpy(theirs[:28]), torch.from_numpy(theirs[28:])), rel=1e-6
+    )
     assert value == pytest.approx(fid.fid_from_feats(theirs[:28], theirs[28:]), rel=5e-5)
 
 
@@ -266,9 +270,9 @@ def test_images_of_another_kind_are_refused(port_file: Path, tmp_path: Path) -> 
 
 
 def test_an_output_that_the_file_does_not_give_is_refused(port_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown output of pt_inception.* 'pol'; did you mean 'pool'"):
+    with pytest.raises(UserError, match=r"unknown output of pt_inception.* 'pol'; did you mean 'pool'"):
         load(port_file, tmp_path, taps=("pol",))
-    with pytest.raises(UserError, match="unknown output of inception-2015-12-05.pt 'spatial'"):
+    with pytest.raises(UserError, match=r"unknown output of inception-2015-12-05.pt 'spatial'"):
         load(port_file, tmp_path, file=TORCHSCRIPT, taps=("spatial",))
 
 
@@ -294,9 +298,7 @@ def test_a_state_dict_that_runs_code_is_refused_and_nothing_runs(tmp_path: Path)
     assert not marker.exists()
 
 
-def test_weights_of_another_network_are_refused_by_what_differs(
-    state: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_weights_of_another_network_are_refused_by_what_differs(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / PORT.name
     damaged = {name: value for name, value in state.items() if not name.startswith("Mixed_6c.branch1x1")}
     torch.save({**damaged, "fc.weight": torch.zeros(1000, 2048), "aux": torch.zeros(1)}, path)
@@ -321,5 +323,5 @@ def test_old_files_without_counters_of_batches_are_read(state: dict[str, Tensor]
 def test_a_program_that_is_another_is_refused(tmp_path: Path) -> None:
     path = tmp_path / TORCHSCRIPT.name
     torch.jit.script(nn.Linear(2, 3)).save(path)
-    with pytest.raises(UserError, match="its output.weight is missing"):
+    with pytest.raises(UserError, match=r"its output.weight is missing"):
         load(path, tmp_path, file=TORCHSCRIPT)
