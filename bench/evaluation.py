@@ -15,13 +15,15 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from bench.distributed import from_main
-from bench.metrics.base import Extracted, Measured, Metric, Reference
+from bench.metrics.base import AnyReference, Extracted, GaussianReference, Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
 from bench.records import MetricResult, t_interval
 from tasks.errors import UserError
 from tasks.files import write_text
 from tasks.prepared import Prepared, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
+from tasks.references import FID_FEATURES, ReferenceStatistics
 from tasks.samplers import SampleNoise
 
 Generator = Callable[[SampleNoise, Tensor], Tensor]
@@ -55,10 +57,11 @@ def generate(
     device = PartialState().device
     first = protocol.first_seed + repetition * protocol.samples
     indices = torch.arange(start, stop)
-    conditions = prepared.conditions(indices)
     noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape, device)
+    is_random = protocol.labels == "random"
+    conditions = noise.labels(prepared.classes) if is_random else prepared.conditions(indices)
     images = generator(noise, conditions.to(device))
-    return Stage(indices, to_uint8(images).cpu(), conditions, bool(images.isfinite().all()))
+    return Stage(indices, to_uint8(images, protocol.uint8).cpu(), conditions, bool(images.isfinite().all()))
 
 
 def seen(
@@ -84,7 +87,7 @@ def seen(
 
 def _extracted(prepared: Prepared, stage: Stage) -> Extracted:
     found = prepared.extract(stage.images)
-    return Extracted(found.features, found.predicted, stage.conditions.numpy())
+    return Extracted(found.features, found.predicted, stage.conditions.numpy(), found.logits)
 
 
 def measure(
@@ -92,7 +95,7 @@ def measure(
     prepared: Prepared,
     protocol: Protocol,
     metrics: Mapping[str, type[Metric]],
-    reference: Reference,
+    reference: AnyReference,
     repetition: int,
     progress: Progress,
     batch_size: int = BATCH_SIZE,
@@ -108,9 +111,19 @@ def measure(
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
 
 
-def reference_of(prepared: Prepared) -> Reference:
+def reference_of(prepared: Prepared) -> AnyReference:
     """The real images of a prepared task, as the metrics want them."""
-    return Reference(prepared.reference_features, prepared.task.protocol.reference, prepared.reference_sha256)
+    name, sha256, found = prepared.task.protocol.reference, prepared.reference_sha256, prepared.reference
+    if isinstance(found, ReferenceStatistics):
+        return GaussianReference(found.mean, found.cov, found.description.samples, name, sha256)
+    return Reference(found, name, sha256)
+
+
+def title_of(info: MetricInfo, protocol: Protocol) -> str:
+    """The metric's heading: FID is a Fréchet distance in the published Inception's features, and no other."""
+    if info.name != "fd":
+        return info.title
+    return "FID" if protocol.features == FID_FEATURES else f"FD ({protocol.features})"
 
 
 class Evaluator:
@@ -164,15 +177,16 @@ class Evaluator:
         info = self.metrics[name].info
         values = [part["value"] for part in parts]
         interval = t_interval(values)
+        is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
             name=name,
-            title=f"FD ({self.protocol.features})" if name == "fd" else info.title,
+            title=title_of(info, self.protocol) + (f", min of {len(values)}" if is_minimum else ""),
             direction=info.direction,
-            value=interval.mean,
+            value=min(values) if is_minimum else interval.mean,
             values=values,
             std=interval.std,
-            low=interval.low,
-            high=interval.high,
+            low=None if is_minimum else interval.low,
+            high=None if is_minimum else interval.high,
             samples=self.protocol.samples,
             diagnostics=[dict(part["diagnostics"]) for part in parts],
         )
@@ -181,7 +195,8 @@ class Evaluator:
         """Measure FD quickly on the first samples: for progress, never for a table."""
         if "fd" not in self.metrics:
             return {}
-        fewer = replace(self.protocol, samples=min(samples, self.protocol.samples))
+        # Fewer images than features would be refused: nobody takes this number for a result.
+        fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
         found = measure(generator, self.prepared, fewer, fd, self.reference, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +12,17 @@ from torch import Tensor
 
 from tasks.classifier import accuracy, train_classifier
 from tasks.data.images import LabelledImages
-from tasks.denoiser import Denoiser, EDMDenoiser
+from tasks.denoiser import EDMDenoiser
+from tasks.edm_world import EDMWorld, file_asset
 from tasks.errors import UserError
-from tasks.files import digest, file_sha256, folder_sha256, folder_size, made_once, whole_file
+from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whole_file
 from tasks.micro import MicroTask
 from tasks.networks import FeatureClassifier
-from tasks.prepared import Features, Prepared, PreparedAsset, to_unit_range
+from tasks.prepared import Features, PreparedAsset, to_unit_range
 from tasks.progress import Progress
-from tasks.samplers import SampleNoise, heun
 from tasks.saved import load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.teacher import train_teacher
-
-PAIR_SEED = 2**31
-"""First noise seed of teacher pairs, far from those of evaluation samples."""
-
-PAIR_BATCH = 200
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
@@ -46,10 +40,8 @@ def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> Micr
     return MicroWorld(task, sources, splits.train, splits.held_out, progress)
 
 
-class MicroWorld(Prepared):
+class MicroWorld(EDMWorld):
     """A prepared micro task."""
-
-    null_condition = None
 
     def __init__(
         self,
@@ -71,17 +63,17 @@ class MicroWorld(Prepared):
         teacher_path = self._teacher()
         self.teacher = load_denoiser(teacher_path).denoiser
         features_path = self._feature_network()
-        self.reference_features, reference_path = self._reference(file_sha256(features_path))
+        self.reference, reference_path = self._reference(file_sha256(features_path))
         self.reference_sha256 = file_sha256(reference_path)
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
-            _file_asset("feature network", features_path),
+            file_asset("feature network", features_path),
         ]
         self.data = [
             PreparedAsset("training images", None, train.sha256, train.images.nbytes),
             PreparedAsset("held-out images", None, held_out.sha256, held_out.images.nbytes),
-            _file_asset("reference features", reference_path),
+            file_asset("reference features", reference_path),
         ]
 
     def _teacher(self) -> Path:
@@ -126,66 +118,7 @@ class MicroWorld(Prepared):
         except (ValueError, EOFError, OSError) as error:
             raise UserError(f"cannot read the reference {path}: {error}; delete it and run again") from None
 
-    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, EDMDenoiser)
-        save_denoiser(student, folder, indices)
-
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
-        saved = load_denoiser(folder)
-        if not saved.indices:
-            raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
-        size = saved.denoiser.unet.config.sample_size * saved.denoiser.patch_size
-        if size != self.task.image_shape[1]:
-            raise UserError(
-                f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
-                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
-            )
-        return saved.denoiser, saved.indices
-
-    def conditions(self, indices: Tensor) -> Tensor:
-        """Balanced classes: sample i has class i mod the number of classes."""
-        return indices % self.classes
-
     @torch.no_grad()
     def extract(self, images: Tensor) -> Features:
         seen = self.network(to_unit_range(images))
         return Features(seen.features.numpy(), seen.logits.argmax(1).numpy())
-
-    def asset_of_pairs(self, count: int) -> PreparedAsset:
-        return _file_asset("teacher pairs", self._pairs_path(count))
-
-    def _pairs_path(self, count: int) -> Path:
-        sampler = self.task.baselines["teacher-ode"]
-        key = digest(["pairs", 1, self.teacher_sha256, sampler.steps, count])
-        return self.cache / "pairs" / f"{self.task.name}-{key[:12]}.safetensors"
-
-    def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        path = self._pairs_path(count)
-        with made_once(path) as missing:
-            if missing:
-                with whole_file(path) as temporary:
-                    save_file(self._make_pairs(count), temporary)
-        try:
-            found = load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"cannot read the teacher pairs {path}: {error}; delete it and run again") from None
-        return found["noise"], found["image"], found["condition"]
-
-    @torch.no_grad()
-    def _make_pairs(self, count: int) -> dict[str, Tensor]:
-        """Sample the teacher's ODE from seeded noise, keeping the noise."""
-        conditions = self.conditions(torch.arange(count))
-        noises, images = [], []
-        with self.progress.bar("teacher pairs", count) as bar:
-            for start in range(0, count, PAIR_BATCH):
-                chosen = conditions[start : start + PAIR_BATCH]
-                seeds = [PAIR_SEED + start + i for i in range(len(chosen))]
-                noises.append(SampleNoise(seeds, self.task.image_shape).draw())
-                again = SampleNoise(seeds, self.task.image_shape)
-                images.append(heun(self.teacher, again, chosen, self.task.baselines["teacher-ode"].steps))
-                bar.advance(len(chosen))
-        return {"noise": torch.cat(noises), "image": torch.cat(images), "condition": conditions}
-
-
-def _file_asset(role: str, path: Path) -> PreparedAsset:
-    return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tasks.denoiser import Denoiser
+from tasks.references import ReferenceStatistics
 from tasks.task import Task
 
 
@@ -33,6 +35,8 @@ class Features:
     """[N, D], float32."""
     predicted: np.ndarray
     """The classifier's most probable class, [N]."""
+    logits: np.ndarray | None = None
+    """What it says of each class before its softmax, [N, classes], for the metrics that need it."""
 
 
 class Prepared(ABC):
@@ -53,8 +57,8 @@ class Prepared(ABC):
     """The training images as uint8 [N, C, H, W]."""
     real_conditions: Tensor
     """Their conditions [N]."""
-    reference_features: np.ndarray
-    """Features [N, D] of the real images that the protocol compares with."""
+    reference: np.ndarray | ReferenceStatistics
+    """The real images that the protocol compares with: features [N, D], or their mean and covariance alone."""
     reference_sha256: str
 
     @abstractmethod
@@ -87,6 +91,7 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Float -1 ... 1 -> uint8, rounded to the nearest grey level and clipped (EDM; never truncated)."""
-    return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+def to_uint8(images: Tensor, rule: Literal["round", "truncate"] = "round") -> Tensor:
+    """Float -1 ... 1 -> uint8, clipped; rounded to the nearest grey level (EDM) or cut to the one below."""
+    levels = images * 127.5 + 127.5
+    return (levels.round() if rule == "round" else levels).clamp(0, 255).to(torch.uint8)

@@ -22,10 +22,12 @@ class Protocol:
     """Independent generation seeds; their spread gives the interval (a bootstrap of FD would be biased)."""
     first_seed: int
     """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
-    labels: Literal["balanced"]
-    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes."""
-    uint8: Literal["round"]
-    """round: (127.5 x + 127.5) rounded to the nearest grey level and clipped, as EDM; never truncated."""
+    labels: Literal["balanced", "random"]
+    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
+    random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
+    uint8: Literal["round", "truncate"]
+    """round: (127.5 x + 127.5) rounded to the nearest grey level and clipped, as EDM.
+    truncate: cut to the grey level below, half a level darker on average, as the official DMD2 script."""
     reference: str
     """The real images that the generated ones are compared with."""
     features: str
@@ -35,10 +37,20 @@ class Protocol:
     """k of the k-nearest-neighbour precision and recall."""
     smoke: bool = False
     """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
+    aggregate: Literal["mean", "minimum"] = "mean"
+    """What a table shows of the repetitions: EDM's papers print the least of three, and the title says so."""
+    covariance_start: Literal["zeros", "ones"] = "zeros"
+    """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
+    adds 1 / (samples - 1) to every entry."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON data."""
-        return {**asdict(self), "metrics": list(self.metrics)}
+        """Return the fields as plain JSON data.
+
+        Those that came later are left out at their defaults: older protocols keep their digests.
+        """
+        later = {"aggregate": "mean", "covariance_start": "zeros"}
+        given = {key: value for key, value in asdict(self).items() if later.get(key) != value}
+        return {**given, "metrics": list(self.metrics)}
 
     def digest(self) -> str:
         """Return the SHA-256 that identifies this protocol."""

@@ -23,9 +23,18 @@ class SampleNoise:
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         self.shape = tuple(shape)
         self.device = device
+        self._drawn: Tensor | None = None
+
+    def labels(self, classes: int) -> Tensor:
+        """Draw every sample's class after its first noise, from the same generator (EDM's generate.py): [B]."""
+        self._drawn = self.draw()
+        return torch.stack([torch.randint(classes, (), generator=generator) for generator in self.generators])
 
     def draw(self) -> Tensor:
         """Return the next noise of every sample: [B, C, H, W]."""
+        if self._drawn is not None:
+            drawn, self._drawn = self._drawn, None
+            return drawn
         noise = [torch.randn(self.shape, generator=generator) for generator in self.generators]
         return torch.stack(noise).to(self.device)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tasks.errors import unknown
 from tasks.progress import Progress
 from tasks.protocol import Protocol
 
@@ -31,6 +32,22 @@ class Sources:
     """A folder with the data set, named by the user."""
     download: bool = False
     """Whether data may be downloaded."""
+    teacher: Path | None = None
+    """The teacher's published weights, for tasks that train none."""
+    features: Path | None = None
+    """The feature network's published weights."""
+    reference: str | None = None
+    """A file of reference statistics, or the name of one that is kept."""
+    crop: str = "edm"
+    """How images that are not of the task's size are cropped and resized."""
+    own_weights: bool = False
+    """Take `features` whatever its hash: numbers are then not comparable with others'."""
+
+    @property
+    def names_inputs(self) -> bool:
+        """Whether anything is named that a task is to be made from."""
+        named = (self.data, self.teacher, self.features, self.reference)
+        return self.download or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,16 @@ class Task(ABC):
     baselines: Mapping[str, Baseline]
     licences: Mapping[str, str]
     """Licence of each data set and weights file."""
+
+    def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
+        """Return the task with what `bench prepare` has chosen for it, where there is a choice."""
+        return self
+
+    def under(self, protocol: str) -> Task:
+        """Return the task with another of its protocols. Raises UserError if it has none of that name."""
+        if protocol != self.protocol.name:
+            raise unknown(f"protocol of task {self.name!r}:", protocol, [self.protocol.name])
+        return self
 
     @abstractmethod
     def identity(self) -> dict[str, str]:

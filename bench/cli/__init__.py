@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from bench.cli import browse, evaluate, prepare, report, run
+from bench.cli import browse, evaluate, prepare, refs, report, run
 from tasks.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("run")(run.run)
 app.command("reproduce")(run.reproduce)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
+app.add_typer(refs.app, name="refs")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import CacheOption, PluginOption, sources
+from bench.cli.options import CacheOption, PluginOption, declared_task, sources
 from tasks.errors import UserError, unknown
 
 
@@ -65,11 +65,11 @@ def describe(
 
     catalogue = load_catalogue(plugin)
     if name in catalogue.methods.entries:
-        _describe_method(catalogue, name, catalogue.tasks.get(task) if task else None, cache)
+        _describe_method(catalogue, name, declared_task(catalogue, task, cache) if task else None, cache)
     elif task is not None:
         raise UserError(f"--task goes with a method, and {name!r} is none")
     elif name in catalogue.tasks.entries:
-        _describe_task(catalogue.tasks.get(name), cache)
+        _describe_task(declared_task(catalogue, name, cache), cache)
     elif name in catalogue.metrics.entries:
         info = catalogue.metrics.get(name)
         _lines(

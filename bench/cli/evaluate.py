@@ -13,8 +13,10 @@ from bench.cli.options import (
     DataOption,
     DownloadOption,
     PluginOption,
+    ProtocolOption,
     RunsOption,
     ThreadsOption,
+    declared_task,
     sources,
 )
 from bench.cli.run import WorkerOption
@@ -27,6 +29,7 @@ def evaluate(
         Path | None,
         typer.Option("--checkpoint", help="A saved student: a run's folder or its student folder."),
     ] = None,
+    protocol: ProtocolOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -40,7 +43,7 @@ def evaluate(
     from bench.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
-    declared = catalogue.tasks.get(task)
+    declared = declared_task(catalogue, task, cache, protocol)
     if (checkpoint is None) == (sampler is None):
         raise UserError(
             "bench eval takes either --checkpoint PATH or --sampler NAME "

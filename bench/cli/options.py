@@ -6,12 +6,15 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tasks.errors import UserError
-from tasks.task import Sources, default_cache
+from tasks.task import Sources, Task, default_cache
+
+if TYPE_CHECKING:
+    from bench.registry import Catalogue
 
 PluginOption = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that defines a Distiller or a Task; repeatable.")
@@ -27,6 +30,9 @@ CacheOption = Annotated[
     ),
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the task's data set.")]
+ProtocolOption = Annotated[
+    str | None, typer.Option("--protocol", help="Another of the task's protocols.", show_default="the task's own")
+]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Allow the data set to be downloaded.")]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="CPU threads of each process; small networks run best on one.")
@@ -36,6 +42,12 @@ ProcessesOption = Annotated[
     int,
     typer.Option("--processes", min=1, help="Processes that train one run together (torchrun): one for each GPU."),
 ]
+
+
+def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol: str | None = None) -> Task:
+    """Return the task of this name with what was chosen for it, under a protocol. Raises UserError."""
+    task = catalogue.tasks.get(name).located(cache or default_cache())
+    return task.under(protocol or task.protocol.name)
 
 
 def sources(cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:

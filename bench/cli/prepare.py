@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +14,7 @@ from bench.cli.options import (
     DownloadOption,
     PluginOption,
     ThreadsOption,
+    declared_task,
     sources,
 )
 
@@ -22,6 +25,19 @@ def prepare(
         int, typer.Option("--pairs", min=0, help="Also make this many teacher noise-image pairs.")
     ] = 0,
     data: DataOption = None,
+    crop: Annotated[str, typer.Option("--crop", help="For images of another size: edm or adm.")] = "edm",
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="Published weights of the teacher; read as data, never run.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Published weights of the feature network.")
+    ] = None,
+    own_weights: Annotated[
+        bool, typer.Option("--own-weights", help="Take --features whatever its hash; not comparable with others.")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Reference statistics: a file, or a name in bench refs list.")
+    ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -30,7 +46,7 @@ def prepare(
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
     from bench.registry import load_catalogue
 
-    declared = load_catalogue(plugin).tasks.get(task)
+    declared = declared_task(load_catalogue(plugin), task, cache)
 
     import torch
     from rich.console import Console
@@ -40,7 +56,15 @@ def prepare(
 
     torch.set_num_threads(threads)
     progress = StatusProgress(None, Console(stderr=True), draw=True)
-    prepared = declared.prepare(sources(cache, data, download), progress)
+    inputs = replace(
+        sources(cache, data, download),
+        teacher=teacher,
+        features=features,
+        own_weights=own_weights,
+        reference=reference,
+        crop=crop,
+    )
+    prepared = declared.prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
         prepared.pairs(pairs)

@@ -48,14 +48,13 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
-    from bench.references import import_reference, save_reference
+    from tasks.references import import_reference, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
         folder = save_reference(statistics, references_folder(cache))
-        print(
-            f"{about.name}: {len(statistics.mean)} features of {about.features}, sha256 {about.sha256[:16]}  {folder}"
-        )
+        size = len(statistics.mean)
+        print(f"{about.name}: {size} features of {about.features}, sha256 {about.sha256[:16]}  {folder}")
 
 
 @app.command("build")
@@ -85,9 +84,9 @@ def build(
     from rich.console import Console
 
     from bench.progress import StatusProgress
-    from bench.references import build_reference, save_reference
     from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
     from tasks.files import file_sha256
+    from tasks.references import build_reference, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
@@ -122,7 +121,7 @@ def build(
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the references that are here."""
-    from bench.references import list_references
+    from tasks.references import list_references
 
     found = list_references(references_folder(cache))
     if not found:

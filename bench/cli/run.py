@@ -14,9 +14,11 @@ from bench.cli.options import (
     DownloadOption,
     PluginOption,
     ProcessesOption,
+    ProtocolOption,
     RunsOption,
     ThreadsOption,
     cores,
+    declared_task,
     parse_names,
     parse_overrides,
     parse_seeds,
@@ -42,6 +44,7 @@ WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
 def run(
     method: Annotated[list[str], typer.Option("--method", help="Methods, with commas or repeated.")] = ["dmd2"],
     task: Annotated[str, typer.Option("--task", help="The task.")] = "digits",
+    protocol: ProtocolOption = None,
     seed: SeedOption = "0",
     overrides: SetOption = [],
     dry_run: DryRunOption = False,
@@ -61,7 +64,7 @@ def run(
     from bench.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
-    declared = catalogue.tasks.get(task)
+    declared = declared_task(catalogue, task, cache, protocol)
     values = parse_overrides(overrides)
     planned = [
         plan_run(catalogue, name, declared, values, one, runs)
@@ -85,6 +88,7 @@ def reproduce(
     suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
     scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
     task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
+    protocol: ProtocolOption = None,
     seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
     overrides: SetOption = [],
     dry_run: DryRunOption = False,
@@ -104,7 +108,7 @@ def reproduce(
     chosen = load_suite(suite)
     catalogue = load_catalogue()
     own_task = chosen.task(scale)
-    declared = catalogue.tasks.get(task or own_task)
+    declared = declared_task(catalogue, task or own_task, cache, protocol)
     values = parse_overrides(overrides)
     seeds = parse_seeds(seed) if seed else list(chosen.seeds)
     planned = [
@@ -227,6 +231,8 @@ def _run_arguments(run: Run) -> list[str]:
         run.method.name,
         "--task",
         run.task.name,
+        "--protocol",
+        run.task.protocol.name,
         "--seed",
         str(run.seed),
     ]
@@ -236,7 +242,8 @@ def _run_arguments(run: Run) -> list[str]:
 
 
 def _eval_arguments(run: BaselineRun) -> list[str]:
-    return ["eval", "--worker", "--task", run.task.name, "--sampler", run.baseline.name]
+    chosen = ["--task", run.task.name, "--protocol", run.task.protocol.name, "--sampler", run.baseline.name]
+    return ["eval", "--worker", *chosen]
 
 
 def _show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:

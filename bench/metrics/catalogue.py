@@ -81,3 +81,13 @@ ACCURACY = MetricInfo(
     source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499",
     implementation="bench.metrics.accuracy:Accuracy",
 )
+
+INCEPTION_SCORE = MetricInfo(
+    name="is",
+    title="IS",
+    direction="higher",
+    min_samples=5000,
+    summary="Inception score, mean of 10 shuffled splits; it sees no real images, and grows with the samples",
+    source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
+    implementation="bench.metrics.inception_score:InceptionScore",
+)

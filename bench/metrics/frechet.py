@@ -10,41 +10,10 @@ import numpy as np
 from bench.metrics.base import AnyReference, Extracted, Measured, Metric
 from bench.metrics.catalogue import FD, MetricInfo
 from tasks.protocol import Protocol
+from tasks.statistics import GaussianStatistics
 
 ROUNDING = 1e-6
 """Relative to the traces: what is more negative than this is not rounding but an error."""
-
-
-class GaussianStatistics:
-    """Mean and covariance of a stream of rows, in float64.
-
-    Sums are kept about `shift` [D], a rough mean, so that a large mean does not cancel against itself.
-    """
-
-    def __init__(self, shift: np.ndarray) -> None:
-        self.shift = np.asarray(shift, dtype=np.float64)
-        self.count = 0
-        self._sum = np.zeros(self.shift.shape)
-        self._outer = np.zeros(self.shift.shape * 2)
-
-    def update(self, rows: np.ndarray) -> None:
-        """Add rows [n, D]; n may be 0."""
-        if rows.shape[1:] != self.shift.shape:
-            raise ValueError(f"rows must be [n, {self.shift.size}], got {list(rows.shape)}")
-        shifted = rows - self.shift
-        self.count += len(rows)
-        self._sum += shifted.sum(axis=0)
-        self._outer += shifted.T @ shifted
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean, [D]."""
-        return self.shift + self._sum / self.count
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Unbiased covariance, [D, D]; needs two rows."""
-        return (self._outer - np.outer(self._sum, self._sum) / self.count) / (self.count - 1)
 
 
 @dataclass(frozen=True)
@@ -172,6 +141,8 @@ class FrechetDistance(Metric):
         if reference.samples is not None:  # where nobody says, the diagnostics still show the rank
             self.require(reference.samples, "reference", defined=2, sound=full_rank)
         covariance = generated.covariance
+        if self.protocol.covariance_start == "ones":
+            covariance = covariance + 1 / (generated.count - 1)
         distance = frechet_distance(generated.mean, covariance, reference.mean, reference.cov)
         sides = {
             "generated": spectrum(covariance),

@@ -7,23 +7,13 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Extracted, Measured, Metric
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.catalogue import INCEPTION_SCORE, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 
 SPLITS = 10
 SHUFFLE_SEED = 2020
 """Of the order in which images fall into splits: images sorted by class would score 62 in place of 298."""
-
-INCEPTION_SCORE = MetricInfo(
-    name="is",
-    title="IS",
-    direction="higher",
-    min_samples=5000,
-    summary="Inception score, mean of 10 shuffled splits; it sees no real images, and grows with the samples",
-    source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
-    implementation="bench.metrics.inception_score:InceptionScore",
-)
 
 
 def inception_scores(logits: np.ndarray, splits: int) -> np.ndarray:
@@ -61,7 +51,7 @@ class InceptionScore(Metric):
         if batch.logits is None:
             raise UserError(
                 f"metric {self.info.name!r} needs the logits of a classifier, and the features "
-                f"{self.protocol.features!r} come without; leave {self.info.name!r} out, or take Inception features"
+                f"{self.protocol.features!r} come without; leave it out, or take Inception features"
             )
         self._batches.append(batch.logits)
 

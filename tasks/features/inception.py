@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tasks.errors import UserError, unknown
 from tasks.features.inception_network import TAPS, Inception
-from tasks.features.weights import WeightsFile, find_weights
+from tasks.features.weights import FoundWeights, WeightsFile, find_weights
 from tasks.progress import Progress
 
 NAME = "inception-2015-12-05"
@@ -44,12 +44,15 @@ UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueErro
 class InceptionFeatures:
     """The FID Inception as an extractor: uint8 images in, named features out, on any device."""
 
-    def __init__(self, network: nn.Module, taps: Collection[str], name: str, sha256: str, batch_size: int) -> None:
-        """`network` maps (uint8 images, taps) to {tap: features}; `sha256` is that of its weights' file."""
+    def __init__(
+        self, network: nn.Module, taps: Collection[str], name: str, weights: FoundWeights, batch_size: int
+    ) -> None:
+        """`network` maps (uint8 images, taps) to {tap: features}."""
         self.network = network
         self.name = name
         self.taps = tuple(taps)
-        self.sha256 = sha256
+        self.path = weights.path
+        self.sha256 = weights.sha256
         self.batch_size = batch_size
 
     @torch.no_grad()
@@ -126,7 +129,7 @@ def load_inception(
     found = find_weights(file, weights, cache, download, progress, own_weights)
     network = _port(found.path) if file is PORT else _scripted(found.path, device)
     name = NAME if found.sha256 == file.sha256 else f"inception-own-{found.sha256[:12]}"
-    return InceptionFeatures(network.to(device), taps, name, found.sha256, batch_size)
+    return InceptionFeatures(network.to(device), taps, name, found, batch_size)
 
 
 def _port(path: Path) -> nn.Module:

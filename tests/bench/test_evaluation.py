@@ -81,7 +81,7 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: Prepared) -> None:
     generator = student_generator(tiny.teacher, [999])
     images = generate(generator, tiny, protocol, 0, 0, 300).images
     features = np.concatenate([tiny.extract(part).features for part in images.split(50)]).astype(np.float64)
-    real = tiny.reference_features.astype(np.float64)
+    real = tiny.reference.astype(np.float64)
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )

@@ -100,7 +100,7 @@ def test_a_second_preparation_trains_nothing_and_is_the_same(world: MicroWorld, 
     assert files_of(own_cache) == before
     assert again.teacher_sha256 == world.teacher_sha256
     assert again.reference_sha256 == world.reference_sha256
-    assert np.array_equal(again.reference_features, world.reference_features)
+    assert np.array_equal(again.reference, world.reference_features)
 
 
 def test_another_machine_s_empty_cache_gets_the_same_bits(world: MicroWorld, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_real_images_are_the_training_split(world: MicroWorld) -> None:
     assert world.real_images.shape == (900, 1, 8, 8)
     assert world.real_images.dtype == torch.uint8
     assert world.real_conditions.unique().tolist() == list(range(10)) == list(range(world.classes))
-    assert world.reference_features.shape == (897, 8)
+    assert world.reference.shape == (897, 8)
 
 
 # Names by content

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench.metrics.base import Metric, Reference
-from bench.metrics.frechet import FrechetDistance, GaussianStatistics, frechet_distance, spectrum
+from bench.metrics.frechet import FrechetDistance, frechet_distance, spectrum
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.statistics import GaussianStatistics
 
 
 def random_covariance(rng: np.random.Generator, dimensions: int, rank: int | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.metrics.base import Extracted, GaussianReference
-from bench.metrics.frechet import FrechetDistance, GaussianStatistics
+from bench.metrics.frechet import FrechetDistance
 from tasks.errors import UserError
 from tasks.features import inception
 from tasks.features.inception import PORT, TORCHSCRIPT, InceptionFeatures, full_float32, load_inception
@@ -21,6 +21,7 @@ from tasks.features.weights import WeightsFile
 from tasks.files import file_sha256
 from tasks.progress import SilentProgress
 from tasks.protocol import Protocol
+from tasks.statistics import GaussianStatistics
 
 SMOKE = Protocol(
     name="test",

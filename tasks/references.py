@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics.base import GaussianReference
-from bench.metrics.frechet import GaussianStatistics
 from tasks.errors import UserError, unknown
 from tasks.features.array_pickle import read_array_pickle
 from tasks.files import canonical_json, file_sha256, whole_folder
 from tasks.progress import Progress
+from tasks.statistics import GaussianStatistics
 
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
@@ -57,11 +56,6 @@ class ReferenceStatistics:
     mean: np.ndarray
     cov: np.ndarray
     description: Description
-
-    def reference(self) -> GaussianReference:
-        """What the metrics take."""
-        about = self.description
-        return GaussianReference(self.mean, self.cov, about.samples, about.name, about.sha256)
 
 
 def import_reference(

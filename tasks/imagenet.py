@@ -1,0 +1,124 @@
+"""Class-conditional ImageNet with published weights: what is used is chosen once, by `bench prepare`.
+
+This module declares the task and imports no torch, so that `bench list` and `bench describe` start at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import UserError, unknown
+from tasks.files import write_text
+from tasks.progress import Progress
+from tasks.protocol import Protocol
+from tasks.task import Need, Sources, Task
+
+if TYPE_CHECKING:
+    from tasks.prepared import Prepared
+
+
+@dataclass(frozen=True)
+class ChosenAsset:
+    """One thing that was chosen for a task: where it is, its hash, and the name that tables show."""
+
+    path: str
+    sha256: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a task runs on; None where nothing has been chosen yet."""
+
+    data: ChosenAsset | None = None
+    teacher: ChosenAsset | None = None
+    features: ChosenAsset | None = None
+    reference: ChosenAsset | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Chosen:
+        """Read the file that `write` made, or nothing chosen. Raises UserError if it is damaged."""
+        if not path.exists():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{role: ChosenAsset(**asset) for role, asset in found.items() if asset is not None})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged ({error}); delete it and run bench prepare again") from None
+
+    def write(self, path: Path) -> None:
+        """Write the choice; the file appears whole."""
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class ImageNetTask(Task):
+    """ImageNet at one resolution: an EDM teacher and the FID Inception from files, a reference of real images."""
+
+    classes: int
+    protocols: Mapping[str, Protocol]
+    """Protocols by name; `protocol` is the one in use."""
+    references: Mapping[str, str]
+    """Where published reference statistics are, by name."""
+    chosen: Chosen = Chosen()
+    """What `located` found in the cache."""
+
+    def choice_path(self, cache: Path) -> Path:
+        """File that says what this task runs on."""
+        return cache / "chosen" / f"{self.name}.json"
+
+    def located(self, cache: Path) -> ImageNetTask:
+        chosen = Chosen.read(self.choice_path(cache))
+        features, reference = chosen.features, chosen.reference
+        return replace(
+            self,
+            chosen=chosen,
+            protocols={
+                name: replace(
+                    protocol,
+                    features=features.name if features else protocol.features,
+                    reference=reference.name if reference else protocol.reference,
+                )
+                for name, protocol in self.protocols.items()
+            },
+        ).under(self.protocol.name)
+
+    def under(self, protocol: str) -> ImageNetTask:
+        if protocol not in self.protocols:
+            raise unknown(f"protocol of task {self.name!r}:", protocol, self.protocols)
+        return replace(self, protocol=self.protocols[protocol])
+
+    def identity(self) -> dict[str, str]:
+        assets: Mapping[str, Any] = vars(self.chosen)
+        return {role: asset.sha256 if asset else "not chosen" for role, asset in assets.items()}
+
+    def needs(self, sources: Sources) -> list[Need]:
+        chosen = vars(self.located(sources.cache).chosen)
+        prepare = f"bench prepare --task {self.name}"
+        published = f"such as {', '.join(self.references.values())}"
+        how = {
+            "data": ("training images, packed", f"{prepare} --data PATH"),
+            "teacher": ("EDM denoiser", f"{prepare} --teacher FILE (the published .pkl is read as data)"),
+            "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
+            "reference": (
+                "statistics of real images",
+                f"{prepare} --reference FILE_OR_NAME ({published})",
+            ),
+        }
+        found = []
+        for role, (what, mend) in how.items():
+            asset = chosen[role]
+            here = Path(asset.path) if asset and Path(asset.path).exists() else None
+            found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
+        return found
+
+    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
+        from tasks.imagenet_world import choose, prepare_imagenet
+
+        if sources.names_inputs:
+            choose(self, sources, progress)
+        return prepare_imagenet(self.located(sources.cache), sources, progress)
