@@ -16,7 +16,9 @@ from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Pr
 from bench.training import Trained
 from bench.training_log import read_lines
 from tasks.denoiser import Denoiser
+from tasks.files import digest
 from tasks.prepared import Prepared, PreparedAsset
+from tasks.protocol import Protocol
 
 
 def record_of(
@@ -48,6 +50,23 @@ def record_of(
         provenance=made,
         sampler=sampler or {},
         error=error,
+    )
+
+
+def under_another_protocol(
+    record: Record, protocol: Protocol, prepared: Prepared, made: Provenance, metrics: Sequence[MetricResult]
+) -> Record:
+    """The record of a finished run's student, evaluated again: `made` is of the evaluation."""
+    return record.model_copy(
+        update={
+            "run_id": f"{record.run_id}-{digest([record.run_id, protocol.digest()])[:6]}",
+            "protocol": protocol.as_dict(),
+            "protocol_sha256": protocol.digest(),
+            "metrics": list(metrics),
+            "weights": _assets(prepared.weights),
+            "data": _assets(prepared.data),
+            "provenance": made,
+        }
     )
 
 

@@ -39,6 +39,10 @@ class MethodInfo(Model):
     """All numbers as resolved: defaults, the task's recipe, then `passed`."""
 
 
+OTHER_PROTOCOLS = "protocols"
+"""Folder in a run's folder with records of its student under other protocols."""
+
+
 class MetricResult(Model):
     """One metric, over independent generation seeds."""
 
@@ -262,13 +266,15 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _record_files(folder: Path) -> Iterator[Path]:
-    """Yield the `record.json` of each run folder, and committed records: all other `*.json` that lie
-    directly in `folder`, or at any depth if it is called `records`."""
+    """Yield the `record.json` of each run folder and what lies in its `protocols`, and committed records: all
+    other `*.json` that lie directly in `folder`, or at any depth if it is called `records`."""
     nested = folder.resolve().name == "records"
     for root, below, names in os.walk(folder):
         here = Path(root)
         below.sort()
         if "record.json" in names:
+            if OTHER_PROTOCOLS in below:
+                yield from sorted((here / OTHER_PROTOCOLS).glob("*.json"))
             below.clear()
             yield here / "record.json"
         elif nested or here == folder:

@@ -107,7 +107,7 @@ def build_reference(
     statistics: GaussianStatistics | None = None
     with progress.bar(f"reference {name}", len(images)) as bar:
         for start in range(0, len(images), batch_size):
-            rows = extract(np.ascontiguousarray(images[start : start + batch_size])).astype(np.float64)
+            rows = extract(np.array(images[start : start + batch_size])).astype(np.float64)
             statistics = statistics or GaussianStatistics(shift=rows.mean(axis=0))
             statistics.update(rows)
             bar.advance(len(rows))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,12 @@ from bench.cli.options import (
 )
 from bench.cli.run import WorkerOption
 from tasks.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from bench.records import MetricResult
+    from bench.registry import Catalogue
+    from tasks.prepared import Prepared
+    from tasks.progress import Progress
 
 
 def evaluate(
@@ -51,25 +58,16 @@ def evaluate(
         )
     if sampler is not None and sampler not in declared.baselines:
         raise unknown("sampler", sampler, declared.baselines)
-    if checkpoint is not None and not checkpoint.is_dir():
-        raise UserError(f"no folder {checkpoint}; --checkpoint takes a run's folder or its student folder")
-
-    folder = checkpoint
-    if checkpoint is not None:
-        folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
-        if not (folder / "denoiser.json").is_file():
-            raise UserError(f"{folder} holds no denoiser.json: not a denoiser saved by bench")
+    if checkpoint is not None and not checkpoint.exists():
+        raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
 
     import torch
     from rich.console import Console
 
     from bench.distributed import worker_progress
-    from bench.evaluation import Evaluator
     from bench.plan import BaselineRun
     from bench.progress import StatusProgress
-    from bench.runner import Runner, metrics_of, student_generator
-    from tasks.files import folder_sha256
-    from tasks.progress import Progress
+    from bench.runner import Runner
 
     torch.set_num_threads(threads)
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
@@ -78,15 +76,39 @@ def evaluate(
         progress = worker_progress(run.folder)
     prepared = declared.prepare(sources(cache, data, download), progress)
     if run is not None:
-        metrics = Runner(catalogue, prepared, progress).baseline(run).metrics
+        metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics
         print(f"record: {run.record}")
     else:
-        assert folder is not None
-        student, indices = prepared.load_student(folder)
-        evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
-        generator = student_generator(student, indices)
-        with tempfile.TemporaryDirectory() as scratch:
-            metrics, _ = evaluator.evaluate(generator, Path(scratch), folder_sha256(folder))
+        assert checkpoint is not None
+        metrics = _measure(catalogue, prepared, checkpoint, progress)
     for metric in metrics:
         spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
         print(f"{metric.title:<28}{metric.value:.6g}{spread}")
+
+
+def _measure(
+    catalogue: Catalogue, prepared: Prepared, checkpoint: Path, progress: Progress
+) -> Sequence[MetricResult]:
+    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it."""
+    from bench.evaluation import Evaluator
+    from bench.provenance import provenance
+    from bench.recording import under_another_protocol
+    from bench.records import OTHER_PROTOCOLS, read_record, write_record
+    from bench.runner import metrics_of, student_generator
+    from tasks.files import file_sha256, folder_sha256
+
+    path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
+    sha256 = folder_sha256(path) if path.is_dir() else file_sha256(path)
+    student, indices = prepared.load_student(path)
+    evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics, _ = evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
+    if path != checkpoint and (checkpoint / "record.json").is_file():
+        record, protocol = read_record(checkpoint / "record.json"), prepared.task.protocol
+        own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
+        if own and record.task == prepared.task.name and record.protocol_sha256 != protocol.digest():
+            found = under_another_protocol(record, protocol, prepared, provenance("fp32"), metrics)
+            target = checkpoint / OTHER_PROTOCOLS / f"{protocol.name}-{protocol.digest()[:12]}.json"
+            write_record(target, found)
+            print(f"record: {target}")
+    return metrics

@@ -99,6 +99,7 @@ def reproduce(
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
     cache: CacheOption = None,
+    plugin: PluginOption = [],
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
     from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
@@ -106,7 +107,7 @@ def reproduce(
     from bench.suites import load_suite
 
     chosen = load_suite(suite)
-    catalogue = load_catalogue()
+    catalogue = load_catalogue(plugin)
     own_task = chosen.task(scale)
     declared = declared_task(catalogue, task or own_task, cache, protocol)
     values = parse_overrides(overrides)

@@ -1,0 +1,152 @@
+"""The way of ImageNet-64 as a user goes it, on a small network in EDM's format and few real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from edm_files import write_official
+from edm_reference import Sizes, random_weights
+from imagenet_forms import WNIDS, class_folders, edm_zip, official_lmdb, parquet_file
+from imagenet_photos import cut
+from inception_files import random_inception
+from tests_support import STANDIN_PLUGIN
+from typer.testing import CliRunner
+
+from bench.checkpoint import checkpoints
+from bench.cli import app
+from bench.records import load_records
+from tasks.errors import UserError
+from tasks.features.inception import PORT
+
+NETWORK = Sizes(side=64, width=128, mult=(1, 1, 1, 1), blocks=1, attention=(8,), classes=3)
+TABLE3 = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "gan", "gan-ttur")
+RECIPE = ("--set", "iterations=20", "--set", "batch_size=2", "--set", "warmup=2", "--set", "lr=1e-5")
+PLUGIN = ("--plugin", str(STANDIN_PLUGIN))
+FORMS = {"folders": class_folders, "zip": edm_zip, "lmdb": official_lmdb, "parquet": parquet_file}
+
+
+def bench(command: str, *arguments: str) -> str:
+    """Run a command line in this process; a user's mistake is raised."""
+    plugin = () if command in ("refs", "report") else PLUGIN
+    result = CliRunner().invoke(app, [command, *arguments, *plugin])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user downloads: images in four forms, EDM's pickle, the Inception."""
+    root = tmp_path_factory.mktemp("files")
+    samples = cut([(64, 64)], "png", per_class=70)
+    for form, write in FORMS.items():
+        write(root / form, samples)
+    write_official(root / "edm.pkl", random_weights(NETWORK))
+    torch.save(random_inception(), root / PORT.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A prepared task: options that name its cache and its runs."""
+    root = tmp_path_factory.mktemp("standin")
+    cache = ("--cache", str(root / "cache"))
+    inception = ("--features", str(files / PORT.name), "--own-weights")
+    with pytest.raises(UserError, match="not prepared; missing:\n  reference: bench prepare"):
+        bench(
+            "prepare", "--task", "standin64", "--data", str(files / "folders"), "--teacher",
+            str(files / "edm.pkl"), *inception, *cache,
+        )  # fmt: skip
+    images = root / "cache" / "data" / "standin64-edm" / "images.npy"
+    bench(
+        "refs",
+        "build",
+        str(images),
+        "--name",
+        "reals",
+        "--weights",
+        str(files / PORT.name),
+        "--own-weights",
+        *cache,
+    )
+    told = bench("prepare", "--task", "standin64", "--reference", "reals", *cache)
+    assert {"teacher", "features", "data", "reference"} <= {line.split()[0] for line in told.splitlines()}
+    return (*cache, "--runs", str(root / "runs"))
+
+
+def folder(where: tuple[str, ...], stem: str) -> Path:
+    """The folder of the one run whose name begins so."""
+    (found,) = (Path(where[-1]) / "standin64").glob(f"{stem}-*")
+    return found
+
+
+def test_the_four_forms_of_the_data_give_the_same_images(files: Path, tmp_path: Path) -> None:
+    hashes = set()
+    for form in FORMS:
+        path = files / form if form == "folders" else next((files / form).iterdir())
+        cache = tmp_path / form
+        with pytest.raises(UserError, match="missing"):  # of all else: the data is packed before
+            bench("prepare", "--task", "standin64", "--data", str(path), "--cache", str(cache))
+        chosen = json.loads((cache / "chosen" / "standin64.json").read_text())
+        hashes.add(chosen["data"]["sha256"])
+    assert len(hashes) == 1
+
+
+def test_table3_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> None:
+    run = ("run", "--task", "standin64", "--method", "dmd2", *RECIPE, *where, *PLUGIN)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(
+        [*torchrun, "-m", "bench", *run, "--worker"], env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while killed.poll() is None and time.monotonic() < deadline:
+        found = list((Path(where[-1]) / "standin64").glob("dmd2-*/checkpoints"))
+        if found and len(checkpoints(found[0])) > 1:
+            break
+        time.sleep(0.1)
+    assert killed.poll() is None
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+
+    told = bench(
+        "reproduce", "table3", "--scale", "paper", "--task", "standin64", "--seed", "0", "--processes", "2",
+        "--set", "pairs=4", *RECIPE, *where,
+    )  # fmt: skip
+    for method in TABLE3:
+        assert (folder(where, f"{method}-s0") / "record.json").exists()
+    assert "DMD, no regression, TTUR, GAN (DMD2)" in told
+    records = load_records([Path(where[-1])]).records
+    assert {record.cost.processes for record in records if record.kind == "method"} == {2}
+
+
+@pytest.mark.parametrize("protocol", ["imagenet64-edm", "imagenet64-dmd2-script"])
+def test_a_student_is_evaluated_under_the_other_protocols(where: tuple[str, ...], protocol: str) -> None:
+    run = folder(where, "dmd2-s0")
+    told = bench("eval", "--task", "standin64", "--checkpoint", str(run), "--protocol", protocol, *where)
+    assert "FD (inception-own-" in told
+    assert ("min of 2" in told) == (protocol == "imagenet64-edm")
+    report = bench("report", "--task", "standin64", *where[2:])
+    assert f"Protocol {protocol}" in report
+
+
+def test_published_students_load_from_the_official_files(where: tuple[str, ...], tmp_path: Path) -> None:
+    torch.save(random_weights(NETWORK, seed=1), tmp_path / "pytorch_model.bin")
+    assert "FD" in bench("eval", "--task", "standin64", "--checkpoint", str(tmp_path), *where)
+
+
+def test_classes_of_the_images_are_those_of_the_task(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in WNIDS[:2]:
+        (tmp_path / "two" / name).symlink_to(files / "folders" / name)
+    with pytest.raises(UserError, match="has 2 classes, not 3"):
+        bench("prepare", "--task", "standin64", "--data", str(tmp_path / "two"), "--cache", str(tmp_path / "c"))

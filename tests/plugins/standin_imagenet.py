@@ -1,0 +1,20 @@
+"""ImageNet-64 as a plug-in, as small as tests need: three classes, few samples, teacher samplers of two steps."""
+
+from dataclasses import replace
+
+from tasks.imagenet64 import TASK
+
+SMALL = {
+    name: replace(protocol, samples=12, repetitions=min(2, protocol.repetitions), smoke=True)
+    for name, protocol in TASK.protocols.items()
+}
+
+STANDIN = replace(
+    TASK,
+    name="standin64",
+    summary="ImageNet-64 for tests",
+    classes=3,
+    protocol=SMALL["imagenet64"],
+    protocols=SMALL,
+    baselines={name: replace(baseline, steps=2) for name, baseline in TASK.baselines.items()},
+)
