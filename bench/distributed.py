@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
@@ -33,9 +34,13 @@ def from_main(compute: Callable[[], T]) -> T:
     return found
 
 
-def worker_progress(folder: Path) -> Progress:
-    """Progress of a worker's run: its status file and log, written by the first process; the others are silent."""
-    if not PartialState().is_main_process:
+def join_workers(folder: Path) -> Progress:
+    """Meet the other processes that torchrun started for this run, if any; return where progress is shown.
+
+    The first process writes the run's status file and log, the others are silent. Without GPUs they talk
+    through gloo.
+    """
+    if not PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         return SilentProgress()
     folder.mkdir(parents=True, exist_ok=True)
     return StatusProgress(folder / "status.json", Console(width=200), draw=True)

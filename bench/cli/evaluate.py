@@ -64,7 +64,7 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from bench.distributed import worker_progress
+    from bench.distributed import join_workers
     from bench.plan import BaselineRun
     from bench.progress import StatusProgress
     from bench.runner import Runner
@@ -73,7 +73,7 @@ def evaluate(
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
     if run is not None and worker:
-        progress = worker_progress(run.folder)
+        progress = join_workers(run.folder)
     prepared = declared.prepare(sources(cache, data, download), progress)
     if run is not None:
         metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics

@@ -140,11 +140,11 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
 
-    from bench.distributed import worker_progress
+    from bench.distributed import join_workers
     from bench.runner import Runner
 
     torch.set_num_threads(threads)
-    progress = worker_progress(run.folder)
+    progress = join_workers(run.folder)
     prepared = run.task.prepare(where, progress)
     record = Runner(catalogue, prepared, progress).run(run)
     if record.error is not None:
