@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from tasks.denoiser import Denoiser
@@ -50,14 +51,25 @@ class Critic(nn.Module):
         self.denoiser = denoiser
         self.head = head
 
-    def forward(self, denoise: Noised | None = None, judge: Noised | None = None) -> Verdict:
-        """Denoise one batch and judge another (real or fake), in one call so that DDP sees one forward."""
-        x0 = self.denoiser(*denoise) if denoise is not None else None
-        logits = None
+    def forward(
+        self, denoise: Noised | None = None, judge: Noised | None = None, judge_denoised: bool = False
+    ) -> Verdict:
+        """Denoise one batch and judge another (real or fake), in one call so that DDP sees one forward.
+
+        With `judge_denoised` the batch to denoise is judged too, in the same pass; its logits come last.
+        """
+        x0, features = None, list[Tensor]()
         if judge is not None:
-            assert self.head is not None, "a critic without a discriminator was asked to judge"
-            logits = self.head(self.denoiser.features(*judge)).flatten()
-        return Verdict(x0, logits)
+            features.append(self.denoiser.features(*judge))
+        if denoise is not None and judge_denoised:
+            x0, found = self.denoiser.with_features(*denoise)
+            features.append(found)
+        elif denoise is not None:
+            x0 = self.denoiser(*denoise)
+        if not features:
+            return Verdict(x0, None)
+        assert self.head is not None, "a critic without a discriminator was asked to judge"
+        return Verdict(x0, self.head(torch.cat(features)).flatten())
 
 
 def discriminator_head(channels: int, size: int) -> nn.Sequential:

@@ -135,11 +135,12 @@ class DMD(Distiller[DMDRecipe]):
             denoise = self._noised(fake, condition, batch, self.recipe.critic_range)
         judge = None
         if self.recipe.gan:
-            real = self._noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
-            made = self._noised(fake, condition, batch, self.recipe.gan_range)
-            judge = Noised(*(torch.cat(parts) for parts in zip(real, made, strict=True)))
+            judge = self._noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
+            if not self.recipe.shared_critic_draws:
+                made = self._noised(fake, condition, batch, self.recipe.gan_range)
+                judge = Noised(*(torch.cat(parts) for parts in zip(judge, made, strict=True)))
         critic = self.players["critic"]
-        verdict = critic.prepared(denoise, judge)
+        verdict = critic.prepared(denoise, judge, self.recipe.shared_critic_draws)
         figures: dict[str, Tensor] = {}
         total = fake.new_zeros(())
         if denoise is not None:

@@ -41,6 +41,9 @@ class DMDRecipe(Recipe):
     """Train the critic to denoise generated images; off in GAN-only methods, where it only discriminates."""
     critic_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the critic's denoising loss draws its times."""
+    shared_critic_draws: bool = False
+    """The critic denoises and judges the same noised images of the generator in one pass: an eighth fewer
+    operations, and each loss keeps its expectation."""
     dm_weight: float = Field(1.0, ge=0)
     """Weight of distribution matching in the generator's loss."""
     dm_range: Span = (0.02, 0.98)
@@ -77,6 +80,19 @@ class DMDRecipe(Recipe):
     def _one_step_pairs(self) -> Self:
         if self.regression and self.student_steps > 1:
             raise ValueError("regression to noise-image pairs trains one step only: set student_steps to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _shared_draws_fit(self) -> Self:
+        if not self.shared_critic_draws:
+            return self
+        if not (self.gan and self.critic_denoising):
+            raise ValueError("shared_critic_draws needs both losses of the critic: gan and critic_denoising")
+        if self.critic_range != self.gan_range:
+            raise ValueError(
+                f"shared_critic_draws needs one range of times: critic_range {list(self.critic_range)} is not "
+                f"gan_range {list(self.gan_range)}"
+            )
         return self
 
 

@@ -34,6 +34,10 @@ class Denoiser(nn.Module, ABC):
         """Return the bottleneck [B, C', H', W'] without running the decoder."""
 
     @abstractmethod
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` and `features` return, in one pass of the network."""
+
+    @abstractmethod
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that `features` runs through."""
 
@@ -65,6 +69,9 @@ class GuidedDenoiser(Denoiser):
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self.denoiser.features(x_t, t, condition)
+
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x_t, t, condition), self.denoiser.features(x_t, t, condition)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         return self.denoiser.encoder_parameters()
@@ -108,6 +115,17 @@ class UNetDenoiser(Denoiser):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         x, timestep = self._inputs(x_t, t)
         return self._run(self._encoder[0], x, timestep, condition).float()
+
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        passed: list[Tensor] = []
+        middle = self.unet.mid_block
+        if self.bottleneck == "mid":
+            hook = middle.register_forward_hook(lambda _module, _inputs, output: passed.append(output))
+        else:
+            hook = middle.register_forward_pre_hook(lambda _module, inputs: passed.append(inputs[0]))
+        with hook:
+            x0 = self(x_t, t, condition)
+        return x0, passed[0].float()
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         yield from self._encoder[0].parameters()

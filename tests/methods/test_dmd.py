@@ -136,7 +136,8 @@ class ByHand:
             losses["denoising"] = ((1 / sigma**2 + 1 / NETWORK.sigma_data**2) * squares).mean()
         if r.gan:
             real = self.judge(*self.noised(batch.real, batch.real_condition, 0, 999))
-            fake = self.judge(*self.noised(x, condition, 0, 999))
+            shared = r.shared_critic_draws
+            fake = self.judge(*((x_t, sigma, condition) if shared else self.noised(x, condition, 0, 999)))
             losses["discriminator"] = -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean())
         return losses
 
@@ -190,6 +191,9 @@ class TestStepEqualsTheFormulas:
     @pytest.mark.parametrize("name", ["dmd2", "dmd"])
     def test_with_a_student_that_takes_noise_of_a_lower_level(self, name: str) -> None:
         self.compare(make(name, student_start=0.5, critic_updates_per_generator_update=2))
+
+    def test_with_one_draw_for_both_losses_of_the_critic(self) -> None:
+        self.compare(make("dmd2", shared_critic_draws=True, critic_updates_per_generator_update=2))
 
     def test_with_a_guided_teacher(self) -> None:
         setting = make_setting(null_condition=torch.tensor([2]))

@@ -125,6 +125,9 @@ class LookUp(Denoiser):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         return self.table[condition].reshape(-1, 1, 1, 1)
 
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x_t, t, condition), self.features(x_t, t, condition)
+
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()
 
@@ -194,6 +197,15 @@ def test_features_are_exactly_what_a_full_forward_has_there(
         assert torch.equal(features, captured(denoiser, batch))
     channels, side = denoiser.bottleneck_shape
     assert features.shape == (4, channels, side, side)
+
+
+def test_one_pass_gives_the_image_and_the_features(
+    denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    with torch.no_grad():
+        x0, features = denoiser.with_features(*batch)
+        assert torch.equal(x0, denoiser(*batch))
+        assert torch.equal(features, denoiser.features(*batch))
 
 
 def test_bottlenecks_differ(batch: tuple[Tensor, Tensor, Tensor]) -> None:
