@@ -74,3 +74,29 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             f"checkpoint {path} is damaged ({type(error).__name__}: {first}); "
             f"delete it, and the same command goes on {back}: rm {path}"
         ) from None
+
+
+def start_from(run: Path, distiller: Distiller[Any]) -> Path:
+    """Give a distiller's networks the weights of another run's newest checkpoint; return that checkpoint.
+
+    A discriminator's head that the other run had not keeps its own. Raises UserError if anything else is
+    missing or does not fit.
+    """
+    found = checkpoints(run / "checkpoints")
+    if not found:
+        raise UserError(f"init_from: {run} holds no checkpoints; name the folder of a finished run")
+    path = found[-1]
+    try:
+        players = torch.load(path, map_location="cpu", weights_only=True)["players"]
+        for name, player in distiller.players.items():
+            missing, unexpected = player.module.load_state_dict(players[name]["module"], strict=False)
+            wrong = [*unexpected, *(key for key in missing if not key.startswith("head."))]
+            if wrong:
+                raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")
+    except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"init_from: {path} is damaged or of other networks than {distiller.recipe.__class__.__name__} has "
+            f"here ({type(error).__name__}: {first})"
+        ) from None
+    return path

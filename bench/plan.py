@@ -122,18 +122,31 @@ class Run(Planned):
         return self.seed
 
     def content(self) -> dict[str, Any]:
-        return {
+        found: dict[str, Any] = {
             "method": self.method.name,
             "distiller": self.method.distiller,
             "plugin": self.plugin_sha256,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json", exclude={"init_from"}),
             "seed": self.seed,
         }
+        if self.recipe.init_from is not None:
+            found["init_from"] = _finished_student(self.recipe.init_from)
+        return found
 
     def checkpointed(self) -> int:
         """Iterations in the newest checkpoint; 0 if there is none."""
         stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
         return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+
+
+def _finished_student(folder: Path) -> str:
+    """Hash of a finished run's student. Raises UserError."""
+    if not (folder / "record.json").is_file():
+        raise UserError(f"init_from: {folder} is not the folder of a finished run: it holds no record.json")
+    checkpoint = read_record(folder / "record.json").checkpoint
+    if checkpoint is None:
+        raise UserError(f"init_from: the run in {folder} failed; it has no student")
+    return checkpoint.sha256
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
+from bench.checkpoint import start_from
 from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
@@ -24,6 +25,7 @@ from bench.registry import Catalogue
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
+from tasks.edm_world import file_asset
 from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
 from tasks.prepared import Prepared, PreparedAsset
@@ -109,16 +111,19 @@ class Runner:
     def _attempt(self, run: Run, made: Provenance) -> Record:
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
-        pairs_used: list[PreparedAsset] = []
+        more_data: list[PreparedAsset] = []
 
         def make_pairs(count: int) -> Pairs:
             pairs = Pairs(*self.prepared.pairs(count))
-            pairs_used.append(self.prepared.asset_of_pairs(count))
+            more_data.append(self.prepared.asset_of_pairs(count))
             return pairs
 
         teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
         setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs)
         distiller = run.method.load()(run.recipe, setting)
+        if run.recipe.init_from is not None:
+            initial = start_from(run.recipe.init_from, distiller)
+            more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator).run(
             Schedule(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
@@ -148,7 +153,7 @@ class Runner:
                 sha256=sha256,
                 weights="raw" if run.recipe.ema_decay is None else "ema",
             ),
-            more_data=pairs_used,
+            more_data=more_data,
             sampler={
                 "kind": "few-step",
                 "grid_indices": indices,

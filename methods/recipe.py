@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import cos, pi
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -47,6 +48,9 @@ class Recipe(BaseModel):
     """Compute the UNets' residual blocks again in the backward pass: less memory, about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
     """torch.compile of every network of the method, with that backend."""
+    init_from: Path | None = None
+    """Folder of a finished run from whose last checkpoint the networks start, with fresh optimisers; what that
+    run had not (a discriminator's head) starts at random. None: all start as the teacher."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
     student_start: float = Field(1.0, gt=0, le=1)

@@ -145,3 +145,25 @@ def test_divergence_is_a_record_that_says_what_diverged(plan: Callable[..., Run]
     assert "diverged at iteration" in record.error.message
     assert json.loads(run.record.read_text())["error"]["traceback"]
     assert runner.run(run) == record  # it would diverge again: returned, not repeated
+
+
+def test_a_second_stage_starts_from_a_finished_run(plan: Callable[..., Run], runner: Runner) -> None:
+    """The longer training of the paper: without GAN first, then with it, from the last checkpoint."""
+    first = plan("dmd-ttur", ema_decay=None)
+    expected = runner.run(first)
+    second = plan("dmd2", ema_decay=None, init_from=first.folder, lr=1e-12, critic_lr=1e-12, iterations=1)
+    record = runner.run(second)
+    assert record.data[-1].role == "initial weights"
+    assert record.metrics[0].values == pytest.approx(expected.metrics[0].values, rel=1e-4)
+    assert second.id != plan("dmd2", ema_decay=None, lr=1e-12, critic_lr=1e-12, iterations=1).id
+
+
+def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
+    plan: Callable[..., Run], runner: Runner, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"init_from: .*not the folder of a finished run"):
+        runner.run(plan(init_from=tmp_path))
+    first = plan("regression")
+    runner.run(first)
+    with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'critic'"):
+        runner.run(plan("dmd2", init_from=first.folder))
