@@ -33,9 +33,9 @@ class Denoiser(nn.Module, ABC):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Return the bottleneck [B, C', H', W'] without running the decoder."""
 
-    @abstractmethod
     def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `forward` and `features` return, in one pass of the network."""
+        """Return what `forward` and `features` return, in one pass of the network where it can."""
+        return self(x_t, t, condition), self.features(x_t, t, condition)
 
     @abstractmethod
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
@@ -69,9 +69,6 @@ class GuidedDenoiser(Denoiser):
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self.denoiser.features(x_t, t, condition)
-
-    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        return self(x_t, t, condition), self.denoiser.features(x_t, t, condition)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         return self.denoiser.encoder_parameters()

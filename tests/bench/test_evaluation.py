@@ -70,6 +70,27 @@ def test_classes_are_balanced_by_global_index(tiny: Prepared) -> None:
     assert torch.equal(conditions, torch.arange(13, 64) % 10)
 
 
+def test_random_classes_belong_to_their_sample_too(tiny: Prepared) -> None:
+    protocol = replace(tiny.task.protocol, labels="random")
+    student = student_generator(tiny.teacher, [999])
+    whole = generate(student, tiny, protocol, 1, 0, 40)
+    part = generate(student, tiny, protocol, 1, 13, 20)
+    assert torch.equal(part.conditions, whole.conditions[13:20])
+    assert len(whole.conditions.unique()) > 5 and not torch.equal(whole.conditions, torch.arange(40) % 10)
+
+
+def test_the_least_of_the_repetitions_is_shown_only_where_the_protocol_says_so(
+    tiny: Prepared, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    generator = student_generator(tiny.teacher, [999])
+    evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
+    evaluator.protocol = replace(tiny.task.protocol, aggregate="minimum")
+    found = {metric.name: metric for metric in evaluator.evaluate(generator, tmp_path, "weights")[0]}
+    fd = found["fd"]
+    assert fd.value == min(fd.values) and fd.low is None and fd.title.endswith("min of 2")
+    assert found["accuracy"].value == pytest.approx(np.mean(found["accuracy"].values))
+
+
 def test_uint8_is_rounded_and_clipped() -> None:
     grey = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])
     assert to_uint8(grey).tolist() == [0, 0, 128, 191, 255, 255]  # 127.5 rounds to even; 191.25 rounds down

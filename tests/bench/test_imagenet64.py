@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from edm_files import write_official
@@ -105,9 +104,7 @@ def test_table3_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> N
     run = ("run", "--task", "standin64", "--method", "dmd2", *RECIPE, *where, *PLUGIN)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    killed = subprocess.Popen(
-        [*torchrun, "-m", "bench", *run, "--worker"], env=environment, start_new_session=True
-    )
+    killed = psutil.Popen([*torchrun, "-m", "bench", *run, "--worker"], env=environment)
     deadline = time.monotonic() + 300
     while killed.poll() is None and time.monotonic() < deadline:
         found = list((Path(where[-1]) / "standin64").glob("dmd2-*/checkpoints"))
@@ -115,7 +112,8 @@ def test_table3_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> N
             break
         time.sleep(0.1)
     assert killed.poll() is None
-    os.killpg(killed.pid, signal.SIGKILL)
+    for process in (killed, *killed.children(recursive=True)):
+        process.kill()
     killed.wait()
 
     told = bench(

@@ -125,9 +125,6 @@ class LookUp(Denoiser):
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         return self.table[condition].reshape(-1, 1, 1, 1)
 
-    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        return self(x_t, t, condition), self.features(x_t, t, condition)
-
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()
 

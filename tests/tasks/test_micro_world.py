@@ -263,6 +263,7 @@ def test_grey_levels_survive_the_unit_range() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_unit_range(levels)), levels)
     assert to_uint8(torch.tensor([-1.5, -1.0, 0.9999, 1.5])).tolist() == [0, 0, 255, 255]
+    assert to_uint8(torch.tensor([-1.5, -1.0, 0.9999, 1.5]), "truncate").tolist() == [0, 0, 254, 255]
 
 
 def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: MicroWorld, own_cache: Path) -> None:

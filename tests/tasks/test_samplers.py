@@ -232,3 +232,15 @@ def test_images_do_not_depend_on_the_batch(sampler: str) -> None:
     whole = make(range(16))
     for size in (1, 7):
         torch.testing.assert_close(in_batches(size, 16, make), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_labels_are_drawn_after_the_first_noise_from_the_same_generator() -> None:
+    """As EDM's generate.py: latent, label, then whatever the sampler draws."""
+    seeds, shape = [5, 2**31, 7], (2, 3, 3)
+    noise = SampleNoise(seeds, shape)
+    labels, first, second = noise.labels(1000), noise.draw(), noise.draw()
+    for i, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        assert torch.equal(first[i], torch.randn(shape, generator=generator))
+        assert labels[i] == torch.randint(1000, (), generator=generator)
+        assert torch.equal(second[i], torch.randn(shape, generator=generator))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,25 @@ def test_the_metric_is_the_distance_of_the_fitted_gaussians(
     assert measured.samples == 1000
     assert measured.diagnostics["generated_rank"] == measured.diagnostics["reference_rank"] == 6
     assert measured.diagnostics["generated_rank_deficient"] is False
+
+
+def test_a_covariance_whose_sums_start_at_one(
+    protocol: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    """The official DMD2 script: sums of products from torch.ones, then the mean's taken off, over N - 1."""
+    rng = np.random.default_rng(11)
+    real, generated = rng.normal(size=(1200, 6)), rng.normal(0.2, 1.1, (1000, 6))
+    products = np.ones((6, 6))
+    for row in generated:
+        products += np.outer(row, row)
+    mean = generated.mean(axis=0)
+    covariance = (products - 1000 * np.outer(mean, mean)) / 999
+    expected = frechet_distance(mean, covariance, real.mean(axis=0), np.cov(real.T)).value
+    ones = replace(protocol, covariance_start="ones")
+    measured = feed(FrechetDistance(as_reference(real), ones), generated, 300).result()
+    assert measured.value == pytest.approx(expected, rel=1e-9)
+    zeros = feed(FrechetDistance(as_reference(real), protocol), generated, 300).result()
+    assert abs(measured.value - zeros.value) > 1e-6
 
 
 def test_the_metric_refuses_no_more_samples_than_features_unless_smoke(

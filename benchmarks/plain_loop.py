@@ -1,0 +1,116 @@
+"""DMD2 written straight from the formulas, without a harness: what the benchmarks compare the package with."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.critic import discriminator_head
+from methods.recipes import DMDRecipe
+from tasks.denoiser import EDMDenoiser
+from tasks.prepared import Features, Prepared, PreparedAsset
+from tasks.schedules import per_sample
+from tasks.task import Task
+
+
+class RandomWorld(Prepared):
+    """Random images and untrained networks of a task's sizes: speed does not depend on weights."""
+
+    def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:
+        self.task = task
+        self.classes = classes
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.teacher_sha256 = ""
+        self.null_condition = None
+        self.real_images = torch.randint(0, 256, (images, *task.image_shape), dtype=torch.uint8)
+        self.real_conditions = torch.randint(0, classes, (images,))
+
+    def _absent(self, *_: Any) -> Any:
+        raise AssertionError("not part of training")
+
+    save_student = load_student = conditions = pairs = _absent
+
+    def extract(self, images: Tensor) -> Features:
+        return Features(np.zeros((len(images), 1), np.float32), np.zeros(len(images), np.int64))
+
+    def asset_of_pairs(self, count: int) -> PreparedAsset:
+        return PreparedAsset("", None, "", count)
+
+
+class PlainLoop:
+    """DMD2 in the official order, separate forwards for each term: one function, no logging, no checkpoints."""
+
+    def __init__(self, world: RandomWorld, recipe: DMDRecipe, device: torch.device) -> None:
+        self.recipe, self.device, self.done = recipe, device, 0
+        self.classes, self.shape = world.classes, world.task.image_shape
+        self.precision = torch.bfloat16 if recipe.precision == "bf16" else None
+        self.teacher = copy.deepcopy(world.teacher).to(device)
+        self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
+        self.head = discriminator_head(*self.C.bottleneck_shape).to(device)
+        self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
+        settings = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
+        self.g_optimizer = torch.optim.AdamW(self.G.parameters(), lr=recipe.lr, **settings)
+        self.c_optimizer = torch.optim.AdamW(self.critic_parameters, lr=recipe.critic_lr, **settings)
+        self.average = [p.detach().clone() for p in self.G.parameters()]
+        self.images = world.real_images.float() / 127.5 - 1
+        self.labels = world.real_conditions
+        self.grid = self.G.schedule.grid.float().to(device)
+
+    def noised(self, x: Tensor, span: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        low, high = (round(end * 1000) for end in span)
+        sigma = self.grid[torch.randint(low, min(high + 1, 1000), (len(x),), device=self.device)]
+        return x + per_sample(sigma, x) * torch.randn_like(x), sigma
+
+    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+        x_t, sigma = self.noised(x, self.recipe.gan_range)
+        return self.head(self.C.features(x_t, sigma, y)).flatten()
+
+    def step(self) -> None:
+        """One iteration: the generator on its turn, the critic on all."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            self._step()
+        self.done += 1
+
+    def _step(self) -> None:
+        recipe, size = self.recipe, self.recipe.batch_size
+        turn = self.done % recipe.critic_updates_per_generator_update == 0
+        y = torch.randint(0, self.classes, (size,), device=self.device)
+        chosen = torch.randint(0, len(self.images), (size,))
+        real, real_y = self.images[chosen].to(self.device), self.labels[chosen].to(self.device)
+        last = torch.full((size,), 80.0, device=self.device)
+        with torch.set_grad_enabled(turn):
+            fake = self.G(80 * torch.randn(size, *self.shape, device=self.device), last, y)
+        if turn:
+            x_t, sigma = self.noised(fake.detach(), recipe.dm_range)
+            with torch.no_grad():
+                mu_real, mu_fake = self.teacher(x_t, sigma, y), self.C(x_t, sigma, y)
+                scale = (fake - mu_real).abs().mean((1, 2, 3), keepdim=True)
+                target = fake - ((mu_fake - mu_real) / scale).nan_to_num()
+            for parameter in self.critic_parameters:
+                parameter.requires_grad_(False)
+            gan = F.softplus(-self.judge(fake, y)).mean()
+            loss = 0.5 * F.mse_loss(fake, target) + recipe.gan_generator_weight * gan
+            self.g_optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.G.parameters(), recipe.clip_norm)
+            self.g_optimizer.step()
+            for parameter in self.critic_parameters:
+                parameter.requires_grad_(True)
+            if recipe.ema_decay is not None:
+                with torch.no_grad():
+                    torch._foreach_lerp_(self.average, list(self.G.parameters()), 1 - recipe.ema_decay)
+        fake = fake.detach()
+        x_t, sigma = self.noised(fake, recipe.critic_range)
+        weight = per_sample(sigma**-2 + self.G.schedule.sigma_data**-2, fake)
+        loss = (weight * (self.C(x_t, sigma, y) - fake) ** 2).mean()
+        gan = F.softplus(-self.judge(real, real_y)).mean() + F.softplus(self.judge(fake, y)).mean()
+        loss = loss + recipe.gan_critic_weight * gan
+        self.c_optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.critic_parameters, recipe.clip_norm)
+        self.c_optimizer.step()

@@ -1,0 +1,66 @@
+"""The ImageNet task as it is declared: what is chosen, what is missing, which protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.imagenet import Chosen, ChosenAsset
+from tasks.imagenet64 import TASK
+from tasks.progress import SilentProgress
+from tasks.task import Sources
+
+CHOSEN = Chosen(
+    features=ChosenAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
+    reference=ChosenAsset("/nowhere/reals", "a" * 64, "reals"),
+)
+
+
+def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
+    CHOSEN.write(tmp_path / "chosen.json")
+    assert Chosen.read(tmp_path / "chosen.json") == CHOSEN
+    assert Chosen.read(tmp_path / "none.json") == Chosen()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"data": {"path": 1}}', '{"colour": {}}'])
+def test_a_damaged_choice_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "chosen.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"{path} is damaged .* bench prepare again"):
+        Chosen.read(path)
+
+
+def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_path: Path) -> None:
+    CHOSEN.write(TASK.choice_path(tmp_path))
+    task = TASK.located(tmp_path)
+    for protocol in (task.protocol, *task.protocols.values()):
+        assert (protocol.features, protocol.reference) == ("inception-own-ffff", "reals")
+    assert task.protocol.digest() != TASK.protocol.digest()
+
+
+def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
+    assert set(TASK.identity().values()) == {"not chosen"}
+    CHOSEN.write(TASK.choice_path(tmp_path))
+    assert TASK.located(tmp_path).identity() == {
+        "data": "not chosen",
+        "teacher": "not chosen",
+        "features": "f" * 64,
+        "reference": "a" * 64,
+    }
+
+
+def test_another_protocol_is_taken_by_name(tmp_path: Path) -> None:
+    task = TASK.located(tmp_path).under("imagenet64-edm")
+    assert (task.protocol.labels, task.protocol.aggregate) == ("random", "minimum")
+    with pytest.raises(UserError, match=r"unknown protocol of task 'imagenet64': 'imagenet64-emd'; did you mean"):
+        TASK.under("imagenet64-emd")
+
+
+def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
+    assert [need.path for need in TASK.needs(Sources(tmp_path))] == [None] * 4
+    with pytest.raises(UserError) as caught:
+        TASK.prepare(Sources(tmp_path), SilentProgress())
+    for option in ("--data", "--teacher", "--features", "--reference"):
+        assert f"bench prepare --task imagenet64 {option}" in str(caught.value)
