@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ class Method:
     layers: Sequence[Layer]
     """Later layers win; in a layer "*" comes first, then the scale, then the task."""
     load: Callable[[], type[Distiller[Any]]]
+    published: Mapping[str, str] = field(default_factory=dict)
+    """By task: what its authors say that it took."""
 
     def passed(self, task: str, scale: str) -> dict[str, Any]:
         """Return the recipe values that differ from the class's defaults by this method's own data."""
@@ -70,7 +72,8 @@ def _built_in(name: str, family: str, distiller: str, model: type[Recipe]) -> Me
     data = _data()
     entry = data["methods"][name]
     layers = [data["families"][family], {"*": entry.get("switches", {})}, entry.get("on", {})]
-    return Method(name, entry["summary"], distiller, model, layers, lambda: load_class(distiller))
+    published = entry.get("published", {})
+    return Method(name, entry["summary"], distiller, model, layers, lambda: load_class(distiller), published)
 
 
 def _dmd(name: str) -> Method:

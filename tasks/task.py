@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -90,6 +90,8 @@ class Task(ABC):
     baselines: Mapping[str, Baseline]
     licences: Mapping[str, str]
     """Licence of each data set and weights file."""
+    network_parameters: int | None = field(default=None, kw_only=True)
+    """Of the teacher, where it is large enough to be asked for before it is loaded."""
 
     def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
         """Return the task with what `bench prepare` has chosen for it, where there is a choice."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.options import CacheOption, PluginOption, declared_task, sources
 from tasks.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from bench.registry import Catalogue
+    from methods.catalogue import Method
+    from methods.recipe import Recipe
+    from tasks.task import Task
 
 
 class Kind(StrEnum):
@@ -96,7 +103,7 @@ def describe(
         raise unknown("name", name, every)
 
 
-def _describe_method(catalogue: Any, name: str, task: Any | None, cache: Path | None) -> None:
+def _describe_method(catalogue: Catalogue, name: str, task: Task | None, cache: Path | None) -> None:
     entry = catalogue.methods.find(name)
     method = entry.load()
     print(f"method {name}: {method.summary}")
@@ -110,16 +117,34 @@ def _describe_method(catalogue: Any, name: str, task: Any | None, cache: Path | 
     values = recipe.model_dump()
     for key, value in values.items():
         print(f"  {key:<36}{value}")
-    updates = -(-recipe.iterations // values.get("critic_updates_per_generator_update", 1))
     print("cost")
-    print(
-        f"  {recipe.iterations} iterations, {updates} generator updates, "
-        f"{recipe.iterations * recipe.batch_size} generated images"
-    )
+    for line in _costs(method, recipe, task):
+        print(f"  {line}")
     if task is not None:
-        for line in _recorded_costs(name, task.name):
-            print(f"  {line}")
         _describe_task(task, cache)
+
+
+def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
+    """What the recipe takes: counted, published, and recorded."""
+    from methods.cost import forward_passes, generator_updates, least_memory
+    from methods.recipes import DMDRecipe
+    from tasks.files import human_size
+
+    updates = generator_updates(recipe) if isinstance(recipe, DMDRecipe) else recipe.iterations
+    images = recipe.iterations * recipe.batch_size
+    yield f"{recipe.iterations} iterations, {updates} generator updates, {images} generated images"
+    if isinstance(recipe, DMDRecipe):
+        passes = ", ".join(f"{name} {count}" for name, count in forward_passes(recipe).items() if count)
+        yield f"forward passes of a batch: {passes}"
+    if task is None:
+        return
+    if task.network_parameters is not None:
+        size = human_size(least_memory(recipe, task.network_parameters))
+        millions = task.network_parameters / 1e6
+        yield f"memory of each GPU: {size} for {millions:.1f} million parameters a network, and the activations"
+    if task.name in method.published:
+        yield f"published: {method.published[task.name]}"
+    yield from _recorded_costs(method.name, task.name)
 
 
 def _recorded_costs(method: str, task: str) -> list[str]:
@@ -139,7 +164,7 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     return lines
 
 
-def _describe_task(task: Any, cache: Path | None) -> None:
+def _describe_task(task: Task, cache: Path | None) -> None:
     print(f"task {task.name}: {task.summary}")
     print(f"  scale   {task.scale}\n  images  {'x'.join(map(str, task.image_shape))}")
     print(f"protocol {task.protocol.name}, sha256 {task.protocol.digest()[:12]}")
@@ -156,7 +181,7 @@ def _describe_task(task: Any, cache: Path | None) -> None:
         print(f"  {what:<10}{licence}")
 
 
-def _needs(task: Any, cache: Path | None) -> list[tuple[str, str]]:
+def _needs(task: Task, cache: Path | None) -> list[tuple[str, str]]:
     """What a task needs: (role, where it is or how to get it)."""
     try:
         needs = task.needs(sources(cache))

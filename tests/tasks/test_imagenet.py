@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tasks.errors import UserError
 from tasks.imagenet import Chosen, ChosenAsset
 from tasks.imagenet64 import TASK
 from tasks.progress import SilentProgress
 from tasks.task import Sources
+from tasks.weights.edm_unet import IMAGENET64, edm_unet
 
 CHOSEN = Chosen(
     features=ChosenAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
@@ -56,6 +58,12 @@ def test_another_protocol_is_taken_by_name(tmp_path: Path) -> None:
     assert (task.protocol.labels, task.protocol.aggregate) == ("random", "minimum")
     with pytest.raises(UserError, match=r"unknown protocol of task 'imagenet64': 'imagenet64-emd'; did you mean"):
         TASK.under("imagenet64-emd")
+
+
+def test_the_network_has_the_size_that_costs_are_printed_for() -> None:
+    with torch.device("meta"):
+        unet = edm_unet(IMAGENET64)
+    assert sum(parameter.numel() for parameter in unet.parameters()) == TASK.network_parameters
 
 
 def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
