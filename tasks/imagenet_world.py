@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
-from tasks.denoiser import Denoiser
+from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.features.inception import NAME, load_inception
@@ -24,6 +25,7 @@ from tasks.references import ReferenceStatistics, import_reference, load_referen
 from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.weights.checkpoints import load_edm_denoiser
+from tasks.weights.export import export_student
 
 TAPS = ("pool", "logits")
 
@@ -127,6 +129,7 @@ class ImageNetWorld(EDMWorld):
         self.real_conditions = torch.from_numpy(packed.labels)
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
+        self.teacher_name = chosen.teacher.name
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,
@@ -153,6 +156,12 @@ class ImageNetWorld(EDMWorld):
         assets = {role: _checked(role, getattr(chosen, role), sha256) for role, sha256 in found.items()}
         self.weights = [assets["teacher"], assets["features"]]
         self.data = [assets["data"], assets["reference"]]
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        """Save it with a card that says how to use it with diffusers alone."""
+        assert isinstance(student, EDMDenoiser)
+        title = f"Student for {self.task.name}, distilled from {self.teacher_name}"
+        export_student(student, folder, indices, title, f"that of the teacher: {self.task.licences['teacher']}")
 
     def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
         """Read one of ours, or published weights: then a one-step student at the last level of the grid."""

@@ -123,6 +123,7 @@ def test_table3_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> N
     for method in TABLE3:
         assert (folder(where, f"{method}-s0") / "record.json").exists()
     assert "DMD, no regression, TTUR, GAN (DMD2)" in told
+    assert "UNet2DModel.from_pretrained" in (folder(where, "dmd2-s0") / "student" / "README.md").read_text()
     records = load_records([Path(where[-1])]).records
     assert {record.cost.processes for record in records if record.kind == "method"} == {2}
 
