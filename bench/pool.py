@@ -63,11 +63,12 @@ class Share:
     """GPUs of the machine; each process takes one, while there are any."""
 
     def environment(self, slot: int) -> dict[str, str]:
-        """Environment of the job in place `slot`: its threads, and GPUs that no other job uses."""
+        """Environment of the job in place `slot`: its threads, and GPUs of its own while there are enough."""
         found = {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus > self.processes:
             first = slot * self.processes
-            found["CUDA_VISIBLE_DEVICES"] = ",".join(str(first + i) for i in range(self.processes))
+            chosen = [(first + i) % self.gpus for i in range(self.processes)]
+            found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, chosen))
         return found
 
     def command(self) -> list[str]:

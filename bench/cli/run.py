@@ -183,6 +183,8 @@ def _execute(
         work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
         work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
         share = Share(threads, processes, torch.cuda.device_count())
+        if share.gpus and processes > share.gpus:
+            raise UserError(f"--processes {processes} take a GPU each, and there are {share.gpus} here")
         fitting = (share.gpus or cores() // threads) // processes
         outcomes = run_jobs(work, min(jobs or max(1, fitting), len(work)), share, console)
         for outcome in outcomes:

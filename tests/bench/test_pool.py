@@ -15,8 +15,8 @@ def test_several_are_started_by_torchrun() -> None:
 
 def test_jobs_side_by_side_have_gpus_of_their_own() -> None:
     share = Share(processes=2, gpus=4)
-    seen = [share.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)]
-    assert seen == ["0,1", "2,3"]
+    seen = [share.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1, 2)]
+    assert seen == ["0,1", "2,3", "0,1"]
 
 
 def test_a_job_that_needs_all_gpus_sees_them_as_they_are() -> None:
