@@ -71,8 +71,8 @@ def test_four_step_students_differ_only_in_their_inputs() -> None:
     assert with_it == without
 
 
-def test_dmd2_at_paper_scale_is_the_classs_defaults() -> None:
-    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {}
+def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision() -> None:
+    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {"precision": "bf16"}
     assert recipe_of("dmd2") == DMDRecipe()
 
 
