@@ -95,7 +95,7 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
         (["reproduce", "table3", "--scale", "huge"], "huge"),
         (["eval", "--task", "digits"], "either --checkpoint PATH or --sampler NAME"),
         (["eval", "--task", "digits", "--sampler", "teacher-od"], "did you mean 'teacher-ode'"),
-        (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder nowhere"),
+        (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder or file nowhere"),
         (["report"], "no records in"),
     ],
 )
