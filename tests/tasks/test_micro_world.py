@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from tasks import digits
+from tasks.edm_world import PAIR_SEED
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256
 from tasks.micro import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
-from tasks.micro_world import PAIR_SEED, MicroWorld
+from tasks.micro_world import MicroWorld
 from tasks.prepared import to_uint8, to_unit_range
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise, heun
@@ -100,7 +101,7 @@ def test_a_second_preparation_trains_nothing_and_is_the_same(world: MicroWorld, 
     assert files_of(own_cache) == before
     assert again.teacher_sha256 == world.teacher_sha256
     assert again.reference_sha256 == world.reference_sha256
-    assert np.array_equal(again.reference, world.reference_features)
+    assert np.array_equal(again.reference, world.reference)
 
 
 def test_another_machine_s_empty_cache_gets_the_same_bits(world: MicroWorld, tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: MicroWorld, own_ca
 def test_pairs_do_not_depend_on_the_batch(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise, image, condition = prepare(own_cache)[0].pairs(12)
     shutil.rmtree(own_cache / "pairs")
-    monkeypatch.setattr("tasks.micro_world.PAIR_BATCH", 5)
+    monkeypatch.setattr("tasks.edm_world.PAIR_BATCH", 5)
     again = prepare(own_cache)[0].pairs(12)
     assert torch.equal(again[0], noise)
     torch.testing.assert_close(again[1], image, rtol=1e-3, atol=1e-4)

@@ -220,7 +220,8 @@ def _decoded(source: Source, crop: str, numbers: list[int], workers: int) -> Gen
             running |= {
                 pool.submit(_decode, source, crop, number) for number in itertools.islice(remaining, len(ready))
             }
-            for future in ready:
+            # What is whole first: a failure must not cost a block that was ready beside it.
+            for future in sorted(ready, key=lambda future: future.exception() is not None):
                 yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
