@@ -1,5 +1,7 @@
 """Task `imagenet64`: ImageNet at 64x64 with EDM's teacher, the setting of the paper's Tables 1 and 3."""
 
+from dataclasses import replace
+
 from tasks.imagenet import ImageNetTask
 from tasks.protocol import Protocol
 from tasks.task import Baseline
@@ -17,31 +19,17 @@ OURS = Protocol(
 )
 """Ours: balanced classes, three generation seeds, mean and interval."""
 
-EDM = Protocol(
-    name="imagenet64-edm",
-    samples=50_000,
-    repetitions=3,
-    first_seed=0,
-    labels="random",
-    uint8="round",
-    reference="to be chosen",
-    features="inception-2015-12-05",
-    metrics=("fd",),
-    aggregate="minimum",
-)
+EDM = replace(OURS, name="imagenet64-edm", labels="random", metrics=("fd",), aggregate="minimum")
 """EDM's generate.py and fid.py: seeds 0 to 149,999, labels drawn after the latents, the least FID of three.
 
 EDM draws on the GPU, ours on the CPU: other samples of the same distribution."""
 
-DMD2_SCRIPT = Protocol(
+DMD2_SCRIPT = replace(
+    OURS,
     name="imagenet64-dmd2-script",
-    samples=50_000,
     repetitions=1,
     first_seed=10,
-    labels="balanced",
     uint8="truncate",
-    reference="to be chosen",
-    features="inception-2015-12-05",
     metrics=("fd",),
     covariance_start="ones",
 )
