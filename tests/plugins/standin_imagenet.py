@@ -5,7 +5,7 @@ from dataclasses import replace
 from tasks.imagenet64 import TASK
 
 SMALL = {
-    name: replace(protocol, samples=6, repetitions=min(2, protocol.repetitions), smoke=True)
+    name: replace(protocol, samples=6, repetitions=min(2, protocol.repetitions), metrics=("fd",), smoke=True)
     for name, protocol in TASK.protocols.items()
 }
 
