@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from methods.base import Distiller
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.files import whole_file
 
 KEPT = 2
@@ -68,10 +68,9 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             player.updates = players[name]["updates"]
         return TrainingState(**content)
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
-        first = str(error).strip().partition("\n")[0]
         back = f"from {found[-2].name}" if len(found) > 1 else "from the start"
         raise UserError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {first}); "
+            f"checkpoint {path} is damaged ({type(error).__name__}: {first_line(error)}); "
             f"delete it, and the same command goes on {back}: rm {path}"
         ) from None
 
@@ -94,9 +93,8 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
             if wrong:
                 raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
-        first = str(error).strip().partition("\n")[0]
         raise UserError(
             f"init_from: {path} is damaged or of other networks than {distiller.recipe.__class__.__name__} has "
-            f"here ({type(error).__name__}: {first})"
+            f"here ({type(error).__name__}: {first_line(error)})"
         ) from None
     return path

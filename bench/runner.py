@@ -6,7 +6,7 @@ import contextlib
 import copy
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,10 +25,9 @@ from bench.registry import Catalogue
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
-from tasks.edm_world import file_asset
 from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
-from tasks.prepared import Prepared, PreparedAsset
+from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
 from tasks.samplers import few_step, heun
 from tasks.task import Baseline
@@ -68,45 +67,50 @@ class Runner:
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
-        with held(run.folder):
-            done = from_main(run.finished)
-            if done is not None:
-                return done
-            if PartialState().is_main_process:
-                write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
-            made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
-            try:
-                record = self._attempt(run, made)
-            except UserError:
-                raise
-            except Exception as error:
-                record = failure(run, error, self.prepared, made)
-            if PartialState().is_main_process:
-                write_record(run.record, record)
-            return record
+        return self._once(run, lambda: self._trained(run))
 
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
-        with held(run.folder):
-            done = from_main(run.finished)
+        return self._once(run, lambda: self._sampled(run))
+
+    def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
+        """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
+        with held(plan.folder):
+            done = from_main(plan.finished)
             if done is not None:
                 return done
-            made = provenance("fp32")
-            teacher, sha256 = self.prepared.teacher, self.prepared.teacher_sha256
-            generator = baseline_generator(teacher, run.baseline)
-            metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
-            record = record_of(
-                run,
-                self.prepared,
-                sampling_cost(teacher, run.baseline.network_evaluations, seconds),
-                made,
-                metrics,
-                CheckpointInfo(iteration=0, selection="none", sha256=sha256, weights="ema"),
-                sampler=run.sampler(),
-            )
+            record = make()
             if PartialState().is_main_process:
-                write_record(run.record, record)
+                write_record(plan.record, record)
             return record
+
+    def _trained(self, run: Run) -> Record:
+        """The record of a run, of whatever kind its end was."""
+        if PartialState().is_main_process:
+            write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
+        made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
+        try:
+            return self._attempt(run, made)
+        except UserError:
+            raise
+        except Exception as error:
+            return failure(run, error, self.prepared, made)
+
+    def _sampled(self, run: BaselineRun) -> Record:
+        """The record of the teacher's images."""
+        made = provenance("fp32")
+        teacher, sha256 = self.prepared.teacher, self.prepared.teacher_sha256
+        generator = baseline_generator(teacher, run.baseline)
+        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
+        return record_of(
+            run,
+            self.prepared,
+            sampling_cost(teacher, run.baseline.network_evaluations, seconds),
+            made,
+            metrics,
+            CheckpointInfo(iteration=0, selection="none", sha256=sha256, weights="ema"),
+            sampler=run.sampler(),
+        )
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")

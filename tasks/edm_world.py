@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.errors import UserError
-from tasks.files import digest, file_sha256, made_once, whole_file
-from tasks.prepared import Prepared, PreparedAsset
+from tasks.files import digest, made_once, whole_file
+from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
 from tasks.samplers import SampleNoise, heun
 from tasks.saved import load_denoiser, save_denoiser
@@ -88,8 +88,3 @@ class EDMWorld(Prepared):
                 images.append(heun(teacher, again, chosen, self.task.baselines["teacher-ode"].steps).cpu())
                 bar.advance(len(chosen))
         return {"noise": torch.cat(noises), "image": torch.cat(images), "condition": conditions}
-
-
-def file_asset(role: str, path: Path) -> PreparedAsset:
-    """A file as numbers depend on it."""
-    return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)

@@ -10,6 +10,11 @@ class UserError(Exception):
     """A mistake or a missing prerequisite that the user can mend; the command line prints its text alone."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its kind: libraries go on for pages, a user reads one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` members of `valid` that look most like `name`, best first."""
     return difflib.get_close_matches(name, list(valid), n=limit, cutoff=0.4)

@@ -99,6 +99,11 @@ def folder_sha256(path: Path) -> str:
     return digest({str(file.relative_to(path)): file_sha256(file) for file in files})
 
 
+def path_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder as `folder_sha256` has it."""
+    return folder_sha256(path) if path.is_dir() else file_sha256(path)
+
+
 def folder_size(path: Path) -> int:
     """Return the bytes of all files under a folder, or of the one file."""
     if path.is_file():

@@ -16,12 +16,19 @@ from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
-from tasks.features.inception import NAME, load_inception
-from tasks.files import file_sha256, folder_sha256, folder_size, made_once
+from tasks.features.inception import load_inception
+from tasks.files import folder_sha256, folder_size, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask
 from tasks.prepared import Features, PreparedAsset
 from tasks.progress import Progress
-from tasks.references import ReferenceStatistics, import_reference, load_reference, save_reference
+from tasks.references import (
+    FID_FEATURES,
+    ReferenceStatistics,
+    import_reference,
+    load_reference,
+    reference_store,
+    save_reference,
+)
 from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.weights.checkpoints import load_edm_denoiser
@@ -67,7 +74,7 @@ def _teacher(task: ImageNetTask, source: Path, cache: Path) -> ChosenAsset:
             f"{source} is a network for images {list(found)} of {config.num_class_embeds} classes; task "
             f"{task.name!r} has {list(task.image_shape)} and {task.classes}"
         )
-    made_of = file_sha256(loaded.source) if loaded.source.is_file() else folder_sha256(loaded.source)
+    made_of = path_sha256(loaded.source)
     folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
     with made_once(folder) as missing:
         if missing:
@@ -89,7 +96,7 @@ def _features(sources: Sources, progress: Progress) -> ChosenAsset:
 
 def _reference(named: str, cache: Path) -> ChosenAsset:
     """Import the file, or take the reference of this name."""
-    store = cache / "references"
+    store = reference_store(cache)
     path = Path(named)
     if path.is_file():
         # Of several feature networks in one file, the Inception's comes first.
@@ -137,9 +144,9 @@ class ImageNetWorld(EDMWorld):
             progress=progress,
             taps=TAPS,
             device="cuda" if torch.cuda.is_available() else "cpu",
-            own_weights=chosen.features.name != NAME,
+            own_weights=chosen.features.name != FID_FEATURES,
         )
-        self.reference: ReferenceStatistics = load_reference(cache / "references", chosen.reference.name)
+        self.reference: ReferenceStatistics = load_reference(reference_store(cache), chosen.reference.name)
         self.reference_sha256 = chosen.reference.sha256
         about = self.reference.description
         if about.features != self.inception.name:
@@ -182,5 +189,4 @@ def _checked(role: str, asset: ChosenAsset, found: str) -> PreparedAsset:
     path = Path(asset.path)
     if found != asset.sha256:
         raise UserError(f"{path} has changed since it was chosen; mend: bench prepare --{role} again")
-    size = folder_size(path) if path.is_dir() else path.stat().st_size
-    return PreparedAsset(role, path, found, size)
+    return PreparedAsset(role, path, found, folder_size(path))

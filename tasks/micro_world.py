@@ -13,12 +13,12 @@ from torch import Tensor
 from tasks.classifier import accuracy, train_classifier
 from tasks.data.images import LabelledImages
 from tasks.denoiser import EDMDenoiser
-from tasks.edm_world import EDMWorld, file_asset
+from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whole_file
 from tasks.micro import MicroTask
 from tasks.networks import FeatureClassifier
-from tasks.prepared import Features, PreparedAsset, to_unit_range
+from tasks.prepared import Features, PreparedAsset, file_asset, to_unit_range
 from tasks.progress import Progress
 from tasks.saved import load_denoiser, save_denoiser
 from tasks.task import Sources

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.denoiser import Denoiser
+from tasks.files import file_sha256
 from tasks.references import ReferenceStatistics
 from tasks.task import Task
 
@@ -25,6 +26,11 @@ class PreparedAsset:
     path: Path | None
     sha256: str
     bytes: int
+
+
+def file_asset(role: str, path: Path) -> PreparedAsset:
+    """A file as numbers depend on it."""
+    return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from tasks.statistics import GaussianStatistics
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
 ARRAYS, DESCRIPTION = "statistics.npz", "reference.json"
-FID_FEATURES, SPATIAL_FEATURES, DINO_FEATURES = (
-    "inception-2015-12-05",
-    "inception-2015-12-05-spatial",
-    "dinov2-vitl14",
-)
+FID_FEATURES = "inception-2015-12-05"
+"""Of either file that the FID Inception comes in, which are equal to 1e-6: distances in them are FID."""
+SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
+DINO_FEATURES = "dinov2-vitl14"
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,11 @@ class ReferenceStatistics:
     mean: np.ndarray
     cov: np.ndarray
     description: Description
+
+
+def reference_store(cache: Path) -> Path:
+    """Folder where references are kept."""
+    return cache / "references"
 
 
 def import_reference(

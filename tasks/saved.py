@@ -10,7 +10,7 @@ from pathlib import Path
 from diffusers import UNet2DModel
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.files import whole_folder
 from tasks.schedules import EDMSchedule
 
@@ -55,7 +55,8 @@ def load_denoiser(folder: Path) -> SavedDenoiser:
     try:
         unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own; the user needs the file
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(f"cannot read {folder / 'unet'}: {first}; delete {folder} and run again") from None
+        raise UserError(
+            f"cannot read {folder / 'unet'}: {first_line(error)}; delete {folder} and run again"
+        ) from None
     denoiser = EDMDenoiser(unet, schedule, patch_size, bottleneck)
     return SavedDenoiser(denoiser.eval().requires_grad_(False), indices)

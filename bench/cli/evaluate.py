@@ -95,10 +95,10 @@ def _measure(
     from bench.recording import under_another_protocol
     from bench.records import OTHER_PROTOCOLS, read_record, write_record
     from bench.runner import metrics_of, student_generator
-    from tasks.files import file_sha256, folder_sha256
+    from tasks.files import path_sha256
 
     path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
-    sha256 = folder_sha256(path) if path.is_dir() else file_sha256(path)
+    sha256 = path_sha256(path)
     student, indices = prepared.load_student(path)
     evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,11 +32,6 @@ class Network(StrEnum):
     torchscript = "torchscript"
 
 
-def references_folder(cache: Path | None) -> Path:
-    """Return where references are kept."""
-    return (cache or default_cache()) / "references"
-
-
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(help="EDM's or ADM's .npz, or EDM2's .pkl (read as data, never run).")],
@@ -48,11 +43,11 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
-    from tasks.references import import_reference, save_reference
+    from tasks.references import import_reference, reference_store, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
-        folder = save_reference(statistics, references_folder(cache))
+        folder = save_reference(statistics, reference_store(cache or default_cache()))
         size = len(statistics.mean)
         print(f"{about.name}: {size} features of {about.features}, sha256 {about.sha256[:16]}  {folder}")
 
@@ -86,7 +81,7 @@ def build(
     from bench.progress import StatusProgress
     from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
     from tasks.files import file_sha256
-    from tasks.references import build_reference, save_reference
+    from tasks.references import build_reference, reference_store, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
@@ -114,16 +109,16 @@ def build(
         batch_size=batch_size,
     )
     about = statistics.description
-    folder = save_reference(statistics, references_folder(cache))
+    folder = save_reference(statistics, reference_store(cache or default_cache()))
     print(f"{about.name}: {about.samples} images, {about.features}, sha256 {about.sha256[:16]}  {folder}")
 
 
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the references that are here."""
-    from tasks.references import list_references
+    from tasks.references import list_references, reference_store
 
-    found = list_references(references_folder(cache))
+    found = list_references(reference_store(cache or default_cache()))
     if not found:
         print("no references; get one: bench refs import FILE, or bench refs build IMAGES.npy")
     for about in found:

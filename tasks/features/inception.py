@@ -10,13 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import UserError, unknown
+from tasks.errors import UserError, first_line, unknown
 from tasks.features.inception_network import TAPS, Inception
 from tasks.features.weights import FoundWeights, WeightsFile, find_weights
 from tasks.progress import Progress
-
-NAME = "inception-2015-12-05"
-"""Of the features of either file, which are equal to 1e-6: distances in them are FID."""
+from tasks.references import FID_FEATURES
 
 PORT = WeightsFile(
     name="pt_inception-2015-12-05-6726825d.pth",
@@ -128,7 +126,7 @@ def load_inception(
             raise unknown(f"output of {file.name}", tap, known)
     found = find_weights(file, weights, cache, download, progress, own_weights)
     network = _port(found.path) if file is PORT else _scripted(found.path, device)
-    name = NAME if found.sha256 == file.sha256 else f"inception-own-{found.sha256[:12]}"
+    name = FID_FEATURES if found.sha256 == file.sha256 else f"inception-own-{found.sha256[:12]}"
     return InceptionFeatures(network.to(device), taps, name, found, batch_size)
 
 
@@ -137,7 +135,7 @@ def _port(path: Path) -> nn.Module:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise UserError(f"{path} is no state dict that torch can read: {_first_line(error)}") from error
+        raise UserError(f"{path} is no state dict that torch can read: {first_line(error)}") from error
     with torch.device("meta"):  # weights of its own would be drawn only to be overwritten
         network = Inception()
     network.load_state_dict(_checked(path, state, network.state_dict()), assign=True)
@@ -168,7 +166,7 @@ def _scripted(path: Path, device: str) -> nn.Module:
     try:
         program = torch.jit.load(path, map_location=device)
     except UNREADABLE as error:
-        raise UserError(f"{path} is no TorchScript program: {_first_line(error)}") from error
+        raise UserError(f"{path} is no TorchScript program: {first_line(error)}") from error
     shapes = {name: list(value.shape) for name, value in program.state_dict().items()}
     if shapes.get("output.weight") != [TAPS["logits"], TAPS["pool"]]:
         found = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
@@ -178,7 +176,3 @@ def _scripted(path: Path, device: str) -> nn.Module:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError, unknown
+from tasks.errors import UserError, first_line, unknown
 from tasks.saved import DESCRIPTION, load_denoiser
 from tasks.schedules import EDMSchedule
 from tasks.weights.consistency import SIGMA_MIN, ConsistencyDenoiser
@@ -167,8 +167,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
             folder, local_files_only=True, output_loading_info=True, dropout=0.0
         )
     except Exception as error:  # diffusers, safetensors, torch and json each have their own
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(f"cannot read {folder}: {first}; mend: download it again") from None
+        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: download it again") from None
     # diffusers only warns, and leaves random numbers where weights are missing.
     if wrong := [f"{name} ({kind[:-5]})" for kind in report for name in report[kind]]:
         raise UserError(f"{folder}: weights and config.json do not fit: {_listed(wrong)}")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasks.errors import UserError, nearest
+from tasks.errors import UserError, first_line, nearest
 from tasks.files import human_size
 
 FileKind = Literal["torch", "safetensors", "pickle"]
@@ -70,10 +70,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UserError(f"{path} is cut short or damaged ({error}); mend: download it again") from None
     except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
-        first = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{path} is cut short, damaged or holds more than weights ({first}); nothing in it was run; "
-            "mend: download it again"
+            f"{path} is cut short, damaged or holds more than weights ({first_line(error)}); "
+            "nothing in it was run; mend: download it again"
         ) from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()

@@ -71,6 +71,12 @@ def pack_one_by_one(source: Source, folder: Path) -> PackedImages:
     return pack_source(source, folder, "edm", classes=3, workers=1, progress=SilentProgress())
 
 
+def finished_blocks(parent: Path) -> set[int]:
+    """Blocks that the stopped call noted: all before the stop, and one behind it if that was ready in time."""
+    lines = (parent / ".packed.partial" / "blocks.txt").read_text().splitlines()
+    return {int(line.split()[0]) for line in lines}
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in folder.iterdir()}
 
@@ -104,12 +110,12 @@ def test_killed_and_started_again_it_goes_on_to_the_same_bytes(stop_at: int, tmp
     with pytest.raises(KeyboardInterrupt):
         pack_one_by_one(Interrupted(source, stop_at), folder)
     assert not folder.exists()
-    lines = (tmp_path / ".packed.partial" / "blocks.txt").read_text().splitlines()
-    finished = {int(line.split()[0]) for line in lines}
-    assert finished == set(range(stop_at // 4))
+    finished = finished_blocks(tmp_path)
+    assert finished >= set(range(stop_at // 4))
+    assert stop_at // 4 not in finished
     resumed = Interrupted(source)
     pack_one_by_one(resumed, folder)
-    assert sorted(resumed.seen) == list(range(4 * len(finished), 21))
+    assert sorted(resumed.seen) == [index for index in range(21) if index // 4 not in finished]
     assert contents(folder) == contents(tmp_path / "at once")
     assert sorted(path.name for path in tmp_path.iterdir() if "partial" in path.name) == []
 
@@ -128,10 +134,12 @@ def test_a_line_torn_by_the_kill_does_not_count(tmp_path: Path, source: Path) ->
 def test_the_bar_starts_where_the_last_call_ended(tmp_path: Path, source: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         pack_one_by_one(Interrupted(source, 9), tmp_path / "packed")
+    before = 4 * len(finished_blocks(tmp_path))
+    assert before >= 8
     progress = Noted()
     pack(source, tmp_path / "packed", classes=3, progress=progress)
-    assert progress.bars == [(21, 8)]
-    assert progress.advanced == 13
+    assert progress.bars == [(21, before)]
+    assert progress.advanced == 21 - before
 
 
 @pytest.mark.parametrize("change", ["crop rule", "Pillow", "source"])
