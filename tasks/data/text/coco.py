@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.imagenet.source import is_image
+from tasks.data.source import is_image
 from tasks.data.text.prompts import PromptList, read_prompts
 from tasks.errors import UserError
 from tasks.files import digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.data.imagenet.source import optional_module
+from tasks.data.source import optional_module
 from tasks.data.text.literal_pickle import read_literal_pickle
 from tasks.errors import UserError, first_line, nearest, unknown
 from tasks.files import digest

@@ -235,7 +235,7 @@ def test_a_missing_class_is_refused_because_all_later_labels_would_shift(tmp_pat
 def test_too_small_a_disk_is_refused_before_anything_is_decoded(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     unread = Interrupted(source)
     with pytest.raises(UserError, match=r"need 288.0 KiB more, but the disk of .* has 97.7 KiB free; mend:"):
         pack_one_by_one(unread, tmp_path / "packed")
