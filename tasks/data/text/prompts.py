@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def caption_column(names: Iterable[str]) -> str | None:
+    """Return the first of COLUMNS that is among `names`, whatever its case, as it is spelt there."""
+    by_lower = {name.lower(): name for name in reversed(list(names))}
+    return next((by_lower[name] for name in COLUMNS if name in by_lower), None)
+
+
 def _text(path: Path) -> Table:
     with path.open(encoding="utf-8-sig") as file:
         return {"": [stripped for line in file if (stripped := line.strip())]}
@@ -164,10 +170,8 @@ def _column(path: Path, table: Table, wanted: str | None) -> str:
         if wanted not in table:
             raise UserError(f"{path}: {unknown('column', wanted, table)}")
         return wanted
-    by_lower = {name.lower(): name for name in reversed(list(table))}
-    for name in COLUMNS:
-        if name in by_lower:
-            return by_lower[name]
+    if known := caption_column(table):
+        return known
     if len(table) == 1:
         return next(iter(table))
     names = ", ".join(table) or "none of text"
