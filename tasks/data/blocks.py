@@ -120,7 +120,9 @@ def fill(
         for block in blocks:
             values = finish(block.number * file.block, block.values)
             if values.shape != (file.size(block.number), *file.shape) or values.dtype != file.dtype:
-                raise ValueError(f"a block of {file.what} is {values.shape} {values.dtype}, not {file}")
+                raise ValueError(
+                    f"a block of {file.what} is {values.shape} {values.dtype}, not of {file.shape} {file.dtype}"
+                )
             array.seek(header + block.number * file.bytes(file.block))
             array.write(np.ascontiguousarray(values).data)
             _flush(array)

@@ -13,6 +13,7 @@ from tasks.data.source import optional_module
 from tasks.data.text.literal_pickle import read_literal_pickle
 from tasks.errors import UserError, first_line, nearest, unknown
 from tasks.files import digest
+from tasks.pickle_guard import shown
 
 COLUMNS = ("prompt", "caption", "text")
 """Names of the column that holds the prompts, whatever their case; the first that is there is taken."""
@@ -39,7 +40,7 @@ class PromptList:
             raise UserError(f"{source} holds no prompts")
         for number, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
-                raise UserError(f"{source}: prompt {number} is {type(prompt).__name__} {prompt!r:.80}, not text")
+                raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
         return cls(name, tuple(prompts), digest(list(prompts)), source)
 
     def __len__(self) -> int:
@@ -139,7 +140,7 @@ def _parquet(path: Path) -> Table:
 def _json(path: Path) -> Table:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no JSON, or is cut short ({error}); mend: download it again") from None
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         try:
@@ -174,7 +175,7 @@ def _column(path: Path, table: Table, wanted: str | None) -> str:
         return known
     if len(table) == 1:
         return next(iter(table))
-    names = ", ".join(table) or "none of text"
+    names = shown(", ".join(table)) or "none of text"
     raise UserError(f"{path} has the columns {names}, none of them {', '.join(COLUMNS)}; mend: name the column")
 
 

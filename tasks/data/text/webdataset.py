@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tarfile import TarInfo
+from typing import IO
 
 from PIL import Image
 
@@ -81,19 +82,20 @@ def _samples(shard: Path) -> list[Sample]:
                     f"{shard}: sample {key} has {len(images)} images ({', '.join(group)}), not one; "
                     "mend: make the shard again"
                 )
-            image, texts = images[0], {}
-            for suffix in ("txt", "json"):
-                if suffix in group:
-                    file.seek(group[suffix].offset_data)
-                    texts[suffix] = file.read(group[suffix].size)
-            caption = _caption(texts, f"{shard}: {key}")
+            image, caption = images[0], _caption(file, group, f"{shard}: {key}")
             samples.append(Sample(shard, image.name, image.offset_data, image.size, caption))
     return samples
 
 
-def _caption(texts: dict[str, bytes], sample: str) -> str:
-    if "txt" in texts:
-        return text_of(texts["txt"], f"{sample}.txt").strip()
-    if "json" in texts:
-        return caption_in(json_of(texts["json"], f"{sample}.json"), f"{sample}.json")
+def _caption(file: IO[bytes], group: Mapping[str, TarInfo], sample: str) -> str:
+    """Read the caption among the files of one sample, by their suffixes, from the shard's `file`."""
+
+    def content(suffix: str) -> bytes:
+        file.seek(group[suffix].offset_data)
+        return file.read(group[suffix].size)
+
+    if "txt" in group:
+        return text_of(content("txt"), f"{sample}.txt").strip()
+    if "json" in group:
+        return caption_in(json_of(content("json"), f"{sample}.json"), f"{sample}.json")
     raise UserError(f"{sample} has no caption: neither .txt nor .json; mend: make the shard with captions")

@@ -4,6 +4,7 @@ import copyreg
 import json
 import os
 import pickle
+import random
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -128,11 +129,11 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
         ("a.tsv", b"", "holds no rows"),
         ("a.tsv", b"Prompt\tNote\na\n", "line 2 has 1 fields, not 2"),
         ("a.json", b'["a", "b', "is no JSON, or is cut short"),
-        ("a.json", b'["a", 3]', "prompt 1 is int 3, not text"),
+        ("a.json", b'["a", 3]', "prompt 1 is int, not text"),
         ("a.json", b'{"annotations": [{"id": 3}]}', "its annotations are no captions"),
         ("a.json", b'{"images": 3}', "holds a dict and no list of prompts"),
         ("a.pkl", pickle.dumps("a"), "holds a str and no list of prompts"),
-        ("a.pkl", pickle.dumps(["a", None]), "prompt 1 is NoneType None, not text"),
+        ("a.pkl", pickle.dumps(["a", None]), "prompt 1 is NoneType, not text"),
         ("a.pkl", pickle.dumps(PROMPTS)[:-30], "not a whole pickle of plain data"),
         ("a.pkl", b"", "not a whole pickle of plain data"),
     ],
@@ -220,6 +221,31 @@ def test_the_extension_registry_is_refused(tmp_path: Path, marker: Path) -> None
         refused(tmp_path / "list.pkl", data, marker, "pickle's extension registry")
     finally:
         copyreg.remove_extension("posix", "system", 0x7FFF)
+
+
+def test_a_damaged_pickle_never_raises_anything_else(tmp_path: Path) -> None:
+    """Bytes changed and cut off at random: refused, or read as texts."""
+    whole, draw = pickle.dumps([*PROMPTS, *PROMPTS], 4), random.Random(0)
+    refusals = 0
+    for _ in range(400):
+        data = bytearray(whole[: draw.randrange(1, len(whole) + 1)] if draw.random() < 0.2 else whole)
+        for _ in range(draw.randrange(1, 4)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        (tmp_path / "list.pkl").write_bytes(data)
+        try:
+            read_prompts(tmp_path / "list.pkl")
+        except UserError:
+            refusals += 1
+    assert refusals > 100
+
+
+def test_a_list_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.pkl").write_bytes(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    with pytest.raises(UserError, match="prompt 0 is list, not text"):
+        read_prompts(tmp_path / "list.pkl")
+    (tmp_path / "list.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is no JSON, or is cut short"):
+        read_prompts(tmp_path / "list.json")
 
 
 def test_numbers_and_containers_are_data(tmp_path: Path) -> None:
