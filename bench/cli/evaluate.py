@@ -51,6 +51,7 @@ def evaluate(
 
     catalogue = load_catalogue(plugin)
     declared = declared_task(catalogue, task, cache, protocol)
+    where = sources(declared, cache, data, download)
     if (checkpoint is None) == (sampler is None):
         raise UserError(
             "bench eval takes either --checkpoint PATH or --sampler NAME "
@@ -74,7 +75,7 @@ def evaluate(
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
     if run is not None and worker:
         progress = join_workers(run.folder)
-    prepared = declared.prepare(sources(cache, data, download), progress)
+    prepared = declared.prepare(where, progress)
     if run is not None:
         metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics
         print(f"record: {run.record}")
