@@ -51,7 +51,7 @@ def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol:
 
 
 def sources(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
-    """Say where a task looks for what it needs. Raises UserError if the task takes that from bench prepare alone."""
+    """Say where a task looks for what it needs. Raises UserError if only bench prepare may tell it."""
     found = Sources(cache or default_cache(), data, download)
     if task.chosen_once and found.names_inputs:
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
