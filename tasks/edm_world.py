@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,11 @@ PAIR_SEED = 2**31
 """First noise seed of teacher pairs, far from those of evaluation samples."""
 
 PAIR_BATCH = 200
+
+
+def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
+    """Build the error for a number of steps that a student has no sampler of."""
+    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
 
 
 class EDMWorld(Prepared):
@@ -57,7 +62,7 @@ class EDMWorld(Prepared):
         assert isinstance(student, EDMDenoiser)
         save_denoiser(student, folder, indices)
 
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         saved = load_denoiser(folder)
         if not saved.indices:
             raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
@@ -67,6 +72,8 @@ class EDMWorld(Prepared):
                 f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
                 f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
             )
+        if steps not in (None, len(saved.indices)):
+            raise no_such_sampler(folder, steps, [len(saved.indices)])
         return saved.denoiser, saved.indices
 
     def conditions(self, indices: Tensor) -> Tensor:
