@@ -1,9 +1,9 @@
-"""What every reader of pickles as data shares: the refusal, the opcodes that none accepts, text fit to print."""
+"""What readers of pickles as data share: the instructions that none accepts, the refusal, text fit to print."""
 
 from __future__ import annotations
 
-import io
 import pickletools
+from typing import IO
 
 from tasks.errors import UserError
 
@@ -12,13 +12,13 @@ MAX_MEMO = 1 << 24
 
 
 class UnsafePickleError(UserError):
-    """A pickle that is damaged, or asks for more than files of its kind do. Nothing in it was run."""
+    """A pickle that is damaged, or asks for more than its readers allow. Nothing in it was run."""
 
 
-def refuse_opcodes(file: io.BufferedReader) -> None:
-    """Look through the pickle's instructions, running none, for the two that `find_class` cannot judge.
+def refuse_opcodes(file: IO[bytes]) -> None:
+    """Look through a pickle's instructions, running none, for the two that `find_class` cannot judge.
 
-    Raises UnsafePickleError at one of them, and whatever pickletools raises at a damaged file.
+    Leaves the file at its start. Raises UnsafePickleError, or whatever pickletools raises for damage.
     """
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name.startswith("EXT"):
@@ -26,6 +26,7 @@ def refuse_opcodes(file: io.BufferedReader) -> None:
             raise UnsafePickleError("uses pickle's extension registry")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_MEMO:
             raise UnsafePickleError(f"numbers an object {argument}, to exhaust the memory")
+    file.seek(0)
 
 
 def shown(text: str) -> str:

@@ -138,7 +138,6 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
     try:
         with path.open("rb") as file:
             refuse_opcodes(file)
-            file.seek(0)
             top = _Unpickler(file).load()
         return _network(top, key)
     except UnsafePickleError as error:

@@ -29,7 +29,6 @@ def read_literal_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             refuse_opcodes(file)
-            file.seek(0)
             return _Unpickler(file).load()
     except UnsafePickleError as error:
         raise UnsafePickleError(
