@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -104,6 +104,8 @@ class Extracted:
     """[n] int: the class that the image was conditioned on."""
     logits: np.ndarray | None = None
     """[n, classes]: what the feature network says of each class before its softmax, if it classifies."""
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What else was measured, by name: [n] of each image, or one value of each prompt's group of images."""
 
     def __post_init__(self) -> None:
         _check_features(self.features, "the generated images")
