@@ -32,17 +32,23 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
-class TeacherRecipe:
-    """How the teacher is trained: EDM's loss and noise law."""
+class TrainingRecipe:
+    """How a micro task's network is trained from nothing: Adam, warm-up, cosine decay, EMA."""
 
     iterations: int
     batch_size: int = 128
     lr: float = 2e-3
     warmup: int = 50
     ema_decay: float = 0.995
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(TrainingRecipe):
+    """How the teacher is trained: EDM's loss and noise law."""
+
     p_mean: float = -1.2
     p_std: float = 1.2
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
 def compose(images: np.ndarray, kinds: np.ndarray, count: int, split: int) -> LabelledImages:
     """Make `count` scenes of `images` [N, 28, 28] uint8 and their classes [N]; scene i depends on `split` and i.
 
-    Choices are integers of numpy's SeedSequence, whose numbers stay the same in every version.
+    Its choices are taken from `scrambled` numbers, which no library's version changes.
     """
     import numpy as np
 
@@ -119,23 +119,35 @@ def compose(images: np.ndarray, kinds: np.ndarray, count: int, split: int) -> La
 
     small = shrink(images)
     palette = np.array(list(COLOURS.values()))
-    drawn = np.stack([np.random.SeedSequence([split, i]).generate_state(13) for i in range(count)])
+    drawn = scrambled(split, count * 13).reshape(count, 13)
     relation, halves = drawn[:, 0] % len(RELATIONS), drawn[:, 1:].reshape(count, 2, 6)
     scenes = np.zeros((count, 3, SIZE, SIZE), np.uint8)
     found = np.zeros((count, 2), np.int64)
     for place in range(2):
         which, colour, height, *shade = halves[:, place].T
         chosen, colour = which % len(small), colour % len(palette)
-        off = np.stack(shade, 1) % (2 * SHADE + 1)
-        rgb = (palette[colour] + off.astype(np.int64) - SHADE).clip(0, 255)
+        rgb = (palette[colour] + np.stack(shade, 1) % (2 * SHADE + 1) - SHADE).clip(0, 255)
         item = np.rint(small[chosen][:, None] * rgb[:, :, None, None] / 255).astype(np.uint8)
-        top = (height % (SIZE - ITEM + 1)).astype(np.int64)
-        rows = top[:, None] + np.arange(ITEM)
+        rows = (height % (SIZE - ITEM + 1))[:, None] + np.arange(ITEM)
         columns = np.arange(ITEM) + place * ITEM
         scenes[np.arange(count)[:, None, None], :, rows[:, :, None], columns] = item.transpose(0, 2, 3, 1)
-        found[:, place] = kinds[chosen] * len(palette) + colour.astype(np.int64)
+        found[:, place] = kinds[chosen] * len(palette) + colour
     content = found[:, 0] * len(ITEMS) + found[:, 1]
-    return LabelledImages.of(scenes, content + relation.astype(np.int64) * len(CONTENTS))
+    return LabelledImages.of(scenes, content + relation * len(CONTENTS))
+
+
+def scrambled(seed: int, count: int) -> np.ndarray:
+    """Return `count` whole numbers of 63 bits, int64, the first of a stream without end (SplitMix64).
+
+    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    import numpy as np
+
+    gamma = np.uint64(0x9E3779B97F4A7C15)
+    z = (np.arange(1, count + 1, dtype=np.uint64) + (np.uint64(seed) << np.uint64(48))) * gamma
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
 
 
 def shrink(images: np.ndarray) -> np.ndarray:
