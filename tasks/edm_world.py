@@ -14,7 +14,7 @@ from torch import Tensor
 from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
-from tasks.prepared import Prepared, PreparedAsset, file_asset
+from tasks.prepared import Prepared, PreparedAsset, file_asset, to_unit_range
 from tasks.progress import Progress
 from tasks.samplers import SampleNoise, heun
 from tasks.saved import load_denoiser, save_denoiser
@@ -31,6 +31,27 @@ class EDMWorld(Prepared):
     null_condition = None
     cache: Path
     progress: Progress
+    classes: int
+    real_images: Tensor
+    """The training images as uint8 [N, C, H, W]."""
+    real_conditions: Tensor
+    """Their classes [N]."""
+
+    @property
+    def training_conditions(self) -> int:
+        """The classes."""
+        return self.classes
+
+    @property
+    def real_count(self) -> int:
+        return len(self.real_images)
+
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        return chosen
+
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Bytes travel to the device, not floats.
+        return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, EDMDenoiser)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
@@ -19,11 +18,10 @@ from tasks.errors import UserError
 from tasks.features.inception import load_inception
 from tasks.files import folder_sha256, folder_size, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask
-from tasks.prepared import Features, PreparedAsset
+from tasks.prepared import PreparedAsset, RealImages, Samples
 from tasks.progress import Progress
 from tasks.references import (
     FID_FEATURES,
-    ReferenceStatistics,
     import_reference,
     load_reference,
     reference_store,
@@ -31,6 +29,7 @@ from tasks.references import (
 )
 from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
 from tasks.task import Sources
+from tasks.views import MAIN, Features
 from tasks.weights.checkpoints import load_edm_denoiser
 from tasks.weights.export import export_student
 
@@ -146,9 +145,9 @@ class ImageNetWorld(EDMWorld):
             device="cuda" if torch.cuda.is_available() else "cpu",
             own_weights=chosen.features.name != FID_FEATURES,
         )
-        self.reference: ReferenceStatistics = load_reference(reference_store(cache), chosen.reference.name)
-        self.reference_sha256 = chosen.reference.sha256
-        about = self.reference.description
+        reference = load_reference(reference_store(cache), chosen.reference.name)
+        self.references = {MAIN: RealImages(reference, chosen.reference.sha256)}
+        about = reference.description
         if about.features != self.inception.name:
             raise UserError(
                 f"the reference {about.name!r} was made with {about.features}, and the feature network is "
@@ -178,10 +177,9 @@ class ImageNetWorld(EDMWorld):
         return loaded.denoiser, [len(loaded.denoiser.schedule.grid) - 1]
 
     @torch.no_grad()
-    def extract(self, images: Tensor) -> Features:
-        found = self.inception(images)
-        logits = found["logits"].numpy()
-        return Features(found["pool"].numpy(), logits.argmax(1), logits)
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002 (one only)
+        found = self.inception(samples.images)
+        return {MAIN: Features(found["pool"].numpy(), found["logits"].numpy())}
 
 
 def _checked(role: str, asset: ChosenAsset, found: str) -> PreparedAsset:

@@ -13,6 +13,7 @@ import numpy as np
 from bench.metrics.catalogue import MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features, check_features
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class Reference(_Remembered):
     sha256: str
 
     def __post_init__(self) -> None:
-        _check_features(self.features, f"the reference {self.name!r}")
+        check_features(self.features, f"the reference {self.name!r}")
 
     @property
     def dimensions(self) -> int:
@@ -89,34 +90,6 @@ class GaussianReference(_Remembered):
 AnyReference = Reference | GaussianReference
 
 
-@dataclass(frozen=True, eq=False)
-class Extracted:
-    """One batch of n generated images, seen through the feature network.
-
-    Metrics keep the arrays as they are: do not write to them afterwards.
-    """
-
-    features: np.ndarray
-    """[n, D]"""
-    predicted: np.ndarray
-    """[n] int: the class that the feature classifier sees."""
-    labels: np.ndarray
-    """[n] int: the class that the image was conditioned on."""
-    logits: np.ndarray | None = None
-    """[n, classes]: what the feature network says of each class before its softmax, if it classifies."""
-
-    def __post_init__(self) -> None:
-        _check_features(self.features, "the generated images")
-        n = len(self.features)
-        if self.predicted.shape != (n,) or self.labels.shape != (n,):
-            raise ValueError(
-                f"{n} feature rows need {n} predictions and labels, "
-                f"got shapes {self.predicted.shape} and {self.labels.shape}"
-            )
-        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
-            raise ValueError(f"{n} feature rows need logits [{n}, classes], got {list(self.logits.shape)}")
-
-
 @dataclass(frozen=True)
 class Measured:
     """A metric's value over all the images it was given, and what it takes to trust it."""
@@ -131,12 +104,13 @@ class Metric(ABC):
 
     info: ClassVar[MetricInfo]
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
+        """`reference` holds the real images in the metric's view; None if the view only scores."""
         self.reference = reference
         self.protocol = protocol
 
     @abstractmethod
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Take in one batch of generated images."""
 
     @abstractmethod
@@ -166,18 +140,18 @@ class FeatureMetric(Metric):
 
     reference: Reference
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         """Raises UserError if the reference holds statistics alone."""
         if not isinstance(reference, Reference):
             raise UserError(
                 f"metric {self.info.name!r} needs the features of the real images, but the reference "
-                f"{reference.name!r} holds only their mean and covariance; leave {self.info.name!r} out, or "
-                "take a reference made from images"
+                f"{reference.name if reference else 'none'!r} holds only their mean and covariance; leave "
+                f"{self.info.name!r} out, or take a reference made from images"
             )
         super().__init__(reference, protocol)
         self._batches: list[np.ndarray] = []
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Keep the batch's features."""
         if batch.features.shape[1] != self.reference.features.shape[1]:
             raise ValueError(
@@ -195,12 +169,3 @@ def row_blocks(rows: int, size: int) -> Iterator[slice]:
     """Yield consecutive slices of at most `size` that cover range(rows)."""
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
-
-
-def _check_features(features: np.ndarray, whose: str) -> None:
-    if features.ndim != 2 or features.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
-        )
-    if not np.isfinite(features).all():
-        raise UserError(f"features of {whose} are not all finite; the images hold NaN or infinities")

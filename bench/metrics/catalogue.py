@@ -25,6 +25,8 @@ class MetricInfo:
     source: str
     implementation: str
     """Import path of the class, `module:Class`."""
+    view: str = "main"
+    """The view that it looks at: what of the images, seen through which network."""
 
     def load(self) -> type[Metric]:
         """Import the metric's class."""

@@ -34,6 +34,7 @@ CHANGES: dict[str, Any] = {
     "smoke": True,
     "aggregate": "minimum",
     "covariance_start": "ones",
+    "views": {"spatial": "inception-2015-12-05-spatial"},
 }
 
 
