@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderTiny,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -86,6 +87,16 @@ def tiny_vae() -> AutoencoderKL:
         latent_channels=4,
         norm_num_groups=4,
         sample_size=SIDE,
+    )
+
+
+def taesd() -> AutoencoderTiny:
+    """A TAESD of factor 2."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
     )
 
 
