@@ -29,7 +29,7 @@ from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import few_step, heun
+from tasks.samplers import baseline_sampler, few_step
 from tasks.task import Baseline
 
 CHECKPOINTS_PER_RUN = 20
@@ -48,10 +48,10 @@ def student_generator(student: Denoiser, indices: list[int]) -> Generator:
     return lambda noise, condition: few_step(student, noise, condition, indices)
 
 
-def baseline_generator(teacher: Denoiser, baseline: Baseline) -> Generator:
+def baseline_generator(prepared: Prepared, baseline: Baseline) -> Generator:
     """A named sampler of the teacher as an image generator, on this process's device."""
-    teacher = teacher.to(PartialState().device)
-    return lambda noise, condition: heun(teacher, noise, condition, baseline.steps, churn=baseline.churn)
+    device, null = PartialState().device, prepared.null_condition
+    return baseline_sampler(prepared.teacher.to(device), null if null is None else null.to(device), baseline)
 
 
 class Runner:
@@ -100,7 +100,7 @@ class Runner:
         """The record of the teacher's images."""
         made = provenance("fp32")
         teacher, sha256 = self.prepared.teacher, self.prepared.teacher_sha256
-        generator = baseline_generator(teacher, run.baseline)
+        generator = baseline_generator(self.prepared, run.baseline)
         metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
         return record_of(
             run,
@@ -170,7 +170,7 @@ class Runner:
         panels = {f"{run.label}: network evaluations per image: {steps}": generator}
         for sampler in list(self.prepared.task.baselines.values())[:1]:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
-            panels[title] = baseline_generator(self.prepared.teacher, sampler)
+            panels[title] = baseline_generator(self.prepared, sampler)
         sample_grid(panels, self.prepared, run.folder / "samples.png")
 
 

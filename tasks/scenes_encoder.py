@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from tasks.data.scenes import WORDS
 from tasks.errors import unknown
+from tasks.text.encoders import TextEncoder
 from tasks.text.layout import ConditionLayout
 
 PAD = len(WORDS)
 """Token of a place without a word; the empty caption has no other."""
 
 
-class CaptionEncoder(nn.Module):
+class CaptionEncoder(TextEncoder):
     """Encodes captions of at most `tokens` words; each word sees all others (no causal mask)."""
 
     def __init__(self, tokens: int, width: int, layers: int, heads: int) -> None:
@@ -46,9 +47,8 @@ class CaptionEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Packed conditions of captions, [B, K]."""
-        return self(self.tokenize(prompts))
+        packed: Tensor = self(self.tokenize(prompts).to(self.device))
+        return packed
 
     def null_condition(self) -> Tensor:
-        """The empty caption's condition, [1, K]."""
         return self.encode([""])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tasks.prepared import to_unit_range
 from tasks.progress import Progress
-from tasks.scenes import PainterSpec, ScenesTeacherRecipe, PixelScale
+from tasks.scenes import PainterRecipe, PainterSpec
 from tasks.scenes_encoder import PAD, CaptionEncoder
 from tasks.schedules import VPSchedule
 from tasks.teacher import denoiser_loss, train_averaged
@@ -24,9 +24,14 @@ class Painter(nn.Module):
         self.encoder = encoder
 
 
+def build_encoder(spec: PainterSpec) -> CaptionEncoder:
+    """Build the text encoder untrained; its weights come from torch's global generator."""
+    return CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads)
+
+
 def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Painter:
     """Build both untrained; their weights come from torch's global generator."""
-    encoder = CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads)
+    encoder = build_encoder(spec)
     channels, size, _ = image_shape
     unet = UNet2DConditionModel(
         sample_size=size // spec.patch_size,
@@ -41,7 +46,18 @@ def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Paint
         norm_num_groups=spec.norm_groups,
         resnet_time_scale_shift="scale_shift",
     )
-    return Painter(TextDenoiser(unet, VPSchedule(spec.prediction), encoder.layout, patch_size=spec.patch_size), encoder)
+    schedule = VPSchedule(spec.prediction)
+    return Painter(TextDenoiser(unet, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
+
+
+def to_model_space(images: Tensor, spec: PainterSpec) -> Tensor:
+    """uint8 images [B, C, H, W] -> what networks see, of mean 0 and variance 1."""
+    return (to_unit_range(images) - spec.mean) / spec.std
+
+
+def to_pixels(x0: Tensor, spec: PainterSpec) -> Tensor:
+    """What networks make [B, C, H, W] -> images in [-1, 1], where they are possible ones."""
+    return x0 * spec.std + spec.mean
 
 
 def train_painter(
@@ -49,14 +65,13 @@ def train_painter(
     captions: Tensor,
     sentences: tuple[str, ...],
     spec: PainterSpec,
-    recipe: ScenesTeacherRecipe,
-    scale: PixelScale,
+    recipe: PainterRecipe,
     progress: Progress,
 ) -> Painter:
-    """Train teacher and text encoder through the denoising loss, times uniform on the grid: images uint8
-    [N, C, H, W], captions [N] positions in `sentences`.
+    """Train teacher and text encoder through the denoising loss, at times uniform on the schedule's grid.
 
-    A share of the captions is dropped, for classifier-free guidance (Ho and Salimans, 2022). Returns the EMA.
+    Images are uint8 [N, C, H, W], captions [N] positions in `sentences`; a share of them is emptied, for
+    classifier-free guidance (Ho and Salimans, 2022). Returns the EMA.
     Seeded: the same images, recipe, thread count and machine give the same weights.
     """
     with torch.random.fork_rng(devices=[]):
@@ -71,7 +86,7 @@ def train_painter(
         eps = torch.randn(*size, *images.shape[1:], generator=generator)
         dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
         words = tokens[captions[chosen]].masked_fill(dropped[:, None], PAD)
-        x = scale.to_model(to_unit_range(images[chosen]))
+        x = to_model_space(images[chosen], spec)
         return denoiser_loss(trained.denoiser, x, t, eps, trained.encoder(words))
 
     return train_averaged(painter, loss_of, recipe, progress)

@@ -93,3 +93,57 @@ INCEPTION_SCORE = MetricInfo(
     source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
     implementation="bench.metrics.inception_score:InceptionScore",
 )
+
+PATCH_FD = MetricInfo(
+    name="patch-fd",
+    title="Patch FD",
+    direction="lower",
+    min_samples=500,
+    summary="Fréchet distance of parts of the images, which keep their detail: a crop, or each item of a scene",
+    source="Lin et al. 2024 (SDXL-Lightning), arXiv:2402.13929",
+    implementation="bench.metrics.frechet:PatchFrechetDistance",
+    view="patch",
+)
+
+ALIGNMENT = MetricInfo(
+    name="alignment",
+    title="Alignment",
+    direction="higher",
+    min_samples=100,
+    summary="images in which the judge reads exactly the caption: each item's kind and colour at its place",
+    source="this project; the exact counterpart of a CLIP score",
+    implementation="bench.metrics.scores:Alignment",
+    view="patch",
+)
+
+KINDS = MetricInfo(
+    name="kinds",
+    title="Kinds",
+    direction="higher",
+    min_samples=100,
+    summary="images in which the judge reads the caption's kinds of items at their places, whatever their colours",
+    source="this project",
+    implementation="bench.metrics.scores:Kinds",
+    view="patch",
+)
+
+COLOURS = MetricInfo(
+    name="colours",
+    title="Colours",
+    direction="higher",
+    min_samples=100,
+    summary="images in which the judge reads the caption's colours at their places, whatever their kinds",
+    source="this project",
+    implementation="bench.metrics.scores:Colours",
+    view="patch",
+)
+
+DIVERSITY = MetricInfo(
+    name="diversity",
+    title="Diversity",
+    direction="higher",
+    min_samples=100,
+    summary="mean distance of the images of one caption, in the feature network's convolutions, as LPIPS without weights",
+    source="Zhang et al. 2018, arXiv:1801.03924, eq. 1",
+    implementation="bench.metrics.scores:Diversity",
+)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import FD, MetricInfo
+from bench.metrics.catalogue import FD, PATCH_FD, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
@@ -156,3 +156,9 @@ class FrechetDistance(Metric):
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
         return Measured(distance.value, generated.count, diagnostics)
+
+
+class PatchFrechetDistance(FrechetDistance):
+    """Patch FD: the same distance over parts of the images."""
+
+    info: ClassVar[MetricInfo] = PATCH_FD
