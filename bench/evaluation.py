@@ -124,7 +124,9 @@ def references_of(prepared: Prepared) -> dict[str, AnyReference]:
 
 def _as_reference(real: RealImages, name: str) -> AnyReference:
     if isinstance(real.seen, ReferenceStatistics):
-        return GaussianReference(real.seen.mean, real.seen.cov, real.seen.description.samples, name, real.sha256)
+        return GaussianReference(
+            real.seen.mean, real.seen.cov, real.seen.description.samples, name, real.sha256, real.seen.rows
+        )
     return Reference(real.seen, name, real.sha256)
 
 

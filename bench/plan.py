@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -180,6 +181,38 @@ class BaselineRun(Planned):
     def sampler(self) -> dict[str, Any]:
         """The sampler's numbers, as the record has them."""
         return asdict(self.baseline)
+
+
+@dataclass(frozen=True)
+class PublishedRun(Planned):
+    """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
+
+    name: str
+    sha256: str
+    """Of the weights."""
+    sampler: Mapping[str, Any]
+    """How samples are drawn, as records have it."""
+
+    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} on {self.task.name}"
+
+    @property
+    def stem(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
+
+    @property
+    def train_seed(self) -> int | None:
+        return None
+
+    def content(self) -> dict[str, Any]:
+        return {"weights": self.sha256, "sampler": dict(self.sampler)}
 
 
 def plan_run(

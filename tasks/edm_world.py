@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,11 @@ from tasks.errors import UserError
 from tasks.pairs import PairedTeacher
 from tasks.prepared import to_unit_range
 from tasks.saved import load_denoiser, save_denoiser
+
+
+def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
+    """Build the error for a number of steps that a student has no sampler of."""
+    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
 
 
 class EDMWorld(PairedTeacher):
@@ -45,7 +50,7 @@ class EDMWorld(PairedTeacher):
         assert isinstance(student, EDMDenoiser)
         save_denoiser(student, folder, indices)
 
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         saved = load_denoiser(folder)
         if not saved.indices:
             raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
@@ -55,6 +60,8 @@ class EDMWorld(PairedTeacher):
                 f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
                 f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
             )
+        if steps not in (None, len(saved.indices)):
+            raise no_such_sampler(folder, steps, [len(saved.indices)])
         return saved.denoiser, saved.indices
 
     def conditions(self, indices: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
@@ -67,6 +67,8 @@ class ImageNetTask(Task):
     chosen: Chosen = Chosen()
     """What `located` found in the cache."""
 
+    chosen_once: ClassVar[bool] = True
+
     def choice_path(self, cache: Path) -> Path:
         """File that says what this task runs on."""
         return cache / "chosen" / f"{self.name}.json"
@@ -96,8 +98,8 @@ class ImageNetTask(Task):
         assets: Mapping[str, Any] = vars(self.chosen)
         return {role: asset.sha256 if asset else "not chosen" for role, asset in assets.items()}
 
-    def needs(self, sources: Sources) -> list[Need]:
-        chosen = vars(self.located(sources.cache).chosen)
+    def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
+        chosen = vars(self.chosen)
         prepare = f"bench prepare --task {self.name}"
         published = f"such as {', '.join(self.references.values())}"
         how = {
@@ -116,9 +118,14 @@ class ImageNetTask(Task):
             found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
         return found
 
-    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
-        from tasks.imagenet_world import choose, prepare_imagenet
+    def choose(self, sources: Sources, progress: Progress) -> ImageNetTask:
+        from tasks.imagenet_world import choose
 
         if sources.names_inputs:
             choose(self, sources, progress)
-        return prepare_imagenet(self.located(sources.cache), sources, progress)
+        return self.located(sources.cache)
+
+    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
+        from tasks.imagenet_world import prepare_imagenet
+
+        return prepare_imagenet(self, sources, progress)

@@ -13,7 +13,7 @@ import torch
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
-from tasks.edm_world import EDMWorld
+from tasks.edm_world import EDMWorld, no_such_sampler
 from tasks.errors import UserError
 from tasks.features.inception import load_inception
 from tasks.files import folder_sha256, folder_size, made_once, path_sha256
@@ -169,12 +169,14 @@ class ImageNetWorld(EDMWorld):
         title = f"Student for {self.task.name}, distilled from {self.teacher_name}"
         export_student(student, folder, indices, title, f"that of the teacher: {self.task.licences['teacher']}")
 
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
-        """Read one of ours, or published weights: then a one-step student at the last level of the grid."""
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read one of ours, or published weights: DMD2's one-step students, consistency models."""
         if (folder / DESCRIPTION).is_file():
-            return super().load_student(folder)
+            return super().load_student(folder, steps)
         loaded = load_edm_denoiser(folder)
-        return loaded.denoiser, [len(loaded.denoiser.schedule.grid) - 1]
+        if (steps or 1) not in loaded.samplers:
+            raise no_such_sampler(folder, steps, loaded.samplers)
+        return loaded.denoiser, loaded.samplers[steps or 1]
 
     @torch.no_grad()
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002 (one only)

@@ -106,8 +106,12 @@ class Prepared(ABC):
         """Save a student and the grid positions of its steps; the folder appears whole."""
 
     @abstractmethod
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
-        """Read a saved student. Raises UserError if it is none, or makes images of another shape."""
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read a saved or published student and the grid positions of its steps.
+
+        `steps` picks one of its samplers, where it has several. Raises UserError if there is none of so many
+        steps, if it is no student, or if it makes images of another shape.
+        """
 
     @abstractmethod
     def conditions(self, indices: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from tasks.statistics import GaussianStatistics
 
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
-ARRAYS, DESCRIPTION = "statistics.npz", "reference.json"
+ARRAYS, ROWS, DESCRIPTION = "statistics.npz", "features.npy", "reference.json"
 FID_FEATURES = "inception-2015-12-05"
 """Of either file that the FID Inception comes in, which are equal to 1e-6: distances in them are FID."""
 SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
@@ -46,6 +46,8 @@ class Description:
     """SHA-256 of that file."""
     sha256: str = ""
     """Of the numbers themselves, and of `features`: the reference's identity in records."""
+    kept: int = 0
+    """Real images whose features are kept besides the statistics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class ReferenceStatistics:
     mean: np.ndarray
     cov: np.ndarray
     description: Description
+    rows: np.ndarray | None = None
+    """Features [kept, D] float32 of some of the images, for metrics that compare images one by one."""
 
 
 def reference_store(cache: Path) -> Path:
@@ -101,23 +105,30 @@ def build_reference(
     crop: str | None,
     progress: Progress,
     batch_size: int = 200,
+    keep: int = 0,
 ) -> ReferenceStatistics:
     """Stream images [N, C, H, W] uint8 (a memory map will do) through `extract`: [n, C, H, W] -> [n, D].
 
-    Nothing but float64 sums is kept. Raises UserError with fewer than two images.
+    Float64 sums are kept, and the features of `keep` images, evenly spaced over the set, which holds its classes
+    one after the other. Raises UserError with fewer than two images.
     """
     if len(images) < 2:
         raise UserError(f"a covariance needs at least 2 images, and {source} has {len(images)}")
     statistics: GaussianStatistics | None = None
+    is_kept = np.zeros(len(images), bool)
+    is_kept[np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int)] = True
+    kept: list[np.ndarray] = []
     with progress.bar(f"reference {name}", len(images)) as bar:
         for start in range(0, len(images), batch_size):
-            rows = extract(np.array(images[start : start + batch_size])).astype(np.float64)
+            found = extract(np.array(images[start : start + batch_size]))
+            kept.append(found[is_kept[start : start + batch_size]].astype(np.float32))
+            rows = found.astype(np.float64)
             statistics = statistics or GaussianStatistics(shift=rows.mean(axis=0))
             statistics.update(rows)
             bar.advance(len(rows))
     assert statistics is not None
     about = Description(name, features, len(images), crop, source, source_sha256)
-    return _checked(statistics.mean, statistics.covariance, about, source)
+    return _checked(statistics.mean, statistics.covariance, about, source, np.concatenate(kept) if keep else None)
 
 
 def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
@@ -138,6 +149,8 @@ def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
         return folder
     with whole_folder(folder) as temporary:
         np.savez(temporary / ARRAYS, mu=statistics.mean, sigma=statistics.cov)
+        if statistics.rows is not None:
+            np.save(temporary / ROWS, statistics.rows, allow_pickle=False)
         text = json.dumps(asdict(about), indent=2, ensure_ascii=False) + "\n"
         (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
     return folder
@@ -150,9 +163,12 @@ def load_reference(store: Path, name: str) -> ReferenceStatistics:
         raise unknown("reference", name, (path.name for path in _folders(store)))
     about = _describe(folder)
     arrays = _arrays(folder / ARRAYS, ("mu", "sigma"))
-    if {"mu", "sigma"} - arrays.keys() or _identity(arrays["mu"], arrays["sigma"], about.features) != about.sha256:
+    rows = _rows(folder / ROWS) if about.kept else None
+    if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
+        arrays["mu"], arrays["sigma"], about.features, rows
+    ):
         raise UserError(f"{folder} is damaged: its numbers are not those described; delete it and import it again")
-    return ReferenceStatistics(arrays["mu"], arrays["sigma"], about)
+    return ReferenceStatistics(arrays["mu"], arrays["sigma"], about, rows)
 
 
 def list_references(store: Path) -> list[Description]:
@@ -217,12 +233,22 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged or no .npz file of numbers: {error}") from error
 
 
+def _rows(path: Path) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {path.parent} and build it again") from None
+    return found
+
+
 def _members(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def _checked(mean: Any, cov: Any, about: Description, where: Path | str) -> ReferenceStatistics:
+def _checked(
+    mean: Any, cov: Any, about: Description, where: Path | str, rows: np.ndarray | None = None
+) -> ReferenceStatistics:
     """Check that these are a mean and a covariance, and complete their description. Raises UserError."""
     name = about.name
     mean, cov = (
@@ -249,7 +275,9 @@ def _checked(mean: Any, cov: Any, about: Description, where: Path | str) -> Refe
             f"{where}: sigma of {name} is no covariance: its eigenvalues go from {eigenvalues[0]:.3g} "
             f"to {eigenvalues[-1]:.3g}"
         )
-    return ReferenceStatistics(mean, cov, replace(about, sha256=_identity(mean, cov, about.features)))
+    identity = _identity(mean, cov, about.features, rows)
+    kept = 0 if rows is None else len(rows)
+    return ReferenceStatistics(mean, cov, replace(about, sha256=identity, kept=kept), rows)
 
 
 def _as_float64(array: Any, what: str) -> np.ndarray:
@@ -258,8 +286,10 @@ def _as_float64(array: Any, what: str) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _identity(mean: np.ndarray, cov: np.ndarray, features: str) -> str:
+def _identity(mean: np.ndarray, cov: np.ndarray, features: str, rows: np.ndarray | None) -> str:
     hasher = hashlib.sha256(canonical_json({"features": features, "shape": list(cov.shape)}).encode())
     for array in (mean, cov):
         hasher.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    if rows is not None:
+        hasher.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
     return hasher.hexdigest()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.errors import unknown
 from tasks.progress import Progress
@@ -95,8 +95,15 @@ class Task(ABC):
     network_parameters: int | None = field(default=None, kw_only=True)
     """Of the teacher, where it is large enough to be asked for before it is loaded."""
 
+    chosen_once: ClassVar[bool] = False
+    """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""
+
     def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
         """Return the task with what `bench prepare` has chosen for it, where there is a choice."""
+        return self
+
+    def choose(self, sources: Sources, progress: Progress) -> Task:  # noqa: ARG002 (as above)
+        """Let the task run from now on on what `sources` names, where there is a choice, and return it so."""
         return self
 
     def under(self, protocol: str) -> Task:

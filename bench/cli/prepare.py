@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,8 @@ from bench.cli.options import (
     PluginOption,
     ThreadsOption,
     declared_task,
-    sources,
 )
+from tasks.task import Sources, default_cache
 
 
 def prepare(
@@ -56,15 +55,17 @@ def prepare(
 
     torch.set_num_threads(threads)
     progress = StatusProgress(None, Console(stderr=True), draw=True)
-    inputs = replace(
-        sources(cache, data, download),
+    inputs = Sources(
+        cache or default_cache(),
+        data,
+        download,
         teacher=teacher,
         features=features,
         own_weights=own_weights,
         reference=reference,
         crop=crop,
     )
-    prepared = declared.prepare(inputs, progress)
+    prepared = declared.choose(inputs, progress).prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
         prepared.pairs(pairs)

@@ -70,7 +70,7 @@ class Reference(_Remembered):
 
 @dataclass(frozen=True, eq=False)
 class GaussianReference(_Remembered):
-    """The real images as published statistics have them: for the Fréchet distance, for no `FeatureMetric`."""
+    """The real images as mean and covariance, perhaps with the features of some of them."""
 
     mean: np.ndarray
     """[D], float64."""
@@ -80,6 +80,12 @@ class GaussianReference(_Remembered):
     """Number of real images; None where the publisher does not say."""
     name: str
     sha256: str
+    features: np.ndarray | None = None
+    """[M, D], M <= N, of those images whose features were kept: what a `FeatureMetric` compares with."""
+
+    def __post_init__(self) -> None:
+        if self.features is not None:
+            check_features(self.features, f"the reference {self.name!r}")
 
     @property
     def dimensions(self) -> int:
@@ -138,31 +144,32 @@ class Metric(ABC):
 class FeatureMetric(Metric):
     """A metric that needs every feature at once, of real and generated images; it keeps the generated ones."""
 
-    reference: Reference
+    reference: AnyReference
 
     def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         """Raises UserError if the reference holds statistics alone."""
-        if not isinstance(reference, Reference):
+        if reference is None or reference.features is None:
             raise UserError(
                 f"metric {self.info.name!r} needs the features of the real images, but the reference "
                 f"{reference.name if reference else 'none'!r} holds only their mean and covariance; leave "
                 f"{self.info.name!r} out, or take a reference made from images"
             )
         super().__init__(reference, protocol)
+        self.real = reference.features
         self._batches: list[np.ndarray] = []
 
     def update(self, batch: Features) -> None:
         """Keep the batch's features."""
-        if batch.features.shape[1] != self.reference.features.shape[1]:
+        if batch.features.shape[1] != self.reference.dimensions:
             raise ValueError(
                 f"generated images have {batch.features.shape[1]} features, "
-                f"the reference {self.reference.features.shape[1]}"
+                f"the reference {self.reference.dimensions}"
             )
         self._batches.append(batch.features)
 
     def features(self) -> np.ndarray:
         """All features so far, [n, D], in the order they came."""
-        return np.concatenate(self._batches) if self._batches else self.reference.features[:0]
+        return np.concatenate(self._batches) if self._batches else self.real[:0]
 
 
 def row_blocks(rows: int, size: int) -> Iterator[slice]:

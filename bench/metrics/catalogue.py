@@ -44,6 +44,28 @@ FD = MetricInfo(
     implementation="bench.metrics.frechet:FrechetDistance",
 )
 
+SFID = MetricInfo(
+    name="sfid",
+    title="sFD",
+    direction="lower",
+    min_samples=2024,
+    summary="Fréchet distance of spatial features (7 channels of mixed_6/conv); for ADM's references",
+    source="Nash et al. 2021, arXiv:2103.03841; layer and channels as ADM's evaluation",
+    implementation="bench.metrics.frechet:SpatialFrechetDistance",
+    view="spatial",
+)
+
+FD_DINOV2 = MetricInfo(
+    name="fd-dinov2",
+    title="FD",
+    direction="lower",
+    min_samples=1025,
+    summary="Fréchet distance in DINOv2's features; some hundred times the size of FID, never beside it",
+    source="Stein et al. 2023, arXiv:2306.04675",
+    implementation="bench.metrics.frechet:DINOFrechetDistance",
+    view="dinov2",
+)
+
 KID = MetricInfo(
     name="kid",
     title="KID",

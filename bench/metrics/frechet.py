@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import FD, PATCH_FD, MetricInfo
+from bench.metrics.catalogue import FD, FD_DINOV2, PATCH_FD, SFID, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
@@ -156,6 +156,18 @@ class FrechetDistance(Metric):
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
         return Measured(distance.value, generated.count, diagnostics)
+
+
+class SpatialFrechetDistance(FrechetDistance):
+    """sFID: the same distance in the Inception's spatial features."""
+
+    info: ClassVar[MetricInfo] = SFID
+
+
+class DINOFrechetDistance(FrechetDistance):
+    """FD-DINOv2: the same distance in DINOv2's features."""
+
+    info: ClassVar[MetricInfo] = FD_DINOV2
 
 
 class PatchFrechetDistance(FrechetDistance):

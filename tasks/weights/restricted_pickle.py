@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,15 +19,10 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.pickle_guard import UnsafePickleError, refuse_opcodes
 
 MAX_DEPTH = 32
 """Modules within modules; the official network has 5 levels."""
-MAX_MEMO = 1 << 24
-"""Objects that a pickle may number. The unpickler's table is as long as the largest number in the file."""
-
-
-class UnsafePickleError(UserError):
-    """A pickle that is damaged, or asks for more than the official files do. Nothing in it was run."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +137,7 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
     """
     try:
         with path.open("rb") as file:
-            _refuse_opcodes(file)
-            file.seek(0)
+            refuse_opcodes(file)
             top = _Unpickler(file).load()
         return _network(top, key)
     except UnsafePickleError as error:
@@ -156,16 +149,6 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
             f"{path}: not a whole pickle of EDM's network ({type(error).__name__}: {_shown(str(error))}); "
             "nothing in it was run; mend: download it again"
         ) from None
-
-
-def _refuse_opcodes(file: io.BufferedReader) -> None:
-    """Look through the pickle's instructions, running none, for the two that `find_class` cannot judge."""
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name.startswith("EXT"):
-            # A registered extension that was used before comes from a cache, past find_class.
-            raise UnsafePickleError("uses pickle's extension registry")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_MEMO:
-            raise UnsafePickleError(f"numbers an object {argument}, to exhaust the memory")
 
 
 def _network(top: Any, key: str) -> OfficialPickle:

@@ -69,6 +69,6 @@ def test_the_network_has_the_size_that_costs_are_printed_for() -> None:
 def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
     assert [need.path for need in TASK.needs(Sources(tmp_path))] == [None] * 4
     with pytest.raises(UserError) as caught:
-        TASK.prepare(Sources(tmp_path), SilentProgress())
+        TASK.located(tmp_path).prepare(Sources(tmp_path), SilentProgress())
     for option in ("--data", "--teacher", "--features", "--reference"):
         assert f"bench prepare --task imagenet64 {option}" in str(caught.value)

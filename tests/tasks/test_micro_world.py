@@ -317,6 +317,9 @@ def test_a_student_is_saved_and_read_with_its_steps(world: MicroWorld, tmp_path:
     world.save_student(world.teacher, tmp_path / "student", [999, 499])
     student, indices = world.load_student(tmp_path / "student")
     assert indices == [999, 499]
+    assert world.load_student(tmp_path / "student", steps=2)[1] == indices
+    with pytest.raises(UserError, match="student has no sampler of 1 steps; --steps takes 2"):
+        world.load_student(tmp_path / "student", steps=1)
     assert all(
         torch.equal(value, student.state_dict()[name]) for name, value in world.teacher.state_dict().items()
     )

@@ -19,7 +19,8 @@ from edm_files import Official, official_module, official_modules, write_officia
 from torch import nn
 
 from tasks.errors import UserError
-from tasks.weights.restricted_pickle import UnsafePickleError, read_official_pickle
+from tasks.pickle_guard import UnsafePickleError
+from tasks.weights.restricted_pickle import read_official_pickle
 
 STATE = {
     "model.map_layer0.weight": torch.randn(4, 3),
