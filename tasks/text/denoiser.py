@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
 from tasks.denoiser import VPDenoiser
@@ -45,19 +46,41 @@ class TextDenoiser(VPDenoiser):
             )
 
     def _run(self, unet: UNet2DConditionModel, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        dtype = self.unet.conv_in.weight.dtype
-        embeddings, pooled = self.layout.unpack(condition.to(dtype))
-        added = None
-        if self.resolution is not None:
-            # Original size, crop's corner, target size: DMD2 tells every network that nothing was cropped.
-            time_ids = torch.full((len(x), 6), float(self.resolution), device=x.device)
-            time_ids[:, 2:4] = 0
-            added = {"text_embeds": pooled, "time_ids": time_ids}
-        output: Tensor = unet(
-            self._folded(x).to(dtype),
-            timestep.to(torch.float32),  # bf16 has no 999
-            encoder_hidden_states=embeddings,
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0]
-        return output
+        return predict(unet, self.layout, self._folded(x), timestep, condition, self.resolution)
+
+
+def predict(
+    unet: UNet2DConditionModel,
+    layout: ConditionLayout,
+    x: Tensor,
+    timestep: Tensor,
+    condition: Tensor,
+    resolution: int | None = None,
+    guidance: float | None = None,
+) -> Tensor:
+    """Run a text UNet: x [B, C, H, W], timestep [B], condition [B, K] -> its prediction, in its own dtype.
+
+    `resolution`: see TextDenoiser. `guidance`: the scale that a UNet distilled under guidance is told (LCM).
+    """
+    dtype = unet.conv_in.weight.dtype
+    embeddings, pooled = layout.unpack(condition.to(dtype))
+    added = None
+    if resolution is not None:
+        # Original size, crop's corner, target size: DMD2 tells every network that nothing was cropped.
+        time_ids = torch.full((len(x), 6), float(resolution), device=x.device)
+        time_ids[:, 2:4] = 0
+        added = {"text_embeds": pooled, "time_ids": time_ids}
+    told = None
+    if guidance is not None:
+        # Latent consistency models embed w = scale - 1, as the time but a thousand times as large.
+        w = torch.full((len(x),), guidance - 1, device=x.device)
+        told = get_timestep_embedding(w, unet.config.time_cond_proj_dim, downscale_freq_shift=1, scale=1000)
+    output: Tensor = unet(
+        x.to(dtype),
+        timestep.to(torch.float32),  # bf16 has no 999
+        encoder_hidden_states=embeddings,
+        timestep_cond=None if told is None else told.to(dtype),
+        added_cond_kwargs=added,
+        return_dict=False,
+    )[0]
+    return output

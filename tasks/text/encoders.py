@@ -17,6 +17,11 @@ class TextEncoder(nn.Module, ABC):
 
     layout: ConditionLayout
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> conditions [B, K], float32, on the encoder's device; what is too long is cut."""
@@ -37,7 +42,7 @@ class CLIPEncoder(TextEncoder):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        tokens = tokenize(self.tokenizer, prompts, self.layout.tokens).to(self.model.device)
+        tokens = tokenize(self.tokenizer, prompts, self.layout.tokens).to(self.device)
         return self.layout.pack(self.model(tokens).last_hidden_state.float())
 
     def null_condition(self) -> Tensor:
@@ -73,7 +78,7 @@ class SDXLEncoder(TextEncoder):
     def encode(self, prompts: Sequence[str]) -> Tensor:
         hidden, pooled = [], None
         for tokenizer, model in zip(self.tokenizers, self.models, strict=True):
-            tokens = tokenize(tokenizer, prompts, self.layout.tokens).to(model.device)
+            tokens = tokenize(tokenizer, prompts, self.layout.tokens).to(self.device)
             output = model(tokens, output_hidden_states=True)
             hidden.append(output.hidden_states[-2].float())
             pooled = output[0]  # the last model's is the one that stays: its projected embedding
@@ -83,7 +88,7 @@ class SDXLEncoder(TextEncoder):
     def null_condition(self) -> Tensor:
         if not self.zero_null:
             return self.encode([""])
-        return torch.zeros(1, self.layout.size, device=self.models[0].device)
+        return torch.zeros(1, self.layout.size, device=self.device)
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> Tensor:

@@ -143,19 +143,19 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
         ) from None
 
 
-def load_part(kind: Any, folder: Path, **settings: Any) -> Any:
+def load_part(kind: Any, folder: Path, mend: str = "download it again") -> Any:
     """Read one network of a pipeline, float32, frozen. Raises UserError if files or weights are missing.
 
     Libraries only warn of missing weights, and go on with random ones.
     """
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json; mend: download the model again, with --download")
+        raise UserError(f"{folder} has no config.json; mend: {mend}")
     try:
         network, report = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32, **settings
+            folder, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32
         )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: download it again") from None
+        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: {mend}") from None
     wrong = [*report["missing_keys"], *report["mismatched_keys"]]
     if wrong:
         raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)} missing or misshapen")
