@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tasks.data.scenes import CAPTIONS, truths
 from tasks.denoiser import Denoiser
+from tasks.edm_world import no_such_sampler
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whole_file, whole_folder
 from tasks.pairs import PairedTeacher
@@ -54,7 +55,8 @@ class ScenesWorld(PairedTeacher):
         self._asked = torch.from_numpy(splits.held_out.labels)
 
         teacher_path, judge_path = self._teacher(), self._judge()
-        self.teacher, _ = load_text_denoiser(teacher_path / DENOISER, None)
+        self._painter, _ = load_text_denoiser(teacher_path / DENOISER)
+        self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
         self.judge = self._load(Judge(task.classifier, task.image_shape), judge_path)
         self._conditions = self.encoder.encode(CAPTIONS)
@@ -65,9 +67,7 @@ class ScenesWorld(PairedTeacher):
         }
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
-            PreparedAsset(
-                "teacher and text encoder", teacher_path, self.teacher_sha256, folder_size(teacher_path)
-            ),
+            PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
             file_asset("judge", judge_path),
         ]
         self.data = [
@@ -172,8 +172,12 @@ class ScenesWorld(PairedTeacher):
         assert isinstance(student, TextDenoiser)
         save_text_denoiser(student, folder, indices)
 
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
-        student, indices = load_text_denoiser(folder, self.teacher)
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        student, indices = load_text_denoiser(folder, self._painter)
         if not indices:
             raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+        if student.layout != self._painter.layout or student.bottleneck_shape != self._painter.bottleneck_shape:
+            raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+        if steps not in (None, len(indices)):
+            raise no_such_sampler(folder, steps, [len(indices)])
         return student, indices

@@ -165,7 +165,7 @@ DIVERSITY = MetricInfo(
     title="Diversity",
     direction="higher",
     min_samples=100,
-    summary="mean distance of the images of one caption, in the feature network's convolutions, as LPIPS without weights",
+    summary="mean distance of the images of one caption in the feature network's convolutions (unweighted LPIPS)",
     source="Zhang et al. 2018, arXiv:1801.03924, eq. 1",
     implementation="bench.metrics.scores:Diversity",
 )
