@@ -105,8 +105,8 @@ TASK = ScenesTask(
     network=PainterSpec(channels=(32, 64), patch_size=2, text_width=48, text_layers=2, mean=-0.878, std=0.298),
     teacher=PainterRecipe(iterations=4000, batch_size=64, lr=1e-3, warmup=100, ema_decay=0.998),
     classifier=JudgeRecipe(
-        scene=ClassifierRecipe(epochs=4, width=16, features=64),
-        item=ClassifierRecipe(epochs=4, width=16, features=64),
+        scene=ClassifierRecipe(epochs=4, width=24, features=64),
+        item=ClassifierRecipe(epochs=5, width=24, features=64),
     ),
     images_per_caption=2,
 )

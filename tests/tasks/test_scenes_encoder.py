@@ -19,7 +19,7 @@ def test_a_token_is_a_word(encoder: CaptionEncoder) -> None:
     tokens = encoder.tokenize([CAPTIONS[0], ""])
     assert [WORDS[token] for token in tokens[0]] == CAPTIONS[0].split()
     assert tokens[1].tolist() == [PAD] * 8
-    with pytest.raises(UserError, match="unknown word .* 'bleu'; did you mean 'blue'"):
+    with pytest.raises(UserError, match=r"unknown word .* 'bleu'; did you mean 'blue'"):
         encoder.tokenize(["a bleu bag"])
 
 

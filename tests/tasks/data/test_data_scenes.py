@@ -67,9 +67,8 @@ def test_a_scene_shows_what_its_caption_says() -> None:
     made = scenes.compose(items, CLASSES, 200, split=0)
     tops = set()
     for image, caption in zip(made.images, made.labels, strict=True):
-        for half, item in zip(
-            (image[..., :ITEM], image[..., ITEM:]), CONTENTS[caption % len(CONTENTS)], strict=True
-        ):
+        halves = image[..., :ITEM], image[..., ITEM:]
+        for half, item in zip(halves, CONTENTS[caption % len(CONTENTS)], strict=True):
             lit = half.sum((0, 2)) > 0
             tops.add(int(lit.argmax()))
             assert lit.sum() == ITEM and lit[lit.argmax() :][:ITEM].all()
