@@ -127,7 +127,7 @@ class Run(Planned):
             "method": self.method.name,
             "distiller": self.method.distiller,
             "plugin": self.plugin_sha256,
-            "recipe": self.recipe.model_dump(mode="json", exclude={"init_from"}),
+            "recipe": self.recipe.named(),
             "seed": self.seed,
         }
         if self.recipe.init_from is not None:

@@ -58,9 +58,6 @@ class JudgeRecipe:
 class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, JudgeRecipe]):
     """The micro task with captions."""
 
-    images_per_caption: int
-    """Samples that share a caption, one after the other: how unlike they are is the diversity."""
-
     teacher_kind: ClassVar[str] = "text-conditioned denoiser and its text encoder"
 
     def prepare(self, sources: Sources, progress: Progress) -> Prepared:
@@ -89,7 +86,8 @@ TASK = ScenesTask(
         reference="10,000 held-out scenes, of Fashion-MNIST's test images",
         features="scenes-judge64",
         metrics=("fd", "patch-fd", "alignment", "kinds", "colours", "diversity"),
-        views={"patch": "scenes-item64"},
+        images_per_prompt=2,
+        views={"patch": "scenes-item64", "lpips": "convolutions of scenes-judge64, weights 1"},
     ),
     baselines={
         "teacher-cfg3": _teacher("teacher-cfg3", 3),
@@ -108,5 +106,4 @@ TASK = ScenesTask(
         scene=ClassifierRecipe(epochs=4, width=24, features=64),
         item=ClassifierRecipe(epochs=5, width=24, features=64),
     ),
-    images_per_caption=2,
 )

@@ -28,8 +28,8 @@ from tasks.text.denoiser import TextDenoiser
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.views import MAIN, Features
 
-PATCH = "patch"
-"""The view of single items."""
+PATCH, LPIPS = "patch", "lpips"
+"""The views of single items, and of pairs of a caption's images."""
 DENOISER, ENCODER = "denoiser", "text_encoder.safetensors"
 AT_ONCE = 1000
 """Real images that the judge sees at once."""
@@ -40,14 +40,14 @@ M = TypeVar("M", bound=nn.Module)
 class ScenesWorld(PairedTeacher):
     """A prepared task `scenes`."""
 
-    views: Collection[str] = (MAIN, PATCH)
+    views: Collection[str] = (MAIN, PATCH, LPIPS)
 
     def __init__(self, task: ScenesTask, sources: Sources, progress: Progress) -> None:
         """Find or make every asset, in the cache, named by content. Raises UserError."""
         self.task: ScenesTask = task
         self.cache = sources.cache
         self.progress = progress
-        self.evaluation_batch = 100 * task.images_per_caption
+        self.evaluation_batch = 100 * task.protocol.images_per_prompt
         self._truths = torch.from_numpy(truths())
         splits = task.splits(sources)
         self._images, self._captions = torch.from_numpy(splits.train.images), torch.from_numpy(splits.train.labels)
@@ -111,9 +111,9 @@ class ScenesWorld(PairedTeacher):
     def _references(self, judge_sha256: str) -> dict[str, Path]:
         """Find or make what the judge's networks see in the held-out scenes: a file for each view."""
         key, folder = self.task.reference_key(judge_sha256), self.cache / "references"
-        paths = {view: folder / f"{self.task.name}-{view}-{key[:12]}.npy" for view in self.views}
         parts = self._held_out.split(AT_ONCE)
         sights = {MAIN: self.judge.see_scenes, PATCH: lambda images: self.judge.see_items(images)[0]}
+        paths = {view: folder / f"{self.task.name}-{view}-{key[:12]}.npy" for view in sights}
         for view, path in paths.items():
             if not path.exists():
                 rows = torch.cat([sights[view](part) for part in parts]).numpy()
@@ -149,23 +149,23 @@ class ScenesWorld(PairedTeacher):
 
     def captions(self, indices: Tensor) -> Tensor:
         """Positions in `CAPTIONS` of the samples' captions: those of the held-out scenes, in their order."""
-        return self._asked[indices // self.task.images_per_caption % len(self._asked)]
+        return self._asked[indices // self.task.protocol.images_per_prompt % len(self._asked)]
 
     def conditions(self, indices: Tensor) -> Tensor:
         return self._conditions[self.captions(indices)]
 
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        seen: dict[str, Features] = {}
+        images, seen = samples.images, dict[str, Features]()
+        items, read = self.judge.see_items(images)
         if MAIN in views:
-            diversity = self.judge.diversity(samples.images, self.task.images_per_caption)
-            seen[MAIN] = Features(
-                self.judge.see_scenes(samples.images).numpy(), scores={"diversity": diversity.numpy()}
-            )
-        if PATCH in views:
-            features, read = self.judge.see_items(samples.images)
             right = agreement(read, self._truths[self.captions(samples.indices)])
             scores = {name: found.numpy() for name, found in right.items()}
-            seen[PATCH] = Features(features.numpy(), scores=scores)
+            seen[MAIN] = Features(self.judge.see_scenes(images).numpy(), scores=scores)
+        if PATCH in views:
+            seen[PATCH] = Features(items.numpy())
+        if LPIPS in views:
+            apart = self.judge.diversity(images, self.task.protocol.images_per_prompt)
+            seen[LPIPS] = Features(np.zeros((len(images), 0)), scores={"diversity": apart.numpy()})
         return seen
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:

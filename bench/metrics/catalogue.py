@@ -127,15 +127,25 @@ PATCH_FD = MetricInfo(
     view="patch",
 )
 
+CLIP = MetricInfo(
+    name="clip",
+    title="CLIP score",
+    direction="higher",
+    min_samples=500,
+    summary="mean cosine of image and prompt, not multiplied by 100; network and prefix as the protocol says",
+    source="Hessel et al. 2021, arXiv:2104.08718",
+    implementation="bench.metrics.scores:CLIPScore",
+    view="clip",
+)
+
 ALIGNMENT = MetricInfo(
     name="alignment",
     title="Alignment",
     direction="higher",
     min_samples=100,
-    summary="images in which the judge reads exactly the caption: each item's kind and colour at its place",
-    source="this project; the exact counterpart of a CLIP score",
+    summary="how much of its prompt an image shows, as a classifier reads it: mean over images, 0 to 1",
+    source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499, on what a caption names",
     implementation="bench.metrics.scores:Alignment",
-    view="patch",
 )
 
 KINDS = MetricInfo(
@@ -143,10 +153,9 @@ KINDS = MetricInfo(
     title="Kinds",
     direction="higher",
     min_samples=100,
-    summary="images in which the judge reads the caption's kinds of items at their places, whatever their colours",
-    source="this project",
+    summary="images in which a judge reads the caption's kinds of items at their places, whatever their colours",
+    source="as alignment",
     implementation="bench.metrics.scores:Kinds",
-    view="patch",
 )
 
 COLOURS = MetricInfo(
@@ -154,18 +163,18 @@ COLOURS = MetricInfo(
     title="Colours",
     direction="higher",
     min_samples=100,
-    summary="images in which the judge reads the caption's colours at their places, whatever their kinds",
-    source="this project",
+    summary="images in which a judge reads the caption's colours at their places, whatever their kinds",
+    source="as alignment",
     implementation="bench.metrics.scores:Colours",
-    view="patch",
 )
 
 DIVERSITY = MetricInfo(
     name="diversity",
-    title="Diversity",
+    title="LPIPS diversity",
     direction="higher",
     min_samples=100,
-    summary="mean distance of the images of one caption in the feature network's convolutions (unweighted LPIPS)",
-    source="Zhang et al. 2018, arXiv:1801.03924, eq. 1",
-    implementation="bench.metrics.scores:Diversity",
+    summary="mean LPIPS between the images of one prompt; incoherent images score high: read it beside CLIP score",
+    source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
+    implementation="bench.metrics.diversity:Diversity",
+    view="lpips",
 )

@@ -20,7 +20,7 @@ from tasks.prepared import Samples
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise, baseline_sampler, heun
 from tasks.scenes import JudgeRecipe, PainterRecipe, PainterSpec, ScenesTask
-from tasks.scenes_world import PATCH, ScenesWorld
+from tasks.scenes_world import LPIPS, PATCH, ScenesWorld
 from tasks.task import Baseline, Sources
 from tasks.text.denoiser import TextDenoiser
 from tasks.views import MAIN
@@ -111,14 +111,15 @@ def test_evaluation_asks_for_the_held_out_captions_two_images_each(world: Scenes
     assert torch.equal(world.conditions(indices), world.training_condition(world.captions(indices)))
 
 
-def test_both_views_come_with_their_scores(world: ScenesWorld) -> None:
+def test_every_view_comes_with_their_scores(world: ScenesWorld) -> None:
     images = torch.randint(256, (8, *SHAPE), dtype=torch.uint8)
     indices = torch.arange(8)
     samples = Samples(indices, images, world.conditions(indices))
-    seen = world.extract(samples, [MAIN, PATCH])
-    assert seen[MAIN].features.shape == (8, 8) and seen[MAIN].scores["diversity"].shape == (4,)
+    seen = world.extract(samples, [MAIN, PATCH, LPIPS])
+    assert len(seen[LPIPS]) == 8 and seen[LPIPS].scores["diversity"].shape == (4,)
     assert seen[PATCH].features.shape == (16, 8), "an item at each place"
-    assert {name: len(found) for name, found in seen[PATCH].scores.items()} == dict.fromkeys(
+    assert seen[MAIN].features.shape == (8, 8)
+    assert {name: len(found) for name, found in seen[MAIN].scores.items()} == dict.fromkeys(
         ("alignment", "kinds", "colours"), 8
     )
     assert set(world.extract(samples, [PATCH])) == {PATCH}
@@ -134,7 +135,7 @@ def test_what_the_judge_reads_is_held_against_the_caption_asked_for(
     read[2, 3] = (read[2, 3] + 1) % 6
     monkeypatch.setattr(world.judge, "see_items", lambda images: (torch.zeros(2 * len(images), 8), read))
     images = torch.zeros(4, *SHAPE, dtype=torch.uint8)
-    scores = world.extract(Samples(indices, images, world.conditions(indices)), [PATCH])[PATCH].scores
+    scores = world.extract(Samples(indices, images, world.conditions(indices)), [MAIN])[MAIN].scores
     assert scores["alignment"].tolist() == [True, False, False, True]
     assert scores["kinds"].tolist() == [True, False, True, True]
     assert scores["colours"].tolist() == [True, True, False, True]

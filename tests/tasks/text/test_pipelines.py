@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
+from single_file import write_single_file
 from text_pipelines import SCALED_LINEAR, SIDE, normal, save_sd15, taesd
 
 from tasks.errors import UserError
@@ -36,6 +37,51 @@ def test_a_folder_of_sdxl(sdxl_folder: Path) -> None:
 
 def test_v_prediction(tmp_path: Path) -> None:
     assert load_pipeline(save_sd15(tmp_path / "v", "v")).denoiser().schedule.prediction == "v"
+
+
+class TestOneFile:
+    """A single .safetensors file, with the names of the original checkpoints; no network."""
+
+    @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+    def test_it_is_the_folder_s_pipeline(
+        self, kind: str, sd15_folder: Path, sdxl_folder: Path, tmp_path: Path
+    ) -> None:
+        folder = sd15_folder if kind == "sd15" else sdxl_folder
+        write_single_file(folder, tmp_path / "model.safetensors")
+        found = load_pipeline(tmp_path / "model.safetensors", architecture=folder)
+        expected = load_pipeline(folder)
+        for part in ("unet", "latents", "encoder"):
+            ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (found, expected))
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], value) for name, value in theirs.items()), part
+        prompts = ["a red cat", ""]
+        assert torch.equal(found.encoder.encode(prompts), expected.encoder.encode(prompts))
+        assert torch.equal(found.encoder.null_condition(), expected.encoder.null_condition())
+        assert found.denoiser().schedule.beta_end == expected.denoiser().schedule.beta_end == 0.012
+
+    def test_its_configuration_is_not_downloaded_unasked(self, sdxl_folder: Path, tmp_path: Path) -> None:
+        write_single_file(sdxl_folder, tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match=r"stable-diffusion-xl-base-1\.0 is not in the hub's cache"):
+            load_pipeline(tmp_path / "model.safetensors")
+
+    def test_of_another_architecture(self, sd15_folder: Path, sdxl_folder: Path, tmp_path: Path) -> None:
+        write_single_file(sdxl_folder, tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match=r"cannot read .*model\.safetensors as a pipeline like"):
+            load_pipeline(tmp_path / "model.safetensors", architecture=sd15_folder)
+
+    def test_missing_weights_are_not_made_up(self, sd15_folder: Path, tmp_path: Path) -> None:
+        file = tmp_path / "model.safetensors"
+        write_single_file(sd15_folder, file)
+        state = load_file(file)
+        del state["model.diffusion_model.out.2.weight"]
+        save_file(state, file)
+        with pytest.raises(UserError, match=r"model\.safetensors"):
+            load_pipeline(file, architecture=sd15_folder)
+
+    def test_another_format(self, tmp_path: Path) -> None:
+        torch.save({"a": torch.zeros(1)}, tmp_path / "model.ckpt")
+        with pytest.raises(UserError, match=r"model\.ckpt is not a \.safetensors file"):
+            load_pipeline(tmp_path / "model.ckpt")
 
 
 class TestSchedule:
