@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
@@ -24,11 +23,8 @@ from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
 from tasks.references import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES, ReferenceStatistics
-from tasks.samplers import SampleNoise
+from tasks.samplers import BatchSeededNoise, Generator, SampleNoise
 from tasks.views import Features
-
-Generator = Callable[[SampleNoise, Tensor], Tensor]
-"""Noise and conditions -> images [B, C, H, W] in [-1, 1]: a student or a sampler of the teacher."""
 
 Seen = Mapping[str, Features]
 """A batch of images by view."""
@@ -54,7 +50,10 @@ def generate(
     device = PartialState().device
     first = protocol.first_seed + repetition * protocol.samples
     indices = torch.arange(start, stop)
-    noise = SampleNoise((first + indices).tolist(), prepared.sample_shape, device)
+    seeds, shape = (first + indices).tolist(), prepared.sample_shape
+    noise = SampleNoise(seeds, shape, device)
+    if protocol.text is not None and protocol.text.noise_batch:
+        noise = BatchSeededNoise(seeds, shape, protocol.text.noise_batch, device)
     if protocol.labels == "random":
         conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
     else:

@@ -15,19 +15,26 @@ COLUMNS = 10
 ROWS = 5
 
 
-def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path) -> None:
+Panel = tuple[Prepared, Generator]
+"""A generator, and the task as it needs it decoded and conditioned."""
+
+
+def sample_grid(panels: dict[str, Panel], path: Path) -> None:
     """Draw each generator's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
     from matplotlib import pyplot as plt
 
-    columns = min(COLUMNS, prepared.task.protocol.samples)
-    rows = min(ROWS, prepared.task.protocol.samples // columns)
-    first = replace(prepared.task.protocol, samples=columns * rows)
+    protocol = next(iter(panels.values()))[0].task.protocol
+    columns = min(COLUMNS, protocol.samples)
+    rows = min(ROWS, protocol.samples // columns)
+    first = replace(protocol, samples=columns * rows)
     figure, axes = plt.subplots(
-        len(generators), 1, figsize=(COLUMNS * 0.6, len(generators) * (ROWS * 0.6 + 0.3)), squeeze=False
+        len(panels), 1, figsize=(COLUMNS * 0.6, len(panels) * (ROWS * 0.6 + 0.3)), squeeze=False
     )
-    for axis, (title, generator) in zip(axes[:, 0], generators.items(), strict=True):
-        images = generate(generator, prepared, first, 0, 0, first.samples).images
-        axis.imshow(_tile(images, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    for axis, (title, (prepared, generator)) in zip(axes[:, 0], panels.items(), strict=True):
+        starts = range(0, first.samples, prepared.evaluation_batch)
+        stops = [min(start + prepared.evaluation_batch, first.samples) for start in starts]
+        parts = [generate(generator, prepared, first, 0, *ends).images for ends in zip(starts, stops, strict=True)]
+        axis.imshow(_tile(torch.cat(parts), rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     figure.tight_layout()

@@ -18,7 +18,7 @@ from bench.checkpoint import start_from
 from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
-from bench.picture import sample_grid
+from bench.picture import Panel, sample_grid
 from bench.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, training_cost
@@ -31,8 +31,7 @@ from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import baseline_sampler, few_step
-from tasks.task import Baseline
+from tasks.samplers import few_step
 
 CHECKPOINTS_PER_RUN = 20
 GLANCES_PER_RUN = 10
@@ -48,12 +47,6 @@ def student_generator(student: Denoiser, indices: list[int]) -> Generator:
     """A few-step student as an image generator, on this process's device."""
     student = student.to(PartialState().device)
     return lambda noise, condition: few_step(student, noise, condition, indices)
-
-
-def baseline_generator(prepared: Prepared, baseline: Baseline) -> Generator:
-    """A named sampler of the teacher as an image generator, on this process's device."""
-    device, null = PartialState().device, prepared.null_condition
-    return baseline_sampler(prepared.teacher.to(device), null if null is None else null.to(device), baseline)
 
 
 def few_step_sampler(student: Denoiser, indices: list[int]) -> dict[str, Any]:
@@ -89,10 +82,14 @@ class Runner:
 
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
-        teacher = self.prepared.teacher
-        generator = baseline_generator(self.prepared, run.baseline)
-        weights = Weights(teacher, self.prepared.teacher_sha256, "ema", run.baseline.network_evaluations)
-        return self._once(run, lambda: self._measured(run, generator, weights, run.sampler()))
+        if (done := from_main(run.finished)) is not None:
+            return done  # other models' weights are not even loaded
+        world, generator = self.prepared.sampled(run.baseline)
+        weights = Weights(
+            self.prepared.teacher, self.prepared.teacher_sha256, "ema", run.baseline.network_evaluations
+        )
+        evaluator = Evaluator(world, self.evaluator.metrics, self.progress)
+        return self._once(run, lambda: self._measured(run, evaluator, generator, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
@@ -121,12 +118,20 @@ class Runner:
         """Evaluate and record published weights of a few-step generator."""
         generator = student_generator(student, indices)
         weights = Weights(student, run.sha256, "published", len(indices))
-        return self._once(run, lambda: self._measured(run, generator, weights, dict(run.sampler)))
+        sampler = dict(run.sampler)
+        return self._once(run, lambda: self._measured(run, self.evaluator, generator, weights, sampler))
 
-    def _measured(self, plan: Planned, generator: Generator, weights: Weights, sampler: dict[str, Any]) -> Record:
+    def _measured(
+        self,
+        plan: Planned,
+        evaluator: Evaluator,
+        generator: Generator,
+        weights: Weights,
+        sampler: dict[str, Any],
+    ) -> Record:
         """The record of images that nothing was trained for."""
         made = provenance("fp32")
-        metrics, seconds = self.evaluator.evaluate(generator, plan.folder / "evaluation", weights.sha256)
+        metrics, seconds = evaluator.evaluate(generator, plan.folder / "evaluation", weights.sha256)
         return record_of(
             plan,
             self.prepared,
@@ -188,11 +193,13 @@ class Runner:
 
     def _picture(self, run: Run, generator: Generator, steps: int) -> None:
         """Draw the student above the teacher's first sampler, from the same noise."""
-        panels = {f"{run.label}: network evaluations per image: {steps}": generator}
+        panels: dict[str, Panel] = {
+            f"{run.label}: network evaluations per image: {steps}": (self.prepared, generator)
+        }
         for sampler in list(self.prepared.task.baselines.values())[:1]:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
-            panels[title] = baseline_generator(self.prepared, sampler)
-        sample_grid(panels, self.prepared, run.folder / "samples.png")
+            panels[title] = self.prepared.sampled(sampler)
+        sample_grid(panels, run.folder / "samples.png")
 
 
 @contextlib.contextmanager

@@ -5,14 +5,13 @@ This module declares the task and imports no torch, so that `bench list` and `be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from tasks.chosen import ChosenAsset, choice_path, read_choice, write_choice
 from tasks.errors import UserError, unknown
-from tasks.files import write_text
 from tasks.progress import Progress
 from tasks.protocol import Protocol
 from tasks.task import Need, Sources, Task
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
 
 REQUIRED = ("data", "teacher", "features", "reference")
 """Roles without which nothing runs; the others are for further metrics."""
-
-
-@dataclass(frozen=True)
-class ChosenAsset:
-    """One thing that was chosen for a task: where it is, its hash, and the name that tables show."""
-
-    path: str
-    sha256: str
-    name: str
-    rows: int = 0
-    """Of a reference: real images whose features are kept, one by one."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +61,14 @@ class Chosen:
     @classmethod
     def read(cls, path: Path) -> Chosen:
         """Read the file that `write` made, or nothing chosen. Raises UserError if it is damaged."""
-        if not path.exists():
-            return cls()
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{role: ChosenAsset(**asset) for role, asset in found.items() if asset is not None})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return cls(**read_choice(path))
+        except TypeError as error:  # a role that there is none of
             raise UserError(f"{path} is damaged ({error}); delete it and run bench prepare again") from None
 
     def write(self, path: Path) -> None:
         """Write the choice; the file appears whole."""
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_choice(path, vars(self))
 
 
 def spatial_of(inception: str) -> str:
@@ -109,7 +94,7 @@ class ImageNetTask(Task):
 
     def choice_path(self, cache: Path) -> Path:
         """File that says what this task runs on."""
-        return cache / "chosen" / f"{self.name}.json"
+        return choice_path(cache, self.name)
 
     def located(self, cache: Path) -> ImageNetTask:
         chosen = Chosen.read(self.choice_path(cache))

@@ -34,6 +34,10 @@ class PairedTeacher(Prepared):
         """The sampler that makes pairs."""
         return next(iter(self.task.baselines.values()))
 
+    def pair_conditions(self, count: int) -> Tensor:
+        """Conditions [N, ...] of the pairs."""
+        return self.conditions(torch.arange(count))
+
     def asset_of_pairs(self, count: int) -> PreparedAsset:
         return file_asset("teacher pairs", self._pairs_path(count))
 
@@ -61,7 +65,7 @@ class PairedTeacher(Prepared):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         null = None if self.null_condition is None else self.null_condition.to(device)
         images_of = baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
-        conditions = self.conditions(torch.arange(count))
+        conditions = self.pair_conditions(count)
         noises, images = [], []
         with self.progress.bar("teacher pairs", count) as bar:
             for start in range(0, count, PAIR_BATCH):

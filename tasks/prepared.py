@@ -10,12 +10,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from tasks.denoiser import Denoiser
 from tasks.files import file_sha256
 from tasks.references import ReferenceStatistics
-from tasks.task import Task
+from tasks.samplers import Generator, baseline_sampler
+from tasks.task import Baseline, Task
 from tasks.views import MAIN, Features
 
 
@@ -120,6 +122,12 @@ class Prepared(ABC):
     @abstractmethod
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
         """See generated images in each of these views, all of `self.views`, in one pass over them."""
+
+    def sampled(self, baseline: Baseline) -> tuple[Prepared, Generator]:
+        """Return a baseline as a generator, and the task as that generator needs it decoded and conditioned."""
+        device, null = PartialState().device, self.null_condition
+        null = None if null is None else null.to(device)
+        return self, baseline_sampler(self.teacher.to(device), null, baseline)
 
     @abstractmethod
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tasks.files import digest
+from tasks.text.rules import TextRules
 from tasks.views import MAIN
 
 
@@ -47,6 +48,8 @@ class Protocol:
 
     images_per_prompt: int = 1
     """Consecutive samples that share a prompt."""
+    text: TextRules | None = None
+    """What a text-to-image protocol has besides."""
     views: Mapping[str, str] = field(default_factory=dict)
     """Feature networks of the views besides the main one, by view."""
 
@@ -63,6 +66,7 @@ class Protocol:
             "aggregate": "mean",
             "covariance_start": "zeros",
             "images_per_prompt": 1,
+            "text": None,
             "views": {},
         }
         given = {key: value for key, value in asdict(self).items() if key not in later or later[key] != value}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,31 +68,60 @@ def build_references(
     batch_size: int = 200,
     keep: int = 0,
 ) -> list[ReferenceStatistics]:
-    """Stream images [N, C, H, W] uint8 (a memory map will do) through `see`, once for all feature networks.
+    """Do what `references_from` says with images [N, C, H, W] uint8 (a memory map will do), `batch_size` at once."""
+    starts = range(0, len(images), batch_size)
+    seen = (see(np.array(images[start : start + batch_size])) for start in starts)
+    return references_from(
+        seen,
+        len(images),
+        name,
+        features,
+        source=source,
+        source_sha256=source_sha256,
+        crop=crop,
+        progress=progress,
+        keep=keep,
+    )
 
-    `see` gives [n, D] for each key of `features`, which has the networks' names by the suffix of the reference's
+
+def references_from(
+    seen: Iterable[Mapping[str, np.ndarray]],
+    count: int,
+    name: str,
+    features: Mapping[str, str],
+    *,
+    source: str,
+    source_sha256: str,
+    crop: str | None,
+    progress: Progress,
+    keep: int = 0,
+) -> list[ReferenceStatistics]:
+    """Make references of what all feature networks saw of `count` images, in one pass.
+
+    `seen` yields [n, D] for each key of `features`, which has the networks' names by the suffix of the reference's
     name ("" is the main one). Float64 sums are kept, and the main features of `keep` images, evenly spaced over
     the set, which holds its classes one after the other. Raises UserError with fewer than two images.
     """
-    if len(images) < 2:
-        raise UserError(f"a covariance needs at least 2 images, and {source} has {len(images)}")
+    if count < 2:
+        raise UserError(f"a covariance needs at least 2 images, and {source} has {count}")
     sums: dict[str, GaussianStatistics] = {}
-    is_kept = np.zeros(len(images), bool)
-    is_kept[np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int)] = True
+    is_kept = np.zeros(count, bool)
+    is_kept[np.linspace(0, count - 1, min(keep, count)).round().astype(int)] = True
     kept: list[np.ndarray] = []
-    with progress.bar(f"reference {name}", len(images)) as bar:
-        for start in range(0, len(images), batch_size):
-            seen = see(np.array(images[start : start + batch_size]))
-            kept.append(seen[""][is_kept[start : start + batch_size]].astype(np.float32))
-            for suffix, found in seen.items():
+    done = 0
+    with progress.bar(f"reference {name}", count) as bar:
+        for batch in seen:
+            kept.append(batch[""][is_kept[done : done + len(batch[""])]].astype(np.float32))
+            done += len(batch[""])
+            for suffix, found in batch.items():
                 rows = found.astype(np.float64)
                 if suffix not in sums:
                     sums[suffix] = GaussianStatistics(shift=rows.mean(axis=0))
                 sums[suffix].update(rows)
-            bar.advance(len(seen[""]))
+            bar.advance(len(batch[""]))
     made = []
     for suffix, network in features.items():
-        about = Description(name + suffix, network, len(images), crop, source, source_sha256)
+        about = Description(name + suffix, network, count, crop, source, source_sha256)
         main_rows = np.concatenate(kept) if keep and not suffix else None
         made.append(checked_reference(sums[suffix].mean, sums[suffix].covariance, about, source, main_rows))
     return made

@@ -40,9 +40,29 @@ class SampleNoise:
         return torch.stack(noise).to(self.device)
 
 
-def baseline_sampler(
-    teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline
-) -> Callable[[SampleNoise, Tensor], Tensor]:
+class BatchSeededNoise(SampleNoise):
+    """Noise whose first draw is that of a script which seeds a generator with the number of its batch.
+
+    Sample i's first noise is row i mod `batch` of what generator i // `batch` draws; later draws are its own.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], shape: Sequence[int], batch: int, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(seeds, shape, device)
+        drawn: dict[int, Tensor] = {}
+        for seed in seeds:
+            if seed // batch not in drawn:
+                generator = torch.Generator().manual_seed(seed // batch)
+                drawn[seed // batch] = torch.randn((batch, *shape), generator=generator)
+        self._drawn = torch.stack([drawn[seed // batch][seed % batch] for seed in seeds]).to(device)
+
+
+Generator = Callable[[SampleNoise, Tensor], Tensor]
+"""Noise and conditions -> images [B, C, H, W] in [-1, 1], or latents: a student or a sampler of the teacher."""
+
+
+def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Generator:
     """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
 
     Raises ValueError if it guides a teacher without a null condition.

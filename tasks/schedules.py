@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -97,6 +99,13 @@ class VPSchedule(NoiseSchedule):
         self.beta_start, self.beta_end = beta_start, beta_end
         self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
+
+    def told(self, index: int, alpha_bar: float) -> VPSchedule:
+        """Return a copy in which alpha_bar at one position of the grid is another: for evaluations that round it."""
+        changed = copy.copy(self)
+        changed.log_alpha_bar = self.log_alpha_bar.clone()
+        changed.log_alpha_bar[index] = math.log(alpha_bar)
+        return changed
 
     def _alpha_bar(self, t: Tensor) -> Tensor:
         """Cumulative product of 1 - beta at real-valued t, linear in its logarithm between integers."""

@@ -40,6 +40,14 @@ class Sources:
     """Files of reference statistics, or names of such that are kept."""
     dinov2: Path | None = None
     """A folder with DINOv2, for FD-DINOv2."""
+    prompts: Path | None = None
+    """A file with the evaluation's prompts."""
+    reals: Path | None = None
+    """A folder of the real images that a text-to-image evaluation compares with."""
+    clip: Path | None = None
+    """The CLIP network's published weights."""
+    lpips: Path | None = None
+    """The published weights of LPIPS's trunk."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
@@ -48,7 +56,8 @@ class Sources:
     @property
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
-        named = (self.data, self.teacher, self.features, self.dinov2)
+        networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips)
+        named = (self.data, self.prompts, self.reals, *networks)
         return self.download or bool(self.references) or any(one is not None for one in named)
 
 

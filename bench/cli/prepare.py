@@ -41,6 +41,18 @@ def prepare(
     dinov2: Annotated[
         Path | None, typer.Option("--dinov2", help="A folder with facebook/dinov2-large, for FD-DINOv2.")
     ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="A file with the prompts of a text-to-image evaluation.")
+    ] = None,
+    reals: Annotated[
+        Path | None, typer.Option("--reals", help="A folder of the real images that FID compares with.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option("--clip", help="Weights of the CLIP network, open_clip's file.")
+    ] = None,
+    lpips: Annotated[
+        Path | None, typer.Option("--lpips", help="Weights of LPIPS's trunk, torchvision's file.")
+    ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -68,6 +80,10 @@ def prepare(
         own_weights=own_weights,
         references=tuple(reference),
         dinov2=dinov2,
+        prompts=prompts,
+        reals=reals,
+        clip=clip,
+        lpips=lpips,
         crop=crop,
     )
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)

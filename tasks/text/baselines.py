@@ -34,8 +34,6 @@ class TextBaseline(Baseline):
     scheduler: str = field(kw_only=True)
     """The diffusers scheduler, made from the teacher's configuration with `settings` in place."""
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    guidance: float = field(kw_only=True)
-    """diffusers' guidance_scale: above 1 the batch is doubled, to 1 there is none (0 as 1)."""
     embedded_guidance: bool = field(default=False, kw_only=True)
     """The UNet is told the guidance scale instead (LCM): the batch is never doubled."""
     resolution: int = field(kw_only=True)
@@ -50,7 +48,7 @@ class TextBaseline(Baseline):
     @property
     def guided(self) -> bool:
         """Whether every step is taken with and without the prompt."""
-        return self.guidance > 1 and not self.embedded_guidance
+        return self.guidance_scale > 1 and not self.embedded_guidance
 
     @property
     def network_evaluations(self) -> int:
@@ -72,7 +70,7 @@ def _sdxl_teacher(guidance: int) -> TextBaseline:
         f"SDXL, 50 Euler steps, guidance {guidance}",
         50,
         scheduler="EulerDiscreteScheduler",
-        guidance=guidance,
+        guidance_scale=guidance,
         resolution=1024,
         source="DMD2, Table 2; the scheduler is that of the published pipeline",
     )
@@ -85,7 +83,7 @@ def _lcm_sdxl(steps: int, official: bool = False) -> TextBaseline:
         f"LCM-SDXL, {steps} step{'s' if steps > 1 else ''}, {told}",
         steps,
         scheduler="LCMScheduler",
-        guidance=0.0 if official else 8.0,
+        guidance_scale=0.0 if official else 8.0,
         embedded_guidance=True,
         resolution=1024,
         weights=HubWeights("unet-folder", LCM_SDXL),
@@ -103,7 +101,7 @@ def _turbo(steps: int, resolution: int = 512) -> TextBaseline:
         steps,
         scheduler="EulerAncestralDiscreteScheduler",
         settings={"timestep_spacing": "trailing"},
-        guidance=0.0,
+        guidance_scale=0.0,
         resolution=resolution,
         weights=HubWeights("pipeline", "stabilityai/sdxl-turbo", licence="Stability AI non-commercial community"),
         source="official DMD2 code: latents of 1024 px" if official else "huggingface.co/stabilityai/sdxl-turbo",
@@ -119,7 +117,7 @@ def _lightning(steps: int) -> TextBaseline:
         scheduler="EulerDiscreteScheduler",
         # The one-step network alone predicts the image.
         settings={"timestep_spacing": "trailing", **({"prediction_type": "sample"} if steps == 1 else {})},
-        guidance=0.0,
+        guidance_scale=0.0,
         resolution=1024,
         weights=HubWeights("unet-file", "ByteDance/SDXL-Lightning", f"{file}.safetensors"),
         source="huggingface.co/ByteDance/SDXL-Lightning",
@@ -132,7 +130,7 @@ def _dmd2(name: str, summary: str, file: str, timesteps: tuple[int, ...]) -> Tex
         summary,
         len(timesteps),
         scheduler="LCMScheduler",
-        guidance=0.0,
+        guidance_scale=0.0,
         resolution=1024,
         timesteps=timesteps,
         weights=HubWeights("unet-file", "tianweiy/DMD2", file, licence="CC BY-NC 4.0"),
@@ -166,7 +164,7 @@ SD15_BASELINES = _by_name(
         50,
         scheduler="PNDMScheduler",
         settings={"skip_prk_steps": True},
-        guidance=3.0,
+        guidance_scale=3.0,
         resolution=512,
         source="DMD2, Table 5; the scheduler is that of the published pipeline",
     ),
@@ -175,7 +173,7 @@ SD15_BASELINES = _by_name(
         "SD1.5, 200 DDPM steps, guidance 2",
         200,
         scheduler="DDPMScheduler",
-        guidance=2.0,
+        guidance_scale=2.0,
         resolution=512,
         source="DMD2, Table 5, and the official code's --sde",
     ),
@@ -185,7 +183,7 @@ SD15_BASELINES = _by_name(
         4,
         scheduler="DPMSolverMultistepScheduler",
         settings={"algorithm_type": "dpmsolver++", "solver_order": 2},
-        guidance=3.0,
+        guidance_scale=3.0,
         resolution=512,
         source="DMD2, Table 5, from DMD, Table 3 (guidance 3); second order as diffusers' documentation "
         "recommends for guided sampling",
@@ -196,7 +194,7 @@ SD15_BASELINES = _by_name(
         4,
         scheduler="UniPCMultistepScheduler",
         settings={"solver_order": 2},
-        guidance=3.0,
+        guidance_scale=3.0,
         resolution=512,
         source="DMD2, Table 5, from DMD, Table 3 (guidance 3); second order as diffusers' documentation "
         "recommends for guided sampling",
@@ -206,7 +204,7 @@ SD15_BASELINES = _by_name(
         "LCM-LoRA on SD1.5, 4 steps, no guidance",
         4,
         scheduler="LCMScheduler",
-        guidance=0.0,
+        guidance_scale=0.0,
         resolution=512,
         weights=HubWeights("unet-file", "latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors"),
         source="huggingface.co/latent-consistency/lcm-lora-sdv1-5: no guidance, or 1 to 2",
@@ -216,7 +214,7 @@ SD15_BASELINES = _by_name(
         "InstaFlow-0.9B, 1 step",
         1,
         scheduler="RectifiedFlowScheduler",
-        guidance=0.0,
+        guidance_scale=0.0,
         resolution=512,
         weights=HubWeights("pipeline", "XCLiu/instaflow_0_9B_from_sd_1_5", licence="CC BY-NC 4.0"),
         source="github.com/gnobitab/InstaFlow",

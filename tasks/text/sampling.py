@@ -78,11 +78,11 @@ def sample(
             t.expand(len(conditions)),
             conditions,
             baseline.resolution if pipeline.sdxl else None,
-            baseline.guidance if baseline.embedded_guidance else None,
+            baseline.guidance_scale if baseline.embedded_guidance else None,
         ).float()  # draws in half precision would be other numbers
         if baseline.guided:
             unconditional, conditional = predicted.chunk(2)
-            predicted = unconditional + baseline.guidance * (conditional - unconditional)
+            predicted = unconditional + baseline.guidance_scale * (conditional - unconditional)
         latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
     return latents
 

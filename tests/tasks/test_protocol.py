@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.protocol import Protocol
+from tasks.text.rules import TextRules
 
 PROTOCOL = Protocol(
     name="digits",
@@ -35,6 +36,7 @@ CHANGES: dict[str, Any] = {
     "aggregate": "minimum",
     "covariance_start": "ones",
     "images_per_prompt": 4,
+    "text": TextRules(512, 256),
     "views": {"spatial": "inception-2015-12-05-spatial"},
 }
 

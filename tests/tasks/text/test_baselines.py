@@ -103,7 +103,7 @@ def stock_latents(folder: Path, pipeline: TextPipeline, baseline: TextBaseline) 
         PROMPTS,
         latents=noise.draw(),
         generator=noise.generators,
-        guidance_scale=baseline.guidance,
+        guidance_scale=baseline.guidance_scale,
         height=baseline.resolution,
         width=baseline.resolution,
         output_type="latent",
@@ -182,9 +182,9 @@ def test_dmd2_s_students_are_sampled_as_ours_are(
 def test_variants_of_the_official_evaluation_differ_in_one_thing() -> None:
     for steps in (1, 4):
         lcm, official = SDXL_BASELINES[f"lcm-{steps}"], SDXL_BASELINES[f"lcm-{steps}-official"]
-        assert (lcm.guidance, official.guidance) == (8, 0)
+        assert (lcm.guidance_scale, official.guidance_scale) == (8, 0)
         same = {"name": lcm.name, "summary": lcm.summary, "source": lcm.source}
-        assert replace(official, guidance=8.0, **same) == lcm
+        assert replace(official, guidance_scale=8.0, **same) == lcm
         turbo, official = SDXL_BASELINES[f"turbo-{steps}"], SDXL_BASELINES[f"turbo-{steps}-official"]
         assert (turbo.resolution, official.resolution) == (512, 1024)
         same = {"name": turbo.name, "summary": turbo.summary, "source": turbo.source}

@@ -1,0 +1,226 @@
+"""Choosing what a text-to-image task runs on: each thing is checked, brought into the cache and written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tasks.chosen import ChosenAsset, read_choice, write_choice
+from tasks.data.text.coco import coco10k, coco30k, images_under, locate_images
+from tasks.data.text.detect import open_captioned
+from tasks.data.text.folders import ImageFiles
+from tasks.data.text.latent_lmdb import LatentLMDB
+from tasks.data.text.latents import pack_latent_lmdb, pack_latents
+from tasks.data.text.parti import parti, parti_128
+from tasks.data.text.prompts import PromptList, read_prompts
+from tasks.errors import UserError
+from tasks.features.clip import load_clip
+from tasks.features.inception import InceptionFeatures, load_inception
+from tasks.features.lpips_diversity import load_lpips
+from tasks.features.preprocess import centre_patches, square
+from tasks.features.scoring import clip_protocol, diversity_protocol
+from tasks.files import digest, file_sha256, write_text
+from tasks.progress import Progress
+from tasks.reference_sources import references_from
+from tasks.references import list_references, reference_store, save_reference
+from tasks.task import Sources
+from tasks.text.pipelines import PIPELINE_FILES, TextPipeline, from_hub, load_pipeline
+from tasks.text.task import TextTask
+
+REALS_AT_ONCE = 32
+
+
+def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
+    """Bring what the user named into the cache, and write down that the task runs on it.
+
+    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    """
+    path = task.choice_path(sources.cache)
+    chosen = read_choice(path)
+
+    def keep(role: str, asset: ChosenAsset) -> None:
+        chosen[role] = asset
+        write_choice(path, chosen)  # each at once: encoding takes hours, and a wrong path must not cost it
+
+    if sources.teacher is not None:
+        keep("teacher", _teacher(sources))
+    if sources.data is not None:
+        keep("latents", _latents(task, sources, chosen, progress))
+    if sources.prompts is not None:
+        keep("prompts", _prompts(task, sources.prompts, sources.cache))
+    if sources.features is not None or (sources.download and "features" not in chosen):
+        inception = _inception(sources, progress)
+        keep("features", ChosenAsset(str(inception.path), inception.sha256, inception.name))
+    if sources.clip is not None:
+        scorer = load_clip(clip_protocol(task.rules.clip), sources.clip)
+        own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
+        keep("clip", ChosenAsset(str(scorer.path.resolve()), scorer.sha256, own))
+    if sources.lpips is not None or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
+        lpips = load_lpips(
+            diversity_protocol(task.rules.diversity),
+            sources.lpips,
+            sources.cache,
+            download=sources.download,
+            progress=progress,
+            own_weights=sources.own_weights,
+        )
+        own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
+        keep("lpips", ChosenAsset(str(lpips.path.resolve()), lpips.sha256, own))
+    if sources.reals is not None:
+        for role, asset in _reals(task, sources, chosen, progress).items():
+            keep(role, asset)
+
+
+def teacher_sha256(path: Path) -> str:
+    """Hash of a pipeline's file, or of the files of its folder that are read."""
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted({file for pattern in PIPELINE_FILES for file in path.glob(pattern)})
+    return digest({str(file.relative_to(path)): file_sha256(file) for file in files})
+
+
+def _teacher(sources: Sources) -> ChosenAsset:
+    named = sources.teacher
+    assert named is not None
+    is_here = named.exists()
+    path = named.resolve() if is_here else from_hub(str(named), sources.download, PIPELINE_FILES)
+    load_pipeline(path).denoiser()  # all of it loads, and its noise schedule is a known one
+    return ChosenAsset(str(path), teacher_sha256(path), path.name if is_here else str(named))
+
+
+def _pipeline(chosen: Mapping[str, ChosenAsset]) -> TextPipeline:
+    if "teacher" not in chosen:
+        raise UserError("images become latents by the teacher's VAE: name --teacher first, or with --data")
+    return load_pipeline(Path(chosen["teacher"].path))
+
+
+def _latents(
+    task: TextTask, sources: Sources, chosen: Mapping[str, ChosenAsset], progress: Progress
+) -> ChosenAsset:
+    """Pack latents as they are, or encode images with the teacher's VAE, in evaluation mode and its mean."""
+    assert sources.data is not None
+    source = open_captioned(sources.data)
+    try:
+        space = _pipeline(chosen).latents
+        shape, scaling = space.shape(task.rules.resolution), float(space.vae.config.scaling_factor)
+        vae_sha256 = digest([chosen["teacher"].sha256, "vae"])
+        folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
+        if isinstance(source, LatentLMDB):
+            packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
+        else:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            space.to(device)
+            packed = pack_latents(
+                source,
+                folder,
+                lambda images: space.encode(images.to(device)),
+                resolution=task.rules.resolution,
+                scaling=scaling,
+                vae_sha256=vae_sha256,
+                progress=progress,
+            )
+    finally:
+        source.close()
+    if packed.latents.shape[1:] != shape:
+        raise UserError(
+            f"{sources.data} holds latents {list(packed.latents.shape[1:])}; task {task.name!r} makes images of "
+            f"{task.rules.resolution} pixels, whose latents are {list(shape)}"
+        )
+    return ChosenAsset(
+        str(folder), digest(packed.manifest.sha256), f"{len(packed)} latents of {sources.data.name}"
+    )
+
+
+def _prompts(task: TextTask, path: Path, cache: Path) -> ChosenAsset:
+    """Read the prompts by the task's rule, and keep the list, with the real images that belong to it, if any do."""
+    images: tuple[str, ...] = ()
+    if task.prompt_rule == "coco10k" and path.suffix == ".json":
+        subset = coco10k(path)
+        prompts, images = subset.prompts, subset.images
+    else:
+        read = {"coco30k": coco30k, "parti": parti, "parti-128": parti_128}.get(task.prompt_rule, read_prompts)
+        prompts = read(path)
+    kept = cache / "prompts" / f"{prompts.name}-{prompts.sha256[:12]}.json"
+    content = {"name": prompts.name, "source": prompts.source, "prompts": prompts.prompts, "images": images}
+    write_text(kept, json.dumps(content, ensure_ascii=False) + "\n")
+    return ChosenAsset(str(kept), prompts.sha256, f"{prompts.name}, {len(prompts)}, sha256 {prompts.sha256[:12]}")
+
+
+def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
+    """Read what `_prompts` kept: the list, and the names of its real images. Raises UserError if damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return PromptList.of(found["name"], found["prompts"], found["source"]), tuple(found["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); name the prompts to bench prepare again") from None
+
+
+def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
+    return load_inception(
+        sources.features,
+        sources.cache,
+        download=sources.download,
+        progress=progress,
+        own_weights=sources.own_weights,
+        resize="clean",
+    )
+
+
+def _reals(
+    task: TextTask, sources: Sources, chosen: Mapping[str, ChosenAsset], progress: Progress
+) -> dict[str, ChosenAsset]:
+    """Statistics of the real images, whole and of their patches, in one pass; a finished pass is found."""
+    if "features" not in chosen or "prompts" not in chosen:
+        raise UserError(
+            "real images are seen through the FID Inception: name --features and --prompts before --reals"
+        )
+    assert sources.reals is not None
+    _, names = kept_prompts(Path(chosen["prompts"].path))
+    paths = locate_images(sources.reals, names) if names else images_under(sources.reals)
+    files, store = ImageFiles(sources.reals, paths), reference_store(sources.cache)
+    rules, network = task.rules, chosen["features"].name
+    made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
+    name = f"{task.name}-{digest(made_of)[:12]}"
+    roles = {"": "reference", "-patch": "patch_reference"}
+    if not {name + suffix for suffix in roles} <= {about.name for about in list_references(store)}:
+        inception = load_inception(
+            Path(chosen["features"].path),
+            sources.cache,
+            download=False,
+            progress=progress,
+            own_weights=True,  # its hash is compared with the one that was chosen, when it is used
+            resize="clean",
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+        made = references_from(
+            _seen(files, inception, task),
+            len(files),
+            name,
+            dict.fromkeys(roles, network),
+            source=sources.reals.name,
+            source_sha256=files.index_sha256,
+            crop=f"centre square, {rules.compared_at} px; patches 299 px, {rules.small_patches}",
+            progress=progress,
+        )
+        for statistics in made:
+            save_reference(statistics, store)
+    found = {about.name: about for about in list_references(store)}
+    return {
+        role: ChosenAsset(str(store / (name + suffix)), found[name + suffix].sha256, name + suffix)
+        for suffix, role in roles.items()
+    }
+
+
+def _seen(files: ImageFiles, inception: InceptionFeatures, task: TextTask) -> Iterator[dict[str, np.ndarray]]:
+    """Features of real images, which have sizes of their own, and of their centre patches."""
+    for start in range(0, len(files), REALS_AT_ONCE):
+        squares, patches = [], []
+        for image in files.read(start, min(start + REALS_AT_ONCE, len(files))):
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+            squares.append(square(pixels, task.rules.compared_at))
+            patches.append(inception(centre_patches(pixels, task.rules.small_patches).images)["pool"])
+        yield {"": inception(torch.cat(squares))["pool"].numpy(), "-patch": torch.cat(patches).numpy()}

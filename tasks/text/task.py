@@ -1,0 +1,132 @@
+"""Text-to-image tasks with published teachers: what they run on is chosen once, by `bench prepare`.
+
+This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from tasks.chosen import ChosenAsset, choice_path, read_choice
+from tasks.errors import unknown
+from tasks.features.scoring import clip_protocol
+from tasks.progress import Progress
+from tasks.protocol import Protocol
+from tasks.task import Need, Sources, Task
+from tasks.text.rules import TextRules
+
+if TYPE_CHECKING:
+    from tasks.prepared import Prepared
+
+PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
+"""How the evaluation's prompts are read from the file that the user names."""
+
+
+@dataclass(frozen=True)
+class TextTask(Task):
+    """Text-to-image with a published teacher, real latents, a list of prompts and scoring networks from files."""
+
+    teacher_repository: str
+    """Where the teacher is on the hub."""
+    prompt_rule: PromptRule
+    prompt_source: str
+    """What file the prompts are in, and where it is published."""
+    protocols: Mapping[str, Protocol]
+    """Protocols by name; `protocol` is the one in use."""
+    published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Grid positions of published students by their number of steps, the usual one first."""
+    chosen: Mapping[str, ChosenAsset] = field(default_factory=dict)
+    """What `located` found in the cache, by role."""
+
+    chosen_once: ClassVar[bool] = True
+
+    @property
+    def rules(self) -> TextRules:
+        """The text-to-image part of the protocol in use."""
+        assert self.protocol.text is not None
+        return self.protocol.text
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the protocol in use needs: teacher, training data, prompts, and what its metrics see with."""
+        metrics, patch = self.protocol.metrics, "patch-fd" in self.protocol.metrics
+        distances = "fd" in metrics or patch
+        return (
+            "teacher",
+            "latents",
+            "prompts",
+            *(("features", "reference") if distances else ()),
+            *(("patch_reference",) if patch else ()),
+            *(("clip",) if "clip" in metrics else ()),
+            *(("lpips",) if "diversity" in metrics else ()),
+        )
+
+    def choice_path(self, cache: Path) -> Path:
+        """File that says what this task runs on."""
+        return choice_path(cache, self.name)
+
+    def located(self, cache: Path) -> TextTask:
+        chosen = read_choice(self.choice_path(cache))
+        protocols = {name: _with_chosen(protocol, chosen) for name, protocol in self.protocols.items()}
+        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
+
+    def under(self, protocol: str) -> TextTask:
+        if protocol not in self.protocols:
+            raise unknown(f"protocol of task {self.name!r}:", protocol, self.protocols)
+        return replace(self, protocol=self.protocols[protocol])
+
+    def identity(self) -> dict[str, str]:
+        return {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
+
+    def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
+        prepare = f"bench prepare --task {self.name}"
+        clip = clip_protocol(self.rules.clip)
+        how = {
+            "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
+            "latents": ("captioned images or latents to train on", f"{prepare} --data PATH"),
+            "prompts": ("the evaluation's prompts", f"{prepare} --prompts FILE ({self.prompt_source})"),
+            "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
+            "reference": ("real images", f"{prepare} --reals FOLDER"),
+            "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
+            "clip": (clip.architecture, f"{prepare} --clip FILE ({clip.source})"),
+            "lpips": ("LPIPS's trunk", f"{prepare} --lpips FILE, or --download"),
+        }
+        found = []
+        for role in self.roles:
+            what, mend = how[role]
+            asset = self.chosen.get(role)
+            here = Path(asset.path) if asset and Path(asset.path).exists() else None
+            found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
+        return found
+
+    def choose(self, sources: Sources, progress: Progress) -> TextTask:
+        from tasks.text.choose import choose
+
+        if sources.names_inputs:
+            choose(self, sources, progress)
+        return self.located(sources.cache)
+
+    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
+        from tasks.text.world import prepare_text
+
+        return prepare_text(self, sources, progress)
+
+
+def _with_chosen(protocol: Protocol, chosen: Mapping[str, ChosenAsset]) -> Protocol:
+    """A protocol with the names of what was chosen: they are part of what its numbers mean."""
+
+    def name(role: str, missing: str) -> str:
+        return chosen[role].name if role in chosen else missing
+
+    assert protocol.text is not None
+    seen_with = {"patch": "features", "clip": "clip", "lpips": "lpips"}
+    return replace(
+        protocol,
+        features=name("features", protocol.features),
+        reference=name("reference", protocol.reference),
+        views={view: name(seen_with[view], network) for view, network in protocol.views.items()},
+        text=replace(protocol.text, prompts=name("prompts", protocol.text.prompts)),
+    )

@@ -1,0 +1,234 @@
+"""A prepared text-to-image task: teacher, latents, prompts, and the networks that see what students make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.chosen import ChosenAsset
+from tasks.data.text.packed import open_latents
+from tasks.denoiser import Denoiser
+from tasks.edm_world import no_such_sampler
+from tasks.errors import UserError
+from tasks.features.clip import load_clip
+from tasks.features.inception import load_inception
+from tasks.features.lpips_diversity import load_lpips
+from tasks.features.preprocess import Squares, centre_patches
+from tasks.features.scoring import clip_protocol, diversity_protocol
+from tasks.files import digest, folder_size
+from tasks.pairs import PairedTeacher
+from tasks.prepared import Prepared, PreparedAsset, RealImages, Samples
+from tasks.progress import Progress
+from tasks.references import load_reference, reference_store
+from tasks.samplers import Generator
+from tasks.saved import DESCRIPTION
+from tasks.task import Baseline, Sources
+from tasks.text.baselines import TextBaseline
+from tasks.text.choose import kept_prompts, teacher_sha256
+from tasks.text.conditions import PromptConditions
+from tasks.text.denoiser import TextDenoiser
+from tasks.text.pipelines import TextPipeline, load_pipeline
+from tasks.text.published import load_published_unet
+from tasks.text.sampling import load_baseline, sample
+from tasks.text.saved import load_text_denoiser, save_text_denoiser
+from tasks.text.task import TextTask
+from tasks.views import MAIN, Features
+
+PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
+
+
+def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> TextWorld:
+    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    missing = [need for need in task.needs(sources) if need.path is None]
+    if missing:
+        lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
+        raise UserError(f"task {task.name!r} is not prepared; missing:{lines}")
+    return TextWorld(task, sources, progress)
+
+
+class TextWorld(PairedTeacher):
+    """A prepared text-to-image task."""
+
+    def __init__(self, task: TextTask, sources: Sources, progress: Progress) -> None:
+        self.task: TextTask = task
+        self.cache = sources.cache
+        self.progress = progress
+        self.download = sources.download
+        self.evaluation_batch = (
+            4 * max(1, 16 // (4 * task.protocol.images_per_prompt)) * (task.protocol.images_per_prompt)
+        )
+        self.weights, self.data = [], []
+        rules = task.rules
+        path = self._chosen("teacher")
+        self.pipeline = load_pipeline(path, first_tokenizer_for_both=rules.first_tokenizer_for_both)
+        self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
+        self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
+        self.teacher = self._teacher
+        self._use(self.pipeline, rules.resolution)
+
+        self.latents = open_latents(self._chosen("latents"))
+        self._checked("latents", self.data, digest(self.latents.manifest.sha256))
+        self._captions = PromptConditions(self.pipeline.encoder, self.latents.captions)
+        self.prompts, _ = kept_prompts(self._chosen("prompts"))
+        self._checked("prompts", self.data, self.prompts.sha256)
+        self.references: dict[str, RealImages] = {}
+        self.views = tuple(view for view in (MAIN, PATCH, CLIP, LPIPS) if self._sees_with(view))
+
+    def _use(self, pipeline: TextPipeline, resolution: int) -> None:
+        """Encode prompts and decode latents as this pipeline does."""
+        self.space, self.resolution = pipeline.latents, resolution
+        self.null_condition = pipeline.encoder.null_condition()
+        self._encoder = pipeline.encoder
+
+    def _sees_with(self, view: str) -> bool:
+        """Load what a view needs; whether the protocol has any of it."""
+        device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
+        role = {MAIN: "features", PATCH: "patch_reference", CLIP: "clip", LPIPS: "lpips"}[view]
+        if role not in task.roles:
+            return False
+        if view == MAIN:
+            self.inception = load_inception(
+                self._chosen(role),
+                self.cache,
+                download=False,
+                progress=self.progress,
+                device=device,
+                own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
+                resize="clean",
+            )
+            self._checked(role, self.weights, self.inception.sha256)
+            self.references[MAIN] = self._real("reference")
+        elif view == PATCH:
+            self.references[PATCH] = self._real(role)
+        elif view == CLIP:
+            self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=device)
+            self._checked(role, self.weights, self.clip.sha256)
+        else:
+            protocol = diversity_protocol(task.rules.diversity)
+            self.lpips = load_lpips(
+                protocol,
+                self._chosen(role),
+                self.cache,
+                download=False,
+                progress=self.progress,
+                device=device,
+                own_weights=True,
+            )
+            self._checked(role, self.weights, self.lpips.sha256)
+        return True
+
+    def _chosen(self, role: str) -> Path:
+        return Path(self.task.chosen[role].path)
+
+    def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
+        """Note what was chosen as numbers depend on it. Raises UserError if its bytes are others by now."""
+        asset: ChosenAsset = self.task.chosen[role]
+        if found != asset.sha256:
+            raise UserError(f"{asset.path} has changed since it was chosen; mend: name it to bench prepare again")
+        assets.append(PreparedAsset(role, Path(asset.path), found, folder_size(Path(asset.path))))
+        return found
+
+    def _real(self, role: str) -> RealImages:
+        found = load_reference(reference_store(self.cache), self.task.chosen[role].name)
+        about = found.description
+        if about.features != self.inception.name:
+            raise UserError(
+                f"the reference {about.name!r} was made with {about.features}, and the feature network is "
+                f"{self.inception.name}; mend: name --reals to bench prepare again"
+            )
+        return RealImages(found, self._checked(role, self.data, about.sha256))
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        return self.space.shape(self.resolution)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self.space.to(x0.device).decode(x0)
+
+    @property
+    def training_conditions(self) -> int:
+        """The captions of the real latents, as the official multi-step runs have it."""
+        return len(self._captions)
+
+    @property
+    def real_count(self) -> int:
+        return len(self.latents)
+
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        return self._captions(chosen)
+
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        return self.latents.gather(positions).to(device), self._captions(positions.to(device))
+
+    def pair_conditions(self, count: int) -> Tensor:
+        """Those of training captions, never of the evaluation's prompts."""
+        return self._captions(torch.arange(count) % len(self._captions))
+
+    def asked(self, indices: Tensor) -> list[str]:
+        """The prompts of samples with these global indices."""
+        places = indices // self.task.protocol.images_per_prompt % len(self.prompts)
+        return [self.prompts.prompts[place] for place in places.tolist()]
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return PromptConditions(self._encoder, self.asked(indices), kept_bytes=0)(torch.arange(len(indices)))
+
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
+        squares, seen, nothing = Squares(samples.images), dict[str, Features](), np.zeros((len(samples.images), 0))
+        if MAIN in views:
+            seen[MAIN] = Features(self.inception(squares(self.task.rules.compared_at))["pool"].numpy())
+        if PATCH in views:
+            patches = centre_patches(samples.images, self.task.rules.small_patches).images
+            seen[PATCH] = Features(self.inception(patches)["pool"].numpy())
+        if CLIP in views:
+            found = self.clip.scores_of(squares, self.asked(samples.indices))
+            seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})
+        if LPIPS in views:
+            seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
+        return seen
+
+    def sampled(self, baseline: Baseline) -> tuple[Prepared, Generator]:
+        """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
+        assert isinstance(baseline, TextBaseline)
+        pipeline = load_baseline(baseline, self.pipeline, download=self.download)
+        world = copy.copy(self)
+        world._use(pipeline, baseline.resolution)
+
+        def generate(noise: Any, condition: Tensor) -> Tensor:
+            pipeline.unet.to(condition.device)
+            null = world.null_condition
+            assert null is not None
+            return sample(pipeline, baseline, noise, condition, null.to(condition.device))
+
+        return world, generate
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        assert isinstance(student, TextDenoiser)
+        save_text_denoiser(student, folder, indices)
+
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read one of ours (a UNet or a LoRA), or published weights of DMD2's or anybody's."""
+        if (folder / DESCRIPTION).is_file():
+            student, indices = load_text_denoiser(folder, self._teacher)
+            known: list[int] = [len(indices)]
+            if not indices:
+                raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+            if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
+                raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+        else:
+            unet = load_published_unet(folder, self.pipeline.unet)
+            student = replace(self.pipeline, unet=unet).denoiser(self.task.rules.resolution)
+            known = list(self.task.published_indices)
+            indices = list(self.task.published_indices.get(steps or known[0], ()))
+        if steps not in (None, *known):
+            raise no_such_sampler(folder, steps, known)
+        alpha_bar = self.task.rules.first_alpha_bar
+        if alpha_bar is not None:
+            student.schedule = student.schedule.told(indices[0], alpha_bar)
+        return student.eval().requires_grad_(False), indices
