@@ -5,7 +5,8 @@
     python benchmarks/text_metrics.py memory [--images 2000]                    # peak beyond the networks
 
 Random weights in networks of the real sizes (CLIP is ViT-B-32 unless told otherwise). The sides take turns in
-blocks, so that a busy neighbour slows both; the ratio is that of the sums. Runs on a GPU if there is one.
+blocks, and the ratio is that of the sums. Runs on a GPU if there is one, by the wall clock; on a CPU seconds are
+the processor's, which a busy neighbour stretches less.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ from tasks.statistics import GaussianStatistics
 
 EVALUATED, BLOCK = 512, 48
 
+Transform = Callable[[np.ndarray], np.ndarray]
+
 
 # Our one pass
 
@@ -67,7 +70,7 @@ class OnePass:
 
     def see(self, files: Sequence[Path], prompts: Sequence[str]) -> Squares:
         """Take in one batch."""
-        images = torch.stack([decoded(file) for file in files])
+        images = decoded(files)
         squares = Squares(images)
         self.whole.update(self.inception(squares(EVALUATED))["pool"].numpy())
         self.patches.update(self.inception(centre_patches(images, "squash").images)["pool"].numpy())
@@ -133,10 +136,11 @@ def open_clip_scores(files: Sequence[Path], prompts: Sequence[str], scorer: CLIP
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall time of a call that ends on the CPU, and what it gave."""
-    begun = time.perf_counter()
+    """What a call took, and what it gave: wall time where a GPU works, else the processor's time."""
+    clock = time.process_time if DEVICE.type == "cpu" else time.perf_counter
+    begun = clock()
     found = work()
-    return time.perf_counter() - begun, found
+    return clock() - begun, found
 
 
 def in_batches(count: int, size: int) -> Iterator[slice]:
@@ -189,22 +193,28 @@ def stream(count: int, architecture: str) -> None:
         print(f"{name:<12}{sum(parts):9.1f} s   {1000 * sum(parts) / count:8.1f} ms an image")
     apart = [sum(round_) for round_ in zip(*(took[name] for name in theirs), strict=True)]
     ratios = [slow / fast for slow, fast in zip(apart, took["one pass"], strict=True)]
-    print(
-        f"apart / one pass: {sum(apart) / sum(took['one pass']):.2f} (blocks {min(ratios):.2f} to {max(ratios):.2f})"
-    )
-    difference = np.abs(np.concatenate(ours.scores) - np.concatenate(theirs["CLIP"])).max()
-    print(f"CLIP score  {np.concatenate(ours.scores).mean():.9f}, cosines differ by {difference:.1e} at most")
+    print(f"apart / one pass, networks: {sum(apart) / sum(took['one pass']):.2f}", end=" ")
+    print(f"(blocks of {BLOCK}: {min(ratios):.2f} to {max(ratios):.2f})")
+    cosines, expected = np.concatenate(ours.scores), np.concatenate(theirs["CLIP"])
+    print(f"CLIP score  {cosines.mean():.9f}, cosines differ by {np.abs(cosines - expected).max():.1e} at most")
     mean, cov = reference()
+    whole, parts = sum(apart), sum(took["one pass"])
     for name, sums in (("FID", ours.whole), ("patch FID", ours.patches)):
         features = np.concatenate(theirs[name])
-        slow, expected = seconds(
+        slow, distance = seconds(
             lambda f=features: clean_fid_distance(f.mean(axis=0), np.cov(f, rowvar=False), mean, cov)
         )
         fast, found = seconds(lambda s=sums: frechet_distance(s.mean, s.covariance, mean, cov).value)
-        off = abs(found - expected) / expected
-        print(
-            f"{name:<12}{found:.9f}, {off:.1e} from clean-fid's; distance {fast:.1f} s, clean-fid's {slow:.1f} s"
-        )
+        whole, parts = whole + slow, parts + fast
+        print(f"{name:<12}{found:.9f}, {abs(found - distance) / distance:.1e} from clean-fid's", end="; ")
+        print(f"distance {fast:.1f} s, clean-fid's {slow:.1f} s")
+    print(f"apart / one pass, with the distances: {whole / parts:.2f}")
+
+
+@torch.no_grad()
+def pairwise(model: nn.Module, pixels: Tensor) -> list[float]:
+    """LPIPS of all pairs, by the package."""
+    return [model(one[None], other[None]).item() for one, other in itertools.combinations(pixels, 2)]
 
 
 def diversity(count: int, net: str) -> None:
@@ -215,14 +225,8 @@ def diversity(count: int, net: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = photographs(Path(folder), count)
         for prompt in range(-1, count // size):
-            images = torch.stack([decoded(file) for file in files[max(prompt, 0) * size :][:size]])
-            images = Squares(images)(LPIPS_ALEX.size)
-
-            @torch.no_grad()
-            def pairwise(pixels: Tensor = shared.pixels(images).to(DEVICE)) -> list[float]:
-                return [model(a[None], b[None]).item() for a, b in itertools.combinations(pixels, 2)]
-
-            slow, expected = seconds(pairwise)
+            images = Squares(decoded(files[max(prompt, 0) * size :][:size]))(LPIPS_ALEX.size)
+            slow, expected = seconds(lambda images=images: pairwise(model, shared.pixels(images).to(DEVICE)))
             fast, found = seconds(lambda images=images: shared.distances(images))
             if prompt < 0:  # warms up
                 continue
@@ -248,12 +252,9 @@ def memory(count: int, architecture: str, net: str) -> None:
             part = [files[i % len(files)] for i in range(batch.start, batch.stop)]
             values.append(spread.of_prompts(one_pass.see(part, prompts[batch])))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(
-        f"{count} images of {SIDE} x {SIDE} in batches of {BATCH}, CLIP {architecture}, LPIPS {net}, {machine()}"
-    )
-    print(
-        f"with the networks {human_size(networks)}, peak {human_size(peak)}: {human_size(peak - networks)} beyond"
-    )
+    about = f"batches of {BATCH}, CLIP {architecture}, LPIPS {net}"
+    print(f"{count} images of {SIDE} x {SIDE}, {about}, {machine()}")
+    print(f"networks {human_size(networks)}, peak {human_size(peak)}: {human_size(peak - networks)} beyond")
 
 
 def resident() -> int:
