@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,23 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from bench.distributed import from_main
-from bench.metrics.base import AnyReference, Extracted, GaussianReference, Measured, Metric, Reference
+from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
 from bench.metrics.catalogue import MetricInfo
 from bench.records import MetricResult, t_interval
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown
 from tasks.files import write_text
-from tasks.prepared import Prepared, to_uint8
+from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
-from tasks.references import FID_FEATURES, ReferenceStatistics
+from tasks.references import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES, ReferenceStatistics
 from tasks.samplers import SampleNoise
+from tasks.views import Features
 
 Generator = Callable[[SampleNoise, Tensor], Tensor]
 """Noise and conditions -> images [B, C, H, W] in [-1, 1]: a student or a sampler of the teacher."""
 
-BATCH_SIZE = 200
+Seen = Mapping[str, Features]
+"""A batch of images by view."""
 
 
 class DivergedError(Exception):
@@ -37,14 +39,9 @@ class DivergedError(Exception):
 
 
 @dataclass(frozen=True)
-class Stage:
+class Generated(Samples):
     """One batch of the stream."""
 
-    indices: Tensor
-    """Global sample indices, [B]."""
-    images: Tensor
-    """uint8 [B, C, H, W], on the CPU."""
-    conditions: Tensor
     finite: bool
     """Whether the generator's numbers were; the images of a batch that were not mean nothing."""
 
@@ -52,22 +49,29 @@ class Stage:
 @torch.no_grad()
 def generate(
     generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
-) -> Stage:
+) -> Generated:
     """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
     device = PartialState().device
     first = protocol.first_seed + repetition * protocol.samples
     indices = torch.arange(start, stop)
-    noise = SampleNoise((first + indices).tolist(), prepared.task.image_shape, device)
-    is_random = protocol.labels == "random"
-    conditions = noise.labels(prepared.classes) if is_random else prepared.conditions(indices)
-    images = generator(noise, conditions.to(device))
-    return Stage(indices, to_uint8(images, protocol.uint8).cpu(), conditions, bool(images.isfinite().all()))
+    noise = SampleNoise((first + indices).tolist(), prepared.sample_shape, device)
+    if protocol.labels == "random":
+        conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
+    else:
+        conditions = prepared.conditions(indices)
+    images = prepared.decode(generator(noise, conditions.to(device)))
+    return Generated(indices, to_uint8(images, protocol.uint8).cpu(), conditions, bool(images.isfinite().all()))
 
 
 def seen(
-    generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, batch_size: int
-) -> Iterator[Extracted]:
-    """Yield one repetition's images as the feature network sees them, in the order of the samples.
+    generator: Generator,
+    prepared: Prepared,
+    protocol: Protocol,
+    views: Collection[str],
+    repetition: int,
+    batch_size: int,
+) -> Iterator[Seen]:
+    """Yield one repetition's images in each of the views, in the order of the samples.
 
     With several processes each makes every n-th batch, and all are given all of them. Raises DivergedError.
     """
@@ -75,19 +79,14 @@ def seen(
     for begin in range(0, protocol.samples, batch_size * state.num_processes):
         start = min(begin + batch_size * state.process_index, protocol.samples)
         stop = min(start + batch_size, protocol.samples)
-        own: list[tuple[int, Extracted | None]] = []
+        own: list[tuple[int, Seen | None]] = []
         if start < stop:
-            stage = generate(generator, prepared, protocol, repetition, start, stop)
-            own = [(start, _extracted(prepared, stage) if stage.finite else None)]
+            samples = generate(generator, prepared, protocol, repetition, start, stop)
+            own = [(start, prepared.extract(samples, views) if samples.finite else None)]
         for first, batch in gather_object(own):
             if batch is None:
                 raise DivergedError(f"the generator made images that are not finite (samples from {first} on)")
             yield batch
-
-
-def _extracted(prepared: Prepared, stage: Stage) -> Extracted:
-    found = prepared.extract(stage.images)
-    return Extracted(found.features, found.predicted, stage.conditions.numpy(), found.logits)
 
 
 def measure(
@@ -95,35 +94,49 @@ def measure(
     prepared: Prepared,
     protocol: Protocol,
     metrics: Mapping[str, type[Metric]],
-    reference: AnyReference,
+    references: Mapping[str, AnyReference],
     repetition: int,
     progress: Progress,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> dict[str, Measured]:
     """Measure one repetition: one pass over the images feeds all metrics, in the first process."""
     is_main = PartialState().is_main_process
-    running = {name: metric(reference, protocol) for name, metric in metrics.items()} if is_main else {}
+    views = {metric.info.view for metric in metrics.values()}
+    if unknown_views := views - set(prepared.views):
+        raise unknown(f"view of task {prepared.task.name!r}:", unknown_views.pop(), prepared.views)
+    running: dict[str, Metric] = {}
+    if is_main:
+        running = {name: metric(references.get(metric.info.view), protocol) for name, metric in metrics.items()}
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
-        for batch in seen(generator, prepared, protocol, repetition, batch_size):
+        at_once = batch_size or prepared.evaluation_batch
+        for batch in seen(generator, prepared, protocol, sorted(views), repetition, at_once):
             for metric in running.values():
-                metric.update(batch)
-            bar.advance(len(batch.labels))
+                metric.update(batch[metric.info.view])
+            bar.advance(len(next(iter(batch.values()))))
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
 
 
-def reference_of(prepared: Prepared) -> AnyReference:
-    """The real images of a prepared task, as the metrics want them."""
-    name, sha256, found = prepared.task.protocol.reference, prepared.reference_sha256, prepared.reference
-    if isinstance(found, ReferenceStatistics):
-        return GaussianReference(found.mean, found.cov, found.description.samples, name, sha256)
-    return Reference(found, name, sha256)
+def references_of(prepared: Prepared) -> dict[str, AnyReference]:
+    """The real images of a prepared task in each view, as the metrics want them."""
+    name = prepared.task.protocol.reference
+    return {view: _as_reference(real, name) for view, real in prepared.references.items()}
+
+
+def _as_reference(real: RealImages, name: str) -> AnyReference:
+    if isinstance(real.seen, ReferenceStatistics):
+        return GaussianReference(
+            real.seen.mean, real.seen.cov, real.seen.description.samples, name, real.sha256, real.seen.rows
+        )
+    return Reference(real.seen, name, real.sha256)
 
 
 def title_of(info: MetricInfo, protocol: Protocol) -> str:
     """The metric's heading: FID is a Fréchet distance in the published Inception's features, and no other."""
-    if info.name != "fd":
+    if "FD" not in info.title:
         return info.title
-    return "FID" if protocol.features == FID_FEATURES else f"FD ({protocol.features})"
+    network = protocol.network(info.view)
+    is_inception = network in (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
+    return info.title.replace("FD", "FID") if is_inception else f"{info.title} ({network})"
 
 
 class Evaluator:
@@ -133,7 +146,7 @@ class Evaluator:
         self.prepared = prepared
         self.protocol = prepared.task.protocol
         self.metrics = metrics
-        self.reference = reference_of(prepared)
+        self.references = references_of(prepared)
         self.progress = progress
 
     def evaluate(self, generator: Generator, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
@@ -148,13 +161,17 @@ class Evaluator:
 
     def _repetition(self, generator: Generator, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
         path = folder / f"repetition-{repetition}.json"
-        made_of = {"subject": subject, "protocol": self.protocol.digest(), "reference": self.reference.sha256}
+        made_of = {
+            "subject": subject,
+            "protocol": self.protocol.digest(),
+            "references": {view: reference.sha256 for view, reference in self.references.items()},
+        }
         before = from_main(lambda: self._finished(path, made_of))
         if before is not None:
             return before
         begun = time.perf_counter()
         measured = measure(
-            generator, self.prepared, self.protocol, self.metrics, self.reference, repetition, self.progress
+            generator, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
         )
         values = {name: vars(result) for name, result in measured.items()}
         result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
@@ -162,7 +179,7 @@ class Evaluator:
             write_text(path, json.dumps(result, indent=2) + "\n")
         return result
 
-    def _finished(self, path: Path, made_of: Mapping[str, str]) -> dict[str, Any] | None:
+    def _finished(self, path: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
         """Read a repetition that was measured before, if it is of the same weights, protocol and reference."""
         if not path.exists():
             return None
@@ -198,5 +215,5 @@ class Evaluator:
         # Fewer images than features would be refused: nobody takes this number for a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
-        found = measure(generator, self.prepared, fewer, fd, self.reference, 0, SilentProgress())
+        found = measure(generator, self.prepared, fewer, fd, self.references, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

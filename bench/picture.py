@@ -16,16 +16,18 @@ ROWS = 5
 
 
 def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path) -> None:
-    """Draw each generator's images of the protocol's first samples, one panel each; a PNG file."""
+    """Draw each generator's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
     from matplotlib import pyplot as plt
 
-    first = replace(prepared.task.protocol, samples=COLUMNS * ROWS)
+    columns = min(COLUMNS, prepared.task.protocol.samples)
+    rows = min(ROWS, prepared.task.protocol.samples // columns)
+    first = replace(prepared.task.protocol, samples=columns * rows)
     figure, axes = plt.subplots(
         len(generators), 1, figsize=(COLUMNS * 0.6, len(generators) * (ROWS * 0.6 + 0.3)), squeeze=False
     )
     for axis, (title, generator) in zip(axes[:, 0], generators.items(), strict=True):
         images = generate(generator, prepared, first, 0, 0, first.samples).images
-        axis.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.imshow(_tile(images, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     figure.tight_layout()
@@ -34,9 +36,9 @@ def sample_grid(generators: dict[str, Generator], prepared: Prepared, path: Path
     plt.close(figure)
 
 
-def _tile(images: torch.Tensor) -> torch.Tensor:
-    """[ROWS * COLUMNS, C, H, W] -> one image [ROWS * H, COLUMNS * W] or [..., C]."""
+def _tile(images: torch.Tensor, rows: int) -> torch.Tensor:
+    """[rows * columns, C, H, W] -> one image [rows * H, columns * W] or [..., C]."""
     images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)  # a line between images
-    _, channels, height, width = images.shape
-    grid = images.reshape(ROWS, COLUMNS, channels, height, width).permute(0, 3, 1, 4, 2)
-    return grid.reshape(ROWS * height, COLUMNS * width, channels).squeeze(-1)
+    count, channels, height, width = images.shape
+    grid = images.reshape(rows, count // rows, channels, height, width).permute(0, 3, 1, 4, 2)
+    return grid.reshape(rows * height, count // rows * width, channels).squeeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -126,7 +127,7 @@ class Run(Planned):
             "method": self.method.name,
             "distiller": self.method.distiller,
             "plugin": self.plugin_sha256,
-            "recipe": self.recipe.model_dump(mode="json", exclude={"init_from"}),
+            "recipe": self.recipe.named(),
             "seed": self.seed,
         }
         if self.recipe.init_from is not None:
@@ -179,6 +180,38 @@ class BaselineRun(Planned):
     def sampler(self) -> dict[str, Any]:
         """The sampler's numbers, as the record has them."""
         return asdict(self.baseline)
+
+
+@dataclass(frozen=True)
+class PublishedRun(Planned):
+    """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
+
+    name: str
+    sha256: str
+    """Of the weights."""
+    sampler: Mapping[str, Any]
+    """How samples are drawn, as records have it."""
+
+    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} on {self.task.name}"
+
+    @property
+    def stem(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
+
+    @property
+    def train_seed(self) -> int | None:
+        return None
+
+    def content(self) -> dict[str, Any]:
+        return {"weights": self.sha256, "sampler": dict(self.sampler)}
 
 
 def plan_run(

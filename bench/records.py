@@ -75,7 +75,8 @@ class CheckpointInfo(Model):
     selection: Literal["last", "best-by-test-metric", "none"]
     """none: there was nothing to choose from, as for a baseline."""
     sha256: str
-    weights: Literal["raw", "ema"]
+    weights: Literal["raw", "ema", "published"]
+    """The last ones, their average, or what somebody else published, whichever it is."""
 
 
 class Cost(Model):

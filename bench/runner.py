@@ -7,7 +7,9 @@ import copy
 import fcntl
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,7 +19,7 @@ from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
 from bench.picture import sample_grid
-from bench.plan import BaselineRun, Planned, Run
+from bench.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, training_cost
 from bench.records import CheckpointInfo, Provenance, Record, write_record
@@ -54,6 +56,22 @@ def baseline_generator(teacher: Denoiser, baseline: Baseline) -> Generator:
     return lambda noise, condition: heun(teacher, noise, condition, baseline.steps, churn=baseline.churn)
 
 
+def few_step_sampler(student: Denoiser, indices: list[int]) -> dict[str, Any]:
+    """How a few-step student's samples are drawn, as records have it."""
+    return {"kind": "few-step", "grid_indices": indices, "times": student.schedule.grid[indices].tolist()}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights, as a record counts them."""
+
+    network: Denoiser
+    sha256: str
+    kind: Literal["ema", "published"]
+    evaluations: int
+    """Forward passes per image."""
+
+
 class Runner:
     """Executes runs on one prepared task.
 
@@ -71,7 +89,10 @@ class Runner:
 
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
-        return self._once(run, lambda: self._sampled(run))
+        teacher = self.prepared.teacher
+        generator = baseline_generator(teacher, run.baseline)
+        weights = Weights(teacher, self.prepared.teacher_sha256, "ema", run.baseline.network_evaluations)
+        return self._once(run, lambda: self._measured(run, generator, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
@@ -96,20 +117,24 @@ class Runner:
         except Exception as error:
             return failure(run, error, self.prepared, made)
 
-    def _sampled(self, run: BaselineRun) -> Record:
-        """The record of the teacher's images."""
+    def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
+        """Evaluate and record published weights of a few-step generator."""
+        generator = student_generator(student, indices)
+        weights = Weights(student, run.sha256, "published", len(indices))
+        return self._once(run, lambda: self._measured(run, generator, weights, dict(run.sampler)))
+
+    def _measured(self, plan: Planned, generator: Generator, weights: Weights, sampler: dict[str, Any]) -> Record:
+        """The record of images that nothing was trained for."""
         made = provenance("fp32")
-        teacher, sha256 = self.prepared.teacher, self.prepared.teacher_sha256
-        generator = baseline_generator(teacher, run.baseline)
-        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
+        metrics, seconds = self.evaluator.evaluate(generator, plan.folder / "evaluation", weights.sha256)
         return record_of(
-            run,
+            plan,
             self.prepared,
-            sampling_cost(teacher, run.baseline.network_evaluations, seconds),
+            sampling_cost(weights.network, weights.evaluations, seconds),
             made,
             metrics,
-            CheckpointInfo(iteration=0, selection="none", sha256=sha256, weights="ema"),
-            sampler=run.sampler(),
+            CheckpointInfo(iteration=0, selection="none", sha256=weights.sha256, weights=weights.kind),
+            sampler=sampler,
         )
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
@@ -158,11 +183,7 @@ class Runner:
                 weights="raw" if run.recipe.ema_decay is None else "ema",
             ),
             more_data=more_data,
-            sampler={
-                "kind": "few-step",
-                "grid_indices": indices,
-                "times": teacher.schedule.grid[indices].tolist(),
-            },
+            sampler=few_step_sampler(student, indices),
         )
 
     def _picture(self, run: Run, generator: Generator, steps: int) -> None:

@@ -22,7 +22,7 @@ from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
-from tasks.prepared import Prepared, to_unit_range
+from tasks.prepared import Prepared
 from tasks.progress import Bar, Progress
 
 LOG_EVERY = 10
@@ -164,18 +164,19 @@ class Trainer:
         torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
         draws = Draws(self.seed, iteration, device, share, shares)
         order = data_order(
-            len(self.prepared.real_images),
+            self.prepared.real_count,
             self.seed,
             iteration * self.recipe.batch_size + share * count,
             count,
         )
-        chosen = torch.from_numpy(order)
+        real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
+        asked = draws.integers(0, self.prepared.training_conditions, count)
         return Batch(
             iteration=iteration,
             draws=draws,
-            condition=draws.integers(0, self.prepared.classes, count),
-            real=to_unit_range(self.prepared.real_images[chosen].to(device)),
-            real_condition=self.prepared.real_conditions[chosen].to(device),
+            condition=self.prepared.training_condition(asked),
+            real=real,
+            real_condition=real_condition,
         )
 
     def student(self) -> Denoiser:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Collection
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,12 +12,14 @@ from torch.nn import functional as F
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
 from tasks.denoiser import EDMDenoiser
-from tasks.prepared import Features, Prepared, PreparedAsset
+from tasks.edm_world import EDMWorld
+from tasks.prepared import Samples
 from tasks.schedules import per_sample
 from tasks.task import Task
+from tasks.views import Features
 
 
-class RandomWorld(Prepared):
+class RandomWorld(EDMWorld):
     """Random images and untrained networks of a task's sizes: speed does not depend on weights."""
 
     def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:
@@ -26,20 +27,11 @@ class RandomWorld(Prepared):
         self.classes = classes
         self.teacher = teacher.eval().requires_grad_(False)
         self.teacher_sha256 = ""
-        self.null_condition = None
         self.real_images = torch.randint(0, 256, (images, *task.image_shape), dtype=torch.uint8)
         self.real_conditions = torch.randint(0, classes, (images,))
 
-    def _absent(self, *_: Any) -> Any:
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002
         raise AssertionError("not part of training")
-
-    save_student = load_student = conditions = pairs = _absent
-
-    def extract(self, images: Tensor) -> Features:
-        return Features(np.zeros((len(images), 1), np.float32), np.zeros(len(images), np.int64))
-
-    def asset_of_pairs(self, count: int) -> PreparedAsset:
-        return PreparedAsset("", None, "", count)
 
 
 class PlainLoop:

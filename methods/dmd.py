@@ -12,8 +12,8 @@ from methods.losses import (
     discriminator_gan_loss,
     distribution_matching_loss,
     generator_gan_loss,
-    regression_loss,
 )
+from methods.perceptual import distance_of
 from methods.recipes import DMDRecipe
 from tasks.denoiser import Denoiser, GuidedDenoiser
 from tasks.errors import UserError
@@ -36,7 +36,10 @@ class DMD(Distiller[DMDRecipe]):
         self.add_player("generator", self.student_copy(), self.recipe.lr)
         self.add_player("critic", self._critic(), self.recipe.critic_lr)
         self.mu_real = self._guided_teacher()
-        self.pairs: Pairs | None = setting.make_pairs(self.recipe.pairs) if self.recipe.regression else None
+        self.pairs: Pairs | None = None
+        if self.recipe.regression:
+            self.distance = distance_of(self.recipe, self.accelerator.device)
+            self.pairs = setting.make_pairs(self.recipe.pairs)
 
     def _critic(self) -> Critic:
         denoiser = self.student_copy()
@@ -172,7 +175,7 @@ class DMD(Distiller[DMDRecipe]):
         chosen = batch.draws.integers(0, len(pairs.noise), len(batch.real))
         some = pairs.at(chosen.cpu(), batch.real.device)
         t = self.step_time(0, len(some.noise))
-        return regression_loss(
+        return self.distance(
             self.generator.prepared(self.schedule.prior(some.noise, t), t, some.condition), some.image
         )
 

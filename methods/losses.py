@@ -48,6 +48,7 @@ def discriminator_gan_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def regression_loss(x: Tensor, y: Tensor) -> Tensor:
     """Distance between G(z) and the teacher's image y of the same z (DMD2, Eq. 3): mean squared error.
 
-    The paper's d is LPIPS, whose networks need images of 32 pixels or more; on the micro tasks d is this.
+    DMD's own d on ImageNet is LPIPS (methods.perceptual), whose weights are somebody's to download; the default
+    is this.
     """
     return F.mse_loss(x, y)

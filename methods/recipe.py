@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,9 @@ class Recipe(BaseModel):
     """What every method's training has; a method adds its own numbers in a subclass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    later: ClassVar[frozenset[str]] = frozenset({"init_from"})
+    """Keys that came after runs were named by their recipes: at their defaults they are no part of a name."""
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
@@ -65,6 +68,13 @@ class Recipe(BaseModel):
     def idle(self) -> dict[str, str]:
         """Keys without effect as the other values stand, and why: overriding one is a mistake."""
         return {}
+
+    def named(self) -> dict[str, Any]:
+        """What of the recipe is part of a run's name: no path, since the same bytes may lie anywhere."""
+        values, fields = self.model_dump(mode="json"), type(self).model_fields
+        paths = {key for key in self.later if isinstance(getattr(self, key), Path)}
+        default = {key for key in self.later if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in values.items() if key not in paths | default}
 
     def rate_at(self, iteration: int) -> float:
         """Factor on every learning rate at an iteration: linear warm-up, then a cosine tail."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,7 +21,31 @@ Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """Part of the noise grid: 0 is its first, least noisy time, 1 its last."""
 
 
-class DMDRecipe(Recipe):
+class PairRecipe(Recipe):
+    """What methods have that regress to teacher pairs."""
+
+    later: ClassVar[frozenset[str]] = Recipe.later | {"regression_distance", "lpips_weights"}
+    pairs: int = Field(25_000, ge=1)
+    """Teacher noise-image pairs for the regression, made once per task."""
+    regression_distance: Literal["mse", "lpips"] = "mse"
+    """Between the student's image and the teacher's: mean squared error, or LPIPS on VGG16 (DMD on ImageNet)."""
+    lpips_weights: Path | None = None
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth."""
+
+    @model_validator(mode="after")
+    def _lpips_has_weights(self) -> Self:
+        if self.regression_distance == "lpips" and self.lpips_weights is None:
+            raise ValueError(
+                "regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE "
+                "(https://download.pytorch.org/models/vgg16-397923af.pth)"
+            )
+        return self
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.regression_distance == "lpips" else {"lpips_weights": "regression_distance is mse"}
+
+
+class DMDRecipe(PairRecipe):
     """DMD and DMD2. The defaults are the paper's ImageNet-64 run of DMD2 (F.2 and the official scripts)."""
 
     distribution_matching: bool = True
@@ -56,8 +81,6 @@ class DMDRecipe(Recipe):
     """Part of the noise grid from which the discriminator's noise is drawn."""
     regression_weight: float = Field(0.25, ge=0)
     """Weight of the regression term (DMD's lambda)."""
-    pairs: int = Field(25_000, ge=1)
-    """Teacher noise-image pairs for the regression term, made once per task."""
     guidance_scale: float = Field(1.0, ge=0)
     """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
 
@@ -65,11 +88,11 @@ class DMDRecipe(Recipe):
         switches = {
             "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
             "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range"),
-            "regression": ("regression_weight", "pairs"),
+            "regression": ("regression_weight", "pairs", "regression_distance", "lpips_weights"),
             "critic_denoising": ("critic_range",),
         }
         values = self.model_dump()
-        found = {
+        found = super().idle() | {
             key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
         }
         if self.student_steps == 1:
@@ -96,10 +119,8 @@ class DMDRecipe(Recipe):
         return self
 
 
-class RegressionRecipe(Recipe):
+class RegressionRecipe(PairRecipe):
     """Plain regression distillation (Luhman & Luhman, 2021)."""
 
-    pairs: int = Field(25_000, ge=1)
-    """Teacher noise-image pairs, made once per task."""
     student_steps: Literal[1] = 1
     """Pairs lead from noise to image in one step."""

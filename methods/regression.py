@@ -5,18 +5,19 @@ from __future__ import annotations
 from torch import Tensor
 
 from methods.base import Batch, Distiller, Setting
-from methods.losses import regression_loss
+from methods.perceptual import distance_of
 from methods.recipes import RegressionRecipe
 
 
 class RegressionDistiller(Distiller[RegressionRecipe]):
-    """One network, one loss: |G(z) - y|^2 over the teacher's pairs (z, y)."""
+    """One network, one loss: the distance of G(z) and y over the teacher's pairs (z, y)."""
 
     recipe_model = RegressionRecipe
 
     def __init__(self, recipe: RegressionRecipe, setting: Setting) -> None:
         super().__init__(recipe, setting)
         self.add_player("generator", self.student_copy(), recipe.lr)
+        self.distance = distance_of(recipe, self.accelerator.device)
         self.pairs = setting.make_pairs(recipe.pairs)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -24,7 +25,7 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
         pairs = self.pairs.at(chosen, batch.real.device)
         t = self.step_time(0, len(pairs.noise))
         made = self.generator.prepared(self.schedule.prior(pairs.noise, t), t, pairs.condition)
-        loss = regression_loss(made, pairs.image)
+        loss = self.distance(made, pairs.image)
         self.descend(self.generator, loss)
         return {
             "loss/regression": loss.detach(),

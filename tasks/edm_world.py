@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
-from tasks.prepared import Prepared, PreparedAsset, file_asset
+from tasks.prepared import Prepared, PreparedAsset, file_asset, to_unit_range
 from tasks.progress import Progress
 from tasks.samplers import SampleNoise, heun
 from tasks.saved import load_denoiser, save_denoiser
@@ -25,18 +25,44 @@ PAIR_SEED = 2**31
 PAIR_BATCH = 200
 
 
+def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
+    """Build the error for a number of steps that a student has no sampler of."""
+    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
+
+
 class EDMWorld(Prepared):
     """A prepared class-conditional task whose teacher is an EDM denoiser without a null class."""
 
     null_condition = None
     cache: Path
     progress: Progress
+    classes: int
+    real_images: Tensor
+    """The training images as uint8 [N, C, H, W]."""
+    real_conditions: Tensor
+    """Their classes [N]."""
+
+    @property
+    def training_conditions(self) -> int:
+        """The classes."""
+        return self.classes
+
+    @property
+    def real_count(self) -> int:
+        return len(self.real_images)
+
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        return chosen
+
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Bytes travel to the device, not floats.
+        return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, EDMDenoiser)
         save_denoiser(student, folder, indices)
 
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         saved = load_denoiser(folder)
         if not saved.indices:
             raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
@@ -46,6 +72,8 @@ class EDMWorld(Prepared):
                 f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
                 f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
             )
+        if steps not in (None, len(saved.indices)):
+            raise no_such_sampler(folder, steps, [len(saved.indices)])
         return saved.denoiser, saved.indices
 
     def conditions(self, indices: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whole_file
 from tasks.micro import MicroTask
-from tasks.networks import FeatureClassifier
-from tasks.prepared import Features, PreparedAsset, file_asset, to_unit_range
+from tasks.networks import Extraction, FeatureClassifier
+from tasks.prepared import PreparedAsset, RealImages, Samples, file_asset, to_unit_range
 from tasks.progress import Progress
 from tasks.saved import load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.teacher import train_teacher
+from tasks.views import MAIN, Features
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
@@ -63,8 +65,8 @@ class MicroWorld(EDMWorld):
         teacher_path = self._teacher()
         self.teacher = load_denoiser(teacher_path).denoiser
         features_path = self._feature_network()
-        self.reference, reference_path = self._reference(file_sha256(features_path))
-        self.reference_sha256 = file_sha256(reference_path)
+        reference, reference_path = self._reference(file_sha256(features_path))
+        self.references = {MAIN: RealImages(reference, file_sha256(reference_path))}
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
@@ -110,7 +112,7 @@ class MicroWorld(EDMWorld):
         key = self.task.reference_key(features_sha256)
         path = self.cache / "references" / f"{self.task.name}-{key[:12]}.npy"
         if not path.exists():
-            features = np.concatenate([self.extract(part).features for part in self._held_out.split(1000)])
+            features = np.concatenate([self._see(part).features.numpy() for part in self._held_out.split(1000)])
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.save(file, features, allow_pickle=False)
         try:
@@ -119,6 +121,11 @@ class MicroWorld(EDMWorld):
             raise UserError(f"cannot read the reference {path}: {error}; delete it and run again") from None
 
     @torch.no_grad()
-    def extract(self, images: Tensor) -> Features:
-        seen = self.network(to_unit_range(images))
-        return Features(seen.features.numpy(), seen.logits.argmax(1).numpy())
+    def _see(self, images: Tensor) -> Extraction:
+        seen: Extraction = self.network(to_unit_range(images))
+        return seen
+
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002 (one only)
+        seen = self._see(samples.images)
+        accuracy = (seen.logits.argmax(1) == samples.conditions).numpy()
+        return {MAIN: Features(seen.features.numpy(), scores={"accuracy": accuracy})}

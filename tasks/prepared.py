@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from tasks.denoiser import Denoiser
 from tasks.files import file_sha256
 from tasks.references import ReferenceStatistics
 from tasks.task import Task
+from tasks.views import MAIN, Features
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,23 @@ def file_asset(role: str, path: Path) -> PreparedAsset:
 
 
 @dataclass(frozen=True)
-class Features:
-    """A batch of images seen through the task's feature network."""
+class Samples:
+    """A batch of generated images, with what they were asked to show."""
 
-    features: np.ndarray
-    """[N, D], float32."""
-    predicted: np.ndarray
-    """The classifier's most probable class, [N]."""
-    logits: np.ndarray | None = None
-    """What it says of each class before its softmax, [N, classes], for the metrics that need it."""
+    indices: Tensor
+    """Global sample indices, [B]."""
+    images: Tensor
+    """uint8 [B, C, H, W], on the CPU."""
+    conditions: Tensor
+    """[B, ...]"""
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Real images in one view: features [N, D], or their mean and covariance alone."""
+
+    seen: np.ndarray | ReferenceStatistics
+    sha256: str
 
 
 class Prepared(ABC):
@@ -58,30 +67,59 @@ class Prepared(ABC):
     teacher_sha256: str
     null_condition: Tensor | None
     """The teacher's unconditional entry, where it has one."""
-    classes: int
-    real_images: Tensor
-    """The training images as uint8 [N, C, H, W]."""
-    real_conditions: Tensor
-    """Their conditions [N]."""
-    reference: np.ndarray | ReferenceStatistics
-    """The real images that the protocol compares with: features [N, D], or their mean and covariance alone."""
-    reference_sha256: str
+    views: Collection[str] = (MAIN,)
+    """What `extract` can give."""
+    references: Mapping[str, RealImages]
+    """The real images that the protocol compares with, by view; views that only score have none."""
+    evaluation_batch: int = 200
+    """Images generated at once; a multiple of those that share a prompt."""
+
+    @property
+    @abstractmethod
+    def training_conditions(self) -> int:
+        """Distinct conditions that students are trained on: the classes, or the prompts."""
+
+    @property
+    @abstractmethod
+    def real_count(self) -> int:
+        """Real images to train on."""
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of what the networks make: images, or latents that `decode` turns into them."""
+        return self.task.image_shape
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Turn what the networks make into images [B, C, H, W] in [-1, 1]."""
+        return x0
+
+    @abstractmethod
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        """The training conditions [B, ...] of these numbers below `training_conditions`, [B], on their device."""
+
+    @abstractmethod
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Real images of the training set, as the networks make them, and their conditions, on a device."""
 
     @abstractmethod
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Save a student and the grid positions of its steps; the folder appears whole."""
 
     @abstractmethod
-    def load_student(self, folder: Path) -> tuple[Denoiser, list[int]]:
-        """Read a saved student. Raises UserError if it is none, or makes images of another shape."""
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read a saved or published student and the grid positions of its steps.
+
+        `steps` picks one of its samplers, where it has several. Raises UserError if there is none of so many
+        steps, if it is no student, or if it makes images of another shape.
+        """
 
     @abstractmethod
     def conditions(self, indices: Tensor) -> Tensor:
         """Evaluation conditions of samples with these global indices."""
 
     @abstractmethod
-    def extract(self, images: Tensor) -> Features:
-        """Run the feature network on uint8 images [B, C, H, W]."""
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
+        """See generated images in each of these views, all of `self.views`, in one pass over them."""
 
     @abstractmethod
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tasks.files import digest
+from tasks.views import MAIN
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,27 @@ class Protocol:
     """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
     adds 1 / (samples - 1) to every entry."""
 
+    images_per_prompt: int = 1
+    """Consecutive samples that share a prompt."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Feature networks of the views besides the main one, by view."""
+
+    def network(self, view: str) -> str:
+        """Name of the network that a view is seen through."""
+        return self.features if view == MAIN else self.views[view]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data.
 
         Those that came later are left out at their defaults: older protocols keep their digests.
         """
-        later = {"aggregate": "mean", "covariance_start": "zeros"}
-        given = {key: value for key, value in asdict(self).items() if later.get(key) != value}
+        later: dict[str, Any] = {
+            "aggregate": "mean",
+            "covariance_start": "zeros",
+            "images_per_prompt": 1,
+            "views": {},
+        }
+        given = {key: value for key, value in asdict(self).items() if key not in later or later[key] != value}
         return {**given, "metrics": list(self.metrics)}
 
     def digest(self) -> str:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.errors import unknown
 from tasks.progress import Progress
@@ -36,8 +36,10 @@ class Sources:
     """The teacher's published weights, for tasks that train none."""
     features: Path | None = None
     """The feature network's published weights."""
-    reference: str | None = None
-    """A file of reference statistics, or the name of one that is kept."""
+    references: tuple[str, ...] = ()
+    """Files of reference statistics, or names of such that are kept."""
+    dinov2: Path | None = None
+    """A folder with DINOv2, for FD-DINOv2."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
@@ -46,8 +48,8 @@ class Sources:
     @property
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
-        named = (self.data, self.teacher, self.features, self.reference)
-        return self.download or any(one is not None for one in named)
+        named = (self.data, self.teacher, self.features, self.dinov2)
+        return self.download or bool(self.references) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,15 @@ class Task(ABC):
     network_parameters: int | None = field(default=None, kw_only=True)
     """Of the teacher, where it is large enough to be asked for before it is loaded."""
 
+    chosen_once: ClassVar[bool] = False
+    """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""
+
     def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
         """Return the task with what `bench prepare` has chosen for it, where there is a choice."""
+        return self
+
+    def choose(self, sources: Sources, progress: Progress) -> Task:  # noqa: ARG002 (as above)
+        """Let the task run from now on on what `sources` names, where there is a choice, and return it so."""
         return self
 
     def under(self, protocol: str) -> Task:

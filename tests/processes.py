@@ -11,8 +11,11 @@ from collections.abc import Callable
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 
-def in_processes(count: int, work: Callable[[], object]) -> None:
-    """Do `work` in `count` processes as torchrun starts them; raises AssertionError if one of them fails."""
+def in_processes(count: int, work: Callable[[], object], seconds: float = 300) -> None:
+    """Do `work` in `count` processes as torchrun starts them; raises AssertionError if one of them fails.
+
+    `seconds` is the time they have.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -21,7 +24,7 @@ def in_processes(count: int, work: Callable[[], object]) -> None:
     for child in children:
         child.start()
     for child in children:
-        child.join(timeout=300)
+        child.join(timeout=seconds)
         child.kill()
     assert [child.exitcode for child in children] == [0] * count
 

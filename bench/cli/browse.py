@@ -184,7 +184,7 @@ def _describe_task(task: Task, cache: Path | None) -> None:
 def _needs(task: Task, cache: Path | None) -> list[tuple[str, str]]:
     """What a task needs: (role, where it is or how to get it)."""
     try:
-        needs = task.needs(sources(cache))
+        needs = task.needs(sources(task, cache))
     except UserError as error:
         return [("data", f"BROKEN  {error}")]
     return [

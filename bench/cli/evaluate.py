@@ -25,8 +25,7 @@ from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bench.records import MetricResult
-    from bench.registry import Catalogue
-    from tasks.prepared import Prepared
+    from bench.runner import Runner
     from tasks.progress import Progress
 
 
@@ -38,6 +37,10 @@ def evaluate(
     ] = None,
     protocol: ProtocolOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Steps of the checkpoint's sampler, where it has several."),
+    ] = None,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -51,11 +54,14 @@ def evaluate(
 
     catalogue = load_catalogue(plugin)
     declared = declared_task(catalogue, task, cache, protocol)
+    where = sources(declared, cache, data, download)
     if (checkpoint is None) == (sampler is None):
         raise UserError(
             "bench eval takes either --checkpoint PATH or --sampler NAME "
             f"(samplers of {task}: {', '.join(declared.baselines)})"
         )
+    if sampler is not None and steps is not None:
+        raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
     if sampler is not None and sampler not in declared.baselines:
         raise unknown("sampler", sampler, declared.baselines)
     if checkpoint is not None and not checkpoint.exists():
@@ -74,35 +80,44 @@ def evaluate(
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
     if run is not None and worker:
         progress = join_workers(run.folder)
-    prepared = declared.prepare(sources(cache, data, download), progress)
+    prepared = declared.prepare(where, progress)
     if run is not None:
         metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics
         print(f"record: {run.record}")
     else:
         assert checkpoint is not None
-        metrics = _measure(catalogue, prepared, checkpoint, progress)
+        metrics = _measure(Runner(catalogue, prepared, progress), checkpoint, steps, runs)
     for metric in metrics:
         spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
         print(f"{metric.title:<28}{metric.value:.6g}{spread}")
 
 
-def _measure(
-    catalogue: Catalogue, prepared: Prepared, checkpoint: Path, progress: Progress
-) -> Sequence[MetricResult]:
-    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it."""
-    from bench.evaluation import Evaluator
+def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
+    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it.
+
+    Published weights, which are of no run, have a record of their own in the folder of the runs.
+    """
+    from bench.plan import PublishedRun
     from bench.provenance import provenance
     from bench.recording import under_another_protocol
     from bench.records import OTHER_PROTOCOLS, read_record, write_record
-    from bench.runner import metrics_of, student_generator
+    from bench.runner import few_step_sampler, student_generator
     from tasks.files import path_sha256
+    from tasks.saved import DESCRIPTION
 
+    prepared = runner.prepared
     path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
     sha256 = path_sha256(path)
-    student, indices = prepared.load_student(path)
-    evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
+    student, indices = prepared.load_student(path, steps)
+    if path == checkpoint and not (path / DESCRIPTION).is_file():
+        name = (path if path.is_dir() else path.with_suffix("")).resolve().name
+        sampler = few_step_sampler(student, indices)
+        published = PublishedRun(prepared.task, runs, name, sha256, sampler)
+        record = runner.published(published, student, indices)
+        print(f"record: {published.record}")
+        return record.metrics
     with tempfile.TemporaryDirectory() as scratch:
-        metrics, _ = evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
+        metrics, _ = runner.evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
     if path != checkpoint and (checkpoint / "record.json").is_file():
         record, protocol = read_record(checkpoint / "record.json"), prepared.task.protocol
         own = record.checkpoint is not None and record.checkpoint.sha256 == sha256

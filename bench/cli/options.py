@@ -50,9 +50,16 @@ def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol:
     return task.under(protocol or task.protocol.name)
 
 
-def sources(cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
-    """Put together where a task looks for what it needs."""
-    return Sources(cache or default_cache(), data, download)
+def sources(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
+    """Say where a task looks for what it needs. Raises UserError if only bench prepare may tell it."""
+    found = Sources(cache or default_cache(), data, download)
+    if task.chosen_once and found.names_inputs:
+        named = [f"--data {data}"] * (data is not None) + ["--download"] * download
+        raise UserError(
+            f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "
+            f"bench prepare --task {task.name} {' '.join(named)}"
+        )
+    return found
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,8 @@ from bench.cli.options import (
     PluginOption,
     ThreadsOption,
     declared_task,
-    sources,
 )
+from tasks.task import Sources, default_cache
 
 
 def prepare(
@@ -36,7 +35,11 @@ def prepare(
         bool, typer.Option("--own-weights", help="Take --features whatever its hash; not comparable with others.")
     ] = False,
     reference: Annotated[
-        str | None, typer.Option("--reference", help="Reference statistics: a file, or a name in bench refs list.")
+        list[str],
+        typer.Option("--reference", help="Reference statistics: a file, or a name of bench refs list."),
+    ] = [],
+    dinov2: Annotated[
+        Path | None, typer.Option("--dinov2", help="A folder with facebook/dinov2-large, for FD-DINOv2.")
     ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
@@ -56,15 +59,18 @@ def prepare(
 
     torch.set_num_threads(threads)
     progress = StatusProgress(None, Console(stderr=True), draw=True)
-    inputs = replace(
-        sources(cache, data, download),
+    inputs = Sources(
+        cache or default_cache(),
+        data,
+        download,
         teacher=teacher,
         features=features,
         own_weights=own_weights,
-        reference=reference,
+        references=tuple(reference),
+        dinov2=dinov2,
         crop=crop,
     )
-    prepared = declared.prepare(inputs, progress)
+    prepared = declared.choose(inputs, progress).prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
         prepared.pairs(pairs)

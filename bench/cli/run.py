@@ -71,7 +71,7 @@ def run(
         for name in parse_names(method)
         for one in parse_seeds(seed)
     ]
-    where = sources(cache, data, download)
+    where = sources(declared, cache, data, download)
     if worker:
         _work(catalogue, planned[0], where, threads)
         return
@@ -120,7 +120,7 @@ def reproduce(
             raise unknown(f"sampler of task {declared.name!r}:", name, declared.baselines)
     baselines = [BaselineRun(declared, runs, declared.baselines[name]) for name in chosen.baselines]
     refuse_idle_overrides(planned)
-    where = sources(cache, data, download)
+    where = sources(declared, cache, data, download)
     if dry_run:
         _show_plan(planned, baselines, where)
         return

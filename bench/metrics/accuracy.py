@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bench.metrics.base import Extracted, Measured, Metric, Reference
+from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import ACCURACY, MetricInfo
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 
 class Accuracy(Metric):
@@ -14,15 +15,16 @@ class Accuracy(Metric):
 
     info: ClassVar[MetricInfo] = ACCURACY
 
-    def __init__(self, reference: Reference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         super().__init__(reference, protocol)
         self._correct = 0
         self._samples = 0
 
-    def update(self, batch: Extracted) -> None:
-        """Count the batch's correct predictions."""
-        self._correct += int((batch.predicted == batch.labels).sum())
-        self._samples += len(batch.labels)
+    def update(self, batch: Features) -> None:
+        """Count the images that were seen as what they should be."""
+        found = batch.scores["accuracy"]
+        self._correct += int(found.sum())
+        self._samples += len(found)
 
     def result(self) -> Measured:
         """Fraction in [0, 1]; raises UserError if there are too few images."""

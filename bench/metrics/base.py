@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from bench.metrics.catalogue import MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features, check_features
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class Reference(_Remembered):
     sha256: str
 
     def __post_init__(self) -> None:
-        _check_features(self.features, f"the reference {self.name!r}")
+        check_features(self.features, f"the reference {self.name!r}")
 
     @property
     def dimensions(self) -> int:
@@ -69,7 +70,7 @@ class Reference(_Remembered):
 
 @dataclass(frozen=True, eq=False)
 class GaussianReference(_Remembered):
-    """The real images as published statistics have them: for the Fréchet distance, for no `FeatureMetric`."""
+    """The real images as mean and covariance, perhaps with the features of some of them."""
 
     mean: np.ndarray
     """[D], float64."""
@@ -79,6 +80,12 @@ class GaussianReference(_Remembered):
     """Number of real images; None where the publisher does not say."""
     name: str
     sha256: str
+    features: np.ndarray | None = None
+    """[M, D], M <= N, of those images whose features were kept: what a `FeatureMetric` compares with."""
+
+    def __post_init__(self) -> None:
+        if self.features is not None:
+            check_features(self.features, f"the reference {self.name!r}")
 
     @property
     def dimensions(self) -> int:
@@ -87,36 +94,6 @@ class GaussianReference(_Remembered):
 
 
 AnyReference = Reference | GaussianReference
-
-
-@dataclass(frozen=True, eq=False)
-class Extracted:
-    """One batch of n generated images, seen through the feature network.
-
-    Metrics keep the arrays as they are: do not write to them afterwards.
-    """
-
-    features: np.ndarray
-    """[n, D]"""
-    predicted: np.ndarray
-    """[n] int: the class that the feature classifier sees."""
-    labels: np.ndarray
-    """[n] int: the class that the image was conditioned on."""
-    logits: np.ndarray | None = None
-    """[n, classes]: what the feature network says of each class before its softmax, if it classifies."""
-    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What else was measured, by name: [n] of each image, or one value of each prompt's group of images."""
-
-    def __post_init__(self) -> None:
-        _check_features(self.features, "the generated images")
-        n = len(self.features)
-        if self.predicted.shape != (n,) or self.labels.shape != (n,):
-            raise ValueError(
-                f"{n} feature rows need {n} predictions and labels, "
-                f"got shapes {self.predicted.shape} and {self.labels.shape}"
-            )
-        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
-            raise ValueError(f"{n} feature rows need logits [{n}, classes], got {list(self.logits.shape)}")
 
 
 @dataclass(frozen=True)
@@ -133,12 +110,13 @@ class Metric(ABC):
 
     info: ClassVar[MetricInfo]
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
+        """`reference` holds the real images in the metric's view; None if the view only scores."""
         self.reference = reference
         self.protocol = protocol
 
     @abstractmethod
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Take in one batch of generated images."""
 
     @abstractmethod
@@ -166,43 +144,35 @@ class Metric(ABC):
 class FeatureMetric(Metric):
     """A metric that needs every feature at once, of real and generated images; it keeps the generated ones."""
 
-    reference: Reference
+    reference: AnyReference
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         """Raises UserError if the reference holds statistics alone."""
-        if not isinstance(reference, Reference):
+        if reference is None or reference.features is None:
             raise UserError(
                 f"metric {self.info.name!r} needs the features of the real images, but the reference "
-                f"{reference.name!r} holds only their mean and covariance; leave {self.info.name!r} out, or "
-                "take a reference made from images"
+                f"{reference.name if reference else 'none'!r} holds only their mean and covariance; leave "
+                f"{self.info.name!r} out, or take a reference made from images"
             )
         super().__init__(reference, protocol)
+        self.real = reference.features
         self._batches: list[np.ndarray] = []
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Keep the batch's features."""
-        if batch.features.shape[1] != self.reference.features.shape[1]:
+        if batch.features.shape[1] != self.reference.dimensions:
             raise ValueError(
                 f"generated images have {batch.features.shape[1]} features, "
-                f"the reference {self.reference.features.shape[1]}"
+                f"the reference {self.reference.dimensions}"
             )
         self._batches.append(batch.features)
 
     def features(self) -> np.ndarray:
         """All features so far, [n, D], in the order they came."""
-        return np.concatenate(self._batches) if self._batches else self.reference.features[:0]
+        return np.concatenate(self._batches) if self._batches else self.real[:0]
 
 
 def row_blocks(rows: int, size: int) -> Iterator[slice]:
     """Yield consecutive slices of at most `size` that cover range(rows)."""
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
-
-
-def _check_features(features: np.ndarray, whose: str) -> None:
-    if features.ndim != 2 or features.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
-        )
-    if not np.isfinite(features).all():
-        raise UserError(f"features of {whose} are not all finite; the images hold NaN or infinities")

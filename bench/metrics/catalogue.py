@@ -25,6 +25,8 @@ class MetricInfo:
     source: str
     implementation: str
     """Import path of the class, `module:Class`."""
+    view: str = "main"
+    """The view that it looks at: what of the images, seen through which network."""
 
     def load(self) -> type[Metric]:
         """Import the metric's class."""
@@ -40,6 +42,28 @@ FD = MetricInfo(
     summary="Fréchet distance of Gaussians fitted to the features; biased upwards as 1/samples",
     source="Heusel et al. 2017, arXiv:1706.08500",
     implementation="bench.metrics.frechet:FrechetDistance",
+)
+
+SFID = MetricInfo(
+    name="sfid",
+    title="sFD",
+    direction="lower",
+    min_samples=2024,
+    summary="Fréchet distance of spatial features (7 channels of mixed_6/conv); for ADM's references",
+    source="Nash et al. 2021, arXiv:2103.03841; layer and channels as ADM's evaluation",
+    implementation="bench.metrics.frechet:SpatialFrechetDistance",
+    view="spatial",
+)
+
+FD_DINOV2 = MetricInfo(
+    name="fd-dinov2",
+    title="FD",
+    direction="lower",
+    min_samples=1025,
+    summary="Fréchet distance in DINOv2's features; some hundred times the size of FID, never beside it",
+    source="Stein et al. 2023, arXiv:2306.04675",
+    implementation="bench.metrics.frechet:DINOFrechetDistance",
+    view="dinov2",
 )
 
 KID = MetricInfo(
@@ -100,6 +124,7 @@ CLIP = MetricInfo(
     summary="mean cosine of image and prompt, not multiplied by 100; network and prefix as the protocol says",
     source="Hessel et al. 2021, arXiv:2104.08718",
     implementation="bench.metrics.scores:CLIPScore",
+    view="clip",
 )
 
 ALIGNMENT = MetricInfo(
@@ -120,4 +145,5 @@ DIVERSITY = MetricInfo(
     summary="mean LPIPS between the images of one prompt; incoherent images score high: read it beside CLIP score",
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",
+    view="lpips",
 )

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import AnyReference, Extracted, Measured, Metric, row_blocks
-from bench.metrics.catalogue import ALIGNMENT, CLIP, DIVERSITY, MetricInfo
+from bench.metrics.base import AnyReference, Measured, Metric, row_blocks
+from bench.metrics.catalogue import DIVERSITY, MetricInfo
 from bench.metrics.scores import Scores, score_of
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 RESAMPLES = 10_000
 SEED = 0
@@ -37,29 +38,23 @@ def bootstrap_interval(
 class Diversity(Metric):
     """Mean over prompts of the mean LPIPS between a prompt's images, with a bootstrap interval over prompts.
 
-    Noise is diverse, too: where the task says how well the same images fit their prompts, that mean stands
-    beside the value as its guard.
+    Noise is diverse, too: a protocol that has this metric has one that says how well the images fit their prompts.
     """
 
     info: ClassVar[MetricInfo] = DIVERSITY
-    guards: ClassVar[tuple[str, ...]] = (CLIP.name, ALIGNMENT.name)
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         super().__init__(reference, protocol)
         self._prompts = Scores(self.info.name)
-        self._guards = {name: Scores(name) for name in self.guards}
         self._images = 0
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Keep the batch's values, one of each prompt. Raises UserError if it has none."""
         self._prompts.update(score_of(batch, self.info.name, self.info.name))
-        self._images += len(batch.labels)
-        for name, scores in self._guards.items():
-            if name in batch.scores:
-                scores.update(batch.scores[name])
+        self._images += len(batch)
 
     def result(self) -> Measured:
-        """Mean over prompts, its interval, and the guard."""
+        """Mean over prompts, and its interval."""
         values = self._prompts.values()
         self.require(len(values), "prompts'", defined=2)
         low, high = bootstrap_interval(values)
@@ -70,7 +65,4 @@ class Diversity(Metric):
             "high": high,
             "lowest_prompt": float(values.min()),
         }
-        for name, scores in self._guards.items():
-            if len(scores.values()):
-                diagnostics[f"guard_{name}"] = float(scores.values().mean())
         return Measured(float(values.mean()), self._images, diagnostics)

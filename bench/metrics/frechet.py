@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import AnyReference, Extracted, Measured, Metric
-from bench.metrics.catalogue import FD, MetricInfo
+from bench.metrics.base import AnyReference, Measured, Metric
+from bench.metrics.catalogue import FD, FD_DINOV2, SFID, MetricInfo
+from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
+from tasks.views import Features
 
 ROUNDING = 1e-6
 """Relative to the traces: what is more negative than this is not rounding but an error."""
@@ -122,11 +124,15 @@ class FrechetDistance(Metric):
 
     info: ClassVar[MetricInfo] = FD
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    reference: AnyReference
+
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
+        if reference is None:
+            raise UserError(f"metric {self.info.name!r} needs real images in the view {self.info.view!r}")
         super().__init__(reference, protocol)
         self._generated = GaussianStatistics(shift=reference.mean)
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Add the batch's features to the sums."""
         self._generated.update(batch.features)
 
@@ -150,3 +156,15 @@ class FrechetDistance(Metric):
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
         return Measured(distance.value, generated.count, diagnostics)
+
+
+class SpatialFrechetDistance(FrechetDistance):
+    """sFID: the same distance in the Inception's spatial features."""
+
+    info: ClassVar[MetricInfo] = SFID
+
+
+class DINOFrechetDistance(FrechetDistance):
+    """FD-DINOv2: the same distance in DINOv2's features."""
+
+    info: ClassVar[MetricInfo] = FD_DINOV2

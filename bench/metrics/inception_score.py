@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import AnyReference, Extracted, Measured, Metric
+from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import INCEPTION_SCORE, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 SPLITS = 10
 SHUFFLE_SEED = 2020
@@ -42,11 +43,11 @@ class InceptionScore(Metric):
 
     info: ClassVar[MetricInfo] = INCEPTION_SCORE
 
-    def __init__(self, reference: AnyReference, protocol: Protocol) -> None:
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         super().__init__(reference, protocol)
         self._batches: list[np.ndarray] = []
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Keep the batch's logits. Raises UserError if the feature network gives none."""
         if batch.logits is None:
             raise UserError(

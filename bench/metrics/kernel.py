@@ -59,7 +59,7 @@ class KernelDistance(FeatureMetric):
 
     def result(self) -> Measured:
         """Distance, and the reference's size; raises UserError if there are too few images."""
-        generated, real = self.features(), self.reference.features
+        generated, real = self.features(), self.real
         self.require(len(generated), "generated", defined=2)
         self.require(len(real), "reference", defined=2)
         within_real = self.reference.once("kid", lambda: mean_within(real))

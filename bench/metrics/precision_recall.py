@@ -68,14 +68,14 @@ class _Support(FeatureMetric):
 
     def sets(self) -> tuple[np.ndarray, np.ndarray]:
         """Generated and real features; raises UserError if there are too few of either."""
-        generated, real = self.features(), self.reference.features
+        generated, real = self.features(), self.real
         self.require(len(generated), "generated", defined=self.protocol.neighbours + 1)
         self.require(len(real), "reference", defined=self.protocol.neighbours + 1)
         return generated, real
 
     def measured(self, value: float, generated: np.ndarray) -> Measured:
         """The value with the numbers that it depends on."""
-        reference_samples = len(self.reference.features)
+        reference_samples = len(self.real)
         diagnostics = {"neighbours": self.protocol.neighbours, "reference_samples": reference_samples}
         return Measured(value, len(generated), {**diagnostics})
 

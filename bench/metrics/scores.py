@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import AnyReference, Extracted, Measured, Metric
+from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import ALIGNMENT, CLIP, MetricInfo
 from bench.records import Interval, t_interval
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 
 class Scores:
@@ -44,7 +45,7 @@ def mean_of_groups(values: np.ndarray, size: int) -> Interval:
     return t_interval(values.reshape(-1, size).mean(axis=1).tolist())
 
 
-def score_of(batch: Extracted, name: str, metric: str) -> np.ndarray:
+def score_of(batch: Features, name: str, metric: str) -> np.ndarray:
     """The scores `name` of a batch. Raises UserError if what saw the images gives none."""
     if name not in batch.scores:
         given = ", ".join(sorted(batch.scores)) or "none"
@@ -58,14 +59,12 @@ class MeanScore(Metric):
     counted: ClassVar[tuple[str, ...]] = ()
     """Marks of images, [n] bool scores called `metric_mark`, that the diagnostics count."""
 
-    def __init__(self, reference: AnyReference, protocol: Protocol, images_per_prompt: int = 1) -> None:
-        """Each run of `images_per_prompt` samples shares a prompt."""
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
         super().__init__(reference, protocol)
-        self.images_per_prompt = images_per_prompt
         self._scores = Scores(self.info.name)
         self._marks = dict.fromkeys(self.counted, 0)
 
-    def update(self, batch: Extracted) -> None:
+    def update(self, batch: Features) -> None:
         """Keep the batch's scores. Raises UserError if it has none."""
         self._scores.update(score_of(batch, self.info.name, self.info.name))
         for mark in self.counted:
@@ -75,8 +74,9 @@ class MeanScore(Metric):
         """Mean, the Student-t interval of the generated images, and what was counted."""
         values = self._scores.values()
         self.require(len(values), "generated", defined=1)
-        over = mean_of_groups(values, self.images_per_prompt)
-        prompts = len(values) // self.images_per_prompt
+        size = self.protocol.images_per_prompt
+        over = mean_of_groups(values, size)
+        prompts = len(values) // size
         diagnostics: dict[str, float | int | bool] = {"prompts": prompts, **self._marks}
         if over.std is not None and over.low is not None and over.high is not None:
             diagnostics |= {"standard_error": over.std / prompts**0.5, "low": over.low, "high": over.high}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import UserError
+from tasks.pickle_guard import UnsafePickleError, refuse_opcodes
 
 NUMBERS = {"f4", "f8", "i4", "i8", "u4", "u8"}
 """Types of numbers that an array may have."""
@@ -77,9 +78,12 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
+            refuse_opcodes(file)
             found = _plain(_Reader(file).load())
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror}") from error
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path} is refused, nothing in it was run: it {error}") from None
     except RecursionError:
         raise UserError(f"{path} is refused: it holds itself, or is nested without end") from None
     except Exception as error:  # whatever a damaged or hostile pickle makes its reader raise

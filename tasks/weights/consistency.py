@@ -1,9 +1,7 @@
-"""Consistency models on EDM's network: their scalings, and their sampler (Song et al., arXiv:2303.01469)."""
+"""Consistency models on EDM's network: their scalings, and their noise levels (Song et al., arXiv:2303.01469)."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,14 +9,44 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError
-from tasks.samplers import SampleNoise
 from tasks.schedules import EDMSchedule, per_sample
 
 OPENAI_NOISE_SCALE = 250.0
 """OpenAI's networks see 1000 ln(sigma) / 4 where EDM's see ln(sigma) / 4."""
 SIGMA_MIN = 0.002
 """Where a consistency model is the identity."""
+
+
+class ConsistencySchedule(EDMSchedule):
+    """The Karras grid that a consistency model was trained on, and how its samples go on from one estimate.
+
+    With it `tasks.samplers.few_step` is multistep consistency sampling (arXiv:2303.01469, Algorithm 1): each
+    estimate is clamped to [-1, 1], and the noise added to it has the variance sigma^2 - sigma_min^2, since the
+    model's images are those at sigma_min.
+    """
+
+    def __init__(self, levels: int = 40) -> None:
+        """`levels`: noise levels in training, 40 for consistency distillation, 201 for consistency training."""
+        super().__init__(sigma_min=SIGMA_MIN, steps=levels)
+
+    def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        added = (t**2 - SIGMA_MIN**2).clamp(min=0).sqrt()
+        return x.clamp(-1, 1) + per_sample(added, x) * eps
+
+
+TWO_STEPS = {40: 17, 201: 94}
+"""By the number of levels, where the second of two steps is on the grid: sigma 1.382 for CD (l2 and LPIPS),
+1.913 for CT. They are found by search on FID (openai/consistency_models, scripts/launch.sh: 22 from the top of
+40, 106 of 201)."""
+
+
+def published_steps(schedule: ConsistencySchedule) -> dict[int, list[int]]:
+    """Grid positions of the samplers that were published, by their number of steps."""
+    levels = len(schedule.grid)
+    found = {1: [levels - 1]}
+    if levels in TWO_STEPS:
+        found[2] = [levels - 1, TWO_STEPS[levels]]
+    return found
 
 
 class ConsistencyDenoiser(EDMDenoiser):
@@ -52,24 +80,3 @@ class ConsistencyDenoiser(EDMDenoiser):
         c_skip = sigma_data**2 / (above**2 + sigma_data**2)
         c_out = above * sigma_data * (sigma**2 + sigma_data**2).rsqrt()
         return per_sample(c_skip, x_t) * x_t + per_sample(c_out, x_t) * self._network(x, timestep, condition)
-
-
-def consistency_sample(
-    denoiser: ConsistencyDenoiser, noise: SampleNoise, condition: Tensor, sigmas: Sequence[float] = (80.0,)
-) -> Tensor:
-    """Sample a consistency model in as many steps as there are `sigmas` (arXiv:2303.01469, Algorithm 1).
-
-    Each estimate is clamped to [-1, 1]; the noise added to it has the variance sigma^2 - sigma_min^2, since
-    the model's images are those at sigma_min. Returns x0 [B, C, H, W]. Raises UserError unless `sigmas`
-    descend and stay above sigma_min.
-    """
-    levels = [*sigmas, denoiser.sigma_min]
-    if len(levels) < 2 or any(after >= before for before, after in itertools.pairwise(levels)):
-        raise UserError(f"noise levels must descend and stay above {denoiser.sigma_min}, not {list(sigmas)}")
-    eps = noise.draw()
-    x_t = sigmas[0] * eps
-    for sigma, following in itertools.pairwise(levels):
-        x0 = denoiser(x_t, torch.full((len(eps),), sigma, device=eps.device), condition).clamp(-1, 1)
-        if following > denoiser.sigma_min:
-            x_t = x0 + (following**2 - denoiser.sigma_min**2) ** 0.5 * noise.draw()
-    return x0

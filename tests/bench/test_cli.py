@@ -196,3 +196,20 @@ def test_report_names_a_damaged_record_and_goes_on(
     assert f"warning: {bad.record}" in done.output
     assert "dmd2" in done.output
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--task", "imagenet64", "--dry-run"],
+        ["reproduce", "table3", "--scale", "paper"],
+        ["eval", "--task", "imagenet64", "--sampler", "teacher-ode"],
+    ],
+)
+def test_what_a_run_is_made_from_is_chosen_before_it_is_planned(
+    bench: Callable[..., Any], command: list[str], tmp_path: Path
+) -> None:
+    found = bench(*command, "--data", str(tmp_path / "images"), "--download")
+    assert found.code == 2
+    assert f"first: bench prepare --task imagenet64 --data {tmp_path / 'images'} --download" in found.output
+    assert not (tmp_path / "runs").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.evaluation import Evaluator, generate, measure, reference_of
+from bench.evaluation import Evaluator, generate, measure, references_of
 from bench.metrics.frechet import FrechetDistance
 from bench.plan import Run
 from bench.registry import Catalogue
@@ -19,6 +19,7 @@ from tasks.errors import UserError
 from tasks.prepared import Prepared, to_uint8
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise
+from tasks.views import MAIN
 
 
 @pytest.mark.parametrize("indices", [[999], [999, 749, 499, 249]], ids=["one step", "four steps"])
@@ -100,14 +101,15 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: Prepared) -> None:
     fid = pytest.importorskip("cleanfid.fid", reason="clean-fid is not installed")
     protocol = replace(tiny.task.protocol, samples=300)
     generator = student_generator(tiny.teacher, [999])
-    images = generate(generator, tiny, protocol, 0, 0, 300).images
-    features = np.concatenate([tiny.extract(part).features for part in images.split(50)]).astype(np.float64)
-    real = tiny.reference.astype(np.float64)
+    batches = [generate(generator, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
+    seen = [tiny.extract(batch, [MAIN])[MAIN].features for batch in batches]
+    features = np.concatenate(seen).astype(np.float64)
+    real = tiny.references[MAIN].seen.astype(np.float64)
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )
     found = measure(
-        generator, tiny, protocol, {"fd": FrechetDistance}, reference_of(tiny), 0, SilentProgress(), 50
+        generator, tiny, protocol, {"fd": FrechetDistance}, references_of(tiny), 0, SilentProgress(), 50
     )
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
@@ -120,7 +122,7 @@ def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: P
             tiny,
             honest,
             {"fd": FrechetDistance},
-            reference_of(tiny),
+            references_of(tiny),
             0,
             SilentProgress(),
         )

@@ -17,10 +17,11 @@ from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256
 from tasks.micro import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 from tasks.micro_world import MicroWorld
-from tasks.prepared import to_uint8, to_unit_range
+from tasks.prepared import Samples, to_uint8, to_unit_range
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise, heun
 from tasks.task import Sources
+from tasks.views import MAIN
 
 TASK: MicroTask = replace(
     digits.TASK,
@@ -100,8 +101,8 @@ def test_a_second_preparation_trains_nothing_and_is_the_same(world: MicroWorld, 
     assert work == []
     assert files_of(own_cache) == before
     assert again.teacher_sha256 == world.teacher_sha256
-    assert again.reference_sha256 == world.reference_sha256
-    assert np.array_equal(again.reference, world.reference)
+    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
+    assert np.array_equal(again.references[MAIN].seen, world.references[MAIN].seen)
 
 
 def test_another_machine_s_empty_cache_gets_the_same_bits(world: MicroWorld, tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_only_what_is_missing_is_made(world: MicroWorld, own_cache: Path) -> Non
     assert [need.role for need in TASK.needs(Sources(own_cache)) if need.path is None] == ["features"]
     again, work = prepare(own_cache)
     assert work == ["feature network"]
-    assert again.reference_sha256 == world.reference_sha256
+    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
 
 
 def test_assets_are_listed_with_their_hashes(world: MicroWorld, cache: Path) -> None:
@@ -128,7 +129,7 @@ def test_assets_are_listed_with_their_hashes(world: MicroWorld, cache: Path) -> 
     train, held_out, reference = world.data
     assert (train.sha256, held_out.sha256) == (TASK.train_sha256, TASK.held_out_sha256)
     assert reference.path is not None
-    assert reference.sha256 == file_sha256(reference.path) == world.reference_sha256
+    assert reference.sha256 == file_sha256(reference.path) == world.references[MAIN].sha256
     assert all(asset.bytes > 0 for asset in world.weights + world.data)
 
 
@@ -136,7 +137,7 @@ def test_real_images_are_the_training_split(world: MicroWorld) -> None:
     assert world.real_images.shape == (900, 1, 8, 8)
     assert world.real_images.dtype == torch.uint8
     assert world.real_conditions.unique().tolist() == list(range(10)) == list(range(world.classes))
-    assert world.reference.shape == (897, 8)
+    assert world.references[MAIN].seen.shape == (897, 8)
 
 
 # Names by content
@@ -250,14 +251,20 @@ def test_conditions_are_balanced_and_belong_to_the_index(world: MicroWorld) -> N
 
 def test_features_do_not_depend_on_the_batch(world: MicroWorld) -> None:
     images = world.real_images[:60]
-    whole = world.extract(images)
+    labels = world.real_conditions[:60]
+    whole = world.extract(Samples(torch.arange(60), images, labels), [MAIN])[MAIN]
     assert whole.features.shape == (60, 8)
     assert whole.features.dtype == np.float32
     for size in (1, 7):
-        parts = [world.extract(part) for part in images.split(size)]
+        parts = [
+            world.extract(Samples(torch.arange(len(part)), part, asked), [MAIN])[MAIN]
+            for part, asked in zip(images.split(size), labels.split(size), strict=True)
+        ]
         found = np.concatenate([part.features for part in parts])
         np.testing.assert_allclose(found, whole.features, rtol=1e-4, atol=1e-5)
-        assert np.array_equal(np.concatenate([part.predicted for part in parts]), whole.predicted)
+        assert np.array_equal(
+            np.concatenate([part.scores["accuracy"] for part in parts]), whole.scores["accuracy"]
+        )
 
 
 def test_grey_levels_survive_the_unit_range() -> None:
@@ -310,6 +317,9 @@ def test_a_student_is_saved_and_read_with_its_steps(world: MicroWorld, tmp_path:
     world.save_student(world.teacher, tmp_path / "student", [999, 499])
     student, indices = world.load_student(tmp_path / "student")
     assert indices == [999, 499]
+    assert world.load_student(tmp_path / "student", steps=2)[1] == indices
+    with pytest.raises(UserError, match="student has no sampler of 1 steps; --steps takes 2"):
+        world.load_student(tmp_path / "student", steps=1)
     assert all(
         torch.equal(value, student.state_dict()[name]) for name, value in world.teacher.state_dict().items()
     )

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.metrics.base import Extracted, Metric, Reference
+from bench.metrics.base import Metric, Reference
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 
 @pytest.fixture
@@ -43,8 +44,7 @@ def feed() -> Callable[..., Metric]:
 
     def feed(metric: Metric, features: np.ndarray, *sizes: int) -> Metric:
         for part in np.split(features, np.cumsum(sizes)):
-            labels = np.zeros(len(part), dtype=int)
-            metric.update(Extracted(part, predicted=labels, labels=labels))
+            metric.update(Features(part, scores={"accuracy": np.ones(len(part), bool)}))
         return metric
 
     return feed

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.metrics.accuracy import Accuracy
-from bench.metrics.base import Extracted, Reference
+from bench.metrics.base import Reference
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 
 def test_accuracy_is_the_fraction_that_shows_the_class_asked_for(
@@ -16,7 +17,8 @@ def test_accuracy_is_the_fraction_that_shows_the_class_asked_for(
 ) -> None:
     metric = Accuracy(as_reference(np.zeros((2, 3))), smoke)
     for predicted, labels in (([0, 1, 2], [0, 1, 1]), ([9], [9])):
-        metric.update(Extracted(np.zeros((len(labels), 3)), np.array(predicted), np.array(labels)))
+        correct = np.array(predicted) == np.array(labels)
+        metric.update(Features(np.zeros((len(labels), 3)), scores={"accuracy": correct}))
     measured = metric.result()
     assert (measured.value, measured.samples) == (0.75, 4)
     assert measured.diagnostics == {"correct": 3}

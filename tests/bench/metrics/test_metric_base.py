@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bench.metrics.accuracy import Accuracy
-from bench.metrics.base import Extracted, Metric, Reference
+from bench.metrics.base import Metric, Reference
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.kernel import KernelDistance
 from bench.metrics.precision_recall import Precision, Recall
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 METRICS: list[type[Metric]] = [FrechetDistance, KernelDistance, Precision, Recall, Accuracy]
 AsReference = Callable[[np.ndarray], Reference]
@@ -39,14 +40,16 @@ def test_what_a_reference_derives_is_computed_once(as_reference: AsReference) ->
 def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
     features = np.array([[0.0, np.nan]])
     with pytest.raises(UserError, match="generated images are not all finite"):
-        Extracted(features, predicted=np.zeros(1, int), labels=np.zeros(1, int))
+        Features(features)
 
 
-def test_features_predictions_and_labels_must_match() -> None:
+def test_features_logits_and_scores_must_match() -> None:
     with pytest.raises(ValueError, match="2 feature rows"):
-        Extracted(np.zeros((2, 3)), predicted=np.zeros(2, int), labels=np.zeros(1, int))
+        Features(np.zeros((2, 3)), logits=np.zeros((1, 10)))
+    with pytest.raises(ValueError, match="at most 2 scores 'clip'"):
+        Features(np.zeros((2, 3)), scores={"clip": np.zeros(3)})
     with pytest.raises(ValueError, match="float32 or float64"):
-        Extracted(np.zeros((2, 3), int), predicted=np.zeros(2, int), labels=np.zeros(2, int))
+        Features(np.zeros((2, 3), int))
 
 
 @pytest.mark.parametrize("metric", [FrechetDistance, KernelDistance, Precision, Recall])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.metrics.base import Extracted, Metric, Reference
+from bench.metrics.base import Metric, Reference
 from bench.metrics.diversity import Diversity, bootstrap_interval
 from bench.metrics.scores import Alignment, CLIPScore, MeanScore, Scores, mean_of_groups
 from tasks.errors import UserError
 from tasks.protocol import Protocol
+from tasks.views import Features
 
 
 @pytest.fixture
@@ -20,9 +22,8 @@ def reference(as_reference: Callable[[np.ndarray], Reference]) -> Reference:
     return as_reference(np.ones((3, 2)))
 
 
-def batch(images: int, **scores: np.ndarray) -> Extracted:
-    nobody = np.zeros(images, dtype=int)
-    return Extracted(np.zeros((images, 2)), predicted=nobody, labels=nobody, scores=scores)
+def batch(images: int, **scores: np.ndarray) -> Features:
+    return Features(np.zeros((images, 0)), scores=scores)
 
 
 def fed(metric: Metric, scores: Mapping[str, np.ndarray], *cuts: int) -> Metric:
@@ -51,7 +52,9 @@ def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference,
     """Four equal images tell no more than one: the interval is that of the prompts."""
     prompts = np.random.default_rng(1).random(20)
     once = fed(Alignment(reference, smoke), {"alignment": prompts}).result()
-    fourfold = fed(Alignment(reference, smoke, 4), {"alignment": prompts.repeat(4)}, 13).result()
+    fourfold = fed(
+        Alignment(reference, replace(smoke, images_per_prompt=4)), {"alignment": prompts.repeat(4)}, 13
+    ).result()
     assert fourfold.diagnostics == pytest.approx(once.diagnostics, rel=1e-12)
     assert (fourfold.value, fourfold.samples) == (pytest.approx(once.value), 80)
     with pytest.raises(ValueError, match="6 values are no whole groups of 4"):
@@ -111,12 +114,12 @@ def test_the_bootstrap_of_equal_values_is_a_point() -> None:
     assert bootstrap_interval(np.full(9, 0.25)) == (0.25, 0.25)
 
 
-def test_diversity_is_the_mean_over_prompts_beside_its_guard(reference: Reference, smoke: Protocol) -> None:
+def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protocol) -> None:
     rng = np.random.default_rng(2)
-    prompts, cosines = rng.random(30), rng.random(120).astype(np.float32)
+    prompts = rng.random(30)
     metric = Diversity(reference, smoke)
     for i in range(0, 30, 10):
-        metric.update(batch(40, diversity=prompts[i : i + 10], clip=cosines[4 * i : 4 * (i + 10)]))
+        metric.update(batch(40, diversity=prompts[i : i + 10]))
     measured = metric.result()
     low, high = bootstrap_interval(prompts)
     assert (measured.value, measured.samples) == (pytest.approx(prompts.mean(), rel=1e-14), 120)
@@ -127,7 +130,6 @@ def test_diversity_is_the_mean_over_prompts_beside_its_guard(reference: Referenc
             "low": low,
             "high": high,
             "lowest_prompt": prompts.min(),
-            "guard_clip": cosines.astype(np.float64).mean(),
         }
     )
     assert low < measured.value < high

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import CMStochasticIterativeScheduler
 from edm_files import write_official
 from edm_reference import SMALLEST, random_weights
 from safetensors.torch import load_file, save_file
@@ -191,12 +192,13 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory, generator: dict[str, Tensor]) -> Path:
-    """A consistency model as it is published: model_index.json, unet/."""
+    """A consistency model as it is published: model_index.json, scheduler/, unet/."""
     folder = tmp_path_factory.mktemp("diffusers-cd")
     network = infer_network(generator)
     edm_unet_with(network, to_diffusers(generator, network)).save_pretrained(folder / "unet")
     index = {"_class_name": "ConsistencyModelPipeline", "unet": ["diffusers", "UNet2DModel"]}
     (folder / "model_index.json").write_text(json.dumps(index))
+    CMStochasticIterativeScheduler(num_train_timesteps=201).save_pretrained(folder / "scheduler")
     return folder
 
 
@@ -207,6 +209,19 @@ def test_a_consistency_model(pipeline: Path, generator: dict[str, Tensor], inner
     assert isinstance(loaded.denoiser, ConsistencyDenoiser)
     assert (loaded.denoiser.noise_scale, loaded.denoiser.sigma_min) == (250.0, 0.002)
     assert holds(loaded.denoiser, generator)
+    assert loaded.samplers == {1: [200], 2: [200, 94]}
+    assert loaded.denoiser.schedule.grid[[200, 94]].tolist() == pytest.approx([80, 1.9128436])
+
+
+def test_a_consistency_model_without_its_levels_is_refused(pipeline: Path, tmp_path: Path) -> None:
+    shutil.copytree(pipeline, tmp_path / "cd")
+    config = tmp_path / "cd" / "scheduler" / "scheduler_config.json"
+    config.write_text("{}")
+    with pytest.raises(UserError, match=f"{config}: num_train_timesteps is None"):
+        load_edm_denoiser(tmp_path / "cd")
+    config.unlink()
+    with pytest.raises(UserError, match=r"holds no scheduler/scheduler_config\.json: a consistency model needs"):
+        load_edm_denoiser(tmp_path / "cd")
 
 
 def test_openai_s_edm_teacher_has_the_scale_without_the_boundary(pipeline: Path) -> None:

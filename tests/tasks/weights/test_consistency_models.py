@@ -8,12 +8,11 @@ from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline, 
 from torch import Tensor
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError
 from tasks.micro import NetworkSpec
 from tasks.networks import micro_unet
-from tasks.samplers import SampleNoise
+from tasks.samplers import SampleNoise, few_step
 from tasks.schedules import EDMSchedule
-from tasks.weights.consistency import ConsistencyDenoiser, consistency_sample
+from tasks.weights.consistency import ConsistencyDenoiser, ConsistencySchedule, published_steps
 
 SIDE = 8
 
@@ -95,14 +94,16 @@ class Fixed(SampleNoise):
         return self.draws.pop(0)
 
 
-@pytest.mark.parametrize("timesteps", [[0], [22, 0]], ids=["one step", "two steps"])
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(("levels", "second"), [(40, 22), (201, 106)], ids=["CD", "CT"])
 def test_samples_are_those_of_diffusers(
-    denoiser: ConsistencyDenoiser, timesteps: list[int], monkeypatch: pytest.MonkeyPatch
+    denoiser: ConsistencyDenoiser, levels: int, second: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another implementation of the scalings, the levels and the sampler, given the same noise."""
+    timesteps = [second, 0][-steps:]
     generator = torch.Generator().manual_seed(3)
     draws = [torch.randn(2, 3, SIDE, SIDE, generator=generator) for _ in range(3)]
-    scheduler = CMStochasticIterativeScheduler()
+    scheduler = CMStochasticIterativeScheduler(num_train_timesteps=levels)
     pipeline = ConsistencyModelPipeline(denoiser.unet, scheduler)
     pipeline.set_progress_bar_config(disable=True)
     noise = iter(draws[1:])
@@ -116,26 +117,22 @@ def test_samples_are_those_of_diffusers(
         latents=draws[0],
         output_type="pt",
     ).images
-    sigmas = scheduler.sigmas[:-1].tolist()
-    assert len(sigmas) == len(timesteps)
+    denoiser.schedule = schedule = ConsistencySchedule(levels)
+    indices = published_steps(schedule)[steps]
+    torch.testing.assert_close(schedule.grid[indices].float(), scheduler.sigmas[:-1], rtol=1e-6, atol=0)
     with torch.no_grad():
-        ours = consistency_sample(denoiser, Fixed(draws), torch.tensor([0, 2]), sigmas)
+        ours = few_step(denoiser, Fixed(draws), torch.tensor([0, 2]), indices)
     # The last noise of diffusers has the scale 0.
-    torch.testing.assert_close(ours / 2 + 0.5, theirs, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours.clamp(-1, 1) / 2 + 0.5, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_estimates_are_clamped(denoiser: ConsistencyDenoiser) -> None:
-    with torch.no_grad():
-        denoiser.unet.conv_out.bias.fill_(100.0)
-        images = consistency_sample(
-            denoiser, SampleNoise([0, 1], (3, SIDE, SIDE)), torch.tensor([0, 1]), [80.0, 1.0]
-        )
-    assert images.max() == 1
+def test_estimates_are_clamped_before_they_are_noised_again() -> None:
+    schedule = ConsistencySchedule()
+    x, eps, t = torch.tensor([[[[3.0, -0.5]]]]), torch.ones(1, 1, 1, 2), torch.tensor([0.004])
+    expected = torch.tensor([[[[1.0, -0.5]]]]) + math.sqrt(0.004**2 - 0.002**2)
+    torch.testing.assert_close(schedule.add_noise(x, eps, t), expected)
+    torch.testing.assert_close(schedule.add_noise(x, eps, torch.tensor([0.002])), x.clamp(max=1))
 
 
-@pytest.mark.parametrize("sigmas", [[], [1.0, 80.0], [80.0, 80.0], [80.0, 0.002], [80.0, -1.0]])
-def test_levels_must_descend_and_stay_above_the_boundary(
-    denoiser: ConsistencyDenoiser, sigmas: list[float]
-) -> None:
-    with pytest.raises(UserError, match="must descend"):
-        consistency_sample(denoiser, SampleNoise([0], (3, SIDE, SIDE)), torch.tensor([0]), sigmas)
+def test_of_other_numbers_of_levels_only_one_step_was_published() -> None:
+    assert published_steps(ConsistencySchedule(151)) == {1: [150]}

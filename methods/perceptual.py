@@ -1,0 +1,55 @@
+"""The distance of the regression term: mean squared error, or the LPIPS of DMD on ImageNet-64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.losses import regression_loss
+from methods.recipes import PairRecipe
+from tasks.errors import UserError
+from tasks.features.lpips_network import lpips_network
+from tasks.files import file_sha256
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Two batches of images [B, C, H, W] in [-1, 1] -> a scalar, their mean distance."""
+
+VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+"""Of torchvision's vgg16-397923af.pth: with any other trunk it would not be LPIPS."""
+SIDE = 224
+"""Pixels that the trunk was trained on; smaller images are scaled up to it."""
+
+
+def distance_of(recipe: PairRecipe, device: torch.device) -> Distance:
+    """Return a recipe's regression distance. Raises UserError if the weights of LPIPS are not there."""
+    if recipe.regression_distance == "mse":
+        return regression_loss
+    path = recipe.lpips_weights
+    assert path is not None, "the recipe's own check"
+    if not path.is_file():
+        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's vgg16-397923af.pth")
+    if file_sha256(path) != VGG16_SHA256:
+        raise UserError(f"lpips_weights: {path} is not torchvision's vgg16-397923af.pth, by its SHA-256")
+    network = lpips_network("vgg", path).to(device)
+    return lambda x, y: lpips_distance(network, x, y)
+
+
+def lpips_distance(network: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Mean LPIPS of x and y after bilinear scaling to 224 x 224, in float32 (DMD, arXiv:2311.18828, App. on EDM).
+
+    DMD takes it from piq, whose VGG16, linear weights and scaling are those of the lpips package.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = (_scaled_up(images.float()) for images in (x, y))
+        distances: Tensor = network(x, y)
+        return distances.mean()
+
+
+def _scaled_up(images: Tensor) -> Tensor:
+    if min(images.shape[-2:]) >= SIDE:
+        return images
+    return F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

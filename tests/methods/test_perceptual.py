@@ -1,0 +1,113 @@
+"""LPIPS as regression distance: the package's own number and gradient on scaled-up images, or a clear refusal."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lpips
+import pytest
+import torch
+from tiny_world import PAIRS, make_batch, make_setting, normal
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods import perceptual
+from methods.draws import Draws
+from methods.losses import regression_loss
+from methods.perceptual import distance_of, lpips_distance
+from methods.recipe import build_recipe
+from methods.recipes import DMDRecipe, RegressionRecipe
+from methods.regression import RegressionDistiller
+from tasks.errors import UserError
+from tasks.features.lpips_network import lpips_network
+from tasks.files import file_sha256
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def package() -> Any:
+    """The package's LPIPS as its users call it, on a random trunk."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        return lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def trunk(package: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same trunk as torchvision would save it."""
+    path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
+    state = package.net.state_dict()
+    torch.save({f"features.{name.partition('.')[2]}": tensor for name, tensor in state.items()}, path)
+    return path
+
+
+def scaled_up(images: Tensor) -> Tensor:
+    return F.interpolate(images, (224, 224), mode="bilinear")
+
+
+def test_number_and_gradient_are_the_package_s_on_images_of_224_pixels(package: Any, trunk: Path) -> None:
+    x, y = (normal(seed, 1, 3, 64, 64).tanh().requires_grad_(seed == 0) for seed in (0, 1))
+    ours = lpips_distance(lpips_network("vgg", trunk), x, y)
+    theirs = package(scaled_up(x), scaled_up(y)).mean()
+    torch.testing.assert_close(ours, theirs)
+    gradients = (torch.autograd.grad(distance, x)[0] for distance in (ours, theirs))
+    torch.testing.assert_close(*gradients)
+
+
+def test_it_is_computed_in_float32_whatever_the_training_is(package: Any, trunk: Path) -> None:
+    x, y = (normal(seed, 1, 3, 224, 224).tanh() for seed in (0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = lpips_distance(lpips_network("vgg", trunk), x, y)
+    torch.testing.assert_close(ours, package(x, y).mean())  # as large as it is: not scaled
+
+
+def test_a_training_step_goes_down_it(package: Any, trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "VGG16_SHA256", file_sha256(trunk))
+    recipe = RegressionRecipe(pairs=len(PAIRS.noise), regression_distance="lpips", lpips_weights=trunk)
+    method = RegressionDistiller(recipe, make_setting())
+    chosen = Draws(seed=0, iteration=0).integers(0, len(PAIRS.noise), 1)
+    with torch.no_grad():
+        made = method.generator.module(80 * PAIRS.noise[chosen], torch.tensor([80.0]), PAIRS.condition[chosen])
+        expected = package(scaled_up(made), scaled_up(PAIRS.image[chosen])).mean()
+    found = method.training_step(make_batch(size=1))["loss/regression"]
+    torch.testing.assert_close(found, expected)
+    assert method.generator.gradient_norm is not None and method.generator.gradient_norm > 0
+
+
+def test_without_being_asked_for_it_is_the_mean_squared_error() -> None:
+    for recipe in (DMDRecipe(), RegressionRecipe()):
+        assert distance_of(recipe, CPU) is regression_loss
+
+
+def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
+    """Names of runs from before the choice stay."""
+    keys = {"regression_distance", "lpips_weights", "init_from"}
+    assert not keys & set(DMDRecipe().named())
+    with_it = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=trunk, init_from=trunk.parent)
+    assert with_it.named() == DMDRecipe(regression=True).named() | {"regression_distance": "lpips"}
+
+
+def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
+    with pytest.raises(UserError, match=r"regression_distance=lpips needs .* add --set lpips_weights=FILE"):
+        build_recipe(DMDRecipe, {"regression": True, "regression_distance": "lpips"}, "method 'dmd'")
+    nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
+    with pytest.raises(UserError, match=rf"no file {tmp_path / 'vgg.pth'}; it is torchvision's vgg16-397923af"):
+        distance_of(nowhere, CPU)
+    with pytest.raises(UserError, match=rf"{trunk} is not torchvision's vgg16-397923af.pth, by its SHA-256"):
+        distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), CPU)
+    assert "lpips_weights" in RegressionRecipe(lpips_weights=trunk).idle()
+
+
+def test_another_network_is_no_trunk(tmp_path: Path, trunk: Path) -> None:
+    state = torch.load(trunk, weights_only=True)
+    path = tmp_path / "other.pth"
+    torch.save({name: tensor for name, tensor in state.items() if not name.startswith("features.28")}, path)
+    with pytest.raises(UserError, match=r"not torchvision's vgg: it lacks 2 tensors, as features\.28\.weight"):
+        lpips_network("vgg", path)
+    torch.save(state | {"features.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not torchvision's vgg: its layers have other sizes"):
+        lpips_network("vgg", path)
