@@ -62,9 +62,7 @@ def load_pickscore(folder: Path | None, *, device: str = "cpu", batch_size: int 
 
     Raises UserError if there is no folder, or it is not both.
     """
-    mend = (
-        f"mend: name a folder with config.json and model.safetensors of {SOURCE}, and the processor of {PROCESSOR}"
-    )
+    mend = f"mend: name a folder with config.json, model.safetensors ({SOURCE}) and the processor ({PROCESSOR})"
     if folder is None or not (folder / "config.json").is_file():
         raise UserError(f"PickScore's network is not in {folder or 'any folder that was named'}; {mend}")
     transformers = optional_module("transformers", "PickScore", "text")
@@ -74,8 +72,6 @@ def load_pickscore(folder: Path | None, *, device: str = "cpu", batch_size: int 
         )
         processor = transformers.CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers, safetensors and json each have their own
-        raise UserError(
-            f"{folder} is not PickScore's network and processor ({first_line(error)}); {mend}"
-        ) from error
+        raise UserError(f"{folder} is not PickScore's: {first_line(error)}; {mend}") from error
     model.eval().requires_grad_(False).to(device)
     return PickScorer(model, processor, folder, folder_sha256(folder), batch_size)
