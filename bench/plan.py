@@ -175,7 +175,8 @@ class BaselineRun(Planned):
         return None
 
     def content(self) -> dict[str, Any]:
-        return {"sampler": [self.baseline.steps, self.baseline.churn]}
+        guidance = [] if self.baseline.guidance_scale == 1 else [self.baseline.guidance_scale]
+        return {"sampler": [self.baseline.steps, self.baseline.churn, *guidance]}
 
     def sampler(self) -> dict[str, Any]:
         """The sampler's numbers, as the record has them."""

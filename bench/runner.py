@@ -31,7 +31,7 @@ from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import few_step, heun
+from tasks.samplers import baseline_sampler, few_step
 from tasks.task import Baseline
 
 CHECKPOINTS_PER_RUN = 20
@@ -50,10 +50,10 @@ def student_generator(student: Denoiser, indices: list[int]) -> Generator:
     return lambda noise, condition: few_step(student, noise, condition, indices)
 
 
-def baseline_generator(teacher: Denoiser, baseline: Baseline) -> Generator:
+def baseline_generator(prepared: Prepared, baseline: Baseline) -> Generator:
     """A named sampler of the teacher as an image generator, on this process's device."""
-    teacher = teacher.to(PartialState().device)
-    return lambda noise, condition: heun(teacher, noise, condition, baseline.steps, churn=baseline.churn)
+    device, null = PartialState().device, prepared.null_condition
+    return baseline_sampler(prepared.teacher.to(device), null if null is None else null.to(device), baseline)
 
 
 def few_step_sampler(student: Denoiser, indices: list[int]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Runner:
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
         teacher = self.prepared.teacher
-        generator = baseline_generator(teacher, run.baseline)
+        generator = baseline_generator(self.prepared, run.baseline)
         weights = Weights(teacher, self.prepared.teacher_sha256, "ema", run.baseline.network_evaluations)
         return self._once(run, lambda: self._measured(run, generator, weights, run.sampler()))
 
@@ -191,7 +191,7 @@ class Runner:
         panels = {f"{run.label}: network evaluations per image: {steps}": generator}
         for sampler in list(self.prepared.task.baselines.values())[:1]:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
-            panels[title] = baseline_generator(self.prepared.teacher, sampler)
+            panels[title] = baseline_generator(self.prepared, sampler)
         sample_grid(panels, self.prepared, run.folder / "samples.png")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,10 +14,16 @@ from tasks.progress import Progress
 
 
 def train_classifier(
-    images: Tensor, labels: Tensor, classes: int, recipe: ClassifierRecipe, progress: Progress
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    recipe: ClassifierRecipe,
+    progress: Progress,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> FeatureClassifier:
-    """Train the feature classifier, AdamW and a one-cycle rate: images [N, C, H, W] in [-1, 1], labels [N].
+    """Train the feature classifier, AdamW and a one-cycle rate: images [N, C, H, W] in [-1, 1], labels [N, ...].
 
+    `loss_of` takes `classes` logits of each image and its label: cross-entropy, if nothing else is said.
     Seeded: the same images, recipe, thread count and machine give the same weights.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -30,7 +38,7 @@ def train_classifier(
         for _ in range(recipe.epochs):
             order = torch.randperm(len(images), generator=generator)
             for chosen in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
-                loss = F.cross_entropy(network(images[chosen]).logits, labels[chosen])
+                loss = loss_of(network(images[chosen]).logits, labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

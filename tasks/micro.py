@@ -1,4 +1,4 @@
-"""Micro tasks: class-conditional worlds of small real images that a laptop CPU trains in minutes.
+"""Micro tasks: worlds of small real images that a laptop CPU trains in minutes.
 
 This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from tasks.errors import UserError
 from tasks.files import digest
 from tasks.progress import Progress
 from tasks.task import Need, Sources, Task
 
 if TYPE_CHECKING:
+    from tasks.data.images import Splits
     from tasks.prepared import Prepared
 
 
@@ -32,17 +34,23 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
-class TeacherRecipe:
-    """How the teacher is trained: EDM's loss and noise law."""
+class TrainingRecipe:
+    """How a micro task's network is trained from nothing: Adam, warm-up, cosine decay, EMA."""
 
     iterations: int
     batch_size: int = 128
     lr: float = 2e-3
     warmup: int = 50
     ema_decay: float = 0.995
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(TrainingRecipe):
+    """How the teacher is trained: EDM's loss and noise law."""
+
     p_mean: float = -1.2
     p_std: float = 1.2
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,14 @@ class ClassifierRecipe:
     seed: int = 0
 
 
+N = TypeVar("N")
+T = TypeVar("T")
+C = TypeVar("C")
+
+
 @dataclass(frozen=True)
-class MicroTask(Task):
-    """A class-conditional micro task: real images in two splits, a small teacher, a feature classifier."""
+class TrainedTask(Task, Generic[N, T, C]):
+    """A micro task of whatever kind: real images in two splits, a teacher and feature networks made from them."""
 
     data: str
     """Module under tasks.data with `locate` and `load`."""
@@ -67,18 +80,26 @@ class MicroTask(Task):
     """The command that gets the data."""
     train_sha256: str
     held_out_sha256: str
-    class_names: tuple[str, ...]
-    network: NetworkSpec
-    teacher: TeacherRecipe
-    classifier: ClassifierRecipe
+    network: N
+    """Dataclass: the size of the networks."""
+    teacher: T
+    """Dataclass: how the teacher is trained."""
+    classifier: C
+    """Dataclass: how the feature networks are trained."""
+
+    teacher_kind: ClassVar[str]
 
     def teacher_key(self) -> str:
         """Name the teacher by all that makes it: data, network, recipe."""
-        return digest(["teacher", 1, self.train_sha256, asdict(self.network), asdict(self.teacher)])
+        return digest(["teacher", 1, self.train_sha256, *self._as_data(self.network, self.teacher)])
 
     def features_key(self) -> str:
         """Name the feature network by all that makes it."""
-        return digest(["features", 1, self.train_sha256, asdict(self.classifier)])
+        return digest(["features", 1, self.train_sha256, *self._as_data(self.classifier)])
+
+    @staticmethod
+    def _as_data(*parts: Any) -> list[dict[str, Any]]:
+        return [asdict(part) for part in parts]
 
     def reference_key(self, features_sha256: str) -> str:
         """Name the reference features: the held-out images seen through one feature network's weights."""
@@ -96,6 +117,20 @@ class MicroTask(Task):
         """Import the module that reads the data set; it costs nothing until `load`."""
         return importlib.import_module(f"tasks.data.{self.data}")
 
+    def splits(self, sources: Sources) -> Splits:
+        """Load the images. Raises UserError if there are none, or others than the task's."""
+        splits: Splits = self.source().load(sources.data, sources.cache, download=sources.download)
+        for name, found, expected in (
+            ("training", splits.train.sha256, self.train_sha256),
+            ("held-out", splits.held_out.sha256, self.held_out_sha256),
+        ):
+            if found != expected:
+                raise UserError(
+                    f"the {name} images from {splits.source} are not those of task {self.name!r}: "
+                    f"sha256 {found[:12]}, expected {expected[:12]}; {self.data_mend}"
+                )
+        return splits
+
     def identity(self) -> dict[str, str]:
         return {
             "teacher": self.teacher_key(),
@@ -109,9 +144,18 @@ class MicroTask(Task):
         found = self.source().locate(sources.data, sources.cache)
         return [
             Need("data", f"{self.data} images", found, self.data_mend),
-            Need("teacher", "EDM denoiser, trained here", teacher if teacher.exists() else None, prepare),
+            Need("teacher", f"{self.teacher_kind}, trained here", teacher if teacher.exists() else None, prepare),
             Need("features", self.protocol.features, features if features.exists() else None, prepare),
         ]
+
+
+@dataclass(frozen=True)
+class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
+    """A class-conditional micro task: a small EDM teacher, a feature classifier."""
+
+    class_names: tuple[str, ...]
+
+    teacher_kind: ClassVar[str] = "EDM denoiser"
 
     def prepare(self, sources: Sources, progress: Progress) -> Prepared:
         from tasks.micro_world import prepare_micro

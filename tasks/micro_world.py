@@ -29,16 +29,7 @@ from tasks.views import MAIN, Features
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
     """Find or make every asset of a micro task, in the cache, named by content."""
-    splits = task.source().load(sources.data, sources.cache, download=sources.download)
-    for name, found, expected in (
-        ("training", splits.train.sha256, task.train_sha256),
-        ("held-out", splits.held_out.sha256, task.held_out_sha256),
-    ):
-        if found != expected:
-            raise UserError(
-                f"the {name} images from {splits.source} are not those of task {task.name!r}: "
-                f"sha256 {found[:12]}, expected {expected[:12]}; {task.data_mend}"
-            )
+    splits = task.splits(sources)
     return MicroWorld(task, sources, splits.train, splits.held_out, progress)
 
 

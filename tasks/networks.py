@@ -43,8 +43,8 @@ class FeatureClassifier(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int, features: int) -> None:
         super().__init__()
-        channels, size, _ = image_shape
-        size = (size + 3) // 4  # after two convolutions of stride 2
+        channels, *sides = image_shape
+        height, across = ((side + 3) // 4 for side in sides)  # after two convolutions of stride 2
         self.trunk = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1),
             nn.SiLU(),
@@ -53,7 +53,7 @@ class FeatureClassifier(nn.Module):
             nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
             nn.SiLU(),
             nn.Flatten(),
-            nn.Linear(4 * width * size**2, features),
+            nn.Linear(4 * width * height * across, features),
             nn.SiLU(),
         )
         self.output = nn.Linear(features, classes)

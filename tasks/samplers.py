@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from tasks.denoiser import Denoiser
+from tasks.denoiser import Denoiser, GuidedDenoiser
 from tasks.schedules import karras_levels
+from tasks.task import Baseline
 
 
 class SampleNoise:
@@ -37,6 +38,21 @@ class SampleNoise:
             return drawn
         noise = [torch.randn(self.shape, generator=generator) for generator in self.generators]
         return torch.stack(noise).to(self.device)
+
+
+def baseline_sampler(
+    teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline
+) -> Callable[[SampleNoise, Tensor], Tensor]:
+    """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
+
+    Raises ValueError if it guides a teacher without a null condition.
+    """
+    denoiser = teacher
+    if baseline.guidance_scale != 1:
+        if null_condition is None:
+            raise ValueError(f"{baseline} needs a teacher with a null condition")
+        denoiser = GuidedDenoiser(teacher, null_condition, baseline.guidance_scale)
+    return lambda noise, condition: heun(denoiser, noise, condition, baseline.steps, churn=baseline.churn)
 
 
 def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:

@@ -73,11 +73,13 @@ class Baseline:
     steps: int
     churn: float = 0.0
     """EDM's S_churn: 0 is the deterministic ODE sampler, more is the SDE sampler."""
+    guidance_scale: float = 1.0
+    """Classifier-free guidance; 1: none."""
 
     @property
     def network_evaluations(self) -> int:
-        """Network evaluations per image of the second-order solver."""
-        return 2 * self.steps - 1
+        """Network evaluations per image of the second-order solver; guidance takes two for one."""
+        return (2 * self.steps - 1) * (1 if self.guidance_scale == 1 else 2)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tasks.denoiser import EDMDenoiser
-from tasks.micro import NetworkSpec, TeacherRecipe
+from tasks.denoiser import Denoiser, EDMDenoiser
+from tasks.micro import NetworkSpec, TeacherRecipe, TrainingRecipe
 from tasks.networks import micro_unet
 from tasks.progress import Progress
 from tasks.schedules import EDMSchedule, per_sample
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], classes: int) -> EDMDenoiser:
@@ -20,11 +24,14 @@ def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], clas
     return EDMDenoiser(unet, EDMSchedule(network.sigma_data), network.patch_size, bottleneck="mid")
 
 
-def edm_loss(denoiser: EDMDenoiser, x: Tensor, sigma: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
-    """EDM's training loss, lambda(sigma) |D(x + sigma eps) - x|^2, mean over all elements (EDM, Eq. 2)."""
+def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
+    """The backbone's own training loss, w(t) |D(x_t, t) - x|^2, mean over all elements.
+
+    For EDM w is lambda(sigma) (EDM, Eq. 2); for a VP network the loss is the squared error in epsilon or v.
+    """
     schedule = denoiser.schedule
-    error = denoiser(schedule.add_noise(x, eps, sigma), sigma, condition) - x
-    return (per_sample(schedule.denoising_weight(sigma), error) * error**2).mean()
+    error = denoiser(schedule.add_noise(x, eps, t), t, condition) - x
+    return (per_sample(schedule.denoising_weight(t), error) * error**2).mean()
 
 
 def train_teacher(
@@ -43,9 +50,23 @@ def train_teacher(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         denoiser = build_denoiser(network, image_shape, classes)
-    averaged = copy.deepcopy(denoiser).requires_grad_(False)
-    pairs = list(zip(averaged.parameters(), denoiser.parameters(), strict=True))
-    optimizer = torch.optim.Adam(denoiser.parameters(), lr=recipe.lr, fused=True)
+
+    def loss_of(trained: EDMDenoiser, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
+        ln_sigma = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
+        eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
+        return denoiser_loss(trained, images[chosen], ln_sigma.exp(), eps, labels[chosen])
+
+    return train_averaged(denoiser, loss_of, recipe, progress)
+
+
+def train_averaged(
+    network: M, loss_of: Callable[[M, torch.Generator], Tensor], recipe: TrainingRecipe, progress: Progress
+) -> M:
+    """Train a network down `loss_of` (the network, the generator of its draws); return its EMA, to evaluate."""
+    averaged = copy.deepcopy(network).requires_grad_(False)
+    pairs = list(zip(averaged.parameters(), network.parameters(), strict=True))
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     with progress.bar("teacher", recipe.iterations) as bar:
         for iteration in range(recipe.iterations):
@@ -54,10 +75,7 @@ def train_teacher(
             decay = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * iteration / recipe.iterations)).item())
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * warm * decay
-            chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
-            ln_sigma = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
-            eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
-            loss = edm_loss(denoiser, images[chosen], ln_sigma.exp(), eps, labels[chosen])
+            loss = loss_of(network, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

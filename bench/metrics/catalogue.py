@@ -116,6 +116,17 @@ INCEPTION_SCORE = MetricInfo(
     implementation="bench.metrics.inception_score:InceptionScore",
 )
 
+PATCH_FD = MetricInfo(
+    name="patch-fd",
+    title="Patch FD",
+    direction="lower",
+    min_samples=500,
+    summary="Fréchet distance of parts of the images, which keep their detail: a crop, or each item of a scene",
+    source="Lin et al. 2024 (SDXL-Lightning), arXiv:2402.13929",
+    implementation="bench.metrics.frechet:PatchFrechetDistance",
+    view="patch",
+)
+
 CLIP = MetricInfo(
     name="clip",
     title="CLIP score",
@@ -135,6 +146,26 @@ ALIGNMENT = MetricInfo(
     summary="how much of its prompt an image shows, as a classifier reads it: mean over images, 0 to 1",
     source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499, on what a caption names",
     implementation="bench.metrics.scores:Alignment",
+)
+
+KINDS = MetricInfo(
+    name="kinds",
+    title="Kinds",
+    direction="higher",
+    min_samples=100,
+    summary="images in which a judge reads the caption's kinds of items at their places, whatever their colours",
+    source="as alignment",
+    implementation="bench.metrics.scores:Kinds",
+)
+
+COLOURS = MetricInfo(
+    name="colours",
+    title="Colours",
+    direction="higher",
+    min_samples=100,
+    summary="images in which a judge reads the caption's colours at their places, whatever their kinds",
+    source="as alignment",
+    implementation="bench.metrics.scores:Colours",
 )
 
 DIVERSITY = MetricInfo(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import FD, FD_DINOV2, SFID, MetricInfo
+from bench.metrics.catalogue import FD, FD_DINOV2, PATCH_FD, SFID, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
@@ -168,3 +168,9 @@ class DINOFrechetDistance(FrechetDistance):
     """FD-DINOv2: the same distance in DINOv2's features."""
 
     info: ClassVar[MetricInfo] = FD_DINOV2
+
+
+class PatchFrechetDistance(FrechetDistance):
+    """Patch FD: the same distance over parts of the images."""
+
+    info: ClassVar[MetricInfo] = PATCH_FD

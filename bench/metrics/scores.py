@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import ALIGNMENT, CLIP, MetricInfo
+from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, KINDS, MetricInfo
 from bench.records import Interval, t_interval
 from tasks.errors import UserError
 from tasks.protocol import Protocol
@@ -94,3 +94,15 @@ class Alignment(MeanScore):
     """Mean share of its prompt that an image shows."""
 
     info: ClassVar[MetricInfo] = ALIGNMENT
+
+
+class Kinds(MeanScore):
+    """Share of images with the right kinds of items at their places."""
+
+    info: ClassVar[MetricInfo] = KINDS
+
+
+class Colours(MeanScore):
+    """Share of images with the right colours at their places."""
+
+    info: ClassVar[MetricInfo] = COLOURS

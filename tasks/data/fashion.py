@@ -99,14 +99,24 @@ def locate(folder: Path | None, cache: Path) -> Path | None:
     return None
 
 
-def load(folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None) -> Splits:
-    """Return the 60,000 training and 10,000 held-out (the official test) images [N, 1, 14, 14].
+@dataclass(frozen=True, eq=False)
+class Originals:
+    """The official images, whole: [N, 28, 28] uint8 and their classes [N] int64, training and test."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    source: str
+    """The folder they were found in."""
+
+
+def originals(
+    folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
+) -> Originals:
+    """Return the 60,000 training and 10,000 test images as they were published.
 
     The folder is `locate`'s; if there is none and `download` is true, `cache` after a download from the
     official site. Raises UserError if there is none, or if a file is not the official one.
     """
-    from tasks.data.images import LabelledImages, Splits
-
     found = locate(folder, cache)
     if found is None and download:
         found = _download(cache / CACHE_NAME, progress)
@@ -116,15 +126,26 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
             f"and no download was asked for; {MEND}"
         )
     arrays = {name: _read(path, file) for file, (name, path) in zip(FILES, _paths(found).items(), strict=True)}
-
-    def labelled(images: str, labels: str) -> LabelledImages:
-        return LabelledImages.of(pool(arrays[images])[:, None], arrays[labels].astype("int64"))
-
-    return Splits(
-        train=labelled(TRAIN_IMAGES, TRAIN_LABELS),
-        held_out=labelled(TEST_IMAGES, TEST_LABELS),
+    return Originals(
+        train=(arrays[TRAIN_IMAGES], arrays[TRAIN_LABELS].astype("int64")),
+        test=(arrays[TEST_IMAGES], arrays[TEST_LABELS].astype("int64")),
         source=str(found),
     )
+
+
+def load(folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None) -> Splits:
+    """Return the 60,000 training and 10,000 held-out (the official test) images [N, 1, 14, 14].
+
+    Found, or refused with a UserError, as `originals` does.
+    """
+    from tasks.data.images import LabelledImages, Splits
+
+    found = originals(folder, cache, download, progress)
+
+    def labelled(images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+        return LabelledImages.of(pool(images)[:, None], labels)
+
+    return Splits(train=labelled(*found.train), held_out=labelled(*found.test), source=found.source)
 
 
 def pool(images: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.utils import logging as diffusers_log
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_log
 
 from tasks.errors import UserError, first_line, listed
 from tasks.schedules import VPSchedule
@@ -29,7 +32,7 @@ from tasks.weights.state_dicts import file_kind, require
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
-CONFIGURATION = ["*.json", "*/*.json", "*/*.txt", "*/*.model"]
+CONFIGURATION = ["*.json", "*/*.json", "*/*.txt"]
 """The files of a pipeline that hold no weights."""
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 PIPELINE_FILES = [
@@ -151,15 +154,29 @@ def load_part(kind: Any, folder: Path, mend: str = "download it again") -> Any:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} has no config.json; mend: {mend}")
     try:
-        network, report = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32
-        )
+        with _quiet():
+            network, report = kind.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32
+            )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
         raise UserError(f"cannot read {folder}: {first_line(error)}; mend: {mend}") from None
     wrong = [*report["missing_keys"], *report["mismatched_keys"]]
     if wrong:
         raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)} missing or misshapen")
     return network.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars, one for each small part, off the user's terminal."""
+    shown = [library for library in (diffusers_log, transformers_log) if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def _encoder(folder: Path, first_tokenizer_for_both: bool) -> TextEncoder:
@@ -194,7 +211,8 @@ def _from_file(
     parts = {} if sdxl else {"safety_checker": None, "requires_safety_checker": False}
     try:
         # Given a folder diffusers looks nowhere else; without one it downloads even if told not to.
-        pipeline = kind.from_single_file(str(path), config=str(folder), local_files_only=True, **parts)
+        with _quiet():
+            pipeline = kind.from_single_file(str(path), config=str(folder), local_files_only=True, **parts)
     except Exception as error:  # diffusers, transformers, safetensors and torch each have their own
         raise UserError(f"cannot read {path} as a pipeline like {like}: {first_line(error)}") from None
     for part in (pipeline.unet, pipeline.text_encoder, *([pipeline.text_encoder_2] if sdxl else [])):

@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
+from tasks.errors import UserError
 from tasks.files import whole_folder
 from tasks.saved import bottleneck_of, described, write_description
 from tasks.schedules import VPSchedule
@@ -50,10 +51,10 @@ def save_text_denoiser(denoiser: TextDenoiser, folder: Path, indices: Sequence[i
         write_description(temporary, description)
 
 
-def load_text_denoiser(folder: Path, teacher: TextDenoiser) -> tuple[TextDenoiser, list[int]]:
+def load_text_denoiser(folder: Path, teacher: TextDenoiser | None = None) -> tuple[TextDenoiser, list[int]]:
     """Read what `save_text_denoiser` wrote, frozen, with its steps; a LoRA is merged into the teacher's UNet.
 
-    Raises UserError that names the broken file, or what of a LoRA does not fit the teacher.
+    Raises UserError that names the broken file, or what of a LoRA does not fit the teacher, or if there is none.
     """
     with described(folder, TEXT) as about:
         prediction, (beta_start, beta_end, steps) = about["prediction"], about["betas"]
@@ -64,6 +65,8 @@ def load_text_denoiser(folder: Path, teacher: TextDenoiser) -> tuple[TextDenoise
         resolution, patch_size = about["resolution"], int(about["patch_size"])
         bottleneck, indices = bottleneck_of(about), [int(index) for index in about["student_indices"]]
     if lora:
+        if teacher is None:
+            raise UserError(f"{folder} holds a LoRA, which is no denoiser without its teacher")
         unet = copy.deepcopy(teacher.unet)
         merge_lora(unet, read_state_dict(folder / LORA_FILE), str(folder / LORA_FILE))
     else:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tasks import digits
-from tasks.edm_world import PAIR_SEED
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256
 from tasks.micro import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 from tasks.micro_world import MicroWorld
+from tasks.pairs import PAIR_SEED
 from tasks.prepared import Samples, to_uint8, to_unit_range
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise, heun
@@ -289,7 +289,7 @@ def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: MicroWorld, own_ca
 def test_pairs_do_not_depend_on_the_batch(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise, image, condition = prepare(own_cache)[0].pairs(12)
     shutil.rmtree(own_cache / "pairs")
-    monkeypatch.setattr("tasks.edm_world.PAIR_BATCH", 5)
+    monkeypatch.setattr("tasks.pairs.PAIR_BATCH", 5)
     again = prepare(own_cache)[0].pairs(12)
     assert torch.equal(again[0], noise)
     torch.testing.assert_close(again[1], image, rtol=1e-3, atol=1e-4)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tasks.denoiser import EDMDenoiser
 from tasks.micro import NetworkSpec, TeacherRecipe
 from tasks.progress import SilentProgress
-from tasks.teacher import build_denoiser, edm_loss, train_teacher
+from tasks.teacher import build_denoiser, denoiser_loss, train_teacher
 
 NETWORK = NetworkSpec(channels=(8,), patch_size=2, sigma_data=0.5, attention_head_dim=8, norm_groups=4)
 RECIPE = TeacherRecipe(iterations=40, batch_size=16, warmup=5, lr=5e-3)
@@ -59,13 +59,13 @@ def weights(denoiser: EDMDenoiser) -> Tensor:
     return torch.cat([value.flatten() for value in denoiser.state_dict().values()])
 
 
-def test_edm_loss_written_out(data: tuple[Tensor, Tensor]) -> None:
+def test_denoiser_loss_written_out(data: tuple[Tensor, Tensor]) -> None:
     denoiser, sd = build_denoiser(NETWORK, (1, 8, 8), 2), 0.5
     x, labels = data[0][:3], data[1][:3]
     sigma = torch.tensor([0.01, 0.7, 9.0])
     eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = edm_loss(denoiser, x, sigma, eps, labels).item()
+        found = denoiser_loss(denoiser, x, sigma, eps, labels).item()
         expected = []
         for i, s in enumerate(sigma.tolist()):
             guess = denoiser(x[i : i + 1] + s * eps[i : i + 1], sigma[i : i + 1], labels[i : i + 1])
@@ -73,9 +73,9 @@ def test_edm_loss_written_out(data: tuple[Tensor, Tensor]) -> None:
     assert found == pytest.approx(sum(expected) / 3, rel=1e-4)
 
 
-def test_edm_loss_has_a_gradient_for_every_parameter(data: tuple[Tensor, Tensor]) -> None:
+def test_denoiser_loss_has_a_gradient_for_every_parameter(data: tuple[Tensor, Tensor]) -> None:
     denoiser = build_denoiser(NETWORK, (1, 8, 8), 2)
-    edm_loss(denoiser, data[0], torch.full((32,), 0.5), torch.randn(32, 1, 8, 8), data[1]).backward()
+    denoiser_loss(denoiser, data[0], torch.full((32,), 0.5), torch.randn(32, 1, 8, 8), data[1]).backward()
     assert all(parameter.grad is not None for parameter in denoiser.parameters())
 
 
@@ -115,6 +115,6 @@ def test_training_lowers_the_loss(data: tuple[Tensor, Tensor], trained: tuple[ED
     torch.manual_seed(RECIPE.seed)
     untrained = build_denoiser(NETWORK, (1, 8, 8), 2)
     with torch.no_grad():
-        before, after = (edm_loss(d, data[0], sigma, eps, data[1]).item() for d in (untrained, trained[0]))
+        before, after = (denoiser_loss(d, data[0], sigma, eps, data[1]).item() for d in (untrained, trained[0]))
     assert math.isfinite(after)
     assert after < 0.7 * before

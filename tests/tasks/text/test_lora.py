@@ -78,6 +78,19 @@ def test_the_official_layers_are_adapted_with_rank_64() -> None:
     assert {len(value) for key, value in state.items() if key.endswith("lora_down.weight")} == {64}
 
 
+def test_the_encoder_view_has_the_adapters_too(folder: Path) -> None:
+    """A LoRA's student or critic has its bottleneck where the full network has it."""
+    denoiser = load_pipeline(folder).denoiser()
+    batch = normal(1, 2, 4, 8, 8), torch.tensor([10.0, 900.0]), normal(2, 2, denoiser.layout.size)
+    before = denoiser.features(*batch)
+    trained(denoiser.unet, LoRASpec(rank=2))
+    x0, features = denoiser.with_features(*batch)
+    assert torch.equal(features, denoiser.features(*batch)) and torch.equal(x0, denoiser(*batch))
+    assert (features - before).abs().max() > 1e-2
+    adapters = [parameter for parameter in denoiser.encoder_parameters() if parameter.requires_grad]
+    assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(features.sum(), adapters))
+
+
 def test_a_stock_pipeline_with_the_lora_makes_the_student_s_images(folder: Path, tmp_path: Path) -> None:
     student = load_pipeline(folder).denoiser()
     trained(student.unet, LoRASpec(rank=4, alpha=8))

@@ -35,6 +35,11 @@ def test_a_folder_of_sdxl(sdxl_folder: Path) -> None:
     assert not any(parameter.requires_grad for part in frozen for parameter in part.parameters())
 
 
+def test_loading_says_nothing(sdxl_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_pipeline(sdxl_folder)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_v_prediction(tmp_path: Path) -> None:
     assert load_pipeline(save_sd15(tmp_path / "v", "v")).denoiser().schedule.prediction == "v"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import LCMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from text_pipelines import LATENT_SIDE, normal, save_sd15, tiny_unet
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from tasks.text.denoiser import TextDenoiser
 from tasks.text.layout import ConditionLayout
 from tasks.text.lora import LoRASpec, add_lora
 from tasks.text.pipelines import load_pipeline
-from tasks.text.saved import load_text_denoiser, save_text_denoiser
+from tasks.text.saved import LORA_FILE, load_text_denoiser, save_text_denoiser
 
 
 @pytest.fixture(params=["unet", "lora"])
@@ -49,6 +49,37 @@ def test_a_student_comes_back_equal(student: TextDenoiser, sdxl_folder: Path, tm
     assert (found.layout, found.resolution, found.bottleneck) == (student.layout, 16, "mid")
     torch.testing.assert_close(sample(found, indices), sample(student, indices), rtol=0, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in found.parameters())
+
+
+def test_a_stock_pipeline_makes_the_student_s_images(
+    student: TextDenoiser, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    """By diffusers alone, as the published students are used: LCMScheduler, the student's times, no guidance."""
+    indices, prompts = [999, 749, 499, 249], ["a red cat", "the dog"]
+    save_text_denoiser(student, tmp_path / "student", indices)
+    stock = StableDiffusionXLPipeline.from_pretrained(sdxl_folder, local_files_only=True)
+    if (tmp_path / "student" / LORA_FILE).is_file():
+        stock.load_lora_weights(tmp_path / "student")
+    else:
+        stock.unet = UNet2DConditionModel.from_pretrained(tmp_path / "student", subfolder="unet")
+    stock.scheduler = LCMScheduler.from_config(stock.scheduler.config)
+    noise = SampleNoise([1, 2], (4, LATENT_SIDE, LATENT_SIDE))
+    images = stock(
+        prompts,
+        num_inference_steps=4,
+        timesteps=indices,
+        guidance_scale=0,
+        latents=noise.draw(),
+        generator=noise.generators,
+        output_type="pt",
+    ).images
+
+    own = load_pipeline(sdxl_folder)
+    with torch.no_grad():
+        again = SampleNoise([1, 2], (4, LATENT_SIDE, LATENT_SIDE))
+        x0 = few_step(student, again, own.encoder.encode(prompts), indices)
+        expected = (own.latents.decode(x0) / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
 
 
 def test_a_unet_is_a_plain_diffusers_folder(tmp_path: Path) -> None:
