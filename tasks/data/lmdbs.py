@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.source import optional_module
 from tasks.errors import UserError
+from tasks.extras import optional_module
 
 MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
 MAGIC_OFFSET = 16
@@ -22,7 +22,7 @@ class ReadOnlyLMDB:
 
     def __init__(self, path: Path) -> None:
         """Map the folder or file. Raises UserError if it is no LMDB, or is cut short."""
-        lmdb = optional_module("lmdb", "reading an LMDB")
+        lmdb = optional_module("lmdb", "reading an LMDB", "imagenet")
         self.path = path
         try:
             self._environment = lmdb.open(

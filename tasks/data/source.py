@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from tasks.errors import UserError
 
@@ -70,14 +69,3 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; mend: restore it and run again") from error
-
-
-def optional_module(name: str, purpose: str) -> Any:
-    """Import a module of the extra `imagenet`; UserError with the command that installs it if it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{purpose} needs {name.partition('.')[0]}, which cannot be imported ({error}); "
-            "mend: pip install 'distillation-bench[imagenet]'"
-        ) from error

@@ -92,10 +92,23 @@ class CLIPScorer:
             part = missing[start : start + self.batch_size]
             tokens, truncated = self.tokenize(part)
             with frozen_network(self.device):
-                rows = F.normalize(self.model.encode_text(tokens.to(self.device)), dim=-1).cpu()
+                rows = F.normalize(self._read(tokens.to(self.device)), dim=-1).cpu()
             self._embedded.update(zip(part, zip(rows, truncated, strict=True), strict=True))
         found = [self._embedded[prompt] for prompt in prompts]
         return torch.stack([row for row, _ in found]), [truncated for _, truncated in found]
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """What open_clip's `encode_text` gives for tokens [B, context], without running on their padding.
+
+        Attention looks back alone and the embedding is that of the end, so that what follows it is of no
+        consequence; of 77 tokens a caption fills 15.
+        """
+        model, end = self.model, tokens.argmax(dim=1)
+        length = int(end.max()) + 1
+        x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+        rows: Tensor = x[torch.arange(len(x), device=x.device), end] @ model.text_projection
+        return rows
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Start, prefix, prompt, end, padded with 0; what is too long is cut, and its last token is the end.

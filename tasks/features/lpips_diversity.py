@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor
 
-from tasks.errors import UserError
 from tasks.extras import optional_module
+from tasks.features.lpips_network import lpips_network
 from tasks.features.precision import frozen_network
 from tasks.features.preprocess import Squares
 from tasks.features.scoring import DiversityProtocol
 from tasks.features.weights import FoundWeights, WeightsFile, find_weights
 from tasks.progress import Progress
-from tasks.weights.state_dicts import read_state_dict
 
 TRUNKS: Mapping[str, WeightsFile] = {
     "alex": WeightsFile(
@@ -109,25 +106,5 @@ def load_lpips(
     Files are read as tensors alone. Raises UserError if the trunk is missing, has another hash than the published
     one (unless `own_weights`), or is another network.
     """
-    lpips = optional_module("lpips", "LPIPS diversity", "text")
     found = find_weights(TRUNKS[protocol.net], weights, cache, download, progress, own_weights)
-    with warnings.catch_warnings(), init_empty_weights():
-        warnings.simplefilter("ignore")  # the package calls torchvision as of old
-        model = lpips.LPIPS(net=protocol.net, pretrained=False, pnet_rand=True, verbose=False)
-    state = read_state_dict(found.path)
-    # The package cuts torchvision's `features` into slices, and keeps the numbers of the layers.
-    trunk = {name: f"features.{name.partition('.')[2]}" for name in model.net.state_dict()}
-    missing = [name for name in trunk.values() if name not in state]
-    if missing:
-        raise UserError(
-            f"{found.path} is not {TRUNKS[protocol.net].name}: it lacks {missing[0]}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        )
-    linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{protocol.net}.pth")
-    try:
-        model.net.load_state_dict({name: state[given].float() for name, given in trunk.items()}, assign=True)
-    except RuntimeError as error:
-        raise UserError(f"{found.path} is not {TRUNKS[protocol.net].name}: its layers have other sizes") from error
-    model.load_state_dict(linear, strict=False, assign=True)
-    model.eval().requires_grad_(False).to(device)
-    return LPIPSDiversity(model, protocol, found)
+    return LPIPSDiversity(lpips_network(protocol.net, found.path).to(device), protocol, found)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from accelerate import init_empty_weights
 
 from tasks.errors import UserError
+from tasks.extras import optional_module
 from tasks.weights.state_dicts import read_state_dict
 
 
@@ -18,12 +19,7 @@ def lpips_network(net: Literal["alex", "vgg"], trunk: Path) -> Any:
     It takes images [B, 3, H, W] in [-1, 1] twice, and returns distances [B, 1, 1, 1] (arXiv:1801.03924, Eq. 1).
     Raises UserError if the package is missing, or `trunk` is damaged or another network.
     """
-    try:
-        import lpips
-    except ImportError as error:
-        raise UserError(
-            f"LPIPS needs lpips, which cannot be imported ({error}); mend: pip install lpips torchvision"
-        ) from error
+    lpips = optional_module("lpips", "LPIPS", "text")
     with warnings.catch_warnings(), init_empty_weights():
         warnings.simplefilter("ignore")  # the package calls torchvision as of old
         model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)

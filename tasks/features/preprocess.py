@@ -106,8 +106,8 @@ class Squares:
     """One batch of images and its centre squares, each size made once: FID, CLIP and LPIPS share them."""
 
     def __init__(self, images: Tensor) -> None:
-        """`images` are uint8 [B, 3, H, W]."""
-        self.images = images
+        """`images` are uint8 [B, 3, H, W]; they are kept with their channels last, as Pillow reads them."""
+        self.images = images.contiguous(memory_format=torch.channels_last)
         self._made: dict[int, Tensor] = {}
 
     def __call__(self, side: int | None) -> Tensor:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from tasks.data.imagenet.crops import decode
 from tasks.data.imagenet.source import Source
-from tasks.data.source import optional_module
 from tasks.errors import UserError
+from tasks.extras import optional_module
 from tasks.files import digest
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")
@@ -42,8 +42,8 @@ class Parquet(Source):
 
     def __init__(self, path: Path) -> None:
         """Read all footers and labels. Raises UserError if a file is damaged, missing or of another layout."""
-        self._pq = optional_module("pyarrow.parquet", "reading parquet files")
-        self._arrow = optional_module("pyarrow", "reading parquet files")
+        self._pq = optional_module("pyarrow.parquet", "reading parquet files", "imagenet")
+        self._arrow = optional_module("pyarrow", "reading parquet files", "imagenet")
         files = training_shards(sorted(path.glob("*.parquet"))) if path.is_dir() else [path]
         self._groups: list[RowGroup] = []
         labels: list[np.ndarray] = []

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.data.source import optional_module
 from tasks.data.text.literal_pickle import read_literal_pickle
 from tasks.errors import UserError, first_line, nearest, unknown
+from tasks.extras import optional_module
 from tasks.files import digest
 from tasks.pickle_guard import shown
 
@@ -120,8 +120,8 @@ def _tsv(path: Path) -> Table:
 
 
 def _parquet(path: Path) -> Table:
-    pq = optional_module("pyarrow.parquet", "reading parquet files")
-    arrow = optional_module("pyarrow", "reading parquet files")
+    pq = optional_module("pyarrow.parquet", "reading parquet files", "imagenet")
+    arrow = optional_module("pyarrow", "reading parquet files", "imagenet")
     try:
         with pq.ParquetFile(path) as parquet:
             texts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tasks.errors import UserError
-from tasks.features.clip import CLIPScorer, load_clip
+from tasks.features.clip import CLIPScorer, Tokens, load_clip
 from tasks.features.preprocess import Squares, square
 from tasks.features.scoring import CLIP_BIGG14, CLIP_G14_DMD2, CLIPProtocol, clip_protocol
 from tasks.files import file_sha256
@@ -115,19 +115,29 @@ def test_a_prompt_is_truncated_where_it_and_the_prefix_fill_more_than_77_tokens(
 def test_each_distinct_prompt_is_embedded_once(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = load_clip(DMD2, weights, batch_size=2)
     embedded: list[int] = []
-    encode = scorer.model.encode_text
+    tokenize = scorer.tokenize
 
-    def spy(tokens: Tensor) -> Tensor:
-        embedded.append(len(tokens))
-        return encode(tokens)
+    def spy(prompts: Sequence[str]) -> Tokens:
+        embedded.append(len(prompts))
+        return tokenize(prompts)
 
-    monkeypatch.setattr(scorer.model, "encode_text", spy)
+    monkeypatch.setattr(scorer, "tokenize", spy)
     rows, truncated = scorer.embed_prompts(["a", "b", "a", LONG])
     assert embedded == [2, 1]
     assert torch.equal(rows[0], rows[2]) and truncated == [False, False, False, True]
     again, truncated = scorer.embed_prompts([LONG, "a"])
     assert embedded == [2, 1]
     assert torch.equal(again, rows[[3, 0]]) and truncated == [True, False]
+
+
+def test_padding_is_left_out_to_the_same_embeddings(weights: Path) -> None:
+    """A batch of prompts of all lengths, and one that is cut to its seven tokens, against `encode_text`."""
+    scorer = load_clip(DMD2, weights)
+    for prompts in (["", "a cat", "a cat " * 20, LONG], ["a cat"]):
+        rows, _ = scorer.embed_prompts(prompts)
+        with torch.no_grad():
+            expected = scorer.model.encode_text(scorer.tokenize(prompts).tokens, normalize=True)
+        torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)
 
 
 # Images

@@ -142,4 +142,4 @@ def test_squares_are_made_once_for_each_size(monkeypatch: pytest.MonkeyPatch) ->
     for side in (16, 32, 16, 32):
         assert torch.equal(squares(side), square(images, side))
     assert made == [16, 32]
-    assert squares(None) is images
+    assert torch.equal(squares(None), images)

@@ -1,0 +1,111 @@
+"""Photographs, prompts and random networks of the real sizes, for the benchmarks of text-to-image evaluation."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import lpips
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch import Tensor, nn
+
+from tasks.features.clip import CLIPScorer
+from tasks.features.inception_network import Convolution, Inception
+from tasks.features.lpips_diversity import LPIPSDiversity
+from tasks.features.scoring import CLIP_G14_DMD2, LPIPS_ALEX, LPIPS_VGG
+from tasks.features.weights import FoundWeights
+
+SIDE, BATCH = 1024, 16
+RANDOM = FoundWeights(Path("random"), "0" * 64)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CAPTION = "a red bus beside two sleeping dogs under the old wooden bridge at night in heavy rain"
+
+
+def photographs(folder: Path, count: int) -> list[Path]:
+    """Write `count` PNG files of 1024 x 1024: enlarged parts of two photographs with a little noise."""
+    rng, sources, files = np.random.default_rng(0), load_sample_images().images, []
+    for i in range(count):
+        side = int(rng.integers(200, 420))
+        top, left = (int(rng.integers(0, size - side)) for size in sources[i % 2].shape[:2])
+        part = Image.fromarray(sources[i % 2][top : top + side, left : left + side])
+        image = np.asarray(part.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32)
+        noisy = image + rng.normal(0, 3, image.shape).astype(np.float32)
+        files.append(folder / f"{i:05d}.png")
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(files[-1], compress_level=1)
+    return files
+
+
+def captions(count: int) -> list[str]:
+    """`count` different prompts of 8 to 16 words."""
+    rng = np.random.default_rng(1)
+    return [f"{' '.join(rng.choice(CAPTION.split(), rng.integers(7, 16)))} {i}" for i in range(count)]
+
+
+def random_inception() -> Inception:
+    """Inception whose activations keep their size."""
+    network = Inception()
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            nn.init.kaiming_normal_(module.conv.weight)
+    return network
+
+
+class Layers(nn.Module):
+    """From scaled images to features, as `layers` of NVIDIA's file."""
+
+    def __init__(self, network: Inception) -> None:
+        super().__init__()
+        modules = dict(network.named_children())
+        del modules["fc"]
+        self.chain = nn.Sequential(*modules.values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.chain(x)
+        return features.mean(dim=(2, 3), keepdim=True)
+
+
+class Program(nn.Module):
+    """As much of NVIDIA's file as clean-fid uses."""
+
+    def __init__(self, network: Inception) -> None:
+        super().__init__()
+        self.layers = torch.jit.trace(Layers(network), torch.zeros(1, 3, 299, 299), check_trace=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.layers(x)
+        return features
+
+
+def clip_scorer(architecture: str) -> CLIPScorer:
+    """open_clip's network with random weights behind the paper's protocol."""
+    model, _, preprocess = open_clip.create_model_and_transforms(architecture, device=DEVICE)
+    model.eval().requires_grad_(False)
+    tokenizer, protocol = open_clip.get_tokenizer(architecture), replace(CLIP_G14_DMD2, architecture=architecture)
+    return CLIPScorer(model, tokenizer, preprocess, protocol, RANDOM, BATCH)
+
+
+def lpips_diversity(net: str) -> LPIPSDiversity:
+    """LPIPS on a random trunk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).requires_grad_(False).to(DEVICE)
+    return LPIPSDiversity(model, LPIPS_ALEX if net == "alex" else LPIPS_VGG, RANDOM)
+
+
+def decoded(files: Sequence[Path]) -> Tensor:
+    """uint8 [B, 3, H, W], channels last."""
+    images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def machine() -> str:
+    """What it ran on."""
+    where = platform.machine() if DEVICE.type == "cpu" else torch.cuda.get_device_name(DEVICE)
+    return f"{where}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
