@@ -23,7 +23,7 @@ from tasks.files import write_text
 from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
-from tasks.references import FID_FEATURES, SPATIAL_FEATURES, ReferenceStatistics
+from tasks.references import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES, ReferenceStatistics
 from tasks.samplers import SampleNoise
 from tasks.views import Features
 
@@ -135,7 +135,7 @@ def title_of(info: MetricInfo, protocol: Protocol) -> str:
     if "FD" not in info.title:
         return info.title
     network = protocol.network(info.view)
-    is_inception = network in (FID_FEATURES, SPATIAL_FEATURES)
+    is_inception = network in (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
     return info.title.replace("FD", "FID") if is_inception else f"{info.title} ({network})"
 
 

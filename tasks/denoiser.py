@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.schedules import EDMSchedule, NoiseSchedule, VPSchedule, per_sample
+
+UNet: TypeAlias = UNet2DModel | UNet2DConditionModel
 
 
 class Denoiser(nn.Module, ABC):
@@ -78,12 +80,12 @@ class GuidedDenoiser(Denoiser):
 
 
 class UNetDenoiser(Denoiser):
-    """A denoiser whose network is a class-conditional diffusers UNet2DModel.
+    """A denoiser whose network is a diffusers UNet: a class-conditional UNet2DModel if nothing else is said.
 
     With `patch_size` p the UNet sees p x p patches as channels: p^2 times fewer positions.
     """
 
-    def __init__(self, unet: UNet2DModel, patch_size: int, bottleneck: Literal["encoder", "mid"]) -> None:
+    def __init__(self, unet: UNet, patch_size: int, bottleneck: Literal["encoder", "mid"]) -> None:
         """`bottleneck`: "encoder" is the last encoder block (DMD2 on EDM), "mid" the middle block (F.1)."""
         super().__init__()
         self.unet = unet
@@ -97,11 +99,13 @@ class UNetDenoiser(Denoiser):
         channels = self.unet.config.block_out_channels
         return channels[-1], self.unet.config.sample_size // 2 ** (len(channels) - 1)
 
-    def _run(self, unet: UNet2DModel, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        if self.patch_size > 1:
-            x = F.pixel_unshuffle(x, self.patch_size)
+    def _folded(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x
+
+    def _run(self, unet: UNet, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """Run the UNet, or the view of its encoder, on scaled input [B, C, H, W]; a subclass's may differ."""
         # A Python float would be cast to long by UNet2DModel: the timestep is always a float tensor.
-        output: Tensor = unet(x, timestep.to(x.dtype), class_labels=condition, return_dict=False)[0]
+        output: Tensor = unet(self._folded(x), timestep.to(x.dtype), class_labels=condition, return_dict=False)[0]
         return output
 
     def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
@@ -167,7 +171,7 @@ class VPDenoiser(UNetDenoiser):
 
     def __init__(
         self,
-        unet: UNet2DModel,
+        unet: UNet,
         schedule: VPSchedule,
         patch_size: int = 1,
         bottleneck: Literal["encoder", "mid"] = "mid",
@@ -196,7 +200,7 @@ def prediction_to_x0(x_t: Tensor, predicted: Tensor, t: Tensor, schedule: VPSche
     return x0.to(x_t.dtype)
 
 
-def encoder_view(unet: UNet2DModel, through_mid: bool) -> UNet2DModel:
+def encoder_view(unet: UNet, through_mid: bool) -> UNet:
     """Return an object of the UNet's class that shares its modules and stops at the bottleneck.
 
     The class's own forward runs, with no decoder to run through: nothing is copied, gradients reach the

@@ -15,6 +15,14 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def listed(names: Iterable[object], limit: int = 4) -> str:
+    """Name the first few of many in a line: `a, b, c, d and 7 more`."""
+    every = [str(name) for name in names]
+    if not every:
+        return "nothing"
+    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
+
+
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` members of `valid` that look most like `name`, best first."""
     return difflib.get_close_matches(name, list(valid), n=limit, cutoff=0.4)

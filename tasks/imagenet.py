@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 
+REQUIRED = ("data", "teacher", "features", "reference")
+"""Roles without which nothing runs; the others are for further metrics."""
+
+
 @dataclass(frozen=True)
 class ChosenAsset:
     """One thing that was chosen for a task: where it is, its hash, and the name that tables show."""
@@ -28,6 +32,8 @@ class ChosenAsset:
     path: str
     sha256: str
     name: str
+    rows: int = 0
+    """Of a reference: real images whose features are kept, one by one."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,31 @@ class Chosen:
     teacher: ChosenAsset | None = None
     features: ChosenAsset | None = None
     reference: ChosenAsset | None = None
+    spatial: ChosenAsset | None = None
+    """A reference in the Inception's spatial features, for sFID."""
+    dinov2: ChosenAsset | None = None
+    dinov2_reference: ChosenAsset | None = None
+
+    @property
+    def further_views(self) -> dict[str, str]:
+        """Networks of the views for which all is there, besides the main one's."""
+        views = {}
+        if self.spatial is not None and self.features is not None:
+            views["spatial"] = spatial_of(self.features.name)
+        if self.dinov2 is not None and self.dinov2_reference is not None:
+            views["dinov2"] = self.dinov2.name
+        return views
+
+    @property
+    def further_metrics(self) -> tuple[str, ...]:
+        """Metrics that what was chosen allows, besides those that need statistics alone."""
+        views = self.further_views
+        has_rows = self.reference is not None and self.reference.rows > 0
+        return (
+            *(("kid", "precision", "recall") if has_rows else ()),
+            *(("sfid",) if "spatial" in views else ()),
+            *(("fd-dinov2",) if "dinov2" in views else ()),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Chosen:
@@ -55,6 +86,11 @@ class Chosen:
         write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
+def spatial_of(inception: str) -> str:
+    """Name of an Inception's spatial features."""
+    return f"{inception}-spatial"
+
+
 @dataclass(frozen=True)
 class ImageNetTask(Task):
     """ImageNet at one resolution: an EDM teacher and the FID Inception from files, a reference of real images."""
@@ -62,6 +98,8 @@ class ImageNetTask(Task):
     classes: int
     protocols: Mapping[str, Protocol]
     """Protocols by name; `protocol` is the one in use."""
+    open_protocol: str
+    """The protocol that takes in further metrics where what they need was chosen; others stay as published."""
     references: Mapping[str, str]
     """Where published reference statistics are, by name."""
     chosen: Chosen = Chosen()
@@ -76,18 +114,19 @@ class ImageNetTask(Task):
     def located(self, cache: Path) -> ImageNetTask:
         chosen = Chosen.read(self.choice_path(cache))
         features, reference = chosen.features, chosen.reference
-        return replace(
-            self,
-            chosen=chosen,
-            protocols={
-                name: replace(
-                    protocol,
-                    features=features.name if features else protocol.features,
-                    reference=reference.name if reference else protocol.reference,
-                )
-                for name, protocol in self.protocols.items()
-            },
-        ).under(self.protocol.name)
+        protocols = {
+            name: replace(
+                protocol,
+                features=features.name if features else protocol.features,
+                reference=reference.name if reference else protocol.reference,
+            )
+            for name, protocol in self.protocols.items()
+        }
+        ours = protocols[self.open_protocol]
+        protocols[self.open_protocol] = replace(
+            ours, metrics=(*ours.metrics, *chosen.further_metrics), views=chosen.further_views
+        )
+        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
 
     def under(self, protocol: str) -> ImageNetTask:
         if protocol not in self.protocols:
@@ -95,8 +134,12 @@ class ImageNetTask(Task):
         return replace(self, protocol=self.protocols[protocol])
 
     def identity(self) -> dict[str, str]:
-        assets: Mapping[str, Any] = vars(self.chosen)
-        return {role: asset.sha256 if asset else "not chosen" for role, asset in assets.items()}
+        assets: Mapping[str, ChosenAsset | None] = vars(self.chosen)
+        return {
+            role: asset.sha256 if asset else "not chosen"
+            for role, asset in assets.items()
+            if asset is not None or role in REQUIRED
+        }
 
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         chosen = vars(self.chosen)

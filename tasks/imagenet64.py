@@ -56,6 +56,7 @@ TASK = ImageNetTask(
         "features": "Apache-2.0 (TensorFlow's Inception of 2015-12-05)",
     },
     classes=1000,
+    open_protocol="imagenet64",
     network_parameters=295_899_267,
     references={
         "imagenet-64x64": "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs/imagenet-64x64.npz",

@@ -15,14 +15,15 @@ from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.edm_world import EDMWorld, no_such_sampler
 from tasks.errors import UserError
+from tasks.features.dinov2 import load_dinov2
 from tasks.features.inception import load_inception
 from tasks.files import folder_sha256, folder_size, made_once, path_sha256
-from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask
+from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
 from tasks.prepared import PreparedAsset, RealImages, Samples
 from tasks.progress import Progress
+from tasks.reference_sources import import_reference
 from tasks.references import (
     FID_FEATURES,
-    import_reference,
     load_reference,
     reference_store,
     save_reference,
@@ -52,8 +53,12 @@ def choose(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     if sources.features is not None or (sources.download and chosen.features is None):
         chosen = replace(chosen, features=_features(sources, progress))
         chosen.write(path)
-    if sources.reference is not None:
-        chosen = replace(chosen, reference=_reference(sources.reference, sources.cache))
+    for named in sources.references:
+        chosen = replace(chosen, **_references(named, sources.cache))
+        chosen.write(path)
+    if sources.dinov2 is not None:
+        dinov2 = load_dinov2(sources.dinov2)
+        chosen = replace(chosen, dinov2=ChosenAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
         chosen.write(path)
 
 
@@ -93,19 +98,27 @@ def _features(sources: Sources, progress: Progress) -> ChosenAsset:
     return ChosenAsset(str(inception.path), inception.sha256, inception.name)
 
 
-def _reference(named: str, cache: Path) -> ChosenAsset:
-    """Import the file, or take the reference of this name."""
+def _references(named: str, cache: Path) -> dict[str, ChosenAsset]:
+    """Import the file, or take the reference of this name; by the role that its features give it."""
     store = reference_store(cache)
     path = Path(named)
     if path.is_file():
-        # Of several feature networks in one file, the Inception's comes first.
-        statistics = import_reference(path, path.stem)[0]
-        folder = save_reference(statistics, store)
+        found = import_reference(path, path.stem)
+        folders = [save_reference(statistics, store) for statistics in found]
     else:
-        statistics = load_reference(store, named)
-        folder = store / named
-    about = statistics.description
-    return ChosenAsset(str(folder), about.sha256, about.name)
+        found, folders = [load_reference(store, named)], [store / named]
+    return {
+        _role(statistics.description.features): ChosenAsset(
+            str(folder), statistics.description.sha256, statistics.description.name, statistics.description.kept
+        )
+        for statistics, folder in zip(found, folders, strict=True)
+    }
+
+
+def _role(features: str) -> str:
+    if features.startswith("dinov2-"):
+        return "dinov2_reference"
+    return "spatial" if features.endswith(spatial_of("")) else "reference"
 
 
 def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> ImageNetWorld:
@@ -136,32 +149,43 @@ class ImageNetWorld(EDMWorld):
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,
             download=False,
             progress=progress,
-            taps=TAPS,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            taps=(*TAPS, "spatial") if chosen.spatial else TAPS,
+            device=device,
             own_weights=chosen.features.name != FID_FEATURES,
         )
-        reference = load_reference(reference_store(cache), chosen.reference.name)
-        self.references = {MAIN: RealImages(reference, chosen.reference.sha256)}
-        about = reference.description
-        if about.features != self.inception.name:
+        self.weights = [
+            _checked("teacher", chosen.teacher, folder_sha256(Path(chosen.teacher.path))),
+            _checked("features", chosen.features, self.inception.sha256),
+        ]
+        self.data = [_checked("data", chosen.data, packed.manifest.sha256["images.npy"])]
+        self.references = {MAIN: self._real("reference", self.inception.name)}
+        if "spatial" in chosen.further_views:
+            self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
+        if "dinov2" in chosen.further_views:
+            assert chosen.dinov2
+            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), device)
+            self.weights.append(_checked("dinov2", chosen.dinov2, self.dinov2.sha256))
+            self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
+        self.views = tuple(self.references)
+
+    def _real(self, role: str, network: str) -> RealImages:
+        """Load the reference of a role, which must have been made with this network."""
+        asset: ChosenAsset = getattr(self.task.chosen, role)
+        found = load_reference(reference_store(self.cache), asset.name)
+        about = found.description
+        if about.features != network:
             raise UserError(
                 f"the reference {about.name!r} was made with {about.features}, and the feature network is "
-                f"{self.inception.name}: their distance means nothing; choose a reference of the same network"
+                f"{network}: their distance means nothing; choose a reference of the same network"
             )
-        found = {
-            "teacher": folder_sha256(Path(chosen.teacher.path)),
-            "features": self.inception.sha256,
-            "reference": about.sha256,
-            "data": packed.manifest.sha256["images.npy"],
-        }
-        assets = {role: _checked(role, getattr(chosen, role), sha256) for role, sha256 in found.items()}
-        self.weights = [assets["teacher"], assets["features"]]
-        self.data = [assets["data"], assets["reference"]]
+        self.data.append(_checked(role, asset, about.sha256))
+        return RealImages(found, about.sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Save it with a card that says how to use it with diffusers alone."""
@@ -179,14 +203,21 @@ class ImageNetWorld(EDMWorld):
         return loaded.denoiser, loaded.samplers[steps or 1]
 
     @torch.no_grad()
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002 (one only)
-        found = self.inception(samples.images)
-        return {MAIN: Features(found["pool"].numpy(), found["logits"].numpy())}
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
+        found = self.inception(samples.images)  # all its taps in one pass
+        seen = {MAIN: Features(found["pool"].numpy(), found["logits"].numpy())}
+        if "spatial" in views:
+            seen["spatial"] = Features(found["spatial"].numpy())
+        if "dinov2" in views:
+            seen["dinov2"] = Features(self.dinov2(samples.images).numpy())
+        return seen
 
 
 def _checked(role: str, asset: ChosenAsset, found: str) -> PreparedAsset:
     """What was chosen, as numbers depend on it. Raises UserError if its bytes are others by now."""
     path = Path(asset.path)
     if found != asset.sha256:
-        raise UserError(f"{path} has changed since it was chosen; mend: bench prepare --{role} again")
+        raise UserError(
+            f"{path} has changed since it was chosen; mend: bench prepare again with the option that named it"
+        )
     return PreparedAsset(role, path, found, folder_size(path))

@@ -1,4 +1,4 @@
-"""What must be looked for in a pickle's instructions before even a restricted reader may take it."""
+"""What readers of pickles as data share: the instructions that none accepts, the refusal, text fit to print."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def refuse_opcodes(file: IO[bytes]) -> None:
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_MEMO:
             raise UnsafePickleError(f"numbers an object {argument}, to exhaust the memory")
     file.seek(0)
+
+
+def shown(text: str) -> str:
+    """Make text from a file fit to print: one line, no control characters, not too long."""
+    line = text.strip().partition("\n")[0]
+    printable = "".join(character if character.isprintable() else "?" for character in line)
+    return printable if len(printable) <= 160 else f"{printable[:160]}..."

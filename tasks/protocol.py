@@ -45,6 +45,8 @@ class Protocol:
     """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
     adds 1 / (samples - 1) to every entry."""
 
+    images_per_prompt: int = 1
+    """Consecutive samples that share a prompt."""
     views: Mapping[str, str] = field(default_factory=dict)
     """Feature networks of the views besides the main one, by view."""
 
@@ -57,7 +59,12 @@ class Protocol:
 
         Those that came later are left out at their defaults: older protocols keep their digests.
         """
-        later: dict[str, Any] = {"aggregate": "mean", "covariance_start": "zeros", "views": {}}
+        later: dict[str, Any] = {
+            "aggregate": "mean",
+            "covariance_start": "zeros",
+            "images_per_prompt": 1,
+            "views": {},
+        }
         given = {key: value for key, value in asdict(self).items() if key not in later or later[key] != value}
         return {**given, "metrics": list(self.metrics)}
 

@@ -7,7 +7,6 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import UserError, unknown
-from tasks.features.array_pickle import read_array_pickle
-from tasks.files import canonical_json, file_sha256, whole_folder
-from tasks.progress import Progress
-from tasks.statistics import GaussianStatistics
+from tasks.files import canonical_json, whole_folder
 
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
 ARRAYS, ROWS, DESCRIPTION = "statistics.npz", "features.npy", "reference.json"
 FID_FEATURES = "inception-2015-12-05"
 """Of either file that the FID Inception comes in, which are equal to 1e-6: distances in them are FID."""
+CLEAN_FEATURES = f"{FID_FEATURES}-clean"
+"""The same network behind clean-fid's resize: the FID of text-to-image papers."""
 SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
 DINO_FEATURES = "dinov2-vitl14"
 
@@ -66,71 +64,6 @@ def reference_store(cache: Path) -> Path:
     return cache / "references"
 
 
-def import_reference(
-    path: Path, name: str, samples: int | None = None, crop: str | None = None
-) -> list[ReferenceStatistics]:
-    """Read statistics that others published; one for each feature network that the file is about.
-
-    An npz of EDM's (`mu`, `sigma`) or ADM's evaluation (also `mu_s`, `sigma_s`, as `name`-spatial; images in
-    `arr_0` stay unread), or a pickle of EDM2's (`fid`, `fd_dinov2`), read as data: nothing in it is run. What
-    a file is, its first bytes say. Raises UserError if it is none of these, is damaged, or holds no covariance.
-    """
-    if not path.is_file():
-        raise UserError(f"no file {path}; bench refs import takes a reference's .npz or .pkl file")
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK":
-        found = _read_npz(path)
-    elif start[:1] == b"\x80":
-        found = _read_pickle(path)
-    else:
-        raise UserError(
-            f"{path} is neither an .npz file nor a pickle: it starts with {start.hex(' ') or 'nothing'}"
-        )
-    source_sha256 = file_sha256(path)
-    return [
-        _checked(mean, cov, Description(name + suffix, features, samples, crop, path.name, source_sha256), path)
-        for suffix, features, mean, cov in found
-    ]
-
-
-def build_reference(
-    images: np.ndarray,
-    extract: Callable[[np.ndarray], np.ndarray],
-    name: str,
-    features: str,
-    *,
-    source: str,
-    source_sha256: str,
-    crop: str | None,
-    progress: Progress,
-    batch_size: int = 200,
-    keep: int = 0,
-) -> ReferenceStatistics:
-    """Stream images [N, C, H, W] uint8 (a memory map will do) through `extract`: [n, C, H, W] -> [n, D].
-
-    Float64 sums are kept, and the features of `keep` images, evenly spaced over the set, which holds its classes
-    one after the other. Raises UserError with fewer than two images.
-    """
-    if len(images) < 2:
-        raise UserError(f"a covariance needs at least 2 images, and {source} has {len(images)}")
-    statistics: GaussianStatistics | None = None
-    is_kept = np.zeros(len(images), bool)
-    is_kept[np.linspace(0, len(images) - 1, min(keep, len(images))).round().astype(int)] = True
-    kept: list[np.ndarray] = []
-    with progress.bar(f"reference {name}", len(images)) as bar:
-        for start in range(0, len(images), batch_size):
-            found = extract(np.array(images[start : start + batch_size]))
-            kept.append(found[is_kept[start : start + batch_size]].astype(np.float32))
-            rows = found.astype(np.float64)
-            statistics = statistics or GaussianStatistics(shift=rows.mean(axis=0))
-            statistics.update(rows)
-            bar.advance(len(rows))
-    assert statistics is not None
-    about = Description(name, features, len(images), crop, source, source_sha256)
-    return _checked(statistics.mean, statistics.covariance, about, source, np.concatenate(kept) if keep else None)
-
-
 def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
     """Write the statistics to the folder `store`/name, which appears whole and is returned.
 
@@ -162,7 +95,7 @@ def load_reference(store: Path, name: str) -> ReferenceStatistics:
     if not folder.is_dir():
         raise unknown("reference", name, (path.name for path in _folders(store)))
     about = _describe(folder)
-    arrays = _arrays(folder / ARRAYS, ("mu", "sigma"))
+    arrays = read_arrays(folder / ARRAYS, ("mu", "sigma"))
     rows = _rows(folder / ROWS) if about.kept else None
     if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
         arrays["mu"], arrays["sigma"], about.features, rows
@@ -195,36 +128,7 @@ def _describe(folder: Path) -> Description:
         ) from None
 
 
-Found = tuple[str, str, Any, Any]
-"""Suffix of the name, features, mean and covariance, as a file has them."""
-
-
-def _read_npz(path: Path) -> list[Found]:
-    arrays = _arrays(path, ("mu", "sigma", "mu_s", "sigma_s"))
-    if {"mu", "sigma"} - arrays.keys():
-        raise UserError(f"{path} has no mu and sigma; it has {', '.join(_members(path)) or 'no arrays'}")
-    found: list[Found] = [("", FID_FEATURES, arrays["mu"], arrays["sigma"])]
-    if {"mu_s", "sigma_s"} <= arrays.keys():
-        found.append(("-spatial", SPATIAL_FEATURES, arrays["mu_s"], arrays["sigma_s"]))
-    return found
-
-
-def _read_pickle(path: Path) -> list[Found]:
-    content = read_array_pickle(path)
-    kinds = (("fid", "", FID_FEATURES), ("fd_dinov2", "-dinov2", DINO_FEATURES))
-    found: list[Found] = []
-    for key, suffix, features in kinds:
-        entry = content.get(key)
-        if isinstance(entry, dict) and {"mu", "sigma"} <= entry.keys():
-            found.append((suffix, features, entry["mu"], entry["sigma"]))
-    if not found:
-        raise UserError(
-            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {', '.join(content) or 'nothing'}"
-        )
-    return found
-
-
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read those of `names` that the npz file has. Raises UserError if it is damaged or holds Python objects."""
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -241,12 +145,7 @@ def _rows(path: Path) -> np.ndarray:
     return found
 
 
-def _members(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
-
-
-def _checked(
+def checked_reference(
     mean: Any, cov: Any, about: Description, where: Path | str, rows: np.ndarray | None = None
 ) -> ReferenceStatistics:
     """Check that these are a mean and a covariance, and complete their description. Raises UserError."""

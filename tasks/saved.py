@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from diffusers import UNet2DModel
 
@@ -15,6 +17,7 @@ from tasks.files import whole_folder
 from tasks.schedules import EDMSchedule
 
 DESCRIPTION = "denoiser.json"
+EDM = "edm"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class SavedDenoiser:
 def save_denoiser(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int] = ()) -> None:
     """Write `folder`/unet (diffusers, safetensors) and `folder`/denoiser.json; the folder appears whole."""
     description = {
-        "kind": "edm",
+        "kind": EDM,
         "sigma_data": denoiser.schedule.sigma_data,
         "patch_size": denoiser.patch_size,
         "bottleneck": denoiser.bottleneck,
@@ -36,22 +39,45 @@ def save_denoiser(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int] = 
     }
     with whole_folder(folder) as temporary:
         denoiser.unet.save_pretrained(temporary / "unet")
-        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        write_description(temporary, description)
 
 
-def load_denoiser(folder: Path) -> SavedDenoiser:
-    """Read what `save_denoiser` wrote, in evaluation mode. Raises UserError that names the broken file."""
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write `folder`/denoiser.json: how to use the network beside it."""
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def described(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """Yield a saved denoiser's description while it is read.
+
+    Raises UserError that names the file if it is missing, of another kind, or lacks what is read.
+    """
     path = folder / DESCRIPTION
     if not path.is_file():
         raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser saved by bench")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        schedule, patch_size = EDMSchedule(float(about["sigma_data"])), int(about["patch_size"])
-        bottleneck, indices = about["bottleneck"], [int(index) for index in about["student_indices"]]
-        if about["kind"] != "edm" or bottleneck not in ("encoder", "mid"):
-            raise ValueError(f"unknown kind {about['kind']!r} or bottleneck {bottleneck!r}")
+        if about["kind"] != kind:
+            raise ValueError(f"unknown kind {about['kind']!r}, expected {kind!r}")
+        yield about
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete {folder}") from None
+
+
+def bottleneck_of(about: Mapping[str, Any]) -> Literal["encoder", "mid"]:
+    """The bottleneck that a description names. Raises ValueError if there is none such."""
+    named: Literal["encoder", "mid"] = about["bottleneck"]
+    if named not in ("encoder", "mid"):
+        raise ValueError(f"unknown bottleneck {named!r}")
+    return named
+
+
+def load_denoiser(folder: Path) -> SavedDenoiser:
+    """Read what `save_denoiser` wrote, in evaluation mode. Raises UserError that names the broken file."""
+    with described(folder, EDM) as about:
+        schedule, patch_size = EDMSchedule(float(about["sigma_data"])), int(about["patch_size"])
+        bottleneck, indices = bottleneck_of(about), [int(index) for index in about["student_indices"]]
     try:
         unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own; the user needs the file

@@ -94,6 +94,7 @@ class VPSchedule(NoiseSchedule):
     ) -> None:
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
         self.prediction = prediction
+        self.beta_start, self.beta_end = beta_start, beta_end
         self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
 

@@ -36,8 +36,10 @@ class Sources:
     """The teacher's published weights, for tasks that train none."""
     features: Path | None = None
     """The feature network's published weights."""
-    reference: str | None = None
-    """A file of reference statistics, or the name of one that is kept."""
+    references: tuple[str, ...] = ()
+    """Files of reference statistics, or names of such that are kept."""
+    dinov2: Path | None = None
+    """A folder with DINOv2, for FD-DINOv2."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
@@ -46,8 +48,8 @@ class Sources:
     @property
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
-        named = (self.data, self.teacher, self.features, self.reference)
-        return self.download or any(one is not None for one in named)
+        named = (self.data, self.teacher, self.features, self.dinov2)
+        return self.download or bool(self.references) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)

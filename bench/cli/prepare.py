@@ -35,7 +35,11 @@ def prepare(
         bool, typer.Option("--own-weights", help="Take --features whatever its hash; not comparable with others.")
     ] = False,
     reference: Annotated[
-        str | None, typer.Option("--reference", help="Reference statistics: a file, or a name in bench refs list.")
+        list[str],
+        typer.Option("--reference", help="Reference statistics: a file, or a name of bench refs list."),
+    ] = [],
+    dinov2: Annotated[
+        Path | None, typer.Option("--dinov2", help="A folder with facebook/dinov2-large, for FD-DINOv2.")
     ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
@@ -62,7 +66,8 @@ def prepare(
         teacher=teacher,
         features=features,
         own_weights=own_weights,
-        reference=reference,
+        references=tuple(reference),
+        dinov2=dinov2,
         crop=crop,
     )
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)

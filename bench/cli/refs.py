@@ -43,7 +43,8 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
-    from tasks.references import import_reference, reference_store, save_reference
+    from tasks.reference_sources import import_reference
+    from tasks.references import reference_store, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
@@ -68,20 +69,30 @@ def build(
     ] = False,
     download: Annotated[bool, typer.Option("--download", help="Allow the weights to be downloaded.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    spatial: Annotated[bool, typer.Option("--spatial", help="Also the spatial features, for sFID.")] = False,
+    dinov2: Annotated[
+        Path | None, typer.Option("--dinov2", help="Also DINOv2's features: its folder, for FD-DINOv2.")
+    ] = None,
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Keep this many images' features, for KID and precision/recall.")
+    ] = 10_000,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
 ) -> None:
-    """Compute the mean and covariance of images' Inception features, and keep them under a name."""
+    """Compute the mean and covariance of images' features in one pass, and keep them under a name."""
     stack = _images(images)
 
     import torch
     from rich.console import Console
 
     from bench.progress import StatusProgress
+    from tasks.features.dinov2 import load_dinov2
     from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
     from tasks.files import file_sha256
-    from tasks.references import build_reference, reference_store, save_reference
+    from tasks.imagenet import spatial_of
+    from tasks.reference_sources import build_references
+    from tasks.references import reference_store, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
@@ -93,24 +104,43 @@ def build(
         download=download,
         progress=progress,
         file=PORT if network is Network.port else TORCHSCRIPT,
+        taps=("pool", "spatial") if spatial else ("pool",),
         device=device,
         batch_size=batch_size,
         own_weights=own_weights,
     )
-    statistics = build_reference(
+    named = {"": inception.name}
+    if spatial:
+        named["-spatial"] = spatial_of(inception.name)
+    dino = load_dinov2(dinov2, device) if dinov2 else None
+    if dino is not None:
+        named["-dinov2"] = dino.name
+
+    def see(batch: np.ndarray) -> dict[str, np.ndarray]:
+        found = inception(torch.from_numpy(batch))
+        seen = {"": found["pool"].numpy()}
+        if spatial:
+            seen["-spatial"] = found["spatial"].numpy()
+        if dino is not None:
+            seen["-dinov2"] = dino(torch.from_numpy(batch)).numpy()
+        return seen
+
+    made = build_references(
         stack,
-        lambda batch: inception(torch.from_numpy(batch))["pool"].numpy(),
+        see,
         name or images.stem,
-        inception.name,
+        named,
         source=images.name,
         source_sha256=file_sha256(images),
         crop=crop,
         progress=progress,
         batch_size=batch_size,
+        keep=keep,
     )
-    about = statistics.description
-    folder = save_reference(statistics, reference_store(cache or default_cache()))
-    print(f"{about.name}: {about.samples} images, {about.features}, sha256 {about.sha256[:16]}  {folder}")
+    for statistics in made:
+        about = statistics.description
+        folder = save_reference(statistics, reference_store(cache or default_cache()))
+        print(f"{about.name}: {about.samples} images, {about.features}, sha256 {about.sha256[:16]}  {folder}")
 
 
 @app.command("list")

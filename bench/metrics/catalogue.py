@@ -115,3 +115,35 @@ INCEPTION_SCORE = MetricInfo(
     source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
     implementation="bench.metrics.inception_score:InceptionScore",
 )
+
+CLIP = MetricInfo(
+    name="clip",
+    title="CLIP score",
+    direction="higher",
+    min_samples=500,
+    summary="mean cosine of image and prompt, not multiplied by 100; network and prefix as the protocol says",
+    source="Hessel et al. 2021, arXiv:2104.08718",
+    implementation="bench.metrics.scores:CLIPScore",
+    view="clip",
+)
+
+ALIGNMENT = MetricInfo(
+    name="alignment",
+    title="Alignment",
+    direction="higher",
+    min_samples=100,
+    summary="how much of its prompt an image shows, as a classifier reads it: mean over images, 0 to 1",
+    source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499, on what a caption names",
+    implementation="bench.metrics.scores:Alignment",
+)
+
+DIVERSITY = MetricInfo(
+    name="diversity",
+    title="LPIPS diversity",
+    direction="higher",
+    min_samples=100,
+    summary="mean LPIPS between the images of one prompt; incoherent images score high: read it beside CLIP score",
+    source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
+    implementation="bench.metrics.diversity:Diversity",
+    view="lpips",
+)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tasks.errors import UserError, first_line
-from tasks.features.inception import full_float32
+from tasks.features.precision import frozen_network
 from tasks.files import folder_sha256
 from tasks.references import DINO_FEATURES
 
@@ -34,7 +34,6 @@ class DINOv2Features:
         self.sha256 = folder_sha256(path)
         self.batch_size = batch_size
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Extract from uint8 images [B, 3, H, W]: [B, D] float32, on the CPU.
 
@@ -44,7 +43,7 @@ class DINOv2Features:
         device = next(self.network.parameters()).device
         mean, std = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (MEAN, STD))
         parts: list[Tensor] = []
-        with torch.autocast(device.type, enabled=False), full_float32():
+        with frozen_network(device):
             for part in images.split(self.batch_size):
                 seen = torch.stack([resized(image) for image in part]).to(device)
                 tokens = self.network(pixel_values=(seen.float() / 255 - mean) / std).last_hidden_state

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from tasks.errors import UserError, first_line, unknown
 from tasks.features.inception_network import TAPS, Inception
+from tasks.features.precision import frozen_network
+from tasks.features.preprocess import clean_resize
 from tasks.features.weights import FoundWeights, WeightsFile, find_weights
 from tasks.progress import Progress
-from tasks.references import FID_FEATURES
+from tasks.references import CLEAN_FEATURES, FID_FEATURES
 
 PORT = WeightsFile(
     name="pt_inception-2015-12-05-6726825d.pth",
@@ -38,26 +40,35 @@ SCRIPTED_TAPS = ("pool", "logits")
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError, KeyError)
 """What torch raises on a file that is none of its own."""
 
+Resize = Literal["tf1", "clean"]
+"""How images come to 299 x 299. tf1: bilinear without antialias within the network, as TensorFlow 1, EDM and
+clean-fid's `legacy_tensorflow` do. clean: clean-fid's bicubic before it. Their features are not comparable."""
+
 
 class InceptionFeatures:
     """The FID Inception as an extractor: uint8 images in, named features out, on any device."""
 
     def __init__(
-        self, network: nn.Module, taps: Collection[str], name: str, weights: FoundWeights, batch_size: int
+        self,
+        network: Inception | ScriptedInception,
+        taps: Collection[str],
+        name: str,
+        weights: FoundWeights,
+        batch_size: int,
+        resize: Resize = "tf1",
     ) -> None:
-        """`network` maps (uint8 images, taps) to {tap: features}."""
         self.network = network
+        self.resize = resize
         self.name = name
         self.taps = tuple(taps)
         self.path = weights.path
         self.sha256 = weights.sha256
         self.batch_size = batch_size
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Extract from uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]] float32}, on the CPU.
 
-        The network resizes to 299 x 299 as TensorFlow 1 does. Autocast and TF32 are off, whatever the caller
+        They are resized to 299 x 299 by the rule `resize`. Autocast and TF32 are off, whatever the caller
         has set: they change features by 1e-2. Images pass in parts of `batch_size`, which bounds the memory.
         Raises ValueError if the images are of another dtype or shape.
         """
@@ -65,35 +76,36 @@ class InceptionFeatures:
             raise ValueError(f"Inception takes uint8 [B, 3, H, W], not {images.dtype} {list(images.shape)}")
         device = next(self.network.parameters()).device
         parts: list[dict[str, Tensor]] = []
-        with torch.autocast(device.type, enabled=False), full_float32():
+        with frozen_network(device):
             for part in images.split(self.batch_size):
-                found = self.network(part.to(device), self.taps)
+                found = self._features(part.to(device))
                 parts.append({tap: values.float().cpu() for tap, values in found.items()})
         return {tap: torch.cat([part[tap] for part in parts]) for tap in self.taps}
 
-
-@contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Forbid TF32 in convolutions and matrix products within a `with` block."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    try:
-        cudnn.allow_tf32 = matmul.allow_tf32 = False
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        if self.resize == "clean":
+            return self.network.features(clean_resize(images), self.taps)
+        found: dict[str, Tensor] = self.network(images, self.taps)
+        return found
 
 
 class ScriptedInception(nn.Module):
-    """NVIDIA's TorchScript file behind the interface of our network; resizing and scaling are the file's own."""
+    """NVIDIA's TorchScript file behind the interface of our network."""
 
     def __init__(self, program: torch.jit.ScriptModule) -> None:
         super().__init__()
         self.program = program.eval()
 
     def forward(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Run on uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]]}."""
-        pool = self.program(images, return_features=True).flatten(1)
+        """Run on uint8 images [B, 3, H, W], resized and scaled by the file itself: {tap: [B, TAPS[tap]]}."""
+        return self._tapped(self.program(images, return_features=True), taps)
+
+    def features(self, pixels: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Run on float pixels [B, 3, 299, 299] in 0 ... 255, as clean-fid calls the file."""
+        return self._tapped(self.program.layers((pixels - 128) / 128), taps)
+
+    def _tapped(self, pool: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        pool = pool.flatten(1)
         # The file's own logits come after a softmax and cost a second pass.
         found = {"pool": pool, "logits": pool @ self.program.output.weight.T}
         return {tap: found[tap] for tap in taps}
@@ -110,6 +122,7 @@ def load_inception(
     device: str = "cpu",
     batch_size: int = 32,
     own_weights: bool = False,
+    resize: Resize = "tf1",
 ) -> InceptionFeatures:
     """Load the extractor from `weights`, or from `file` in the cache (downloaded only if `download`).
 
@@ -126,11 +139,13 @@ def load_inception(
             raise unknown(f"output of {file.name}", tap, known)
     found = find_weights(file, weights, cache, download, progress, own_weights)
     network = _port(found.path) if file is PORT else _scripted(found.path, device)
-    name = FID_FEATURES if found.sha256 == file.sha256 else f"inception-own-{found.sha256[:12]}"
-    return InceptionFeatures(network.to(device), taps, name, found, batch_size)
+    published = CLEAN_FEATURES if resize == "clean" else FID_FEATURES
+    own = published.replace(FID_FEATURES, f"inception-own-{found.sha256[:12]}")
+    name = published if found.sha256 == file.sha256 else own
+    return InceptionFeatures(network.to(device), taps, name, found, batch_size, resize)
 
 
-def _port(path: Path) -> nn.Module:
+def _port(path: Path) -> Inception:
     """Read a state dict with the port's names. Raises UserError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -161,7 +176,7 @@ def _checked(path: Path, state: object, expected: Mapping[str, Tensor]) -> dict[
     return {**{name: value.float() for name, value in given.items()}, **counters}
 
 
-def _scripted(path: Path, device: str) -> nn.Module:
+def _scripted(path: Path, device: str) -> ScriptedInception:
     """Read NVIDIA's program. Raises UserError."""
     try:
         program = torch.jit.load(path, map_location=device)

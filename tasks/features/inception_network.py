@@ -210,8 +210,11 @@ class Inception(nn.Module):
 
     def forward(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
         """Run on uint8 images [B, 3, H, W] of any size as far as `taps` need: {tap: [B, TAPS[tap]]}."""
-        x = resize_tf1(images.to(self.fc.weight.dtype), SIDE)
-        x = ((x - 128) / 128).contiguous(memory_format=self.memory_format)
+        return self.features(resize_tf1(images.to(self.fc.weight.dtype), SIDE), taps)
+
+    def features(self, pixels: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Run on float pixels [B, 3, 299, 299] in 0 ... 255, resized already: {tap: [B, TAPS[tap]]}."""
+        x = ((pixels - 128) / 128).contiguous(memory_format=self.memory_format)
         found: dict[str, Tensor] = {}
         for tap, modules in STAGES:
             for name in modules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError, first_line, unknown
+from tasks.errors import UserError, first_line, listed, unknown
 from tasks.saved import DESCRIPTION, load_denoiser
 from tasks.schedules import EDMSchedule
 from tasks.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, ConsistencySchedule, published_steps
@@ -98,7 +98,7 @@ def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
     held = sorted(entry.name for entry in path.iterdir())
     raise UserError(
         f"{path} holds no weights that bench knows: none of {', '.join(names)}, {DESCRIPTION}, config.json, "
-        f"unet/config.json, only {_listed(held)}; an EDM .pkl is named itself, not by its folder"
+        f"unet/config.json, only {listed(held)}; an EDM .pkl is named itself, not by its folder"
     )
 
 
@@ -140,7 +140,7 @@ def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
     }
     chosen: Role = role or "generator"
     if held and chosen not in held:
-        raise UserError(f"{path} holds no {chosen} but {_listed(held)}; say which to take")
+        raise UserError(f"{path} holds no {chosen} but {listed(held)}; say which to take")
     prefix = held.get(chosen, "")  # of nothing known, all is taken, so that the error says what is missing
     network = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     del state  # the other networks are as large
@@ -163,7 +163,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
     if preconditioning is None:
         raise UserError(
             f"nothing beside {folder} says how its network is used, and the wrong way gives bad images without "
-            f"an error; say one of {_listed(get_args(Preconditioning))}"
+            f"an error; say one of {listed(get_args(Preconditioning))}"
         )
     try:
         # Without dropout, as DMD2 trains; OpenAI's teacher has 0.1 in its config.
@@ -174,7 +174,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
         raise UserError(f"cannot read {folder}: {first_line(error)}; mend: download it again") from None
     # diffusers only warns, and leaves random numbers where weights are missing.
     if wrong := [f"{name} ({kind[:-5]})" for kind in report for name in report[kind]]:
-        raise UserError(f"{folder}: weights and config.json do not fit: {_listed(wrong)}")
+        raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)}")
     if preconditioning != "consistency":
         return LoadedDenoiser(_denoiser(unet, preconditioning), "diffusers", folder, preconditioning)
     schedule = ConsistencySchedule(_training_levels(root))
@@ -201,10 +201,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where a dictionary is due")
     return value
-
-
-def _listed(names: Iterable[Any], limit: int = 4) -> str:
-    every = [str(name) for name in names]
-    if not every:
-        return "nothing"
-    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
-from tasks.pickle_guard import UnsafePickleError, refuse_opcodes
+from tasks.pickle_guard import UnsafePickleError, refuse_opcodes, shown
 
 MAX_DEPTH = 32
 """Modules within modules; the official network has 5 levels."""
@@ -124,7 +124,7 @@ class _Unpickler(pickle.Unpickler):
         # An exact table, never an import or getattr: "os.system" as a dotted name finds nothing either.
         if record := RECORDS.get((module, name)):
             return record
-        raise UnsafePickleError(f"asks for {_shown(f'{module}.{name}')}, which no official EDM file does")
+        raise UnsafePickleError(f"asks for {shown(f'{module}.{name}')}, which no official EDM file does")
 
     def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
         raise UnsafePickleError("asks for an object outside the file (a persistent id)")
@@ -146,7 +146,7 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
         raise UserError(f"{path}: {error.strerror}") from None
     except Exception as error:  # a hostile or cut-off file can make the unpickler raise almost anything
         raise UnsafePickleError(
-            f"{path}: not a whole pickle of EDM's network ({type(error).__name__}: {_shown(str(error))}); "
+            f"{path}: not a whole pickle of EDM's network ({type(error).__name__}: {shown(str(error))}); "
             "nothing in it was run; mend: download it again"
         ) from None
 
@@ -155,7 +155,7 @@ def _network(top: Any, key: str) -> OfficialPickle:
     """Find the network's tensors and values in the records."""
     if not isinstance(top, dict):
         raise UnsafePickleError(f"holds a {type(top).__name__} where a dictionary with the key {key!r} is due")
-    names = [_shown(name) for name in top if isinstance(name, str)]
+    names = [shown(name) for name in top if isinstance(name, str)]
     if key not in top:
         raise UnsafePickleError(f"has no key {key!r}, only {', '.join(names[:8]) or 'none'}")
     network = top[key]
@@ -187,11 +187,11 @@ class _Walk:
     def module(self, record: Any, path: str, depth: int) -> None:
         """Gather the parameters and buffers of a module, then those of its children."""
         if not isinstance(record, PersistentObject | Container):
-            raise UnsafePickleError(f"holds a {type(record).__name__} as the module {_shown(path)}")
+            raise UnsafePickleError(f"holds a {type(record).__name__} as the module {shown(path)}")
         if depth > MAX_DEPTH:
             raise UnsafePickleError(f"nests modules deeper than {MAX_DEPTH}")
         if id(record) in self.seen:  # else a few modules that hold each other twice would make 2^32 paths
-            raise UnsafePickleError(f"holds one module twice or within itself, at {_shown(path)}")
+            raise UnsafePickleError(f"holds one module twice or within itself, at {shown(path)}")
         self.seen.add(id(record))
         state = _attributes_of(record)
         plain = {name: _plain(value) for name, value in state.items() if not name.startswith("_")}
@@ -245,23 +245,21 @@ def _tensor(record: Any, name: str) -> Tensor:
     if isinstance(record, Parameter) and record.args:
         record = record.args[0]
     if not isinstance(record, TensorView) or not 6 <= len(record.args) <= 7:
-        raise UnsafePickleError(f"holds a {type(record).__name__} as the tensor {_shown(name)}")
+        raise UnsafePickleError(f"holds a {type(record).__name__} as the tensor {shown(name)}")
     storage_record, offset, size, stride = record.args[:4]
     sizes_are_tuples = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= 8
     # bool is an int to Python; sizes of torch are not.
     if not sizes_are_tuples or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
-        raise UnsafePickleError(f"describes the tensor {_shown(name)} by something else than whole numbers")
+        raise UnsafePickleError(f"describes the tensor {shown(name)} by something else than whole numbers")
     storage = _storage(storage_record)
     count, last = 1, offset
     for n, step in zip(size, stride, strict=True):
         count, last = count * n, last + (n - 1) * step
         if n > 1 and step == 0:
-            raise UnsafePickleError(f"repeats one number along the tensor {_shown(name)} (stride 0)")
+            raise UnsafePickleError(f"repeats one number along the tensor {shown(name)} (stride 0)")
     # `count` too: strides that overlap would make a small storage into a large tensor.
     if offset > len(storage) or (count > 0 and (last >= len(storage) or count > len(storage))):
-        raise UnsafePickleError(
-            f"describes the tensor {_shown(name)} beyond its storage of {len(storage)} numbers"
-        )
+        raise UnsafePickleError(f"describes the tensor {shown(name)} beyond its storage of {len(storage)} numbers")
     tensor = storage.as_strided(size, stride, offset)
     return tensor if count == len(storage) else tensor.clone()
 
@@ -276,7 +274,7 @@ def _storage(record: Any) -> Tensor:
             # Never weights_only=False: these bytes are a pickle of their own.
             storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:
-            raise UnsafePickleError(f"holds a storage that torch refuses: {_shown(str(error))}") from None
+            raise UnsafePickleError(f"holds a storage that torch refuses: {shown(str(error))}") from None
         if not isinstance(storage, torch.storage.TypedStorage):
             raise UnsafePickleError(f"holds a {type(storage).__name__} as a storage")
         record.args = (torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage),)
@@ -310,10 +308,3 @@ def _number(scalar: NumpyScalar) -> float | int | bool | None:
     order = ">" if dtype.state[1] == ">" else "<"
     (number,) = struct.unpack(f"{order}{NUMPY_CODES[dtype.args[0]]}", data)
     return number
-
-
-def _shown(text: str) -> str:
-    """Make text from the file fit to print: one line, no control characters, not too long."""
-    line = text.strip().partition("\n")[0]
-    printable = "".join(character if character.isprintable() else "?" for character in line)
-    return printable if len(printable) <= 160 else f"{printable[:160]}..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -90,10 +91,13 @@ def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
         "--weights",
         str(files / PORT.name),
         "--own-weights",
+        "--spatial",
         *cache,
     )
-    told = bench("prepare", "--task", "standin64", "--reference", "reals", *cache)
-    assert {"teacher", "features", "data", "reference"} <= {line.split()[0] for line in told.splitlines()}
+    told = bench("prepare", "--task", "standin64", "--reference", "reals", "--reference", "reals-spatial", *cache)
+    assert {"teacher", "features", "data", "reference", "spatial"} <= {
+        line.split()[0] for line in told.splitlines()
+    }
     return (*cache, "--runs", str(root / "runs"))
 
 
@@ -180,11 +184,18 @@ def test_a_student_is_evaluated_under_the_three_protocols(where: tuple[str, ...]
     assert f"Protocol {protocol}" in report
 
 
-def test_published_students_load_from_the_official_files(where: tuple[str, ...], tmp_path: Path) -> None:
-    torch.save(random_weights(NETWORK, seed=1), tmp_path / "pytorch_model.bin")
-    evaluate = ("eval", "--task", "standin64", "--checkpoint", str(tmp_path), *where)
-    assert "FD" in bench(*evaluate)
-    with pytest.raises(UserError, match=f"{tmp_path} has no sampler of 2 steps; --steps takes 1"):
+def test_published_students_are_measured_in_every_view(where: tuple[str, ...], tmp_path: Path) -> None:
+    """The official file format; with spatial statistics chosen, in a cache of its own, sFID comes with it."""
+    published = tmp_path / "published"
+    published.mkdir()
+    torch.save(random_weights(NETWORK, seed=1), published / "pytorch_model.bin")
+    cache = ("--cache", str(shutil.copytree(where[1], tmp_path / "cache")))
+    assert "spatial" in bench("prepare", "--task", "standin64", "--reference", "reals-spatial", *cache)
+    evaluate = ("eval", "--task", "standin64", "--checkpoint", str(published), *cache, *where[2:])
+    told = bench(*evaluate)
+    for title in ("FD (inception-own-", "sFD (inception-own-", "KID", "Precision", "Recall"):
+        assert title in told
+    with pytest.raises(UserError, match=f"{published} has no sampler of 2 steps; --steps takes 1"):
         bench(*evaluate, "--steps", "2")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
         "features": "f" * 64,
         "reference": "a" * 64,
     }
+
+
+def test_our_protocol_takes_in_the_metrics_that_the_choice_allows(tmp_path: Path) -> None:
+    """Published protocols stay as they are, and so does the identity of runs that have nothing further."""
+    further = replace(
+        CHOSEN,
+        reference=replace(CHOSEN.reference, rows=100),
+        spatial=ChosenAsset("/nowhere/reals-spatial", "b" * 64, "reals-spatial"),
+        dinov2=ChosenAsset("/nowhere/dinov2", "c" * 64, "dinov2-vitl14"),
+    )
+    further.write(TASK.choice_path(tmp_path))
+    task = TASK.located(tmp_path)
+    assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 lacks its reals
+    assert task.protocol.network("spatial") == "inception-own-ffff-spatial"
+    assert task.protocols["imagenet64-edm"].metrics == ("fd",)
+    assert task.identity()["spatial"] == "b" * 64 and "dinov2_reference" not in task.identity()
 
 
 def test_another_protocol_is_taken_by_name(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ CHANGES: dict[str, Any] = {
     "smoke": True,
     "aggregate": "minimum",
     "covariance_start": "ones",
+    "images_per_prompt": 4,
     "views": {"spatial": "inception-2015-12-05-spatial"},
 }
 

@@ -6,13 +6,14 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.data.imagenet import official_lmdb
 from tasks.data.imagenet.edm import LABELS, EDMFolder, EDMZip
 from tasks.data.imagenet.folders import ClassFolders
 from tasks.data.imagenet.official_lmdb import OfficialLMDB
 from tasks.data.imagenet.parquet import Parquet
-from tasks.data.imagenet.source import Source, is_image
+from tasks.data.imagenet.source import Source
 from tasks.data.imagenet.tars import ClassTars
+from tasks.data.lmdbs import DATA_FILE, MAGIC, MAGIC_OFFSET
+from tasks.data.source import is_image
 from tasks.errors import UserError
 
 FORMS = (
@@ -43,7 +44,7 @@ def _form_of_file(path: Path) -> Callable[[Path], Source]:
         return EDMZip
     if head.startswith(b"PAR1"):
         return Parquet
-    if head[official_lmdb.MAGIC_OFFSET :].startswith(official_lmdb.MAGIC):
+    if head[MAGIC_OFFSET:].startswith(MAGIC):
         return OfficialLMDB
     for magic, program in COMPRESSED.items():
         if head.startswith(magic):
@@ -62,8 +63,8 @@ def _form_of_folder(path: Path) -> Callable[[Path], Source]:
         found[LABELS] = EDMFolder
     elif any(entry.is_dir() for entry in entries):
         found["class folders"] = ClassFolders
-    if official_lmdb.DATA_FILE in names:
-        found[official_lmdb.DATA_FILE] = OfficialLMDB
+    if DATA_FILE in names:
+        found[DATA_FILE] = OfficialLMDB
     if any(name.endswith(".parquet") for name in names):
         found["parquet files"] = Parquet
     if any(name.endswith(".tar") for name in names):

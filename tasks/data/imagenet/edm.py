@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.imagenet.folders import read_bytes
-from tasks.data.imagenet.source import Source, is_image
+from tasks.data.imagenet.source import Source
+from tasks.data.source import is_image, read_bytes
 from tasks.errors import UserError
 from tasks.files import digest
 

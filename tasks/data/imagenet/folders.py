@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.imagenet.source import Source, is_image, numbered
+from tasks.data.imagenet.source import Source, numbered
+from tasks.data.source import is_image, read_bytes
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -42,14 +43,6 @@ class ClassFolders(Source):
         for index in range(start, stop):
             name = self.name(index)
             yield decode(read_bytes(Path(name)), name)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file; UserError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; mend: restore it and run again") from error
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:

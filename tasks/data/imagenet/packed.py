@@ -9,29 +9,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.files import file_sha256
+from tasks.data.packed_folder import SourceRecord, open_array, read_manifest, verify
 
-IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "manifest.json"
+IMAGES, LABELS = "images.npy", "labels.npy"
 RESOLUTION = 64
 IMAGE_SHAPE = (3, RESOLUTION, RESOLUTION)
-
-
-class SourceRecord(BaseModel):
-    """What the images were packed from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: str
-    name: str
-    """Of the file or folder, without where it was."""
-    bytes: int | None
-    """Size of the file; None for a folder."""
-    index_sha256: str
-    """Hash of the images' names (and sizes or checksums, where the source has them at hand)."""
 
 
 class Manifest(BaseModel):
@@ -80,13 +65,7 @@ class PackedImages:
 
     def verify(self) -> None:
         """Hash both files. Raises UserError if one is not what the manifest says."""
-        for name, expected in self.manifest.sha256.items():
-            found = file_sha256(self.folder / name)
-            if found != expected:
-                raise UserError(
-                    f"{self.folder / name} has changed: its SHA-256 is {found}, its manifest says {expected}; "
-                    f"mend: delete {self.folder} and prepare again"
-                )
+        verify(self.folder, self.manifest.sha256)
 
     def __reduce__(self) -> tuple[Callable[[Path], PackedImages], tuple[Path]]:
         """Send the folder, not 15 GB of pixels, to a worker process."""
@@ -98,26 +77,7 @@ def open_packed(folder: Path) -> PackedImages:
 
     Raises UserError if the folder is none, or if a file is missing, cut short or of another shape.
     """
-    mend = f"mend: delete {folder} and prepare again"
-    path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no {MANIFEST}: not a folder of packed images; {mend}") from None
-    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
-        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UserError(f"{path} is damaged ({detail}); {mend}") from None
-    images = _array(folder / IMAGES, np.uint8, (manifest.count, *IMAGE_SHAPE), mend)
-    labels = _array(folder / LABELS, np.int64, (manifest.count,), mend)
+    manifest = read_manifest(folder, Manifest, "packed images")
+    images = open_array(folder / IMAGES, np.uint8, (manifest.count, *IMAGE_SHAPE))
+    labels = open_array(folder / LABELS, np.int64, (manifest.count,))
     return PackedImages(folder, images, np.array(labels), manifest)
-
-
-def _array(path: Path, dtype: type, shape: tuple[int, ...], mend: str) -> np.ndarray:
-    """Map one .npy file read-only and check what its header says."""
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing, cut short or damaged ({error}); {mend}") from None
-    if array.dtype != dtype or array.shape != shape:
-        raise UserError(f"{path} is {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}; {mend}")
-    return array

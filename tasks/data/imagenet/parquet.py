@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.imagenet.source import Source, optional_module
+from tasks.data.imagenet.source import Source
+from tasks.data.source import optional_module
 from tasks.errors import UserError
 from tasks.files import digest
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,11 +11,11 @@ from typing import IO
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.imagenet.source import Source, is_image, numbered
+from tasks.data.imagenet.source import Source, numbered
+from tasks.data.source import is_image
+from tasks.data.tar_files import MEND, opened, regular_files
 from tasks.errors import UserError
 from tasks.files import digest
-
-MEND = "mend: download or copy it again"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,8 +73,8 @@ def _whole_tar(path: Path) -> list[Member]:
     nested: list[Member] = []
     flat: list[Member] = []
     places: set[str] = set()
-    with path.open("rb") as file, _opened(file, str(path)) as tar:
-        for info in _files(tar, str(path)):
+    with path.open("rb") as file, opened(file, str(path)) as tar:
+        for info in regular_files(tar, str(path)):
             inside = PurePosixPath(info.name)
             if inside.suffix == ".tar":
                 inner = tar.extractfile(info)
@@ -102,8 +101,8 @@ def _whole_tar(path: Path) -> list[Member]:
 def _class_members(file: IO[bytes], class_name: str, name: str, archive: Path, begin: int) -> list[Member]:
     """List the images of the class tar in `file`, which lies at `begin` in `archive`."""
     members = []
-    with _opened(file, name) as tar:
-        for info in _files(tar, name):
+    with opened(file, name) as tar:
+        for info in regular_files(tar, name):
             if not is_image(info.name):
                 raise UserError(f"{name}: {info.name} is no JPEG or PNG image of a class; mend: remove it")
             inside = PurePosixPath(info.name).name
@@ -111,28 +110,3 @@ def _class_members(file: IO[bytes], class_name: str, name: str, archive: Path, b
     if not members:
         raise UserError(f"class tar {name} holds no images; {MEND}")
     return members
-
-
-def _opened(file: IO[bytes], name: str) -> tarfile.TarFile:
-    """Open an uncompressed tar; UserError if it is none."""
-    try:
-        return tarfile.open(fileobj=file, mode="r:")
-    except tarfile.TarError as error:
-        raise UserError(f"{name} is no tar, or is cut short ({error}); {MEND}") from error
-
-
-def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the regular files of a tar; UserError if it is cut short or damaged.
-
-    tarfile takes a damaged or missing header for the end; the real end is a block of zeros.
-    """
-    try:
-        for info in tar:
-            if info.isreg() and not PurePosixPath(info.name).name.startswith("."):
-                yield info
-    except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{name} is cut short or damaged ({error}); {MEND}") from error
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise UserError(f"{name} is cut short or damaged at byte {tar.offset:,}; {MEND}")

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from inception_files import photographs
+from PIL import Image
 from torch import Tensor, nn
 
 from bench.metrics.base import GaussianReference
 from bench.metrics.frechet import FrechetDistance
 from tasks.errors import UserError
 from tasks.features import inception
-from tasks.features.inception import PORT, TORCHSCRIPT, InceptionFeatures, full_float32, load_inception
+from tasks.features.inception import PORT, TORCHSCRIPT, InceptionFeatures, load_inception
 from tasks.features.inception_network import TAPS, Inception, resize_tf1
+from tasks.features.precision import full_float32
 from tasks.features.weights import WeightsFile
 from tasks.files import file_sha256
 from tasks.progress import SilentProgress
@@ -128,6 +131,29 @@ def test_features_of_either_file_equal_clean_fids(
     assert torch.equal(program, expected)
     # The two resizes place pixels by different float32 formulas: 2e-5 grey levels apart.
     assert difference(load(port_file, tmp_path)(few)["pool"], expected) < 2e-6
+
+
+def test_clean_features_of_either_file_equal_clean_fids_pipeline(
+    port_file: Path, program_file: Path, tmp_path: Path
+) -> None:
+    """From an image file on: clean-fid's data set, its Pillow resize and its way to call the program."""
+    module = pytest.importorskip("cleanfid.inception_torchscript")
+    fid = pytest.importorskip("cleanfid.fid")
+    theirs = module.InceptionV3W(str(program_file.parent), download=False)
+    few = photographs(2, 341)
+    files = [tmp_path / f"{i}.png" for i in range(len(few))]
+    for file, image in zip(files, few, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    expected = torch.from_numpy(
+        fid.get_files_features(list(map(str, files)), theirs, 0, 2, torch.device("cpu"), "clean", verbose=False)
+    )
+    program = load(program_file, tmp_path, file=TORCHSCRIPT, resize="clean")
+    assert difference(program(few)["pool"], expected) < 2e-6
+    port = load(port_file, tmp_path, resize="clean")
+    assert difference(port(few)["pool"], expected) < 2e-6
+    assert port.name.endswith("-clean") and program.name.endswith("-clean")
+    port.resize = "tf1"
+    assert difference(port(few)["pool"], expected) > 1e-3
 
 
 def test_features_equal_torch_fidelitys(port_file: Path, photos: Tensor, tmp_path: Path) -> None:

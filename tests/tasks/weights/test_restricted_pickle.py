@@ -188,8 +188,11 @@ def test_persistent_ids_are_refused(tmp_path: Path, marker: Path, data: bytes) -
     refused(tmp_path / "net.pkl", data, marker, "persistent id")
 
 
-def test_the_extension_registry_is_refused_even_when_it_knows_the_code(tmp_path: Path, marker: Path) -> None:
+def test_the_extension_registry_is_refused_even_when_it_knows_the_code(
+    tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A code that was used once in the process is answered from a cache, without asking for its name."""
+    monkeypatch.chdir(tmp_path)  # where the harmless twin of the attack leaves its file
     copyreg.add_extension("posix", "system", 200)
     try:
         data = pickle.dumps(Call(os.system, f"touch {marker}"), protocol=2)

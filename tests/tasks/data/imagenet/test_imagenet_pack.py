@@ -168,9 +168,11 @@ def test_a_damaged_image_is_named_and_after_its_repair_the_rest_is_packed(
     with pytest.raises(UserError, match=rf"{victim} cannot be decoded: .*truncated.*run again"):
         pack(source, tmp_path / "packed", classes=3, workers=1)
     victim.write_bytes(photos[10].data)
+    before = 4 * len(finished_blocks(tmp_path))
+    assert before in (8, 12)  # the block behind the damaged one may have been ready in time
     progress = Noted()
     pack(source, tmp_path / "packed", classes=3, progress=progress)
-    assert progress.bars == [(21, 8)]
+    assert progress.bars == [(21, before)]
 
 
 def test_an_image_that_goes_away_meanwhile_is_named(tmp_path: Path, source: Path, photos: list[Sample]) -> None:
@@ -235,7 +237,7 @@ def test_a_missing_class_is_refused_because_all_later_labels_would_shift(tmp_pat
 def test_too_small_a_disk_is_refused_before_anything_is_decoded(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     unread = Interrupted(source)
     with pytest.raises(UserError, match=r"need 288.0 KiB more, but the disk of .* has 97.7 KiB free; mend:"):
         pack_one_by_one(unread, tmp_path / "packed")

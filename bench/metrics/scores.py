@@ -1,0 +1,96 @@
+"""Means of scores that every image has by itself: CLIP score, alignment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from bench.metrics.base import AnyReference, Measured, Metric
+from bench.metrics.catalogue import ALIGNMENT, CLIP, MetricInfo
+from bench.records import Interval, t_interval
+from tasks.errors import UserError
+from tasks.protocol import Protocol
+from tasks.views import Features
+
+
+class Scores:
+    """A stream of scores, kept as it comes; NaN or infinity among them is refused with their `name`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._parts: list[np.ndarray] = []
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in scores [n]. Raises ValueError for another shape, UserError if one is not finite."""
+        if values.ndim != 1:
+            raise ValueError(f"scores {self.name!r} must be [n], got {list(values.shape)}")
+        if not np.isfinite(values).all():
+            raise UserError(f"scores {self.name!r} are not all finite; the images hold NaN or infinities")
+        self._parts.append(values.astype(np.float64))
+
+    def values(self) -> np.ndarray:
+        """All of them in their order, [n] float64."""
+        return np.concatenate([np.zeros(0), *self._parts])
+
+
+def mean_of_groups(values: np.ndarray, size: int) -> Interval:
+    """Mean of values [n] with the t-interval over groups of `size` consecutive ones, which are independent.
+
+    The images of one prompt are not independent of each other: their mean is. Raises ValueError if a group is
+    incomplete, or there are none.
+    """
+    if len(values) % size:
+        raise ValueError(f"{len(values)} values are no whole groups of {size}")
+    return t_interval(values.reshape(-1, size).mean(axis=1).tolist())
+
+
+def score_of(batch: Features, name: str, metric: str) -> np.ndarray:
+    """The scores `name` of a batch. Raises UserError if what saw the images gives none."""
+    if name not in batch.scores:
+        given = ", ".join(sorted(batch.scores)) or "none"
+        raise UserError(f"metric {metric!r} needs the scores {name!r} of each image, and the task gives {given}")
+    return batch.scores[name]
+
+
+class MeanScore(Metric):
+    """Mean of the scores called as the metric is, with its standard error and interval over prompts."""
+
+    counted: ClassVar[tuple[str, ...]] = ()
+    """Marks of images, [n] bool scores called `metric_mark`, that the diagnostics count."""
+
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
+        super().__init__(reference, protocol)
+        self._scores = Scores(self.info.name)
+        self._marks = dict.fromkeys(self.counted, 0)
+
+    def update(self, batch: Features) -> None:
+        """Keep the batch's scores. Raises UserError if it has none."""
+        self._scores.update(score_of(batch, self.info.name, self.info.name))
+        for mark in self.counted:
+            self._marks[mark] += int(score_of(batch, f"{self.info.name}_{mark}", self.info.name).sum())
+
+    def result(self) -> Measured:
+        """Mean, the Student-t interval of the generated images, and what was counted."""
+        values = self._scores.values()
+        self.require(len(values), "generated", defined=1)
+        size = self.protocol.images_per_prompt
+        over = mean_of_groups(values, size)
+        prompts = len(values) // size
+        diagnostics: dict[str, float | int | bool] = {"prompts": prompts, **self._marks}
+        if over.std is not None and over.low is not None and over.high is not None:
+            diagnostics |= {"standard_error": over.std / prompts**0.5, "low": over.low, "high": over.high}
+        return Measured(over.mean, len(values), diagnostics)
+
+
+class CLIPScore(MeanScore):
+    """Mean cosine of image and prompt, as the protocol's CLIP network sees them."""
+
+    info: ClassVar[MetricInfo] = CLIP
+    counted: ClassVar[tuple[str, ...]] = ("truncated",)
+
+
+class Alignment(MeanScore):
+    """Mean share of its prompt that an image shows."""
+
+    info: ClassVar[MetricInfo] = ALIGNMENT

@@ -1,0 +1,152 @@
+"""COCO 2014 validation: the prompt lists of the paper's protocols and the real images they are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data.source import is_image
+from tasks.data.text.prompts import PromptList, read_prompts
+from tasks.errors import UserError
+from tasks.files import digest
+
+VAL2014_IMAGES = 40_504
+COCO30K_PROMPTS = 30_000
+COCO30K_SHA256 = "9644fff829054902877863ed0936eb7bdf72c837d9a8ff19f610996d76abdf21"
+"""PromptList.sha256 of the published captions without the blanks around each, as their .txt is read."""
+COCO10K_PROMPTS = 10_000
+COCO10K_SEED = 123
+
+
+@dataclass(frozen=True)
+class CocoSubset:
+    """Prompts, and the real images that generated ones are compared with."""
+
+    prompts: PromptList
+    images: tuple[str, ...]
+    """File names, such as COCO_val2014_000000000042.jpg."""
+    images_sha256: str
+    """Hash of the sorted file names."""
+
+    @classmethod
+    def of(cls, prompts: PromptList, images: Sequence[str]) -> CocoSubset:
+        """Hash the names of `images` and hold both."""
+        return cls(prompts, tuple(images), digest(sorted(images)))
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What captions_val2014.json holds."""
+
+    images: dict[int, str]
+    """File name of each image, by its id, in the file's order."""
+    rows: list[tuple[int, str]]
+    """(id of the image, caption), in the file's order; five or more for each image."""
+
+
+def coco30k(path: Path) -> PromptList:
+    """Read the published 30,000 captions from `captions_coco14_test`, as .txt or .pkl.
+
+    By what rule they were chosen is not known, so the list comes from its file alone; images of it are
+    compared with all 40,504 of val2014 (`val2014_images`). The .pkl may have blanks around the captions and
+    keeps them. Raises UserError if it is another list.
+    Source: metrics-and-protocols, P2.
+    """
+    listed = read_prompts(path, name="coco30k")
+    stripped = PromptList.of(listed.name, [prompt.strip() for prompt in listed], listed.source)
+    if stripped.sha256 != COCO30K_SHA256:
+        raise UserError(
+            f"{path} holds {len(listed):,} prompts with the SHA-256 {stripped.sha256}, not the "
+            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again, "
+            "or use it as a list of your own"
+        )
+    return listed
+
+
+def coco10k(path: Path) -> CocoSubset:
+    """Choose 10,000 images of val2014 and a caption of each by the official rule; images[i] has prompts[i].
+
+    `path` is captions_val2014.json. The rule: seed numpy with 123, shuffle all (image, caption) rows, keep
+    the first of each image, sample 10,000. We assume that this is what pandas makes of it, with rows in the
+    order of `annotations` and one stream of random numbers: `sample(frac=1)`, `drop_duplicates`, `sample(10_000)`
+    after `numpy.random.seed(123)`, each of which takes a prefix of RandomState.permutation. Whether the list is
+    the published one to the letter could not be checked: compare its sha256 with `published_coco10k`'s.
+    Raises UserError if the file is not COCO's. Source: official-dmd2, 3.3.
+    """
+    captions = read_captions(path)
+    random = np.random.RandomState(COCO10K_SEED)
+    first: dict[int, str] = {}
+    for row in random.permutation(len(captions.rows)):
+        first.setdefault(*captions.rows[row])
+    ids = list(first)
+    chosen = [ids[place] for place in random.permutation(len(ids))[:COCO10K_PROMPTS]]
+    source = f"{path.name}: one caption each of {len(chosen):,} images, numpy seed {COCO10K_SEED}"
+    prompts = PromptList.of("coco10k", tuple(first[image] for image in chosen), source)
+    return CocoSubset.of(prompts, [captions.images[image] for image in chosen])
+
+
+def published_coco10k(folder: Path) -> CocoSubset:
+    """Read the published subset: `all_prompts.pkl` and the images in `subset`; which is whose is not told.
+
+    Raises UserError if one is missing, or if there are not 10,000 of each.
+    """
+    prompts = read_prompts(folder / "all_prompts.pkl", name="coco10k")
+    images = [path.name for path in images_under(folder / "subset")]
+    for what, count in (("prompts", len(prompts)), ("images", len(images))):
+        if count != COCO10K_PROMPTS:
+            raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; mend: unpack it again")
+    return CocoSubset.of(prompts, images)
+
+
+def val2014_images(path: Path) -> tuple[str, ...]:
+    """Return the file names of all 40,504 images, from captions_val2014.json, in order of name."""
+    return tuple(sorted(read_captions(path).images.values()))
+
+
+def read_captions(path: Path) -> Captions:
+    """Read captions_val2014.json. Raises UserError if it is missing, damaged or of another year or split."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
+        rows = [(int(row["image_id"]), str(row["caption"])) for row in content["annotations"]]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; mend: name captions_val2014.json") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} is no captions file of COCO, or is cut short ({type(error).__name__}: {error}); "
+            "mend: unpack annotations_trainval2014.zip again"
+        ) from None
+    captioned = {image for image, _ in rows}
+    if len(images) != VAL2014_IMAGES or captioned != set(images):
+        raise UserError(
+            f"{path} lists {len(images):,} images and captions of {len(captioned):,}, not {VAL2014_IMAGES:,} of "
+            "each; mend: name captions_val2014.json"
+        )
+    return Captions(images, rows)
+
+
+def images_under(folder: Path) -> list[Path]:
+    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
+    found = sorted(path for path in folder.expanduser().rglob("*") if is_image(path.name))
+    if not found:
+        raise UserError(f"{folder} holds no JPEG or PNG images; mend: name the folder of the real images")
+    return found
+
+
+def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Find images by their file names anywhere under `folder`, in the order of `names`.
+
+    Raises UserError that says how many are missing, and the first.
+    """
+    found = {path.name: path for path in images_under(folder)}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UserError(
+            f"{folder} lacks {len(missing):,} of {len(names):,} images, the first {missing[0]}; "
+            "mend: unpack val2014.zip there, or name the folder that holds it"
+        )
+    return [found[name] for name in names]

@@ -1,0 +1,133 @@
+"""LPIPS diversity: how unlike each other the images of one prompt are."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor
+
+from tasks.errors import UserError
+from tasks.extras import optional_module
+from tasks.features.precision import frozen_network
+from tasks.features.preprocess import Squares
+from tasks.features.scoring import DiversityProtocol
+from tasks.features.weights import FoundWeights, WeightsFile, find_weights
+from tasks.progress import Progress
+from tasks.weights.state_dicts import read_state_dict
+
+TRUNKS: Mapping[str, WeightsFile] = {
+    "alex": WeightsFile(
+        name="alexnet-owt-7be5be79.pth",
+        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        bytes=244_408_911,
+        licence="BSD-3-Clause (torchvision), trained on ImageNet",
+    ),
+    "vgg": WeightsFile(
+        name="vgg16-397923af.pth",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        bytes=553_433_881,
+        licence="BSD-3-Clause (torchvision), trained on ImageNet",
+    ),
+}
+"""torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
+
+Activations = list[Tensor]
+"""Unit vectors at every place of five layers, of one image."""
+
+
+class LPIPSDiversity:
+    """Distances between the images of one prompt; each image passes through the trunk once, not once a pair."""
+
+    def __init__(self, model: Any, protocol: DiversityProtocol, weights: FoundWeights) -> None:
+        """`model` is the package's LPIPS, in evaluation mode, on its device."""
+        self.model = model
+        self.protocol = protocol
+        self.path = weights.path
+        self.sha256 = weights.sha256
+        self.device: torch.device = next(model.parameters()).device
+        self._lpips = optional_module("lpips", "LPIPS diversity", "text")
+
+    def of_prompts(self, squares: Squares) -> np.ndarray:
+        """Mean distance of each prompt's pairs, [prompts] float64.
+
+        The batch holds all images of one prompt after the other's; raises ValueError if one is incomplete.
+        """
+        images = squares(self.protocol.size)
+        if len(images) % self.protocol.images:
+            raise ValueError(f"{len(images)} images are no whole groups of {self.protocol.images}")
+        groups = images.split(self.protocol.images)
+        return np.array([self.distances(group).mean(dtype=np.float64) for group in groups])
+
+    def distances(self, images: Tensor) -> np.ndarray:
+        """Distances of all pairs (i, j), i < j, of uint8 images [N, 3, H, W] as they are: [N (N-1) / 2] float32.
+
+        Equal to the package's pair by pair to the bit: the same operations on one image or pair at a time.
+        """
+        with frozen_network(self.device):
+            seen = [self._activations(image[None].to(self.device)) for image in images]
+            pairs = [self._distance(one, other) for one, other in itertools.combinations(seen, 2)]
+            return torch.cat(pairs).flatten().cpu().numpy()
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """uint8 -> float32 in the protocol's range."""
+        unit = images.float() / 255
+        return unit if self.protocol.input_range == "unit" else 2 * unit - 1
+
+    def _activations(self, image: Tensor) -> Activations:
+        maps = self.model.net(self.model.scaling_layer(self.pixels(image)))
+        return [self._lpips.normalize_tensor(layer) for layer in maps]
+
+    def _distance(self, one: Activations, other: Activations) -> Tensor:
+        """Zhang et al. 2018, arXiv:1801.03924, eq. 1: [1, 1, 1, 1]."""
+        total = torch.zeros(1, 1, 1, 1, device=self.device)
+        for linear, x, y in zip(self.model.lins, one, other, strict=True):
+            total += self._lpips.spatial_average(linear((x - y).square_()), keepdim=True)
+        return total
+
+
+def load_lpips(
+    protocol: DiversityProtocol,
+    weights: Path | None,
+    cache: Path,
+    *,
+    download: bool,
+    progress: Progress,
+    device: str = "cpu",
+    own_weights: bool = False,
+) -> LPIPSDiversity:
+    """Load LPIPS 0.1 on a trunk from `weights`, torchvision's file, or from the cache (downloaded if `download`).
+
+    Files are read as tensors alone. Raises UserError if the trunk is missing, has another hash than the published
+    one (unless `own_weights`), or is another network.
+    """
+    lpips = optional_module("lpips", "LPIPS diversity", "text")
+    found = find_weights(TRUNKS[protocol.net], weights, cache, download, progress, own_weights)
+    with warnings.catch_warnings(), init_empty_weights():
+        warnings.simplefilter("ignore")  # the package calls torchvision as of old
+        model = lpips.LPIPS(net=protocol.net, pretrained=False, pnet_rand=True, verbose=False)
+    state = read_state_dict(found.path)
+    # The package cuts torchvision's `features` into slices, and keeps the numbers of the layers.
+    trunk = {name: f"features.{name.partition('.')[2]}" for name in model.net.state_dict()}
+    missing = [name for name in trunk.values() if name not in state]
+    if missing:
+        raise UserError(
+            f"{found.path} is not {TRUNKS[protocol.net].name}: it lacks {missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+        )
+    linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{protocol.net}.pth")
+    try:
+        model.net.load_state_dict({name: state[given].float() for name, given in trunk.items()}, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{found.path} is not {TRUNKS[protocol.net].name}: its layers have other sizes") from error
+    model.load_state_dict(linear, strict=False, assign=True)
+    model.eval().requires_grad_(False).to(device)
+    return LPIPSDiversity(model, protocol, found)

@@ -1,0 +1,87 @@
+"""How text-to-image students are scored beside FID, as data: CLIP scores and LPIPS diversity. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.errors import unknown
+
+
+@dataclass(frozen=True)
+class CLIPProtocol:
+    """Everything that changes a CLIP score: the raw cosine, neither clamped nor times 100 or 2.5, in float32."""
+
+    name: str
+    architecture: str
+    """open_clip's name of the network, which fixes its tokenizer and the last steps of its preprocessing."""
+    pretrained: str
+    """open_clip's tag of the weights."""
+    source: str
+    """Where the weights are published."""
+    prefix: str = ""
+    """Text whose tokens stand before every prompt's; prompt and prefix together are cut to 77 tokens."""
+    pre_resize: int | None = None
+    """First crop the centre square and resize it to this side with LANCZOS; None: straight from the image."""
+
+
+CLIP_G14_DMD2 = CLIPProtocol(
+    name="clip-g14-dmd2",
+    architecture="ViT-g-14",
+    pretrained="laion2b_s12b_b42k",
+    source="https://huggingface.co/laion/CLIP-ViT-g-14-laion2B-s12B-b42K",
+    prefix="A photo depicts ",
+    pre_resize=256,
+)
+"""What DMD2 and GigaGAN print: their "OpenCLIP-G" is ViT-g-14, and not bigG."""
+
+CLIP_BIGG14 = CLIPProtocol(
+    name="clip-bigg14",
+    architecture="ViT-bigG-14",
+    pretrained="laion2b_s39b_b160k",
+    source="https://huggingface.co/laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+)
+"""The larger network with the plain prompt and nothing before open_clip's own preprocessing."""
+
+CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14)}
+
+
+@dataclass(frozen=True)
+class DiversityProtocol:
+    """Everything that changes an LPIPS diversity: the mean distance of the pairs of one prompt's images."""
+
+    name: str
+    net: Literal["alex", "vgg"]
+    """The trunk, with the linear layers of LPIPS 0.1 on it."""
+    input_range: Literal["signed", "unit"]
+    """signed: -1 ... 1, which LPIPS was made for. unit: 0 ... 1, which it takes without complaint, and which
+    makes distances smaller by a factor of two or three."""
+    size: int = 512
+    """Side of the centre square, by LANCZOS."""
+    images: int = 4
+    """Images of each prompt; every unordered pair counts."""
+
+
+LPIPS_VGG = DiversityProtocol("lpips-vgg", net="vgg", input_range="signed")
+LPIPS_ALEX = DiversityProtocol("lpips-alex", net="alex", input_range="signed")
+LPIPS_VGG_AS_OFFICIAL = DiversityProtocol("lpips-vgg-as-official", net="vgg", input_range="unit")
+"""The official function's range and size; its network is a parameter that no published code sets, VGG a guess."""
+
+DIVERSITY_PROTOCOLS: Mapping[str, DiversityProtocol] = {
+    one.name: one for one in (LPIPS_VGG, LPIPS_ALEX, LPIPS_VGG_AS_OFFICIAL)
+}
+
+
+def clip_protocol(name: str) -> CLIPProtocol:
+    """Look up how CLIP scores are taken. Raises UserError if there is no such way."""
+    if name not in CLIP_PROTOCOLS:
+        raise unknown("CLIP protocol", name, CLIP_PROTOCOLS)
+    return CLIP_PROTOCOLS[name]
+
+
+def diversity_protocol(name: str) -> DiversityProtocol:
+    """Look up how diversity is taken. Raises UserError if there is no such way."""
+    if name not in DIVERSITY_PROTOCOLS:
+        raise unknown("diversity protocol", name, DIVERSITY_PROTOCOLS)
+    return DIVERSITY_PROTOCOLS[name]

@@ -1,0 +1,1 @@
+"""Text-to-image: denoisers conditioned on text, their encoders, students and baselines."""

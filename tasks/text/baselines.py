@@ -1,0 +1,225 @@
+"""The baselines of the text-to-image tasks, as data: weights, scheduler, steps, guidance, resolution.
+
+Settings are what a baseline's authors recommend; where DMD2's official evaluation used doubtful ones, they
+are a variant of their own. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tasks.task import Baseline
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """Where on the hub a baseline's weights are."""
+
+    kind: Literal["pipeline", "unet-folder", "unet-file"]
+    """A pipeline of its own, a UNet in diffusers' form, or a file of a UNet's weights or a LoRA."""
+    repository: str
+    file: str | None = None
+    licence: str = "openrail++"
+
+    def __post_init__(self) -> None:
+        assert (self.file is not None) == (self.kind == "unet-file")
+
+
+@dataclass(frozen=True)
+class TextBaseline(Baseline):
+    """A many-step sampler of the teacher, or another few-step model, as its authors sample it."""
+
+    scheduler: str = field(kw_only=True)
+    """The diffusers scheduler, made from the teacher's configuration with `settings` in place."""
+    settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    guidance: float = field(kw_only=True)
+    """diffusers' guidance_scale: above 1 the batch is doubled, to 1 there is none (0 as 1)."""
+    embedded_guidance: bool = field(default=False, kw_only=True)
+    """The UNet is told the guidance scale instead (LCM): the batch is never doubled."""
+    resolution: int = field(kw_only=True)
+    """Side in pixels of the images."""
+    timesteps: tuple[int, ...] | None = field(default=None, kw_only=True)
+    """Fixed times; none: the scheduler's own."""
+    weights: HubWeights | None = field(default=None, kw_only=True)
+    """None: the teacher's own."""
+    source: str = field(kw_only=True)
+    """Where the settings are from."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether every step is taken with and without the prompt."""
+        return self.guidance > 1 and not self.embedded_guidance
+
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of the UNet per image; PLMS (PNDM) evaluates its second time twice."""
+        steps = self.steps + (self.scheduler == "PNDMScheduler")
+        return steps * (2 if self.guided else 1)
+
+
+LCM_SDXL = "latent-consistency/lcm-sdxl"
+
+
+def _by_name(*baselines: TextBaseline) -> dict[str, TextBaseline]:
+    return {baseline.name: baseline for baseline in baselines}
+
+
+def _sdxl_teacher(guidance: int) -> TextBaseline:
+    return TextBaseline(
+        f"teacher-cfg{guidance}",
+        f"SDXL, 50 Euler steps, guidance {guidance}",
+        50,
+        scheduler="EulerDiscreteScheduler",
+        guidance=guidance,
+        resolution=1024,
+        source="DMD2, Table 2; the scheduler is that of the published pipeline",
+    )
+
+
+def _lcm_sdxl(steps: int, official: bool = False) -> TextBaseline:
+    told = "-1 as guidance, as in the official evaluation" if official else "guidance 8 embedded"
+    return TextBaseline(
+        f"lcm-{steps}{'-official' if official else ''}",
+        f"LCM-SDXL, {steps} step{'s' if steps > 1 else ''}, {told}",
+        steps,
+        scheduler="LCMScheduler",
+        guidance=0.0 if official else 8.0,
+        embedded_guidance=True,
+        resolution=1024,
+        weights=HubWeights("unet-folder", LCM_SDXL),
+        source="official DMD2 code: guidance_scale=0"
+        if official
+        else "huggingface.co/latent-consistency/lcm-sdxl",
+    )
+
+
+def _turbo(steps: int, resolution: int = 512) -> TextBaseline:
+    official = resolution != 512
+    return TextBaseline(
+        f"turbo-{steps}{'-official' if official else ''}",
+        f"SDXL-Turbo, {steps} step{'s' if steps > 1 else ''}, {resolution} px",
+        steps,
+        scheduler="EulerAncestralDiscreteScheduler",
+        settings={"timestep_spacing": "trailing"},
+        guidance=0.0,
+        resolution=resolution,
+        weights=HubWeights("pipeline", "stabilityai/sdxl-turbo", licence="Stability AI non-commercial community"),
+        source="official DMD2 code: latents of 1024 px" if official else "huggingface.co/stabilityai/sdxl-turbo",
+    )
+
+
+def _lightning(steps: int) -> TextBaseline:
+    file = "sdxl_lightning_1step_unet_x0" if steps == 1 else f"sdxl_lightning_{steps}step_unet"
+    return TextBaseline(
+        f"lightning-{steps}",
+        f"SDXL-Lightning, {steps} step{'s' if steps > 1 else ''}",
+        steps,
+        scheduler="EulerDiscreteScheduler",
+        # The one-step network alone predicts the image.
+        settings={"timestep_spacing": "trailing", **({"prediction_type": "sample"} if steps == 1 else {})},
+        guidance=0.0,
+        resolution=1024,
+        weights=HubWeights("unet-file", "ByteDance/SDXL-Lightning", f"{file}.safetensors"),
+        source="huggingface.co/ByteDance/SDXL-Lightning",
+    )
+
+
+def _dmd2(name: str, summary: str, file: str, timesteps: tuple[int, ...]) -> TextBaseline:
+    return TextBaseline(
+        name,
+        summary,
+        len(timesteps),
+        scheduler="LCMScheduler",
+        guidance=0.0,
+        resolution=1024,
+        timesteps=timesteps,
+        weights=HubWeights("unet-file", "tianweiy/DMD2", file, licence="CC BY-NC 4.0"),
+        source="DMD2's README: LCMScheduler with these timesteps",
+    )
+
+
+FOUR_STEPS = (999, 749, 499, 249)
+
+SDXL_BASELINES = _by_name(
+    _sdxl_teacher(6),
+    _sdxl_teacher(8),
+    *(_lcm_sdxl(steps, official) for official in (False, True) for steps in (1, 4)),
+    *(_turbo(steps, resolution) for resolution in (512, 1024) for steps in (1, 4)),
+    *(_lightning(steps) for steps in (1, 4)),
+    _dmd2("dmd2-1", "DMD2's released SDXL student, 1 step", "dmd2_sdxl_1step_unet_fp16.bin", (399,)),
+    _dmd2("dmd2-4", "DMD2's released SDXL student, 4 steps", "dmd2_sdxl_4step_unet_fp16.bin", FOUR_STEPS),
+    _dmd2(
+        "dmd2-4-lora",
+        "DMD2's released LoRA student of SDXL, 4 steps",
+        "dmd2_sdxl_4step_lora_fp16.safetensors",
+        FOUR_STEPS,
+    ),
+)
+"""Baselines of tasks whose teacher is SDXL (DMD2, Tables 2 and 6)."""
+
+SD15_BASELINES = _by_name(
+    TextBaseline(
+        "teacher-ode",
+        "SD1.5, 50 PNDM steps, guidance 3",
+        50,
+        scheduler="PNDMScheduler",
+        settings={"skip_prk_steps": True},
+        guidance=3.0,
+        resolution=512,
+        source="DMD2, Table 5; the scheduler is that of the published pipeline",
+    ),
+    TextBaseline(
+        "teacher-sde",
+        "SD1.5, 200 DDPM steps, guidance 2",
+        200,
+        scheduler="DDPMScheduler",
+        guidance=2.0,
+        resolution=512,
+        source="DMD2, Table 5, and the official code's --sde",
+    ),
+    TextBaseline(
+        "dpm-solver-4",
+        "SD1.5, 4 DPM-Solver++ steps, guidance 3",
+        4,
+        scheduler="DPMSolverMultistepScheduler",
+        settings={"algorithm_type": "dpmsolver++", "solver_order": 2},
+        guidance=3.0,
+        resolution=512,
+        source="DMD2, Table 5, from DMD, Table 3 (guidance 3); second order as diffusers' documentation "
+        "recommends for guided sampling",
+    ),
+    TextBaseline(
+        "unipc-4",
+        "SD1.5, 4 UniPC steps, guidance 3",
+        4,
+        scheduler="UniPCMultistepScheduler",
+        settings={"solver_order": 2},
+        guidance=3.0,
+        resolution=512,
+        source="DMD2, Table 5, from DMD, Table 3 (guidance 3); second order as diffusers' documentation "
+        "recommends for guided sampling",
+    ),
+    TextBaseline(
+        "lcm-lora-4",
+        "LCM-LoRA on SD1.5, 4 steps, no guidance",
+        4,
+        scheduler="LCMScheduler",
+        guidance=0.0,
+        resolution=512,
+        weights=HubWeights("unet-file", "latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors"),
+        source="huggingface.co/latent-consistency/lcm-lora-sdv1-5: no guidance, or 1 to 2",
+    ),
+    TextBaseline(
+        "instaflow-1",
+        "InstaFlow-0.9B, 1 step",
+        1,
+        scheduler="RectifiedFlowScheduler",
+        guidance=0.0,
+        resolution=512,
+        weights=HubWeights("pipeline", "XCLiu/instaflow_0_9B_from_sd_1_5", licence="CC BY-NC 4.0"),
+        source="github.com/gnobitab/InstaFlow",
+    ),
+)
+"""Baselines of tasks whose teacher is SD1.5 (DMD2, Table 5)."""

@@ -1,0 +1,58 @@
+"""The latent space of a text-to-image model: images to scaled latents and back, in float32."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor, nn
+
+
+class LatentSpace(nn.Module):
+    """A frozen VAE and its scaling; a tiny one (TAESD, TAESDXL) is faster and blurrier.
+
+    SDXL's VAE overflows in half precision and bf16 shows in images, so autocast is off inside.
+    """
+
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, batch_size: int = 4) -> None:
+        """`batch_size`: images that pass the VAE at once."""
+        super().__init__()
+        self.vae = vae.float().eval().requires_grad_(False)
+        self.batch_size = batch_size
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a latent's side."""
+        channels = self.vae.config.get("encoder_block_out_channels") or self.vae.config.block_out_channels
+        factor: int = 2 ** (len(channels) - 1)
+        return factor
+
+    def shape(self, resolution: int) -> tuple[int, int, int]:
+        """[C, h, w] of the latents of square images."""
+        return self.vae.config.latent_channels, resolution // self.factor, resolution // self.factor
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1] -> latents [B, C, h, w] times the scaling factor.
+
+        `noise`, standard normal of the latents' shape, draws from the posterior (as the official latents
+        are); none: its mean. A tiny VAE has no spread, and noise changes nothing.
+        """
+        parts = []
+        for start in range(0, len(images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            with torch.autocast(images.device.type, enabled=False):
+                encoded = self.vae.encode(images[part].float())
+            if isinstance(self.vae, AutoencoderTiny):
+                latents = encoded.latents
+            elif noise is None:
+                latents = encoded.latent_dist.mean
+            else:
+                latents = encoded.latent_dist.mean + encoded.latent_dist.std * noise[part]
+            parts.append(latents * self.vae.config.scaling_factor)
+        return torch.cat(parts)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents [B, C, h, w] -> images [B, 3, H, W], about [-1, 1], not clipped; gradients pass."""
+        with torch.autocast(latents.device.type, enabled=False):
+            unscaled = latents.float() / self.vae.config.scaling_factor
+            return torch.cat([self.vae.decode(part).sample for part in unscaled.split(self.batch_size)])

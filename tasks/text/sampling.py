@@ -1,0 +1,121 @@
+"""Sampling a text-to-image baseline with its scheduler; the noise of each sample is its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from tasks.errors import UserError
+from tasks.samplers import SampleNoise
+from tasks.text.baselines import HubWeights, TextBaseline
+from tasks.text.denoiser import predict
+from tasks.text.pipelines import TextPipeline, from_hub, load_part, load_pipeline
+from tasks.text.published import load_published_unet
+
+
+class RectifiedFlowScheduler:
+    """Euler steps of a rectified flow, as InstaFlow's pipeline takes them; diffusers has none of its sign.
+
+    The network predicts the velocity from noise to image, at times 1000, 1000 - 1000 / N, ...
+    """
+
+    init_noise_sigma = 1.0
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
+        """Take steps of equal length from noise to image."""
+        self.length = 1 / num_inference_steps
+        self.timesteps = 1000 * (1 - self.length * torch.arange(num_inference_steps, device=device))
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002 (diffusers' interface)
+        """The network sees the sample as it is."""
+        return sample
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool) -> tuple[Tensor]:  # noqa: ARG002
+        """One step along the velocity."""
+        return (sample + self.length * model_output,)
+
+
+def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any]) -> Any:
+    """Make a baseline's scheduler from the configuration of its pipeline's own."""
+    if baseline.scheduler == RectifiedFlowScheduler.__name__:
+        return RectifiedFlowScheduler()
+    return getattr(diffusers, baseline.scheduler).from_config(dict(configuration), **baseline.settings)
+
+
+@torch.no_grad()
+def sample(
+    pipeline: TextPipeline, baseline: TextBaseline, noise: SampleNoise, condition: Tensor, null_condition: Tensor
+) -> Tensor:
+    """Sample latents [B, C, h, w] (x0, scaled) for conditions [B, K], as diffusers' own pipelines do.
+
+    First noise and every later draw of a sample come from its own generator in `noise`, whose shape is
+    `pipeline.latents.shape(baseline.resolution)`: samples do not depend on the batch they are made in.
+    Everything runs where `pipeline.unet` and `condition` are. `null_condition` [1, K].
+    """
+    scheduler = make_scheduler(baseline, pipeline.scheduler)
+    if baseline.timesteps is None:
+        scheduler.set_timesteps(baseline.steps, device=condition.device)
+    else:
+        scheduler.set_timesteps(timesteps=list(baseline.timesteps), device=condition.device)
+    accepted = inspect.signature(scheduler.step).parameters
+    random = {"generator": noise.generators} if "generator" in accepted else {}
+    conditions = torch.cat([null_condition.expand_as(condition), condition]) if baseline.guided else condition
+    latents = noise.draw().to(condition.device) * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        x = scheduler.scale_model_input(latents, t)
+        predicted = predict(
+            pipeline.unet,
+            pipeline.encoder.layout,
+            torch.cat([x, x]) if baseline.guided else x,
+            t.expand(len(conditions)),
+            conditions,
+            baseline.resolution if pipeline.sdxl else None,
+            baseline.guidance if baseline.embedded_guidance else None,
+        ).float()  # draws in half precision would be other numbers
+        if baseline.guided:
+            unconditional, conditional = predicted.chunk(2)
+            predicted = unconditional + baseline.guidance * (conditional - unconditional)
+        latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
+    return latents
+
+
+def load_baseline(
+    baseline: TextBaseline, teacher: TextPipeline, path: Path | None = None, download: bool = False
+) -> TextPipeline:
+    """Return the pipeline of a baseline: the teacher's with another UNet, or one of its own.
+
+    `path`: a local copy of its weights; else they are taken from the hub's cache, or with `download` from
+    the hub. Raises UserError that says what is missing or does not fit.
+    """
+    weights = baseline.weights
+    if weights is None:
+        return teacher
+    if weights.kind == "pipeline":
+        pipeline = load_pipeline(path or weights.repository, download)
+    elif weights.kind == "unet-folder":
+        folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
+        pipeline = replace(teacher, unet=load_part(UNet2DConditionModel, folder))
+    else:
+        pipeline = replace(teacher, unet=load_published_unet(path or _file(weights, download), teacher.unet))
+    if pipeline.sdxl != teacher.sdxl:
+        raise UserError(f"the weights of {baseline.name!r} and the teacher are of different kinds (SD1.5, SDXL)")
+    if (pipeline.unet.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
+        raise UserError(
+            f"baseline {baseline.name!r} "
+            f"{'tells' if baseline.embedded_guidance else 'does not tell'} the UNet a guidance scale, but "
+            f"{path or weights.repository} has time_cond_proj_dim {pipeline.unet.config.time_cond_proj_dim}"
+        )
+    return pipeline
+
+
+def _file(weights: HubWeights, download: bool) -> Path:
+    assert weights.file is not None
+    return from_hub(weights.repository, download, [weights.file]) / weights.file

@@ -1,0 +1,144 @@
+"""Means of scores and of prompts' diversities against scipy and the textbook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.metrics.base import Metric, Reference
+from bench.metrics.diversity import Diversity, bootstrap_interval
+from bench.metrics.scores import Alignment, CLIPScore, MeanScore, Scores, mean_of_groups
+from tasks.errors import UserError
+from tasks.protocol import Protocol
+from tasks.views import Features
+
+
+@pytest.fixture
+def reference(as_reference: Callable[[np.ndarray], Reference]) -> Reference:
+    return as_reference(np.ones((3, 2)))
+
+
+def batch(images: int, **scores: np.ndarray) -> Features:
+    return Features(np.zeros((images, 0)), scores=scores)
+
+
+def fed(metric: Metric, scores: Mapping[str, np.ndarray], *cuts: int) -> Metric:
+    """Give a metric scores of images, cut into batches."""
+    for rows in np.split(np.arange(len(next(iter(scores.values())))), cuts):
+        metric.update(batch(len(rows), **{name: values[rows] for name, values in scores.items()}))
+    return metric
+
+
+# Scores of images
+
+
+def test_the_mean_and_its_interval_are_students(reference: Reference, smoke: Protocol) -> None:
+    cosines = np.random.default_rng(0).normal(0.3, 0.05, 40).astype(np.float32)
+    truncated = np.arange(40) % 10 == 0
+    metric = fed(CLIPScore(reference, smoke), {"clip": cosines, "clip_truncated": truncated}, 7, 7, 30)
+    measured, values = metric.result(), cosines.astype(np.float64)
+    assert measured.value == pytest.approx(values.mean(), rel=1e-14) and measured.samples == 40
+    error = stats.sem(values)
+    low, high = stats.t.interval(0.95, 39, loc=values.mean(), scale=error)
+    expected = {"prompts": 40, "truncated": 4, "standard_error": error, "low": low, "high": high}
+    assert measured.diagnostics == pytest.approx(expected, rel=1e-12)
+
+
+def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference, smoke: Protocol) -> None:
+    """Four equal images tell no more than one: the interval is that of the prompts."""
+    prompts = np.random.default_rng(1).random(20)
+    once = fed(Alignment(reference, smoke), {"alignment": prompts}).result()
+    fourfold = fed(
+        Alignment(reference, replace(smoke, images_per_prompt=4)), {"alignment": prompts.repeat(4)}, 13
+    ).result()
+    assert fourfold.diagnostics == pytest.approx(once.diagnostics, rel=1e-12)
+    assert (fourfold.value, fourfold.samples) == (pytest.approx(once.value), 80)
+    with pytest.raises(ValueError, match="6 values are no whole groups of 4"):
+        mean_of_groups(np.zeros(6), 4)
+
+
+def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Protocol) -> None:
+    assert fed(Alignment(reference, smoke), {"alignment": np.array([0.5])}).result().diagnostics == {"prompts": 1}
+
+
+@pytest.mark.parametrize("metric", [CLIPScore, Alignment, Diversity])
+def test_a_task_without_the_scores_is_told_so(metric: type[Metric], reference: Reference, smoke: Protocol) -> None:
+    name = metric.info.name
+    with pytest.raises(UserError, match=f"metric '{name}' needs the scores '{name}' .* gives aesthetics"):
+        metric(reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
+
+
+@pytest.mark.parametrize("metric", [CLIPScore, Alignment])
+def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
+    metric: type[MeanScore], reference: Reference, protocol: Protocol, smoke: Protocol
+) -> None:
+    name, few = metric.info.name, metric.info.min_samples - 1
+    scores = {name: np.ones(few), **{f"{name}_{mark}": np.zeros(few, bool) for mark in metric.counted}}
+    with pytest.raises(UserError, match=f"at least {few + 1} generated images, got {few}"):
+        fed(metric(reference, protocol), scores).result()
+    assert fed(metric(reference, smoke), scores).result().value == 1
+    with pytest.raises(UserError, match="got 0"):
+        metric(reference, smoke).result()
+
+
+def test_scores_that_are_not_finite_are_an_error_and_not_a_number() -> None:
+    with pytest.raises(UserError, match="scores 'clip' are not all finite"):
+        Scores("clip").update(np.array([0.1, np.nan]))
+    with pytest.raises(ValueError, match=r"must be \[n\], got \[2, 1\]"):
+        Scores("clip").update(np.zeros((2, 1)))
+
+
+# Diversity
+
+
+def test_the_bootstrap_is_scipys_to_its_own_noise() -> None:
+    values = np.random.default_rng(0).gamma(2.0, 0.1, 128)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1)
+    width = values.std() / np.sqrt(len(values))
+    assert bootstrap_interval(values) == pytest.approx(tuple(theirs.confidence_interval), abs=0.15 * width)
+    assert bootstrap_interval(values) == bootstrap_interval(values.copy())
+
+
+def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.normal(size=60), resamples=400) for _ in range(400)]
+    covered = np.mean([low < 0 < high for low, high in intervals])
+    assert covered == pytest.approx(0.95, abs=0.035)
+
+
+def test_the_bootstrap_of_equal_values_is_a_point() -> None:
+    assert bootstrap_interval(np.full(9, 0.25)) == (0.25, 0.25)
+
+
+def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protocol) -> None:
+    rng = np.random.default_rng(2)
+    prompts = rng.random(30)
+    metric = Diversity(reference, smoke)
+    for i in range(0, 30, 10):
+        metric.update(batch(40, diversity=prompts[i : i + 10]))
+    measured = metric.result()
+    low, high = bootstrap_interval(prompts)
+    assert (measured.value, measured.samples) == (pytest.approx(prompts.mean(), rel=1e-14), 120)
+    assert measured.diagnostics == pytest.approx(
+        {
+            "prompts": 30,
+            "standard_error": stats.sem(prompts),
+            "low": low,
+            "high": high,
+            "lowest_prompt": prompts.min(),
+        }
+    )
+    assert low < measured.value < high
+
+
+def test_diversity_of_few_prompts_is_refused(reference: Reference, protocol: Protocol, smoke: Protocol) -> None:
+    metric = Diversity(reference, protocol)
+    metric.update(batch(8, diversity=np.ones(2)))
+    with pytest.raises(UserError, match="at least 100 prompts' images, got 2"):
+        metric.result()
+    with pytest.raises(UserError, match="at least 2 prompts' images, got 0"):
+        Diversity(reference, smoke).result()
