@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.best import Best, read_best
 from methods.base import Distiller
 from tasks.errors import UserError, first_line
-from tasks.files import whole_file
+from tasks.files import folder_sha256, whole_file, whole_folder
 
 KEPT = 2
 """Newest checkpoints kept: one more than needed, so that a damaged one costs time and not the run."""
@@ -43,6 +45,19 @@ def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingStat
         torch.save(content, temporary)
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink()
+
+
+def keep_if_best(
+    folder: Path, distiller: Distiller[Any], state: TrainingState, fd: float, save_student: Callable[[Path], None]
+) -> None:
+    """Replace the `best` folder, which appears whole, if no student before had so low an FD."""
+    before = read_best(folder)
+    if before is not None and fd >= before.fd:
+        return
+    with whole_folder(folder) as temporary:
+        save_checkpoint(temporary / "checkpoints", distiller, state)
+        save_student(temporary / "student")
+        Best(state.iteration, fd, folder_sha256(temporary / "student")).write(temporary)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from bench.best import DESCRIPTION as BEST_DESCRIPTION
+from bench.best import FOLDER as BEST
+from bench.best import read_best
 from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
 from methods.catalogue import Method
@@ -141,13 +144,17 @@ class Run(Planned):
 
 
 def _finished_student(folder: Path) -> str:
-    """Hash of a finished run's student. Raises UserError."""
-    if not (folder / "record.json").is_file():
-        raise UserError(f"init_from: {folder} is not the folder of a finished run: it holds no record.json")
-    checkpoint = read_record(folder / "record.json").checkpoint
+    """Hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
+    if folder.name == BEST and not (folder / BEST_DESCRIPTION).is_file():
+        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
+    best = read_best(folder)
+    run = folder if best is None else folder.parent
+    if not (run / "record.json").is_file():
+        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no record.json")
+    checkpoint = read_record(run / "record.json").checkpoint
     if checkpoint is None:
-        raise UserError(f"init_from: the run in {folder} failed; it has no student")
-    return checkpoint.sha256
+        raise UserError(f"init_from: the run in {run} failed; it has no student")
+    return checkpoint.sha256 if best is None else best.sha256
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from bench.best import Best
 from bench.plan import Planned, Run
 from bench.provenance import peak_memory
 from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Provenance, Record
@@ -68,6 +69,15 @@ def under_another_protocol(
             "provenance": made,
         }
     )
+
+
+def of_the_best(record: Record, best: Best) -> Record:
+    """A finished run's record, for the student that had the lowest FD on the way: labelled as chosen so."""
+    if record.checkpoint is None:
+        return record
+    chosen = {"iteration": best.iteration, "selection": "best-by-test-metric", "sha256": best.sha256}
+    checkpoint = record.checkpoint.model_copy(update=chosen)
+    return record.model_copy(update={"run_id": f"{record.run_id}-best", "checkpoint": checkpoint})
 
 
 def training_cost(run: Run, trained: Trained, steps: int, evaluate_seconds: float) -> Cost:

@@ -40,7 +40,7 @@ class MethodInfo(Model):
 
 
 OTHER_PROTOCOLS = "protocols"
-"""Folder in a run's folder with records of its student under other protocols."""
+"""Folder in a run's folder with records of its student under other protocols, and of its best student."""
 
 
 class MetricResult(Model):

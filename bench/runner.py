@@ -143,6 +143,11 @@ class Runner:
         )
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
+        if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
+            protocol = run.task.protocol.name
+            raise UserError(
+                f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
+            )
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         more_data: list[PreparedAsset] = []

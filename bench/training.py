@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from bench.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
+from bench.best import FOLDER
+from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
 from bench.evaluation import DivergedError
 from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
@@ -117,9 +119,12 @@ class Trainer:
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
         if done % schedule.progress_every == 0 or last:
             paused = time.perf_counter()
-            measured = measure(self.student())
+            student = self.student()
+            measured = measure(student)
             self._log({"iteration": done, **measured})
             bar.advance(0, **measured)
+            if self.recipe.keep_best:
+                self._keep_if_best(done, student, measured["fd"])
             self._begun += time.perf_counter() - paused  # a look at FD is not training
         if done % schedule.checkpoint_every == 0 or last:
             self._save(done)
@@ -213,11 +218,23 @@ class Trainer:
         if self.accelerator.is_main_process:
             append_line(self.metrics_file, line)
 
+    def _state(self, done: int) -> TrainingState:
+        return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+
     def _save(self, done: int) -> None:
         """Write a checkpoint, once: it does not depend on the number of processes."""
         if self.accelerator.is_main_process:
-            state = TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
-            save_checkpoint(self.folder / "checkpoints", self.distiller, state)
+            save_checkpoint(self.folder / "checkpoints", self.distiller, self._state(done))
+        self.accelerator.wait_for_everyone()
+
+    def _keep_if_best(self, done: int, student: Denoiser, fd: float) -> None:
+        """Keep a student aside, with the networks it was trained with, if it has the lowest FD so far."""
+        if self.accelerator.is_main_process:
+
+            def save(folder: Path) -> None:
+                self.prepared.save_student(student, folder, self.distiller.indices)
+
+            keep_if_best(self.folder / FOLDER, self.distiller, self._state(done), fd, save)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
@@ -226,6 +243,7 @@ class Trainer:
         if state is None:
             if self.accelerator.is_main_process:
                 self.metrics_file.unlink(missing_ok=True)
+                shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
             return 0, 0.0
         if state.teacher_sha256 != self.prepared.teacher_sha256:
             raise UserError(

@@ -21,7 +21,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    later: ClassVar[frozenset[str]] = frozenset({"init_from"})
+    later: ClassVar[frozenset[str]] = frozenset({"init_from", "keep_best"})
     """Keys that came after runs were named by their recipes: at their defaults they are no part of a name."""
 
     iterations: int = Field(200_000, ge=1)
@@ -53,7 +53,11 @@ class Recipe(BaseModel):
     """torch.compile of every network of the method, with that backend."""
     init_from: Path | None = None
     """Folder of a finished run from whose last checkpoint the networks start, with fresh optimisers; what that
-    run had not (a discriminator's head) starts at random. None: all start as the teacher."""
+    run had not (a discriminator's head) starts at random. Its `best` folder: from that one. None: all start as the
+    teacher."""
+    keep_best: bool = False
+    """Also keep the networks that had the lowest FD on the way, in the run's folder `best`; the result stays that
+    of the last ones."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
     student_start: float = Field(1.0, gt=0, le=1)

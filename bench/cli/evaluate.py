@@ -95,11 +95,13 @@ def evaluate(
 def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
     """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it.
 
+    So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
     Published weights, which are of no run, have a record of their own in the folder of the runs.
     """
+    from bench.best import read_best
     from bench.plan import PublishedRun
     from bench.provenance import provenance
-    from bench.recording import under_another_protocol
+    from bench.recording import of_the_best, under_another_protocol
     from bench.records import OTHER_PROTOCOLS, read_record, write_record
     from bench.runner import few_step_sampler, student_generator
     from tasks.files import path_sha256
@@ -118,12 +120,18 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
         return record.metrics
     with tempfile.TemporaryDirectory() as scratch:
         metrics, _ = runner.evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
-    if path != checkpoint and (checkpoint / "record.json").is_file():
-        record, protocol = read_record(checkpoint / "record.json"), prepared.task.protocol
+    best = read_best(checkpoint)
+    run = checkpoint if best is None else checkpoint.parent
+    if path != checkpoint and (run / "record.json").is_file():
+        record, protocol = read_record(run / "record.json"), prepared.task.protocol
+        if best is not None:
+            record = of_the_best(record, best)
         own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
-        if own and record.task == prepared.task.name and record.protocol_sha256 != protocol.digest():
+        another = best is not None or record.protocol_sha256 != protocol.digest()
+        if own and another and record.task == prepared.task.name:
             found = under_another_protocol(record, protocol, prepared, provenance("fp32"), metrics)
-            target = checkpoint / OTHER_PROTOCOLS / f"{protocol.name}-{protocol.digest()[:12]}.json"
+            name = f"{'' if best is None else 'best-'}{protocol.name}-{protocol.digest()[:12]}.json"
+            target = run / OTHER_PROTOCOLS / name
             write_record(target, found)
             print(f"record: {target}")
     return metrics

@@ -1,0 +1,42 @@
+"""The student with the lowest FD on the way, kept apart: its records say that the test metric chose it.
+
+`best/` in a run's folder looks like a run's folder: checkpoints/ to start from, student/ to evaluate.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tasks.errors import UserError
+from tasks.files import write_text
+
+FOLDER = "best"
+DESCRIPTION = "best.json"
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which student it is."""
+
+    iteration: int
+    fd: float
+    """On the few samples of a look on the way: no result."""
+    sha256: str
+    """Of the student's folder."""
+
+    def write(self, folder: Path) -> None:
+        """Write it into a `best` folder."""
+        write_text(folder / DESCRIPTION, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_best(folder: Path) -> Best | None:
+    """Read what a `best` folder holds; None if it is no such folder. Raises UserError if it is damaged."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return None
+    try:
+        return Best(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {folder}") from None
