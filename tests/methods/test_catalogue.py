@@ -80,6 +80,19 @@ def test_four_step_students_differ_only_in_their_inputs() -> None:
     assert with_it == without
 
 
+@pytest.mark.parametrize("scale", ["paper", "micro"])
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [("dmd2-4step-no-gan", "gan"), ("dmd2-4step-no-dm", "distribution_matching")],
+)
+def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(name: str, off: str, scale: str) -> None:
+    whole, without = recipe_of("dmd2-4step", scale=scale), recipe_of(name, scale=scale)
+    terms = {"gan": True, "distribution_matching": True, "regression": False}
+    assert {term: getattr(whole, term) for term in terms} == terms
+    assert {term: getattr(without, term) for term in terms} == {**terms, off: False}
+    assert without.student_steps == 4 and without.input_simulation == "backward"
+
+
 def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision() -> None:
     assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {"precision": "bf16"}
     assert recipe_of("dmd2") == DMDRecipe()

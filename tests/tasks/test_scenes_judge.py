@@ -92,15 +92,15 @@ def test_the_distance_is_lpips_with_weights_of_one() -> None:
 def test_a_judge_learns_to_read_colours_and_is_the_same_each_time() -> None:
     generator = torch.Generator().manual_seed(0)
     palette = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)
-    truths = torch.stack([torch.randint(n, (600,), generator=generator) for n in SCENE_ANSWERS], 1)
-    images = torch.zeros(600, *SHAPE, dtype=torch.uint8)
+    truths = torch.stack([torch.randint(n, (300,), generator=generator) for n in SCENE_ANSWERS], 1)
+    images = torch.zeros(300, *SHAPE, dtype=torch.uint8)
     for place in range(2):
         colour = palette[truths[:, 2 * place + 1]]
         images[:, :, 4:12, place * ITEM : (place + 1) * ITEM] = colour[:, :, None, None]
-    recipe = replace(RECIPE, item=replace(SMALL, epochs=6))
+    recipe = replace(RECIPE, scene=replace(SMALL, epochs=1), item=replace(SMALL, epochs=10))
     judge, again = (train_judge(images, truths, recipe, SHAPE, SilentProgress()) for _ in range(2))
     features, read = judge.see_items(images)
-    assert features.shape == (1200, 8) and judge.see_scenes(images).shape == (600, 8)
+    assert features.shape == (600, 8) and judge.see_scenes(images).shape == (300, 8)
     assert agreement(read, truths)["colours"].float().mean() > 0.9
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in judge.state_dict().items())
     assert sum(ITEM_ANSWERS) == 16
