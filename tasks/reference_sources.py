@@ -68,7 +68,7 @@ def build_references(
     batch_size: int = 200,
     keep: int = 0,
 ) -> list[ReferenceStatistics]:
-    """Do what `references_from` says with images [N, C, H, W] uint8 (a memory map will do), `batch_size` at once."""
+    """Do what `references_from` says with images [N, C, H, W] uint8; a memory map will do."""
     starts = range(0, len(images), batch_size)
     seen = (see(np.array(images[start : start + batch_size])) for start in starts)
     return references_from(

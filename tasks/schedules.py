@@ -101,7 +101,7 @@ class VPSchedule(NoiseSchedule):
         self.grid = torch.arange(steps, dtype=torch.float64)
 
     def told(self, index: int, alpha_bar: float) -> VPSchedule:
-        """Return a copy in which alpha_bar at one position of the grid is another: for evaluations that round it."""
+        """Return a copy with another alpha_bar at one position of the grid, for evaluations that round it."""
         changed = copy.copy(self)
         changed.log_alpha_bar = self.log_alpha_bar.clone()
         changed.log_alpha_bar[index] = math.log(alpha_bar)

@@ -136,7 +136,7 @@ def _latents(
 
 
 def _prompts(task: TextTask, path: Path, cache: Path) -> ChosenAsset:
-    """Read the prompts by the task's rule, and keep the list, with the real images that belong to it, if any do."""
+    """Read the prompts by the task's rule; keep the list, with its real images' names if it has any."""
     images: tuple[str, ...] = ()
     if task.prompt_rule == "coco10k" and path.suffix == ".json":
         subset = coco10k(path)
@@ -175,9 +175,7 @@ def _reals(
 ) -> dict[str, ChosenAsset]:
     """Statistics of the real images, whole and of their patches, in one pass; a finished pass is found."""
     if "features" not in chosen or "prompts" not in chosen:
-        raise UserError(
-            "real images are seen through the FID Inception: name --features and --prompts before --reals"
-        )
+        raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
     assert sources.reals is not None
     _, names = kept_prompts(Path(chosen["prompts"].path))
     paths = locate_images(sources.reals, names) if names else images_under(sources.reals)

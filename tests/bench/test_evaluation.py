@@ -14,7 +14,7 @@ from bench.evaluation import Evaluator, generate, measure, references_of
 from bench.metrics.frechet import FrechetDistance
 from bench.plan import Run
 from bench.registry import Catalogue
-from bench.runner import Runner, baseline_generator, metrics_of, student_generator
+from bench.runner import Runner, metrics_of, student_generator
 from tasks.errors import UserError
 from tasks.prepared import Prepared, to_uint8
 from tasks.progress import SilentProgress
@@ -143,7 +143,7 @@ def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
     tiny: Prepared, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
-    generator = baseline_generator(tiny, tiny.task.baselines["teacher-ode"])
+    _, generator = tiny.sampled(tiny.task.baselines["teacher-ode"])
     first, _ = evaluator.evaluate(generator, tmp_path, "weights a")
 
     def broken(*_: object) -> torch.Tensor:

@@ -85,7 +85,9 @@ def test_four_step_students_differ_only_in_their_inputs() -> None:
     ("name", "off"),
     [("dmd2-4step-no-gan", "gan"), ("dmd2-4step-no-dm", "distribution_matching")],
 )
-def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(name: str, off: str, scale: str) -> None:
+def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(
+    name: str, off: str, scale: str
+) -> None:
     whole, without = recipe_of("dmd2-4step", scale=scale), recipe_of(name, scale=scale)
     terms = {"gan": True, "distribution_matching": True, "regression": False}
     assert {term: getattr(whole, term) for term in terms} == terms
