@@ -232,7 +232,7 @@ def plan_run(
         for key in layer:
             if key not in ("*", "micro", "paper", *catalogue.tasks.entries):
                 raise unknown(f"task or scale in the recipes of {method_name!r}:", key, ["*", "micro", "paper"])
-    recipe = method.recipe(task.name, task.scale, overrides)
+    recipe = method.recipe(task.recipes or task.name, task.scale, overrides)
     return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)
 
 

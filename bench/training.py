@@ -186,7 +186,7 @@ class Trainer:
 
     def student(self) -> Denoiser:
         """Return a copy of the student as it would be evaluated now."""
-        student = copy.deepcopy(self.prepared.teacher)
+        student = self.distiller.adapt(copy.deepcopy(self.prepared.teacher))
         weights = self.average or self.distiller.generator.module.state_dict()
         student.load_state_dict(weights)
         return student.eval().requires_grad_(False)

@@ -129,6 +129,17 @@ class Distiller(ABC, Generic[R]):
             student.checkpoint_gradients()
         return student
 
+    def adapt(self, student: Denoiser) -> Denoiser:
+        """Give a copy of the teacher what students have besides: the adapters, where a LoRA is trained."""
+        if self.recipe.lora_rank:
+            student.add_adapters(self.recipe.lora_rank, self.recipe.lora_alpha)
+        return student
+
+    def release_teacher(self) -> None:
+        """Bring the teacher to its precision, once all copies of it are made."""
+        if self.recipe.teacher_precision == "bf16":
+            self.teacher.to(torch.bfloat16)
+
     def add_player(self, name: str, module: nn.Module, lr: float) -> Player:
         """Register a network to train: AdamW with the recipe's betas and weight decay, fused."""
         if self.recipe.compile_backend != "none":

@@ -33,8 +33,9 @@ class DMD(Distiller[DMDRecipe]):
                 "critic_denoising=false is for methods whose critic only discriminates: with gan, without "
                 "distribution_matching; use --set critic_denoising=true"
             )
-        self.add_player("generator", self.student_copy(), self.recipe.lr)
+        self.add_player("generator", self.adapt(self.student_copy()), self.recipe.lr)
         self.add_player("critic", self._critic(), self.recipe.critic_lr)
+        self.release_teacher()
         self.mu_real = self._guided_teacher()
         self.pairs: Pairs | None = None
         if self.recipe.regression:

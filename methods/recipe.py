@@ -21,7 +21,9 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    later: ClassVar[frozenset[str]] = frozenset({"init_from", "keep_best"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision"}
+    )
     """Keys that came after runs were named by their recipes: at their defaults they are no part of a name."""
 
     iterations: int = Field(200_000, ge=1)
@@ -45,6 +47,12 @@ class Recipe(BaseModel):
     none: the last weights, as in the paper."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast around the training step; weights stay float32."""
+    teacher_precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: the frozen teacher's weights too; needs precision bf16."""
+    lora_rank: int = Field(0, ge=0)
+    """0: the whole student is trained; else a LoRA of this rank on it (text-to-image alone)."""
+    lora_alpha: float = Field(8.0, gt=0)
+    """The LoRA's scale is alpha / rank."""
     gradient_accumulation: int = Field(1, ge=1)
     """Micro-batches of an iteration in each process: as many times less memory, the same result."""
     gradient_checkpointing: bool = False
@@ -69,9 +77,15 @@ class Recipe(BaseModel):
         student_indices(self.student_steps, start=self.student_start)
         return self
 
+    @model_validator(mode="after")
+    def _precisions_fit(self) -> Self:
+        if self.teacher_precision == "bf16" and self.precision != "bf16":
+            raise ValueError("teacher_precision=bf16 needs precision=bf16: outside autocast the types would mix")
+        return self
+
     def idle(self) -> dict[str, str]:
         """Keys without effect as the other values stand, and why: overriding one is a mistake."""
-        return {}
+        return {} if self.lora_rank else {"lora_alpha": "lora_rank is 0: the whole student is trained"}
 
     def named(self) -> dict[str, Any]:
         """What of the recipe is part of a run's name: no path, since the same bytes may lie anywhere."""

@@ -42,7 +42,8 @@ class PairRecipe(Recipe):
         return self
 
     def idle(self) -> dict[str, str]:
-        return {} if self.regression_distance == "lpips" else {"lpips_weights": "regression_distance is mse"}
+        mse = self.regression_distance == "mse"
+        return super().idle() | ({"lpips_weights": "regression_distance is mse"} if mse else {})
 
 
 class DMDRecipe(PairRecipe):

@@ -16,7 +16,8 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
 
     def __init__(self, recipe: RegressionRecipe, setting: Setting) -> None:
         super().__init__(recipe, setting)
-        self.add_player("generator", self.student_copy(), recipe.lr)
+        self.add_player("generator", self.adapt(self.student_copy()), recipe.lr)
+        self.release_teacher()
         self.distance = distance_of(recipe, self.accelerator.device)
         self.pairs = setting.make_pairs(recipe.pairs)
 

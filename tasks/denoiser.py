@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.errors import UserError
 from tasks.schedules import EDMSchedule, NoiseSchedule, VPSchedule, per_sample
 
 UNet: TypeAlias = UNet2DModel | UNet2DConditionModel
@@ -46,6 +47,10 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def checkpoint_gradients(self) -> None:
         """From now on keep fewer activations, and compute them again in the backward pass."""
+
+    def add_adapters(self, rank: int, alpha: float) -> None:  # noqa: ARG002 (for those that can)
+        """Freeze the network and train a LoRA on it instead. Raises UserError where there is no such form."""
+        raise UserError("only text-to-image networks take a LoRA; use --set lora_rank=0")
 
 
 class GuidedDenoiser(Denoiser):

@@ -48,6 +48,7 @@ TASK = TextTask(
         "lpips": "BSD-2-Clause (LPIPS), BSD-3-Clause (torchvision's VGG)",
         "clip": "MIT (LAION's ViT-g-14)",
     },
+    recipes="coco10k",
     network_parameters=2_567_463_684,
     teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
     prompt_rule="parti-128",

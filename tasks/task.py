@@ -103,6 +103,8 @@ class Task(ABC):
     baselines: Mapping[str, Baseline]
     licences: Mapping[str, str]
     """Licence of each data set and weights file."""
+    recipes: str = field(default="", kw_only=True)
+    """Task whose recipes methods use on this one; empty: its own."""
     network_parameters: int | None = field(default=None, kw_only=True)
     """Of the teacher, where it is large enough to be asked for before it is loaded."""
 

@@ -112,7 +112,7 @@ def _describe_method(catalogue: Catalogue, name: str, task: Task | None, cache: 
         recipe = method.recipe("", "paper", {})
         print("recipe: the defaults, at paper scale; add --task for the recipe on a task")
     else:
-        recipe = method.recipe(task.name, task.scale, {})
+        recipe = method.recipe(task.recipes or task.name, task.scale, {})
         print(f"recipe on {task.name}")
     values = recipe.model_dump()
     for key, value in values.items():

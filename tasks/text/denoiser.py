@@ -12,6 +12,7 @@ from torch import Tensor
 from tasks.denoiser import VPDenoiser
 from tasks.schedules import VPSchedule
 from tasks.text.layout import ConditionLayout
+from tasks.text.lora import LoRASpec, add_lora
 
 
 class TextDenoiser(VPDenoiser):
@@ -44,6 +45,9 @@ class TextDenoiser(VPDenoiser):
                 f"a UNet with addition_embed_type {unet.config.addition_embed_type!r} does not go with "
                 f"{layout} and resolution {resolution}: pooled and resolution are for 'text_time' alone"
             )
+
+    def add_adapters(self, rank: int, alpha: float) -> None:
+        add_lora(self.unet, LoRASpec(rank, alpha))
 
     def _run(self, unet: UNet2DConditionModel, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         return predict(unet, self.layout, self._folded(x), timestep, condition, self.resolution)
