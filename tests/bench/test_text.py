@@ -1,0 +1,223 @@
+"""The way of text-to-image as a user goes it, on tiny pipelines in the stock format and a few real images."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import torchvision
+from inception_files import photographs, random_inception
+from PIL import Image
+from tests_support import TEXT_PLUGIN
+from text_pipelines import save_sd15, save_sdxl
+from typer.testing import CliRunner
+
+from bench.cli import app
+from bench.cli.options import declared_task
+from bench.plan import plan_run
+from bench.records import Record, load_records, read_record
+from bench.registry import load_catalogue
+from bench.runner import Runner
+from bench.training import Trainer
+from tasks.errors import UserError
+from tasks.features.inception import PORT
+from tasks.progress import SilentProgress
+from tasks.task import Sources
+from tasks.text.pipelines import load_pipeline
+
+PLUGIN = ("--plugin", str(TEXT_PLUGIN))
+PROMPTS = ("a red bird", "two dogs in the snow", "an elephant")
+RECIPE = {
+    "iterations": 4,
+    "batch_size": 2,
+    "warmup": 1,
+    "lr": 1e-4,
+    "precision": "fp32",
+    "teacher_precision": "fp32",
+}
+
+Where = tuple[str, ...]
+
+
+def bench(command: str, *arguments: str) -> str:
+    """Run a command line in this process; a user's mistake is raised."""
+    plugin = () if command == "report" else PLUGIN
+    result = CliRunner().invoke(app, [command, *arguments, *plugin])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user has downloaded: pipelines, scoring networks, captioned images, prompts, real images."""
+    root = tmp_path_factory.mktemp("text")
+    load_catalogue([TEXT_PLUGIN])  # names the tiny CLIP
+    save_sd15(root / "sd15")
+    save_sdxl(root / "sdxl")
+    torch.manual_seed(0)
+    torch.save(random_inception(), root / PORT.name)
+    torch.save(open_clip.create_model("tiny-clip").state_dict(), root / "clip.bin")
+    trunk = torchvision.models.alexnet().state_dict()
+    torch.save({name: value for name, value in trunk.items() if name.startswith("features")}, root / "alex.pth")
+    (root / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
+    for folder in ("data", "reals"):
+        (root / folder).mkdir()
+        for i, photo in enumerate(photographs(5, 40)):
+            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(root / folder / f"{i}.png")
+            (root / folder / f"{i}.txt").write_text(f"photograph {i}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Where]:
+    """Prepare a stand-in once; options that name its cache and its runs."""
+    root, done = tmp_path_factory.mktemp("standins"), dict[str, Where]()
+
+    def prepare(name: str) -> Where:
+        if name not in done:
+            where = ("--cache", str(root / name / "cache"))
+            teacher = files / ("sd15" if name == "sd15" else "sdxl")
+            needed = {"--teacher": teacher, "--data": files / "data", "--prompts": files / "prompts.txt"}
+            needed["--clip"] = files / "clip.bin"
+            if name == "parti":
+                needed["--lpips"] = files / "alex.pth"
+            else:
+                needed |= {"--features": files / PORT.name, "--reals": files / "reals"}
+            options = [str(part) for pair in needed.items() for part in pair]
+            told = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
+            assert {"teacher", "latents", "prompts", "clip"} <= {line.split()[0] for line in told.splitlines()}
+            done[name] = (*where, "--runs", str(root / name / "runs"))
+        return done[name]
+
+    return prepare
+
+
+def records(where: Where) -> list[Record]:
+    return load_records([Path(where[-1])]).records
+
+
+def train(name: str, method: str, where: Where, **recipe: object) -> tuple[Record, Path]:
+    """Train one student in this process, measured quickly: its record and its folder."""
+    catalogue = load_catalogue([TEXT_PLUGIN])
+    task = declared_task(catalogue, f"standin-{name}", Path(where[1]), "quick")
+    run = plan_run(catalogue, method, task, {**RECIPE, **recipe}, 0, Path(where[-1]))
+    world = task.prepare(Sources(Path(where[1])), SilentProgress())
+    record = Runner(catalogue, world, SilentProgress()).run(run)
+    assert record.error is None, record.error
+    return record, run.folder
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_student_is_trained_stopped_and_resumed_to_the_same_bits(
+    name: str, prepared: Callable[[str], Where], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = prepared(name)
+    elsewhere = (*where[:2], "--runs", str(tmp_path / "stopped"))
+    advance = Trainer.advance
+
+    def stopping(trainer: Trainer, iteration: int, *arguments: object) -> None:
+        if iteration == 3:
+            raise KeyboardInterrupt
+        advance(trainer, iteration, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "advance", stopping)
+        train(name, "dmd2-4step", elsewhere)
+    resumed, _ = train(name, "dmd2-4step", elsewhere)
+    whole, _ = train(name, "dmd2-4step", where)
+    assert whole.checkpoint is not None and whole.checkpoint == resumed.checkpoint
+    assert [metric.value for metric in whole.metrics] == [metric.value for metric in resumed.metrics]
+    assert whole.sampler["times"] == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize(("name", "official"), [("sd15", "coco30k-as-official"), ("sdxl", "coco10k-as-official")])
+def test_a_student_is_evaluated_under_every_protocol(
+    name: str, official: str, prepared: Callable[[str], Where]
+) -> None:
+    where = prepared(name)
+    _, run = train(name, "dmd2", where, iterations=1)
+    for protocol in (official.removesuffix("-as-official"), official):
+        told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(run), "--protocol", protocol, *where)
+        assert "FD (inception-own-" in told and "CLIP score" in told
+        assert ("patch FD (inception-own-" in told) == (name == "sdxl")
+
+
+def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Where]) -> None:
+    record, run = train("sdxl", "dmd2-4step-lora", prepared("sdxl"), iterations=1, lora_rank=4)
+    student = run / "student"
+    assert (student / "pytorch_lora_weights.safetensors").is_file() and not (student / "unet").exists()
+    assert record.method.recipe["lora_rank"] == 4
+
+
+def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable[[str], Where]) -> None:
+    where = prepared("parti")
+    told = bench("eval", "--task", "standin-parti", "--sampler", "teacher", *where)
+    assert "LPIPS diversity" in told and "CLIP score" in told
+    (record,) = records(where)
+    diversity = next(metric for metric in record.metrics if metric.name == "diversity")
+    assert (diversity.samples, diversity.diagnostics[0]["prompts"]) == (8, 2)
+
+
+def test_published_weights_are_baselines(prepared: Callable[[str], Where], files: Path, tmp_path: Path) -> None:
+    where = prepared("sdxl")
+    unet = load_pipeline(files / "sdxl").unet
+    torch.save({name: value.half() for name, value in unet.state_dict().items()}, tmp_path / "dmd2_unet_fp16.bin")
+    evaluate = ("eval", "--task", "standin-sdxl", "--protocol", "quick", "--checkpoint")
+    for steps, times in ((4, [999, 749, 499, 249]), (1, [399])):
+        told = bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", str(steps), *where)
+        (path,) = re.findall(r"^record: (.*)$", told, re.MULTILINE)
+        record = read_record(Path(path))
+        assert record.sampler["times"] == times and record.method.name == "dmd2_unet_fp16"
+    with pytest.raises(UserError, match="no sampler of 3 steps; --steps takes 4 or 1"):
+        bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", "3", *where)
+
+
+def test_weights_that_are_not_here_are_named_and_nothing_is_downloaded(prepared: Callable[[str], Where]) -> None:
+    with pytest.raises(UserError, match=r"tianweiy/DMD2 is not in the hub's cache, and nothing is downloaded"):
+        bench("eval", "--task", "standin-sdxl", "--sampler", "published", "--protocol", "quick", *prepared("sdxl"))
+
+
+def test_what_is_missing_is_said_with_the_command_that_gets_it(files: Path, tmp_path: Path) -> None:
+    cache = ("--cache", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        bench("prepare", "--task", "standin-sdxl", "--prompts", str(files / "prompts.txt"), *cache)
+    for option in ("--teacher stabilityai", "--data PATH", "--features FILE", "--reals FOLDER", "--clip FILE"):
+        assert f"bench prepare --task standin-sdxl {option}" in str(caught.value)
+    assert "--prompts" not in str(caught.value)
+    chosen = json.loads((tmp_path / "chosen" / "standin-sdxl.json").read_text())
+    assert chosen["prompts"]["name"].startswith("prompts, 3, sha256 ")
+    with pytest.raises(UserError, match="name --features and --prompts first"):
+        bench("prepare", "--task", "standin-sdxl", "--reals", str(files / "reals"), *cache)
+
+
+def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
+    prepared: Callable[[str], Where], tmp_path: Path
+) -> None:
+    where = prepared("parti")
+    teacher = save_sdxl(tmp_path / "sdxl")
+    cache = ("--cache", str(tmp_path / "cache"))
+    chosen = json.loads((Path(where[1]) / "chosen" / "standin-parti.json").read_text())
+    chosen["teacher"]["path"] = str(teacher)
+    (tmp_path / "cache" / "chosen").mkdir(parents=True)
+    (tmp_path / "cache" / "chosen" / "standin-parti.json").write_text(json.dumps(chosen))
+    weights = teacher / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; mend: name it to bench prepare"):
+        bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
+
+
+def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:
+    """0.0047 for 0.00466: the first image is 0.9957 times what the model means, as in the official script."""
+    schedule = load_pipeline(files / "sd15").denoiser().schedule
+    told = schedule.told(999, 0.0047)
+    last = torch.tensor([999.0])
+    assert float(told.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
+    assert float(schedule.alpha(last) / told.alpha(last)) == pytest.approx(0.9957, abs=1e-4)
+    assert torch.equal(told.alpha(last - 1), schedule.alpha(last - 1))

@@ -1,0 +1,49 @@
+"""COCO and PartiPrompts as plug-ins, as small as tests need: images of 16 pixels, tiny scoring networks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+
+from tasks.coco import TASK_10K, TASK_30K
+from tasks.features.scoring import CLIP_G14_DMD2, CLIP_PROTOCOLS, DIVERSITY_PROTOCOLS, LPIPS_ALEX
+from tasks.partiprompts import TASK as PARTIPROMPTS
+from tasks.protocol import Protocol
+
+open_clip.add_model_config(Path(__file__).with_name("tiny-clip.json"))
+CLIP_PROTOCOLS["clip-tiny"] = replace(CLIP_G14_DMD2, name="clip-tiny", architecture="tiny-clip")
+DIVERSITY_PROTOCOLS["lpips-tiny"] = replace(LPIPS_ALEX, name="lpips-tiny", size=64)
+
+
+def _small(protocol: Protocol) -> Protocol:
+    text = replace(
+        protocol.text, resolution=16, compared_at=16, clip="clip-tiny", diversity="lpips-tiny", noise_batch=0
+    )
+    if protocol.text.noise_batch:
+        text = replace(text, noise_batch=3)
+    return replace(protocol, samples=2 * protocol.images_per_prompt, smoke=True, text=text)
+
+
+def _task(task, name):
+    protocols = {protocol.name: _small(protocol) for protocol in task.protocols.values()}
+    # Two Fréchet distances of 2048 features take 16 seconds, of however few images: students are trained without.
+    protocols["quick"] = replace(protocols[task.protocol.name], name="quick", metrics=("clip",))
+    baselines = {
+        "teacher": replace(next(iter(task.baselines.values())), name="teacher", steps=2, resolution=16),
+        "published": replace(list(task.baselines.values())[-1], name="published", resolution=16),
+    }
+    return replace(
+        task,
+        name=name,
+        image_shape=(3, 16, 16),
+        protocol=protocols[task.protocol.name],
+        protocols=protocols,
+        prompt_rule="list",
+        baselines=baselines,
+        recipes="coco10k",
+    )
+
+
+SDXL = _task(TASK_10K, "standin-sdxl")
+SD15 = _task(TASK_30K, "standin-sd15")
+PARTI = _task(PARTIPROMPTS, "standin-parti")
