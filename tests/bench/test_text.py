@@ -146,7 +146,7 @@ def test_a_student_is_evaluated_under_every_protocol(
     for protocol in (official.removesuffix("-as-official"), official):
         told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(run), "--protocol", protocol, *where)
         assert "FD (inception-own-" in told and "CLIP score" in told
-        assert ("patch FD (inception-own-" in told) == (name == "sdxl")
+        assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
 
 
 def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Where]) -> None:
