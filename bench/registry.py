@@ -54,13 +54,12 @@ class Registry(Generic[T]):
     entries: dict[str, Entry[T]] = field(default_factory=dict)
 
     @classmethod
-    def installed(cls, kind: str) -> Registry[T]:
-        """Read the entry-point group `bench.<kind>s` of every installed distribution."""
+    def installed(cls, kind: str, points: Iterable[tuple[EntryPoint, str]]) -> Registry[T]:
+        """Take the entry-point group `bench.<kind>s` out of `points`, which name their distributions, too."""
         registry: Registry[T] = cls(kind)
-        for point in entry_points(group=f"bench.{kind}s"):
-            dist = point.dist
-            origin = f"{dist.name} {dist.version}" if dist is not None else "unknown"
-            registry.add(Entry(point.name, origin, point=point))
+        for point, origin in points:
+            if point.group == f"bench.{kind}s":
+                registry.add(Entry(point.name, origin, point=point))
         return registry
 
     def add(self, entry: Entry[T]) -> None:
@@ -96,9 +95,28 @@ class Catalogue:
     plugins: list[Path]
 
 
+def _points() -> Iterator[tuple[EntryPoint, str]]:
+    """Entry points of bench's groups, each with the name and version of its distribution.
+
+    Distributions are read once, not once for each kind, and the metadata of each, which is slow to parse, too.
+    """
+    every: Any = entry_points()
+    origins: dict[int, str] = {}
+    for kind in ("method", "task", "metric"):
+        for point in every.select(group=f"bench.{kind}s"):
+            dist = point.dist
+            if id(dist) not in origins:
+                origins[id(dist)] = f"{dist.name} {dist.version}" if dist is not None else "unknown"
+            yield point, origins[id(dist)]
+
+
 def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
     """Collect what is installed, and the distillers and tasks that plug-in files define."""
-    found = Catalogue(Registry.installed("method"), Registry.installed("task"), Registry.installed("metric"), [])
+    points = list(_points())
+    methods: Registry[Method] = Registry.installed("method", points)
+    tasks: Registry[Task] = Registry.installed("task", points)
+    metrics: Registry[MetricInfo] = Registry.installed("metric", points)
+    found = Catalogue(methods, tasks, metrics, [])
     for path in plugins:
         _add_plugin(found, path)
     return found

@@ -10,11 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from methods.recipe import Recipe, build_recipe
-from methods.recipes import DMDRecipe, RegressionRecipe
-
 if TYPE_CHECKING:
     from methods.base import Distiller
+    from methods.recipe import Recipe
 
 Layer = Mapping[str, Mapping[str, Any]]
 """Recipe values by task name, by scale, or for all tasks ("*")."""
@@ -28,7 +26,8 @@ class Method:
     summary: str
     distiller: str
     """Import path of the class, `module:Class`."""
-    recipe_model: type[Recipe]
+    recipe_model: Callable[[], type[Recipe]]
+    """Import the model of its recipe: a list needs none, and they take a tenth of its time."""
     layers: Sequence[Layer]
     """Later layers win; in a layer "*" comes first, then the scale, then the task."""
     load: Callable[[], type[Distiller[Any]]]
@@ -45,15 +44,18 @@ class Method:
 
     def recipe(self, task: str, scale: str, overrides: Mapping[str, Any]) -> Recipe:
         """Resolve the recipe on a task; `overrides` (from --set) win over all. Raises UserError."""
+        from methods.recipe import build_recipe
+
         values = {**self.passed(task, scale), **overrides}
-        return build_recipe(self.recipe_model, values, f"method {self.name!r}")
+        return build_recipe(self.recipe_model(), values, f"method {self.name!r}")
 
     @classmethod
     def of(cls, distiller: type[Distiller[Any]], name: str) -> Method:
         """Describe a distiller class that is registered directly, as a plug-in file does."""
         summary = (distiller.__doc__ or "").strip().partition("\n")[0]
         path = f"{distiller.__module__}:{distiller.__qualname__}"
-        return cls(name, summary, path, distiller.recipe_model, [distiller.recipes], lambda: distiller)
+        model = distiller.recipe_model
+        return cls(name, summary, path, lambda: model, [distiller.recipes], lambda: distiller)
 
 
 def load_class(path: str) -> Any:
@@ -68,16 +70,24 @@ def _data() -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _built_in(name: str, family: str, distiller: str, model: type[Recipe]) -> Method:
+def _built_in(name: str, family: str, distiller: str, model: str) -> Method:
     data = _data()
     entry = data["methods"][name]
     layers = [data["families"][family], {"*": entry.get("switches", {})}, entry.get("on", {})]
     published = entry.get("published", {})
-    return Method(name, entry["summary"], distiller, model, layers, lambda: load_class(distiller), published)
+    return Method(
+        name,
+        entry["summary"],
+        distiller,
+        lambda: load_class(model),
+        layers,
+        lambda: load_class(distiller),
+        published,
+    )
 
 
 def _dmd(name: str) -> Method:
-    return _built_in(name, "dmd", "methods.dmd:DMD", DMDRecipe)
+    return _built_in(name, "dmd", "methods.dmd:DMD", "methods.recipes:DMDRecipe")
 
 
 DMD = _dmd("dmd")
@@ -94,4 +104,6 @@ DMD2_4STEP_LORA = _dmd("dmd2-4step-lora")
 DMD2_4STEP_NO_GAN = _dmd("dmd2-4step-no-gan")
 DMD2_4STEP_NO_DM = _dmd("dmd2-4step-no-dm")
 DMD2_4STEP_NO_BACKWARD_SIMULATION = _dmd("dmd2-4step-no-backward-simulation")
-REGRESSION = _built_in("regression", "regression", "methods.regression:RegressionDistiller", RegressionRecipe)
+REGRESSION = _built_in(
+    "regression", "regression", "methods.regression:RegressionDistiller", "methods.recipes:RegressionRecipe"
+)

@@ -1,9 +1,21 @@
 """Task `fashion`: Fashion-MNIST at 14x14, class-conditional, real images, minutes on a laptop CPU."""
 
-from tasks.data.fashion import FASHION_CLASSES
 from tasks.micro import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 from tasks.protocol import Protocol
 from tasks.task import Baseline
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 TASK = MicroTask(
     name="fashion",
@@ -30,7 +42,7 @@ TASK = MicroTask(
     data_mend="apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
     train_sha256="a1c6a4de6869a1915f6c4f1e4f5171d0b39a3fbb38e55c2e4200d5dfdd023dfd",
     held_out_sha256="b5f93f421d6ecc6e2047479bf1f0db9fba7eea0809c6c8874f6a92015c4b9bd7",
-    class_names=FASHION_CLASSES,
+    class_names=CLASSES,
     network=NetworkSpec(channels=(32,), patch_size=2, sigma_data=0.66, attention_head_dim=32),
     teacher=TeacherRecipe(iterations=4000, batch_size=64, ema_decay=0.998),
     classifier=ClassifierRecipe(epochs=3, width=16, features=64),

@@ -21,6 +21,7 @@ from tasks.files import folder_sha256, folder_size, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
 from tasks.prepared import PreparedAsset, RealImages, Samples
 from tasks.progress import Progress
+from tasks.protocol import MAIN
 from tasks.reference_sources import import_reference
 from tasks.references import (
     FID_FEATURES,
@@ -30,7 +31,7 @@ from tasks.references import (
 )
 from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
 from tasks.task import Sources
-from tasks.views import MAIN, Features
+from tasks.views import Features
 from tasks.weights.checkpoints import load_edm_denoiser
 from tasks.weights.export import export_student
 

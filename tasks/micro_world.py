@@ -21,10 +21,11 @@ from tasks.micro import MicroTask
 from tasks.networks import Extraction, FeatureClassifier
 from tasks.prepared import PreparedAsset, RealImages, Samples, file_asset, to_unit_range
 from tasks.progress import Progress
+from tasks.protocol import MAIN
 from tasks.saved import load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.teacher import train_teacher
-from tasks.views import MAIN, Features
+from tasks.views import Features
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:

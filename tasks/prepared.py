@@ -15,10 +15,11 @@ from torch import Tensor
 
 from tasks.denoiser import Denoiser
 from tasks.files import file_sha256
+from tasks.protocol import MAIN
 from tasks.references import ReferenceStatistics
 from tasks.samplers import Generator, baseline_sampler
 from tasks.task import Baseline, Task
-from tasks.views import MAIN, Features
+from tasks.views import Features
 
 
 @dataclass(frozen=True)

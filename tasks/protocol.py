@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from tasks.files import digest
 from tasks.text.rules import TextRules
-from tasks.views import MAIN
+
+MAIN = "main"
+"""The view of the protocol's own feature network; a protocol names its others."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whol
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Samples, file_asset
 from tasks.progress import Progress
+from tasks.protocol import MAIN
 from tasks.scenes import ScenesTask
 from tasks.scenes_judge import Judge, agreement, train_judge
 from tasks.scenes_teacher import build_encoder, to_model_space, to_pixels, train_painter
 from tasks.task import Sources
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
-from tasks.views import MAIN, Features
+from tasks.views import Features
 
 PATCH, LPIPS = "patch", "lpips"
 """The views of single items, and of pairs of a caption's images."""

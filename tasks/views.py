@@ -9,9 +9,6 @@ import numpy as np
 
 from tasks.errors import UserError
 
-MAIN = "main"
-"""The view of the protocol's own feature network; a protocol names its others."""
-
 
 @dataclass(frozen=True, eq=False)
 class Features:

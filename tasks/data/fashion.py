@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
     from tasks.data.images import Splits
 
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
 ENVIRONMENT = "BENCH_FASHION_MNIST"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CACHE_NAME = "fashion-mnist"

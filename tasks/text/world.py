@@ -26,6 +26,7 @@ from tasks.files import digest, folder_size
 from tasks.pairs import PairedTeacher
 from tasks.prepared import Prepared, PreparedAsset, RealImages, Samples
 from tasks.progress import Progress
+from tasks.protocol import MAIN
 from tasks.references import load_reference, reference_store
 from tasks.samplers import Generator
 from tasks.saved import DESCRIPTION
@@ -39,7 +40,7 @@ from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.task import TextTask
-from tasks.views import MAIN, Features
+from tasks.views import Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
 

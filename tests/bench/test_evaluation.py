@@ -18,8 +18,8 @@ from bench.runner import Runner, metrics_of, student_generator
 from tasks.errors import UserError
 from tasks.prepared import Prepared, to_uint8
 from tasks.progress import SilentProgress
+from tasks.protocol import MAIN
 from tasks.samplers import SampleNoise
-from tasks.views import MAIN
 
 
 @pytest.mark.parametrize("indices", [[999], [999, 749, 499, 249]], ids=["one step", "four steps"])

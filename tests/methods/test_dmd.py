@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
     "regression_weight": 0.3,
 }
 CATALOGUE = load_catalogue()
-FAMILY = sorted(e.name for e in CATALOGUE.methods if e.load().recipe_model is DMDRecipe)
+FAMILY = sorted(e.name for e in CATALOGUE.methods if e.load().recipe_model() is DMDRecipe)
 
 # EDM's grid (Eq. 5) written out: 1,000 noise levels, sigma = 0.002 ... 80, rho = 7.
 SIGMAS = torch.tensor(

@@ -19,9 +19,9 @@ from tasks.micro_world import MicroWorld
 from tasks.pairs import PAIR_SEED
 from tasks.prepared import Samples, to_uint8, to_unit_range
 from tasks.progress import SilentProgress
+from tasks.protocol import MAIN
 from tasks.samplers import SampleNoise, heun
 from tasks.task import Sources
-from tasks.views import MAIN
 
 TASK: MicroTask = replace(
     digits.TASK,

@@ -18,12 +18,12 @@ from tasks.errors import UserError
 from tasks.micro import ClassifierRecipe
 from tasks.prepared import Samples
 from tasks.progress import SilentProgress
+from tasks.protocol import MAIN
 from tasks.samplers import SampleNoise, baseline_sampler, heun
 from tasks.scenes import JudgeRecipe, PainterRecipe, PainterSpec, ScenesTask
 from tasks.scenes_world import LPIPS, PATCH, ScenesWorld
 from tasks.task import Baseline, Sources
 from tasks.text.denoiser import TextDenoiser
-from tasks.views import MAIN
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from tasks.data import fashion
-from tasks.data.fashion import FASHION_CLASSES, IdxFile
+from tasks.data.fashion import IdxFile
 from tasks.errors import UserError
+from tasks.fashion import TASK
 
 SHAPES = {
     "train-images-idx3-ubyte": (20, 28, 28),
@@ -81,7 +82,7 @@ def test_the_real_files(tmp_path: Path) -> None:
     assert splits.held_out.images.shape == (10000, 1, 14, 14)
     assert np.array_equal(np.bincount(splits.train.labels), [6000] * 10)
     assert np.array_equal(np.bincount(splits.held_out.labels), [1000] * 10)
-    assert FASHION_CLASSES[splits.train.labels[0]] == "Ankle boot"
+    assert TASK.class_names[splits.train.labels[0]] == "Ankle boot"
     assert splits.train.sha256 == "a1c6a4de6869a1915f6c4f1e4f5171d0b39a3fbb38e55c2e4200d5dfdd023dfd"
     assert splits.held_out.sha256 == "b5f93f421d6ecc6e2047479bf1f0db9fba7eea0809c6c8874f6a92015c4b9bd7"
 
