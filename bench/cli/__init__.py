@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from types import FrameType
 
 import typer
 
-from bench.cli import browse, evaluate, prepare, refs, report, run
 from tasks.errors import UserError
 
-app = typer.Typer(
-    name="bench",
-    help="Honest, fast, reproducible comparison of few-step diffusion distillation.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("list")(browse.list_)
-app.command("describe")(browse.describe)
-app.command("doctor")(browse.doctor)
-app.command("prepare")(prepare.prepare)
-app.command("run")(run.run)
-app.command("reproduce")(run.reproduce)
-app.command("eval")(evaluate.evaluate)
-app.command("report")(report.report)
-app.add_typer(refs.app, name="refs")
+COMMANDS = {
+    "list": "browse:list_",
+    "describe": "browse:describe",
+    "doctor": "browse:doctor",
+    "prepare": "prepare:prepare",
+    "run": "run:run",
+    "reproduce": "run:reproduce",
+    "eval": "evaluate:evaluate",
+    "report": "report:report",
+    "refs": "refs:app",
+}
+"""Every command: its module here and its function, or its own app of commands."""
+
+
+def command_line(called: str | None = None) -> typer.Typer:
+    """Build the app: of the command that is called alone, where it is one, since the others cost half a start."""
+    app = typer.Typer(
+        name="bench",
+        help="Honest, fast, reproducible comparison of few-step diffusion distillation.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)  # one command, too, is called by its name
+    for name in [called] if called in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        command = getattr(importlib.import_module(f"bench.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -38,7 +54,7 @@ def main() -> None:
     """Run the command line: a user's mistake is one line on stderr and exit code 2, Ctrl-C is 130."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        command_line(next(iter(sys.argv[1:]), None))()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

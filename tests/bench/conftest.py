@@ -11,7 +11,7 @@ import pytest
 from tests_support import TINY_PLUGIN
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli import command_line
 from bench.plan import Run, plan_run
 from bench.registry import Catalogue, load_catalogue
 from bench.runner import Runner
@@ -73,7 +73,7 @@ def bench(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: str) -> Bench:
-        done = CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+        done = CliRunner().invoke(command_line(), [os.fspath(argument) for argument in arguments])
         if isinstance(done.exception, UserError):
             return Bench(2, f"{done.output}error: {done.exception}")
         if done.exception is not None and not isinstance(done.exception, SystemExit):

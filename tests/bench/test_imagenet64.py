@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from bench import picture as pictures
 from bench import runner as engine
 from bench.checkpoint import checkpoints
-from bench.cli import app
+from bench.cli import command_line
 from bench.cli.options import declared_task
 from bench.plan import BaselineRun, plan_run
 from bench.records import load_records, read_record
@@ -53,7 +53,7 @@ FORMS = {"folders": class_folders, "zip": edm_zip, "lmdb": official_lmdb, "parqu
 def bench(command: str, *arguments: str) -> str:
     """Run a command line in this process; a user's mistake is raised."""
     plugin = () if command in ("refs", "report") else PLUGIN
-    result = CliRunner().invoke(app, [command, *arguments, *plugin])
+    result = CliRunner().invoke(command_line(), [command, *arguments, *plugin])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

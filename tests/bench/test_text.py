@@ -17,7 +17,7 @@ from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli import command_line
 from bench.cli.options import declared_task
 from bench.plan import plan_run
 from bench.records import Record, load_records, read_record
@@ -47,7 +47,7 @@ Where = tuple[str, ...]
 def bench(command: str, *arguments: str) -> str:
     """Run a command line in this process; a user's mistake is raised."""
     plugin = () if command == "report" else PLUGIN
-    result = CliRunner().invoke(app, [command, *arguments, *plugin])
+    result = CliRunner().invoke(command_line(), [command, *arguments, *plugin])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
