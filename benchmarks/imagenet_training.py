@@ -51,6 +51,7 @@ def recipe_of(batch: int, precision: str, **values: Any) -> DMDRecipe:
 
 def harness(world: RandomWorld, recipe: DMDRecipe, folder: Path) -> Callable[[int], None]:
     """Our training step, as a function of the iteration."""
+    folder.mkdir()
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     teacher = world.teacher.to(accelerator.device)
     distiller = (
