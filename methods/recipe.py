@@ -19,7 +19,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Recipe(BaseModel):
     """What every method's training has; a method adds its own numbers in a subclass."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Deferred: of the models that a start imports it validates one.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision"}
