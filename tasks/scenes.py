@@ -34,6 +34,10 @@ class PainterSpec:
     heads: int = 2
     norm_groups: int = 8
     prediction: Literal["epsilon", "v"] = "v"
+    beta_end: float = 0.02
+    """Of the schedule, whose last time then has noise of 65 times the image. Stable Diffusion's 0.012 (14.6 times)
+    lets through how bright a scene is: from pure noise, the teacher then made scenes too dark (pixels' standard
+    deviation 0.23 for 0.28)."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Paint
         norm_num_groups=spec.norm_groups,
         resnet_time_scale_shift="scale_shift",
     )
-    schedule = VPSchedule(spec.prediction)
+    schedule = VPSchedule(spec.prediction, beta_end=spec.beta_end)
     return Painter(TextDenoiser(unet, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
 
 
