@@ -7,33 +7,32 @@ from pathlib import Path
 
 import torch
 
-from bench.evaluation import Generator, generate
+from bench.evaluation import generate
 from tasks.files import whole_file
-from tasks.prepared import Prepared
+from tasks.prepared import Sampled
 
 COLUMNS = 10
 ROWS = 5
 
 
-Panel = tuple[Prepared, Generator]
-"""A generator, and the task as it needs it decoded and conditioned."""
-
-
-def sample_grid(panels: dict[str, Panel], path: Path) -> None:
+def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
     """Draw each generator's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
     from matplotlib import pyplot as plt
 
-    protocol = next(iter(panels.values()))[0].task.protocol
+    protocol = next(iter(panels.values())).prepared.task.protocol
     columns = min(COLUMNS, protocol.samples)
     rows = min(ROWS, protocol.samples // columns)
     first = replace(protocol, samples=columns * rows)
     figure, axes = plt.subplots(
         len(panels), 1, figsize=(COLUMNS * 0.6, len(panels) * (ROWS * 0.6 + 0.3)), squeeze=False
     )
-    for axis, (title, (prepared, generator)) in zip(axes[:, 0], panels.items(), strict=True):
-        starts = range(0, first.samples, prepared.evaluation_batch)
-        stops = [min(start + prepared.evaluation_batch, first.samples) for start in starts]
-        parts = [generate(generator, prepared, first, 0, *ends).images for ends in zip(starts, stops, strict=True)]
+    for axis, (title, sampled) in zip(axes[:, 0], panels.items(), strict=True):
+        starts = range(0, first.samples, sampled.prepared.evaluation_batch)
+        stops = [min(start + sampled.prepared.evaluation_batch, first.samples) for start in starts]
+        parts = [
+            generate(sampled.generator, sampled.prepared, first, 0, *ends).images
+            for ends in zip(starts, stops, strict=True)
+        ]
         axis.imshow(_tile(torch.cat(parts), rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")

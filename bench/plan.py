@@ -182,8 +182,7 @@ class BaselineRun(Planned):
         return None
 
     def content(self) -> dict[str, Any]:
-        guidance = [] if self.baseline.guidance_scale == 1 else [self.baseline.guidance_scale]
-        return {"sampler": [self.baseline.steps, self.baseline.churn, *guidance]}
+        return {"sampler": self.baseline.identity()}
 
     def sampler(self) -> dict[str, Any]:
         """The sampler's numbers, as the record has them."""

@@ -18,7 +18,7 @@ from bench.checkpoint import start_from
 from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
 from bench.metrics.base import Metric
-from bench.picture import Panel, sample_grid
+from bench.picture import sample_grid
 from bench.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, training_cost
@@ -29,7 +29,7 @@ from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
-from tasks.prepared import Prepared, PreparedAsset, file_asset
+from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
 from tasks.progress import Progress
 from tasks.samplers import few_step
 
@@ -84,12 +84,11 @@ class Runner:
         """Evaluate and record one named sampler of the teacher."""
         if (done := from_main(run.finished)) is not None:
             return done  # other models' weights are not even loaded
-        world, generator = self.prepared.sampled(run.baseline)
-        weights = Weights(
-            self.prepared.teacher, self.prepared.teacher_sha256, "ema", run.baseline.network_evaluations
-        )
-        evaluator = Evaluator(world, self.evaluator.metrics, self.progress)
-        return self._once(run, lambda: self._measured(run, evaluator, generator, weights, run.sampler()))
+        found = self.prepared.sampled(run.baseline)
+        kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
+        weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
+        evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress)
+        return self._once(run, lambda: self._measured(run, evaluator, found.generator, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
@@ -198,8 +197,8 @@ class Runner:
 
     def _picture(self, run: Run, generator: Generator, steps: int) -> None:
         """Draw the student above the teacher's first sampler, from the same noise."""
-        panels: dict[str, Panel] = {
-            f"{run.label}: network evaluations per image: {steps}": (self.prepared, generator)
+        panels: dict[str, Sampled] = {
+            f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, generator, "")
         }
         for sampler in list(self.prepared.task.baselines.values())[:1]:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"

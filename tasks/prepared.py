@@ -124,11 +124,11 @@ class Prepared(ABC):
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
         """See generated images in each of these views, all of `self.views`, in one pass over them."""
 
-    def sampled(self, baseline: Baseline) -> tuple[Prepared, Generator]:
-        """Return a baseline as a generator, and the task as that generator needs it decoded and conditioned."""
+    def sampled(self, baseline: Baseline) -> Sampled:
+        """Load a baseline: by default, a sampler of the teacher."""
         device, null = PartialState().device, self.null_condition
         null = None if null is None else null.to(device)
-        return self, baseline_sampler(self.teacher.to(device), null, baseline)
+        return Sampled(self, baseline_sampler(self.teacher.to(device), null, baseline), self.teacher_sha256)
 
     @abstractmethod
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,6 +137,17 @@ class Prepared(ABC):
     @abstractmethod
     def asset_of_pairs(self, count: int) -> PreparedAsset:
         """The cached file of `pairs(count)`."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A baseline, ready to generate."""
+
+    prepared: Prepared
+    """The task with the conditions and the decoder that it needs."""
+    generator: Generator
+    sha256: str
+    """Of the weights that it samples."""
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tasks.errors import unknown
 from tasks.progress import Progress
@@ -84,6 +84,10 @@ class Baseline:
     """EDM's S_churn: 0 is the deterministic ODE sampler, more is the SDE sampler."""
     guidance_scale: float = 1.0
     """Classifier-free guidance; 1: none."""
+
+    def identity(self) -> Any:
+        """What of it decides the images, as JSON data."""
+        return [self.steps, self.churn, *([] if self.guidance_scale == 1 else [self.guidance_scale])]
 
     @property
     def network_evaluations(self) -> int:

@@ -7,7 +7,7 @@ are a variant of their own. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tasks.task import Baseline
@@ -44,6 +44,10 @@ class TextBaseline(Baseline):
     """None: the teacher's own."""
     source: str = field(kw_only=True)
     """Where the settings are from."""
+
+    def identity(self) -> Any:
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in ("name", "summary", "source")}
 
     @property
     def guided(self) -> bool:

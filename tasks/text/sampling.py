@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.errors import UserError
 from tasks.samplers import SampleNoise
@@ -114,6 +115,15 @@ def load_baseline(
             f"{path or weights.repository} has time_cond_proj_dim {pipeline.unet.config.time_cond_proj_dim}"
         )
     return pipeline
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Hash a network's tensors by their names: of weights that came in whatever file."""
+    hasher = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        hasher.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        hasher.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 def _file(weights: HubWeights, download: bool) -> Path:

@@ -24,11 +24,10 @@ from tasks.features.preprocess import Squares, centre_patches
 from tasks.features.scoring import clip_protocol, diversity_protocol
 from tasks.files import digest, folder_size
 from tasks.pairs import PairedTeacher
-from tasks.prepared import Prepared, PreparedAsset, RealImages, Samples
+from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
 from tasks.references import load_reference, reference_store
-from tasks.samplers import Generator
 from tasks.saved import DESCRIPTION
 from tasks.task import Baseline, Sources
 from tasks.text.baselines import TextBaseline
@@ -37,12 +36,14 @@ from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.pipelines import TextPipeline, load_pipeline
 from tasks.text.published import load_published_unet
-from tasks.text.sampling import load_baseline, sample
+from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.task import TextTask
 from tasks.views import Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
+AT_ONCE = 16
+"""Images of 1,024 pixels that are generated and seen together."""
 
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> TextWorld:
@@ -62,9 +63,8 @@ class TextWorld(PairedTeacher):
         self.cache = sources.cache
         self.progress = progress
         self.download = sources.download
-        self.evaluation_batch = (
-            4 * max(1, 16 // (4 * task.protocol.images_per_prompt)) * (task.protocol.images_per_prompt)
-        )
+        together = task.protocol.images_per_prompt
+        self.evaluation_batch = max(1, AT_ONCE // together) * together
         self.weights, self.data = [], []
         rules = task.rules
         path = self._chosen("teacher")
@@ -194,7 +194,7 @@ class TextWorld(PairedTeacher):
             seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
         return seen
 
-    def sampled(self, baseline: Baseline) -> tuple[Prepared, Generator]:
+    def sampled(self, baseline: Baseline) -> Sampled:
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
         assert isinstance(baseline, TextBaseline)
         pipeline = load_baseline(baseline, self.pipeline, download=self.download)
@@ -207,7 +207,8 @@ class TextWorld(PairedTeacher):
             assert null is not None
             return sample(pipeline, baseline, noise, condition, null.to(condition.device))
 
-        return world, generate
+        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.unet)
+        return Sampled(world, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, TextDenoiser)

@@ -143,7 +143,7 @@ def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
     tiny: Prepared, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
-    _, generator = tiny.sampled(tiny.task.baselines["teacher-ode"])
+    generator = tiny.sampled(tiny.task.baselines["teacher-ode"]).generator
     first, _ = evaluator.evaluate(generator, tmp_path, "weights a")
 
     def broken(*_: object) -> torch.Tensor:

@@ -179,6 +179,22 @@ def test_published_weights_are_baselines(prepared: Callable[[str], Where], files
         bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", "3", *where)
 
 
+def test_a_baseline_with_weights_of_its_own_is_recorded_by_them(
+    prepared: Callable[[str], Where], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the hub would give is a file here; the same sampler with other weights is another result."""
+    weights = load_pipeline(files / "sdxl").unet.state_dict()
+    torch.save({name: 1.01 * value for name, value in weights.items()}, tmp_path / "student.bin")
+    monkeypatch.setattr("tasks.text.sampling._file", lambda _weights, _download: tmp_path / "student.bin")
+    where = (*prepared("sdxl")[:2], "--runs", str(tmp_path / "runs"))
+    for sampler in ("teacher", "published"):
+        bench("eval", "--task", "standin-sdxl", "--sampler", sampler, "--protocol", "quick", *where)
+    found = {record.method.name: record.checkpoint for record in records(where)}
+    assert found["teacher"] is not None and found["published"] is not None
+    assert (found["teacher"].weights, found["published"].weights) == ("ema", "published")
+    assert found["teacher"].sha256 != found["published"].sha256
+
+
 def test_weights_that_are_not_here_are_named_and_nothing_is_downloaded(prepared: Callable[[str], Where]) -> None:
     with pytest.raises(UserError, match=r"tianweiy/DMD2 is not in the hub's cache, and nothing is downloaded"):
         bench("eval", "--task", "standin-sdxl", "--sampler", "published", "--protocol", "quick", *prepared("sdxl"))
