@@ -42,6 +42,8 @@ class Sources:
     """A folder with DINOv2, for FD-DINOv2."""
     prompts: Path | None = None
     """A file with the evaluation's prompts."""
+    training_prompts: Path | None = None
+    """A file with prompts to train on, in place of the captions of the data."""
     reals: Path | None = None
     """A folder of the real images that a text-to-image evaluation compares with."""
     clip: Path | None = None
@@ -57,7 +59,7 @@ class Sources:
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
         networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips)
-        named = (self.data, self.prompts, self.reals, *networks)
+        named = (self.data, self.prompts, self.training_prompts, self.reals, *networks)
         return self.download or bool(self.references) or any(one is not None for one in named)
 
 

@@ -44,6 +44,10 @@ def prepare(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="A file with the prompts of a text-to-image evaluation.")
     ] = None,
+    training_prompts: Annotated[
+        Path | None,
+        typer.Option("--training-prompts", help="A file with prompts to train on; else the captions of --data."),
+    ] = None,
     reals: Annotated[
         Path | None, typer.Option("--reals", help="A folder of the real images that FID compares with.")
     ] = None,
@@ -81,6 +85,7 @@ def prepare(
         references=tuple(reference),
         dinov2=dinov2,
         prompts=prompts,
+        training_prompts=training_prompts,
         reals=reals,
         clip=clip,
         lpips=lpips,

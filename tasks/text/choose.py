@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from tasks.reference_sources import references_from
 from tasks.references import list_references, reference_store, save_reference
 from tasks.task import Sources
 from tasks.text.pipelines import PIPELINE_FILES, TextPipeline, from_hub, load_pipeline
-from tasks.text.task import TextTask
+from tasks.text.task import TRAINING_PROMPTS, TextTask
 
 REALS_AT_ONCE = 32
 
@@ -52,6 +52,8 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
         keep("latents", _latents(task, sources, chosen, progress))
     if sources.prompts is not None:
         keep("prompts", _prompts(task, sources.prompts, sources.cache))
+    if sources.training_prompts is not None:
+        keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
     if sources.features is not None or (sources.download and "features" not in chosen):
         inception = _inception(sources, progress)
         keep("features", ChosenAsset(str(inception.path), inception.sha256, inception.name))
@@ -144,6 +146,10 @@ def _prompts(task: TextTask, path: Path, cache: Path) -> ChosenAsset:
     else:
         read = {"coco30k": coco30k, "parti": parti, "parti-128": parti_128}.get(task.prompt_rule, read_prompts)
         prompts = read(path)
+    return _kept(prompts, images, cache)
+
+
+def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> ChosenAsset:
     kept = cache / "prompts" / f"{prompts.name}-{prompts.sha256[:12]}.json"
     content = {"name": prompts.name, "source": prompts.source, "prompts": prompts.prompts, "images": images}
     write_text(kept, json.dumps(content, ensure_ascii=False) + "\n")

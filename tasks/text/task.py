@@ -21,6 +21,9 @@ from tasks.text.rules import TextRules
 if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
+TRAINING_PROMPTS = "training_prompts"
+"""The one role that may stay empty: students are then trained on the captions of the real latents."""
+
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 """How the evaluation's prompts are read from the file that the user names."""
 
@@ -79,7 +82,10 @@ class TextTask(Task):
         return replace(self, protocol=self.protocols[protocol])
 
     def identity(self) -> dict[str, str]:
-        return {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
+        found = {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
+        if TRAINING_PROMPTS in self.chosen:
+            found[TRAINING_PROMPTS] = self.chosen[TRAINING_PROMPTS].sha256
+        return found
 
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"

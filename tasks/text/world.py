@@ -38,7 +38,7 @@ from tasks.text.pipelines import TextPipeline, load_pipeline
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
-from tasks.text.task import TextTask
+from tasks.text.task import TRAINING_PROMPTS, TextTask
 from tasks.views import Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
@@ -79,6 +79,11 @@ class TextWorld(PairedTeacher):
         self._captions = PromptConditions(self.pipeline.encoder, self.latents.captions)
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
+        self._training = self._captions
+        if TRAINING_PROMPTS in task.chosen:
+            own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
+            self._checked(TRAINING_PROMPTS, self.data, own.sha256)
+            self._training = PromptConditions(self.pipeline.encoder, own.prompts)
         self.references: dict[str, RealImages] = {}
         self.views = tuple(view for view in (MAIN, PATCH, CLIP, LPIPS) if self._sees_with(view))
 
@@ -155,22 +160,22 @@ class TextWorld(PairedTeacher):
 
     @property
     def training_conditions(self) -> int:
-        """The captions of the real latents, as the official multi-step runs have it."""
-        return len(self._captions)
+        """The prompts named for it, or the captions of the real latents, as in the official multi-step runs."""
+        return len(self._training)
 
     @property
     def real_count(self) -> int:
         return len(self.latents)
 
     def training_condition(self, chosen: Tensor) -> Tensor:
-        return self._captions(chosen)
+        return self._training(chosen)
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.latents.gather(positions).to(device), self._captions(positions.to(device))
 
     def pair_conditions(self, count: int) -> Tensor:
-        """Those of training captions, never of the evaluation's prompts."""
-        return self._captions(torch.arange(count) % len(self._captions))
+        """Those of training prompts, never of the evaluation's."""
+        return self._training(torch.arange(count) % len(self._training))
 
     def asked(self, indices: Tensor) -> list[str]:
         """The prompts of samples with these global indices."""

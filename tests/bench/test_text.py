@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,29 @@ def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Wh
     student = run / "student"
     assert (student / "pytorch_lora_weights.safetensors").is_file() and not (student / "unet").exists()
     assert record.method.recipe["lora_rank"] == 4
+
+
+def test_training_prompts_are_another_run_than_the_captions(
+    prepared: Callable[[str], Where], files: Path, tmp_path: Path
+) -> None:
+    where = prepared("sd15")
+    captions = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(where[1]), "quick")
+    cache = str(shutil.copytree(where[1], tmp_path / "cache"))
+    (tmp_path / "laion.txt").write_text("a cat\na house by the sea\n")
+    told = bench(
+        "prepare", "--task", "standin-sd15", "--training-prompts", str(tmp_path / "laion.txt"), "--cache", cache
+    )
+    assert "training_prompts" in told
+    own = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(cache), "quick")
+    assert set(own.identity()) - set(captions.identity()) == {"training_prompts"}
+    world = own.prepare(Sources(Path(cache)), SilentProgress())
+    pipeline = load_pipeline(files / "sd15")
+    assert world.training_conditions == 2
+    expected = pipeline.encoder.encode(["a house by the sea"])
+    assert torch.equal(world.training_condition(torch.tensor([1])), expected)
+    assert torch.equal(
+        world.real_batch(torch.tensor([3]), torch.device("cpu"))[1], pipeline.encoder.encode(["photograph 3"])
+    )
 
 
 def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable[[str], Where]) -> None:
