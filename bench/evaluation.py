@@ -57,9 +57,10 @@ def generate(
     if protocol.labels == "random":
         conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
     else:
-        conditions = prepared.conditions(indices)
+        conditions = prepared.conditions(indices.to(device))
     images = prepared.decode(generator(noise, conditions.to(device)))
-    return Generated(indices, to_uint8(images, protocol.uint8).cpu(), conditions, bool(images.isfinite().all()))
+    levels = to_uint8(images, protocol.uint8).cpu()
+    return Generated(indices, levels, conditions.cpu(), bool(images.isfinite().all()))
 
 
 def seen(

@@ -10,7 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import torch
+from accelerate import PartialState
+from torch import Tensor
 
+from tasks.prepared import Sampled
+from tasks.samplers import SampleNoise
+
+Prompt = TypeVar("Prompt")
 Text = TypeVar("Text")
 Latent = TypeVar("Latent")
 
@@ -57,10 +63,10 @@ def device_name(device: torch.device) -> str:
 
 
 def latency(
-    encode: Callable[[str], Text],
+    encode: Callable[[Prompt], Text],
     denoise: Callable[[Text], Latent],
     decode: Callable[[Latent], object],
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     device: torch.device,
     *,
     warm_up: int = 3,
@@ -83,7 +89,7 @@ def latency(
         _wait(device)
         return clock() - begun, found
 
-    def whole(prompt: str) -> object:
+    def whole(prompt: Prompt) -> object:
         return decode(denoise(encode(prompt)))
 
     rounds: list[tuple[float, float, float, float]] = []
@@ -95,6 +101,28 @@ def latency(
             rounds.append((text_seconds, denoising_seconds, decoding_seconds, timed(whole, prompt)[0]))
     of_text, denoising, decoding, together = (spread(stage) for stage in zip(*rounds[warm_up:], strict=True))
     return Latency(of_text, denoising, decoding, together, device_name(device), warm_up, len(prompts))
+
+
+def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> Latency:
+    """Time a student or a baseline on the task that it is loaded for, image by image.
+
+    On this process's device; `bf16`: denoising runs under autocast, the rest in float32.
+    """
+    prepared, device = subject.prepared, PartialState().device
+
+    def denoise(condition: Tensor) -> Tensor:
+        noise = SampleNoise([0], prepared.sample_shape, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return subject.generator(noise, condition)
+
+    return latency(
+        lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),
+        denoise,
+        prepared.decode,
+        range(repetitions),
+        device,
+        warm_up=warm_up,
+    )
 
 
 def spread(seconds: Sequence[float]) -> Spread:

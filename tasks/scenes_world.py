@@ -150,7 +150,7 @@ class ScenesWorld(PairedTeacher):
 
     def captions(self, indices: Tensor) -> Tensor:
         """Positions in `CAPTIONS` of the samples' captions: those of the held-out scenes, in their order."""
-        return self._asked[indices // self.task.protocol.images_per_prompt % len(self._asked)]
+        return self._asked[indices.cpu() // self.task.protocol.images_per_prompt % len(self._asked)]
 
     def conditions(self, indices: Tensor) -> Tensor:
         return self._conditions[self.captions(indices)]

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "run:run",
     "reproduce": "run:reproduce",
     "eval": "evaluate:evaluate",
+    "latency": "latency:latency",
     "report": "report:report",
     "refs": "refs:app",
 }

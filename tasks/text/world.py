@@ -183,7 +183,9 @@ class TextWorld(PairedTeacher):
         return [self.prompts.prompts[place] for place in places.tolist()]
 
     def conditions(self, indices: Tensor) -> Tensor:
-        return PromptConditions(self._encoder, self.asked(indices), kept_bytes=0)(torch.arange(len(indices)))
+        return PromptConditions(self._encoder, self.asked(indices), kept_bytes=0)(
+            torch.arange(len(indices), device=indices.device)
+        )
 
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
         squares, seen, nothing = Squares(samples.images), dict[str, Features](), np.zeros((len(samples.images), 0))

@@ -219,6 +219,18 @@ def test_a_baseline_with_weights_of_its_own_is_recorded_by_them(
     assert found["teacher"].sha256 != found["published"].sha256
 
 
+def test_latency_is_told_by_stage(prepared: Callable[[str], Where]) -> None:
+    where = prepared("sd15")[:2]
+    task = ("--task", "standin-sd15", "--repetitions", "3", "--warm-up", "1")
+    told = bench("latency", *task, "--sampler", "teacher", *where).splitlines()
+    assert "3 images after 1 untimed ones" in told[-5]
+    seconds = {line.split()[0]: float(line.split()[1]) for line in told[-4:]}
+    assert list(seconds) == ["conditions", "denoising", "decoding", "together"]
+    assert 0 < seconds["denoising"] < 60
+    with pytest.raises(UserError, match="either --checkpoint PATH or --sampler NAME"):
+        bench("latency", *task, *where)
+
+
 def test_weights_that_are_not_here_are_named_and_nothing_is_downloaded(prepared: Callable[[str], Where]) -> None:
     with pytest.raises(UserError, match=r"tianweiy/DMD2 is not in the hub's cache, and nothing is downloaded"):
         bench("eval", "--task", "standin-sdxl", "--sampler", "published", "--protocol", "quick", *prepared("sdxl"))
