@@ -37,7 +37,12 @@ SMALL: dict[str, Any] = {
     "regression_weight": 0.3,
 }
 CATALOGUE = load_catalogue()
-FAMILY = sorted(e.name for e in CATALOGUE.methods if e.load().recipe_model() is DMDRecipe)
+# The toy networks here take no LoRA; those of text-to-image do.
+FAMILY = sorted(
+    entry.name
+    for entry in CATALOGUE.methods
+    if entry.load().recipe_model() is DMDRecipe and "lora_rank" not in entry.load().passed("", "paper")
+)
 
 # EDM's grid (Eq. 5) written out: 1,000 noise levels, sigma = 0.002 ... 80, rho = 7.
 SIGMAS = torch.tensor(
