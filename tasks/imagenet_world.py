@@ -124,10 +124,7 @@ def _role(features: str) -> str:
 
 def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> ImageNetWorld:
     """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
-    missing = [need for need in task.needs(sources) if need.path is None]
-    if missing:
-        lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
-        raise UserError(f"task {task.name!r} is not prepared; missing:{lines}")
+    task.require(sources)
     return ImageNetWorld(task, sources.cache, progress)
 
 

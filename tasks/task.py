@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tasks.errors import unknown
+from tasks.errors import UserError, unknown
 from tasks.progress import Progress
 from tasks.protocol import Protocol
 
@@ -138,6 +138,13 @@ class Task(ABC):
     @abstractmethod
     def needs(self, sources: Sources) -> list[Need]:
         """Say what the task needs and what of it is here; cheap, imports nothing heavy."""
+
+    def require(self, sources: Sources) -> None:
+        """Raise UserError that says what of `needs` is missing and how to get it."""
+        missing = [need for need in self.needs(sources) if need.path is None]
+        if missing:
+            lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
+            raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")
 
     @abstractmethod
     def prepare(self, sources: Sources, progress: Progress) -> Prepared:

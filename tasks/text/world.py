@@ -48,10 +48,7 @@ AT_ONCE = 16
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> TextWorld:
     """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
-    missing = [need for need in task.needs(sources) if need.path is None]
-    if missing:
-        lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
-        raise UserError(f"task {task.name!r} is not prepared; missing:{lines}")
+    task.require(sources)
     return TextWorld(task, sources, progress)
 
 
