@@ -1,41 +1,34 @@
-"""Runs side by side: one worker process each, a bar for each, and no failure that takes another with it."""
+"""Jobs side by side on this machine, through submitit: a bar for each; no failure takes another with it."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import Progress as RichBars
 from rich.progress import TaskID
+from submitit import AutoExecutor, Job
+from submitit.core.utils import environment_variables
 
+from bench.attempts import attempts
 from bench.progress import bars, figures_text
-from bench.typed import COMMAND_VARIABLE, typed_command
+from bench.work import Work
 
 POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Job:
-    """One worker process: a `bench` command that writes status.json and log.txt in a folder."""
-
-    label: str
-    arguments: tuple[str, ...]
-    folder: Path
+ENDLESS_MINUTES = 60 * 24 * 365
+JOB_FOLDER = ".job"
+"""In a run's folder: what submitit keeps of a job while it runs."""
 
 
 @dataclass
 class _Worker:
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
+    work: Work
+    job: Job[None]
     bar: TaskID
     slot: int
     """Its place among those that run side by side."""
@@ -45,10 +38,10 @@ class _Worker:
 class Outcome:
     """How a job ended."""
 
-    job: Job
-    code: int
-    last_line: str
-    """The last line of its log: what went wrong, if something did."""
+    work: Work
+    done: bool
+    told: str
+    """What went wrong, if something did."""
 
 
 @dataclass(frozen=True)
@@ -62,82 +55,69 @@ class Share:
     gpus: int = 0
     """GPUs of the machine; each process takes one, while there are any."""
 
-    def environment(self, slot: int) -> dict[str, str]:
-        """Environment of the job in place `slot`: its threads, and GPUs of its own while there are enough."""
-        found = {"OMP_NUM_THREADS": str(self.threads)}
-        if self.gpus > self.processes:
-            first = slot * self.processes
-            chosen = [(first + i) % self.gpus for i in range(self.processes)]
-            found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, chosen))
-        return found
-
-    def command(self) -> list[str]:
-        """How Python starts `bench`: directly, or once for each process through torchrun."""
-        if self.processes == 1:
-            return [sys.executable, "-m", "bench"]
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
-        return [sys.executable, *torchrun, "-m", "bench"]
+    def visible_gpus(self, slot: int) -> dict[str, str]:
+        """Environment that shows the job in place `slot` GPUs of its own, while there are enough."""
+        first = slot * self.processes if self.gpus > self.processes else 0
+        chosen = [(first + i) % self.gpus for i in range(min(self.processes, self.gpus))]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, chosen))}
 
 
-def run_jobs(jobs: Sequence[Job], parallel: int, share: Share, console: Console) -> list[Outcome]:
-    """Run jobs, at most `parallel` at once, each with its share of the machine; return how each ended.
+def run_jobs(works: Sequence[Work], parallel: int, share: Share, console: Console) -> list[Outcome]:
+    """Do all works, at most `parallel` at once, each with its share of the machine; return how each ended.
 
-    On Ctrl-C the workers are stopped, and the interrupt goes on to the caller.
+    On Ctrl-C the jobs are stopped, and the interrupt goes on to the caller.
     """
-    waiting, running, ended = list(jobs), list[_Worker](), list[Outcome]()
+    waiting, running, ended = list(works), list[_Worker](), list[Outcome]()
     with bars(console) as drawn:
         try:
             while waiting or running:
                 while waiting and len(running) < parallel:
-                    job = waiting.pop(0)
-                    bar = drawn.add_task(job.label, total=None, figures="starting")
+                    work = waiting.pop(0)
+                    bar = drawn.add_task(work.label, total=None, figures="starting")
                     slot = min(set(range(parallel)) - {worker.slot for worker in running})
-                    running.append(_start(job, slot, share, bar))
+                    running.append(_Worker(work, _start(work, slot, share), bar, slot))
                 time.sleep(POLL_SECONDS)
                 for worker in list(running):
                     _show(worker, drawn)
-                    code = worker.process.poll()
-                    if code is not None:
+                    if worker.job.done():
                         running.remove(worker)
-                        worker.log.close()
                         drawn.remove_task(worker.bar)
-                        outcome = Outcome(worker.job, code, _last_line(worker.job.folder / "log.txt"))
+                        outcome = _outcome(worker.work)
                         ended.append(outcome)
-                        state = "done" if code == 0 else f"failed: {outcome.last_line}"
-                        console.print(f"{worker.job.label}: {state}", highlight=False, markup=False)
+                        state = "done" if outcome.done else f"failed: {outcome.told}"
+                        console.print(f"{worker.work.label}: {state}", highlight=False, markup=False)
         finally:
             for worker in running:
-                worker.process.terminate()
+                worker.job.cancel()
             for worker in running:
-                worker.process.wait()
+                worker.job.wait()
     return ended
 
 
-def _start(job: Job, slot: int, share: Share, bar: TaskID) -> _Worker:
-    job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "status.json").unlink(missing_ok=True)
-    log = (job.folder / "log.txt").open("ab")
-    environment = {
-        **os.environ,
-        **share.environment(slot),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",  # a folder called `tasks` where the user stands must not hide ours
-        COMMAND_VARIABLE: json.dumps(typed_command()),
-    }
-    command = [*share.command(), *job.arguments, "--threads", str(share.threads)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+def _start(work: Work, slot: int, share: Share) -> Job[None]:
+    work.folder.mkdir(parents=True, exist_ok=True)
+    (work.folder / "status.json").unlink(missing_ok=True)
+    shutil.rmtree(work.folder / JOB_FOLDER, ignore_errors=True)
+    executor = AutoExecutor(work.folder / JOB_FOLDER, cluster="local")
+    executor.update_parameters(
+        timeout_min=ENDLESS_MINUTES,
+        tasks_per_node=share.processes,
+        gpus_per_node=min(share.processes, share.gpus),
+        stderr_to_stdout=True,
     )
-    return _Worker(job, process, log, bar, slot)
+    # A folder called `tasks` where the user stands must not hide ours.
+    inherited = {"OMP_NUM_THREADS": str(share.threads), "PYTHONSAFEPATH": "1"}
+    with environment_variables(**inherited):
+        return executor.submit(replace(work, environment=share.visible_gpus(slot)))
 
 
 def _show(worker: _Worker, drawn: RichBars) -> None:
     """Move a job's bar to where its status file says it is."""
     try:
-        status = json.loads((worker.job.folder / "status.json").read_text(encoding="utf-8"))
+        status = json.loads((worker.work.folder / "status.json").read_text(encoding="utf-8"))
         drawn.update(
             worker.bar,
-            description=f"{worker.job.label}: {status['stage']}",
+            description=f"{worker.work.label}: {status['stage']}",
             total=status["total"],
             completed=status["completed"],
             figures=figures_text(status["figures"]),
@@ -146,8 +126,15 @@ def _show(worker: _Worker, drawn: RichBars) -> None:
         return  # not begun yet, or somebody else's file: a bar is not worth a run
 
 
-def _last_line(log: Path) -> str:
-    """The last line that says what went wrong (torchrun adds its own report below), or the last of all."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("error: ")]
-    return (told or lines or ["no output"])[-1]
+def _outcome(work: Work) -> Outcome:
+    """How a job ended, from what it noted in its folder: submitit's own results are not read."""
+    tried = attempts(work.folder)
+    if not tried or tried[-1].end is None:
+        return Outcome(work, False, f"ended without a word; see {_last_words(work.folder)}")
+    shutil.rmtree(work.folder / JOB_FOLDER, ignore_errors=True)
+    return Outcome(work, tried[-1].end == "done", tried[-1].told)
+
+
+def _last_words(folder: Path) -> Path:
+    """Where a job that could not even begin may have said why."""
+    return next(iter(sorted((folder / JOB_FOLDER).glob("*_0_log.out"))), folder / JOB_FOLDER)

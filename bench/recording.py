@@ -14,6 +14,7 @@ from bench.best import Best
 from bench.plan import Planned, Run
 from bench.provenance import peak_memory
 from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Provenance, Record
+from bench.trained import TrainedStudent
 from bench.training import Trained
 from bench.training_log import read_lines
 from tasks.denoiser import Denoiser
@@ -29,7 +30,7 @@ def record_of(
     made: Provenance,
     metrics: Sequence[MetricResult] = (),
     checkpoint: CheckpointInfo | None = None,
-    more_data: Iterable[PreparedAsset] = (),
+    more_data: Iterable[Asset] = (),
     sampler: dict[str, Any] | None = None,
     error: Failure | None = None,
 ) -> Record:
@@ -47,7 +48,7 @@ def record_of(
         checkpoint=checkpoint,
         cost=cost,
         weights=_assets(prepared.weights),
-        data=_assets([*prepared.data, *more_data]),
+        data=[*_assets(prepared.data), *more_data],
         provenance=made,
         sampler=sampler or {},
         error=error,
@@ -80,16 +81,42 @@ def of_the_best(record: Record, best: Best) -> Record:
     return record.model_copy(update={"run_id": f"{record.run_id}-best", "checkpoint": checkpoint})
 
 
-def training_cost(run: Run, trained: Trained, steps: int, evaluate_seconds: float) -> Cost:
-    """What a trained student took."""
-    return _cost(
-        trained.student,
-        network_evaluations=steps,
-        evaluate_seconds=evaluate_seconds,
+def trained_student(
+    trained: Trained, sha256: str, prepared: Prepared, more_data: Iterable[PreparedAsset], made: Provenance
+) -> TrainedStudent:
+    """What training leaves for the evaluation: of this process and those that work with it."""
+    processes = PartialState().num_processes
+    return TrainedStudent(
+        sha256=sha256,
+        teacher_sha256=prepared.teacher_sha256,
+        iterations=trained.iterations,
+        generator_updates=trained.generator_updates,
+        seconds=trained.seconds,
+        processes=processes,
+        gpus=processes if torch.cuda.is_available() else 0,
+        threads=torch.get_num_threads(),
+        peak_memory_bytes=peak_memory(),
+        data=_assets(more_data),
+        provenance=made,
+    )
+
+
+def training_cost(
+    run: Run, trained: TrainedStudent, student: Denoiser, steps: int, evaluate_seconds: float
+) -> Cost:
+    """What a trained student took: its training and, wherever that was, its evaluation."""
+    return Cost(
         iterations=trained.iterations,
         generator_updates=trained.generator_updates,
         generated_images=trained.iterations * run.recipe.batch_size,
+        network_evaluations=steps,
         train_seconds=trained.seconds,
+        evaluate_seconds=evaluate_seconds,
+        threads=trained.threads,
+        processes=trained.processes,
+        peak_memory_bytes=max(trained.peak_memory_bytes, peak_memory()),
+        parameters=_parameters(student),
+        gpu_hours=trained.gpus * trained.seconds / 3600,
     )
 
 
@@ -122,25 +149,26 @@ def _cost(
     network_evaluations: int,
     evaluate_seconds: float = 0.0,
     iterations: int = 0,
-    generator_updates: int = 0,
     generated_images: int = 0,
-    train_seconds: float = 0.0,
 ) -> Cost:
-    processes = PartialState().num_processes
-    gpus = processes if torch.cuda.is_available() else 0
+    """What was done without training, or before a training failed."""
     return Cost(
         iterations=iterations,
-        generator_updates=generator_updates,
+        generator_updates=0,
         generated_images=generated_images,
         network_evaluations=network_evaluations,
-        train_seconds=train_seconds,
+        train_seconds=0,
         evaluate_seconds=evaluate_seconds,
         threads=torch.get_num_threads(),
-        processes=processes,
+        processes=PartialState().num_processes,
         peak_memory_bytes=peak_memory(),
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        gpu_hours=gpus * train_seconds / 3600,
+        parameters=_parameters(network),
+        gpu_hours=0,
     )
+
+
+def _parameters(network: Denoiser) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _assets(assets: Iterable[PreparedAsset]) -> list[Asset]:

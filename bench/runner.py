@@ -6,10 +6,11 @@ import contextlib
 import copy
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -21,9 +22,11 @@ from bench.metrics.base import Metric
 from bench.picture import sample_grid
 from bench.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.provenance import provenance
-from bench.recording import failure, record_of, sampling_cost, training_cost
+from bench.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.records import CheckpointInfo, Provenance, Record, write_record
 from bench.registry import Catalogue
+from bench.stopping import StopSignal
+from bench.trained import STUDENT, TrainedStudent, read_trained
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
@@ -32,6 +35,8 @@ from tasks.files import folder_sha256, write_text
 from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
 from tasks.progress import Progress
 from tasks.samplers import few_step
+
+T = TypeVar("T")
 
 CHECKPOINTS_PER_RUN = 20
 GLANCES_PER_RUN = 10
@@ -71,14 +76,37 @@ class Runner:
     In several processes all work on the one run; the first holds the folder and writes to it.
     """
 
-    def __init__(self, catalogue: Catalogue, prepared: Prepared, progress: Progress) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        prepared: Prepared,
+        progress: Progress,
+        stop: StopSignal | None = None,
+        patience: float = 0,
+    ) -> None:
+        """`stop` says when training should end early; `patience` is how many seconds to wait for a held folder."""
         self.prepared = prepared
         self.progress = progress
+        self.stop = stop
+        self.patience = patience
         self.evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
-        return self._once(run, lambda: self._trained(run))
+        return self._once(run, lambda: self._recorded(run, self._attempt))
+
+    def train(self, run: Run) -> Record | None:
+        """Train one run's student, for `run` to evaluate elsewhere. A failure becomes a record."""
+        with held(run.folder, self.patience):
+            done = from_main(run.finished)
+            if done is not None or self._before(run) is not None:
+                return done
+            record = self._recorded(run, self._train)
+            if not isinstance(record, Record):
+                return None
+            if PartialState().is_main_process:
+                write_record(run.record, record)
+            return record
 
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
@@ -92,7 +120,7 @@ class Runner:
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
-        with held(plan.folder):
+        with held(plan.folder, self.patience):
             done = from_main(plan.finished)
             if done is not None:
                 return done
@@ -101,13 +129,13 @@ class Runner:
                 write_record(plan.record, record)
             return record
 
-    def _trained(self, run: Run) -> Record:
-        """The record of a run, of whatever kind its end was."""
+    def _recorded(self, run: Run, work: Callable[[Run, Provenance], T]) -> T | Record:
+        """Do a run's work; if it fails, return the record of that."""
         if PartialState().is_main_process:
             write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
         made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
         try:
-            return self._attempt(run, made)
+            return work(run, made)
         except UserError:
             raise
         except Exception as error:
@@ -147,6 +175,34 @@ class Runner:
             raise UserError(
                 f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
             )
+        trained = self._before(run) or self._train(run, made)
+        student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
+        generator = student_generator(student, indices)
+        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", trained.sha256)
+        if PartialState().is_main_process:
+            self._picture(run, generator, len(indices))
+        return record_of(
+            run,
+            self.prepared,
+            training_cost(run, trained, student, len(indices), seconds),
+            trained.provenance,
+            metrics,
+            CheckpointInfo(
+                iteration=trained.iterations,
+                selection="last",
+                sha256=trained.sha256,
+                weights="raw" if run.recipe.ema_decay is None else "ema",
+            ),
+            more_data=trained.data,
+            sampler=few_step_sampler(student, indices),
+        )
+
+    def _before(self, run: Run) -> TrainedStudent | None:
+        """The student of a run that was trained before."""
+        return from_main(lambda: read_trained(run.folder, self.prepared.teacher_sha256))
+
+    def _train(self, run: Run, made: Provenance) -> TrainedStudent:
+        """Train a run's student, or go on with it, and save it."""
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         more_data: list[PreparedAsset] = []
@@ -163,37 +219,19 @@ class Runner:
             initial = start_from(run.recipe.init_from, distiller)
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
-        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator).run(
+        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
             Schedule(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
             self.progress,
             lambda student: self.evaluator.glance(student_generator(student, indices), GLANCE_SAMPLES),
         )
-
-        folder = run.folder / "student"
+        folder = run.folder / STUDENT
         if accelerator.is_main_process:
             self.prepared.save_student(trained.student, folder, indices)
         accelerator.wait_for_everyone()
-        student, _ = self.prepared.load_student(folder)  # what is evaluated is what is on disk
-        sha256 = folder_sha256(folder)
-        generator = student_generator(student, indices)
-        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", sha256)
+        found = trained_student(trained, folder_sha256(folder), self.prepared, more_data, made)
         if accelerator.is_main_process:
-            self._picture(run, generator, len(indices))
-        return record_of(
-            run,
-            self.prepared,
-            training_cost(run, trained, len(indices), seconds),
-            made,
-            metrics,
-            CheckpointInfo(
-                iteration=trained.iterations,
-                selection="last",
-                sha256=sha256,
-                weights="raw" if run.recipe.ema_decay is None else "ema",
-            ),
-            more_data=more_data,
-            sampler=few_step_sampler(student, indices),
-        )
+            found.write(run.folder)
+        return found
 
     def _picture(self, run: Run, generator: Generator, steps: int) -> None:
         """Draw the student above the teacher's first sampler, from the same noise."""
@@ -207,9 +245,10 @@ class Runner:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, patience: float = 0) -> Iterator[None]:
     """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
 
+    It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
     Of several processes that work together, the first holds it for all.
     """
     if not PartialState().is_main_process:
@@ -217,11 +256,20 @@ def held(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is working on {folder}; wait for it, or stop it") from None
+        until = time.monotonic() + patience
+        while not _taken(lock):
+            if time.monotonic() >= until:
+                raise UserError(f"another process is working on {folder}; wait for it, or stop it")
+            time.sleep(min(1.0, patience))
         yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def described(plan: Planned) -> dict[str, object]:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch import Tensor
 from bench.best import FOLDER
 from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
 from bench.evaluation import DivergedError
+from bench.stopping import Stopped, StopSignal
+from bench.trained import refuse_another_teacher
 from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
@@ -63,6 +66,7 @@ class Trainer:
         seed: int,
         folder: Path,
         accelerator: Accelerator,
+        stop: StopSignal | None = None,
     ) -> None:
         self.distiller = distiller
         self.recipe = distiller.recipe
@@ -70,9 +74,11 @@ class Trainer:
         self.seed = seed
         self.folder = folder
         self.accelerator = accelerator
+        self.stop = stop or StopSignal()
         self.metrics_file = folder / "metrics.jsonl"
         self.average: dict[str, Tensor] | None = None
         self._begun = time.perf_counter()
+        self._stop_agreed = False
         shares = accelerator.num_processes * self.recipe.gradient_accumulation
         if self.recipe.batch_size % shares:
             whole = max(1, self.recipe.batch_size // shares)
@@ -87,10 +93,12 @@ class Trainer:
     ) -> Trained:
         """Train to the end, from the newest checkpoint if there is one.
 
-        `measure` gives the figures of a student that are logged on the way. Raises DivergedError.
+        `measure` gives the figures of a student that are logged on the way. Raises DivergedError, and Stopped
+        after a checkpoint if a signal asked for it.
         """
         start = self.begin()
-        with progress.bar("training", self.recipe.iterations, completed=start) as bar:
+        bar_of_training = progress.bar("training", self.recipe.iterations, completed=start)
+        with bar_of_training as bar, self.stop.deferred():
             for iteration in range(start, self.recipe.iterations):
                 self.advance(iteration, schedule, bar, measure)
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
@@ -126,9 +134,11 @@ class Trainer:
             if self.recipe.keep_best:
                 self._keep_if_best(done, student, measured["fd"])
             self._begun += time.perf_counter() - paused  # a look at FD is not training
-        if done % schedule.checkpoint_every == 0 or last:
+        if done % schedule.checkpoint_every == 0 or last or self._stop_agreed:
             self._save(done)
         bar.advance()
+        if self._stop_agreed and not last:
+            raise Stopped(self.stop.heard or signal.SIGTERM)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One iteration: a function of the networks, the seed and the iteration."""
@@ -203,12 +213,16 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
 
     def _checked(self, figures: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Average the figures over processes; stop, in all of them, if one is not finite, and say which."""
-        if not figures:
-            return {}
+        """Average the figures over processes; stop, in all of them, if one is not finite, and say which.
+
+        Here, too, the processes agree whether one of them was asked to stop.
+        """
+        asked = torch.tensor(float(self.stop.heard is not None), device=self.accelerator.device)
         # One transfer from the device for all figures.
-        stacked = torch.stack([figure.detach().float().to(self.accelerator.device) for figure in figures.values()])
-        values = dict(zip(figures, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))
+        stacked = torch.stack([*(f.detach().float().to(asked.device) for f in figures.values()), asked])
+        *found, stop = self.accelerator.reduce(stacked, "mean").tolist()
+        self._stop_agreed = stop > 0
+        values = dict(zip(figures, found, strict=True))
         bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
@@ -245,11 +259,7 @@ class Trainer:
                 self.metrics_file.unlink(missing_ok=True)
                 shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
             return 0, 0.0
-        if state.teacher_sha256 != self.prepared.teacher_sha256:
-            raise UserError(
-                f"the run in {self.folder} began with another teacher (sha256 {state.teacher_sha256[:12]}, "
-                f"now {self.prepared.teacher_sha256[:12]}); delete the folder to start over: rm -r {self.folder}"
-            )
+        refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
         device = self.accelerator.device
         self.average = state.average and {name: value.to(device) for name, value in state.average.items()}
         if self.accelerator.is_main_process:

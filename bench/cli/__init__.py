@@ -9,6 +9,7 @@ from types import FrameType
 
 import typer
 
+from bench.stopping import Stopped
 from tasks.errors import UserError
 
 COMMANDS = {
@@ -62,6 +63,6 @@ def main() -> None:
     except OSError as error:  # an unreadable folder, a full disk: what and where, without a traceback
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

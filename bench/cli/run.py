@@ -142,11 +142,13 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
 
     from bench.distributed import join_workers
     from bench.runner import Runner
+    from bench.stopping import listening
 
     torch.set_num_threads(threads)
     progress = join_workers(run.folder)
-    prepared = run.task.prepare(where, progress)
-    record = Runner(catalogue, prepared, progress).run(run)
+    with listening() as stop:
+        prepared = run.task.prepare(where, progress)
+        record = Runner(catalogue, prepared, progress, stop).run(run)
     if record.error is not None:
         print(record.error.traceback)
         raise UserError(f"{run.label} failed: {record.error.type}: {record.error.message}")
@@ -165,8 +167,10 @@ def _execute(
     import torch
     from rich.console import Console
 
-    from bench.pool import Job, Share, run_jobs
+    from bench.pool import Share, run_jobs
     from bench.progress import StatusProgress
+    from bench.typed import typed_command
+    from bench.work import LOG, Work
 
     console = Console(stderr=True)
     todo = [run for run in planned if run.finished() is None]
@@ -179,18 +183,22 @@ def _execute(
         _writable(planned[0].root, where.cache)
         task = planned[0].task
         task.prepare(where, StatusProgress(None, console, draw=True))
-        common = _common_arguments(catalogue, where, planned[0].root)
-        work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
-        work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
+        common = [*_common_arguments(catalogue, where, planned[0].root), "--threads", str(threads)]
+        typed = tuple(typed_command())
+
+        def work_of(run: Run | BaselineRun, arguments: list[str]) -> Work:
+            return Work(run.label, "run", (*arguments, *common), run.folder.absolute(), typed)
+
+        work = [work_of(run, _run_arguments(run)) for run in todo]
+        work += [work_of(run, _eval_arguments(run)) for run in todo_baselines]
         share = Share(threads, processes, torch.cuda.device_count())
         if share.gpus and processes > share.gpus:
             raise UserError(f"--processes {processes} take a GPU each, and there are {share.gpus} here")
         fitting = (share.gpus or cores() // threads) // processes
         outcomes = run_jobs(work, min(jobs or max(1, fitting), len(work)), share, console)
         for outcome in outcomes:
-            if outcome.code != 0:
-                log = outcome.job.folder / "log.txt"
-                console.print(f"failed: {outcome.job.label}, log: {log}", highlight=False)
+            if not outcome.done:
+                console.print(f"failed: {outcome.work.label}, log: {outcome.work.folder / LOG}", highlight=False)
 
 
 def _writable(*folders: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     runner.run(whole)
     in_processes(2, lambda: runner.run(broken))
     broken.record.unlink()
+    (broken.folder / "training.json").unlink()
     newest = checkpoints(broken.folder / "checkpoints")[-1]
     newest.unlink()  # as after a kill: the last finished checkpoint is of an earlier iteration
     in_processes(3, lambda: runner.run(broken))

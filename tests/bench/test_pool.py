@@ -1,24 +1,37 @@
-"""What each job gets of the machine."""
+"""What each job gets of the machine, and jobs through submitit on it."""
 
-from bench.pool import Share
+from __future__ import annotations
 
+from pathlib import Path
 
-def test_one_process_is_started_directly() -> None:
-    assert Share().command()[1:] == ["-m", "bench"]
+from rich.console import Console
 
+from bench.attempts import attempts
+from bench.pool import JOB_FOLDER, Share, run_jobs
+from bench.work import LOG, Work
 
-def test_several_are_started_by_torchrun() -> None:
-    command = Share(processes=3).command()
-    assert command[1:3] == ["-m", "torch.distributed.run"]
-    assert command[command.index("--nproc-per-node") + 1] == "3"
+QUIET = Console(quiet=True)
 
 
 def test_jobs_side_by_side_have_gpus_of_their_own() -> None:
     share = Share(processes=2, gpus=4)
-    seen = [share.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1, 2)]
+    seen = [share.visible_gpus(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1, 2)]
     assert seen == ["0,1", "2,3", "0,1"]
 
 
-def test_a_job_that_needs_all_gpus_sees_them_as_they_are() -> None:
-    assert "CUDA_VISIBLE_DEVICES" not in Share(processes=4, gpus=4).environment(0)
-    assert Share(threads=2).environment(0) == {"OMP_NUM_THREADS": "2"}
+def test_a_job_that_needs_all_gpus_sees_all() -> None:
+    assert Share(processes=4, gpus=4).visible_gpus(0) == {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    assert Share().visible_gpus(0) == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_a_failing_job_takes_no_other_with_it_and_says_why(tmp_path: Path) -> None:
+    works = [
+        Work("wrong", "run", ("describe", "no-such-method"), tmp_path / "wrong"),
+        Work("right", "run", ("describe", "dmd2"), tmp_path / "right"),
+    ]
+    outcomes = {outcome.work.label: outcome for outcome in run_jobs(works, 2, Share(), QUIET)}
+    assert outcomes["right"].done and not outcomes["wrong"].done
+    assert "no-such-method" in outcomes["wrong"].told
+    assert "error: " in (tmp_path / "wrong" / LOG).read_text()
+    assert [attempt.end for attempt in attempts(tmp_path / "right")] == ["done"]
+    assert not (tmp_path / "right" / JOB_FOLDER).exists()  # nothing of submitit is left in the way

@@ -88,6 +88,7 @@ def test_a_damaged_checkpoint_is_named_with_what_mends_it(plan: Callable[..., Ru
     run = plan()
     expected = values(runner.run(run))
     run.record.unlink()
+    (run.folder / "training.json").unlink()
     newest = checkpoints(run.folder / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     with pytest.raises(UserError, match=f"{newest}.*delete it.*rm"):
@@ -122,6 +123,7 @@ def test_another_teacher_is_not_mixed_into_a_run(plan: Callable[..., Run], runne
     run = plan()
     runner.run(run)
     run.record.unlink()
+    (run.folder / "training.json").unlink()
     newest = checkpoints(run.folder / "checkpoints")[-1]
     content = torch.load(newest, weights_only=True)
     torch.save(content | {"teacher_sha256": "0" * 64}, newest)

@@ -1,0 +1,54 @@
+"""A wish to stop, heard from a scheduler's signals: training grants it after its iteration, all else at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+"""What schedulers send before they take a machine away: submitit's warning, and the last call of all."""
+
+
+class Stopped(BaseException):
+    """This process was asked to stop; the same command goes on from its files. No failure: no record says so."""
+
+    def __init__(self, cause: signal.Signals) -> None:
+        super().__init__(f"stopped by {cause.name}")
+        self.cause = cause
+
+
+class StopSignal:
+    """Hears whether this process should stop."""
+
+    def __init__(self) -> None:
+        self.heard: signal.Signals | None = None
+        self._deferred = False
+
+    def hear(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002
+        """Take note of a signal. Raises Stopped, unless that would tear work apart that is soon whole."""
+        self.heard = signal.Signals(number)
+        if not self._deferred:
+            raise Stopped(self.heard)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Leave it to the work inside when to stop: it looks at `heard`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[StopSignal]:
+    """Hear the scheduler's signals while the work inside runs."""
+    stop = StopSignal()
+    before = {number: signal.signal(number, stop.hear) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,144 @@
+"""What a job does, here or on a cluster: a `bench` command in each of its processes. Submitit calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from submitit.core.job_environment import JobEnvironment
+from submitit.core.utils import DelayedSubmission
+
+from bench import attempts
+from bench.stopping import Stopped, listening
+from bench.typed import COMMAND_VARIABLE
+from tasks.errors import UserError, first_line
+
+LOG = "log.txt"
+"""In a run's folder: all that its jobs printed."""
+
+FIRST_PORT, PORTS = 10_000, 10_000
+"""Where processes meet: under what systems hand out to outgoing connections, any of which would block it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A `bench` command that works in a folder, in as many processes as its job has."""
+
+    label: str
+    stage: str
+    """prepare, train or evaluate."""
+    arguments: tuple[str, ...]
+    folder: Path
+    """Absolute: jobs may start elsewhere."""
+    typed: tuple[str, ...] = ()
+    """The command that the user typed."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Set before torch is imported."""
+
+    def __call__(self) -> None:
+        """Do the work as one process of a job; ends by SystemExit unless all went well."""
+        job = JobEnvironment()
+        requeue = signal.getsignal(signal.SIGUSR2)
+        os.environ.update({**self.environment, **_meeting(job), COMMAND_VARIABLE: json.dumps(self.typed)})
+        if job.global_rank > 0:
+            with _printed(self.folder / f"log-{job.global_rank}.txt"):
+                self._follow()
+            return
+        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        attempt = attempts.begin(self.folder, job.job_id, restart, socket.gethostname(), self.stage)
+        with _printed(self.folder / LOG):
+            print(
+                f"--- {self.stage}: job {job.job_id}, restart {restart}, {attempt.node}, {time.ctime()}",
+                flush=True,
+            )
+            end, told = self._lead()
+        if end == "stopped" and told == "SIGUSR2" and callable(requeue):
+            attempts.finish(self.folder, attempt, "requeued", told)
+            # The queue's SIGTERM must not kill `scontrol requeue`, a child of the very job that it requeues.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            requeue(signal.SIGUSR2, None)  # submitit's: puts this job back into the queue, and exits
+        attempts.finish(self.folder, attempt, end, told)
+        if end != "done":
+            sys.exit(130 if end == "stopped" else 1)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit starts when the job comes back: the same, since all progress is in the folder."""
+        return DelayedSubmission(self)
+
+    def _lead(self) -> tuple[attempts.End, str]:
+        """Run the command in the first process; say how it ended."""
+        try:
+            self._run()
+        except Stopped as stopped:
+            print(f"{stopped}; goes on from here when it is started again")
+            return "stopped", stopped.cause.name
+        except UserError as error:
+            print(f"error: {error}")
+            return "failed", first_line(error)
+        except KeyboardInterrupt:
+            print("interrupted")
+            return "stopped", "SIGINT"
+        except Exception as error:
+            traceback.print_exc()
+            return "failed", f"{type(error).__name__}: {first_line(error)}"
+        return "done", ""
+
+    def _follow(self) -> None:
+        """Run the command in another process; the first one says how it ended."""
+        try:
+            self._run()
+        except Stopped:
+            # The first process puts the job back into the queue, which ends this one: to leave now, with an
+            # error, could end the job before.
+            return
+
+    def _run(self) -> None:
+        from bench.cli import command_line
+
+        with listening():
+            command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
+
+
+def _meeting(job: JobEnvironment) -> dict[str, str]:
+    """Environment by which torch.distributed finds the other processes of a job."""
+    if job.num_tasks == 1:
+        return {}
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    port = FIRST_PORT + (sum(map(int, filter(str.isdigit, job.job_id.split("_")))) + 7919 * restart) % PORTS
+    return {
+        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
+        "MASTER_PORT": str(port),
+        "RANK": str(job.global_rank),
+        "WORLD_SIZE": str(job.num_tasks),
+        "LOCAL_RANK": str(job.local_rank),
+        "LOCAL_WORLD_SIZE": str(job.num_tasks // job.num_nodes),
+    }
+
+
+@contextlib.contextmanager
+def _printed(path: Path) -> Iterator[None]:
+    """Append all that this process prints, and its libraries, to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
