@@ -58,6 +58,7 @@ class StatusProgress:
     def bar(self, title: str, total: int, completed: int = 0) -> Iterator[StatusProgress]:
         """Open a bar of `total` steps."""
         self.state = {"stage": title, "total": total, "completed": completed, "figures": {}}
+        self.state |= {"began": time.time(), "began_at": completed}
         begun = time.monotonic()
         if not (self.draw and self.console.is_terminal):
             self._write(force=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import fcntl
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -18,6 +14,7 @@ from accelerate import Accelerator, PartialState
 from bench.checkpoint import start_from
 from bench.distributed import from_main
 from bench.evaluation import Evaluator, Generator
+from bench.held import held
 from bench.metrics.base import Metric
 from bench.picture import sample_grid
 from bench.plan import BaselineRun, Planned, PublishedRun, Run
@@ -242,34 +239,6 @@ class Runner:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
             panels[title] = self.prepared.sampled(sampler)
         sample_grid(panels, run.folder / "samples.png")
-
-
-@contextlib.contextmanager
-def held(folder: Path, patience: float = 0) -> Iterator[None]:
-    """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
-
-    It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
-    Of several processes that work together, the first holds it for all.
-    """
-    if not PartialState().is_main_process:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        until = time.monotonic() + patience
-        while not _taken(lock):
-            if time.monotonic() >= until:
-                raise UserError(f"another process is working on {folder}; wait for it, or stop it")
-            time.sleep(min(1.0, patience))
-        yield
-
-
-def _taken(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def described(plan: Planned) -> dict[str, object]:

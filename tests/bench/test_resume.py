@@ -132,7 +132,7 @@ def test_another_teacher_is_not_mixed_into_a_run(plan: Callable[..., Run], runne
 
 
 def test_two_processes_never_work_on_one_run(plan: Callable[..., Run], runner: Runner) -> None:
-    from bench.runner import held
+    from bench.held import held
 
     run = plan()
     with held(run.folder), pytest.raises(UserError, match="another process"):

@@ -1,0 +1,188 @@
+"""`bench status`, `logs`, `wait`, `cancel`, `resume`: what becomes of runs, here and on a cluster."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import RunsOption
+from tasks.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bench.states import RunState
+
+RunsArgument = Annotated[list[str], typer.Argument(help="Runs, by name or the beginning of it; default: all.")]
+EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
+
+
+def status(
+    chosen: RunsArgument = [],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until nothing is under way.")
+    ] = False,
+    every: EverySeconds = 5,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Show where every run is; exit code 1 if one failed, died or stopped."""
+    states = _states(runs, chosen)
+    if watch:
+        states = _follow(runs, chosen, every)
+    else:
+        _print(states)
+    _exit_code(states)
+
+
+def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption = Path("runs")) -> None:
+    """Wait until nothing is under way; exit code 1 if a run failed, died or stopped."""
+    from bench.states import UNDER_WAY
+
+    while any(state.state in UNDER_WAY for state in (states := _states(runs, chosen))):
+        time.sleep(every)
+    _print(states)
+    _exit_code(states)
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="The run, by name or the beginning of it.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows, until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", min=0, help="Of the end; 0: all.")] = 40,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Print what a run's jobs printed."""
+    from bench.states import UNDER_WAY
+    from bench.work import LOG
+
+    (state,) = _only_one(_states(runs, [run]), run)
+    path = state.folder / LOG
+    if not path.exists():
+        raise UserError(
+            f"{state.run} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
+        )
+    with path.open(encoding="utf-8", errors="replace") as file:
+        kept = file.readlines()
+        sys.stdout.writelines(kept[-lines:] if lines else kept)
+        while follow and _states(runs, [state.run])[0].state in UNDER_WAY:
+            sys.stdout.writelines(file.readlines())
+            sys.stdout.flush()
+            time.sleep(1)
+        sys.stdout.writelines(file.readlines())
+
+
+def cancel(
+    chosen: RunsArgument = [],
+    all_: Annotated[bool, typer.Option("--all", help="All that is under way.")] = False,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Take runs out of the queue; what they have done stays, and `bench resume` goes on from there."""
+    from slurm.control import cancel_runs
+
+    if not chosen and not all_:
+        raise UserError("bench cancel takes the names of runs, or --all; bench status lists them")
+    for run in cancel_runs(_states(runs, chosen), runs):
+        print(f"cancelled: {run}")
+
+
+def resume(
+    chosen: RunsArgument = [],
+    profile: Annotated[str | None, typer.Option("--profile", help="Another profile than before.")] = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
+    from slurm.control import resume_runs
+
+    states = _states(runs, chosen)
+    made = resume_runs(states, runs, profile)
+    for submission in made:
+        print(f"submitted again: {submission.id}; bench status shows how it goes")
+    if not made:
+        print("nothing to resume: every run that was submitted is done or under way")
+
+
+def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
+    """Where the chosen runs are, or all. Raises UserError for a name that none has."""
+    from bench.states import run_folders, run_state
+
+    found: dict[Path, RunState] = {}
+    if (runs / ".slurm").is_dir():
+        from slurm.watch import submitted_states
+
+        found = {state.folder: state for state in submitted_states(runs)}
+    for folder in run_folders(runs):
+        found.setdefault(folder.absolute(), run_state(folder.absolute()))
+    if not found:
+        raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
+    states = sorted(found.values(), key=lambda state: (state.task, state.run))
+    for name in chosen:
+        if not any(state.run.startswith(name) for state in states):
+            raise unknown("run", name, [state.run for state in states])
+    return [state for state in states if not chosen or state.run.startswith(tuple(chosen))]
+
+
+def _only_one(states: Sequence[RunState], name: str) -> Sequence[RunState]:
+    if len(states) > 1:
+        raise UserError(f"{len(states)} runs begin with {name!r}: {', '.join(state.run for state in states[:5])}")
+    return states
+
+
+def _follow(runs: Path, chosen: Sequence[str], every: float) -> list[RunState]:
+    from rich.live import Live
+
+    from bench.states import UNDER_WAY
+
+    states = _states(runs, chosen)
+    with Live(_table(states), auto_refresh=False) as live:
+        while any(state.state in UNDER_WAY for state in states):
+            time.sleep(every)
+            states = _states(runs, chosen)
+            live.update(_table(states), refresh=True)
+    return states
+
+
+def _print(states: Sequence[RunState]) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else max(200, shutil.get_terminal_size().columns)
+    Console(width=width, highlight=False).print(_table(states))
+
+
+def _table(states: Sequence[RunState]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    counted = Counter(state.state for state in states)
+    title = ", ".join(f"{count} {state}" for state, count in counted.most_common())
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in ("task", "run", "state", "stage", "job", "node"):
+        table.add_column(heading, no_wrap=heading == "run")
+    for heading in ("steps", "images/s", "left", "FD", "requeues"):
+        table.add_column(heading, justify="right")
+    table.add_column("why")
+    for state in states:
+        steps = "" if state.completed is None else f"{state.completed}/{state.total}"
+        speed = "" if state.images_per_second is None else f"{state.images_per_second:.3g}"
+        left = "" if state.seconds_left is None else _duration(state.seconds_left)
+        fd = "" if state.fd is None else f"{state.fd:.4g}"
+        where = (state.state, state.stage, state.job, state.node)
+        table.add_row(state.task, state.run, *where, steps, speed, left, fd, str(state.requeues or ""), state.told)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = round(seconds / 60), int(seconds // 3600)
+    return f"{hours} h {minutes % 60:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def _exit_code(states: Sequence[RunState]) -> None:
+    from bench.states import UNDER_WAY
+
+    if any(state.state not in (*UNDER_WAY, "done") for state in states):
+        raise typer.Exit(1)

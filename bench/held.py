@@ -1,0 +1,53 @@
+"""Holding a run's folder, so that no two commands work on one run."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tasks.errors import UserError
+
+FILE = ".lock"
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience: float = 0) -> Iterator[None]:
+    """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
+
+    It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
+    Of several processes that work together, the first holds it for all.
+    """
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / FILE).open("w") as lock:
+        until = time.monotonic() + patience
+        while not _taken(lock):
+            if time.monotonic() >= until:
+                raise UserError(f"another process is working on {folder}; wait for it, or stop it")
+            time.sleep(min(1.0, patience))
+        yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody works on a run at this moment."""
+    path = folder / FILE
+    if not path.exists():
+        return False
+    with path.open("r+") as lock:
+        return not _taken(lock)

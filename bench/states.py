@@ -1,0 +1,156 @@
+"""Where each run is: from its folder, its attempts, and the queue if there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from bench.attempts import Attempt, attempts
+
+State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
+
+UNDER_WAY: tuple[State, ...] = ("running", "queued", "waiting")
+"""States of what goes on by itself; the others, but done, want somebody to look."""
+
+CANCELLED = "cancelled by the user"
+"""What an attempt is told that `bench cancel` ends."""
+
+
+class InQueue(Protocol):
+    """A job as its queue shows it."""
+
+    @property
+    def id(self) -> str:
+        """Its number."""
+
+    @property
+    def state(self) -> str:
+        """PENDING, RUNNING, and so on."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is pending."""
+
+    @property
+    def node(self) -> str:
+        """Where it runs."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run, as a line of `bench status`."""
+
+    folder: Path
+    state: State
+    stage: str = ""
+    job: str = ""
+    node: str = ""
+    completed: int | None = None
+    """Of the steps of its stage: iterations, or images."""
+    total: int | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    """Of its stage."""
+    fd: float | None = None
+    """The result, or the latest look on the way."""
+    requeues: int = 0
+    told: str = ""
+    """Why it stands where it stands."""
+
+    @property
+    def run(self) -> str:
+        """Its name."""
+        return self.folder.name
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.folder.parent.name
+
+
+def run_state(folder: Path, queued: Sequence[InQueue] = (), ended: Mapping[str, str] | None = None) -> RunState:
+    """Say where a run is. `queued` are its jobs in the queue; `ended` is what accounts say of others, by number.
+
+    Works from the run's folder alone where there is no queue.
+    """
+    tried = attempts(folder)
+    last = tried[-1] if tried else None
+    found = RunState(folder, "new", requeues=sum(one.end == "requeued" for one in tried))
+    if last is not None:
+        found = replace(found, stage=last.stage, job=last.job, node=last.node)
+    if (record := _json(folder / "record.json")) is not None and (not queued or record["error"] is None):
+        return _recorded(found, record)
+    if queued:
+        return _in_queue(found, queued)
+    return found if last is None else _ended(found, last, (ended or {}).get(last.job))
+
+
+def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
+    if record["error"] is not None:
+        told = f"{record['error']['type']}: {record['error']['message']}".partition("\n")[0]
+        return replace(found, state="failed", told=told)
+    fd = next((metric["value"] for metric in record["metrics"] if metric["name"] == "fd"), None)
+    return replace(found, state="done", fd=fd)
+
+
+def _in_queue(found: RunState, queued: Sequence[InQueue]) -> RunState:
+    """Of several jobs, one that runs; else the one that waits for no other."""
+    running = [job for job in queued if job.state in ("RUNNING", "COMPLETING")]
+    job = (running or sorted(queued, key=lambda job: "Dependency" in job.reason))[0]
+    found = replace(found, job=job.id, node=job.node)
+    if running:
+        return _progress(replace(found, state="running"))
+    return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=job.reason)
+
+
+def _ended(found: RunState, last: Attempt, said: str | None) -> RunState:
+    """A run that has no record and no job: how its last attempt ended."""
+    if last.end == "failed":
+        return replace(found, state="failed", told=last.told)
+    if last.end is None:
+        return replace(
+            found, state="died", told=said or "ended without a word: killed, out of memory, or its node failed"
+        )
+    if last.told == CANCELLED or (said or "").startswith("CANCELLED"):
+        return replace(found, state="cancelled", told=last.told or "cancelled")
+    return replace(found, state="stopped", told=last.told or f"{last.stage} is done, and what follows has no job")
+
+
+def _progress(found: RunState) -> RunState:
+    """Add what the run's status file says; right after the start there may be none."""
+    status = _json(found.folder / "status.json")
+    if status is None:
+        return found
+    done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
+    rate = done / seconds if seconds > 0 and done > 0 else None
+    batch = 1
+    if status["stage"] == "training" and (plan := _json(found.folder / "run.json")) is not None:
+        batch = plan["recipe"]["batch_size"]
+    return replace(
+        found,
+        stage=status["stage"],
+        completed=status["completed"],
+        total=status["total"],
+        images_per_second=rate and rate * batch,
+        seconds_left=rate and (status["total"] - status["completed"]) / rate,
+        fd=status["figures"].get("fd"),
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """Read a file that may not be there, or be of somebody else."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def run_folders(runs: Path) -> Iterable[Path]:
+    """Folders of all runs that were ever begun."""
+    for task in sorted(runs.iterdir()) if runs.is_dir() else ():
+        if task.is_dir() and not task.name.startswith("."):
+            yield from (one for one in sorted(task.iterdir()) if (one / "run.json").exists())

@@ -1,0 +1,115 @@
+"""What is to be done on a cluster, as stages: prepare once, then train, then evaluate, each with its resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from bench.commands import Commands
+from bench.plan import BaselineRun, Run
+from bench.trained import FILE as TRAINED
+from bench.work import Work
+from methods.resources import Resources, Stage, resources
+from slurm.profile import Profile
+from tasks.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that are alike: an array, or one job."""
+
+    name: str
+    """Unique in its graph."""
+    stage: Stage
+    works: tuple[Work, ...]
+    resources: Resources
+    after: str | None = None
+    """Name of the batch that comes before; None: none does."""
+    each: bool = False
+    """Each job waits for its own counterpart in that batch alone, not for all of it."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """At most, without requeues."""
+        return len(self.works) * self.resources.gpu_hours
+
+
+def build_graph(
+    planned: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
+) -> list[Batch]:
+    """Return the batches of all that is not finished, each after the one that it waits for.
+
+    `folder` takes the logs of what runs share; an array has at most `largest` jobs. Raises UserError if the
+    profile cannot give what is needed.
+    """
+    by_task: dict[str, list[Run | BaselineRun]] = {}
+    for one in planned:
+        if not one.finished():
+            by_task.setdefault(one.task.name, []).append(one)
+    tasks = (_TaskGraph(todo, commands, profile, folder, largest) for todo in by_task.values())
+    return [batch for task in tasks for batch in task.batches()]
+
+
+class _TaskGraph:
+    """The batches of one task."""
+
+    def __init__(
+        self, todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
+    ) -> None:
+        self.todo, self.task = todo, todo[0].task
+        self.commands, self.profile, self.folder, self.largest = commands, profile, folder, largest
+
+    def batches(self) -> Iterator[Batch]:
+        """All of them, in an order in which each comes after the one that it waits for."""
+        prepare = f"prepare-{self.task.name}"
+        yield Batch(prepare, "prepare", self._preparations(), self._share("prepare"))
+        fresh = [one for one in self.todo if isinstance(one, Run) and not (one.folder / TRAINED).exists()]
+        by_share: dict[Resources, list[Run]] = {}
+        for run in fresh:
+            by_share.setdefault(_dividing(self._share("train"), run), []).append(run)
+        parts = [(share, part) for share, alike in by_share.items() for part in _parts(alike, self.largest)]
+        for number, (share, part) in enumerate(parts):
+            train, evaluate = f"train-{self.task.name}-{number}", f"evaluate-{self.task.name}-{number}"
+            yield Batch(train, "train", tuple(map(self.commands.training, part)), share, prepare)
+            works = tuple(map(self.commands.evaluation, part))
+            yield Batch(evaluate, "evaluate", works, self._share("evaluate"), train, each=True)
+        ready = [one for one in self.todo if one not in fresh]
+        for number, rest in enumerate(_parts(ready, self.largest)):
+            works = tuple(map(self.commands.evaluation, rest))
+            yield Batch(f"ready-{self.task.name}-{number}", "evaluate", works, self._share("evaluate"), prepare)
+
+    def _preparations(self) -> tuple[Work, ...]:
+        """The task's assets, and each number of pairs that a method asks for."""
+        counts = sorted({_pairs(one) for one in self.todo if isinstance(one, Run)} - {0}) or [0]
+        folder = self.folder / f"prepare-{self.task.name}"
+        return tuple(self.commands.preparation(self.task, count, folder / str(count)) for count in counts)
+
+    def _share(self, stage: Stage) -> Resources:
+        return self.profile.capped(resources(self.task.name, self.task.scale, stage), stage)
+
+
+def _pairs(run: Run) -> int:
+    """Noise-image pairs that a run's method asks for."""
+    values = run.recipe.model_dump()
+    return int(values.get("pairs", 0)) if values.get("regression", "pairs" in values) else 0
+
+
+def _dividing(asked: Resources, run: Run) -> Resources:
+    """As many GPUs as divide a run's batch among them. Raises UserError if not even one node's do."""
+    share = run.recipe.batch_size
+    for nodes in range(asked.nodes, 0, -1):
+        for gpus in range(asked.gpus, 0, -1):
+            fitting = replace(asked, nodes=nodes, gpus=gpus)
+            if share % (fitting.processes * run.recipe.gradient_accumulation) == 0:
+                return fitting
+    if asked.gpus == 0 and share % (asked.nodes * run.recipe.gradient_accumulation):
+        raise UserError(f"{run.label}: batch_size {share} does not divide among {asked.nodes} nodes")
+    return asked
+
+
+def _parts(items: Sequence[T], largest: int) -> list[Sequence[T]]:
+    return [items[start : start + largest] for start in range(0, len(items), largest)]

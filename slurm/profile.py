@@ -1,0 +1,139 @@
+"""A cluster's profile: where jobs go, what a node has, and what a job needs before it can start. One TOML each."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from methods.resources import Resources, Stage
+from tasks.errors import UserError, nearest, unknown
+
+SHIPPED = Path(__file__).parent / "profiles"
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StageSettings(_Data):
+    """What a profile says of one stage, in place of what it says of all, or of what the recipe asks for."""
+
+    partition: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodes: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    cpus: int | None = Field(default=None, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0)
+    hours: float | None = Field(default=None, gt=0)
+
+
+class Profile(_Data):
+    """One cluster, as one group uses it. What is absent is left to the cluster's defaults."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpu_type: str | None = None
+    """Name of the GPUs in the cluster's gres, such as a100."""
+    max_nodes: int = Field(1, ge=1)
+    """Most nodes of one job."""
+    gpus_per_node: int = Field(0, ge=0)
+    """Most GPUs of one node that a job may take."""
+    cpus_per_node: int = Field(1, ge=1)
+    memory_gb_per_node: float = Field(4, gt=0)
+    max_hours: float = Field(24, gt=0)
+    """Longest time limit; longer work goes back into the queue and on."""
+    max_jobs: int = Field(32, ge=1)
+    """Most jobs of one stage at a time."""
+    signal_seconds: int = Field(120, ge=1)
+    """How long before its time limit a job is told to stop."""
+    max_timeouts: int = Field(1000, ge=0)
+    """How often one job may come back after its time limit."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the work: modules, environments."""
+    python: str | None = None
+    """How Python is started, where not by its own path: inside a container, for one."""
+    scratch: str | None = None
+    """Folder of the node for temporary files; may hold variables of the job's shell."""
+    stages: dict[Stage, StageSettings] = {}
+
+    def settings(self, stage: Stage) -> StageSettings:
+        """What the profile says of a stage: its own words, else those for all."""
+        own = self.stages.get(stage, StageSettings())
+        general = {name: getattr(self, name) for name in ("partition", "qos", "constraint")}
+        return own.model_copy(
+            update={name: value for name, value in general.items() if getattr(own, name) is None}
+        )
+
+    def capped(self, asked: Resources, stage: Stage) -> Resources:
+        """Return what a job gets of what it asks for. Raises UserError if it needs GPUs and there are none."""
+        own = self.stages.get(stage, StageSettings()).model_dump(exclude_none=True)
+        wanted = replace(asked, **{name: value for name, value in own.items() if name in vars(asked)})
+        if wanted.gpus and not self.gpus_per_node:
+            raise UserError(
+                f"stage {stage} asks for {wanted.gpus} GPUs and the profile has none; set gpus_per_node in it, "
+                f"or [stages.{stage}] gpus = 0"
+            )
+        return Resources(
+            min(wanted.nodes, self.max_nodes),
+            min(wanted.gpus, self.gpus_per_node),
+            min(wanted.cpus, self.cpus_per_node),
+            min(wanted.memory_gb, self.memory_gb_per_node),
+            min(wanted.hours, self.max_hours),
+        )
+
+
+def folders() -> list[Path]:
+    """Where profiles are looked for: the user's own first, then those that come with the package."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    own = os.environ.get("BENCH_PROFILES")
+    return [*([Path(own)] if own else []), home / "distillation-bench" / "profiles", SHIPPED]
+
+
+def profile_names() -> dict[str, Path]:
+    """All profiles by name."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by its name or the path of its file.
+
+    Raises UserError that names the nearest profiles, or the key, its value and the nearest keys.
+    """
+    path = Path(name) if name.endswith(".toml") else profile_names().get(name)
+    if path is None:
+        raise unknown("profile", name, profile_names())
+    if not path.is_file():
+        raise UserError(f"no profile {path}; a name, or the path of a .toml file: bench slurm profiles lists them")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path} is not TOML: {error}") from None
+    try:
+        return Profile.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"profile {path}: {_mistake(error)}") from None
+
+
+def _mistake(error: ValidationError) -> str:
+    """The first thing that is wrong with a profile, and the nearest that would be right."""
+    first: Any = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        last = str(first["loc"][-1])
+        fields = StageSettings.model_fields if len(first["loc"]) > 1 else Profile.model_fields
+        close = nearest(last, fields)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"valid: {', '.join(fields)}"
+        return f"unknown key {key!r}; {hint}"
+    return f"bad value {first['input']!r} for {key!r}: {first['msg']}"

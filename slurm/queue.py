@@ -1,0 +1,83 @@
+"""What Slurm says: which jobs there are, what nodes there are, what it refuses."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.errors import UserError
+
+PREFIX = "bench-"
+"""Of the names of all our jobs."""
+SECONDS = 60.0
+"""That a command of Slurm may take."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that the queue still knows; of an array, one element."""
+
+    id: str
+    """123, or 123_4."""
+    name: str
+    state: str
+    """PENDING, RUNNING, and so on."""
+    reason: str
+    """Why it is pending."""
+    node: str
+
+
+def slurm(*command: str) -> str:
+    """Run a command of Slurm; return what it prints. Raises UserError with what it says is wrong."""
+    if shutil.which(command[0]) is None:
+        raise UserError(
+            f"there is no {command[0]} on PATH: this machine is no login node of a Slurm cluster; "
+            "run here with --executor local, or log in to one"
+        )
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; try again later") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise UserError(f"{' '.join(command[:2])} failed: {said.splitlines()[-1]}")
+    return done.stdout
+
+
+def queued_jobs() -> dict[str, QueuedJob]:
+    """All our jobs in the queue, by id; elements of arrays one by one."""
+    text = slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%j|%T|%r|%N")
+    found = (QueuedJob(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4)
+    return {job.id: job for job in found if job.name.startswith(PREFIX)}
+
+
+def ended_states(ids: Iterable[str]) -> dict[str, str]:
+    """How jobs ended that the queue has forgotten, where the cluster keeps accounts; else nothing."""
+    mains = sorted({job.partition("_")[0] for job in ids})
+    if not mains or shutil.which("sacct") is None:
+        return {}
+    command = ["sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(mains)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    lines = (line.partition("|") for line in done.stdout.splitlines()) if done.returncode == 0 else ()
+    return {job: state.split()[0] for job, _, state in lines if state}
+
+
+def largest_array() -> int:
+    """Most jobs that the cluster takes in one array."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", slurm("scontrol", "show", "config"), re.MULTILINE)
+    return max(1, int(found.group(1)) - 1) if found else 1000
+
+
+def release(job: str) -> None:
+    """Let a job go that was submitted on hold."""
+    slurm("scontrol", "release", job)
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Take jobs out of the queue; those that run are told to stop first."""
+    if jobs:
+        slurm("scancel", *jobs)
