@@ -22,6 +22,12 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",
+    "status": "cluster:status",
+    "logs": "cluster:logs",
+    "wait": "cluster:wait",
+    "cancel": "cluster:cancel",
+    "resume": "cluster:resume",
+    "slurm": "slurm:app",
     "refs": "refs:app",
 }
 """Every command: its module here and its function, or its own app of commands."""

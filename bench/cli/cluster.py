@@ -45,8 +45,10 @@ def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption =
     """Wait until nothing is under way; exit code 1 if a run failed, died or stopped."""
     from bench.states import UNDER_WAY
 
-    while any(state.state in UNDER_WAY for state in (states := _states(runs, chosen))):
+    states = _states(runs, chosen)
+    while any(state.state in UNDER_WAY for state in states):
         time.sleep(every)
+        states = _states(runs, chosen)
     _print(states)
     _exit_code(states)
 

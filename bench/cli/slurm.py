@@ -1,0 +1,47 @@
+"""`bench slurm`: the profiles there are, and whether a cluster has what they promise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tasks.errors import UserError
+
+app = typer.Typer(help="Profiles of clusters.", no_args_is_help=True)
+
+
+@app.command("profiles")
+def profiles() -> None:
+    """List the profiles, and the files they are in."""
+    from slurm.profile import folders, load_profile, profile_names
+
+    for name, path in profile_names().items():
+        load_profile(str(path))
+        print(f"{name:<24}{path}")
+    print(f"\nYour own go into {folders()[-2]}")
+
+
+@app.command("check")
+def check(
+    profile: Annotated[str, typer.Option("--profile", help="A profile, by name or file.")],
+    task: Annotated[str, typer.Option("--task", help="A task whose runs are to fit.")] = "digits",
+) -> None:
+    """Ask the cluster whether jobs of a profile will fit; exit code 2 says what will not, and what mends it."""
+    from bench.registry import load_catalogue
+    from methods.resources import resources
+    from slurm.check import STAGES, node_kinds, problems
+    from slurm.profile import load_profile
+
+    chosen = load_profile(profile)
+    declared = load_catalogue([]).tasks.get(task)
+    asked = {stage: chosen.capped(resources(declared.name, declared.scale, stage), stage) for stage in STAGES}
+    kinds = node_kinds()
+    for stage, share in asked.items():
+        nodes = f"{share.nodes} node{'s' * (share.nodes > 1)}"
+        each = f"{share.gpus} GPUs, {share.cpus} CPUs, {share.memory_gb:g} GB"
+        print(f"{stage:<10}{nodes}, of each {each}, {share.hours:g} hours")
+    found = problems(chosen, asked, kinds)
+    if found:
+        raise UserError(f"profile {profile!r} does not fit this cluster:\n  " + "\n  ".join(found))
+    print(f"profile {profile!r} fits: jobs of {task} would start")

@@ -1,0 +1,111 @@
+"""What of a profile a cluster does not have: asked before anything is queued."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from methods.resources import Resources, Stage
+from slurm.profile import Profile
+from slurm.queue import slurm
+from tasks.errors import nearest
+
+STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes of a partition that are alike."""
+
+    partition: str
+    is_default: bool
+    hours: float
+    """Longest time limit; infinity: none."""
+    nodes: int
+    """That are not down."""
+    cpus: int
+    memory_gb: float
+    features: frozenset[str]
+    gpus: int
+    gpu_types: frozenset[str]
+
+
+def node_kinds() -> list[NodeKind]:
+    """Ask the cluster for its partitions and their nodes. Raises UserError without a cluster."""
+    text = slurm("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%m|%f|%G|%t")
+    return [kind for line in text.splitlines() if (kind := _kind(line.strip())) is not None]
+
+
+def _kind(line: str) -> NodeKind | None:
+    partition, limit, nodes, cpus, memory, features, gres, state = line.split("|")
+    if state.startswith(("down", "drain", "fail", "inval", "unk")):
+        return None
+    gpus = re.findall(r"gpu(?::([\w.-]+))??:(\d+)", gres)
+    return NodeKind(
+        partition.rstrip("*"),
+        partition.endswith("*"),
+        _hours(limit),
+        int(nodes),
+        int(cpus.rstrip("+")),
+        int(memory.rstrip("+")) / 1024,
+        frozenset(features.split(",")) - {"(null)"},
+        sum(int(count) for _, count in gpus),
+        frozenset(kind for kind, _ in gpus if kind),
+    )
+
+
+def _hours(limit: str) -> float:
+    """A time limit as Slurm prints it: days-hours:minutes:seconds, or infinite."""
+    if not limit[:1].isdigit():
+        return float("inf")
+    days, _, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, minutes, seconds = [0] * (3 - len(parts)) + parts
+    return 24 * int(days or 0) + hours + minutes / 60 + seconds / 3600
+
+
+def problems(profile: Profile, asked: dict[Stage, Resources], kinds: Sequence[NodeKind]) -> list[str]:
+    """What will not fit, a line each with what mends it; none if all will."""
+    return [line for stage in STAGES for line in _stage_problems(profile, stage, asked[stage], kinds)]
+
+
+def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Sequence[NodeKind]) -> Iterator[str]:
+    settings = profile.settings(stage)
+    names = sorted({kind.partition for kind in kinds})
+    if settings.partition is not None and settings.partition not in names:
+        close = nearest(settings.partition, names)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
+        yield f"{stage}: no partition {settings.partition!r} with nodes that are up; {hint}"
+        return
+    inside = [
+        kind
+        for kind in kinds
+        if kind.partition == settings.partition or (settings.partition is None and kind.is_default)
+    ]
+    if not inside:
+        yield f"{stage}: the cluster has no default partition; set partition in the profile, one of {', '.join(names)}"
+        return
+    where = f"{stage}: partition {inside[0].partition!r}"
+    if settings.constraint is not None and not re.search(r"[&|*\[(]", settings.constraint):
+        fitting = [kind for kind in inside if settings.constraint in kind.features]
+        if not fitting:
+            known = ", ".join(sorted(set().union(*(kind.features for kind in inside)))) or "none"
+            yield f"{where} has no node with the feature {settings.constraint!r}; there are: {known}"
+            return
+        inside = fitting
+    if profile.gpu_type and asked.gpus and not any(profile.gpu_type in kind.gpu_types for kind in inside):
+        known = ", ".join(sorted(set().union(*(kind.gpu_types for kind in inside)))) or "GPUs without a type"
+        yield f"{where} has no GPUs of type {profile.gpu_type!r}; there are: {known}"
+    most = {
+        "gpus_per_node": (asked.gpus, max(kind.gpus for kind in inside), "GPUs"),
+        "cpus_per_node": (asked.cpus, max(kind.cpus for kind in inside), "CPUs"),
+        "memory_gb_per_node": (asked.memory_gb, max(kind.memory_gb for kind in inside), "GB of memory"),
+    }
+    for key, (wanted, there, what) in most.items():
+        if wanted > there:
+            yield f"{where}: a job would ask for {wanted:g} {what} of a node, where {there:g} are the most; lower {key}"
+    if asked.nodes > (there := sum(kind.nodes for kind in inside)):
+        yield f"{where}: a job would ask for {asked.nodes} nodes, and there are {there}; lower max_nodes"
+    if asked.hours > (limit := max(kind.hours for kind in inside)):
+        yield f"{where}: a job would ask for {asked.hours:g} hours, and the limit is {limit:g}; lower max_hours"
