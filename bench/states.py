@@ -67,8 +67,13 @@ class RunState:
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """The task's name; of what a task's runs share, what it is."""
         return self.folder.parent.name
+
+    @property
+    def is_preparation(self) -> bool:
+        """Whether it is what runs share, and none itself: nobody asks for it once it is done."""
+        return self.stage == "prepare" and not (self.folder / "run.json").exists()
 
 
 def run_state(folder: Path, queued: Sequence[InQueue] = (), ended: Mapping[str, str] | None = None) -> RunState:
@@ -108,6 +113,8 @@ def _in_queue(found: RunState, queued: Sequence[InQueue]) -> RunState:
 
 def _ended(found: RunState, last: Attempt, said: str | None) -> RunState:
     """A run that has no record and no job: how its last attempt ended."""
+    if last.end == "done" and last.stage == "prepare":
+        return replace(found, state="done")
     if last.end == "failed":
         return replace(found, state="failed", told=last.told)
     if last.end is None:

@@ -54,7 +54,8 @@ class Work:
                 self._follow()
             return
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        attempt = attempts.begin(self.folder, job.job_id, restart, socket.gethostname(), self.stage)
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        attempt = attempts.begin(self.folder, job.job_id, restart, node, self.stage)
         with _printed(self.folder / LOG):
             print(
                 f"--- {self.stage}: job {job.job_id}, restart {restart}, {attempt.node}, {time.ctime()}",

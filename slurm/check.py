@@ -84,7 +84,7 @@ def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Seq
         if kind.partition == settings.partition or (settings.partition is None and kind.is_default)
     ]
     if not inside:
-        yield f"{stage}: the cluster has no default partition; set partition in the profile, one of {', '.join(names)}"
+        yield f"{stage}: there is no default partition; set partition in the profile: {', '.join(names)}"
         return
     where = f"{stage}: partition {inside[0].partition!r}"
     if settings.constraint is not None and not re.search(r"[&|*\[(]", settings.constraint):
@@ -104,7 +104,7 @@ def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Seq
     }
     for key, (wanted, there, what) in most.items():
         if wanted > there:
-            yield f"{where}: a job would ask for {wanted:g} {what} of a node, where {there:g} are the most; lower {key}"
+            yield f"{where}: a job asks for {wanted:g} {what} of a node, and {there:g} are the most; lower {key}"
     if asked.nodes > (there := sum(kind.nodes for kind in inside)):
         yield f"{where}: a job would ask for {asked.nodes} nodes, and there are {there}; lower max_nodes"
     if asked.hours > (limit := max(kind.hours for kind in inside)):

@@ -122,7 +122,8 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
         found.setdefault(folder.absolute(), run_state(folder.absolute()))
     if not found:
         raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
-    states = sorted(found.values(), key=lambda state: (state.task, state.run))
+    shown = [state for state in found.values() if not (state.is_preparation and state.state == "done")]
+    states = sorted(shown, key=lambda state: (state.task, state.run))
     for name in chosen:
         if not any(state.run.startswith(name) for state in states):
             raise unknown("run", name, [state.run for state in states])

@@ -20,7 +20,7 @@ from bench.cli.options import (
     declared_task,
     sources,
 )
-from bench.cli.run import WorkerOption
+from bench.cli.run import RunIdOption, WorkerOption, refuse_another_plan
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def evaluate(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
     worker: WorkerOption = False,
+    run_id: RunIdOption = None,
 ) -> None:
     """Evaluate a saved student, or the teacher with a named sampler, under the task's protocol."""
     from bench.registry import load_catalogue
@@ -79,6 +80,7 @@ def evaluate(
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
     if run is not None and worker:
+        refuse_another_plan(run, run_id)
         progress = join_workers(run.folder)
     prepared = declared.prepare(where, progress)
     if run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ from bench.cli.options import (
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from bench.plan import BaselineRun, Run
+    from bench.plan import BaselineRun, Planned, Run
     from bench.registry import Catalogue
     from tasks.task import Sources, Task
 
@@ -39,6 +40,12 @@ JobsOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
 WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
+OnlyTrainOption = Annotated[bool, typer.Option("--only-train", hidden=True)]
+RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
+
+PATIENCE = 900.0
+"""Seconds for which a job waits that finds its run's folder held: a node that the queue has given up on may work
+there still."""
 
 
 def run(
@@ -58,6 +65,8 @@ def run(
     cache: CacheOption = None,
     plugin: PluginOption = [],
     worker: WorkerOption = False,
+    only_train: OnlyTrainOption = False,
+    run_id: RunIdOption = None,
 ) -> None:
     """Train, evaluate and record methods on a task. The same command again returns or resumes."""
     from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
@@ -73,7 +82,8 @@ def run(
     ]
     where = sources(declared, cache, data, download)
     if worker:
-        _work(catalogue, planned[0], where, threads)
+        refuse_another_plan(planned[0], run_id)
+        _work(catalogue, planned[0], where, threads, only_train)
         return
     refuse_idle_overrides(planned)
     baselines = [] if no_baselines else [BaselineRun(declared, runs, b) for b in declared.baselines.values()]
@@ -136,7 +146,16 @@ def reproduce(
     _raise_failures(planned)
 
 
-def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
+def refuse_another_plan(run: Planned, run_id: str | None) -> None:
+    """Raise UserError if what a job was submitted for would now be another computation."""
+    if run_id not in (None, run.id):
+        raise UserError(
+            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
+            f"since: it would now be {run.id}; submit again"
+        )
+
+
+def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int, only_train: bool) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
 
@@ -148,8 +167,10 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
     progress = join_workers(run.folder)
     with listening() as stop:
         prepared = run.task.prepare(where, progress)
-        record = Runner(catalogue, prepared, progress, stop).run(run)
-    if record.error is not None:
+        patience = PATIENCE if "SLURM_JOB_ID" in os.environ else 0
+        runner = Runner(catalogue, prepared, progress, stop, patience)
+        record = runner.train(run) if only_train else runner.run(run)
+    if record is not None and record.error is not None:
         print(record.error.traceback)
         raise UserError(f"{run.label} failed: {record.error.type}: {record.error.message}")
 
