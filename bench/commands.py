@@ -19,7 +19,7 @@ class Commands:
 
     runs: Path
     where: Sources
-    threads: int
+    threads: int = 1
     plugins: Sequence[Path] = ()
 
     def whole(self, run: Run | BaselineRun) -> Work:
@@ -34,34 +34,44 @@ class Commands:
         """What is left of a run once its student is trained; all of a sampler's."""
         return self._of(run, "evaluate")
 
+    def checkpoint(self, task: Task, path: Path, steps: int | None, label: str, folder: Path) -> Work:
+        """The evaluation of a saved student; `folder` takes its log."""
+        chosen = [] if steps is None else ["--steps", str(steps)]
+        own = ["eval", "--worker", *_under(task), "--checkpoint", str(path.absolute()), *chosen]
+        return self._work(label, "evaluate", [*own, *self._in_runs()], folder)
+
     def preparation(self, task: Task, pairs: int, folder: Path) -> Work:
-        """What a task's runs share: data, teacher, references and this many pairs."""
-        arguments = ["prepare", "--task", task.name, "--pairs", str(pairs), *self._shared()]
-        told = f"prepare {task.name}" + (f", {pairs} pairs" if pairs else "")
-        return Work(told, "prepare", tuple(arguments), folder.absolute(), tuple(typed_command()))
+        """What a task's runs share: data, teacher, references and this many pairs; `folder` takes its log."""
+        label = f"prepare {task.name}" + (f", {pairs} pairs" if pairs else "")
+        return self._work(label, "prepare", ["prepare", "--task", task.name, "--pairs", str(pairs)], folder)
 
     def _of(self, run: Run | BaselineRun, stage: str, *more: str) -> Work:
         own = _run_arguments(run) if isinstance(run, Run) else _sampler_arguments(run)
-        arguments = (*own, *more, "--run-id", run.id, "--runs", str(self.runs.absolute()), *self._shared())
-        return Work(run.label, stage, arguments, run.folder.absolute(), tuple(typed_command()))
+        return self._work(run.label, stage, [*own, *more, "--run-id", run.id, *self._in_runs()], run.folder)
 
-    def _shared(self) -> list[str]:
-        arguments = ["--cache", str(self.where.cache.absolute()), "--threads", str(self.threads)]
+    def _work(self, label: str, stage: str, own: Sequence[str], folder: Path) -> Work:
+        arguments = [*own, "--cache", str(self.where.cache.absolute()), "--threads", str(self.threads)]
         if self.where.data is not None:
             arguments += ["--data", str(self.where.data.absolute())]
+        if self.where.download:
+            arguments.append("--download")
         for plugin in self.plugins:
             arguments += ["--plugin", str(plugin.absolute())]
-        return arguments
+        return Work(label, stage, tuple(arguments), folder.absolute(), tuple(typed_command()))
+
+    def _in_runs(self) -> list[str]:
+        return ["--runs", str(self.runs.absolute())]
 
 
 def _run_arguments(run: Run) -> list[str]:
-    chosen = ["--method", run.method.name, "--task", run.task.name, "--protocol", run.task.protocol.name]
-    arguments = ["run", "--worker", *chosen, "--seed", str(run.seed)]
-    for key, value in run.passed.items():
-        arguments += ["--set", f"{key}={json.dumps(value)}"]
-    return arguments
+    chosen = ["--method", run.method.name, *_under(run.task), "--seed", str(run.seed)]
+    values = [part for key, value in run.passed.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return ["run", "--worker", *chosen, *values]
 
 
 def _sampler_arguments(run: BaselineRun) -> list[str]:
-    chosen = ["--task", run.task.name, "--protocol", run.task.protocol.name, "--sampler", run.baseline.name]
-    return ["eval", "--worker", *chosen]
+    return ["eval", "--worker", *_under(run.task), "--sampler", run.baseline.name]
+
+
+def _under(task: Task) -> list[str]:
+    return ["--task", task.name, "--protocol", task.protocol.name]

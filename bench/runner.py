@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -28,7 +27,7 @@ from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
-from tasks.files import folder_sha256, write_text
+from tasks.files import folder_sha256
 from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
 from tasks.progress import Progress
 from tasks.samplers import few_step
@@ -82,6 +81,7 @@ class Runner:
         patience: float = 0,
     ) -> None:
         """`stop` says when training should end early; `patience` is how many seconds to wait for a held folder."""
+        self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
         self.stop = stop
@@ -121,6 +121,8 @@ class Runner:
             done = from_main(plan.finished)
             if done is not None:
                 return done
+            if PartialState().is_main_process:
+                plan.begin()
             record = make()
             if PartialState().is_main_process:
                 write_record(plan.record, record)
@@ -128,8 +130,6 @@ class Runner:
 
     def _recorded(self, run: Run, work: Callable[[Run, Provenance], T]) -> T | Record:
         """Do a run's work; if it fails, return the record of that."""
-        if PartialState().is_main_process:
-            write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
         made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
         try:
             return work(run, made)
@@ -239,15 +239,3 @@ class Runner:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
             panels[title] = self.prepared.sampled(sampler)
         sample_grid(panels, run.folder / "samples.png")
-
-
-def described(plan: Planned) -> dict[str, object]:
-    """The plan as it is kept in the run's folder."""
-    return {
-        "run_id": plan.id,
-        **plan.method_info.model_dump(mode="json"),
-        "task": plan.task.name,
-        "assets": plan.task.identity(),
-        "protocol": plan.task.protocol.as_dict(),
-        "seed": plan.train_seed,
-    }

@@ -1,0 +1,97 @@
+"""Doing what was planned: workers side by side, and what is said when they are through."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.options import cores
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.commands import Commands
+    from bench.plan import BaselineRun, Run
+    from bench.work import Work
+    from tasks.task import Sources, Task
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How the machine is shared."""
+
+    commands: Commands
+    jobs: int | None = None
+    """Runs side by side; None: what cores or GPUs allow."""
+    processes: int = 1
+    """Of each run."""
+
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Do what is not done yet; no run that fails, or lacks weights, takes another with it."""
+        for run in planned:
+            if run.finished() is not None:
+                print(f"{run.label}: finished before, {run.folder}", file=sys.stderr)
+        todo: list[Run | BaselineRun] = [run for run in planned if run.finished() is None]
+        todo += [
+            one for one in baselines if one.finished() is None and not lacks_weights(one, self.commands.where)
+        ]
+        tasks = {one.task.name: one.task for one in todo}
+        self.do([self.commands.whole(one) for one in todo], list(tasks.values()))
+
+    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+        """Prepare the tasks, and do the work side by side."""
+        if not work:
+            return
+        import torch
+        from rich.console import Console
+
+        from bench.pool import Share, run_jobs
+        from bench.progress import StatusProgress
+        from bench.work import LOG
+
+        console, threads, where = Console(stderr=True), self.commands.threads, self.commands.where
+        torch.set_num_threads(threads)
+        _writable(self.commands.runs, where.cache)
+        for task in tasks:
+            task.prepare(where, StatusProgress(None, console, draw=True))
+        share = Share(threads, self.processes, torch.cuda.device_count())
+        if share.gpus and self.processes > share.gpus:
+            raise UserError(f"--processes {self.processes} take a GPU each, and there are {share.gpus} here")
+        fitting = (share.gpus or cores() // threads) // self.processes
+        for outcome in run_jobs(work, min(self.jobs or max(1, fitting), len(work)), share, console):
+            if not outcome.done:
+                console.print(f"failed: {outcome.work.label}, log: {outcome.work.folder / LOG}", highlight=False)
+
+
+def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:
+    """Say whether weights that a baseline has of its own are missing, and may not be downloaded."""
+    missing = [need for need in baseline.task.baseline_needs(baseline.baseline) if need.path is None]
+    if not missing or where.download:
+        return False
+    for need in missing:
+        print(f"{baseline.label}: left out, no {need.what} here; {need.mend}", file=sys.stderr)
+    return True
+
+
+def _writable(*folders: Path) -> None:
+    """Make the folders now, so that a wrong path is found before hours of work. Raises UserError."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def raise_failures(planned: Sequence[Run]) -> None:
+    """Raise UserError if a run has no result: the exit code tells whether all went well."""
+    bad = []
+    for run in planned:
+        record = run.finished()
+        if record is None or record.error is not None:
+            bad.append(run.label)
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(planned)} runs failed: {'; '.join(bad)}; see log.txt in their folders"
+        )
