@@ -14,6 +14,7 @@ from bench.work import Work
 from methods.resources import Resources, Stage, resources
 from slurm.profile import Profile
 from tasks.errors import UserError
+from tasks.task import Task
 
 T = TypeVar("T")
 
@@ -52,6 +53,19 @@ def build_graph(
             by_task.setdefault(one.task.name, []).append(one)
     tasks = (_TaskGraph(todo, commands, profile, folder, largest) for todo in by_task.values())
     return [batch for task in tasks for batch in task.batches()]
+
+
+def evaluations(
+    work: Sequence[Work], task: Task, commands: Commands, profile: Profile, folder: Path
+) -> list[Batch]:
+    """Return the batches of work that evaluates saved students of a task."""
+    prepare, stage = f"prepare-{task.name}", resources(task.name, task.scale, "prepare")
+    shared = (commands.preparation(task, 0, folder / prepare / "0"),)
+    asked = profile.capped(resources(task.name, task.scale, "evaluate"), "evaluate")
+    return [
+        Batch(prepare, "prepare", shared, profile.capped(stage, "prepare")),
+        Batch(f"saved-{task.name}", "evaluate", tuple(work), asked, after=prepare),
+    ]
 
 
 class _TaskGraph:

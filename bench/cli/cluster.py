@@ -35,7 +35,7 @@ def status(
     """Show where every run is; exit code 1 if one failed, died or stopped."""
     states = _states(runs, chosen)
     if watch:
-        states = _follow(runs, chosen, every)
+        states = follow(runs, chosen, every)
     else:
         _print(states)
     _exit_code(states)
@@ -136,7 +136,8 @@ def _only_one(states: Sequence[RunState], name: str) -> Sequence[RunState]:
     return states
 
 
-def _follow(runs: Path, chosen: Sequence[str], every: float) -> list[RunState]:
+def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState]:
+    """Show where runs are, again and again, until nothing of them is under way; return how they ended."""
     from rich.live import Live
 
     from bench.states import UNDER_WAY

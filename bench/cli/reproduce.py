@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.dry_run import require_all, show_plan, state_of
-from bench.cli.execution import Workers, raise_failures
+from bench.cli.execution import raise_failures
+from bench.cli.on_cluster import (
+    DetachOption,
+    Executor,
+    ExecutorOption,
+    OnCluster,
+    ProfileOption,
+    hands,
+    show_launch,
+)
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -49,6 +58,9 @@ def reproduce(
     dry_run: DryRunOption = False,
     jobs: JobsOption = None,
     processes: ProcessesOption = 1,
+    executor: ExecutorOption = Executor.local,
+    profile: ProfileOption = None,
+    detach: DetachOption = False,
     threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -81,14 +93,16 @@ def reproduce(
     refuse_idle_overrides(first, values)
     where = sources(measured_by, cache, data, download)
     found = plan.published(published) if published is not None else []
+    commands = Commands(runs, where, threads, catalogue.plugins)
+    workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
         show_plan(first, baselines, where)
         _show_the_rest(plan, found)
+        if isinstance(workers, OnCluster):
+            show_launch(workers.plan(first, baselines))
         return
     require_all([trained_on, measured_by], baselines, where)
 
-    commands = Commands(runs, where, threads, catalogue.plugins)
-    workers = Workers(commands, jobs, processes)
     workers.execute(first, baselines)
     workers.do(_published_work(plan, found, commands), [measured_by])
     later, _ = plan.later()

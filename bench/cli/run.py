@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.dry_run import show_plan
-from bench.cli.execution import Workers, raise_failures
+from bench.cli.execution import raise_failures
+from bench.cli.on_cluster import (
+    DetachOption,
+    Executor,
+    ExecutorOption,
+    OnCluster,
+    ProfileOption,
+    hands,
+    show_launch,
+)
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -59,6 +68,9 @@ def run(
     no_baselines: NoBaselinesOption = False,
     jobs: JobsOption = None,
     processes: ProcessesOption = 1,
+    executor: ExecutorOption = Executor.local,
+    profile: ProfileOption = None,
+    detach: DetachOption = False,
     threads: ThreadsOption = 1,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -89,11 +101,14 @@ def run(
         return
     refuse_idle_overrides(planned, values)
     baselines = [] if no_baselines else [BaselineRun(declared, runs, b) for b in declared.baselines.values()]
+    commands = Commands(runs, where, threads, catalogue.plugins)
+    workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
         show_plan(planned, baselines, where)
+        if isinstance(workers, OnCluster):
+            show_launch(workers.plan(planned, baselines))
         return
-    commands = Commands(runs, where, threads, catalogue.plugins)
-    Workers(commands, jobs, processes).execute(planned, baselines)
+    workers.execute(planned, baselines)
     _show_results(declared, planned, baselines)
 
 

@@ -1,0 +1,129 @@
+"""Doing what was planned on a Slurm cluster: submit, watch, come back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.execution import Workers, lacks_weights
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.commands import Commands
+    from bench.plan import BaselineRun, Run
+    from bench.work import Work
+    from slurm.launch import Launch
+    from tasks.task import Task
+
+
+class Executor(StrEnum):
+    """Where jobs run."""
+
+    local = "local"
+    slurm = "slurm"
+
+
+ExecutorOption = Annotated[
+    Executor, typer.Option("--executor", help="Where jobs run: this machine, or a cluster.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="The cluster's profile: a name of bench slurm profiles, or a file.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Return once jobs are in the queue; the same command later shows results.")
+]
+
+
+@dataclass(frozen=True)
+class OnCluster:
+    """Jobs of a Slurm cluster, in the place of workers on this machine."""
+
+    commands: Commands
+    profile: str
+    detach: bool
+
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Submit what is neither done nor in the queue, and wait for all. Raises UserError."""
+        from slurm.launch import launch
+
+        planned_launch = self.plan(planned, baselines)
+        if planned_launch.submission.graph:
+            made = launch(planned_launch)
+            for batch in made.graph:
+                print(f"{batch.name}: job {made.jobs[batch.name]}, {_counted(len(batch.works))}", file=sys.stderr)
+        self._see_through([one.folder.name for one in (*planned, *baselines)])
+
+    def plan(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> Launch:
+        """What would be submitted. Raises UserError."""
+        from slurm.launch import plan_launch
+
+        ready = [one for one in baselines if one.finished() or not lacks_weights(one, self.commands.where)]
+        return plan_launch([*planned, *ready], self.commands, self.profile)
+
+    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+        """Submit evaluations of saved students, and wait for them. Raises UserError."""
+        from slurm.launch import launch, plan_evaluations
+
+        for task in tasks if work else ():
+            launch(plan_evaluations(work, task, self.commands, self.profile))
+            self._see_through([one.folder.name for one in work])
+
+    def _see_through(self, names: Sequence[str]) -> None:
+        """Show how jobs go until they are over; Ctrl-C leaves them to themselves."""
+        from bench.cli.cluster import follow
+
+        back = "bench status shows how they go, bench cancel --all ends them; this command again shows results"
+        if self.detach:
+            print(f"submitted; {back}", file=sys.stderr)
+            raise typer.Exit
+        try:
+            follow(self.commands.runs, names)
+        except KeyboardInterrupt:
+            print(f"\nthe jobs go on; {back}", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+def hands(
+    executor: Executor, profile: str | None, detach: bool, commands: Commands, jobs: int | None, processes: int
+) -> Workers | OnCluster:
+    """Return what does the work. Raises UserError for options that do not go together."""
+    if executor is Executor.local:
+        if profile is not None or detach:
+            raise UserError("--profile and --detach go with --executor slurm")
+        return Workers(commands, jobs, processes)
+    if profile is None:
+        raise UserError("--executor slurm needs --profile NAME; bench slurm profiles lists them")
+    if jobs is not None or processes != 1:
+        raise UserError("--jobs and --processes are for this machine; on a cluster the profile says how many")
+    return OnCluster(commands, profile, detach)
+
+
+def show_launch(launch: Launch) -> None:
+    """Print what would be submitted: the graph, each batch's resources and cost, and what sbatch would get."""
+    from slurm.submission import sbatch_text
+
+    graph = launch.submission.graph
+    if not graph:
+        print("\nnothing to submit: all is finished or in the queue")
+        return
+    print(
+        f"\n{'batch':<28}{'jobs':>6}{'nodes':>7}{'GPUs':>6}{'CPUs':>6}{'GB':>7}{'hours':>7}{'GPU-hours':>11}  after"
+    )
+    for batch in graph:
+        asked = batch.resources
+        sizes = f"{asked.nodes:>7}{asked.gpus:>6}{asked.cpus:>6}{asked.memory_gb:>7g}{asked.hours:>7g}"
+        after = "" if batch.after is None else f"{'its own of ' * batch.each}{batch.after}"
+        print(f"{batch.name:<28}{len(batch.works):>6}{sizes}{batch.gpu_hours:>11g}  {after}")
+    total = sum(len(batch.works) for batch in graph)
+    print(f"{_counted(total)}, at most {launch.gpu_hours:g} GPU-hours without requeues\n")
+    for batch in graph:
+        print(f"# {batch.name}\n{sbatch_text(launch.submission, batch, launch.profile)}")
+
+
+def _counted(jobs: int) -> str:
+    return f"{jobs} job{'s' * (jobs != 1)}"
