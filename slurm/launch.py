@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bench.commands import Commands
@@ -40,12 +41,12 @@ def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profil
     found = submissions(commands.runs)
     busy = {folder for folder, jobs in jobs_by_folder(found, queued_jobs()).items() if jobs}
     todo, largest = [one for one in planned if one.folder.absolute() not in busy], largest_array()
-    return _planned(commands, profile_name, lambda *told: build_graph(todo, *told, largest))
+    return _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
 
 
 def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:
     """Plan evaluations of saved students. Changes nothing. Raises UserError."""
-    return _planned(commands, profile_name, lambda *told: evaluations(work, task, *told))
+    return _planned(commands, profile_name, partial(evaluations, work, task))
 
 
 def _planned(

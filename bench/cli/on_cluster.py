@@ -111,9 +111,8 @@ def show_launch(launch: Launch) -> None:
     if not graph:
         print("\nnothing to submit: all is finished or in the queue")
         return
-    print(
-        f"\n{'batch':<28}{'jobs':>6}{'nodes':>7}{'GPUs':>6}{'CPUs':>6}{'GB':>7}{'hours':>7}{'GPU-hours':>11}  after"
-    )
+    sizes = f"{'jobs':>6}{'nodes':>7}{'GPUs':>6}{'CPUs':>6}{'GB':>7}{'hours':>7}{'GPU-hours':>11}"
+    print(f"\n{'batch':<28}{sizes}  after")
     for batch in graph:
         asked = batch.resources
         sizes = f"{asked.nodes:>7}{asked.gpus:>6}{asked.cpus:>6}{asked.memory_gb:>7g}{asked.hours:>7g}"
