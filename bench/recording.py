@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,17 @@ from accelerate import PartialState
 
 from bench.best import Best
 from bench.plan import Planned, Run
-from bench.provenance import peak_memory
-from bench.records import Asset, CheckpointInfo, Cost, Failure, MetricResult, Provenance, Record
+from bench.provenance import peak_memory, provenance
+from bench.records import (
+    Asset,
+    CheckpointInfo,
+    Cost,
+    Failure,
+    MethodInfo,
+    MetricResult,
+    Provenance,
+    Record,
+)
 from bench.trained import TrainedStudent
 from bench.training import Trained
 from bench.training_log import read_lines
@@ -144,6 +154,46 @@ def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) ->
         generated_images=iterations * run.recipe.batch_size,
     )
     return record_of(run, prepared, cost, made, error=told)
+
+
+def record_of_a_death(folder: Path, told: str) -> Record:
+    """The record of a run whose process was killed from outside, from what it left in its folder."""
+    plan = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    lines = read_lines(folder / "metrics.jsonl")
+    iterations = int(lines[-1]["iteration"]) if lines else 0
+    return Record(
+        run_id=plan["run_id"],
+        kind=plan["kind"],
+        status="failed",
+        method=MethodInfo(**{key: plan[key] for key in MethodInfo.model_fields}),
+        task=plan["task"],
+        protocol=plan["protocol"],
+        protocol_sha256=digest(plan["protocol"]),
+        train_seed=plan["seed"],
+        metrics=[],
+        checkpoint=None,
+        cost=Cost(
+            iterations=iterations,
+            generator_updates=0,
+            generated_images=iterations * plan["recipe"].get("batch_size", 0),
+            network_evaluations=0,
+            train_seconds=0,
+            evaluate_seconds=0,
+            threads=0,
+            peak_memory_bytes=0,
+            parameters=0,
+            gpu_hours=0,
+        ),
+        weights=[],
+        data=[],
+        provenance=provenance("fp32"),
+        sampler={},
+        error=Failure(type="Killed", message=told, traceback="", log_tail=_last_lines(folder / "log.txt")),
+    )
+
+
+def _last_lines(log: Path, count: int = 20) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.exists() else []
 
 
 def _cost(

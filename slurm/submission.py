@@ -73,10 +73,11 @@ def new_submission(runs: Path, profile: str) -> Submission:
 
 def submissions(runs: Path) -> list[Submission]:
     """All submissions of a folder of runs, oldest first. Raises UserError if one is damaged."""
-    return [_read(path) for path in sorted((runs / FOLDER).glob(f"*/{FILE}"))]
+    return [read_submission(path) for path in sorted((runs / FOLDER).glob(f"*/{FILE}"))]
 
 
-def _read(path: Path) -> Submission:
+def read_submission(path: Path) -> Submission:
+    """Read a submission's file. Raises UserError if it is damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         graph = tuple(_batch(entry) for entry in data["graph"])
@@ -147,7 +148,7 @@ def _executor(submission: Submission, batch: Batch, profile: Profile) -> AutoExe
     executor = AutoExecutor(
         submission.folder / JOBS,
         cluster="slurm",
-        slurm_python=profile.python or shlex.quote(sys.executable),
+        slurm_python=_python(profile),
         slurm_max_num_timeout=profile.max_timeouts,
     )
     more: dict[str, Any] = {"hold": True, "requeue": True, "kill-on-invalid-dep": "yes"}
@@ -176,6 +177,7 @@ def _executor(submission: Submission, batch: Batch, profile: Profile) -> AutoExe
         slurm_array_parallelism=profile.max_jobs,
         slurm_signal_delay_s=profile.signal_seconds,
         slurm_setup=_setup(profile, submission.code),
+        slurm_teardown=_teardown(profile, submission, batch),
         slurm_srun_args=["--kill-on-bad-exit=1"],
         slurm_additional_parameters=more,
         **gpus,
@@ -189,6 +191,16 @@ def _setup(profile: Profile, snapshot: Path) -> list[str]:
     if profile.scratch is not None:
         lines.append(f'export TMPDIR="{profile.scratch}"')
     return [*lines, "export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1"]
+
+
+def _teardown(profile: Profile, submission: Submission, batch: Batch) -> list[str]:
+    """Shell lines after the work: what died without a word is told of, and the exit code stays what it was."""
+    told = f"{shlex.quote(str(submission.folder))} {batch.name}"
+    return ["code=$?", f'[ "$code" = 0 ] || {_python(profile)} -m slurm.aftermath {told} "$code"', "exit $code"]
+
+
+def _python(profile: Profile) -> str:
+    return profile.python or shlex.quote(sys.executable)
 
 
 MENDS = {

@@ -1,0 +1,45 @@
+"""What a job's batch script does last: if the work died without a word, as when memory ran out, a record says so.
+
+Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from bench import attempts
+from bench.attempts import Attempt
+from bench.work import Work
+from slurm.submission import FILE, read_submission
+
+
+def main(submission: str, batch: str, code: str) -> None:
+    """Look at how the work ended; the exit code stays what it was."""
+    found = read_submission(Path(submission) / FILE)
+    works = next(one.works for one in found.graph if one.name == batch)
+    work = works[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    tried = attempts.attempts(work.folder)
+    if int(code) != 0 and tried and tried[-1].end is None:
+        _tell(work, tried[-1], int(code))
+    sys.exit(int(code))
+
+
+def _tell(work: Work, last: Attempt, code: int) -> None:
+    told = f"exit code {code}"
+    if code > 128:
+        name = signal.Signals(code - 128).name
+        told = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
+    attempts.finish(work.folder, replace(last, ended=None), "failed", told)
+    if (work.folder / "run.json").exists() and not (work.folder / "record.json").exists():
+        from bench.recording import record_of_a_death
+        from bench.records import write_record
+
+        write_record(work.folder / "record.json", record_of_a_death(work.folder, told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
