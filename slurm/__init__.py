@@ -1,1 +1,1 @@
-"""Jobs on a Slurm cluster: profiles, what is to be done as a graph, its submission, and how it goes."""
+"""Jobs on a Slurm cluster: profiles, what is to be done as a graph, its submission; and a Slurm for one machine."""

@@ -1,0 +1,71 @@
+"""A real Slurm for tests: one a worker, on ports of its own, so that several run side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm.local.cluster import Cluster, missing_commands
+from tasks.errors import UserError
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Slurm: `-m slurm` runs only that, `-m "not slurm"` all else."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"own_cluster", "running_cluster"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slurm)
+
+
+@contextlib.contextmanager
+def _lent_cluster() -> Iterator[Cluster]:
+    """A cluster that is not started yet, and is stopped and removed at the end."""
+    if missing := missing_commands():
+        pytest.skip(f"Slurm is not installed (no {', '.join(missing)}): slurm/install.sh installs it")
+    # pytest's own folders are too long for the path of a socket.
+    root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    cluster = Cluster(root)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A cluster of the test's own, which the test starts."""
+    with _lent_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def running_cluster() -> Iterator[Cluster]:
+    """The cluster of this worker: two nodes with two GPUs each, started once; tests take `cluster`.
+
+    Where Slurm is installed but does not start, its tests are skipped; the one of starting it fails, and says why.
+    """
+    with _lent_cluster() as cluster:
+        try:
+            cluster.start()
+        except UserError as error:
+            pytest.skip(f"Slurm does not start on this machine: {error}")
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A running cluster, its queue empty and its nodes idle, to which this process's Slurm commands speak."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM", "SBATCH", "SRUN")):
+            monkeypatch.delenv(name)
+    for name, value in running_cluster.exports.items():
+        monkeypatch.setenv(name, value)
+    yield running_cluster
+    running_cluster.clear()
