@@ -40,7 +40,8 @@ class Workers:
         for run in planned:
             if run.finished() is not None:
                 print(f"{run.label}: finished before, {run.folder}", file=sys.stderr)
-        work, tasks = list[Job](), dict[str, Task]()
+        work: list[Job] = []
+        tasks: dict[str, Task] = {}
         for run in planned:
             if run.finished() is None:
                 work.append(Job(run.label, (*run_arguments(run), *self.arguments()), run.folder))
