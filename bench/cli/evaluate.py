@@ -80,8 +80,8 @@ def evaluate(
     torch.set_num_threads(threads)
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
-    if run is not None:
-        progress = join_workers(run.folder) if worker else progress
+    if run is not None and worker:
+        progress = join_workers(run.folder)
         from_main(run.begin)
     prepared = declared.prepare(where, progress)
     if run is not None:
