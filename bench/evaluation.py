@@ -15,14 +15,14 @@ from accelerate.utils import gather_object
 
 from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.titles import title_of
 from bench.records import MetricResult, t_interval
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
 from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
-from tasks.references import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES, ReferenceStatistics
+from tasks.references import ReferenceStatistics
 from tasks.samplers import BatchSeededNoise, Generator, SampleNoise
 from tasks.views import Features
 
@@ -124,19 +124,11 @@ def references_of(prepared: Prepared) -> dict[str, AnyReference]:
 
 def _as_reference(real: RealImages, name: str) -> AnyReference:
     if isinstance(real.seen, ReferenceStatistics):
+        about = real.seen.description
         return GaussianReference(
-            real.seen.mean, real.seen.cov, real.seen.description.samples, name, real.sha256, real.seen.rows
+            real.seen.mean, real.seen.cov, about.samples, name, real.sha256, real.seen.rows, about.fallbacks
         )
     return Reference(real.seen, name, real.sha256)
-
-
-def title_of(info: MetricInfo, protocol: Protocol) -> str:
-    """The metric's heading: FID is a Fréchet distance in the published Inception's features, and no other."""
-    if "FD" not in info.title:
-        return info.title
-    network = protocol.network(info.view)
-    is_inception = network in (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
-    return info.title.replace("FD", "FID") if is_inception else f"{info.title} ({network})"
 
 
 class Evaluator:
@@ -197,7 +189,8 @@ class Evaluator:
         is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
             name=name,
-            title=title_of(info, self.protocol) + (f", min of {len(values)}" if is_minimum else ""),
+            title=title_of(info, self.protocol.network(info.view))
+            + (f", min of {len(values)}" if is_minimum else ""),
             direction=info.direction,
             value=min(values) if is_minimum else interval.mean,
             values=values,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ from bench.registry import Catalogue
 from methods.catalogue import Method
 from methods.recipe import Recipe
 from tasks.errors import UserError, unknown
-from tasks.files import digest
+from tasks.files import digest, write_text
 from tasks.task import Baseline, Task
 
 IDENTITY_VERSION = 1
@@ -78,6 +79,25 @@ class Planned(ABC):
         """The result."""
         return self.folder / "record.json"
 
+    def checkpointed(self) -> int:
+        """Iterations in the newest checkpoint; 0 if there is none."""
+        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
+        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+
+    def begin(self) -> None:
+        """Write the plan into its folder, so that others can tell what is worked on there."""
+        described = {
+            "run_id": self.id,
+            "kind": self.kind,
+            **self.method_info.model_dump(mode="json"),
+            "task": self.task.name,
+            "assets": self.task.identity(),
+            "protocol": self.task.protocol.as_dict(),
+            "seed": self.train_seed,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "run.json", json.dumps(described, indent=2) + "\n")
+
     def finished(self) -> Record | None:
         """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
         if not self.record.exists():
@@ -136,11 +156,6 @@ class Run(Planned):
         if self.recipe.init_from is not None:
             found["init_from"] = _finished_student(self.recipe.init_from)
         return found
-
-    def checkpointed(self) -> int:
-        """Iterations in the newest checkpoint; 0 if there is none."""
-        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
-        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
 
 
 def _finished_student(folder: Path) -> str:
@@ -235,9 +250,9 @@ def plan_run(
     return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)
 
 
-def refuse_idle_overrides(runs: Sequence[Run]) -> None:
+def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None:
     """Raise UserError if an override has no effect on any of the runs that it was given for."""
-    for key in runs[0].passed:
+    for key in overrides:
         reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
         if all(reasons.values()):
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -19,7 +19,6 @@ from bench.training_log import read_lines
 from tasks.denoiser import Denoiser
 from tasks.files import digest
 from tasks.prepared import Prepared, PreparedAsset
-from tasks.protocol import Protocol
 
 
 def record_of(
@@ -55,12 +54,15 @@ def record_of(
 
 
 def under_another_protocol(
-    record: Record, protocol: Protocol, prepared: Prepared, made: Provenance, metrics: Sequence[MetricResult]
+    record: Record, prepared: Prepared, made: Provenance, metrics: Sequence[MetricResult]
 ) -> Record:
-    """The record of a finished run's student, evaluated again: `made` is of the evaluation."""
+    """The record of a finished run's student, evaluated again under the protocol of `prepared`, perhaps of another
+    task with the same teacher: `made` is of the evaluation."""
+    protocol = prepared.task.protocol
     return record.model_copy(
         update={
             "run_id": f"{record.run_id}-{digest([record.run_id, protocol.digest()])[:6]}",
+            "task": prepared.task.name,
             "protocol": protocol.as_dict(),
             "protocol_sha256": protocol.digest(),
             "metrics": list(metrics),

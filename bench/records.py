@@ -40,7 +40,12 @@ class MethodInfo(Model):
 
 
 OTHER_PROTOCOLS = "protocols"
-"""Folder in a run's folder with records of its student under other protocols, and of its best student."""
+"""Folder in a run's folder with records of its student under other protocols or tasks, and of its best student."""
+
+
+def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
+    """File of the record of a run's student, or of its best one, under another protocol: its name and digest."""
+    return run / OTHER_PROTOCOLS / f"{'best-' if best else ''}{protocol}-{sha256[:12]}.json"
 
 
 class MetricResult(Model):

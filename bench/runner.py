@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
-from tasks.files import folder_sha256, write_text
+from tasks.files import folder_sha256
 from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
 from tasks.progress import Progress
 from tasks.samplers import few_step
@@ -72,6 +71,7 @@ class Runner:
     """
 
     def __init__(self, catalogue: Catalogue, prepared: Prepared, progress: Progress) -> None:
+        self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
         self.evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
@@ -96,6 +96,8 @@ class Runner:
             done = from_main(plan.finished)
             if done is not None:
                 return done
+            if PartialState().is_main_process:
+                plan.begin()
             record = make()
             if PartialState().is_main_process:
                 write_record(plan.record, record)
@@ -103,8 +105,6 @@ class Runner:
 
     def _trained(self, run: Run) -> Record:
         """The record of a run, of whatever kind its end was."""
-        if PartialState().is_main_process:
-            write_text(run.folder / "run.json", json.dumps(described(run), indent=2) + "\n")
         made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
         try:
             return self._attempt(run, made)
@@ -222,15 +222,3 @@ def held(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"another process is working on {folder}; wait for it, or stop it") from None
         yield
-
-
-def described(plan: Planned) -> dict[str, object]:
-    """The plan as it is kept in the run's folder."""
-    return {
-        "run_id": plan.id,
-        **plan.method_info.model_dump(mode="json"),
-        "task": plan.task.name,
-        "assets": plan.task.identity(),
-        "protocol": plan.task.protocol.as_dict(),
-        "seed": plan.train_seed,
-    }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import results
-from tasks.errors import unknown
+from tasks.errors import UserError, unknown
 
 FOLDER = Path(results.__file__).parent
+
+Curve = Literal["brightness", "fd"]
+"""What a figure draws over training: the mean pixel of the students' images (Fig. 8), or FD (Fig. 9)."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,66 @@ class PaperTable:
 
 
 @dataclass(frozen=True)
+class SuiteBaseline:
+    """A named sampler of the task, and the row of the paper's table that it answers."""
+
+    sampler: str
+    label: str = ""
+    """Empty: the sampler's name."""
+    paper_row: str | None = None
+
+
+@dataclass(frozen=True)
+class SuiteStudent:
+    """A student that others published, measured from its files by `bench eval --checkpoint`."""
+
+    checkpoint: str
+    """Name of its file or folder, with * for what may differ."""
+    steps: int
+    """Steps of its sampler."""
+    label: str
+    paper_row: str | None = None
+    source: str = ""
+    """Where it is published."""
+
+
+@dataclass(frozen=True)
 class SuiteRow:
-    """A method of a suite, and the row of the paper's table that it answers."""
+    """A method to train, and the row of the paper's table that it answers."""
 
     method: str
     label: str
     paper_row: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Recipe values of this row alone; `set` in the file."""
+    starts_from: str | None = None
+    """Method of another row from whose student of the same seed this one starts (`dmd-ttur`), or from the best
+    on its way (`dmd-ttur/best`)."""
+
+
+@dataclass(frozen=True)
+class SuiteScale:
+    """What a suite runs and shows at one scale."""
+
+    suite: str
+    name: str
+    task: str
+    """Task whose protocol measures everything."""
+    seeds: tuple[int, ...]
+    """Training seeds of each method."""
+    columns: tuple[str, ...]
+    """Names of the metrics to show, in order."""
+    rows: tuple[SuiteRow, ...]
+    baselines: tuple[SuiteBaseline, ...] = ()
+    published: tuple[SuiteStudent, ...] = ()
+    protocol: str | None = None
+    """One of the task's protocols; None: its own."""
+    trained_on: str | None = None
+    """Task on which the students are trained, where that is another one; None: `task`."""
+    all_paper_rows: bool = False
+    """Whether rows of the paper are shown that nothing here answers."""
+    note: str = ""
+    """What a reader of the table has to know."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +136,15 @@ class Suite:
     title: str
     paper: str | None
     """Name of the paper's table, or None where the paper prints no values."""
-    seeds: tuple[int, ...]
-    """Training seeds of each method."""
-    columns: tuple[str, ...]
-    """Names of the metrics to show, in order."""
-    baselines: tuple[str, ...]
-    """Named samplers of the teacher, shown above the methods."""
-    scales: dict[str, str]
-    """Task of each scale."""
-    rows: tuple[SuiteRow, ...]
+    curves: tuple[Curve, ...]
+    """What its figure draws."""
+    scales: Mapping[str, SuiteScale]
 
-    def task(self, scale: str) -> str:
-        """Return the task of this scale; raise UserError naming the nearest scales."""
-        if scale not in self.scales:
-            raise unknown(f"scale of suite {self.name}", scale, self.scales)
-        return self.scales[scale]
+    def scale(self, name: str) -> SuiteScale:
+        """Return what is run at this scale; raise UserError naming the nearest scales."""
+        if name not in self.scales:
+            raise unknown(f"scale of suite {self.name}", name, self.scales)
+        return self.scales[name]
 
 
 def suite_names() -> list[str]:
@@ -106,18 +158,44 @@ def paper_table_names() -> list[str]:
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite; raise UserError naming the nearest suites."""
+    """Read a suite; raise UserError naming the nearest suites, or what of its file is wrong.
+
+    What a scale does not say, it takes from the suite.
+    """
     data = _read("suite", "suites", name)
-    return Suite(
-        name=name,
-        title=data["title"],
-        paper=data.get("paper"),
-        seeds=tuple(data["seeds"]),
-        columns=tuple(data["columns"]),
-        baselines=tuple(data["baselines"]),
-        scales={scale: entry["task"] for scale, entry in data["scales"].items()},
-        rows=tuple(SuiteRow(**row) for row in data["rows"]),
-    )
+    scales = data.pop("scales")
+    about = {key: data.pop(key) for key in ("title", "paper", "curves") if key in data}
+    try:
+        return Suite(
+            name=name,
+            title=about["title"],
+            paper=about.get("paper"),
+            curves=tuple(about.get("curves", ("brightness", "fd"))),
+            scales={scale: _scale({**data, **own, "suite": name, "name": scale}) for scale, own in scales.items()},
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"suite {name!r} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _scale(data: Mapping[str, Any]) -> SuiteScale:
+    """One scale, with everything that it takes from its suite."""
+    rows = tuple(SuiteRow(**_renamed(row, "set", "overrides")) for row in data["rows"])
+    parts = {
+        "rows": rows,
+        "seeds": tuple(data["seeds"]),
+        "columns": tuple(data["columns"]),
+        "baselines": tuple(SuiteBaseline(**entry) for entry in data.get("baselines", ())),
+        "published": tuple(SuiteStudent(**entry) for entry in data.get("published", ())),
+    }
+    for row in rows:
+        first = (row.starts_from or row.method).partition("/")[0]
+        if row.starts_from and [one.method for one in rows if one.starts_from is None].count(first) != 1:
+            raise KeyError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
+    return SuiteScale(**{**data, **parts})
+
+
+def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    return {new if key == old else key: value for key, value in entry.items()}
 
 
 def load_paper_table(name: str) -> PaperTable:

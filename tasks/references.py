@@ -46,6 +46,8 @@ class Description:
     """Of the numbers themselves, and of `features`: the reference's identity in records."""
     kept: int = 0
     """Real images whose features are kept besides the statistics."""
+    fallbacks: int | None = None
+    """Of patches: images that were too small to have one, and were squashed or padded; None: not counted."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,9 +139,17 @@ class Task(ABC):
     def needs(self, sources: Sources) -> list[Need]:
         """Say what the task needs and what of it is here; cheap, imports nothing heavy."""
 
+    def baseline_needs(self, baseline: Baseline) -> list[Need]:  # noqa: ARG002 (most have the teacher's weights)
+        """Say what a baseline needs besides, and what of it is here; as cheap as `needs`."""
+        return []
+
+    def lacks(self, sources: Sources) -> list[Need]:
+        """Return what of `needs` is missing."""
+        return [need for need in self.needs(sources) if need.path is None]
+
     def require(self, sources: Sources) -> None:
         """Raise UserError that says what of `needs` is missing and how to get it."""
-        missing = [need for need in self.needs(sources) if need.path is None]
+        missing = self.lacks(sources)
         if missing:
             lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")

@@ -9,6 +9,9 @@ import numpy as np
 
 from tasks.errors import UserError
 
+NO_PATCH = "no_patch"
+"""Score [n], bool, of a view of patches: images that were too small to have one, and were squashed or padded."""
+
 
 @dataclass(frozen=True, eq=False)
 class Features:

@@ -17,7 +17,7 @@ COMMANDS = {
     "doctor": "browse:doctor",
     "prepare": "prepare:prepare",
     "run": "run:run",
-    "reproduce": "run:reproduce",
+    "reproduce": "reproduce:reproduce",
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",

@@ -91,8 +91,14 @@ def describe(
     elif name in suite_names():
         suite = load_suite(name)
         print(f"suite {name}: {suite.title}")
-        for row in suite.rows:
-            print(f"  {row.method:<36}{row.label}")
+        for part in suite.scales.values():
+            print(f"{part.name}: {part.task}, {len(part.seeds)} seed(s); {', '.join(part.columns)}")
+            for entry in part.baselines:
+                print(f"  {entry.sampler:<36}{entry.label or 'a sampler of the task'}")
+            for student in part.published:
+                print(f"  {student.checkpoint:<36}{student.label}")
+            for row in part.rows:
+                print(f"  {row.method:<36}{row.label}")
     else:
         every = [
             *catalogue.methods.entries,
@@ -132,7 +138,7 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
 
     updates = generator_updates(recipe) if isinstance(recipe, DMDRecipe) else recipe.iterations
     images = recipe.iterations * recipe.batch_size
-    yield f"{recipe.iterations} iterations, {updates} generator updates, {images} generated images"
+    yield f"{recipe.iterations} iterations, {updates} generator updates, {images} training images"
     if isinstance(recipe, DMDRecipe):
         passes = ", ".join(f"{name} {count}" for name, count in forward_passes(recipe).items() if count)
         yield f"forward passes of a batch: {passes}"

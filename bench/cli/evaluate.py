@@ -25,8 +25,10 @@ from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bench.records import MetricResult
+    from bench.registry import Catalogue
     from bench.runner import Runner
     from tasks.progress import Progress
+    from tasks.task import Task
 
 
 def evaluate(
@@ -70,7 +72,7 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from bench.distributed import join_workers
+    from bench.distributed import from_main, join_workers
     from bench.plan import BaselineRun
     from bench.progress import StatusProgress
     from bench.runner import Runner
@@ -80,6 +82,7 @@ def evaluate(
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
     if run is not None and worker:
         progress = join_workers(run.folder)
+        from_main(run.begin)
     prepared = declared.prepare(where, progress)
     if run is not None:
         metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics
@@ -89,11 +92,12 @@ def evaluate(
         metrics = _measure(Runner(catalogue, prepared, progress), checkpoint, steps, runs)
     for metric in metrics:
         spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
-        print(f"{metric.title:<28}{metric.value:.6g}{spread}")
+        print(f"{metric.title:<28} {metric.value:.6g}{spread}")
 
 
 def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
-    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it.
+    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it:
+    one of its task, or of another with the same students.
 
     So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
     Published weights, which are of no run, have a record of their own in the folder of the runs.
@@ -102,7 +106,7 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     from bench.plan import PublishedRun
     from bench.provenance import provenance
     from bench.recording import of_the_best, under_another_protocol
-    from bench.records import OTHER_PROTOCOLS, read_record, write_record
+    from bench.records import other_protocol_path, read_record, write_record
     from bench.runner import few_step_sampler, student_generator
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
@@ -128,10 +132,18 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
             record = of_the_best(record, best)
         own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
         another = best is not None or record.protocol_sha256 != protocol.digest()
-        if own and another and record.task == prepared.task.name:
-            found = under_another_protocol(record, protocol, prepared, provenance("fp32"), metrics)
-            name = f"{'' if best is None else 'best-'}{protocol.name}-{protocol.digest()[:12]}.json"
-            target = run / OTHER_PROTOCOLS / name
+        if own and another and _same_students(runner.catalogue, record.task, prepared.task):
+            found = under_another_protocol(record, prepared, provenance("fp32"), metrics)
+            target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
             write_record(target, found)
             print(f"record: {target}")
     return metrics
+
+
+def _same_students(catalogue: Catalogue, trained_on: str, task: Task) -> bool:
+    """Whether students of the task `trained_on` are measured by `task`: it is the same, or takes its recipes."""
+    if trained_on == task.name:
+        return True
+    known = catalogue.tasks.entries
+    other = catalogue.tasks.get(trained_on) if trained_on in known else None
+    return other is not None and (other.recipes or other.name) == (task.recipes or task.name)

@@ -33,7 +33,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the
 ProtocolOption = Annotated[
     str | None, typer.Option("--protocol", help="Another of the task's protocols.", show_default="the task's own")
 ]
-DownloadOption = Annotated[bool, typer.Option("--download", help="Allow the data set to be downloaded.")]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Allow data, and weights of baselines, to be downloaded.")
+]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="CPU threads of each process; small networks run best on one.")
 ]
@@ -51,9 +53,12 @@ def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol:
 
 
 def sources(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
-    """Say where a task looks for what it needs. Raises UserError if only bench prepare may tell it."""
+    """Say where a task looks for what it needs. Raises UserError if only bench prepare may tell it.
+
+    Where all that the task runs on is chosen, `download` lets baselines get weights of their own.
+    """
     found = Sources(cache or default_cache(), data, download)
-    if task.chosen_once and found.names_inputs:
+    if task.chosen_once and (data is not None or (download and task.lacks(found))):
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
         raise UserError(
             f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,9 +36,10 @@ def report(
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
     from bench.records import load_records
-    from bench.report.figures import progress_figure
+    from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
     from bench.report.table import suite_table, task_table
+    from bench.report.todo import work_of
     from bench.suites import FOLDER, load_paper_table, load_suite
 
     folders = [
@@ -47,11 +49,13 @@ def report(
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
     records = list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
+    part = None
     if suite is not None:
         chosen = load_suite(suite)
+        part = chosen.scale(scale)
+        part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
-        own_task = chosen.task(scale)
-        tables = [suite_table(chosen, paper, records, scale, task or own_task)]
+        tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
     else:
         if task is not None and task not in {record.task for record in records}:
             raise unknown("task with records", task, {record.task for record in records})
@@ -65,17 +69,18 @@ def report(
     if figure is not None:
         if figure.suffix not in (".png", ".pdf", ".svg"):
             raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
-        of_suite = {row.method for row in load_suite(suite).rows} if suite else None
-        shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
-        logs = {
-            f"{record.task}: {record.run_id}": log
-            for record in records
-            if record.kind == "method"
-            and record.task in shown
-            and (of_suite is None or record.method.name in of_suite)
-            and (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
-        }
+        if part is not None:
+            logs = suite_logs(part, records, runs)
+        else:
+            shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
+            logs = {
+                f"{record.task}: {record.run_id}": log
+                for record in records
+                if record.kind == "method"
+                and record.task in shown
+                and (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
+            }
         if not logs:
             raise UserError(f"no training logs in {runs} to draw")
-        progress_figure(logs, figure)
+        progress_figure(logs, figure, chosen.curves if suite else ("brightness", "fd"))
         print(f"figure: {figure}")

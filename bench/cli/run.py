@@ -1,13 +1,15 @@
-"""`bench run` and `bench reproduce`: plan, prepare, train, evaluate, record, show."""
+"""`bench run`: plan, prepare, train, evaluate, record, show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.dry_run import show_plan
+from bench.cli.execution import Workers, raise_failures
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -17,14 +19,13 @@ from bench.cli.options import (
     ProtocolOption,
     RunsOption,
     ThreadsOption,
-    cores,
     declared_task,
     parse_names,
     parse_overrides,
     parse_seeds,
     sources,
 )
-from tasks.errors import UserError, unknown
+from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from bench.plan import BaselineRun, Run
@@ -75,197 +76,30 @@ def run(
     if worker:
         _work(catalogue, planned[0], where, threads)
         return
-    refuse_idle_overrides(planned)
+    refuse_idle_overrides(planned, values)
     baselines = [] if no_baselines else [BaselineRun(declared, runs, b) for b in declared.baselines.values()]
     if dry_run:
-        _show_plan(planned, baselines, where)
+        show_plan(planned, baselines, where)
         return
-    _execute(catalogue, planned, baselines, where, jobs, processes, threads)
+    Workers(catalogue, where, runs, jobs, processes, threads).execute(planned, baselines)
     _show_results(declared, planned, baselines)
-
-
-def reproduce(
-    suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
-    scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
-    task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
-    protocol: ProtocolOption = None,
-    seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
-    overrides: SetOption = [],
-    dry_run: DryRunOption = False,
-    jobs: JobsOption = None,
-    processes: ProcessesOption = 1,
-    threads: ThreadsOption = 1,
-    data: DataOption = None,
-    download: DownloadOption = False,
-    runs: RunsOption = Path("runs"),
-    cache: CacheOption = None,
-    plugin: PluginOption = [],
-) -> None:
-    """Run all rows of a suite, side by side, and print its table with the paper's values."""
-    from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
-    from bench.registry import load_catalogue
-    from bench.suites import load_suite
-
-    chosen = load_suite(suite)
-    catalogue = load_catalogue(plugin)
-    own_task = chosen.task(scale)
-    declared = declared_task(catalogue, task or own_task, cache, protocol)
-    values = parse_overrides(overrides)
-    seeds = parse_seeds(seed) if seed else list(chosen.seeds)
-    planned = [
-        plan_run(catalogue, row.method, declared, values, one, runs) for one in seeds for row in chosen.rows
-    ]
-    for name in chosen.baselines:
-        if name not in declared.baselines:
-            raise unknown(f"sampler of task {declared.name!r}:", name, declared.baselines)
-    baselines = [BaselineRun(declared, runs, declared.baselines[name]) for name in chosen.baselines]
-    refuse_idle_overrides(planned)
-    where = sources(declared, cache, data, download)
-    if dry_run:
-        _show_plan(planned, baselines, where)
-        return
-    _execute(catalogue, planned, baselines, where, jobs, processes, threads)
-    from bench.records import load_records
-    from bench.report.render import to_markdown
-    from bench.report.table import suite_table
-    from bench.suites import load_paper_table
-
-    found = load_records([*(one.folder for one in planned), *(one.folder for one in baselines)])
-    paper = load_paper_table(chosen.paper) if chosen.paper else None
-    print(to_markdown(suite_table(chosen, paper, found.records, scale, declared.name)))
-    _raise_failures(planned)
 
 
 def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
 
-    from bench.distributed import join_workers
+    from bench.distributed import from_main, join_workers
     from bench.runner import Runner
 
     torch.set_num_threads(threads)
     progress = join_workers(run.folder)
+    from_main(run.begin)
     prepared = run.task.prepare(where, progress)
     record = Runner(catalogue, prepared, progress).run(run)
     if record.error is not None:
         print(record.error.traceback)
         raise UserError(f"{run.label} failed: {record.error.type}: {record.error.message}")
-
-
-def _execute(
-    catalogue: Catalogue,
-    planned: Sequence[Run],
-    baselines: Sequence[BaselineRun],
-    where: Sources,
-    jobs: int | None,
-    processes: int,
-    threads: int,
-) -> None:
-    """Do what is not done yet; a failing run takes no other with it."""
-    import torch
-    from rich.console import Console
-
-    from bench.pool import Job, Share, run_jobs
-    from bench.progress import StatusProgress
-
-    console = Console(stderr=True)
-    todo = [run for run in planned if run.finished() is None]
-    todo_baselines = [run for run in baselines if run.finished() is None]
-    for run in planned:
-        if run not in todo:
-            console.print(f"{run.label}: finished before, {run.folder}", highlight=False)
-    if todo or todo_baselines:
-        torch.set_num_threads(threads)
-        _writable(planned[0].root, where.cache)
-        task = planned[0].task
-        task.prepare(where, StatusProgress(None, console, draw=True))
-        common = _common_arguments(catalogue, where, planned[0].root)
-        work = [Job(run.label, (*_run_arguments(run), *common), run.folder) for run in todo]
-        work += [Job(run.label, (*_eval_arguments(run), *common), run.folder) for run in todo_baselines]
-        share = Share(threads, processes, torch.cuda.device_count())
-        if share.gpus and processes > share.gpus:
-            raise UserError(f"--processes {processes} take a GPU each, and there are {share.gpus} here")
-        fitting = (share.gpus or cores() // threads) // processes
-        outcomes = run_jobs(work, min(jobs or max(1, fitting), len(work)), share, console)
-        for outcome in outcomes:
-            if outcome.code != 0:
-                log = outcome.job.folder / "log.txt"
-                console.print(f"failed: {outcome.job.label}, log: {log}", highlight=False)
-
-
-def _writable(*folders: Path) -> None:
-    """Make the folders now, so that a wrong path is found before hours of work. Raises UserError."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-
-
-def _raise_failures(planned: Sequence[Run]) -> None:
-    """Raise UserError if a run has no result: the exit code tells whether all went well."""
-    bad = []
-    for run in planned:
-        record = run.finished()
-        if record is None or record.error is not None:
-            bad.append(run.label)
-    if bad:
-        raise UserError(
-            f"{len(bad)} of {len(planned)} runs failed: {'; '.join(bad)}; see log.txt in their folders"
-        )
-
-
-def _common_arguments(catalogue: Catalogue, where: Sources, root: Path) -> list[str]:
-    arguments = ["--runs", str(root), "--cache", str(where.cache)]
-    if where.data is not None:
-        arguments += ["--data", str(where.data)]
-    for plugin in catalogue.plugins:
-        arguments += ["--plugin", str(plugin)]
-    return arguments
-
-
-def _run_arguments(run: Run) -> list[str]:
-    import json
-
-    arguments = [
-        "run",
-        "--worker",
-        "--method",
-        run.method.name,
-        "--task",
-        run.task.name,
-        "--protocol",
-        run.task.protocol.name,
-        "--seed",
-        str(run.seed),
-    ]
-    for key, value in run.passed.items():
-        arguments += ["--set", f"{key}={json.dumps(value)}"]
-    return arguments
-
-
-def _eval_arguments(run: BaselineRun) -> list[str]:
-    chosen = ["--task", run.task.name, "--protocol", run.task.protocol.name, "--sampler", run.baseline.name]
-    return ["eval", "--worker", *chosen]
-
-
-def _show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
-    """Print what would be done: runs, what is finished, costs, what is missing."""
-    task = planned[0].task
-    for need in task.needs(where):
-        print(f"{need.role:<10}{need.path or f'missing: {need.mend}'}")
-    print()
-    for run in planned:
-        recipe: dict[str, Any] = run.recipe.model_dump()
-        done = run.checkpointed()
-        state = "finished" if run.finished() else f"from iteration {done}" if done else "new"
-        images = recipe["iterations"] * recipe["batch_size"]
-        print(f"{run.id:<44}{recipe['iterations']:>8} iterations {images:>10} images   {state}")
-    for baseline in baselines:
-        state = "finished" if baseline.finished() else "new"
-        images = task.protocol.samples * task.protocol.repetitions
-        evaluations = images * baseline.baseline.network_evaluations
-        print(f"{baseline.id:<44}{evaluations:>8} network evaluations                {state}")
 
 
 def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
@@ -280,4 +114,4 @@ def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[Baseli
         picture = run.folder / "samples.png"
         if picture.exists():
             print(f"samples of {run.label}: {picture}")
-    _raise_failures(planned)
+    raise_failures(planned)

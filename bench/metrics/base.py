@@ -82,6 +82,8 @@ class GaussianReference(_Remembered):
     sha256: str
     features: np.ndarray | None = None
     """[M, D], M <= N, of those images whose features were kept: what a `FeatureMetric` compares with."""
+    fallbacks: int | None = None
+    """Images too small for the view, which were seen otherwise than the others; None where nobody counted."""
 
     def __post_init__(self) -> None:
         if self.features is not None:

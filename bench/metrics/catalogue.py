@@ -170,10 +170,11 @@ COLOURS = MetricInfo(
 
 DIVERSITY = MetricInfo(
     name="diversity",
-    title="LPIPS diversity",
+    title="Diversity",
     direction="higher",
     min_samples=100,
-    summary="mean LPIPS between the images of one prompt; incoherent images score high: read it beside CLIP score",
+    summary="mean LPIPS, or what the protocol has in its place, between the images of one prompt; incoherent "
+    "images score high: read it beside CLIP score or alignment",
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",
     view="lpips",

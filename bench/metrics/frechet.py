@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import AnyReference, Measured, Metric
+from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric
 from bench.metrics.catalogue import FD, FD_DINOV2, PATCH_FD, SFID, MetricInfo
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
-from tasks.views import Features
+from tasks.views import NO_PATCH, Features
 
 ROUNDING = 1e-6
 """Relative to the traces: what is more negative than this is not rounding but an error."""
@@ -41,6 +41,9 @@ class FrechetResult:
     """Negative eigenvalues of cov1 and cov2 that were taken as zero."""
     rank_deficient: bool
     """True if either covariance lacks full rank: too few samples, or dead features."""
+    by_factors: bool
+    """True if the eigenvalues of cov1 @ cov2 were lost in rounding, so that the trace of its root came from the
+    singular values of factors instead."""
 
 
 def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> FrechetResult:
@@ -59,11 +62,12 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
         raise FloatingPointError("Fréchet distance of a mean or covariance that is not finite")
 
     traces = float(np.trace(cov1) + np.trace(cov2))
-    trace_of_root, result = _definite_trace_of_root(cov1, cov2) or _semidefinite_trace_of_root(cov1, cov2)
+    definite = _definite_trace_of_root(cov1, cov2)
+    trace_of_root, result = definite or _semidefinite_trace_of_root(cov1, cov2)
     value = float((mean1 - mean2) @ (mean1 - mean2)) + traces - 2 * trace_of_root
     if not np.isfinite(value) or value < -ROUNDING * traces:
         raise FloatingPointError(f"Fréchet distance came out as {value} (traces {traces}); not a rounding error")
-    return FrechetResult(max(value, 0.0), *result)
+    return FrechetResult(max(value, 0.0), *result, by_factors=definite is None)
 
 
 def spectrum(cov: np.ndarray) -> Spectrum:
@@ -155,6 +159,7 @@ class FrechetDistance(Metric):
             "reference": reference.once("spectrum", lambda: spectrum(reference.cov)),
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
+        diagnostics |= {"clipped": distance.clipped, "by_factors": distance.by_factors}
         return Measured(distance.value, generated.count, diagnostics)
 
 
@@ -171,6 +176,24 @@ class DINOFrechetDistance(FrechetDistance):
 
 
 class PatchFrechetDistance(FrechetDistance):
-    """Patch FD: the same distance over parts of the images."""
+    """Patch FD: the same distance over parts of the images; its diagnostics count the images without one."""
 
     info: ClassVar[MetricInfo] = PATCH_FD
+
+    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
+        super().__init__(reference, protocol)
+        self._without: int | None = None
+
+    def update(self, batch: Features) -> None:
+        """Add the batch's features to the sums, and count the images that were too small to have a patch."""
+        super().update(batch)
+        if NO_PATCH in batch.scores:
+            self._without = (self._without or 0) + int(batch.scores[NO_PATCH].sum())
+
+    def result(self) -> Measured:
+        """As of FD, and where somebody counted, the images of either side that had no patch."""
+        measured = super().result()
+        reference = self.reference.fallbacks if isinstance(self.reference, GaussianReference) else None
+        counts = {"generated_without_patch": self._without, "reference_without_patch": reference}
+        found = {name: count for name, count in counts.items() if count is not None}
+        return replace(measured, diagnostics={**measured.diagnostics, **found})

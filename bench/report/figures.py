@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench.records import Record
+from bench.report.lines import owner, suite_lines
+from bench.suites import Curve, SuiteScale
 from bench.training_log import read_lines
 from tasks.errors import UserError
 from tasks.files import whole_file
 
+PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
+    "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images"}),
+    "fd": ("fd", {"title": "Distance to real images", "ylabel": "FD", "yscale": "log"}),
+}
+"""What a run logs for each curve, and how its panel is labelled."""
 
-def progress_figure(paths: Mapping[str, Path], out: Path) -> None:
+
+def progress_figure(paths: Mapping[str, Path], out: Path, curves: Sequence[Curve] = ("brightness", "fd")) -> None:
     """Draw brightness (Fig. 8) and FD (Fig. 9, logarithmic) over iterations, one line per label.
 
     `paths` are the runs' metrics.jsonl; the suffix of `out` sets the format. Raise UserError for a broken
     file.
     """
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    brightness, distance = figure.subplots(1, 2)
+    figure = Figure(figsize=(5.5 * len(curves), 4), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for label, path in paths.items():
         lines = read_progress(path)
-        for axes, key in ((brightness, "pixel_mean"), (distance, "fd")):
+        for axes, curve in zip(panels, curves, strict=True):
+            key = PANELS[curve][0]
             points = [(line["iteration"], line[key]) for line in lines if line.get(key) is not None]
             axes.plot(*zip(*points, strict=True) if points else ([], []), label=label, linewidth=1.2)
-    brightness.set(title="Brightness", xlabel="iteration", ylabel="mean pixel of generated images")
-    distance.set(title="Distance to real images", xlabel="iteration", ylabel="FD", yscale="log")
-    distance.legend(fontsize="small")
+    for axes, curve in zip(panels, curves, strict=True):
+        axes.set(xlabel="iteration", **PANELS[curve][1])
+    panels[-1].legend(fontsize="small")
     with whole_file(out) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict[str, Path]:
+    """The training logs of a suite's runs that are here, by the label of their line and the seed."""
+    lines = suite_lines(scale, None)
+    found = {}
+    for record in records:
+        number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
+        log = root / record.task / record.run_id / "metrics.jsonl"
+        if number is not None and log.exists():
+            label = f"{lines[number].label}, seed {record.train_seed}"
+            found[label if label not in found else f"{label}: {record.run_id}"] = log
+    return found
 
 
 def read_progress(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from bench.records import Record
 
+NOTICED = {
+    "generated_rank_deficient": "the covariance of the generated images lacks full rank",
+    "reference_rank_deficient": "the covariance of the real images lacks full rank",
+    "by_factors": "covariances too nearly singular for the eigenvalues of their product; taken from their factors",
+    "clipped": "up to {most} negative eigenvalues were taken as zero",
+    "generated_without_patch": "up to {most} generated images were too small to have a patch",
+    "reference_without_patch": "{most} real images were too small to have a patch",
+    "truncated": "up to {most} prompts were cut to what the network reads",
+}
+"""Diagnostics that a reader has to know of, where they are not zero."""
+
 
 def notes(records: Sequence[Record]) -> list[str]:
     """Return the footnotes for records of one protocol; none for no records."""
@@ -26,7 +37,10 @@ def notes(records: Sequence[Record]) -> list[str]:
         seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
         lines.append(f"Training seeds: {_list(seeds)}.")
         budgets = sorted({record.cost.iterations for record in students})
-        lines.append(f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations.")
+        lines.append(
+            f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
+            "batch, without what is generated besides (regression pairs, backward simulation, evaluation)."
+        )
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
             for record in students
@@ -40,7 +54,27 @@ def notes(records: Sequence[Record]) -> list[str]:
     dirty = sum(record.provenance.git_dirty is True for record in records)
     if dirty:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
-    return lines + _differing_assets(records)
+    if protocol.get("covariance_start") == "ones":
+        lines.append(
+            "FD: the generated images' covariance has 1 / (images - 1) added to every entry, by protocol."
+        )
+    return lines + _noticed(records) + _differing_assets(records)
+
+
+def _noticed(records: Sequence[Record]) -> list[str]:
+    """What the metrics noticed about how a number came about: where it fell back on something, or was adjusted."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for record in records:
+        for metric in record.metrics:
+            for key in NOTICED:
+                most = max((int(one.get(key) or 0) for one in metric.diagnostics), default=0)
+                if most:
+                    count, before = found.get((metric.title, key), (0, 0))
+                    found[metric.title, key] = count + 1, max(before, most)
+    return [
+        f"{title}: {NOTICED[key].format(most=f'{most:,}')} ({count} of {len(records)} records)."
+        for (title, key), (count, most) in sorted(found.items())
+    ]
 
 
 def _machine(record: Record) -> str:

@@ -6,11 +6,13 @@ from bench.report.table import ReportTable, Section
 
 
 def to_markdown(table: ReportTable) -> str:
-    """Return the table as markdown: one heading per protocol, the best values bold, notes below."""
-    parts = [f"## {table.title}"]
+    """Return the table as markdown: a heading per protocol, the best values bold, notes, and what is left."""
+    parts = [f"## {table.title}", *([table.note.strip()] if table.note else [])]
     for section in table.sections:
         parts += [f"### {section.heading}", _grid(section)]
         parts += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
+    if table.left:
+        parts += ["### Not there yet", "\n".join(f"- {line}" for line in table.left)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -18,21 +18,31 @@ VARIANT = [*RECIPE, "variant_sha256"]
 """... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
 
 _METRIC = ("title", "direction", "value", "low", "high", "level")
-_SHARED = ("protocol", "smoke", "passed", "selection", "weights", "nfe")
-_COUNTS = ("iterations", "generator_updates", "generated_images")
+_SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe")
+_COUNTS = ("iterations", "generator_updates", "training_images")
+_MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
+_COPIED = (
+    "iterations",
+    "generator_updates",
+    "train_seconds",
+    "gpu_hours",
+    "evaluate_seconds",
+    "peak_memory_bytes",
+)
+"""Costs that have the same name in records."""
 _FACTS = (
     *("run_id", "created", *VARIANT, "train_seed", "status", "error"),
-    *(*_SHARED, *_COUNTS, "train_seconds", "peak_memory_bytes"),
+    *(*_SHARED, *_COUNTS, *_MEANS, "peak_memory_bytes"),
 )
 
 
-def tidy(records: Iterable[Record]) -> pd.DataFrame:
+def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _: 0) -> pd.DataFrame:
     """Return one row per record and metric, oldest record first; a record without metrics has one row.
 
-    Times are in seconds, sizes in bytes.
+    Times are in seconds, sizes in bytes. `line_of` tells which line of a table a record belongs to.
     """
     records = sorted(records, key=lambda record: record.provenance.created)
-    facts = pd.DataFrame([_facts(record) for record in records], columns=_FACTS)
+    facts = pd.DataFrame([{**_facts(record), "line": line_of(record)} for record in records], columns=_FACTS)
     measured = ((row, metric) for row, record in enumerate(records) for metric in record.metrics)
     values = [(row, metric.name, *(getattr(metric, name) for name in _METRIC)) for row, metric in measured]
     metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")
@@ -73,7 +83,7 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     columns: dict[str, Any] = {name: (name, "first") for name in ("status", "error", *shared)}
     columns |= {f"{name}_low": (name, "min") for name in _COUNTS}
     columns |= {f"{name}_high": (name, "max") for name in _COUNTS}
-    columns |= {"train_seconds": ("train_seconds", "mean"), "peak_memory_bytes": ("peak_memory_bytes", "max")}
+    columns |= {name: (name, "mean") for name in _MEANS} | {"peak_memory_bytes": ("peak_memory_bytes", "max")}
     columns |= {"values": ("value", list), "seeds": ("train_seed", list)}
     groups = frame.groupby(keys, sort=False).agg(**columns).reset_index()
     groups["seeds"] = [" ".join(str(seed) for seed in sorted(set(g) - {pd.NA})) for g in groups["seeds"]]
@@ -116,8 +126,16 @@ def _facts(record: Record) -> dict[str, Any]:
         "status": record.status,
         "error": record.error.type if record.error else "",
         "nfe": record.cost.network_evaluations,
-        **{name: getattr(record.cost, name) for name in (*_COUNTS, "train_seconds", "peak_memory_bytes")},
+        "training_images": record.cost.generated_images,
+        "core_hours": _core_hours(record),
+        **{name: getattr(record.cost, name) for name in _COPIED},
     }
+
+
+def _core_hours(record: Record) -> float:
+    """Of training on CPUs; 0 where a GPU trained."""
+    cost = record.cost
+    return 0.0 if record.provenance.gpu else cost.train_seconds * cost.threads * cost.processes / 3600
 
 
 def networks_sha256(record: Record) -> str:

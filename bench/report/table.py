@@ -8,22 +8,27 @@ from typing import Any
 
 import pandas as pd
 
+from bench.metrics.titles import shown_title
 from bench.records import Record
 from bench.report import cells
+from bench.report.lines import Line, owner, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import networks_sha256, summarise, tidy
-from bench.suites import PaperTable, Suite
+from bench.report.todo import what_is_left
+from bench.state import Unfinished
+from bench.suites import PaperTable, Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
 
 _COUNTS = (
     *("n_seeds", "n_failed", "nfe", "iterations_low", "iterations_high", "generator_updates_low"),
-    *("generator_updates_high", "generated_images_low", "generated_images_high", "peak_memory_bytes"),
+    *("generator_updates_high", "training_images_low", "training_images_high", "peak_memory_bytes"),
 )
 _CSV = (
     *("label", "task", "protocol", "protocol_sha256", "smoke", "kind", "method", "passed", "recipe_sha256"),
     *("selection", "weights", "variant_sha256", "status", "error", "metric", "direction"),
-    *("value", "std", "low", "high", "level", "interval", "seeds", *_COUNTS, "train_seconds"),
+    *("value", "std", "low", "high", "level", "interval", "seeds", *_COUNTS),
+    *("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
 )
 
 
@@ -48,62 +53,65 @@ class ReportTable:
     """One per protocol: numbers of different protocols are never averaged, nor shown in one column."""
     data: pd.DataFrame
     """The same rows for machines: one per line, variant and metric, in full precision; seconds and bytes."""
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A method or baseline that the table has to show, recorded or not."""
-
-    kind: str
-    method: str
-    label: str
-    paper: dict[str, float]
+    note: str = ""
+    """What a reader of the whole table has to know."""
+    left: tuple[str, ...] = ()
+    """What a suite has no result of: why, and the command that makes it."""
 
 
 def suite_table(
-    suite: Suite, paper: PaperTable | None, records: Sequence[Record], scale: str, task: str | None = None
+    suite: Suite,
+    paper: PaperTable | None,
+    records: Sequence[Record],
+    scale: str | SuiteScale,
+    unfinished: Sequence[Unfinished] = (),
 ) -> ReportTable:
-    """Compile a suite's table from the records of `task`, by default the task of the suite's scale.
+    """Compile a suite's table at a scale, by name or with changes, from the records of the scale's task.
 
-    Raise UserError for an unknown scale or row of the paper.
+    `unfinished` is work on that task without a result. Raises UserError for an unknown scale or row of the paper.
     """
-    task = task or suite.task(scale)
-    lines = [_Line("baseline", name, name, {}) for name in suite.baselines]
-    for row in suite.rows:
-        values = paper.row(row.paper_row).values if paper and row.paper_row else {}
-        lines.append(_Line("method", row.method, row.label, values))
-    return _compile(f"{suite.title}: {task}", lines, suite.columns, paper, records, task)
+    chosen = suite.scale(scale) if isinstance(scale, str) else scale
+    lines = suite_lines(chosen, paper)
+    of_task = [record for record in records if record.task == chosen.task]
+    title = f"{suite.title}: {chosen.task}"
+    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished)
+    left = what_is_left(lines, chosen, of_task, unfinished)
+    return ReportTable(table.title, table.sections, table.data, chosen.note, tuple(left))
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile everything that was recorded for a task, baselines first, whoever wrote the method."""
-    found = dict.fromkeys((r.kind, r.method.name) for r in records if r.task == task)
-    lines = [_Line(kind, name, name, {}) for kind, name in sorted(found)]
-    columns = tuple(dict.fromkeys(m.name for r in records if r.task == task for m in r.metrics))
-    return _compile(f"All results: {task}", lines, columns, None, records, task)
+    of_task = [record for record in records if record.task == task]
+    columns = tuple(dict.fromkeys(metric.name for record in of_task for metric in record.metrics))
+    return _compile(f"All results: {task}", task, recorded_lines(of_task), columns, None, of_task, ())
 
 
 def _compile(
     title: str,
-    lines: Sequence[_Line],
+    task: str,
+    lines: Sequence[Line],
     columns: Sequence[str],
     paper: PaperTable | None,
     records: Sequence[Record],
-    task: str,
+    unfinished: Sequence[Unfinished],
 ) -> ReportTable:
-    names = {(line.kind, line.method) for line in lines}
-    used = [r for r in records if r.task == task and (r.kind, r.method.name) in names]
-    summary = summarise(tidy(used)).to_dict("records")
+    owners = {id(record): owner(lines, record) for record in records}
+    used = [record for record in records if owners[id(record)] is not None]
+    summary = summarise(tidy(used, lambda record: owners[id(record)] or 0)).to_dict("records")
     by_protocol: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
         by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)
 
     sections, data = [], []
     for key, rows in (by_protocol or {("", ""): []}).items():
-        here = [(line, row) for line in lines for row in _rows(line, rows, task)]
+        here = [
+            (line, {"task": task} | row)
+            for number, line in enumerate(lines)
+            for row in _rows(number, line, rows, unfinished)
+        ]
         made = [r for r in used if (r.protocol_sha256, networks_sha256(r)) == key]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
-        shown, best = _cells(here, columns, paper)
+        shown, best = _cells(here, columns, paper, made)
         sections.append(Section(heading, shown, best, tuple(notes(made))))
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
     paper_columns = [f"paper_{column.name}" for column in paper.columns] if paper else []
@@ -111,12 +119,20 @@ def _compile(
     return ReportTable(title, tuple(sections), frame)
 
 
-def _rows(line: _Line, rows: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
-    """The summary rows of one line; a line without any has one row whose status is missing."""
-    missing = {"task": task, "kind": line.kind, "method": line.method, "status": "missing", "metric": ""}
+def _rows(
+    number: int, line: Line, rows: list[dict[str, Any]], unfinished: Sequence[Unfinished]
+) -> list[dict[str, Any]]:
+    """The summary rows of one line; a line without any has one row, which says whether somebody works on it."""
+    found = [row for row in rows if row["line"] == number]
+    if found:
+        return found
+    status = "quoted" if line.kind == "quoted" else "missing"
+    nothing: dict[str, Any] = {"kind": line.kind, "method": line.name, "status": status, "metric": ""}
     if rows:
-        missing |= {key: rows[0][key] for key in ("protocol", "protocol_sha256", "networks_sha256", "smoke")}
-    return [row for row in rows if (row["kind"], row["method"]) == (line.kind, line.method)] or [missing]
+        nothing |= {key: rows[0][key] for key in ("protocol", "protocol_sha256", "networks_sha256", "smoke")}
+    protocol = rows[0]["protocol"] if rows else None
+    at_work = [work for work in unfinished if line.is_worked_on(work) and protocol in (None, work.protocol)]
+    return [nothing | {"work": "; ".join(dict.fromkeys(str(work) for work in at_work))}]
 
 
 def _heading(row: dict[str, Any], protocols: int) -> str:
@@ -129,26 +145,30 @@ def _heading(row: dict[str, Any], protocols: int) -> str:
     return f"Protocol {row['protocol']} {row['protocol_sha256'][:12]}{smoke}{several}"
 
 
-def _paper_values(line: _Line, paper: PaperTable | None) -> dict[str, float | None]:
+def _paper_values(line: Line, paper: PaperTable | None) -> dict[str, float | None]:
     return {f"paper_{c.name}": line.paper.get(c.name) for c in paper.columns} if paper else {}
 
 
 def _cells(
-    here: list[tuple[_Line, dict[str, Any]]], columns: Sequence[str], paper: PaperTable | None
+    here: list[tuple[Line, dict[str, Any]]],
+    columns: Sequence[str],
+    paper: PaperTable | None,
+    made: Sequence[Record],
 ) -> tuple[pd.DataFrame, frozenset[tuple[int, str]]]:
     """Lay out one row per variant; return it with the best cells."""
-    variants: dict[tuple[Any, ...], tuple[_Line, dict[str, dict[str, Any]]]] = {}
+    variants: dict[tuple[Any, ...], tuple[Line, dict[str, dict[str, Any]]]] = {}
     headers = {name: name for name in columns}
     for line, row in here:
-        key = (line.kind, line.method, row.get("recipe_sha256"), row.get("variant_sha256"))
+        key = (id(line), row.get("recipe_sha256"), row.get("variant_sha256"))
         variants.setdefault(key, (line, {}))[1][row["metric"]] = row
         if row["metric"]:
-            headers[row["metric"]] = cells.header(row["title"], row["direction"])
+            title = shown_title(row["metric"], row["title"], made[0].protocol)
+            headers[row["metric"]] = cells.header(title, row["direction"])
 
     shown = []
     for line, metrics in variants.values():
         some = next(iter(metrics.values()))
-        nothing = {"status": some["status"], "error": some.get("error")}
+        nothing = {key: some.get(key) for key in ("status", "error", "work")}
         entry = {"method": line.label, "recipe": cells.recipe(some)}
         for column in paper.columns if paper else ():
             entry[f"paper {column.title}"] = cells.number(line.paper.get(column.name))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ from tasks.text.pipelines import PIPELINE_FILES, TextPipeline, from_hub, load_pi
 from tasks.text.task import TRAINING_PROMPTS, TextTask
 
 REALS_AT_ONCE = 32
+PATCH_SUFFIX = "-patch"
+"""Of the name of a reference of patches."""
 
 
 def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
@@ -189,7 +193,7 @@ def _reals(
     rules, network = task.rules, chosen["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
     name = f"{task.name}-{digest(made_of)[:12]}"
-    roles = {"": "reference", "-patch": "patch_reference"}
+    roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
     if not {name + suffix for suffix in roles} <= {about.name for about in list_references(store)}:
         inception = load_inception(
             Path(chosen["features"].path),
@@ -200,8 +204,9 @@ def _reals(
             resize="clean",
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
+        fallbacks: Counter[str] = Counter()
         made = references_from(
-            _seen(files, inception, task),
+            _seen(files, inception, task, fallbacks),
             len(files),
             name,
             dict.fromkeys(roles, network),
@@ -211,7 +216,10 @@ def _reals(
             progress=progress,
         )
         for statistics in made:
-            save_reference(statistics, store)
+            about = statistics.description
+            if about.name.endswith(PATCH_SUFFIX):
+                about = replace(about, fallbacks=fallbacks[PATCH_SUFFIX])
+            save_reference(replace(statistics, description=about), store)
     found = {about.name: about for about in list_references(store)}
     return {
         role: ChosenAsset(str(store / (name + suffix)), found[name + suffix].sha256, name + suffix)
@@ -219,12 +227,19 @@ def _reals(
     }
 
 
-def _seen(files: ImageFiles, inception: InceptionFeatures, task: TextTask) -> Iterator[dict[str, np.ndarray]]:
-    """Features of real images, which have sizes of their own, and of their centre patches."""
+def _seen(
+    files: ImageFiles, inception: InceptionFeatures, task: TextTask, fallbacks: Counter[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Features of real images, which have sizes of their own, and of their centre patches.
+
+    `fallbacks` counts the images that were too small to have a patch.
+    """
     for start in range(0, len(files), REALS_AT_ONCE):
         squares, patches = [], []
         for image in files.read(start, min(start + REALS_AT_ONCE, len(files))):
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
             squares.append(square(pixels, task.rules.compared_at))
-            patches.append(inception(centre_patches(pixels, task.rules.small_patches).images)["pool"])
-        yield {"": inception(torch.cat(squares))["pool"].numpy(), "-patch": torch.cat(patches).numpy()}
+            cut = centre_patches(pixels, task.rules.small_patches)
+            fallbacks[PATCH_SUFFIX] += cut.fallbacks
+            patches.append(inception(cut.images)["pool"])
+        yield {"": inception(torch.cat(squares))["pool"].numpy(), PATCH_SUFFIX: torch.cat(patches).numpy()}

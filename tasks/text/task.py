@@ -15,7 +15,8 @@ from tasks.errors import unknown
 from tasks.features.scoring import clip_protocol
 from tasks.progress import Progress
 from tasks.protocol import Protocol
-from tasks.task import Need, Sources, Task
+from tasks.task import Baseline, Need, Sources, Task
+from tasks.text.baselines import TextBaseline
 from tasks.text.rules import TextRules
 
 if TYPE_CHECKING:
@@ -107,6 +108,17 @@ class TextTask(Task):
             here = Path(asset.path) if asset and Path(asset.path).exists() else None
             found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
         return found
+
+    def baseline_needs(self, baseline: Baseline) -> list[Need]:
+        assert isinstance(baseline, TextBaseline)
+        weights = baseline.weights
+        if weights is None:
+            return []
+        from tasks.text.hub import in_cache
+
+        what = f"{weights.repository}{f', {weights.file}' if weights.file else ''} ({weights.licence})"
+        mend = f"bench eval --task {self.name} --sampler {baseline.name} --download"
+        return [Need(baseline.name, what, in_cache(weights), mend)]
 
     def choose(self, sources: Sources, progress: Progress) -> TextTask:
         from tasks.text.choose import choose

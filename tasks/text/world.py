@@ -39,7 +39,7 @@ from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.task import TRAINING_PROMPTS, TextTask
-from tasks.views import Features
+from tasks.views import NO_PATCH, Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
 AT_ONCE = 16
@@ -189,8 +189,9 @@ class TextWorld(PairedTeacher):
         if MAIN in views:
             seen[MAIN] = Features(self.inception(squares(self.task.rules.compared_at))["pool"].numpy())
         if PATCH in views:
-            patches = centre_patches(samples.images, self.task.rules.small_patches).images
-            seen[PATCH] = Features(self.inception(patches)["pool"].numpy())
+            cut = centre_patches(samples.images, self.task.rules.small_patches)
+            is_whole = np.full(len(samples.images), cut.fallbacks > 0)  # images of a batch are of one size
+            seen[PATCH] = Features(self.inception(cut.images)["pool"].numpy(), scores={NO_PATCH: is_whole})
         if CLIP in views:
             found = self.clip.scores_of(squares, self.asked(samples.indices))
             seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})

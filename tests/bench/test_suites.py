@@ -1,8 +1,15 @@
-"""Suites and the paper's tables; the numbers below were typed again from the paper."""
+"""Suites name what there is; the paper's tables, as data, are those of its text."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bench.suites import load_paper_table, load_suite, paper_table_names, suite_names
+from bench.plan import Run, refuse_idle_overrides
+from bench.records import Record, write_record
+from bench.registry import Catalogue, load_catalogue
+from bench.suite_plan import SuitePlan
+from bench.suites import SuiteRow, SuiteScale, load_paper_table, load_suite, paper_table_names, suite_names
 from tasks.errors import UserError
 
 
@@ -27,38 +34,31 @@ def test_names_lists_the_six_tables() -> None:
     assert paper_table_names() == [f"table{n}" for n in range(1, 7)]
 
 
-@pytest.mark.parametrize(
-    ("table", "row", "values"),
-    [
-        ("table1", "biggan-deep", {"nfe": 1, "fid": 4.06}),
-        ("table1", "rin", {"nfe": 1000, "fid": 1.23}),
-        ("table1", "ctm", {"nfe": 1, "fid": 1.92}),
-        ("table1", "dmd2-longer", {"nfe": 1, "fid": 1.28}),
-        ("table1", "edm-sde", {"nfe": 511, "fid": 1.36}),
-        ("table2", "lcm-sdxl-1step", {"nfe": 1, "fid": 81.62, "patch_fid": 154.40, "clip": 0.275}),
-        ("table2", "sdxl-lightning-1step", {"nfe": 1, "fid": 23.92, "patch_fid": 31.65, "clip": 0.316}),
-        ("table2", "dmd2-1step", {"nfe": 1, "fid": 19.01, "patch_fid": 26.98, "clip": 0.336}),
-        ("table2", "sdxl-cfg8", {"nfe": 100, "fid": 20.39, "patch_fid": 23.21, "clip": 0.335}),
-        ("table4", "no-distribution-matching", {"fid": 13.77, "patch_fid": 27.96, "clip": 0.307}),
-        ("table4", "no-backward-simulation", {"fid": 20.66, "patch_fid": 24.21, "clip": 0.332}),
-        ("table5", "dalle", {"resolution": 256, "fid": 27.5}),
-        ("table5", "gigagan", {"resolution": 512, "latency": 0.13, "fid": 9.09}),
-        ("table5", "dmd2", {"resolution": 512, "latency": 0.09, "fid": 8.35}),
-        ("table5", "sd15-sde", {"resolution": 512, "latency": 10.25, "fid": 7.21}),
-        (
-            "table6",
-            "sdxl-turbo-4step",
-            {"nfe": 4, "fid": 23.19, "patch_fid": 23.27, "clip": 0.334, "diversity": 0.58},
-        ),
-    ],
-)
-def test_values_are_the_papers(table: str, row: str, values: dict[str, float]) -> None:
-    assert load_paper_table(table).row(row).values == values
+def printed() -> dict[str, list[tuple[str, list[float]]]]:
+    """The tables as the paper's text has them: of each row its label, perhaps empty, and its numbers."""
+    tables: dict[str, list[tuple[str, list[float]]]] = {}
+    for line in (Path(__file__).parent / "paper_tables.tsv").read_text(encoding="utf-8").splitlines():
+        if line.startswith("Table "):
+            rows = tables.setdefault(line.replace("Table ", "table"), [])
+            continue
+        label, *cells = line.split("\t")
+        rows.append((label, [float(cell.removesuffix("s")) for cell in cells if cell != "-"]))
+    return tables
+
+
+@pytest.mark.parametrize("table", paper_table_names())
+def test_values_are_the_papers(table: str) -> None:
+    paper, text = load_paper_table(table), printed()[table]
+    assert [[row.values[c.name] for c in paper.columns if c.name in row.values] for row in paper.rows] == [
+        numbers for _, numbers in text
+    ]
+    for row, (label, _) in zip(paper.rows, text, strict=True):
+        assert row.label.startswith(label)
 
 
 def test_the_ablation_table_and_its_suite_agree_row_by_row() -> None:
     suite, paper = load_suite("table3"), load_paper_table("table3")
-    values = {row.method: paper.row(row.paper_row or "").values["fid"] for row in suite.rows}
+    values = {row.method: paper.row(row.paper_row or "").values["fid"] for row in suite.scale("paper").rows}
     assert values == {
         "dmd": 2.62,
         "dmd-no-regression": 3.48,
@@ -69,15 +69,147 @@ def test_the_ablation_table_and_its_suite_agree_row_by_row() -> None:
     }
 
 
-@pytest.mark.parametrize("name", suite_names())
-def test_every_suite_names_rows_that_its_paper_table_has(name: str) -> None:
-    suite = load_suite(name)
-    assert suite.task("micro") in ("digits", "fashion", "scenes")
-    for row in suite.rows:
-        if suite.paper:
-            assert load_paper_table(suite.paper).row(row.paper_row or "")
-        else:
-            assert row.paper_row is None
+def test_every_table_and_figure_has_a_suite_at_both_scales() -> None:
+    assert suite_names() == ["figure8", "figure9", "multistep", *(f"table{n}" for n in range(1, 7))]
+    for name in suite_names():
+        scales = {"micro"} if name == "multistep" else {"micro", "paper"}
+        assert set(load_suite(name).scales) == scales
+
+
+def test_what_a_scale_does_not_say_it_takes_from_its_suite() -> None:
+    suite = load_suite("table4")
+    micro, paper = suite.scale("micro"), suite.scale("paper")
+    assert micro.rows == paper.rows and len(micro.rows) == 4
+    assert (micro.task, paper.task) == ("scenes", "coco10k")
+    assert (micro.columns, paper.columns) == (
+        ("fd", "patch-fd", "alignment", "kinds", "colours", "diversity"),
+        ("fd", "patch-fd", "clip"),
+    )
+    assert [entry.sampler for entry in micro.baselines] == ["teacher-cfg3", "teacher-cfg1"]
+    assert (len(micro.seeds), len(paper.seeds)) == (3, 1)
+
+
+EVERY_SCALE = [
+    pytest.param(scale, id=f"{name}-{scale.name}")
+    for name in suite_names()
+    for scale in load_suite(name).scales.values()
+]
+
+
+@pytest.mark.parametrize("scale", EVERY_SCALE)
+def test_a_suite_names_what_there_is(scale: SuiteScale) -> None:
+    """Tasks, protocols, methods, recipes, samplers and metrics are those that are registered."""
+    catalogue = load_catalogue()
+    task = catalogue.tasks.get(scale.task)
+    task = task.under(scale.protocol or task.protocol.name)
+    trained_on = catalogue.tasks.get(scale.trained_on or scale.task)
+    assert task.scale == trained_on.scale == scale.name
+    assert (task.recipes or task.name) == (trained_on.recipes or trained_on.name)
+    assert set(scale.columns) <= set(task.protocol.metrics) <= set(catalogue.metrics.entries)
+    plan = SuitePlan(catalogue, scale, task, trained_on, {}, Path("runs"))
+    assert len(plan.baselines()) == len(scale.baselines)
+    first, (later, waiting) = plan.first(), plan.later()
+    assert not later
+    assert len(first) + len(waiting) == len(scale.rows) * len(scale.seeds)
+    refuse_idle_overrides(first, {key for row in scale.rows if row.starts_from is None for key in row.overrides})
+
+
+@pytest.mark.parametrize("scale", EVERY_SCALE)
+def test_a_suite_names_rows_that_its_paper_table_has(scale: SuiteScale) -> None:
+    suite = load_suite(scale.suite)
+    answered = {one.paper_row for one in (*scale.rows, *scale.baselines, *scale.published)} - {None}
+    assert answered <= ({row.key for row in load_paper_table(suite.paper).rows} if suite.paper else set())
+    if scale.name == "paper" and suite.paper:
+        assert scale.all_paper_rows or len(answered) == len(load_paper_table(suite.paper).rows)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "row"),
+    [
+        ("lcm-1-official", "lcm-sdxl-1step"),
+        ("turbo-4-official", "sdxl-turbo-4step"),
+        ("lightning-1", "sdxl-lightning-1step"),
+        ("dmd2-1", "dmd2-1step"),
+        ("teacher-cfg8", "sdxl-cfg8"),
+    ],
+)
+def test_baselines_answer_rows_of_the_paper(baseline: str, row: str) -> None:
+    """The paper sampled its rivals as the official evaluation does."""
+    found = {entry.sampler: entry.paper_row for entry in load_suite("table2").scale("paper").baselines}
+    assert found[baseline] == row
+
+
+@pytest.mark.parametrize("scale", EVERY_SCALE)
+def test_a_baseline_takes_the_passes_that_the_paper_prints(scale: SuiteScale) -> None:
+    paper, samplers = load_suite(scale.suite).paper, load_catalogue().tasks.get(scale.task).baselines
+    rows = {row.key: row.values for row in load_paper_table(paper).rows} if paper else {}
+    for entry in scale.baselines:
+        printed = rows.get(entry.paper_row or "", {}).get("nfe")
+        assert printed in (None, samplers[entry.sampler].network_evaluations)
+
+
+def test_a_row_starts_from_one_other_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    scale = "[scales.micro]\ntask='digits'\nseeds=[0]\ncolumns=['fd']\n"
+    rows = "[[rows]]\nmethod='dmd2'\nlabel='longer'\nstarts_from='dmd'\n"
+    (tmp_path / "suites" / "mine.toml").write_text(f"title='mine'\n{scale}{rows}")
+    monkeypatch.setattr("bench.suites.FOLDER", tmp_path)
+    with pytest.raises(
+        UserError, match=r"suite 'mine' cannot be read: .*'longer' starts from 'dmd', which is not"
+    ):
+        load_suite("mine")
+
+
+def test_a_later_run_starts_from_the_student_of_the_first(catalogue: Catalogue, tmp_path: Path) -> None:
+    """It has no name until that student is there; its name is then that student's hash, wherever it lies."""
+    task = catalogue.tasks.get("tiny")
+    rows = (
+        SuiteRow("dmd-ttur", "first", overrides={"iterations": 4, "warmup": 1}),
+        SuiteRow("dmd2", "second", overrides={"iterations": 2}, starts_from="dmd-ttur"),
+    )
+    scale = SuiteScale("mine", "micro", "tiny", (0, 1), ("fd",), rows)
+    plan = SuitePlan(catalogue, scale, task, task, {"batch_size": 4}, tmp_path)
+    runs, waiting = plan.later()
+    assert not runs and [str(one).partition(":")[0] for one in waiting] == [
+        "dmd2, seed 0 (second)",
+        "dmd2, seed 1 (second)",
+    ]
+    first = plan.first()[1]
+    assert (first.seed, first.recipe.iterations, first.recipe.batch_size) == (1, 4, 4)
+    write_record(first.record, finished(first))
+    (later,), (still,) = plan.later()
+    assert (later.seed, later.recipe.init_from, still.seed) == (1, first.folder, 0)
+    assert later.recipe.iterations == 2
+    assert later.id != replace(later, recipe=later.recipe.model_copy(update={"init_from": None})).id
+
+
+def finished(run: Run) -> Record:
+    """A record of this run, as if it were finished."""
+    cost = dict.fromkeys(
+        ("iterations", "generator_updates", "generated_images", "network_evaluations", "threads"), 1
+    ) | dict.fromkeys(("train_seconds", "evaluate_seconds", "peak_memory_bytes", "parameters", "gpu_hours"), 0)
+    provenance = dict.fromkeys(("created", "python", "platform", "cpu", "precision"), "-")
+    provenance |= {"git_commit": None, "git_dirty": None, "packages": {}, "gpu": None, "threads": 1}
+    return Record.model_validate(
+        {
+            "run_id": run.id,
+            "kind": "method",
+            "status": "ok",
+            "method": run.method_info,
+            "task": run.task.name,
+            "protocol": run.task.protocol.as_dict(),
+            "protocol_sha256": run.task.protocol.digest(),
+            "train_seed": run.seed,
+            "metrics": [],
+            "checkpoint": {"iteration": 4, "selection": "last", "sha256": "ab" * 32, "weights": "raw"},
+            "cost": cost,
+            "weights": [],
+            "data": [],
+            "provenance": provenance | {"argv": [], "tf32": False},
+            "sampler": {},
+            "error": None,
+        }
+    )
 
 
 def test_tables_that_share_models_print_the_same_numbers() -> None:
@@ -96,6 +228,6 @@ def test_a_wrong_name_answers_with_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown paper table"):
         load_paper_table("table33")
     with pytest.raises(UserError, match="scale of suite table3"):
-        load_suite("table3").task("mikro")
+        load_suite("table3").scale("mikro")
     with pytest.raises(UserError, match="row of table3"):
         load_paper_table("table3").row("dmd3")

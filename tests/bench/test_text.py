@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from bench.cli import command_line
 from bench.cli.options import declared_task
 from bench.plan import plan_run
-from bench.records import Record, load_records, read_record
+from bench.records import OTHER_PROTOCOLS, Record, load_records, read_record
 from bench.registry import load_catalogue
 from bench.runner import Runner
 from bench.training import Trainer
@@ -148,6 +148,13 @@ def test_a_student_is_evaluated_under_every_protocol(
         told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(run), "--protocol", protocol, *where)
         assert "FD (inception-own-" in told and "CLIP score" in told
         assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
+    if name == "sdxl":  # images of 16 pixels, and real ones of 40, have no patch of 299
+        paths = (run / OTHER_PROTOCOLS).glob("*.json")
+        found = [metric for path in paths for metric in read_record(path).metrics if metric.name == "patch-fd"]
+        for metric in found:
+            assert metric.diagnostics[0]["generated_without_patch"] == metric.samples
+            assert metric.diagnostics[0]["reference_without_patch"] == 5
+        assert len(found) == 2
 
 
 def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Where]) -> None:

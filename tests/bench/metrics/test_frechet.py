@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.metrics.base import Metric, Reference
-from bench.metrics.frechet import FrechetDistance, frechet_distance, spectrum
+from bench.metrics.base import GaussianReference, Metric, Reference
+from bench.metrics.catalogue import DIVERSITY, FD, KID, PATCH_FD, MetricInfo
+from bench.metrics.frechet import FrechetDistance, PatchFrechetDistance, frechet_distance, spectrum
+from bench.metrics.titles import title_of
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.statistics import GaussianStatistics
+from tasks.views import NO_PATCH, Features
 
 
 def random_covariance(rng: np.random.Generator, dimensions: int, rank: int | None = None) -> np.ndarray:
@@ -32,7 +35,7 @@ def test_diagonal_gaussians_differ_by_their_means_and_deviations() -> None:
     result = frechet_distance(mean1, np.diag(deviations1**2), mean2, np.diag(deviations2**2))
     assert result.value == pytest.approx(expected, rel=1e-14)
     assert result.min_eigenvalue == pytest.approx((3 * 0.5) ** 2)
-    assert (result.clipped, result.rank_deficient) == (0, False)
+    assert (result.clipped, result.rank_deficient, result.by_factors) == (0, False, False)
 
 
 def test_covariances_that_commute_differ_by_their_roots() -> None:
@@ -92,7 +95,7 @@ def test_a_rank_one_covariance_has_a_closed_form_and_is_reported(first: bool) ->
     covs = (np.outer(v, v), cov) if first else (cov, np.outer(v, v))
     result = frechet_distance(np.zeros(30), covs[0], np.zeros(30), covs[1])
     assert result.value == pytest.approx(v @ v + np.trace(cov) - 2 * np.sqrt(v @ cov @ v), rel=1e-12)
-    assert result.rank_deficient
+    assert result.rank_deficient and result.by_factors
     assert result.min_eigenvalue == 0
     assert 0 < result.clipped < 30  # of 29 eigenvalues that are zero, those that round below it
 
@@ -215,3 +218,61 @@ def test_the_metric_refuses_no_more_samples_than_features_unless_smoke(
     assert measured.diagnostics["generated_rank"] == 14
     assert measured.diagnostics["generated_rank_deficient"] is True
     assert measured.diagnostics["reference_rank_deficient"] is False
+
+
+@pytest.mark.parametrize("metric", [FrechetDistance, PatchFrechetDistance])
+def test_a_distance_that_fell_back_on_factors_says_so(
+    metric: type[FrechetDistance],
+    smoke: Protocol,
+    as_reference: Callable[[np.ndarray], Reference],
+    feed: Callable[..., Metric],
+) -> None:
+    """With fewer images than features the product of the covariances has eigenvalues of zero."""
+    rng = np.random.default_rng(12)
+    reference = as_reference(rng.normal(size=(100, 20)))
+    sound = feed(metric(reference, smoke), rng.normal(size=(100, 20)), 30).result().diagnostics
+    assert (sound["by_factors"], sound["clipped"], sound["generated_rank_deficient"]) == (False, 0, False)
+    fallen = feed(metric(reference, smoke), rng.normal(size=(15, 20)), 5).result().diagnostics
+    assert (fallen["by_factors"], fallen["generated_rank_deficient"]) == (True, True)
+
+
+def test_patch_fd_counts_images_that_had_no_patch(protocol: Protocol) -> None:
+    rng = np.random.default_rng(13)
+    real, generated = rng.normal(size=(1200, 4)), rng.normal(size=(1000, 4))
+    gaussian = real.mean(axis=0), np.cov(real.T)
+    metric = PatchFrechetDistance(GaussianReference(*gaussian, 1200, "reals", "0" * 64, fallbacks=37), protocol)
+    for batch, is_small in ((generated[:600], True), (generated[600:], False)):
+        metric.update(Features(batch, scores={NO_PATCH: np.full(len(batch), is_small)}))
+    measured = metric.result()
+    assert measured.value == pytest.approx(
+        frechet_distance(generated.mean(axis=0), np.cov(generated.T), *gaussian).value, rel=1e-9
+    )
+    assert measured.diagnostics["generated_without_patch"] == 600
+    assert measured.diagnostics["reference_without_patch"] == 37
+
+
+def test_patches_that_nobody_counted_are_not_said_to_be_whole(
+    protocol: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    rows = np.random.default_rng(14).normal(size=(1000, 4))
+    diagnostics = feed(PatchFrechetDistance(as_reference(rows), protocol), rows).result().diagnostics
+    assert not {"generated_without_patch", "reference_without_patch"} & diagnostics.keys()
+
+
+@pytest.mark.parametrize(
+    ("metric", "network", "title"),
+    [
+        (FD, "inception-2015-12-05", "FID"),
+        (PATCH_FD, "inception-2015-12-05-clean", "Patch FID"),
+        (FD, "fashion-cnn64", "FD (fashion-cnn64)"),
+        (DIVERSITY, "lpips-vgg, trunk 0123", "LPIPS diversity (lpips-vgg, trunk 0123)"),
+        (
+            DIVERSITY,
+            "convolutions of scenes-judge64, weights 1",
+            "Diversity (convolutions of scenes-judge64, weights 1)",
+        ),
+        (KID, "fashion-cnn64", "KID"),
+    ],
+)
+def test_a_heading_names_the_network_that_makes_the_number(metric: MetricInfo, network: str, title: str) -> None:
+    assert title_of(metric, network) == title

@@ -28,11 +28,19 @@ def make_record() -> Callable[..., Record]:
         selection: str = "last",
         features: str = "ab",
         created: str = "2025-01-01T00:00:00+00:00",
+        task: str = "fashion",
+        nfe: int = 1,
+        gpu_hours: float = 0.0,
+        metric: str = "fd",
+        title: str = "FD",
+        views: dict[str, str] | None = None,
+        diagnostics: list[dict[str, Any]] | None = None,
+        error: str = "OutOfMemoryError",
     ) -> Record:
         mean, std, low, high = t_interval(fd)
-        metric = {
-            "name": "fd",
-            "title": "FD",
+        measured = {
+            "name": metric,
+            "title": title,
             "direction": "lower",
             "value": mean,
             "values": list(fd),
@@ -40,12 +48,13 @@ def make_record() -> Callable[..., Record]:
             "low": low,
             "high": high,
             "samples": 10_000,
-            "diagnostics": [],
+            "diagnostics": diagnostics or [],
         }
         declared = {"name": protocol, "samples": 10_000, "repetitions": 3, "smoke": smoke}
+        declared |= {"views": views} if views else {}
         return Record.model_validate(
             {
-                "run_id": digest([method, seed, protocol, recipe, selection]),
+                "run_id": digest([method, seed, protocol, recipe, selection, nfe]),
                 "kind": kind,
                 "status": "failed" if failed else "ok",
                 "method": {
@@ -55,11 +64,11 @@ def make_record() -> Callable[..., Record]:
                     "passed": recipe or {},
                     "recipe": {"lr": 3e-4} | (recipe or {}),
                 },
-                "task": "fashion",
+                "task": task,
                 "protocol": declared,
                 "protocol_sha256": digest(declared),
                 "train_seed": seed,
-                "metrics": [] if failed else [metric],
+                "metrics": [] if failed else [measured],
                 "checkpoint": {"iteration": 500, "selection": selection, "sha256": "0", "weights": "ema"}
                 if kind == "method" and not failed
                 else None,
@@ -67,13 +76,13 @@ def make_record() -> Callable[..., Record]:
                     "iterations": 500,
                     "generator_updates": 100,
                     "generated_images": 32_000,
-                    "network_evaluations": 1,
+                    "network_evaluations": nfe,
                     "train_seconds": 110.0,
                     "evaluate_seconds": 20.0,
                     "threads": 1,
                     "peak_memory_bytes": 512 << 20,
                     "parameters": 333_000,
-                    "gpu_hours": 0.0,
+                    "gpu_hours": gpu_hours,
                 },
                 "weights": [{"role": "features", "sha256": features * 32, "bytes": 100}],
                 "data": [],
@@ -85,14 +94,14 @@ def make_record() -> Callable[..., Record]:
                     "python": "3.11",
                     "platform": "Linux",
                     "cpu": "a laptop",
-                    "gpu": None,
+                    "gpu": "a GPU" if gpu_hours else None,
                     "threads": 1,
                     "argv": [],
                     "precision": "float32",
                     "tf32": False,
                 },
-                "sampler": {"steps": 1},
-                "error": FAILURE if failed else None,
+                "sampler": {"steps": nfe},
+                "error": FAILURE | {"type": error} if failed else None,
             }
         )
 

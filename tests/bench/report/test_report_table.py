@@ -1,6 +1,7 @@
 """Compiled tables: what is averaged, what is never averaged, and what is said about the rest."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -151,15 +152,85 @@ def test_footnotes_say_what_the_numbers_share(make_record: Make, expected: str) 
 
 def test_cost_is_shown(make_record: Make) -> None:
     shown = row(table3([make_record()]), DMD2)
-    names = ("iterations", "generator updates", "generated images", "train s", "peak memory", "NFE")
-    assert [shown[name] for name in names] == ["500", "100", "32,000", "110", "512.0 MiB", "1"]
+    names = ("iterations", "generator updates", "training images", "train s", "evaluate s", "peak memory", "NFE")
+    assert [shown[name] for name in names] == ["500", "100", "32,000", "110", "20", "512.0 MiB", "1"]
+    assert shown["compute"] == "0.03 core-hours"
+
+
+def test_gpus_are_counted_in_gpu_hours(make_record: Make) -> None:
+    assert row(table3([make_record(gpu_hours=371.2)]), DMD2)["compute"] == "371 GPU-hours"
 
 
 def test_the_task_can_be_another_than_the_scales(make_record: Make) -> None:
-    table = suite_table(load_suite("table3"), None, [make_record()], "micro", task="digits")
+    suite = load_suite("table3")
+    table = suite_table(suite, None, [make_record()], replace(suite.scale("micro"), task="digits"))
     assert table.sections[0].heading == "No records yet"
 
 
 def test_a_task_table_shows_a_strangers_method(make_record: Make) -> None:
     table = task_table([make_record("my-plugin"), make_record("teacher-ode", None, kind="baseline")], "fashion")
     assert table.sections[0].cells["method"].tolist() == ["teacher-ode", "my-plugin"]
+
+
+def test_a_table_without_the_papers_other_rows_keeps_the_papers_order() -> None:
+    """What answers no row follows the line before it."""
+    suite, paper = load_suite("table2"), load_paper_table("table2")
+    shown = suite_table(suite, paper, [], "paper").sections[0].cells
+    keys = [row.key for row in paper.rows]
+    answered = {
+        entry.label: entry.paper_row for entry in (*suite.scale("paper").baselines, *suite.scale("paper").rows)
+    }
+    places = [keys.index(answered[label] or "") for label in shown["method"] if answered[label]]
+    assert places == sorted(places)
+    labels = shown["method"].tolist()
+    assert labels.index("LCM-SDXL, 1 step") == labels.index("LCM-SDXL, 1 step, as in the paper") + 1
+    assert labels.index("DMD2, 1 step") == labels.index("DMD2, 1 step, published") + 1
+
+
+def test_rows_of_the_paper_that_nothing_answers_are_quoted() -> None:
+    table = suite_table(load_suite("table1"), load_paper_table("table1"), [], "paper")
+    biggan, ours = row(table, "BigGAN-deep"), row(table, "DMD2")
+    assert (biggan["paper FID"], biggan["fd"], ours["paper FID"], ours["fd"]) == ("4.06", "–", "1.51", "missing")
+    assert table.data["status"].tolist().count("quoted") == 12
+    assert not any("BigGAN" in line for line in table.left)
+
+
+def test_lines_of_one_method_are_told_apart_by_their_recipes(make_record: Make) -> None:
+    longer = {"iterations": 150_000, "lr": 5e-7, "critic_lr": 5e-7, "init_from": "runs/first/best"}
+    records = [
+        make_record(fd=(1.5,), task="imagenet64"),
+        make_record(fd=(1.25,), recipe=longer, task="imagenet64"),
+        make_record(fd=(1.4,), recipe=longer | {"init_from": None}, task="imagenet64"),
+    ]
+    section = suite_table(load_suite("table1"), load_paper_table("table1"), records, "paper").sections[0]
+    found = section.cells.set_index("method")["FD ↓"]
+    assert found["+longer training"] == "1.25 (n=1)"
+    assert found["DMD2"].tolist() == ["1.50 (n=1)", "1.40 (n=1)"]
+
+
+def test_published_students_have_a_line_for_each_number_of_steps(make_record: Make) -> None:
+    published = {"method": "diffusers-cd_imagenet64_lpips", "seed": None, "kind": "baseline", "task": "imagenet64"}
+    records = [make_record(fd=(6.2,), **published), make_record(fd=(4.7,), nfe=2, **published)]
+    table = suite_table(load_suite("table1"), load_paper_table("table1"), records, "paper")
+    one, two = (row(table, f"Consistency Model (CD, LPIPS), published{more}") for more in ("", ", 2 steps"))
+    assert (one["FD ↓"], one["paper FID"], two["FD ↓"], two["paper FID"]) == ("6.20", "6.20", "4.70", "–")
+
+
+def test_what_the_metric_noticed_is_a_footnote(make_record: Make) -> None:
+    noticed = {"by_factors": True, "clipped": 3, "generated_rank_deficient": True, "generated_without_patch": 12}
+    section = table3([make_record(diagnostics=[noticed, {}]), make_record("gan")]).sections[0]
+    for told in (
+        "FD: the covariance of the generated images lacks full rank (1 of 2 records).",
+        "FD: up to 3 negative eigenvalues were taken as zero (1 of 2 records).",
+        "FD: up to 12 generated images were too small to have a patch (1 of 2 records).",
+    ):
+        assert told in section.notes
+    assert any("taken from their factors (1 of 2 records)" in note for note in section.notes)
+    assert not any("real images" in note for note in section.notes)
+
+
+def test_a_diversity_is_called_by_the_network_that_sees_it(make_record: Make) -> None:
+    """In records from before the heading named it, too."""
+    judge = {"lpips": "convolutions of a judge"}
+    old = make_record(metric="diversity", title="LPIPS diversity", views=judge)
+    assert "Diversity (convolutions of a judge) ↓" in task_table([old], "fashion").sections[0].cells

@@ -1,0 +1,86 @@
+"""What a command would do: what the machine lacks for it and how to get that, and the state of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.plan import BaselineRun, Planned, Run
+    from tasks.task import Need, Sources, Task
+
+
+def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
+    """Print what is needed and what of it is missing, then each run with its cost and state."""
+    for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
+        print(f"{task.name} needs")
+        for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
+            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.mend}'}")
+    for line in _memory(planned):
+        print(line)
+    print()
+    for run in planned:
+        recipe = run.recipe
+        images = recipe.iterations * recipe.batch_size
+        cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
+        print(f"{run.id:<48}{cost}   {state_of(run)}")
+    for baseline in baselines:
+        protocol = baseline.task.protocol
+        evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
+        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline)}")
+
+
+def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: Sources) -> None:
+    """Raise UserError that names all that is missing, with the commands that get it, before anything is run.
+
+    Tasks that make what they need from their data are asked nothing.
+    """
+    chosen = {task.name: task for task in tasks if task.chosen_once}.values()
+    if not any(task.lacks(where) for task in chosen):
+        return
+    told = []
+    for task in chosen:
+        needs = _needs(task, [run for run in baselines if run.task.name == task.name], where)
+        told += [f"\n  {task.name}, {need.role}: {need.mend}" for need in needs if need.path is None]
+    raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
+
+
+def state_of(run: Planned) -> str:
+    """A word or two on how far a run is."""
+    from bench.records import read_record
+    from bench.state import read_unfinished
+
+    work = read_unfinished(run.folder)
+    if work is not None and work.state == "running":
+        return str(work)
+    if run.record.exists():
+        record = read_record(run.record)
+        if record.error is None:
+            return "finished"
+        again = "would again" if run.finished() else "to be tried again"
+        return f"failed: {record.error.type}, {again}"
+    done = run.checkpointed()
+    goes_on = f"goes on from iteration {done}" if done else ""
+    return ", ".join(part for part in (str(work) if work else "", goes_on) if part) or "new"
+
+
+def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Need]:
+    yield from task.needs(where)
+    for run in baselines:
+        yield from task.baseline_needs(run.baseline)
+
+
+def _memory(planned: Sequence[Run]) -> Iterator[str]:
+    """What each GPU has to hold, where the networks are large enough to ask."""
+    from methods.cost import least_memory
+    from tasks.files import human_size
+
+    seen = set()
+    for run in planned:
+        parameters = run.task.network_parameters
+        if parameters is not None and run.method.name not in seen:
+            seen.add(run.method.name)
+            size = human_size(least_memory(run.recipe, parameters))
+            yield f"{run.method.name}: {size} on each GPU, and the activations"

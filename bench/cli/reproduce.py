@@ -1,0 +1,157 @@
+"""`bench reproduce`: all runs of a suite, and its table with the paper's values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.dry_run import require_all, show_plan, state_of
+from bench.cli.execution import Workers, checkpoint_arguments, raise_failures
+from bench.cli.options import (
+    CacheOption,
+    DataOption,
+    DownloadOption,
+    PluginOption,
+    ProcessesOption,
+    ProtocolOption,
+    RunsOption,
+    ThreadsOption,
+    declared_task,
+    parse_overrides,
+    parse_seeds,
+    sources,
+)
+from bench.cli.run import DryRunOption, JobsOption, SetOption
+
+if TYPE_CHECKING:
+    from bench.plan import Run
+    from bench.pool import Job
+    from bench.suite_plan import SuitePlan
+    from bench.suites import Suite, SuiteStudent
+
+
+def reproduce(
+    suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
+    scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
+    task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
+    protocol: ProtocolOption = None,
+    seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
+    overrides: SetOption = [],
+    published: Annotated[
+        Path | None,
+        typer.Option("--published", help="Folder with the published students that the suite measures besides."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    jobs: JobsOption = None,
+    processes: ProcessesOption = 1,
+    threads: ThreadsOption = 1,
+    data: DataOption = None,
+    download: DownloadOption = False,
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+) -> None:
+    """Run all rows of a suite, side by side, and print its table with the paper's values."""
+    from bench.plan import refuse_idle_overrides
+    from bench.registry import load_catalogue
+    from bench.suite_plan import SuitePlan
+    from bench.suites import load_suite
+
+    chosen = load_suite(suite)
+    part = chosen.scale(scale)
+    if task is not None:
+        part = replace(part, task=task, protocol=None, trained_on=None)
+    if seed is not None:
+        part = replace(part, seeds=tuple(parse_seeds(seed)))
+    part = replace(part, protocol=protocol or part.protocol)
+
+    catalogue = load_catalogue(plugin)
+    measured_by = declared_task(catalogue, part.task, cache, part.protocol)
+    trained_on = declared_task(catalogue, part.trained_on, cache) if part.trained_on else measured_by
+    values = parse_overrides(overrides)
+    plan = SuitePlan(catalogue, part, measured_by, trained_on, values, runs)
+    first, baselines = plan.first(), plan.baselines()
+    plan.later()  # only to find a bad recipe now
+    refuse_idle_overrides(first, values)
+    where = sources(measured_by, cache, data, download)
+    found = plan.published(published) if published is not None else []
+    if dry_run:
+        show_plan(first, baselines, where)
+        _show_the_rest(plan, found)
+        return
+    require_all([trained_on, measured_by], baselines, where)
+
+    workers = Workers(catalogue, where, runs, jobs, processes, threads)
+    workers.execute(first, baselines)
+    workers.do(_published_jobs(plan, found, workers), [measured_by])
+    later, _ = plan.later()
+    workers.execute(later, [])
+    workers.do(_elsewhere_jobs(plan, [*first, *later], workers), [measured_by])
+    _print_table(plan, chosen, first + later)
+    raise_failures(first + later)
+
+
+def _show_the_rest(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]]) -> None:
+    """Print the runs that come after others, and the evaluations of students that were not trained here."""
+    later, waiting = plan.later()
+    for run in later:
+        print(f"{run.id:<48}{state_of(run)}")
+    for one in waiting:
+        print(one)
+    for run, path in plan.elsewhere([*plan.first(), *later]):
+        print(f"{run.id} measured on {plan.task.name}: {'finished' if path.exists() else 'new'}")
+    for student, path in found:
+        print(f"{path.name}, {student.steps} step(s): {'finished' if plan.is_measured(student, path) else 'new'}")
+    for student in plan.scale.published:
+        if student not in [one for one, _ in found]:
+            print(f"{student.checkpoint}: left out; --published FOLDER measures it ({student.source})")
+
+
+def _published_jobs(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]], workers: Workers) -> list[Job]:
+    from bench.pool import Job
+
+    jobs = []
+    for student, path in found:
+        if not plan.is_measured(student, path):
+            arguments = (*checkpoint_arguments(plan.task, path, student.steps), *workers.arguments())
+            folder = plan.root / plan.task.name / f"published-{path.stem}-{student.steps}"
+            jobs.append(Job(student.label, arguments, folder))
+    return jobs
+
+
+def _elsewhere_jobs(plan: SuitePlan, runs: Sequence[Run], workers: Workers) -> list[Job]:
+    from bench.pool import Job
+
+    jobs = []
+    for run, path in plan.elsewhere(runs):
+        if not path.exists():
+            arguments = (*checkpoint_arguments(plan.task, run.folder), *workers.arguments())
+            jobs.append(Job(f"{run.label}, measured on {plan.task.name}", arguments, path.parent))
+    return jobs
+
+
+def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
+    """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
+    from bench.records import load_records
+    from bench.report.figures import progress_figure, suite_logs
+    from bench.report.render import to_markdown
+    from bench.report.table import suite_table
+    from bench.report.todo import work_of
+    from bench.suites import load_paper_table
+
+    part, task = plan.scale, plan.task.name
+    folders = [run.folder for run in runs] + [run.folder for run in plan.baselines()]
+    for student in part.published:
+        folders += (plan.root / task).glob(f"{student.checkpoint}-*")
+    records = load_records(folders).records
+    paper = load_paper_table(suite.paper) if suite.paper else None
+    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root))))
+    logs = suite_logs(part, records, plan.root) if paper is None else {}
+    if logs:
+        figure = plan.root / f"{suite.name}-{part.name}.png"
+        progress_figure(logs, figure, suite.curves)
+        print(f"figure: {figure}")

@@ -1,0 +1,114 @@
+"""The lines of a table: what it has to show, recorded or not, and which records are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from bench.records import Record
+from bench.state import Unfinished
+from bench.suites import PaperTable, SuiteRow, SuiteScale
+
+Kind = Literal["baseline", "method", "quoted"]
+"""quoted: a row of the paper that nothing here answers."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method or baseline that a table has to show."""
+
+    kind: Kind
+    name: str
+    """Of the method, the sampler or the checkpoint, the last with * for what may differ."""
+    label: str
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """The paper's values by column."""
+    steps: int | None = None
+    """Of a published student's sampler; None: any."""
+    source: str = ""
+    """Where it is published."""
+    row: SuiteRow | None = None
+    """Of a method that a suite trains."""
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """Recipe values that tell this line from others of its method."""
+        return self.row.overrides if self.row else {}
+
+    def names(self, name: str) -> bool:
+        """Whether this is the name of the line's method, sampler or checkpoint."""
+        return name == self.name or ("*" in self.name and fnmatchcase(name, self.name))
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record is of this line's method and recipe."""
+        return (
+            record.kind == self.kind
+            and self.names(record.method.name)
+            and self.steps in (None, record.cost.network_evaluations)
+            and self._has(record.method.recipe)
+        )
+
+    def is_worked_on(self, work: Unfinished) -> bool:
+        """Whether work without a result is on this line's method and recipe."""
+        return work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
+
+    def _has(self, recipe: Mapping[str, Any]) -> bool:
+        starts = self.row is not None and self.row.starts_from is not None
+        same = all(recipe.get(key) == value for key, value in self.overrides.items())
+        return same and (not starts or recipe.get("init_from") is not None)
+
+
+def suite_lines(scale: SuiteScale, paper: PaperTable | None) -> list[Line]:
+    """The lines of a suite's table: in the order of the paper's rows that they answer, the teacher's samplers and
+    other models before our methods; one without such a row follows the line before it.
+
+    Raises UserError for an unknown row of the paper.
+    """
+
+    def values(key: str | None) -> dict[str, float]:
+        return paper.row(key).values if paper and key else {}
+
+    lines: list[tuple[str | None, Line]] = []
+    for entry in scale.baselines:
+        label = entry.label or entry.sampler
+        lines.append((entry.paper_row, Line("baseline", entry.sampler, label, values(entry.paper_row))))
+    for student in scale.published:
+        shown = values(student.paper_row)
+        found = Line("baseline", student.checkpoint, student.label, shown, student.steps, student.source)
+        lines.append((student.paper_row, found))
+    for row in scale.rows:
+        lines.append((row.paper_row, Line("method", row.method, row.label, values(row.paper_row), row=row)))
+    if paper is None:
+        return [line for _, line in lines]
+    if scale.all_paper_rows:
+        answered = {key for key, _ in lines}
+        rest = (row for row in paper.rows if row.key not in answered)
+        lines += [(row.key, Line("quoted", row.key, row.label, row.values)) for row in rest]
+    return _in_the_papers_order(lines, [row.key for row in paper.rows])
+
+
+def _in_the_papers_order(lines: Iterable[tuple[str | None, Line]], keys: Sequence[str]) -> list[Line]:
+    place, placed = -1, []
+    for key, line in lines:
+        place = keys.index(key) if key else place
+        placed.append((place, line))
+    return [line for _, line in sorted(placed, key=lambda found: found[0])]
+
+
+def recorded_lines(records: Iterable[Record]) -> list[Line]:
+    """A line for everything that was recorded, baselines first, whoever wrote the method."""
+    found = dict.fromkeys((record.kind, record.method.name) for record in records)
+    return [Line(kind, name, name) for kind, name in sorted(found)]
+
+
+def owner(lines: Sequence[Line], record: Record) -> int | None:
+    """The position of the line that a record belongs to: of those it fits, the one that says most of a recipe."""
+    fitting = [number for number, line in enumerate(lines) if line.fits(record)]
+    return max(fitting, key=lambda number: _says(lines[number]), default=None)
+
+
+def _says(line: Line) -> tuple[int, bool]:
+    starts = line.row is not None and line.row.starts_from is not None
+    return len(line.overrides) + starts, line.steps is not None

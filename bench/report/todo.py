@@ -1,0 +1,80 @@
+"""What a suite has no result of: whether somebody works on it, and the command that makes it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.records import Record
+from bench.report.lines import Line, owner
+from bench.state import Unfinished, unfinished
+from bench.suites import SuiteScale
+
+REPEATS = "DivergedError"
+"""The failure that another try would only repeat."""
+
+
+def work_of(scale: SuiteScale, root: Path) -> list[Unfinished]:
+    """What is worked on for a suite's scale, or was: its students on the task that trains them."""
+    found = unfinished(root, scale.task)
+    if scale.trained_on is None:
+        return found
+    students = (work for work in unfinished(root, scale.trained_on) if work.kind == "method")
+    return [*(work for work in found if work.kind == "baseline"), *students]
+
+
+def what_is_left(
+    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[Unfinished]
+) -> list[str]:
+    """What each line of the table lacks: its seeds by their state, and what mends that.
+
+    `records` are of the scale's task; with a protocol, only its own count.
+    """
+    newest: dict[tuple[int, int | None], Record] = {}
+    for record in sorted(records, key=lambda record: (record.status == "ok", record.provenance.created)):
+        number = owner(lines, record)
+        if number is not None and scale.protocol in (None, record.protocol.get("name")):
+            newest[number, record.train_seed] = record
+    left = []
+    for number, line in enumerate(lines):
+        states: dict[str, list[int | None]] = {}
+        for seed in scale.seeds if line.kind == "method" else (None,) * (line.kind == "baseline"):
+            last = newest.get((number, seed))
+            if last is None or last.error is not None:
+                states.setdefault(_state(line, seed, last, work), []).append(seed)
+        left += [_told(line, state, seeds, scale) for state, seeds in states.items()]
+    return left
+
+
+def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[Unfinished]) -> str:
+    for one in work:
+        if one.seed == seed and line.is_worked_on(one):
+            return str(one)
+    return f"failed: {record.error.type}" if record and record.error else "missing"
+
+
+def _told(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> str:
+    trained = [seed for seed in seeds if seed is not None]
+    whose = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
+    mend = "" if state.startswith("running") else f"; {command(line, trained, scale)}"
+    if state == f"failed: {REPEATS}":
+        mend = ", and would again: it needs another recipe"
+    return f"{line.label}{whose}: {state}{mend}"
+
+
+def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
+    """The command that makes the results of a line, as markdown."""
+    where = f"--task {scale.task}" + (f" --protocol {scale.protocol}" if scale.protocol else "")
+    if line.kind == "baseline" and line.steps is not None:
+        return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"
+    if line.kind == "baseline":
+        return f"`bench eval {where} --sampler {line.name}`"
+    chosen = f"--seed {','.join(map(str, seeds))}"
+    if scale.trained_on or (line.row and line.row.starts_from):
+        return f"`bench reproduce {scale.suite} --scale {scale.name} {chosen}`"
+    values = "".join(
+        f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in line.overrides.items()
+    )
+    return f"`bench run --method {line.name} {where} {chosen} --no-baselines{values}`"

@@ -1,0 +1,126 @@
+"""What a table says of the results that a suite has not: why, and which command makes them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.records import Record
+from bench.report.lines import suite_lines
+from bench.report.render import to_markdown
+from bench.report.table import suite_table
+from bench.report.todo import what_is_left, work_of
+from bench.state import Unfinished, unfinished
+from bench.suites import load_paper_table, load_suite
+
+Make = Callable[..., Record]
+
+
+def left(
+    records: Sequence[Record], work: Sequence[Unfinished] = (), suite: str = "table3", scale: str = "micro"
+) -> dict[str, list[str]]:
+    """What is left, by the label of the line."""
+    part = load_suite(suite).scale(scale)
+    found: dict[str, list[str]] = {}
+    for text in what_is_left(suite_lines(part, load_paper_table(suite)), part, records, work):
+        label, _, rest = text.partition(", seed")
+        found.setdefault(label.partition(":")[0], []).append(rest or text)
+    return found
+
+
+def begun(root: Path, method: str = "gan", seed: int | None = 0, task: str = "fashion", **files: str) -> Path:
+    """A run's folder as a worker leaves it."""
+    folder = root / task / f"{method}-s{seed}-0123456789"
+    folder.mkdir(parents=True)
+    about = {"name": method, "task": task, "protocol": {"name": task}, "recipe": {}, "seed": seed}
+    for name, text in {"run.json": json.dumps(about), **files}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+STATUS = json.dumps({"stage": "training", "completed": 120, "total": 500, "figures": {}})
+
+
+def test_every_missing_line_comes_with_its_command() -> None:
+    found = left([])
+    (gan,) = found["GAN only"]
+    assert gan == "s 0, 1, 2: missing; `bench run --method gan --task fashion --seed 0,1,2 --no-baselines`"
+    (sampler,) = found["teacher-ode"]
+    assert sampler.endswith("missing; `bench eval --task fashion --sampler teacher-ode`")
+
+
+def test_seeds_that_are_there_are_not_asked_for(make_record: Make) -> None:
+    records = [make_record("gan", seed) for seed in (0, 1, 2)] + [make_record("dmd", 1)]
+    found = left(records)
+    assert "GAN only" not in found
+    assert found["DMD (with regression)"][0].startswith("s 0, 2: missing; ")
+
+
+def test_failures_are_told_and_one_that_repeats_has_no_command(make_record: Make) -> None:
+    records = [make_record("gan", failed=True), make_record("dmd", failed=True, error="DivergedError")]
+    found = left(records)
+    assert found["GAN only"][0].startswith(" 0: failed: OutOfMemoryError; `bench run ")
+    assert (
+        found["DMD (with regression)"][0] == " 0: failed: DivergedError, and would again: it needs another recipe"
+    )
+    succeeded = make_record("gan", created="2025-02-01T00:00:00+00:00")
+    assert len(left([*records, succeeded])["GAN only"]) == 1  # seeds 1 and 2
+
+
+def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
+    folder = begun(tmp_path, **{"status.json": STATUS, ".lock": ""})
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (work,) = unfinished(tmp_path, "fashion")
+        assert left([], [work])["GAN only"][0] == " 0: running at training 120/500"
+    (work,) = unfinished(tmp_path, "fashion")
+    told = left([], [work])["GAN only"]
+    assert told[0].startswith(" 0: interrupted at training 120/500; `bench run ")
+    assert told[1].startswith("s 1, 2: missing; ")
+
+
+def test_a_run_that_stopped_with_an_error_says_which(tmp_path: Path) -> None:
+    begun(tmp_path, **{"status.json": STATUS, "log.txt": "training\nerror: no LPIPS here\n"})
+    assert str(unfinished(tmp_path, "fashion")[0]) == "stopped: no LPIPS here"
+
+
+def test_folders_with_a_record_are_no_unfinished_work(tmp_path: Path) -> None:
+    begun(tmp_path, **{"record.json": "{}"})
+    (tmp_path / "fashion" / "somebody-elses").mkdir()
+    begun(tmp_path, "dmd", **{"run.json": "{"})  # being written
+    assert unfinished(tmp_path, "fashion") == unfinished(tmp_path, "digits") == []
+
+
+def test_the_table_shows_work_in_its_cells_and_what_is_left_below(tmp_path: Path, make_record: Make) -> None:
+    begun(tmp_path, **{"status.json": STATUS})
+    work = unfinished(tmp_path, "fashion")
+    for records in ([], [make_record()]):
+        text = to_markdown(suite_table(load_suite("table3"), load_paper_table("table3"), records, "micro", work))
+        (line,) = (line for line in text.splitlines() if line.startswith("| GAN only"))
+        assert "interrupted at training 120/500" in line
+        assert "### Not there yet" in text
+
+
+def test_rows_that_start_from_others_and_students_measured_elsewhere_are_made_by_reproduce() -> None:
+    first = left([], suite="table1", scale="paper")
+    stage = first["first stage of longer training"][0]
+    assert stage.endswith("--no-baselines --set iterations=400000 --set keep_best=true`")
+    assert first["+longer training"][0].endswith("`bench reproduce table1 --scale paper --seed 0`")
+    published = first["DMD2, published"][0]
+    assert (
+        "--checkpoint PATH/*_fid1.51_checkpoint_model_193500 --steps 1` (huggingface.co/tianweiy/DMD2)"
+        in published
+    )
+    assert left([], suite="table6", scale="paper")["DMD2, 4 steps"][0].endswith(
+        "`bench reproduce table6 --scale paper --seed 0`"
+    )
+
+
+def test_students_that_another_task_trains_are_looked_for_there(tmp_path: Path) -> None:
+    begun(tmp_path, "dmd2-4step", task="coco10k")
+    begun(tmp_path, "teacher-cfg6", None, task="coco10k")  # there it is another evaluation
+    begun(tmp_path, "lcm-4", None, task="partiprompts")
+    found = work_of(load_suite("table6").scale("paper"), tmp_path)
+    assert [work.method for work in found] == ["lcm-4", "dmd2-4step"]
