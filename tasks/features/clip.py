@@ -152,8 +152,19 @@ def load_clip(
     return CLIPScorer(
         model,
         open_clip.get_tokenizer(protocol.architecture),
-        open_clip.image_transform(model.visual.image_size, is_train=False),
+        _transform(open_clip, model.visual.image_size, protocol),
         protocol,
         FoundWeights(weights, file_sha256(weights)),
         batch_size,
     )
+
+
+def _transform(open_clip: Any, side: int | tuple[int, int], protocol: CLIPProtocol) -> Callable[[Image], Tensor]:
+    """What an image goes through on its way to the network."""
+    if protocol.resized_as == "bytes":
+        transform: Callable[[Image], Tensor] = open_clip.image_transform(side, is_train=False)
+        return transform
+    transforms = optional_module("torchvision.transforms", "a CLIP score", "text")
+    resize = transforms.Resize(side, transforms.InterpolationMode.BICUBIC, antialias=True)
+    normalise = transforms.Normalize(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return transforms.Compose([transforms.ToTensor(), resize, normalise])

@@ -58,9 +58,8 @@ class PreferenceModel(ABC):
 class HPS(PreferenceModel):
     """HPS v2.1: the cosine of image and prompt, times 100, by a CLIP network trained on people's choices.
 
-    The authors' tables print it times 100, about 30 for SDXL, their package's `score` does not. Their network ran
-    under autocast, here in float32; on square images their preprocessing is open_clip's own.
-    Source: Wu et al. 2023, arXiv:2306.09341.
+    The authors' tables print it times 100, about 30 for SDXL, their package's `score` does not. Their network runs
+    under autocast, here in float32. Source: Wu et al. 2023, arXiv:2306.09341.
     """
 
     def __init__(self, clip: CLIPScorer) -> None:
@@ -68,6 +67,8 @@ class HPS(PreferenceModel):
         self.clip = clip
 
     def batch_scores(self, images: Tensor, prompts: list[str]) -> Liked:
+        if images.shape[-1] != images.shape[-2]:  # the package would put them on black squares
+            raise ValueError(f"HPS is for square images, got {list(images.shape[-2:])}")
         found = self.clip.scores(images, prompts)
         return Liked(100 * found.cosines, found.truncated)
 

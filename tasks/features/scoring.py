@@ -24,6 +24,9 @@ class CLIPProtocol:
     """Text whose tokens stand before every prompt's; prompt and prefix together are cut to 77 tokens."""
     pre_resize: int | None = None
     """First crop the centre square and resize it to this side with LANCZOS; None: straight from the image."""
+    resized_as: Literal["bytes", "floats"] = "bytes"
+    """How the image comes to the network's size. bytes: by Pillow, to whole grey levels, as open_clip does.
+    floats: by torchvision, antialiased since 0.17, neither rounded nor clipped."""
 
 
 CLIP_G14_DMD2 = CLIPProtocol(
@@ -49,8 +52,9 @@ HPS_PROTOCOL = CLIPProtocol(
     architecture="ViT-H-14",
     pretrained="HPS_v2.1_compressed.pt",
     source="https://huggingface.co/xswu/HPSv2",
+    resized_as="floats",
 )
-"""The network of HPS v2.1 with the plain prompt: a preference, and no CLIP score."""
+"""The network of HPS v2.1, and how its package scores square images: a preference, and no CLIP score."""
 
 CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, HPS_PROTOCOL)}
 

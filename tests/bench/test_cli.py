@@ -97,6 +97,8 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
         (["eval", "--task", "digits"], "either --checkpoint PATH or --sampler NAME"),
         (["eval", "--task", "digits", "--sampler", "teacher-od"], "did you mean 'teacher-ode'"),
         (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder or file nowhere"),
+        (["prepare", "--task", "digits", "--preference", "hps"], "--preference takes NAME=PATH, not 'hps'"),
+        (["prepare", "--task", "digits", *["--preference", "hps=a"] * 2], "--preference gives 'hps' twice"),
         (["report"], "no records in"),
     ],
 )

@@ -203,12 +203,10 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
         assert f"bench prepare --task standin-parti --preference {name}=PATH" in str(caught.value)
     assert "one preference model is enough" in str(caught.value)
 
-    for name, path in (
-        ("pickscore", save_pickscore(tmp_path / "pickscore")),
-        ("hps", save_hps(tmp_path / "HPS_v2.1_compressed.pt")),
-    ):
-        told = bench("prepare", *task, "--preference", f"{name}={path}", *cache)
-        assert any(line.startswith(f"{name} ") for line in told.splitlines())
+    pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
+    named = ("--preference", f"pickscore={pickscore}", "--preference", f"hps={hps}")
+    told = bench("prepare", *task, *named, *cache)
+    assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
     two = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
     assert two.metrics == ("pickscore", "hps") and two.views.keys() == {"pickscore", "hps"}
 
