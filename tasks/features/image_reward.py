@@ -25,7 +25,7 @@ from tasks.weights.state_dicts import fill, read_state_dict
 
 WEIGHTS, VOCABULARY = "ImageReward.pt", "vocab.txt"
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
-"""Of the head's output over the authors' data: scores are in its standard deviations."""
+"""A score is the head's output less the one, by the other."""
 TOKENS = 35
 """What is read of a prompt, with its start and its end."""
 VISION, TEXT, HEAD = "blip.visual_encoder.", "blip.text_encoder.", "mlp.layers."
@@ -51,8 +51,8 @@ VISION_NAMES = {
 class ImageReward(PreferenceModel):
     """BLIP-large with cross-attention to the image; the first token's state goes through linear layers alone.
 
-    A score is in standard deviations, 0 on average over the authors' data. Preprocessing (CLIP's), 35 tokens and
-    the numbers of the scale are those of the authors' package. Source: Xu et al. 2023, arXiv:2304.05977.
+    Preprocessing (CLIP's), 35 tokens, and the mean and deviation that a score is normalised by are those of the
+    authors' package. Source: Xu et al. 2023, arXiv:2304.05977.
     """
 
     def __init__(

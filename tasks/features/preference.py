@@ -58,8 +58,8 @@ class PreferenceModel(ABC):
 class HPS(PreferenceModel):
     """HPS v2.1: the cosine of image and prompt, times 100, by a CLIP network trained on people's choices.
 
-    The authors' tables print it times 100, about 30 for SDXL, their package's `score` does not. Their network runs
-    under autocast, here in float32. Source: Wu et al. 2023, arXiv:2306.09341.
+    The authors' tables print it times 100, their package's `score` gives the cosine. Their network runs under
+    autocast, here in float32. Source: Wu et al. 2023, arXiv:2306.09341.
     """
 
     def __init__(self, clip: CLIPScorer) -> None:
@@ -74,7 +74,7 @@ class HPS(PreferenceModel):
 
 
 class PickScore(PreferenceModel):
-    """PickScore: a CLIP network's logit, its cosine times its own scale of about 100; about 22 for SDXL.
+    """PickScore: a CLIP network's logit, its cosine times its own scale; about 20 with the published weights.
 
     Source: Kirstain et al. 2023, arXiv:2305.01569.
     """
