@@ -5,7 +5,7 @@ from dataclasses import replace
 from tasks.protocol import Protocol
 from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES
 from tasks.text.rules import TextRules
-from tasks.text.task import TextTask
+from tasks.text.task import TextTask, with_preferences
 
 INCEPTION = "inception-2015-12-05-clean"
 LICENCES = {
@@ -67,13 +67,16 @@ def _with_bigg(protocol: Protocol) -> Protocol:
     )
 
 
+COCO10K_PROTOCOLS = (COCO10K, COCO10K_OFFICIAL, _with_bigg(COCO10K), with_preferences(COCO10K))
+COCO30K_PROTOCOLS = (COCO30K, COCO30K_OFFICIAL, _with_bigg(COCO30K), with_preferences(COCO30K))
+
 TASK_10K = TextTask(
     name="coco10k",
     summary="COCO-10K with SDXL at 1024 px: the paper's Tables 2, 4 and 6",
     scale="paper",
     image_shape=(3, 1024, 1024),
     protocol=COCO10K,
-    protocols={one.name: one for one in (COCO10K, COCO10K_OFFICIAL, _with_bigg(COCO10K))},
+    protocols={one.name: one for one in COCO10K_PROTOCOLS},
     baselines=SDXL_BASELINES,
     licences={**LICENCES, "teacher": "CreativeML Open RAIL++-M (SDXL)"},
     network_parameters=2_567_463_684,
@@ -89,7 +92,7 @@ TASK_30K = TextTask(
     scale="paper",
     image_shape=(3, 512, 512),
     protocol=COCO30K,
-    protocols={one.name: one for one in (COCO30K, COCO30K_OFFICIAL, _with_bigg(COCO30K))},
+    protocols={one.name: one for one in COCO30K_PROTOCOLS},
     baselines=SD15_BASELINES,
     licences={**LICENCES, "teacher": "CreativeML Open RAIL-M (Stable Diffusion 1.5)"},
     network_parameters=859_520_964,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tasks.protocol import Protocol
 from tasks.text.baselines import SDXL_BASELINES
 from tasks.text.rules import TextRules
-from tasks.text.task import TextTask
+from tasks.text.task import TextTask, with_preferences
 
 IMAGES_PER_PROMPT = 4
 
@@ -40,7 +40,7 @@ TASK = TextTask(
     scale="paper",
     image_shape=(3, 1024, 1024),
     protocol=OURS,
-    protocols={one.name: one for one in (OURS, AS_OFFICIAL)},
+    protocols={one.name: one for one in (OURS, AS_OFFICIAL, with_preferences(OURS))},
     baselines=SDXL_BASELINES,
     licences={
         "prompts": "Apache-2.0 (google-research/parti)",

@@ -50,6 +50,8 @@ class Sources:
     """The CLIP network's published weights."""
     lpips: Path | None = None
     """The published weights of LPIPS's trunk."""
+    preferences: Mapping[str, Path] = field(default_factory=dict)
+    """Preference models' published weights, by name."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
@@ -60,7 +62,7 @@ class Sources:
         """Whether anything is named that a task is to be made from."""
         networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips)
         named = (self.data, self.prompts, self.training_prompts, self.reals, *networks)
-        return self.download or bool(self.references) or any(one is not None for one in named)
+        return bool(self.download or self.references or self.preferences) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from tasks.errors import UserError
 from tasks.features.clip import load_clip
 from tasks.features.inception import load_inception
 from tasks.features.lpips_diversity import load_lpips
+from tasks.features.preference import PreferenceModel
 from tasks.features.preprocess import Squares, centre_patches
-from tasks.features.scoring import clip_protocol, diversity_protocol
+from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest, folder_size
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
@@ -35,6 +36,7 @@ from tasks.text.choose import kept_prompts, teacher_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.pipelines import TextPipeline, load_pipeline
+from tasks.text.preferences import load_preference
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
@@ -82,7 +84,9 @@ class TextWorld(PairedTeacher):
             self._checked(TRAINING_PROMPTS, self.data, own.sha256)
             self._training = PromptConditions(self.pipeline.encoder, own.prompts)
         self.references: dict[str, RealImages] = {}
-        self.views = tuple(view for view in (MAIN, PATCH, CLIP, LPIPS) if self._sees_with(view))
+        self.preferences: dict[str, PreferenceModel] = {}
+        views = (MAIN, PATCH, CLIP, LPIPS, *PREFERENCES)
+        self.views = tuple(view for view in views if self._sees_with(view))
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
         """Encode prompts and decode latents as this pipeline does."""
@@ -93,7 +97,7 @@ class TextWorld(PairedTeacher):
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
         device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
-        role = {MAIN: "features", PATCH: "patch_reference", CLIP: "clip", LPIPS: "lpips"}[view]
+        role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
         if role not in task.roles:
             return False
         if view == MAIN:
@@ -113,6 +117,9 @@ class TextWorld(PairedTeacher):
         elif view == CLIP:
             self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=device)
             self._checked(role, self.weights, self.clip.sha256)
+        elif view in PREFERENCES:
+            self.preferences[view] = load_preference(view, self._chosen(role), device=device)
+            self._checked(role, self.weights, self.preferences[view].sha256)
         else:
             protocol = diversity_protocol(task.rules.diversity)
             self.lpips = load_lpips(
@@ -197,6 +204,9 @@ class TextWorld(PairedTeacher):
             seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})
         if LPIPS in views:
             seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
+        for view in self.preferences.keys() & views:
+            liked = self.preferences[view].scores(samples.images, self.asked(samples.indices))
+            seen[view] = Features(nothing, scores={view: liked.values, f"{view}_truncated": liked.truncated})
         return seen
 
     def sampled(self, baseline: Baseline) -> Sampled:

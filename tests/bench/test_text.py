@@ -14,6 +14,7 @@ import torch
 import torchvision
 from inception_files import photographs, random_inception
 from PIL import Image
+from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl
 from typer.testing import CliRunner
@@ -194,6 +195,35 @@ def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable
     (record,) = records(where)
     diversity = next(metric for metric in record.metrics if metric.name == "diversity")
     assert (diversity.samples, diversity.diagnostics[0]["prompts"]) == (8, 2)
+
+
+def test_preferences_are_measured_by_the_models_that_were_chosen(
+    prepared: Callable[[str], Where], tmp_path: Path
+) -> None:
+    """None is needed by another protocol; theirs takes those that were named, and asks for one if none was."""
+    cache = ("--cache", str(shutil.copytree(prepared("parti")[1], tmp_path / "cache")))
+    task = ("--task", "standin-parti", "--protocol", "partiprompts-preference")
+    evaluate = ("eval", *task, "--sampler", "teacher", *cache, "--runs", str(tmp_path / "runs"))
+    with pytest.raises(UserError) as caught:
+        bench(*evaluate)
+    for name in ("pickscore", "hps", "image-reward"):
+        assert f"bench prepare --task standin-parti --preference {name}=PATH" in str(caught.value)
+    assert "one preference model is enough" in str(caught.value)
+
+    pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
+    named = ("--preference", f"pickscore={pickscore}", "--preference", f"hps={hps}")
+    told = bench("prepare", *task, *named, *cache)
+    assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
+    two = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
+    assert two.metrics == ("pickscore", "hps") and two.views.keys() == {"pickscore", "hps"}
+
+    bench("prepare", *task, "--preference", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
+    told = bench(*evaluate)
+    assert "PickScore" in told and "HPS v2.1" in told and "ImageReward" in told
+    (record,) = load_records([tmp_path / "runs"]).records
+    assert [metric.name for metric in record.metrics] == ["pickscore", "hps", "image-reward"]
+    assert all(metric.samples == 8 and metric.diagnostics[0]["prompts"] == 2 for metric in record.metrics)
+    assert record.protocol["views"]["hps"].startswith("hps-v2.1, weights ")
 
 
 def test_published_weights_are_baselines(prepared: Callable[[str], Where], files: Path, tmp_path: Path) -> None:
