@@ -93,8 +93,8 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
 def start_from(run: Path, distiller: Distiller[Any]) -> Path:
     """Give a distiller's networks the weights of another run's newest checkpoint; return that checkpoint.
 
-    A discriminator's head that the other run had not keeps its own. Raises UserError if anything else is
-    missing or does not fit.
+    What the other run had not keeps its own: a discriminator's head, or the critic, where that run was a
+    regression. Raises UserError if anything else is missing or does not fit.
     """
     found = checkpoints(run / "checkpoints")
     if not found:
@@ -103,6 +103,8 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
     try:
         players = torch.load(path, map_location="cpu", weights_only=True)["players"]
         for name, player in distiller.players.items():
+            if name not in players and name != "generator":
+                continue
             missing, unexpected = player.module.load_state_dict(players[name]["module"], strict=False)
             wrong = [*unexpected, *(key for key in missing if not key.startswith("head."))]
             if wrong:

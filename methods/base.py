@@ -34,6 +34,10 @@ class Pairs:
         return Pairs(*(part[positions].to(device) for part in (self.noise, self.image, self.condition)))
 
 
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a task gives a distiller to work with."""
@@ -45,6 +49,8 @@ class Setting:
     """The unconditional entry for classifier-free guidance, where the teacher knows one."""
     make_pairs: Callable[[int], Pairs]
     """Return that many teacher noise-image pairs, from the cache or made now."""
+    pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _as_it_is
+    """Return how losses on pixels see what the networks make, with gradients: latents through a decoder."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class DMD(Distiller[DMDRecipe]):
         self.mu_real = self._guided_teacher()
         self.pairs: Pairs | None = None
         if self.recipe.regression:
-            self.distance = distance_of(self.recipe, self.accelerator.device)
+            self.distance = distance_of(self.recipe, setting)
             self.pairs = setting.make_pairs(self.recipe.pairs)
 
     def _critic(self) -> Critic:

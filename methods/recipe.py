@@ -84,6 +84,11 @@ class Recipe(BaseModel):
             raise ValueError("teacher_precision=bf16 needs precision=bf16: outside autocast the types would mix")
         return self
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Assets of a task that only some recipes use, and this one does: they are part of its runs' names."""
+        return frozenset()
+
     def idle(self) -> dict[str, str]:
         """Keys without effect as the other values stand, and why: overriding one is a mistake."""
         return {} if self.lora_rank else {"lora_alpha": "lora_rank is 0: the whole student is trained"}

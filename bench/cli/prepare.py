@@ -57,6 +57,10 @@ def prepare(
     lpips: Annotated[
         Path | None, typer.Option("--lpips", help="Weights of LPIPS's trunk, torchvision's file.")
     ] = None,
+    tiny_vae: Annotated[
+        Path | None,
+        typer.Option("--tiny-vae", help="A tiny VAE (madebyollin/taesdxl, or a folder), for losses on pixels."),
+    ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -89,6 +93,7 @@ def prepare(
         reals=reals,
         clip=clip,
         lpips=lpips,
+        tiny_vae=tiny_vae,
         crop=crop,
     )
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)
@@ -96,5 +101,7 @@ def prepare(
     if pairs:
         prepared.pairs(pairs)
         assets.append(prepared.asset_of_pairs(pairs))
+    if tiny_vae:
+        assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
