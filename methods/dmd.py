@@ -61,7 +61,8 @@ class DMD(Distiller[DMDRecipe]):
                 f"guidance_scale is {self.recipe.guidance_scale}, but this task's teacher was trained without "
                 "a null condition; use --set guidance_scale=1"
             )
-        return GuidedDenoiser(self.teacher, self.setting.null_condition, self.recipe.guidance_scale)
+        null = self.setting.null_condition.to(self.accelerator.device)
+        return GuidedDenoiser(self.teacher, null, self.recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """One iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each.

@@ -53,11 +53,10 @@ def whole(value: Any, keep: bool = True) -> Any:
 
 
 def share_of(value: Tensor, like: Tensor) -> Tensor:
-    """This process's share of a whole tensor, where `like` is one; else the tensor itself."""
+    """This process's share of a whole tensor, where `like` is one, else the tensor; all must ask at once."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
-    # Each process cuts its share out of what it has: the same in all of them.
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)  # the first's is sent
 
 
 def shares_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
 from processes import in_processes
-from text_pipelines import LATENT_SIDE, SIDE, normal, tiny_unet
+from text_pipelines import LATENT_SIDE, SIDE, normal
 from torch.distributed.tensor import DTensor
 
 from bench.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
@@ -29,18 +31,29 @@ from tasks.schedules import VPSchedule
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.layout import ConditionLayout
 
-LAYOUT = ConditionLayout(tokens=3, width=40, pooled=24)
+LAYOUT = ConditionLayout(tokens=3, width=8, pooled=8)
 LATENTS = (4, LATENT_SIDE, LATENT_SIDE)
 PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOUT.size))
 
 
 @lru_cache(maxsize=1)
-def teacher() -> TextDenoiser:
-    """A tiny SDXL's UNet, with transformer blocks; methods copy it."""
+def network() -> UNet2DConditionModel:
+    """A UNet told as SDXL's is, with one transformer block on each side; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = tiny_unet(sdxl=True)
-    return TextDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
+        return UNet2DConditionModel(
+            sample_size=LATENT_SIDE,
+            block_out_channels=(16,),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            attention_head_dim=2,
+            cross_attention_dim=LAYOUT.width,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=LAYOUT.pooled + 6 * 8,
+            norm_num_groups=8,
+        )
 
 
 def make(name: str, sharding: str, **values: Any) -> DMD:
@@ -48,8 +61,8 @@ def make(name: str, sharding: str, **values: Any) -> DMD:
     own = {"critic_updates_per_generator_update": 2, "sharding": sharding, **values}
     recipe = load_catalogue().methods.get(name).recipe("tiny", "paper", settings | own)
     torch.manual_seed(0)
-    network = TextDenoiser(teacher().unet, VPSchedule(), LAYOUT, resolution=SIDE).requires_grad_(False)
-    return DMD(recipe, Setting(Accelerator(cpu=True), network, torch.zeros(1, LAYOUT.size), lambda _: PAIRS))
+    teacher = TextDenoiser(copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE).requires_grad_(False)
+    return DMD(recipe, Setting(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS))
 
 
 def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
@@ -70,23 +83,32 @@ def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
         norms.extend(float(player.gradient_norm) for player in method.players.values() if player.gradient_norm)
 
 
-def after(
-    name: str, sharding: str, folder: Path, processes: int = 2, stop: int = 2, **values: Any
-) -> dict[str, Any]:
-    """What the checkpoint has after `stop` iterations, begun from the folder's newest; gradient norms too."""
+class Job(NamedTuple):
+    """Training to an iteration, from the folder's newest checkpoint on; another one follows."""
 
-    def work() -> None:
-        method, norms = make(name, sharding, **values), list[float]()
-        state = restore_checkpoint(folder, method)
-        train(method, state.iteration if state else 0, stop, norms)
-        save_checkpoint(folder, method, TrainingState(stop, 0.0, "", None))
+    sharding: str
+    folder: Path
+    stop: int
+
+    def do(self, name: str, values: dict[str, Any]) -> None:
+        method, norms = make(name, self.sharding, **values), list[float]()
+        state = restore_checkpoint(self.folder, method)
+        train(method, state.iteration if state else 0, self.stop, norms)
+        save_checkpoint(self.folder, method, TrainingState(self.stop, 0.0, "", None))
         if method.accelerator.is_main_process:
-            torch.save(norms, folder / "norms")
+            torch.save(norms, self.folder / "norms")
 
-    teacher()  # made before the fork
-    in_processes(processes, work)
-    content: dict[str, Any] = torch.load(folder / f"{stop:07d}.pt", weights_only=True)
-    return {"players": content["players"], "norms": torch.load(folder / "norms", weights_only=True)}
+    def made(self) -> dict[str, Any]:
+        """What the checkpoint has of the networks, and the gradient norms on the way to it."""
+        content = torch.load(self.folder / f"{self.stop:07d}.pt", weights_only=True)
+        return {"players": content["players"], "norms": torch.load(self.folder / "norms", weights_only=True)}
+
+
+def in_two(name: str, jobs: Sequence[Job], **values: Any) -> list[dict[str, Any]]:
+    """Do jobs in two processes, one after the other."""
+    network()  # made before the fork
+    in_processes(2, lambda: [job.do(name, values) for job in jobs])
+    return [job.made() for job in jobs]
 
 
 def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -109,24 +131,32 @@ def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("name", "stop", "values"),
     [
-        ("dmd", {"stop": 1}),  # the student runs twice before it learns
-        ("dmd2-4step", {"gradient_checkpointing": True}),
-        ("dmd2-4step-lora", {"lora_rank": 2, "stop": 1}),
-        ("gan-ttur", {"stop": 1}),  # half of the critic is frozen
+        ("dmd", 1, {}),  # the student runs twice before it learns
+        ("dmd2-4step", 2, {"gradient_checkpointing": True}),
+        ("dmd2-4step-lora", 1, {"lora_rank": 2}),
+        ("gan-ttur", 1, {}),  # half of the critic is frozen
     ],
 )
-def test_sharing_gives_the_step_of_ddp(name: str, values: dict[str, Any], tmp_path: Path) -> None:
-    close(after(name, "fsdp2", tmp_path / "shared", **values), after(name, "none", tmp_path / "copies", **values))
+def test_sharing_gives_the_steps_of_ddp(name: str, stop: int, values: dict[str, Any], tmp_path: Path) -> None:
+    jobs = [Job(sharding, tmp_path / sharding, stop) for sharding in ("fsdp2", "none")]
+    close(*in_two(name, jobs, **values))
 
 
 def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(tmp_path: Path) -> None:
-    whole = after("dmd2", "none", tmp_path / "whole", processes=1, stop=2)
-    for first, processes in (("fsdp2", 2), ("none", 1)):
-        after("dmd2", first, tmp_path / first, processes, stop=1)
-        resumed = after("dmd2", "fsdp2", tmp_path / first, stop=2)
-        close(resumed, whole | {"norms": whole["norms"][-1:]})
+    whole = Job("none", tmp_path / "whole", 2)
+    whole.do("dmd2", {})
+    expected = whole.made() | {"norms": whole.made()["norms"][-1:]}
+    Job("none", tmp_path / "copies", 1).do("dmd2", {})
+    own, shared, copies = (
+        Job("fsdp2", tmp_path / "own", 1),
+        Job("fsdp2", tmp_path / "own", 2),
+        Job("fsdp2", tmp_path / "copies", 2),
+    )
+    in_two("dmd2", [own, shared, copies])
+    close(shared.made(), expected)
+    close(copies.made(), expected)
 
 
 def test_one_process_has_nobody_to_share_with() -> None:
@@ -136,18 +166,18 @@ def test_one_process_has_nobody_to_share_with() -> None:
 
 
 def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_with_it(tmp_path: Path) -> None:
-    first = after("dmd-ttur", "none", tmp_path / "checkpoints", processes=1, stop=1)["players"]["generator"][
-        "module"
-    ]
+    other = Job("none", tmp_path / "checkpoints", 1)
+    other.do("dmd-ttur", {})
+    first = other.made()["players"]["generator"]["module"]
 
     def work() -> None:
         method = make("dmd2", "fsdp2")
         start_from(tmp_path, method)
         for name, value in method.generator.module.state_dict().items():
             assert torch.equal(value.full_tensor(), first[name]), name
-        for network in [method.teacher, *(player.module for player in method.players.values())]:
-            held = sum(p.to_local().numel() for p in network.parameters() if isinstance(p, DTensor))
-            total = sum(p.numel() for p in network.parameters())
+        for one in [method.teacher, *(player.module for player in method.players.values())]:
+            held = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
+            total = sum(p.numel() for p in one.parameters())
             assert 0.4 * total < held < 0.6 * total
 
     in_processes(2, work)
