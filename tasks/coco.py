@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tasks.protocol import Protocol
-from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES
+from tasks.text.baselines import SD15_BASELINES, SD15_PAIRS, SDXL_BASELINES, SDXL_PAIRS
 from tasks.text.rules import TextRules
 from tasks.text.task import TextTask, with_preferences
 
@@ -83,6 +83,7 @@ TASK_10K = TextTask(
     teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
     prompt_rule="coco10k",
     prompt_source="captions_val2014.json of annotations_trainval2014.zip, cocodataset.org",
+    pair_sampler=SDXL_PAIRS,
     published_indices={4: (999, 749, 499, 249), 1: (399,)},
 )
 
@@ -99,5 +100,6 @@ TASK_30K = TextTask(
     teacher_repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
     prompt_rule="coco30k",
     prompt_source="captions_coco14_test.txt or .pkl, published with DMD2",
+    pair_sampler=SD15_PAIRS,
     published_indices={1: (999,)},
 )

@@ -66,6 +66,10 @@ def prepare(
         ),
     ] = [],
     protocol: ProtocolOption = None,
+    tiny_vae: Annotated[
+        Path | None,
+        typer.Option("--tiny-vae", help="A tiny VAE (madebyollin/taesdxl, or a folder), for losses on pixels."),
+    ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -99,6 +103,7 @@ def prepare(
         clip=clip,
         lpips=lpips,
         preferences=parse_paths("--preference", preference),
+        tiny_vae=tiny_vae,
         crop=crop,
     )
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)
@@ -106,5 +111,7 @@ def prepare(
     if pairs:
         prepared.pairs(pairs)
         assets.append(prepared.asset_of_pairs(pairs))
+    if tiny_vae:
+        assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")

@@ -5,7 +5,7 @@ This module declares them and imports no torch, so that `bench list` and `bench 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 TRAINING_PROMPTS = "training_prompts"
-"""The one role that may stay empty: students are then trained on the captions of the real latents."""
+"""A role that may stay empty: students are then trained on the captions of the real latents."""
+TINY_VAE = "tiny_vae"
+"""Another that may: only losses on pixels use it."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 """How the evaluation's prompts are read from the file that the user names."""
@@ -40,6 +42,8 @@ class TextTask(Task):
     """What file the prompts are in, and where it is published."""
     protocols: Mapping[str, Protocol]
     """Protocols by name; `protocol` is the one in use."""
+    pair_sampler: TextBaseline
+    """How the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Grid positions of published students by their number of steps, the usual one first."""
     chosen: Mapping[str, ChosenAsset] = field(default_factory=dict)
@@ -77,6 +81,9 @@ class TextTask(Task):
         if TRAINING_PROMPTS in self.chosen:
             found[TRAINING_PROMPTS] = self.chosen[TRAINING_PROMPTS].sha256
         return found
+
+    def identity_of(self, roles: Collection[str]) -> dict[str, str]:
+        return {TINY_VAE: self.chosen[TINY_VAE].sha256} if TINY_VAE in self.chosen and TINY_VAE in roles else {}
 
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"

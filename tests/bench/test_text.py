@@ -16,7 +16,7 @@ from inception_files import photographs, random_inception
 from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
-from text_pipelines import save_sd15, save_sdxl
+from text_pipelines import save_sd15, save_sdxl, taesd
 from typer.testing import CliRunner
 
 from bench.cli import command_line
@@ -63,6 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load_catalogue([TEXT_PLUGIN])  # names the tiny CLIP
     save_sd15(root / "sd15")
     save_sdxl(root / "sdxl")
+    taesd().save_pretrained(root / "taesd")
     torch.manual_seed(0)
     torch.save(random_inception(), root / PORT.name)
     torch.save(open_clip.create_model("tiny-clip").state_dict(), root / "clip.bin")
@@ -92,9 +93,12 @@ def prepared(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
                 needed["--lpips"] = files / "alex.pth"
             else:
                 needed |= {"--features": files / PORT.name, "--reals": files / "reals"}
+            if name == "sdxl":
+                needed["--tiny-vae"] = files / "taesd"
             options = [str(part) for pair in needed.items() for part in pair]
             told = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
-            assert {"teacher", "latents", "prompts", "clip"} <= {line.split()[0] for line in told.splitlines()}
+            expected = {"teacher", "latents", "prompts", "clip"} | ({"tiny_vae"} if name == "sdxl" else set())
+            assert expected <= {line.split()[0] for line in told.splitlines()}
             done[name] = (*where, "--runs", str(root / name / "runs"))
         return done[name]
 

@@ -41,6 +41,7 @@ def _task(task, name):
         protocols=protocols,
         prompt_rule="list",
         baselines=baselines,
+        pair_sampler=replace(task.pair_sampler, steps=2, resolution=16),
         recipes="coco10k",
     )
 
