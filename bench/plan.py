@@ -79,6 +79,11 @@ class Planned(ABC):
         """The result."""
         return self.folder / "record.json"
 
+    def checkpointed(self) -> int:
+        """Iterations in the newest checkpoint; 0 if there is none."""
+        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
+        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+
     def begin(self) -> None:
         """Write the plan into its folder, so that others can tell what is worked on there."""
         described = {
@@ -150,12 +155,9 @@ class Run(Planned):
         }
         if self.recipe.init_from is not None:
             found["init_from"] = _finished_student(self.recipe.init_from)
+        if used := self.task.identity_of(self.recipe.roles):
+            found["uses"] = used
         return found
-
-    def checkpointed(self) -> int:
-        """Iterations in the newest checkpoint; 0 if there is none."""
-        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
-        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
 
 
 def _finished_student(folder: Path) -> str:

@@ -61,7 +61,9 @@ def state_of(run: Planned) -> str:
             return "finished"
         again = "would again" if run.finished() else "to be tried again"
         return f"failed: {record.error.type}, {again}"
-    return str(work) if work else "new"
+    done = run.checkpointed()
+    goes_on = f"goes on from iteration {done}" if done else ""
+    return ", ".join(part for part in (str(work) if work else "", goes_on) if part) or "new"
 
 
 def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Need]:

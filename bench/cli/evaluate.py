@@ -81,9 +81,9 @@ def evaluate(
     torch.set_num_threads(threads)
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
     progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
-    if run is not None:
+    if run is not None and worker:
         refuse_another_plan(run, run_id)
-        progress = join_workers(run.folder) if worker else progress
+        progress = join_workers(run.folder)
         from_main(run.begin)
     prepared = declared.prepare(where, progress)
     if run is not None:

@@ -39,7 +39,7 @@ def report(
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
     from bench.report.table import suite_table, task_table
-    from bench.state import unfinished
+    from bench.report.todo import work_of
     from bench.suites import FOLDER, load_paper_table, load_suite
 
     folders = [
@@ -55,7 +55,7 @@ def report(
         part = chosen.scale(scale)
         part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
-        tables = [suite_table(chosen, paper, records, part, unfinished(runs, part.task))]
+        tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
     else:
         if task is not None and task not in {record.task for record in records}:
             raise unknown("task with records", task, {record.task for record in records})

@@ -152,7 +152,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_markdown
     from bench.report.table import suite_table
-    from bench.state import unfinished
+    from bench.report.todo import work_of
     from bench.suites import load_paper_table
 
     part, task = plan.scale, plan.task.name
@@ -161,7 +161,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
     paper = load_paper_table(suite.paper) if suite.paper else None
-    print(to_markdown(suite_table(suite, paper, records, part, unfinished(plan.root, task))))
+    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root))))
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"

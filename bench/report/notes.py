@@ -54,6 +54,10 @@ def notes(records: Sequence[Record]) -> list[str]:
     dirty = sum(record.provenance.git_dirty is True for record in records)
     if dirty:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
+    if protocol.get("covariance_start") == "ones":
+        lines.append(
+            "FD: the generated images' covariance has 1 / (images - 1) added to every entry, by protocol."
+        )
     return lines + _noticed(records) + _differing_assets(records)
 
 

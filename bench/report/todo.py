@@ -5,22 +5,32 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from bench.records import Record
 from bench.report.lines import Line, owner
-from bench.state import Unfinished
+from bench.state import Unfinished, unfinished
 from bench.suites import SuiteScale
 
 REPEATS = "DivergedError"
 """The failure that another try would only repeat."""
 
 
+def work_of(scale: SuiteScale, root: Path) -> list[Unfinished]:
+    """What is worked on for a suite's scale, or was: its students on the task that trains them."""
+    found = unfinished(root, scale.task)
+    if scale.trained_on is None:
+        return found
+    students = (work for work in unfinished(root, scale.trained_on) if work.kind == "method")
+    return [*(work for work in found if work.kind == "baseline"), *students]
+
+
 def what_is_left(
-    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], unfinished: Sequence[Unfinished]
+    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[Unfinished]
 ) -> list[str]:
     """What each line of the table lacks: its seeds by their state, and what mends that.
 
-    `records` and `unfinished` are of the scale's task; with a protocol, only its own count.
+    `records` are of the scale's task; with a protocol, only its own count.
     """
     newest: dict[tuple[int, int | None], Record] = {}
     for record in sorted(records, key=lambda record: (record.status == "ok", record.provenance.created)):
@@ -33,15 +43,15 @@ def what_is_left(
         for seed in scale.seeds if line.kind == "method" else (None,) * (line.kind == "baseline"):
             last = newest.get((number, seed))
             if last is None or last.error is not None:
-                states.setdefault(_state(line, seed, last, unfinished), []).append(seed)
+                states.setdefault(_state(line, seed, last, work), []).append(seed)
         left += [_told(line, state, seeds, scale) for state, seeds in states.items()]
     return left
 
 
-def _state(line: Line, seed: int | None, record: Record | None, unfinished: Sequence[Unfinished]) -> str:
-    for work in unfinished:
-        if work.seed == seed and line.is_worked_on(work):
-            return str(work)
+def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[Unfinished]) -> str:
+    for one in work:
+        if one.seed == seed and line.is_worked_on(one):
+            return str(one)
     return f"failed: {record.error.type}" if record and record.error else "missing"
 
 

@@ -11,7 +11,7 @@ from bench.records import Record
 from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
-from bench.report.todo import what_is_left
+from bench.report.todo import what_is_left, work_of
 from bench.state import Unfinished, unfinished
 from bench.suites import load_paper_table, load_suite
 
@@ -30,11 +30,11 @@ def left(
     return found
 
 
-def begun(root: Path, method: str = "gan", seed: int = 0, **files: str) -> Path:
+def begun(root: Path, method: str = "gan", seed: int | None = 0, task: str = "fashion", **files: str) -> Path:
     """A run's folder as a worker leaves it."""
-    folder = root / "fashion" / f"{method}-s{seed}-0123456789"
+    folder = root / task / f"{method}-s{seed}-0123456789"
     folder.mkdir(parents=True)
-    about = {"name": method, "task": "fashion", "protocol": {"name": "fashion"}, "recipe": {}, "seed": seed}
+    about = {"name": method, "task": task, "protocol": {"name": task}, "recipe": {}, "seed": seed}
     for name, text in {"run.json": json.dumps(about), **files}.items():
         (folder / name).write_text(text)
     return folder
@@ -116,3 +116,11 @@ def test_rows_that_start_from_others_and_students_measured_elsewhere_are_made_by
     assert left([], suite="table6", scale="paper")["DMD2, 4 steps"][0].endswith(
         "`bench reproduce table6 --scale paper --seed 0`"
     )
+
+
+def test_students_that_another_task_trains_are_looked_for_there(tmp_path: Path) -> None:
+    begun(tmp_path, "dmd2-4step", task="coco10k")
+    begun(tmp_path, "teacher-cfg6", None, task="coco10k")  # there it is another evaluation
+    begun(tmp_path, "lcm-4", None, task="partiprompts")
+    found = work_of(load_suite("table6").scale("paper"), tmp_path)
+    assert [work.method for work in found] == ["lcm-4", "dmd2-4step"]
