@@ -175,7 +175,7 @@ class Cluster:
         fields = re.findall(r"(?:^|\s)([A-Z][\w:]*)=(\S*)", self.ask("scontrol", "-o", "show", "job", str(number)))
         return dict(reversed(fields))
 
-    def wait(self, number: int | str, *states: str, seconds: float = 30) -> dict[str, str]:
+    def wait(self, number: int | str, *states: str, seconds: float = 60) -> dict[str, str]:
         """Wait until a job is in one of `states` (`RUNNING`, `COMPLETED`, ...); return `job(number)`."""
         end = time.monotonic() + seconds
         while (found := self.job(number))["JobState"] not in states:

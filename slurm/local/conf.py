@@ -115,7 +115,7 @@ FirstJobId={random.randrange(10, 60000) * 1000 + 1}
 
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 KillWait=2
-SlurmdTimeout=5
+SlurmdTimeout=10
 ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
