@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm.local.cluster import Cluster, missing_commands
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,7 +55,7 @@ def running_cluster() -> Iterator[Cluster]:
         try:
             cluster.start()
         except UserError as error:
-            pytest.skip(f"Slurm does not start on this machine: {error}")
+            pytest.skip(f"Slurm does not start on this machine: {first_line(error)}")
         yield cluster
 
 
