@@ -60,7 +60,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(cluster: Cluster, settings: Settings, command: list[str]) -> int:
     """Run a command with a cluster of its own, or with one that was there before and then stays."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     ours = cluster.start(settings)
     try:
         with subprocess.Popen(command, env=cluster.env) as child:
@@ -73,6 +74,8 @@ def _run(cluster: Cluster, settings: Settings, command: list[str]) -> int:
         raise UserError(f"run: {error}") from None
     finally:
         if ours:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             cluster.stop()
     return status if status >= 0 else 128 - status
 

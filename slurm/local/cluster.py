@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -16,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from slurm.local.conf import Settings, write_conf
+from slurm.local.conf import Settings, read_settings, write_conf
 from slurm.local.processes import MARK, Process, kill_all, processes
 from tasks.errors import UserError, unknown
 
@@ -53,10 +51,9 @@ class Cluster:
     @property
     def settings(self) -> Settings:
         """What the cluster is made of; raises UserError if there is none."""
-        try:
-            return Settings(**json.loads((self.root / "run" / "settings.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise self._absent() from None
+        if not self.conf.exists():
+            raise self._absent()
+        return read_settings(self.root)
 
     @property
     def exports(self) -> dict[str, str]:
@@ -88,16 +85,15 @@ class Cluster:
         """
         if missing := missing_commands():
             raise UserError(f"not installed: {', '.join(missing)}; run slurm/install.sh as root")
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.root.stat().st_uid != os.getuid():
+            raise UserError(f"{self.root} is another user's folder; choose your own with --root")
         with self._alone():
             was_down = not any(self.daemons().values())
             if was_down:
                 self._end()
                 shutil.rmtree(self.root / "log", ignore_errors=True)
-                settings = settings or Settings()
-                write_conf(self.root, settings)
-                saved = json.dumps(dataclasses.asdict(settings))
-                (self.root / "run" / "settings.json").write_text(saved, encoding="utf-8")
+                write_conf(self.root, settings or Settings())
             elif settings not in (None, self.settings):
                 raise UserError(
                     f"the cluster under {self.root} is running as {self.settings}, not as {settings}; "
@@ -179,7 +175,7 @@ class Cluster:
         fields = re.findall(r"(?:^|\s)([A-Z][\w:]*)=(\S*)", self.ask("scontrol", "-o", "show", "job", str(number)))
         return dict(reversed(fields))
 
-    def wait(self, number: int | str, *states: str, seconds: float = 30) -> dict[str, str]:
+    def wait(self, number: int | str, *states: str, seconds: float = 60) -> dict[str, str]:
         """Wait until a job is in one of `states` (`RUNNING`, `COMPLETED`, ...); return `job(number)`."""
         end = time.monotonic() + seconds
         while (found := self.job(number))["JobState"] not in states:

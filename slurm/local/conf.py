@@ -6,12 +6,15 @@ the machine need not have, nothing is confined (no cgroups), and what others set
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tasks.files import write_text
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,14 @@ def write_conf(root: Path, settings: Settings) -> None:
         (run / "job_submit.lua").write_text(
             _SUBMIT_LIMIT.replace("LIMIT", str(settings.max_jobs)), encoding="utf-8"
         )
-    (run / "slurm.conf").write_text(_slurm_conf(run, root / "log", settings), encoding="utf-8")
+    (run / "settings.json").write_text(json.dumps(asdict(settings)), encoding="utf-8")
+    # Last, and whole: where it is, the others are.
+    write_text(run / "slurm.conf", _slurm_conf(run, root / "log", settings))
+
+
+def read_settings(root: Path) -> Settings:
+    """Return the settings that `write_conf` wrote under `root`."""
+    return Settings(**json.loads((root / "run" / "settings.json").read_text(encoding="utf-8")))
 
 
 def _slurm_conf(run: Path, log: Path, settings: Settings) -> str:
@@ -105,7 +115,7 @@ FirstJobId={random.randrange(10, 60000) * 1000 + 1}
 
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 KillWait=2
-SlurmdTimeout=5
+SlurmdTimeout=10
 ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm.local.cluster import Cluster, missing_commands
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,13 +23,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
 
 
+def _stop_abandoned() -> None:
+    """Stop the clusters of test runs that were killed before they could."""
+    for root in Path("/tmp").glob("slurm-test-*-*"):
+        # Another worker may be doing the same, and the folder go meanwhile.
+        with contextlib.suppress(OSError):
+            if root.stat().st_uid == os.getuid() and not Path("/proc", root.name.split("-")[2]).exists():
+                Cluster(root).stop()
+                shutil.rmtree(root)
+
+
 @contextlib.contextmanager
 def _lent_cluster() -> Iterator[Cluster]:
     """A cluster that is not started yet, and is stopped and removed at the end."""
     if missing := missing_commands():
         pytest.skip(f"Slurm is not installed (no {', '.join(missing)}): slurm/install.sh installs it")
+    _stop_abandoned()
     # pytest's own folders are too long for the path of a socket.
-    root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix=f"slurm-test-{os.getpid()}-", dir="/tmp"))
     cluster = Cluster(root)
     try:
         yield cluster
@@ -55,7 +66,7 @@ def running_cluster() -> Iterator[Cluster]:
         try:
             cluster.start()
         except UserError as error:
-            pytest.skip(f"Slurm does not start on this machine: {error}")
+            pytest.skip(f"Slurm does not start on this machine: {first_line(error)}")
         yield cluster
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm.local.__main__ import main
-from slurm.local.cluster import Cluster
+from slurm.local.cluster import Cluster, missing_commands
 from slurm.local.conf import Settings, free_ports
 from slurm.local.processes import processes
 from tasks.errors import UserError
@@ -204,13 +204,20 @@ def test_install_without_apt_says_what_is_missing(tmp_path: Path) -> None:
     assert "apt-get" in done.stderr.splitlines()[1]
 
 
+@pytest.mark.skipif(bool(missing_commands()), reason="it would install Slurm")
+def test_install_does_nothing_where_slurm_is() -> None:
+    done = subprocess.run(["/bin/sh", str(ROOT / "slurm" / "install.sh")], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "nothing to do" in done.stdout
+
+
 def test_ports_are_free_and_below_those_of_outgoing_connections() -> None:
     ports = free_ports(10)
     assert len(set(ports)) == 10
     assert all(10000 <= port < 20000 for port in ports)
 
 
-def _until(true: Callable[[], bool], seconds: float = 10) -> None:
+def _until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
