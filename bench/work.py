@@ -103,9 +103,9 @@ class Work:
             return
 
     def _run(self) -> None:
-        from bench.cli import command_line
-
         with listening():
+            from bench.cli import command_line
+
             command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
 
 
@@ -114,7 +114,7 @@ def _meeting(job: JobEnvironment) -> dict[str, str]:
     if job.num_tasks == 1:
         return {}
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    port = FIRST_PORT + (sum(map(int, filter(str.isdigit, job.job_id.split("_")))) + 7919 * restart) % PORTS
+    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * restart) % PORTS
     return {
         "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
         "MASTER_PORT": str(port),

@@ -1,1 +1,1 @@
-"""Jobs on a Slurm cluster: profiles, what is to be done as a graph, its submission; and a Slurm for one machine."""
+"""Jobs on a Slurm cluster: profiles, what is to be done as a graph, its submission; a Slurm for one machine."""

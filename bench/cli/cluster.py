@@ -101,12 +101,14 @@ def resume(
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
     from slurm.control import resume_runs
 
-    states = _states(runs, chosen)
-    made = resume_runs(states, runs, profile)
+    made = resume_runs(lambda: _states(runs, chosen), runs, profile)
     for submission in made:
-        print(f"submitted again: {submission.id}; bench status shows how it goes")
+        count = sum(len(batch.works) for batch in submission.graph)
+        print(f"submitted again: {count} jobs ({submission.id}); bench status shows how they go")
     if not made:
-        print("nothing to resume: every run that was submitted is done or under way")
+        print(
+            "nothing to resume: every run that was submitted is done, under way, or diverged, which it would again"
+        )
 
 
 def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
@@ -119,7 +121,7 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
 
         found = {state.folder: state for state in submitted_states(runs)}
     for folder in run_folders(runs):
-        found.setdefault(folder.absolute(), run_state(folder.absolute()))
+        found.setdefault(folder.resolve(), run_state(folder.resolve()))
     if not found:
         raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
     shown = [state for state in found.values() if not (state.is_preparation and state.state == "done")]

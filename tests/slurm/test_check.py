@@ -20,7 +20,7 @@ old|infinite|9|8|32000|(null)|gpu:2|down*
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of three partitions, of which one is down."""
-    monkeypatch.setattr(check, "slurm", lambda *command: SINFO)
+    monkeypatch.setattr(check, "slurm", lambda *_: SINFO)
 
 
 def asked(**changes: float) -> dict[Stage, Resources]:
