@@ -140,7 +140,7 @@ def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
 
 
 def mend(runs: Path) -> None:
-    """Put right what killed submissions left on hold in the queue; call it while `submitting`. Raises UserError."""
+    """Put right what killed submissions left on hold; to be called while `submitting`. Raises UserError."""
     held = {job.id.partition("_")[0]: job.name for job in queue.queued_jobs().values() if "Held" in job.reason}
     for submission in submissions(runs) if held else ():
         own = {job for job, name in held.items() if name.startswith(f"{queue.PREFIX}{submission.id}-")}

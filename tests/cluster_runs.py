@@ -22,7 +22,7 @@ PROFILE = """\
 cpus_per_node = 1
 memory_gb_per_node = 1.5
 max_hours = 1
-max_jobs = 3
+max_jobs = 8
 signal_seconds = 30
 """
 
@@ -49,13 +49,13 @@ def bench(*arguments: object) -> Printed:
 
 def alone(
     methods: Sequence[str], seeds: Sequence[int], recipe: dict[str, Any], root: Path, cache: Path, *plugins: Path
-) -> dict[tuple[str, int], tuple[Run, Record]]:
-    """The same runs on the tiny task in one undisturbed process, by method and seed."""
+) -> list[tuple[Run, Record]]:
+    """The same runs on the tiny task in one undisturbed process."""
     catalogue = load_catalogue(plugins)
     task = catalogue.tasks.get("tiny")
     runner = Runner(catalogue, task.prepare(Sources(cache), SilentProgress()), SilentProgress())
     runs = [plan_run(catalogue, method, task, recipe, seed, root) for method in methods for seed in seeds]
-    return {(run.method.name, run.seed): (run, runner.run(run)) for run in runs}
+    return [(run, runner.run(run)) for run in runs]
 
 
 def values(record: Record | None) -> dict[str, list[float | None]]:

@@ -150,13 +150,12 @@ def ends(tried: list[Attempt]) -> list[str | None]:
 
 def test_all_runs_end_with_the_values_of_undisturbed_ones(scene: Scene) -> None:
     assert scene.printed["wait"].code == 0, scene.printed["wait"].text
-    expected = alone(
-        ["gated"], range(8), RECIPE, scene.folder / "alone", scene.folder / "cache", TINY_PLUGIN, GATED_PLUGIN
-    )
-    for run in scene.planned:
-        undisturbed, record = expected["gated", run.seed]
-        assert run.id == undisturbed.id
-        assert values(run.finished()) == values(record), run.seed
+    folder = scene.folder
+    plugins = [TINY_PLUGIN, GATED_PLUGIN]
+    for run, record in alone(["gated"], range(8), RECIPE, folder / "alone", folder / "cache", *plugins):
+        there = scene.planned[run.seed]
+        assert there.id == run.id
+        assert values(there.finished()) == values(record), run.label
 
 
 def test_an_undisturbed_run_is_done_once(scene: Scene) -> None:
