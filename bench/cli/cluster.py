@@ -48,7 +48,7 @@ def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption =
     states = _states(runs, chosen)
     while any(state.state in UNDER_WAY for state in states):
         time.sleep(every)
-        states = _states(runs, chosen)
+        states = _later(states, runs, chosen)
     _print(states)
     _exit_code(states)
 
@@ -132,6 +132,21 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     return [state for state in states if not chosen or state.run.startswith(tuple(chosen))]
 
 
+def under_way(runs: Path, chosen: Sequence[str]) -> bool:
+    """Whether something of the chosen runs is under way."""
+    from bench.states import UNDER_WAY
+
+    return any(state.state in UNDER_WAY for state in _states(runs, chosen))
+
+
+def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[RunState]:
+    """Look again; while the queue gives no answer, as when its controller starts anew, all is as it was before."""
+    try:
+        return _states(runs, chosen)
+    except UserError:
+        return before
+
+
 def _only_one(states: Sequence[RunState], name: str) -> Sequence[RunState]:
     if len(states) > 1:
         raise UserError(f"{len(states)} runs begin with {name!r}: {', '.join(state.run for state in states[:5])}")
@@ -148,7 +163,7 @@ def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState
     with Live(_table(states), auto_refresh=False) as live:
         while any(state.state in UNDER_WAY for state in states):
             time.sleep(every)
-            states = _states(runs, chosen)
+            states = _later(states, runs, chosen)
             live.update(_table(states), refresh=True)
     return states
 

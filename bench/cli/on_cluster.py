@@ -78,11 +78,11 @@ class OnCluster:
 
     def _see_through(self, names: Sequence[str]) -> None:
         """Show how jobs go until they are over; Ctrl-C leaves them to themselves."""
-        from bench.cli.cluster import follow
+        from bench.cli.cluster import follow, under_way
 
         back = "bench status shows how they go, bench cancel --all ends them; this command again shows results"
-        if self.detach:
-            print(f"submitted; {back}", file=sys.stderr)
+        if self.detach and under_way(self.commands.runs, names):
+            print(f"in the queue; {back}", file=sys.stderr)
             raise typer.Exit
         try:
             follow(self.commands.runs, names)

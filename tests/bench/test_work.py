@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from bench import work
 from bench.attempts import attempts
 from bench.work import LOG, Work
 
@@ -27,6 +29,10 @@ def in_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for number, name in ((1, "stdout"), (2, "stderr")):  # not pytest's own, which are no files of the process
+        monkeypatch.setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     signal.signal(signal.SIGUSR2, requeue)
     yield requeued
@@ -57,6 +63,7 @@ def test_before_its_time_limit_a_job_puts_itself_back(
 def test_at_the_last_call_a_job_ends_and_does_not_put_itself_back(
     tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(work, "_is_kept", lambda _: False)
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGTERM))()
     assert caught.value.code == 130 and not in_job
@@ -76,3 +83,29 @@ def test_an_error_is_in_the_log_with_its_traceback(
     assert caught.value.code == 1 and not in_job
     assert attempts(tmp_path)[0].told == "RuntimeError: a mistake"
     assert "Traceback" in (tmp_path / LOG).read_text()
+
+
+@pytest.mark.parametrize(("state", "put_back"), [("RUNNING", True), ("CANCELLED", False), ("PENDING", False)])
+def test_at_the_last_call_a_job_that_the_queue_counts_as_running_puts_itself_back(
+    state: str, put_back: bool, tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho JobId=12 JobName=x JobState={state} Reason=None")
+    (tmp_path / "scontrol").chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(SystemExit):
+        job(tmp_path / "run", monkeypatch, lambda: kill(signal.SIGTERM))()
+    assert bool(in_job) == put_back
+    assert attempts(tmp_path / "run")[0].end == ("requeued" if put_back else "stopped")
+
+
+def test_a_job_that_cannot_be_put_back_says_why(
+    tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("timed-out too many times")
+
+    signal.signal(signal.SIGUSR2, refused)
+    with pytest.raises(SystemExit) as caught:
+        job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
+    assert caught.value.code == 130 and not in_job
+    assert "could not be put back into the queue: timed-out too many times" in attempts(tmp_path)[0].told

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster_runs import PROFILE, RECIPE, SET, Printed, alone, bench, until, values
+from cluster_runs import RECIPE, SET, Printed, alone, bench, until, values
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.attempts import Attempt, attempts
@@ -72,11 +72,11 @@ UNDER_WAY = ("running", "queued", "waiting")
 
 
 @pytest.fixture(scope="module")
-def scene(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(running_cluster: Cluster, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Submit the runs, disturb each, resume what ended badly, and wait for all."""
     folder = tmp_path_factory.mktemp("faults")
     (folder / "gate").mkdir()
-    (folder / "profile.toml").write_text(PROFILE)
+    (folder / "profile.toml").write_text(profile)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
@@ -167,7 +167,7 @@ def test_an_undisturbed_run_is_done_once(scene: Scene) -> None:
 def test_what_is_in_the_queue_is_not_submitted_again(scene: Scene) -> None:
     assert scene.printed["run"].code == scene.printed["again"].code == 0
     assert "train-tiny-0: job" in scene.printed["run"].text
-    assert "job" not in scene.printed["again"].text.replace("the jobs", "").split("submitted;")[0]
+    assert "job" not in scene.printed["again"].text.replace("the jobs", "").split("in the queue;")[0]
 
 
 def test_a_warned_job_saves_puts_itself_back_and_goes_on(scene: Scene) -> None:

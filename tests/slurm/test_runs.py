@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cluster_runs import PROFILE, alone, bench, values
+from cluster_runs import alone, bench, values
 from safetensors.torch import load_file
 from tests_support import TINY_PLUGIN
 
@@ -27,9 +27,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(cluster: Cluster, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
+def runs(cluster: Cluster, profile: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
     """A folder of runs, named from where we stand, with a profile beside it."""
-    (tmp_path / "profile.toml").write_text(PROFILE)
+    (tmp_path / "profile.toml").write_text(profile)
     monkeypatch.setenv("BENCH_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
     return Path("runs")
@@ -68,8 +68,8 @@ def test_a_suite_through_sbatch_gives_the_values_of_this_process(runs: Path, cac
     assert again.code == 0 and len(submissions(runs)) == 1, "a second time nothing is submitted"
 
 
-def test_two_nodes_train_the_student_of_one_process(runs: Path, cache: Path) -> None:
-    Path("profile.toml").write_text(PROFILE + "max_nodes = 2\n[stages.train]\nnodes = 2\n")
+def test_two_nodes_train_the_student_of_one_process(runs: Path, profile: str, cache: Path) -> None:
+    Path("profile.toml").write_text(profile + "max_nodes = 2\n[stages.train]\nnodes = 2\n")
     command = ["run", "--method", "dmd2", "--task", "tiny", "--plugin", TINY_PLUGIN, "--no-baselines", *SET]
     done = bench(*command, "--set", "ema_decay=null", "--executor", "slurm", "--profile", "profile.toml")
     assert done.code == 0, done.text
