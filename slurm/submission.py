@@ -17,7 +17,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,13 @@ class Submission:
 
     def write(self) -> None:
         """Write its file."""
-        content = {**asdict(self), "folder": None}
-        write_text(self.folder / FILE, json.dumps(content, indent=1, default=str) + "\n")
+        content = {**vars(self), "folder": None}
+        write_text(self.folder / FILE, json.dumps(content, indent=1, default=_plain) + "\n")
+
+
+def _plain(part: object) -> object:
+    """A part of a submission as JSON has it; `asdict` copies it all, which takes longest."""
+    return vars(part) if isinstance(part, Batch | Work | Resources) else str(part)
 
 
 def new_submission(runs: Path, profile: str) -> Submission:
@@ -125,8 +130,7 @@ def submit(planned: Submission, profile: Profile) -> Submission:
             job = _on_hold(submission, batch, profile)
             submission = replace(submission, jobs={**submission.jobs, batch.name: job})
     except BaseException:
-        queue.cancel(list(submission.jobs.values()))
-        shutil.rmtree(submission.folder)
+        _take_back(submission, queue.queued_jobs())
         raise
     submission.write()
     return _let_go(submission, list(submission.jobs.values()))
@@ -139,15 +143,25 @@ def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
     return submission
 
 
+def _take_back(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> None:
+    """Leave nothing of a submission. By its jobs' names: the number of one that sbatch was at may not be known."""
+    queue.cancel(_numbers(submission, queued))
+    shutil.rmtree(submission.folder)
+
+
+def _numbers(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> list[str]:
+    prefix = f"{queue.PREFIX}{submission.id}-"
+    return sorted({job.id.partition("_")[0] for job in queued.values() if job.name.startswith(prefix)})
+
+
 def mend(runs: Path) -> None:
     """Put right what killed submissions left on hold; to be called while `submitting`. Raises UserError."""
-    held = {job.id.partition("_")[0]: job.name for job in queue.queued_jobs().values() if "Held" in job.reason}
+    held = {number: job for number, job in queue.queued_jobs().items() if "Held" in job.reason}
     for submission in submissions(runs) if held else ():
-        own = {job for job, name in held.items() if name.startswith(f"{queue.PREFIX}{submission.id}-")}
-        if own and not submission.jobs:
-            queue.cancel(sorted(own))
-        elif own and not submission.let_go:
-            _let_go(submission, sorted(own))
+        if not submission.jobs:
+            _take_back(submission, held)
+        elif not submission.let_go:
+            _let_go(submission, _numbers(submission, held))
 
 
 def sbatch_text(submission: Submission, batch: Batch, profile: Profile) -> str:

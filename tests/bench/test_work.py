@@ -31,8 +31,6 @@ def in_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    for number, name in ((1, "stdout"), (2, "stderr")):  # not pytest's own, which are no files of the process
-        monkeypatch.setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     signal.signal(signal.SIGUSR2, requeue)
     yield requeued
@@ -42,6 +40,8 @@ def in_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def job(folder: Path, monkeypatch: pytest.MonkeyPatch, does: object) -> Work:
     """A job whose command does this."""
+    for number, name in ((1, "stdout"), (2, "stderr")):  # not pytest's own, which are no files of the process
+        monkeypatch.setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     monkeypatch.setattr("bench.cli.command_line", lambda _: lambda *_, **__: does())  # type: ignore[operator]
     return Work("a run", "train", ("run",), folder)
 
