@@ -161,7 +161,7 @@ def test_jobs_of_other_folders_of_runs_are_left_on_hold(quiet: Cluster, submit: 
     ("more", "told", "mend"),
     [
         ('partition = "mian"', "invalid partition", "sinfo lists the partitions"),
-        ("gpus_per_node = 3\n[stages.train]\ngpus = 3", "configuration is not available", "lower gpus_per_node"),
+        ("gpus_per_node = 4\n[stages.train]\ngpus = 4", "configuration is not available", "lower gpus_per_node"),
         ('constraint = "nvlink"', "feature", "set constraint in the profile"),
         ('[stages.evaluate]\npartition = "mian"', "invalid partition", "sinfo lists the partitions"),
     ],
