@@ -27,7 +27,7 @@ def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
     queue.cancel([job for job, _ in ours])
     first = {work.folder.resolve(): (job, work.stage) for job, work in reversed(ours)}
     for folder, (job, stage) in first.items():
-        attempt = attempts.begin(folder, under_way[folder].job or job, 0, "", under_way[folder].stage or stage)
+        attempt = attempts.begin(folder, job, 0, "", stage)
         attempts.finish(folder, attempt, "stopped", CANCELLED)
     return sorted(under_way[folder].run for folder in first)
 

@@ -64,7 +64,7 @@ def values(record: Record | None) -> dict[str, list[float | None]]:
     return {metric.name: list(metric.values) for metric in record.metrics}
 
 
-def until(true: Callable[[], bool], seconds: float = 900) -> None:
+def until(true: Callable[[], bool], seconds: float = 3600) -> None:
     """Wait until something is so; jobs start slowly on a busy machine."""
     end = time.monotonic() + seconds
     while not true():
