@@ -30,7 +30,7 @@ UNDISTURBED, WARNED, REQUEUED, KILLED, TWICE, SCANCELLED, CANCELLED_BY_US, CRASH
 
 
 SAVED_OR_KILLED = ("stopped", None)
-"""How a job ends that Slurm takes away: it saves what it can in a KillWait of 2 seconds, on a busy machine nothing."""
+"""How a job ends that Slurm takes away: it saves, if it can in a KillWait of 2 seconds; on a busy machine not."""
 
 
 @dataclass
