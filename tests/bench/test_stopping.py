@@ -1,4 +1,4 @@
-"""A scheduler's signal: training ends after its iteration with a checkpoint, and goes on with the same bits."""
+"""A scheduler's signal: training ends with a checkpoint, and goes on from it with the same bits."""
 
 from __future__ import annotations
 

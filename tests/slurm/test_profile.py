@@ -67,13 +67,13 @@ def test_gpus_where_there_are_none_are_an_error_that_says_what_to_set() -> None:
     ],
 )
 def test_a_bad_profile_is_named_with_its_key(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"mine\.toml") as caught:
+    with pytest.raises(UserError, match="mine") as caught:
         load_profile(written(tmp_path, text))
     assert told in str(caught.value)
 
 
 def test_an_unknown_profile_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'local'"):
+    with pytest.raises(UserError, match="did you mean 'local'"):
         load_profile("locall")
-    with pytest.raises(UserError, match=r"no profile nowhere\.toml"):
+    with pytest.raises(UserError, match="no profile nowhere"):
         load_profile("nowhere.toml")
