@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bench.attempts import Attempt, attempts
+from bench.held import is_held
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
 
@@ -71,26 +72,33 @@ class RunState:
         return self.folder.parent.name
 
     @property
+    def resumable(self) -> bool:
+        """Whether it ended without a result; a divergence is one, since it would repeat."""
+        return self.state not in (*UNDER_WAY, "done") and not self.told.startswith("DivergedError")
+
+    @property
     def is_preparation(self) -> bool:
         """Whether it is what runs share, and none itself: nobody asks for it once it is done."""
         return self.stage == "prepare" and not (self.folder / "run.json").exists()
 
 
-def run_state(folder: Path, queued: Sequence[InQueue] = (), ended: Mapping[str, str] | None = None) -> RunState:
-    """Say where a run is. `queued` are its jobs in the queue; `ended` is what accounts say of others, by number.
+def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> RunState:
+    """Say where a run is. `queued` are its jobs in the queue; `said` is how the queue says that they ended.
 
     Works from the run's folder alone where there is no queue.
     """
     tried = attempts(folder)
     last = tried[-1] if tried else None
-    found = RunState(folder, "new", requeues=sum(one.end == "requeued" for one in tried))
+    found = RunState(folder, "new", told=said, requeues=sum(one.restart > 0 for one in tried))
     if last is not None:
         found = replace(found, stage=last.stage, job=last.job, node=last.node)
+    if last is not None and last.told == CANCELLED:
+        queued = [job for job in queued if job.state != "COMPLETING"]  # on its way out
     if (record := _json(folder / "record.json")) is not None and (not queued or record["error"] is None):
         return _recorded(found, record)
     if queued:
-        return _in_queue(found, queued)
-    return found if last is None else _ended(found, last, (ended or {}).get(last.job))
+        return _in_queue(found, queued, last)
+    return _unsubmitted(found, said) if last is None else _ended(found, last, said)
 
 
 def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
@@ -101,35 +109,44 @@ def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
     return replace(found, state="done", fd=fd)
 
 
-def _in_queue(found: RunState, queued: Sequence[InQueue]) -> RunState:
+def _in_queue(found: RunState, queued: Sequence[InQueue], last: Attempt | None) -> RunState:
     """Of several jobs, one that runs; else the one that waits for no other."""
     running = [job for job in queued if job.state in ("RUNNING", "COMPLETING")]
     job = (running or sorted(queued, key=lambda job: "Dependency" in job.reason))[0]
     found = replace(found, job=job.id, node=job.node)
     if running:
-        return _progress(replace(found, state="running"))
+        return _progress(replace(found, state="running"), last)
     return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=job.reason)
 
 
-def _ended(found: RunState, last: Attempt, said: str | None) -> RunState:
+def _unsubmitted(found: RunState, said: str) -> RunState:
+    """A run that no job has begun, and none will."""
+    if said.startswith("CANCELLED"):
+        return replace(found, state="cancelled")
+    return replace(found, state="died") if said else found
+
+
+def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     """A run that has no record and no job: how its last attempt ended."""
-    if last.end == "done" and last.stage == "prepare":
-        return replace(found, state="done")
+    if last.end == "done" and last.stage != "train":
+        return replace(found, state="done", told="")
     if last.end == "failed":
         return replace(found, state="failed", told=last.told)
+    if last.told == CANCELLED or said.startswith("CANCELLED"):
+        return replace(found, state="cancelled", told=last.told if last.told == CANCELLED else said)
+    if last.end is None and is_held(found.folder):
+        return _progress(replace(found, state="running", told=""), last)
     if last.end is None:
-        return replace(
-            found, state="died", told=said or "ended without a word: killed, out of memory, or its node failed"
-        )
-    if last.told == CANCELLED or (said or "").startswith("CANCELLED"):
-        return replace(found, state="cancelled", told=last.told or "cancelled")
-    return replace(found, state="stopped", told=last.told or f"{last.stage} is done, and what follows has no job")
+        told = said or "ended without a word: killed, out of memory, or its node failed"
+        return replace(found, state="died", told=told)
+    told = f"{last.stage} is done, and what follows has no job" if last.end == "done" else last.told
+    return replace(found, state="stopped", told=told)
 
 
-def _progress(found: RunState) -> RunState:
-    """Add what the run's status file says; right after the start there may be none."""
+def _progress(found: RunState, last: Attempt | None) -> RunState:
+    """Add what the run's status file says; right after the start there is none, or that of the attempt before."""
     status = _json(found.folder / "status.json")
-    if status is None:
+    if status is None or (last is not None and status["time"] < last.began):
         return found
     done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
     rate = done / seconds if seconds > 0 and done > 0 else None

@@ -27,8 +27,12 @@ class StopSignal:
         self._deferred = False
 
     def hear(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002
-        """Take note of a signal. Raises Stopped, unless that would tear work apart that is soon whole."""
-        self.heard = signal.Signals(number)
+        """Take note of a signal. Raises Stopped, unless that would tear work apart that is soon whole.
+
+        The warning counts, whether the last call comes before it or after it: some schedulers send both.
+        """
+        if self.heard is not signal.SIGUSR2:
+            self.heard = signal.Signals(number)
         if not self._deferred:
             raise Stopped(self.heard)
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import traceback
@@ -62,11 +63,14 @@ class Work:
                 flush=True,
             )
             end, told = self._lead()
-        if end == "stopped" and told == "SIGUSR2" and callable(requeue):
+        # The queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if end == "stopped" and callable(requeue) and (told == "SIGUSR2" or _is_kept(job)):
             attempts.finish(self.folder, attempt, "requeued", told)
-            # The queue's SIGTERM must not kill `scontrol requeue`, a child of the very job that it requeues.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            requeue(signal.SIGUSR2, None)  # submitit's: puts this job back into the queue, and exits
+            try:
+                requeue(signal.SIGUSR2, None)  # submitit's: puts this job back into the queue, and exits
+            except Exception as error:
+                told = f"{told}, and it could not be put back into the queue: {first_line(error)}"
         attempts.finish(self.folder, attempt, end, told)
         if end != "done":
             sys.exit(130 if end == "stopped" else 1)
@@ -103,10 +107,22 @@ class Work:
             return
 
     def _run(self) -> None:
-        from bench.cli import command_line
-
         with listening():
+            from bench.cli import command_line
+
             command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
+
+
+def _is_kept(job: JobEnvironment) -> bool:
+    """Whether the queue still counts a job as running that was told to end.
+
+    Then it has not taken it out, nor put it back: it wants its place in a while, and the job has to see to itself.
+    """
+    if job.cluster != "slurm":
+        return False
+    command = ["scontrol", "-o", "show", "job", job.job_id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return " JobState=RUNNING " in done.stdout
 
 
 def _meeting(job: JobEnvironment) -> dict[str, str]:
@@ -114,7 +130,7 @@ def _meeting(job: JobEnvironment) -> dict[str, str]:
     if job.num_tasks == 1:
         return {}
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    port = FIRST_PORT + (sum(map(int, filter(str.isdigit, job.job_id.split("_")))) + 7919 * restart) % PORTS
+    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * restart) % PORTS
     return {
         "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
         "MASTER_PORT": str(port),

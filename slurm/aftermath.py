@@ -1,6 +1,7 @@
 """What a job's batch script does last: if the work died without a word, as when memory ran out, a record says so.
 
-Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job.
+Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job. Where Slurm takes the whole
+job away (cancelled, requeued, out of time, its node lost), the batch script dies with it, and this is not called.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from bench import attempts
 from bench.attempts import Attempt
+from bench.states import run_state
 from bench.work import Work
 from slurm.submission import FILE, read_submission
 
@@ -30,11 +31,11 @@ def main(submission: str, batch: str, code: str) -> None:
 
 def _tell(work: Work, last: Attempt, code: int) -> None:
     told = f"exit code {code}"
-    if code > 128:
+    if code - 128 in set(signal.Signals):
         name = signal.Signals(code - 128).name
         told = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
-    attempts.finish(work.folder, replace(last, ended=None), "failed", told)
-    if (work.folder / "run.json").exists() and not (work.folder / "record.json").exists():
+    attempts.finish(work.folder, last, "failed", told)
+    if (work.folder / "run.json").exists() and run_state(work.folder).state != "done":
         from bench.recording import record_of_a_death
         from bench.records import write_record
 

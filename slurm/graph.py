@@ -56,16 +56,19 @@ def build_graph(
 
 
 def evaluations(
-    work: Sequence[Work], task: Task, commands: Commands, profile: Profile, folder: Path
+    work: Sequence[Work], task: Task, commands: Commands, profile: Profile, folder: Path, largest: int
 ) -> list[Batch]:
-    """Return the batches of work that evaluates saved students of a task."""
+    """Return the batches of work that evaluates saved students of a task; none if there is none."""
+    if not work:
+        return []
     prepare, stage = f"prepare-{task.name}", resources(task.name, task.scale, "prepare")
     shared = (commands.preparation(task, 0, folder / prepare / "0"),)
     asked = profile.capped(resources(task.name, task.scale, "evaluate"), "evaluate")
-    return [
-        Batch(prepare, "prepare", shared, profile.capped(stage, "prepare")),
-        Batch(f"saved-{task.name}", "evaluate", tuple(work), asked, after=prepare),
+    saved = [
+        Batch(f"saved-{task.name}-{number}", "evaluate", tuple(part), asked, after=prepare)
+        for number, part in enumerate(_parts(work, largest))
     ]
+    return [Batch(prepare, "prepare", shared, profile.capped(stage, "prepare")), *saved]
 
 
 class _TaskGraph:

@@ -12,10 +12,10 @@ from bench.plan import BaselineRun, Run
 from bench.work import Work
 from slurm.graph import Batch, build_graph, evaluations
 from slurm.profile import Profile, load_profile
-from slurm.queue import largest_array, queued_jobs
+from slurm.queue import largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
-from slurm.submission import FOLDER, Submission, drop_orphans, new_submission, submissions, submit
-from slurm.watch import jobs_by_folder
+from slurm.submission import FOLDER, Submission, mend, new_submission, submit, submitting
+from slurm.watch import busy_folders
 from tasks.task import Task
 
 CODE = "code"
@@ -38,15 +38,16 @@ class Launch:
 
 def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str) -> Launch:
     """Plan the jobs of all that is neither finished nor in the queue. Changes nothing. Raises UserError."""
-    found = submissions(commands.runs)
-    busy = {folder for folder, jobs in jobs_by_folder(found, queued_jobs()).items() if jobs}
-    todo, largest = [one for one in planned if one.folder.absolute() not in busy], largest_array()
+    busy = busy_folders(commands.runs)
+    todo, largest = [one for one in planned if one.folder.resolve() not in busy], largest_array()
     return _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
 
 
 def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:
-    """Plan evaluations of saved students. Changes nothing. Raises UserError."""
-    return _planned(commands, profile_name, partial(evaluations, work, task))
+    """Plan evaluations of saved students that are not in the queue. Changes nothing. Raises UserError."""
+    busy = busy_folders(commands.runs)
+    todo, largest = [one for one in work if one.folder.resolve() not in busy], largest_array()
+    return _planned(commands, profile_name, partial(evaluations, todo, task, largest=largest))
 
 
 def _planned(
@@ -54,13 +55,20 @@ def _planned(
 ) -> Launch:
     profile = load_profile(profile_name)
     new = new_submission(commands.runs, profile_name)
-    code = (commands.runs / FOLDER / CODE).absolute() / content_name(commands.plugins)
+    code = (commands.runs / FOLDER / CODE).resolve() / content_name(commands.plugins)
     frozen = replace(commands, plugins=[frozen_plugin(code, plugin) for plugin in commands.plugins])
     return Launch(replace(new, graph=tuple(graph_of(frozen, profile, new.folder)), code=code), profile, commands)
 
 
-def launch(planned: Launch) -> Submission:
-    """Freeze the code and put the jobs into the queue. Raises UserError with what Slurm refuses."""
-    drop_orphans(submissions(planned.commands.runs), queued_jobs())
-    take_snapshot(planned.submission.code, planned.commands.plugins)
-    return submit(planned.submission, planned.profile)
+def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
+    """Put what `plan` finds to do into the queue, with the code frozen as it is now.
+
+    What killed submissions left there is mended first. Raises UserError with what Slurm refuses.
+    """
+    with submitting(runs):
+        mend(runs)
+        planned = plan()
+        if not planned.submission.graph:
+            return planned.submission
+        take_snapshot(planned.submission.code, planned.commands.plugins)
+        return submit(planned.submission, planned.profile)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import shutil
 import subprocess
@@ -50,13 +49,32 @@ def slurm(*command: str) -> str:
 
 def queued_jobs() -> dict[str, QueuedJob]:
     """All our jobs in the queue, by id; elements of arrays one by one."""
-    text = slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%j|%T|%r|%N")
+    return _jobs(_squeue())
+
+
+def ended_states(ids: Iterable[str]) -> dict[str, str]:
+    """How jobs ended that are in the queue no more: what it says for some minutes, then the accounts, if any."""
+    wanted = set(ids)
+    if not wanted:
+        return {}
+    found = {
+        job.id: job.state if job.reason in ("None", "") else f"{job.state}: {job.reason}"
+        for job in _jobs(_squeue("--states=all")).values()
+    }
+    return {job: state for job, state in (_accounts(wanted - found.keys()) | found).items() if job in wanted}
+
+
+def _squeue(*more: str) -> str:
+    return slurm("squeue", "--me", "-h", "-r", *more, "-o", "%i|%j|%T|%r|%N")
+
+
+def _jobs(text: str) -> dict[str, QueuedJob]:
     found = (QueuedJob(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4)
     return {job.id: job for job in found if job.name.startswith(PREFIX)}
 
 
-def ended_states(ids: Iterable[str]) -> dict[str, str]:
-    """How jobs ended that the queue has forgotten, where the cluster keeps accounts; else nothing."""
+def _accounts(ids: set[str]) -> dict[str, str]:
+    """What sacct says; nothing where the cluster keeps no accounts."""
     mains = sorted({job.partition("_")[0] for job in ids})
     if not mains or shutil.which("sacct") is None:
         return {}
@@ -72,9 +90,10 @@ def largest_array() -> int:
     return max(1, int(found.group(1)) - 1) if found else 1000
 
 
-def release(job: str) -> None:
-    """Let a job go that was submitted on hold."""
-    slurm("scontrol", "release", job)
+def release(jobs: Sequence[str]) -> None:
+    """Let jobs go that were submitted on hold; one that was let go before, or is over, stays as it is."""
+    if jobs:
+        slurm("scontrol", "release", ",".join(jobs))
 
 
 def cancel(jobs: Sequence[str]) -> None:

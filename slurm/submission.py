@@ -1,18 +1,23 @@
 """Putting a graph into the queue so that nothing is lost or done twice, wherever the submitting is cut short.
 
-Each array is submitted on hold; only once the file that describes the submission has its number is it let go.
-What a killed submission left on hold is nobody's: it is taken out of the queue, and submitted again.
+All arrays are submitted on hold. If Slurm refuses one, they are taken back; else their numbers are written into
+the file that describes the submission, and then they are let go, all at once. What a killed submission left on
+hold is mended by the next one: jobs that no file has the numbers of are taken out, the others are let go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import json
+import re
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +47,11 @@ class Submission:
     """Name of the profile, or path of its file."""
     graph: tuple[Batch, ...]
     jobs: Mapping[str, str]
-    """By batch, the number of its job or array; a batch that is not here was never let go."""
+    """By batch, the number of its job or array; of all batches, or of none yet."""
     code: Path
     """The frozen code that its jobs run."""
+    let_go: bool = False
+    """Whether its jobs are on hold no more."""
 
     def job_name(self, batch: Batch) -> str:
         """Name of a batch's jobs in the queue."""
@@ -60,8 +67,13 @@ class Submission:
 
     def write(self) -> None:
         """Write its file."""
-        content = {**asdict(self), "folder": None}
-        write_text(self.folder / FILE, json.dumps(content, indent=1, default=str) + "\n")
+        content = {**vars(self), "folder": None}
+        write_text(self.folder / FILE, json.dumps(content, indent=1, default=_plain) + "\n")
+
+
+def _plain(part: object) -> object:
+    """A part of a submission as JSON has it; `asdict` copies it all, which takes longest."""
+    return vars(part) if isinstance(part, Batch | Work | Resources) else str(part)
 
 
 def new_submission(runs: Path, profile: str) -> Submission:
@@ -81,7 +93,8 @@ def read_submission(path: Path) -> Submission:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         graph = tuple(_batch(entry) for entry in data["graph"])
-        return Submission(data["id"], path.parent, data["profile"], graph, data["jobs"], Path(data["code"]))
+        own = {key: data[key] for key in ("id", "profile", "jobs", "let_go")}
+        return Submission(**own, folder=path.parent, graph=graph, code=Path(data["code"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete it: rm {path}") from None
 
@@ -96,32 +109,59 @@ def _batch(entry: dict[str, Any]) -> Batch:
     return Batch(**{**entry, "works": works, "resources": Resources(**entry["resources"])})
 
 
+@contextlib.contextmanager
+def submitting(runs: Path) -> Iterator[None]:
+    """While no other process submits from a folder of runs: what is found in the queue stays there."""
+    (runs / FOLDER).mkdir(parents=True, exist_ok=True)
+    with (runs / FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def submit(planned: Submission, profile: Profile) -> Submission:
     """Put a submission's batches into the queue, in their order; return it with the numbers of their jobs.
 
-    Raises UserError with what Slurm says if it refuses one: what was let go before stays in the queue.
+    Raises UserError with what Slurm says if it refuses one: then nothing of it is in the queue.
     """
     submission = planned
     submission.write()
-    for batch in submission.graph:
-        job = _on_hold(submission, batch, profile)
-        submission = replace(submission, jobs={**submission.jobs, batch.name: job})
-        submission.write()
-        queue.release(job)
+    try:
+        for batch in submission.graph:
+            job = _on_hold(submission, batch, profile)
+            submission = replace(submission, jobs={**submission.jobs, batch.name: job})
+    except BaseException:
+        _take_back(submission, queue.queued_jobs())
+        raise
+    submission.write()
+    return _let_go(submission, list(submission.jobs.values()))
+
+
+def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
+    queue.release(jobs)
+    submission = replace(submission, let_go=True)
+    submission.write()
     return submission
 
 
-def drop_orphans(found: Sequence[Submission], queued: Mapping[str, queue.QueuedJob]) -> list[str]:
-    """Take out of the queue what killed submissions left on hold there; return the numbers of those jobs."""
-    known = {
-        submission.job_name(batch)
-        for submission in found
-        for batch in submission.graph
-        if batch.name in submission.jobs
-    }
-    held = {job.id.partition("_")[0] for job in queued.values() if job.name not in known and "Held" in job.reason}
-    queue.cancel(sorted(held))
-    return sorted(held)
+def _take_back(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> None:
+    """Leave nothing of a submission. By its jobs' names: the number of one that sbatch was at may not be known."""
+    queue.cancel(_numbers(submission, queued))
+    shutil.rmtree(submission.folder)
+
+
+def _numbers(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> list[str]:
+    prefix = f"{queue.PREFIX}{submission.id}-"
+    return sorted({job.id.partition("_")[0] for job in queued.values() if job.name.startswith(prefix)})
+
+
+def mend(runs: Path) -> None:
+    """Put right what killed submissions left on hold; to be called while `submitting`. Raises UserError."""
+    held = {number: job for number, job in queue.queued_jobs().items() if "Held" in job.reason}
+    for submission in submissions(runs) if held else ():
+        if not submission.jobs:
+            _take_back(submission, held)
+        elif not submission.let_go:
+            _let_go(submission, _numbers(submission, held))
 
 
 def sbatch_text(submission: Submission, batch: Batch, profile: Profile) -> str:
@@ -204,20 +244,23 @@ def _python(profile: Profile) -> str:
 
 
 MENDS = {
+    "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
+    "seeds or methods",
     "partition": "sinfo lists the partitions; set partition in the profile",
     "account": "sacctmgr show associations user=$USER lists your accounts; set account in the profile",
     "qos": "sacctmgr show qos lists them; set qos in the profile",
-    "constraint": "sinfo -o %f lists what nodes offer; set constraint in the profile",
-    "configuration is not available": "no node has that much; sinfo -o '%P %c %m %G' lists what they have; lower "
+    "feature|constraint": "sinfo -o %f lists what nodes offer; set constraint in the profile",
+    "configuration|node count|gres": "no node has that much; sinfo -o '%P %c %m %G' lists what they have; lower "
     "gpus_per_node, cpus_per_node or memory_gb_per_node in the profile",
-    "limit": "wait until jobs of yours have ended, lower max_jobs in the profile, or run with fewer seeds",
     "time": "set max_hours in the profile to what the partition allows (sinfo -o '%P %l')",
 }
+"""What mends a refusal, by words in it; the first that fits."""
 
 
 def _refusal(text: str, batch: Batch, profile: str) -> str:
     """What sbatch said, and what mends it."""
     lines = [line for line in text.splitlines() if "error:" in line] or text.splitlines()[:1] or ["no reason"]
     said = lines[-1].strip()
-    mend = next((mend for word, mend in MENDS.items() if word in said.lower()), "bench slurm check says what fits")
-    return f"Slurm refused {batch.name} ({len(batch.works)} jobs, profile {profile}): {said}; {mend}"
+    fitting = (mend for words, mend in MENDS.items() if re.search(words, said, re.IGNORECASE))
+    told = next(fitting, f"bench slurm check --profile {profile} says what fits")
+    return f"Slurm refused {batch.name} (jobs: {len(batch.works)}, profile {profile}): {said}; {told}"

@@ -48,7 +48,7 @@ def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption =
     states = _states(runs, chosen)
     while any(state.state in UNDER_WAY for state in states):
         time.sleep(every)
-        states = _states(runs, chosen)
+        states = _later(states, runs, chosen)
     _print(states)
     _exit_code(states)
 
@@ -101,12 +101,14 @@ def resume(
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
     from slurm.control import resume_runs
 
-    states = _states(runs, chosen)
-    made = resume_runs(states, runs, profile)
+    made = resume_runs(lambda: _states(runs, chosen), runs, profile)
     for submission in made:
-        print(f"submitted again: {submission.id}; bench status shows how it goes")
+        count = sum(len(batch.works) for batch in submission.graph)
+        print(f"submitted again: {count} jobs ({submission.id}); bench status shows how they go")
     if not made:
-        print("nothing to resume: every run that was submitted is done or under way")
+        print(
+            "nothing to resume: every run that was submitted is done, under way, or diverged, which it would again"
+        )
 
 
 def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
@@ -119,7 +121,7 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
 
         found = {state.folder: state for state in submitted_states(runs)}
     for folder in run_folders(runs):
-        found.setdefault(folder.absolute(), run_state(folder.absolute()))
+        found.setdefault(folder.resolve(), run_state(folder.resolve()))
     if not found:
         raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
     shown = [state for state in found.values() if not (state.is_preparation and state.state == "done")]
@@ -128,6 +130,21 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
         if not any(state.run.startswith(name) for state in states):
             raise unknown("run", name, [state.run for state in states])
     return [state for state in states if not chosen or state.run.startswith(tuple(chosen))]
+
+
+def under_way(runs: Path, chosen: Sequence[str]) -> bool:
+    """Whether something of the chosen runs is under way."""
+    from bench.states import UNDER_WAY
+
+    return any(state.state in UNDER_WAY for state in _states(runs, chosen))
+
+
+def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[RunState]:
+    """Look again; while the queue gives no answer, as when its controller starts anew, all is as it was before."""
+    try:
+        return _states(runs, chosen)
+    except UserError:
+        return before
 
 
 def _only_one(states: Sequence[RunState], name: str) -> Sequence[RunState]:
@@ -146,7 +163,7 @@ def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState
     with Live(_table(states), auto_refresh=False) as live:
         while any(state.state in UNDER_WAY for state in states):
             time.sleep(every)
-            states = _states(runs, chosen)
+            states = _later(states, runs, chosen)
             live.update(_table(states), refresh=True)
     return states
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.plan import BaselineRun, Run
     from bench.work import Work
     from slurm.launch import Launch
+    from slurm.submission import Submission
     from tasks.task import Task
 
 
@@ -51,35 +53,36 @@ class OnCluster:
         """Submit what is neither done nor in the queue, and wait for all. Raises UserError."""
         from slurm.launch import launch
 
-        planned_launch = self.plan(planned, baselines)
-        if planned_launch.submission.graph:
-            made = launch(planned_launch)
-            for batch in made.graph:
-                print(f"{batch.name}: job {made.jobs[batch.name]}, {_counted(len(batch.works))}", file=sys.stderr)
-        self._see_through([one.folder.name for one in (*planned, *baselines)])
+        ready = self._ready(baselines)
+        _show(launch(self.commands.runs, lambda: self.plan(planned, ready)))
+        self._see_through([one.folder.name for one in (*planned, *ready)])
 
     def plan(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> Launch:
         """What would be submitted. Raises UserError."""
         from slurm.launch import plan_launch
 
-        ready = [one for one in baselines if one.finished() or not lacks_weights(one, self.commands.where)]
-        return plan_launch([*planned, *ready], self.commands, self.profile)
+        return plan_launch([*planned, *self._ready(baselines)], self.commands, self.profile)
+
+    def _ready(self, baselines: Sequence[BaselineRun]) -> list[BaselineRun]:
+        """Those that can be evaluated; why the others cannot is said."""
+        return [one for one in baselines if one.finished() or not lacks_weights(one, self.commands.where)]
 
     def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
         """Submit evaluations of saved students, and wait for them. Raises UserError."""
         from slurm.launch import launch, plan_evaluations
 
         for task in tasks if work else ():
-            launch(plan_evaluations(work, task, self.commands, self.profile))
+            plan = partial(plan_evaluations, work, task, self.commands, self.profile)
+            _show(launch(self.commands.runs, plan))
             self._see_through([one.folder.name for one in work])
 
     def _see_through(self, names: Sequence[str]) -> None:
         """Show how jobs go until they are over; Ctrl-C leaves them to themselves."""
-        from bench.cli.cluster import follow
+        from bench.cli.cluster import follow, under_way
 
         back = "bench status shows how they go, bench cancel --all ends them; this command again shows results"
-        if self.detach:
-            print(f"submitted; {back}", file=sys.stderr)
+        if self.detach and under_way(self.commands.runs, names):
+            print(f"in the queue; {back}", file=sys.stderr)
             raise typer.Exit
         try:
             follow(self.commands.runs, names)
@@ -101,6 +104,12 @@ def hands(
     if jobs is not None or processes != 1:
         raise UserError("--jobs and --processes are for this machine; on a cluster the profile says how many")
     return OnCluster(commands, profile, detach)
+
+
+def _show(made: Submission) -> None:
+    """Say which jobs are in the queue now."""
+    for batch in made.graph:
+        print(f"{batch.name}: job {made.jobs[batch.name]}, {_counted(len(batch.works))}", file=sys.stderr)
 
 
 def show_launch(launch: Launch) -> None:

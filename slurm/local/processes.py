@@ -61,7 +61,7 @@ def _read(entry: Path, conf: str, nodes: Container[str]) -> Process:
     return Process(int(entry.name), int(parent), name, owner)
 
 
-def kill_all(find: Callable[[], Sequence[Process]], seconds: float = 10) -> None:
+def kill_all(find: Callable[[], Sequence[Process]], seconds: float = 60) -> None:
     """Kill what `find` finds until it finds nothing. Raises UserError if some are left after `seconds`.
 
     They are stopped before the first is killed: no child slips away from a parent that dies, and no slurmstepd

@@ -21,6 +21,15 @@ def test_a_signal_outside_training_stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
+@pytest.mark.parametrize("order", [(signal.SIGUSR2, signal.SIGTERM), (signal.SIGTERM, signal.SIGUSR2)])
+def test_the_warning_counts_whichever_comes_first(order: tuple[signal.Signals, signal.Signals]) -> None:
+    stop = StopSignal()
+    with stop.deferred():
+        for number in order:
+            stop.hear(number)
+    assert stop.heard is signal.SIGUSR2
+
+
 def test_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with listening():

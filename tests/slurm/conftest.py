@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import quick_python
+from cluster_runs import PROFILE
 
 from slurm.local.cluster import Cluster, missing_commands
 from tasks.errors import UserError, first_line
@@ -80,3 +85,14 @@ def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv(name, value)
     yield running_cluster
     running_cluster.clear()
+
+
+@pytest.fixture(scope="session")
+def profile(running_cluster: Cluster) -> Iterator[str]:
+    """A profile of the running cluster, whose jobs start at once."""
+    path = running_cluster.root / "python"
+    server = quick_python.start_server(str(path))
+    python = shlex.join([sys.executable, "-I", "-S", quick_python.__file__, str(path)])
+    yield f"python = {python!r}\n{PROFILE}"
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)

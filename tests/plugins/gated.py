@@ -1,0 +1,52 @@
+"""DMD2 that waits in the middle of its training until a test has done what it came for; and one that raises.
+
+Where BENCH_TEST_GATE names a folder, two iterations leave a file there that is named by the array's index, the
+iteration and the restart, and holds the process's number. They go on when a file INDEX-go appears, or at a signal.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from methods.base import Batch
+from methods.dmd import DMD
+from methods.recipes import DMDRecipe
+
+GATES = (9, 15)
+
+
+class Gated(DMD):
+    """DMD2 that waits."""
+
+    name = "gated"
+    recipe_model = DMDRecipe
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        figures = super().training_step(batch)
+        if batch.iteration in GATES and "BENCH_TEST_GATE" in os.environ:
+            _wait(Path(os.environ["BENCH_TEST_GATE"]), batch.iteration)
+        return figures
+
+
+class Raising(DMD):
+    """DMD2 with a mistake in it."""
+
+    name = "raising"
+    recipe_model = DMDRecipe
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        if batch.iteration == GATES[0]:
+            raise RuntimeError("a mistake of the plug-in")
+        return super().training_step(batch)
+
+
+def _wait(folder: Path, iteration: int) -> None:
+    index, restart = os.environ.get("SLURM_ARRAY_TASK_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
+    (folder / f".{index}").write_text(str(os.getpid()))
+    (folder / f".{index}").rename(folder / f"{index}-{iteration}-{restart}")
+    listener = signal.getsignal(signal.SIGTERM).__self__  # type: ignore[union-attr]
+    while listener.heard is None and not (folder / f"{index}-go").exists():
+        time.sleep(0.05)
