@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from bench.best import Best, read_best
+from bench.distributed import from_main
 from methods.base import Distiller
+from methods.sharding import optimizer_shares, shares_of, whole
 from tasks.errors import UserError, first_line
 from tasks.files import folder_sha256, whole_file, whole_folder
 
@@ -33,15 +36,32 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingState) -> None:
-    """Write a checkpoint so that it appears whole, then drop all but the newest few."""
-    content: dict[str, Any] = {**vars(state), "players": {}}
-    for name, player in distiller.players.items():
-        content["players"][name] = {
+    """Write a checkpoint so that it appears whole, then drop all but the newest few.
+
+    All processes must ask; the first writes. The file does not depend on how many they are, nor on whether they
+    share the networks.
+    """
+    content = _content(distiller, state)
+    if PartialState().is_main_process:
+        _write(folder, content, state.iteration)
+
+
+def _content(distiller: Distiller[Any], state: TrainingState) -> dict[str, Any]:
+    """What a checkpoint holds, in the first process."""
+    players = {
+        name: {
             "module": player.module.state_dict(),
             "optimizer": player.optimizer.state_dict(),
             "updates": player.updates,
         }
-    with whole_file(folder / f"{state.iteration:07d}.pt") as temporary:
+        for name, player in distiller.players.items()
+    }
+    content: dict[str, Any] = whole({**vars(state), "players": players}, PartialState().is_main_process)
+    return content
+
+
+def _write(folder: Path, content: dict[str, Any], iteration: int) -> None:
+    with whole_file(folder / f"{iteration:07d}.pt") as temporary:
         torch.save(content, temporary)
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink()
@@ -50,12 +70,18 @@ def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingStat
 def keep_if_best(
     folder: Path, distiller: Distiller[Any], state: TrainingState, fd: float, save_student: Callable[[Path], None]
 ) -> None:
-    """Replace the `best` folder, which appears whole, if no student before had so low an FD."""
-    before = read_best(folder)
+    """Replace the `best` folder, which appears whole, if no student before had so low an FD.
+
+    All processes must ask; the first writes.
+    """
+    before = from_main(lambda: read_best(folder))
     if before is not None and fd >= before.fd:
         return
+    content = _content(distiller, state)
+    if not PartialState().is_main_process:
+        return
     with whole_folder(folder) as temporary:
-        save_checkpoint(temporary / "checkpoints", distiller, state)
+        _write(temporary / "checkpoints", content, state.iteration)
         save_student(temporary / "student")
         Best(state.iteration, fd, folder_sha256(temporary / "student")).write(temporary)
 
@@ -75,11 +101,11 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         return None
     path = found[-1]
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read(path, distiller)
         players = content.pop("players")
         for name, player in distiller.players.items():
-            player.module.load_state_dict(players[name]["module"])
-            player.optimizer.load_state_dict(players[name]["optimizer"])
+            player.module.load_state_dict(shares_of(players[name]["module"], player.module))
+            player.optimizer.load_state_dict(optimizer_shares(players[name]["optimizer"], player.optimizer))
             player.updates = players[name]["updates"]
         return TrainingState(**content)
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
@@ -90,20 +116,29 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         ) from None
 
 
+def _read(path: Path, distiller: Distiller[Any]) -> dict[str, Any]:
+    """Read a checkpoint as tensors alone; processes that share networks map it, since each needs a part."""
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=distiller.sharded)
+    return content
+
+
 def start_from(run: Path, distiller: Distiller[Any]) -> Path:
     """Give a distiller's networks the weights of another run's newest checkpoint; return that checkpoint.
 
-    A discriminator's head that the other run had not keeps its own. Raises UserError if anything else is
-    missing or does not fit.
+    What the other run had not keeps its own: a discriminator's head, or the critic, where that run was a
+    regression. Raises UserError if anything else is missing or does not fit.
     """
     found = checkpoints(run / "checkpoints")
     if not found:
         raise UserError(f"init_from: {run} holds no checkpoints; name the folder of a finished run")
     path = found[-1]
     try:
-        players = torch.load(path, map_location="cpu", weights_only=True)["players"]
+        players = _read(path, distiller)["players"]
         for name, player in distiller.players.items():
-            missing, unexpected = player.module.load_state_dict(players[name]["module"], strict=False)
+            if name not in players and name != "generator":
+                continue
+            state = shares_of(players[name]["module"], player.module)
+            missing, unexpected = player.module.load_state_dict(state, strict=False)
             wrong = [*unexpected, *(key for key in missing if not key.startswith("head."))]
             if wrong:
                 raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")

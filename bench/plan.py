@@ -155,6 +155,8 @@ class Run(Planned):
         }
         if self.recipe.init_from is not None:
             found["init_from"] = _finished_student(self.recipe.init_from)
+        if used := self.task.identity_of(self.recipe.roles):
+            found["uses"] = used
         return found
 
 

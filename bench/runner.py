@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, PartialState
+from torch import Tensor
 
 from bench.checkpoint import start_from
 from bench.distributed import from_main
@@ -156,8 +157,13 @@ class Runner:
             more_data.append(self.prepared.asset_of_pairs(count))
             return pairs
 
+        def pixels() -> Callable[[Tensor], Tensor]:
+            seen, assets = self.prepared.pixels()
+            more_data.extend(assets)
+            return seen
+
         teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
-        setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs)
+        setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs, pixels)
         distiller = run.method.load()(run.recipe, setting)
         if run.recipe.init_from is not None:
             initial = start_from(run.recipe.init_from, distiller)

@@ -22,6 +22,7 @@ from bench.evaluation import DivergedError
 from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
+from methods.sharding import shares_of, whole
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
 from tasks.prepared import Prepared
@@ -188,7 +189,7 @@ class Trainer:
         """Return a copy of the student as it would be evaluated now."""
         student = self.distiller.adapt(copy.deepcopy(self.prepared.teacher))
         weights = self.average or self.distiller.generator.module.state_dict()
-        student.load_state_dict(weights)
+        student.load_state_dict(whole(weights))
         return student.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -223,18 +224,16 @@ class Trainer:
 
     def _save(self, done: int) -> None:
         """Write a checkpoint, once: it does not depend on the number of processes."""
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.folder / "checkpoints", self.distiller, self._state(done))
+        save_checkpoint(self.folder / "checkpoints", self.distiller, self._state(done))
         self.accelerator.wait_for_everyone()
 
     def _keep_if_best(self, done: int, student: Denoiser, fd: float) -> None:
         """Keep a student aside, with the networks it was trained with, if it has the lowest FD so far."""
-        if self.accelerator.is_main_process:
 
-            def save(folder: Path) -> None:
-                self.prepared.save_student(student, folder, self.distiller.indices)
+        def save(folder: Path) -> None:
+            self.prepared.save_student(student, folder, self.distiller.indices)
 
-            keep_if_best(self.folder / FOLDER, self.distiller, self._state(done), fd, save)
+        keep_if_best(self.folder / FOLDER, self.distiller, self._state(done), fd, save)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
@@ -251,7 +250,8 @@ class Trainer:
                 f"now {self.prepared.teacher_sha256[:12]}); delete the folder to start over: rm -r {self.folder}"
             )
         device = self.accelerator.device
-        self.average = state.average and {name: value.to(device) for name, value in state.average.items()}
+        average = state.average and shares_of(state.average, self.distiller.generator.module)
+        self.average = average and {name: value.to(device) for name, value in average.items()}
         if self.accelerator.is_main_process:
             cut_back(self.metrics_file, state.iteration)
         return state.iteration, state.seconds

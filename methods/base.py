@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from methods.draws import Draws
 from methods.recipe import Recipe
+from methods.sharding import shard, whole
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
 from tasks.grid import grid_index, student_indices
@@ -34,6 +35,10 @@ class Pairs:
         return Pairs(*(part[positions].to(device) for part in (self.noise, self.image, self.condition)))
 
 
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a task gives a distiller to work with."""
@@ -45,6 +50,8 @@ class Setting:
     """The unconditional entry for classifier-free guidance, where the teacher knows one."""
     make_pairs: Callable[[int], Pairs]
     """Return that many teacher noise-image pairs, from the cache or made now."""
+    pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _as_it_is
+    """Return how losses on pixels see what the networks make, with gradients: latents through a decoder."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Player:
     module: nn.Module
     """The bare network: for calls without gradients for its parameters."""
     prepared: nn.Module
-    """The network as accelerate wrapped it (DDP): for calls that train it."""
+    """The network as accelerate wrapped it (DDP), or itself where it is sharded: for calls that train it."""
     optimizer: torch.optim.Optimizer
     lr: float
     updates: int = 0
@@ -139,12 +146,16 @@ class Distiller(ABC, Generic[R]):
         """Bring the teacher to its precision, once all copies of it are made."""
         if self.recipe.teacher_precision == "bf16":
             self.teacher.to(torch.bfloat16)
+        if self.sharded:
+            self._shard(self.teacher)
 
     def add_player(self, name: str, module: nn.Module, lr: float) -> Player:
         """Register a network to train: AdamW with the recipe's betas and weight decay, fused."""
         if self.recipe.compile_backend != "none":
             module.compile(backend=self.recipe.compile_backend)
-        prepared = self.accelerator.prepare_model(module)
+        if self.sharded:
+            self._shard(module)
+        prepared = module if self.sharded else self.accelerator.prepare_model(module)
         optimizer = torch.optim.AdamW(
             module.parameters(),
             lr=lr,
@@ -170,9 +181,18 @@ class Distiller(ABC, Generic[R]):
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
         if self.micro_batch.is_last:
             norm = self.accelerator.clip_grad_norm_(player.module.parameters(), self.recipe.clip_norm)
-            player.gradient_norm = torch.as_tensor(norm)
+            player.gradient_norm = whole(torch.as_tensor(norm))
             player.optimizer.step()
             player.updates += 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether networks are shared out over processes: one process has nobody to share with."""
+        return self.recipe.sharding == "fsdp2" and self.accelerator.num_processes > 1
+
+    def _shard(self, network: nn.Module) -> None:
+        accelerator = self.accelerator
+        shard(network, accelerator.device, accelerator.num_processes, self.recipe.precision == "bf16")
 
     def set_rates(self, iteration: int) -> None:
         """Set every learning rate for an iteration: a function of the iteration, with no state."""

@@ -34,7 +34,7 @@ def generator_updates(recipe: DMDRecipe) -> int:
 
 
 def least_memory(recipe: Recipe, parameters: int) -> int:
-    """Bytes that networks of this size take on each GPU in training, activations aside.
+    """Bytes that networks of this size take on each GPU in training, or on all that share them, activations aside.
 
     The teacher's weights; weights, gradients and Adam's two moments of the student (and its average), and of
     the critic where there is one. The discriminator's head is not counted.

@@ -39,7 +39,7 @@ class DMD(Distiller[DMDRecipe]):
         self.mu_real = self._guided_teacher()
         self.pairs: Pairs | None = None
         if self.recipe.regression:
-            self.distance = distance_of(self.recipe, self.accelerator.device)
+            self.distance = distance_of(self.recipe, setting)
             self.pairs = setting.make_pairs(self.recipe.pairs)
 
     def _critic(self) -> Critic:
@@ -61,7 +61,8 @@ class DMD(Distiller[DMDRecipe]):
                 f"guidance_scale is {self.recipe.guidance_scale}, but this task's teacher was trained without "
                 "a null condition; use --set guidance_scale=1"
             )
-        return GuidedDenoiser(self.teacher, self.setting.null_condition, self.recipe.guidance_scale)
+        null = self.setting.null_condition.to(self.accelerator.device)
+        return GuidedDenoiser(self.teacher, null, self.recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """One iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each.

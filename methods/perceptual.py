@@ -1,4 +1,4 @@
-"""The distance of the regression term: mean squared error, or the LPIPS of DMD on ImageNet-64."""
+"""The distance of the regression term: mean squared error, or the LPIPS of DMD on ImageNet and of DMD2 on SDXL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from methods.base import Setting
 from methods.losses import regression_loss
 from methods.recipes import PairRecipe
 from tasks.errors import UserError
@@ -24,24 +25,33 @@ SIDE = 224
 """Pixels that the trunk was trained on; smaller images are scaled up to it."""
 
 
-def distance_of(recipe: PairRecipe, device: torch.device) -> Distance:
-    """Return a recipe's regression distance. Raises UserError if the weights of LPIPS are not there."""
+def distance_of(recipe: PairRecipe, setting: Setting) -> Distance:
+    """Return a recipe's regression distance of what the networks make, [B, C, H, W]; gradients reach both.
+
+    LPIPS sees it as the task shows it to losses on pixels. Raises UserError if weights are missing.
+    """
     if recipe.regression_distance == "mse":
         return regression_loss
     path = recipe.lpips_weights
-    assert path is not None, "the recipe's own check"
+    if path is None:
+        raise UserError(
+            "regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE "
+            "(https://download.pytorch.org/models/vgg16-397923af.pth)"
+        )
     if not path.is_file():
         raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's vgg16-397923af.pth")
     if file_sha256(path) != VGG16_SHA256:
         raise UserError(f"lpips_weights: {path} is not torchvision's vgg16-397923af.pth, by its SHA-256")
-    network = lpips_network("vgg", path).to(device)
-    return lambda x, y: lpips_distance(network, x, y)
+    network = lpips_network("vgg", path, recipe.lpips_pooling).to(setting.accelerator.device)
+    pixels = setting.pixels()
+    return lambda x, y: lpips_distance(network, pixels(x), pixels(y))
 
 
 def lpips_distance(network: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Mean LPIPS of x and y after bilinear scaling to 224 x 224, in float32 (DMD, arXiv:2311.18828, App. on EDM).
+    """Mean LPIPS of x and y in float32, scaled up to 224 x 224 if smaller (DMD, arXiv:2311.18828, App. on EDM).
 
-    DMD takes it from piq, whose VGG16, linear weights and scaling are those of the lpips package.
+    DMD2's pretraining of SDXL takes it of images of 1,024 pixels as they are (official code). Both take it from
+    piq, whose VGG16, linear weights and scaling are those of the lpips package.
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = (_scaled_up(images.float()) for images in (x, y))

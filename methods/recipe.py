@@ -23,7 +23,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision"}
+        {"init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision", "sharding"}
     )
     """Keys that came after runs were named by their recipes: at their defaults they are no part of a name."""
 
@@ -60,6 +60,9 @@ class Recipe(BaseModel):
     """Compute the UNets' residual blocks again in the backward pass: less memory, about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
     """torch.compile of every network of the method, with that backend."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """fsdp2: processes share each network's weights, gradients and Adam moments, and gather a block when it runs;
+    none: each has a whole copy (DDP)."""
     init_from: Path | None = None
     """Folder of a finished run from whose last checkpoint the networks start, with fresh optimisers; what that
     run had not (a discriminator's head) starts at random. Its `best` folder: from that one. None: all start as the
@@ -82,6 +85,17 @@ class Recipe(BaseModel):
     def _precisions_fit(self) -> Self:
         if self.teacher_precision == "bf16" and self.precision != "bf16":
             raise ValueError("teacher_precision=bf16 needs precision=bf16: outside autocast the types would mix")
+        return self
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Assets of a task that only some recipes use, and this one does: they are part of its runs' names."""
+        return frozenset()
+
+    @model_validator(mode="after")
+    def _sharding_fits(self) -> Self:
+        if self.sharding != "none" and self.compile_backend != "none":
+            raise ValueError(f"sharding={self.sharding} runs uncompiled networks: use compile_backend=none")
         return self
 
     def idle(self) -> dict[str, str]:

@@ -24,26 +24,28 @@ Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 class PairRecipe(Recipe):
     """What methods have that regress to teacher pairs."""
 
-    later: ClassVar[frozenset[str]] = Recipe.later | {"regression_distance", "lpips_weights"}
+    later: ClassVar[frozenset[str]] = Recipe.later | {
+        "regression_distance",
+        "lpips_weights",
+        "lpips_pooling",
+    }
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs for the regression, made once per task."""
     regression_distance: Literal["mse", "lpips"] = "mse"
-    """Between the student's image and the teacher's: mean squared error, or LPIPS on VGG16 (DMD on ImageNet)."""
+    """Between the student's image and the teacher's: mean squared error (of what the networks make), or LPIPS on
+    VGG16 (DMD on ImageNet; of latents, through a tiny VAE)."""
     lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth."""
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth, which lpips needs."""
+    lpips_pooling: Literal["max", "average"] = "max"
+    """Between the trunk's layers: VGG16's own, or average, as in DMD2's pretraining of SDXL."""
 
-    @model_validator(mode="after")
-    def _lpips_has_weights(self) -> Self:
-        if self.regression_distance == "lpips" and self.lpips_weights is None:
-            raise ValueError(
-                "regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE "
-                "(https://download.pytorch.org/models/vgg16-397923af.pth)"
-            )
-        return self
+    @property
+    def roles(self) -> frozenset[str]:
+        return super().roles | ({"tiny_vae"} if self.regression_distance == "lpips" else set())
 
     def idle(self) -> dict[str, str]:
-        mse = self.regression_distance == "mse"
-        return super().idle() | ({"lpips_weights": "regression_distance is mse"} if mse else {})
+        mse = dict.fromkeys(("lpips_weights", "lpips_pooling"), "regression_distance is mse")
+        return super().idle() | (mse if self.regression_distance == "mse" else {})
 
 
 class DMDRecipe(PairRecipe):
@@ -85,11 +87,21 @@ class DMDRecipe(PairRecipe):
     guidance_scale: float = Field(1.0, ge=0)
     """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
 
+    @property
+    def roles(self) -> frozenset[str]:
+        return super().roles if self.regression else frozenset()
+
     def idle(self) -> dict[str, str]:
         switches = {
             "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
             "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range"),
-            "regression": ("regression_weight", "pairs", "regression_distance", "lpips_weights"),
+            "regression": (
+                "regression_weight",
+                "pairs",
+                "regression_distance",
+                "lpips_weights",
+                "lpips_pooling",
+            ),
             "critic_denoising": ("critic_range",),
         }
         values = self.model_dump()

@@ -18,7 +18,7 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
         super().__init__(recipe, setting)
         self.add_player("generator", self.adapt(self.student_copy()), recipe.lr)
         self.release_teacher()
-        self.distance = distance_of(recipe, self.accelerator.device)
+        self.distance = distance_of(recipe, setting)
         self.pairs = setting.make_pairs(recipe.pairs)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from tasks.protocol import Protocol
-from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES
+from tasks.text.baselines import SD15_BASELINES, SD15_PAIRS, SDXL_BASELINES, SDXL_PAIRS
 from tasks.text.rules import TextRules
-from tasks.text.task import TextTask
+from tasks.text.task import TextTask, with_preferences
 
 INCEPTION = "inception-2015-12-05-clean"
 LICENCES = {
@@ -67,19 +67,23 @@ def _with_bigg(protocol: Protocol) -> Protocol:
     )
 
 
+COCO10K_PROTOCOLS = (COCO10K, COCO10K_OFFICIAL, _with_bigg(COCO10K), with_preferences(COCO10K))
+COCO30K_PROTOCOLS = (COCO30K, COCO30K_OFFICIAL, _with_bigg(COCO30K), with_preferences(COCO30K))
+
 TASK_10K = TextTask(
     name="coco10k",
     summary="COCO-10K with SDXL at 1024 px: the paper's Tables 2, 4 and 6",
     scale="paper",
     image_shape=(3, 1024, 1024),
     protocol=COCO10K,
-    protocols={one.name: one for one in (COCO10K, COCO10K_OFFICIAL, _with_bigg(COCO10K))},
+    protocols={one.name: one for one in COCO10K_PROTOCOLS},
     baselines=SDXL_BASELINES,
     licences={**LICENCES, "teacher": "CreativeML Open RAIL++-M (SDXL)"},
     network_parameters=2_567_463_684,
     teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
     prompt_rule="coco10k",
     prompt_source="captions_val2014.json of annotations_trainval2014.zip, cocodataset.org",
+    pair_sampler=SDXL_PAIRS,
     published_indices={4: (999, 749, 499, 249), 1: (399,)},
 )
 
@@ -89,12 +93,13 @@ TASK_30K = TextTask(
     scale="paper",
     image_shape=(3, 512, 512),
     protocol=COCO30K,
-    protocols={one.name: one for one in (COCO30K, COCO30K_OFFICIAL, _with_bigg(COCO30K))},
+    protocols={one.name: one for one in COCO30K_PROTOCOLS},
     baselines=SD15_BASELINES,
     licences={**LICENCES, "teacher": "CreativeML Open RAIL-M (Stable Diffusion 1.5)"},
     network_parameters=859_520_964,
     teacher_repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
     prompt_rule="coco30k",
     prompt_source="captions_coco14_test.txt or .pkl, published with DMD2",
+    pair_sampler=SD15_PAIRS,
     published_indices={1: (999,)},
 )

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_sha256(path: Path) -> str:
-    """Return one SHA-256 for a folder: of its files' names and hashes, in order of name."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return digest({str(file.relative_to(path)): file_sha256(file) for file in files})
+def folder_sha256(path: Path, patterns: Sequence[str] = ("**/*",)) -> str:
+    """Return one SHA-256 for a folder, or for its files of these patterns: of their names and hashes."""
+    files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
+    return digest({str(file.relative_to(path)): file_sha256(file) for file in sorted(files)})
 
 
 def path_sha256(path: Path) -> str:

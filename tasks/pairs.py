@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -14,64 +17,95 @@ from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import SampleNoise, baseline_sampler
+from tasks.samplers import Generator, SampleNoise, baseline_sampler
 from tasks.task import Baseline
 
 PAIR_SEED = 2**31
 """First noise seed of teacher pairs, far from those of evaluation samples."""
 
-PAIR_BATCH = 200
-
 
 class PairedTeacher(Prepared):
-    """A prepared task whose pairs are made by the teacher's first named sampler, an ODE's."""
+    """A prepared task whose pairs are made by one sampler of its teacher, an ODE's."""
 
     cache: Path
     progress: Progress
+    pair_batch: int = 200
+    """Pairs that are made at once, and kept at once: so many a kill costs at most."""
 
     @property
     def pair_sampler(self) -> Baseline:
-        """The sampler that makes pairs."""
+        """The sampler that makes pairs: the first that the task names."""
         return next(iter(self.task.baselines.values()))
 
-    def pair_conditions(self, count: int) -> Tensor:
-        """Conditions [N, ...] of the pairs."""
-        return self.conditions(torch.arange(count))
+    def pair_identity(self) -> list[Any]:
+        """What of the task decides its pairs, as JSON data."""
+        sampler = self.pair_sampler
+        guidance = [] if sampler.guidance_scale == 1 else [sampler.guidance_scale]
+        return [self.teacher_sha256, sampler.steps, *guidance]
+
+    def pair_conditions(self, indices: Tensor) -> Tensor:
+        """Conditions [B, ...] of the pairs with these numbers, [B]."""
+        return self.conditions(indices)
+
+    def pair_generator(self, device: str) -> Generator:
+        """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
+        null = None if self.null_condition is None else self.null_condition.to(device)
+        return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
 
     def asset_of_pairs(self, count: int) -> PreparedAsset:
         return file_asset("teacher pairs", self._pairs_path(count))
 
     def _pairs_path(self, count: int) -> Path:
-        sampler = self.pair_sampler
-        guidance = [] if sampler.guidance_scale == 1 else [sampler.guidance_scale]
-        key = digest(["pairs", 1, self.teacher_sha256, sampler.steps, *guidance, count])
+        key = digest(["pairs", 1, *self.pair_identity(), count])
         return self.cache / "pairs" / f"{self.task.name}-{key[:12]}.safetensors"
 
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As Prepared has it; several processes share the making, and killed, the same command goes on."""
         path = self._pairs_path(count)
-        with made_once(path) as missing:
-            if missing:
-                with whole_file(path) as temporary:
-                    save_file(self._make_pairs(count), temporary)
+        starts, size = range(0, count, self.pair_batch), self.pair_batch
+        parts = {self._part(path, start, min(start + size, count)): start for start in starts}
         try:
-            found = load_file(path)
+            if not path.exists():
+                self._make(path, parts, count)
+            with made_once(path) as missing:
+                if missing:
+                    _join(path, list(parts))
+            found = load_file(path)  # mapped into memory: processes of one machine share it
         except SafetensorError as error:
             raise UserError(f"cannot read the teacher pairs {path}: {error}; delete it and run again") from None
         return found["noise"], found["image"], found["condition"]
 
+    @staticmethod
+    def _part(path: Path, start: int, stop: int) -> Path:
+        return path.with_suffix("") / f"{start:07d}-{stop:07d}.safetensors"
+
     @torch.no_grad()
-    def _make_pairs(self, count: int) -> dict[str, Tensor]:
-        """Sample the teacher from seeded noise, keeping the noise; on the GPU if there is one."""
+    def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
+        """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        null = None if self.null_condition is None else self.null_condition.to(device)
-        images_of = baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
-        conditions = self.pair_conditions(count)
-        noises, images = [], []
+        images_of, state = self.pair_generator(device), PartialState()
+        numbered = list(enumerate(parts.items()))
+        numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)
         with self.progress.bar("teacher pairs", count) as bar:
-            for start in range(0, count, PAIR_BATCH):
-                chosen = conditions[start : start + PAIR_BATCH].to(device)
-                seeds = [PAIR_SEED + start + i for i in range(len(chosen))]
-                noises.append(SampleNoise(seeds, self.sample_shape).draw())
-                images.append(images_of(SampleNoise(seeds, self.sample_shape, device), chosen).cpu())
-                bar.advance(len(chosen))
-        return {"noise": torch.cat(noises), "image": torch.cat(images), "condition": conditions}
+            for _, (part, start) in numbered:
+                indices = torch.arange(start, min(start + self.pair_batch, count))
+                with made_once(part) as missing:
+                    if missing and not path.exists():  # else another process has joined them all
+                        condition = self.pair_conditions(indices)
+                        seeds = (PAIR_SEED + indices).tolist()
+                        noise = SampleNoise(seeds, self.sample_shape, device)
+                        image = images_of(noise, condition.to(device)).cpu()
+                        first = SampleNoise(seeds, self.sample_shape).draw()
+                        with whole_file(part) as temporary:
+                            save_file({"noise": first, "image": image, "condition": condition.cpu()}, temporary)
+                bar.advance(len(indices))
+
+
+def _join(path: Path, parts: list[Path]) -> None:
+    """Write the parts, in this order, as one file, and remove them."""
+    found = [load_file(part) for part in parts]
+    with whole_file(path) as temporary:
+        save_file({name: torch.cat([part[name] for part in found]) for name in found[0]}, temporary)
+    # The folder stays: another process may be about to look into it.
+    for file in path.with_suffix("").iterdir():
+        file.unlink()

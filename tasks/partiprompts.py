@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from tasks.protocol import Protocol
-from tasks.text.baselines import SDXL_BASELINES
+from tasks.text.baselines import SDXL_BASELINES, SDXL_PAIRS
 from tasks.text.rules import TextRules
-from tasks.text.task import TextTask
+from tasks.text.task import TextTask, with_preferences
 
 IMAGES_PER_PROMPT = 4
 
@@ -40,7 +40,7 @@ TASK = TextTask(
     scale="paper",
     image_shape=(3, 1024, 1024),
     protocol=OURS,
-    protocols={one.name: one for one in (OURS, AS_OFFICIAL)},
+    protocols={one.name: one for one in (OURS, AS_OFFICIAL, with_preferences(OURS))},
     baselines=SDXL_BASELINES,
     licences={
         "prompts": "Apache-2.0 (google-research/parti)",
@@ -53,5 +53,6 @@ TASK = TextTask(
     teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
     prompt_rule="parti-128",
     prompt_source="PartiPrompts.tsv of github.com/google-research/parti",
+    pair_sampler=SDXL_PAIRS,
     published_indices={4: (999, 749, 499, 249), 1: (399,)},
 )

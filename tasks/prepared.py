@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,6 +95,13 @@ class Prepared(ABC):
     def decode(self, x0: Tensor) -> Tensor:
         """Turn what the networks make into images [B, C, H, W] in [-1, 1]."""
         return x0
+
+    def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
+        """How losses on pixels see what the networks make, with gradients; and the assets that it takes.
+
+        By default as `decode` shows it. Raises UserError if something is missing.
+        """
+        return self.decode, []
 
     @abstractmethod
     def training_condition(self, chosen: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ TASK = ScenesTask(
     image_shape=(3, 16, 16),
     protocol=Protocol(
         name="scenes",
-        samples=5_000,
+        samples=2_500,
         repetitions=3,
         first_seed=0,
         labels="balanced",
@@ -96,8 +96,6 @@ TASK = ScenesTask(
     baselines={
         "teacher-cfg3": _teacher("teacher-cfg3", 3),
         "teacher-cfg1": _teacher("teacher-cfg1", 1),
-        "teacher-cfg2": _teacher("teacher-cfg2", 2),
-        "teacher-cfg5": _teacher("teacher-cfg5", 5),
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
     data="scenes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -50,6 +50,10 @@ class Sources:
     """The CLIP network's published weights."""
     lpips: Path | None = None
     """The published weights of LPIPS's trunk."""
+    preferences: Mapping[str, Path] = field(default_factory=dict)
+    """Preference models' published weights, by name."""
+    tiny_vae: Path | None = None
+    """A folder with a tiny VAE, or its name on the hub: for losses on the pixels that latents stand for."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
@@ -58,9 +62,9 @@ class Sources:
     @property
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
-        networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips)
+        networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips, self.tiny_vae)
         named = (self.data, self.prompts, self.training_prompts, self.reals, *networks)
-        return self.download or bool(self.references) or any(one is not None for one in named)
+        return bool(self.download or self.references or self.preferences) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,10 @@ class Task(ABC):
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Name the teacher and the feature network by what makes them: part of every run's identity."""
+
+    def identity_of(self, roles: Collection[str]) -> dict[str, str]:  # noqa: ARG002 (most tasks have none)
+        """Name those of these assets that it has and that only some recipes use: part of those runs' identity."""
+        return {}
 
     @abstractmethod
     def needs(self, sources: Sources) -> list[Need]:

@@ -147,7 +147,8 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     if task.network_parameters is not None:
         size = human_size(least_memory(recipe, task.network_parameters))
         millions = task.network_parameters / 1e6
-        yield f"memory of each GPU: {size} for {millions:.1f} million parameters a network, and the activations"
+        who = "each GPU" if recipe.sharding == "none" else "all GPUs together"
+        yield f"memory of {who}: {size} for {millions:.1f} million parameters a network, and the activations"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)

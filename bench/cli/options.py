@@ -108,6 +108,19 @@ def parse_names(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def parse_paths(option: str, texts: Iterable[str]) -> dict[str, Path]:
+    """Read `name=path` pairs of a repeatable option. Raises UserError."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise UserError(f"{option} takes NAME=PATH, not {text!r}")
+        if name in found:
+            raise UserError(f"{option} gives {name!r} twice")
+        found[name] = Path(path)
+    return found
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1

@@ -12,8 +12,10 @@ from bench.cli.options import (
     DataOption,
     DownloadOption,
     PluginOption,
+    ProtocolOption,
     ThreadsOption,
     declared_task,
+    parse_paths,
 )
 from tasks.task import Sources, default_cache
 
@@ -57,6 +59,17 @@ def prepare(
     lpips: Annotated[
         Path | None, typer.Option("--lpips", help="Weights of LPIPS's trunk, torchvision's file.")
     ] = None,
+    preference: Annotated[
+        list[str],
+        typer.Option(
+            "--preference", help="A preference model, NAME=PATH: pickscore, hps or image-reward; repeatable."
+        ),
+    ] = [],
+    protocol: ProtocolOption = None,
+    tiny_vae: Annotated[
+        Path | None,
+        typer.Option("--tiny-vae", help="A tiny VAE (madebyollin/taesdxl, or a folder), for losses on pixels."),
+    ] = None,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -65,7 +78,7 @@ def prepare(
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
     from bench.registry import load_catalogue
 
-    declared = declared_task(load_catalogue(plugin), task, cache)
+    declared = declared_task(load_catalogue(plugin), task, cache, protocol)
 
     import torch
     from rich.console import Console
@@ -89,6 +102,8 @@ def prepare(
         reals=reals,
         clip=clip,
         lpips=lpips,
+        preferences=parse_paths("--preference", preference),
+        tiny_vae=tiny_vae,
         crop=crop,
     )
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)
@@ -96,5 +111,7 @@ def prepare(
     if pairs:
         prepared.pairs(pairs)
         assets.append(prepared.asset_of_pairs(pairs))
+    if tiny_vae:
+        assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")

@@ -179,3 +179,36 @@ DIVERSITY = MetricInfo(
     implementation="bench.metrics.diversity:Diversity",
     view="lpips",
 )
+
+PICKSCORE = MetricInfo(
+    name="pickscore",
+    title="PickScore",
+    direction="higher",
+    min_samples=500,
+    summary="mean logit of a CLIP network trained on people's choices between images of a prompt",
+    source="Kirstain et al. 2023, arXiv:2305.01569",
+    implementation="bench.metrics.scores:PickScore",
+    view="pickscore",
+)
+
+HPS = MetricInfo(
+    name="hps",
+    title="HPS v2.1",
+    direction="higher",
+    min_samples=500,
+    summary="mean cosine, times 100, of a CLIP network trained on people's choices between images of a prompt",
+    source="Wu et al. 2023, arXiv:2306.09341",
+    implementation="bench.metrics.scores:HumanPreferenceScore",
+    view="hps",
+)
+
+IMAGE_REWARD = MetricInfo(
+    name="image-reward",
+    title="ImageReward",
+    direction="higher",
+    min_samples=500,
+    summary="mean reward, normalised as by its authors, of a BLIP trained on people's rankings of images",
+    source="Xu et al. 2023, arXiv:2304.05977",
+    implementation="bench.metrics.scores:ImageReward",
+    view="image-reward",
+)

@@ -1,4 +1,4 @@
-"""Means of scores that every image has by itself: CLIP score, alignment."""
+"""Means of scores that every image has by itself: CLIP score, alignment, preferences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, KINDS, MetricInfo
+from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, HPS, IMAGE_REWARD, KINDS, PICKSCORE, MetricInfo
 from bench.records import Interval, t_interval
 from tasks.errors import UserError
 from tasks.protocol import Protocol
@@ -106,3 +106,24 @@ class Colours(MeanScore):
     """Share of images with the right colours at their places."""
 
     info: ClassVar[MetricInfo] = COLOURS
+
+
+class PickScore(MeanScore):
+    """Mean of PickScore's logits."""
+
+    info: ClassVar[MetricInfo] = PICKSCORE
+    counted: ClassVar[tuple[str, ...]] = ("truncated",)
+
+
+class HumanPreferenceScore(MeanScore):
+    """Mean of HPS v2.1's cosines, times 100."""
+
+    info: ClassVar[MetricInfo] = HPS
+    counted: ClassVar[tuple[str, ...]] = ("truncated",)
+
+
+class ImageReward(MeanScore):
+    """Mean of ImageReward's rewards."""
+
+    info: ClassVar[MetricInfo] = IMAGE_REWARD
+    counted: ClassVar[tuple[str, ...]] = ("truncated",)

@@ -20,7 +20,7 @@ from tasks.features.preprocess import Squares, to_pil
 from tasks.features.scoring import CLIPProtocol
 from tasks.features.weights import FoundWeights
 from tasks.files import file_sha256
-from tasks.weights.state_dicts import read_state_dict
+from tasks.weights.state_dicts import fill, read_state_dict
 
 
 class CLIPScores(NamedTuple):
@@ -144,21 +144,27 @@ def load_clip(
         raise unknown("architecture of open_clip", protocol.architecture, open_clip.list_models())
     with init_empty_weights():  # weights of its own would be drawn only to be overwritten
         model = open_clip.CLIP(**config)
-    expected = {name: value.shape for name, value in model.state_dict().items()}
     state = read_state_dict(weights)
     if "logit_scale" in state:  # some files keep the temperature, which no cosine needs, as a row of one
         state["logit_scale"] = state["logit_scale"].reshape(())
-    wrong = sorted(expected.keys() ^ state.keys()) or [n for n in expected if state[n].shape != expected[n]]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"{weights} is not {protocol.architecture}: it differs in {wrong[0]}{more}")
-    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    fill(model, state, str(weights), protocol.architecture)
     model.eval().requires_grad_(False).to(device)
     return CLIPScorer(
         model,
         open_clip.get_tokenizer(protocol.architecture),
-        open_clip.image_transform(model.visual.image_size, is_train=False),
+        _transform(open_clip, model.visual.image_size, protocol),
         protocol,
         FoundWeights(weights, file_sha256(weights)),
         batch_size,
     )
+
+
+def _transform(open_clip: Any, side: int | tuple[int, int], protocol: CLIPProtocol) -> Callable[[Image], Tensor]:
+    """What an image goes through on its way to the network."""
+    if protocol.resized_as == "bytes":
+        transform: Callable[[Image], Tensor] = open_clip.image_transform(side, is_train=False)
+        return transform
+    transforms = optional_module("torchvision.transforms", "a CLIP score", "text")
+    resize = transforms.Resize(side, transforms.InterpolationMode.BICUBIC, antialias=True)
+    normalise = transforms.Normalize(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return transforms.Compose([transforms.ToTensor(), resize, normalise])

@@ -1,4 +1,4 @@
-"""How text-to-image students are scored beside FID, as data: CLIP scores and LPIPS diversity. Imports no torch."""
+"""How text-to-image students are scored beside FID, as data: CLIP, preferences, diversity. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ class CLIPProtocol:
     architecture: str
     """open_clip's name of the network, which fixes its tokenizer and the last steps of its preprocessing."""
     pretrained: str
-    """open_clip's tag of the weights."""
+    """open_clip's tag of the weights, or their file."""
     source: str
     """Where the weights are published."""
     prefix: str = ""
     """Text whose tokens stand before every prompt's; prompt and prefix together are cut to 77 tokens."""
     pre_resize: int | None = None
     """First crop the centre square and resize it to this side with LANCZOS; None: straight from the image."""
+    resized_as: Literal["bytes", "floats"] = "bytes"
+    """How the image comes to the network's size. bytes: by Pillow, to whole grey levels, as open_clip does.
+    floats: by torchvision, antialiased since 0.17, neither rounded nor clipped."""
 
 
 CLIP_G14_DMD2 = CLIPProtocol(
@@ -44,7 +47,44 @@ CLIP_BIGG14 = CLIPProtocol(
 )
 """The larger network with the plain prompt and nothing before open_clip's own preprocessing."""
 
-CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14)}
+HPS_PROTOCOL = CLIPProtocol(
+    name="hps-v2.1",
+    architecture="ViT-H-14",
+    pretrained="HPS_v2.1_compressed.pt",
+    source="https://huggingface.co/xswu/HPSv2",
+    resized_as="floats",
+)
+"""The network of HPS v2.1, and how its package scores square images: a preference, and no CLIP score."""
+
+CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, HPS_PROTOCOL)}
+
+
+@dataclass(frozen=True)
+class PreferenceNetwork:
+    """A network that was trained on people's choices between images of a prompt."""
+
+    name: str
+    """With its version."""
+    files: str
+    """What is to be named of it."""
+    source: str
+    """Where the weights are published."""
+
+
+PREFERENCES: Mapping[str, PreferenceNetwork] = {
+    "pickscore": PreferenceNetwork(
+        "pickscore-v1",
+        "a folder with config.json, model.safetensors and the CLIP processor's files",
+        "https://huggingface.co/yuvalkirstain/PickScore_v1",
+    ),
+    "hps": PreferenceNetwork(HPS_PROTOCOL.name, HPS_PROTOCOL.pretrained, HPS_PROTOCOL.source),
+    "image-reward": PreferenceNetwork(
+        "image-reward-v1.0",
+        "a folder with ImageReward.pt and bert-base-uncased's vocab.txt",
+        "https://huggingface.co/THUDM/ImageReward",
+    ),
+}
+"""By the name of the metric, which is that of the view, too. Their scores are never of one scale."""
 
 
 @dataclass(frozen=True)

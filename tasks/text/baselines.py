@@ -7,7 +7,7 @@ are a variant of their own. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from tasks.task import Baseline
@@ -161,6 +161,14 @@ SDXL_BASELINES = _by_name(
 )
 """Baselines of tasks whose teacher is SDXL (DMD2, Tables 2 and 6)."""
 
+SDXL_PAIRS = replace(
+    _sdxl_teacher(8),
+    name="pairs",
+    settings={"timestep_spacing": "trailing"},
+    source="official DMD2 code: the pairs of the one-step student's regression",
+)
+"""How SDXL makes noise-image pairs."""
+
 SD15_BASELINES = _by_name(
     TextBaseline(
         "teacher-ode",
@@ -225,3 +233,6 @@ SD15_BASELINES = _by_name(
     ),
 )
 """Baselines of tasks whose teacher is SD1.5 (DMD2, Table 5)."""
+
+SD15_PAIRS = SD15_BASELINES["teacher-ode"]
+"""How SD1.5 makes noise-image pairs: with the paper's own ODE sampler of it."""

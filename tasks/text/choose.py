@@ -24,14 +24,22 @@ from tasks.features.clip import load_clip
 from tasks.features.inception import InceptionFeatures, load_inception
 from tasks.features.lpips_diversity import load_lpips
 from tasks.features.preprocess import centre_patches, square
-from tasks.features.scoring import clip_protocol, diversity_protocol
-from tasks.files import digest, file_sha256, write_text
+from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
+from tasks.files import digest, file_sha256, folder_sha256, write_text
 from tasks.progress import Progress
 from tasks.reference_sources import references_from
 from tasks.references import list_references, reference_store, save_reference
 from tasks.task import Sources
-from tasks.text.pipelines import PIPELINE_FILES, TextPipeline, from_hub, load_pipeline
-from tasks.text.task import TRAINING_PROMPTS, TextTask
+from tasks.text.pipelines import (
+    PIPELINE_FILES,
+    TINY_VAE_FILES,
+    TextPipeline,
+    from_hub,
+    load_pipeline,
+    load_tiny_vae,
+)
+from tasks.text.preferences import load_preference
+from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
 REALS_AT_ONCE = 32
 PATCH_SUFFIX = "-patch"
@@ -58,6 +66,8 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
         keep("prompts", _prompts(task, sources.prompts, sources.cache))
     if sources.training_prompts is not None:
         keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
+    if sources.tiny_vae is not None:
+        keep(TINY_VAE, _tiny_vae(sources))
     if sources.features is not None or (sources.download and "features" not in chosen):
         inception = _inception(sources, progress)
         keep("features", ChosenAsset(str(inception.path), inception.sha256, inception.name))
@@ -76,6 +86,10 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
         )
         own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
         keep("lpips", ChosenAsset(str(lpips.path.resolve()), lpips.sha256, own))
+    for name, path_of in sources.preferences.items():
+        model = load_preference(name, path_of)
+        own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
+        keep(name, ChosenAsset(str(path_of.resolve()), model.sha256, own))
     if sources.reals is not None:
         for role, asset in _reals(task, sources, chosen, progress).items():
             keep(role, asset)
@@ -83,10 +97,12 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
 
 def teacher_sha256(path: Path) -> str:
     """Hash of a pipeline's file, or of the files of its folder that are read."""
-    if path.is_file():
-        return file_sha256(path)
-    files = sorted({file for pattern in PIPELINE_FILES for file in path.glob(pattern)})
-    return digest({str(file.relative_to(path)): file_sha256(file) for file in files})
+    return file_sha256(path) if path.is_file() else folder_sha256(path, PIPELINE_FILES)
+
+
+def tiny_vae_sha256(folder: Path) -> str:
+    """Hash of the files of a tiny VAE's folder that are read."""
+    return folder_sha256(folder, TINY_VAE_FILES)
 
 
 def _teacher(sources: Sources) -> ChosenAsset:
@@ -96,6 +112,15 @@ def _teacher(sources: Sources) -> ChosenAsset:
     path = named.resolve() if is_here else from_hub(str(named), sources.download, PIPELINE_FILES)
     load_pipeline(path).denoiser()  # all of it loads, and its noise schedule is a known one
     return ChosenAsset(str(path), teacher_sha256(path), path.name if is_here else str(named))
+
+
+def _tiny_vae(sources: Sources) -> ChosenAsset:
+    named = sources.tiny_vae
+    assert named is not None
+    is_here = named.exists()
+    path = named.resolve() if is_here else from_hub(str(named), sources.download, TINY_VAE_FILES)
+    load_tiny_vae(path)  # whether it is one
+    return ChosenAsset(str(path), tiny_vae_sha256(path), path.name if is_here else str(named))
 
 
 def _pipeline(chosen: Mapping[str, ChosenAsset]) -> TextPipeline:

@@ -43,6 +43,7 @@ PIPELINE_FILES = [
     *(f"{part}/model.safetensors" for part in PARTS),
 ]
 """The files of a pipeline in float32, without those for other libraries and precisions."""
+TINY_VAE_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def load_pipeline(
 def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
     """Read a tiny VAE, a folder or a hub's model ("madebyollin/taesdxl"), as another latent space of a model."""
     path = Path(source)
-    folder = path if path.is_dir() else from_hub(str(source), download, ["config.json", "*.safetensors"])
+    folder = path if path.is_dir() else from_hub(str(source), download, TINY_VAE_FILES)
     return LatentSpace(load_part(AutoencoderTiny, folder))
 
 

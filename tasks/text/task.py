@@ -5,14 +5,14 @@ This module declares them and imports no torch, so that `bench list` and `bench 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.chosen import ChosenAsset, choice_path, read_choice
 from tasks.errors import unknown
-from tasks.features.scoring import clip_protocol
+from tasks.features.scoring import PREFERENCES, clip_protocol
 from tasks.progress import Progress
 from tasks.protocol import Protocol
 from tasks.task import Baseline, Need, Sources, Task
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
 TRAINING_PROMPTS = "training_prompts"
-"""The one role that may stay empty: students are then trained on the captions of the real latents."""
+"""A role that may stay empty: students are then trained on the captions of the real latents."""
+TINY_VAE = "tiny_vae"
+"""Another that may: only losses on pixels use it."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 """How the evaluation's prompts are read from the file that the user names."""
@@ -40,6 +42,8 @@ class TextTask(Task):
     """What file the prompts are in, and where it is published."""
     protocols: Mapping[str, Protocol]
     """Protocols by name; `protocol` is the one in use."""
+    pair_sampler: TextBaseline
+    """How the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Grid positions of published students by their number of steps, the usual one first."""
     chosen: Mapping[str, ChosenAsset] = field(default_factory=dict)
@@ -56,17 +60,7 @@ class TextTask(Task):
     @property
     def roles(self) -> tuple[str, ...]:
         """What the protocol in use needs: teacher, training data, prompts, and what its metrics see with."""
-        metrics, patch = self.protocol.metrics, "patch-fd" in self.protocol.metrics
-        distances = "fd" in metrics or patch
-        return (
-            "teacher",
-            "latents",
-            "prompts",
-            *(("features", "reference") if distances else ()),
-            *(("patch_reference",) if patch else ()),
-            *(("clip",) if "clip" in metrics else ()),
-            *(("lpips",) if "diversity" in metrics else ()),
-        )
+        return "teacher", "latents", "prompts", *_scored_with(self.protocol)
 
     def choice_path(self, cache: Path) -> Path:
         """File that says what this task runs on."""
@@ -88,9 +82,13 @@ class TextTask(Task):
             found[TRAINING_PROMPTS] = self.chosen[TRAINING_PROMPTS].sha256
         return found
 
+    def identity_of(self, roles: Collection[str]) -> dict[str, str]:
+        return {TINY_VAE: self.chosen[TINY_VAE].sha256} if TINY_VAE in self.chosen and TINY_VAE in roles else {}
+
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
+        enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
             "latents": ("captioned images or latents to train on", f"{prepare} --data PATH"),
@@ -100,6 +98,9 @@ class TextTask(Task):
             "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
             "clip": (clip.architecture, f"{prepare} --clip FILE ({clip.source})"),
             "lpips": ("LPIPS's trunk", f"{prepare} --lpips FILE, or --download"),
+        } | {
+            name: (network.name, f"{prepare} --preference {name}=PATH ({network.files}; {network.source}){enough}")
+            for name, network in PREFERENCES.items()
         }
         found = []
         for role in self.roles:
@@ -133,18 +134,45 @@ class TextTask(Task):
         return prepare_text(self, sources, progress)
 
 
+def with_preferences(protocol: Protocol) -> Protocol:
+    """The same images, seen by preference models alone: by those that were chosen, and at first by all of them."""
+    named = replace(protocol, name=f"{protocol.name}-preference", reference="none", features="none")
+    return _seen_by(named, PREFERENCES)
+
+
+def _seen_by(protocol: Protocol, names: Iterable[str]) -> Protocol:
+    metrics = tuple(names)
+    return replace(protocol, metrics=metrics, views={name: PREFERENCES[name].name for name in metrics})
+
+
+def _scored_with(protocol: Protocol) -> tuple[str, ...]:
+    """Roles of what a protocol's metrics see with."""
+    metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
+    distances = "fd" in metrics or patch
+    return (
+        *(("features", "reference") if distances else ()),
+        *(("patch_reference",) if patch else ()),
+        *(("clip",) if "clip" in metrics else ()),
+        *(("lpips",) if "diversity" in metrics else ()),
+        *(name for name in PREFERENCES if name in metrics),
+    )
+
+
 def _with_chosen(protocol: Protocol, chosen: Mapping[str, ChosenAsset]) -> Protocol:
     """A protocol with the names of what was chosen: they are part of what its numbers mean."""
+    if set(protocol.metrics) <= PREFERENCES.keys():
+        protocol = _seen_by(protocol, [name for name in PREFERENCES if name in chosen] or PREFERENCES)
+    used = {"prompts", *_scored_with(protocol)}
 
     def name(role: str, missing: str) -> str:
-        return chosen[role].name if role in chosen else missing
+        return chosen[role].name if role in chosen and role in used else missing
 
     assert protocol.text is not None
-    seen_with = {"patch": "features", "clip": "clip", "lpips": "lpips"}
+    seen_with = {"patch": "features"}
     return replace(
         protocol,
         features=name("features", protocol.features),
         reference=name("reference", protocol.reference),
-        views={view: name(seen_with[view], network) for view, network in protocol.views.items()},
+        views={view: name(seen_with.get(view, view), network) for view, network in protocol.views.items()},
         text=replace(protocol.text, prompts=name("prompts", protocol.text.prompts)),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from tasks.chosen import ChosenAsset
@@ -20,25 +21,28 @@ from tasks.errors import UserError
 from tasks.features.clip import load_clip
 from tasks.features.inception import load_inception
 from tasks.features.lpips_diversity import load_lpips
+from tasks.features.preference import PreferenceModel
 from tasks.features.preprocess import Squares, centre_patches
-from tasks.features.scoring import clip_protocol, diversity_protocol
+from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest, folder_size
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
 from tasks.references import load_reference, reference_store
+from tasks.samplers import Generator, SampleNoise
 from tasks.saved import DESCRIPTION
 from tasks.task import Baseline, Sources
 from tasks.text.baselines import TextBaseline
-from tasks.text.choose import kept_prompts, teacher_sha256
+from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
-from tasks.text.pipelines import TextPipeline, load_pipeline
+from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae
+from tasks.text.preferences import load_preference
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
-from tasks.text.task import TRAINING_PROMPTS, TextTask
+from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 from tasks.views import NO_PATCH, Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
@@ -54,6 +58,8 @@ def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> TextWo
 
 class TextWorld(PairedTeacher):
     """A prepared text-to-image task."""
+
+    pair_batch = AT_ONCE
 
     def __init__(self, task: TextTask, sources: Sources, progress: Progress) -> None:
         self.task: TextTask = task
@@ -82,7 +88,9 @@ class TextWorld(PairedTeacher):
             self._checked(TRAINING_PROMPTS, self.data, own.sha256)
             self._training = PromptConditions(self.pipeline.encoder, own.prompts)
         self.references: dict[str, RealImages] = {}
-        self.views = tuple(view for view in (MAIN, PATCH, CLIP, LPIPS) if self._sees_with(view))
+        self.preferences: dict[str, PreferenceModel] = {}
+        views = (MAIN, PATCH, CLIP, LPIPS, *PREFERENCES)
+        self.views = tuple(view for view in views if self._sees_with(view))
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
         """Encode prompts and decode latents as this pipeline does."""
@@ -93,7 +101,7 @@ class TextWorld(PairedTeacher):
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
         device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
-        role = {MAIN: "features", PATCH: "patch_reference", CLIP: "clip", LPIPS: "lpips"}[view]
+        role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
         if role not in task.roles:
             return False
         if view == MAIN:
@@ -113,6 +121,9 @@ class TextWorld(PairedTeacher):
         elif view == CLIP:
             self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=device)
             self._checked(role, self.weights, self.clip.sha256)
+        elif view in PREFERENCES:
+            self.preferences[view] = load_preference(view, self._chosen(role), device=device)
+            self._checked(role, self.weights, self.preferences[view].sha256)
         else:
             protocol = diversity_protocol(task.rules.diversity)
             self.lpips = load_lpips(
@@ -170,9 +181,47 @@ class TextWorld(PairedTeacher):
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.latents.gather(positions).to(device), self._captions(positions.to(device))
 
-    def pair_conditions(self, count: int) -> Tensor:
+    def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
+        """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
+        if TINY_VAE not in self.task.chosen:
+            raise UserError(
+                "losses on pixels see latents through a tiny VAE, and none was chosen; mend: bench prepare "
+                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+            )
+        folder, assets = self._chosen(TINY_VAE), list[PreparedAsset]()
+        self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))
+        space = load_tiny_vae(folder)
+        if space.shape(self.resolution) != self.sample_shape:
+            raise UserError(
+                f"the tiny VAE {folder} has latents {list(space.shape(self.resolution))} of images of "
+                f"{self.resolution} pixels, and the teacher's are {list(self.sample_shape)}; name another"
+            )
+        return lambda x0: space.to(x0.device).decode(x0), assets
+
+    @property
+    def pair_sampler(self) -> TextBaseline:
+        return self.task.pair_sampler
+
+    def pair_identity(self) -> list[Any]:
+        prompts = TRAINING_PROMPTS if TRAINING_PROMPTS in self.task.chosen else "latents"
+        encoded = [self.task.chosen[prompts].sha256, self.task.rules.first_tokenizer_for_both]
+        return [self.teacher_sha256, self.pair_sampler.identity(), *encoded]
+
+    def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
-        return self._training(torch.arange(count) % len(self._training))
+        return self._training(indices.to(PartialState().device) % len(self._training)).cpu()
+
+    def pair_generator(self, device: str) -> Generator:
+        """In float16 on a GPU, as the official pairs are."""
+        pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
+        assert self.null_condition is not None
+        null = self.null_condition.to(device)
+
+        def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
+            with torch.autocast(device, torch.float16, enabled=device == "cuda"):
+                return sample(pipeline, self.pair_sampler, noise, condition, null)
+
+        return generate
 
     def asked(self, indices: Tensor) -> list[str]:
         """The prompts of samples with these global indices."""
@@ -197,6 +246,9 @@ class TextWorld(PairedTeacher):
             seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})
         if LPIPS in views:
             seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
+        for view in self.preferences.keys() & views:
+            liked = self.preferences[view].scores(samples.images, self.asked(samples.indices))
+            seen[view] = Features(nothing, scores={view: liked.values, f"{view}_truncated": liked.truncated})
         return seen
 
     def sampled(self, baseline: Baseline) -> Sampled:

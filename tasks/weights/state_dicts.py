@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.errors import UserError, first_line, nearest
 from tasks.files import human_size
@@ -62,6 +63,7 @@ def file_kind(path: Path) -> FileKind:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a torch checkpoint (weights only) or a safetensors file: tensors by name, on the CPU.
 
+    A training checkpoint may keep them under `state_dict`, beside other things.
     Raises UserError if the file is damaged, holds more than tensors, or is another kind.
     """
     kind = file_kind(path)
@@ -74,8 +76,26 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is cut short, damaged or holds more than weights ({first_line(error)}); "
             "nothing in it was run; mend: download it again"
         ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise UserError(f"{path} holds a {type(state).__name__} of other things than a network's weights by name")
     return dict(state)
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
+    """Give a network these weights, as float32, and no memory to those it had.
+
+    Raises UserError that says what of `source` is not the network called `name`: a missing, further or misshapen
+    tensor.
+    """
+    expected = {key: value.shape for key, value in network.state_dict().items()}
+    wrong = sorted(expected.keys() ^ state.keys()) or [
+        key for key in expected if state[key].shape != expected[key]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(f"{source} is not {name}: it differs in {wrong[0]}{more}")
+    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)

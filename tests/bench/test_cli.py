@@ -30,7 +30,8 @@ def test_browsing_does_not_import_torch(command: list[str]) -> None:
         f"sys.argv = ['bench', *{command!r}]\n"
         "try: bench.cli.main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'diffusers', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)\n"
+        "heavy = {'torch', 'diffusers', 'pandas', 'scipy', 'sklearn'} | {'tasks.features.preference'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -96,6 +97,8 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
         (["eval", "--task", "digits"], "either --checkpoint PATH or --sampler NAME"),
         (["eval", "--task", "digits", "--sampler", "teacher-od"], "did you mean 'teacher-ode'"),
         (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder or file nowhere"),
+        (["prepare", "--task", "digits", "--preference", "hps"], "--preference takes NAME=PATH, not 'hps'"),
+        (["prepare", "--task", "digits", *["--preference", "hps=a"] * 2], "--preference gives 'hps' twice"),
         (["report"], "no records in"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -13,13 +14,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
-from bench.checkpoint import checkpoints
+from bench.checkpoint import checkpoints, start_from
 from bench.plan import Run
 from bench.records import Record
 from bench.runner import Runner
 from bench.training_log import read_lines
+from methods.base import Setting
+from methods.dmd import DMD
+from methods.recipes import DMDRecipe
 from tasks.errors import UserError
+from tasks.prepared import Prepared
 
 VARIES = {"cost", "provenance", "sampler"}
 """What an interruption may change in a record: seconds and the date, never a value."""
@@ -165,5 +171,23 @@ def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
         runner.run(plan(init_from=tmp_path))
     first = plan("regression")
     runner.run(first)
-    with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'critic'"):
+    newest = checkpoints(first.folder / "checkpoints")[-1]
+    content = torch.load(newest, weights_only=True)
+    torch.save(content | {"players": {"student": content["players"]["generator"]}}, newest)
+    with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'generator'"):
         runner.run(plan("dmd2", init_from=first.folder))
+
+
+def test_after_a_regression_the_critic_starts_as_the_teacher(
+    plan: Callable[..., Run], tiny: Prepared, runner: Runner
+) -> None:
+    """SDXL's one-step student: pretrained on pairs; the critic has seen none."""
+    first = plan("regression", ema_decay=None)
+    runner.run(first)
+    setting = Setting(Accelerator(cpu=True), copy.deepcopy(tiny.teacher), None, lambda _: pytest.fail("no pairs"))
+    method = DMD(DMDRecipe(), setting)
+    start_from(first.folder, method)
+    student, _ = tiny.load_student(first.folder / "student")
+    critic = method.players["critic"].module.denoiser
+    for expected, found in ((student, method.generator.module), (tiny.teacher, critic)):
+        torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)

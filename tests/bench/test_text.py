@@ -14,8 +14,9 @@ import torch
 import torchvision
 from inception_files import photographs, random_inception
 from PIL import Image
+from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
-from text_pipelines import save_sd15, save_sdxl
+from text_pipelines import save_sd15, save_sdxl, taesd
 from typer.testing import CliRunner
 
 from bench.cli import command_line
@@ -62,6 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load_catalogue([TEXT_PLUGIN])  # names the tiny CLIP
     save_sd15(root / "sd15")
     save_sdxl(root / "sdxl")
+    taesd().save_pretrained(root / "taesd")
     torch.manual_seed(0)
     torch.save(random_inception(), root / PORT.name)
     torch.save(open_clip.create_model("tiny-clip").state_dict(), root / "clip.bin")
@@ -91,9 +93,12 @@ def prepared(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
                 needed["--lpips"] = files / "alex.pth"
             else:
                 needed |= {"--features": files / PORT.name, "--reals": files / "reals"}
+            if name == "sdxl":
+                needed["--tiny-vae"] = files / "taesd"
             options = [str(part) for pair in needed.items() for part in pair]
             told = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
-            assert {"teacher", "latents", "prompts", "clip"} <= {line.split()[0] for line in told.splitlines()}
+            expected = {"teacher", "latents", "prompts", "clip"} | ({"tiny_vae"} if name == "sdxl" else set())
+            assert expected <= {line.split()[0] for line in told.splitlines()}
             done[name] = (*where, "--runs", str(root / name / "runs"))
         return done[name]
 
@@ -194,6 +199,35 @@ def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable
     (record,) = records(where)
     diversity = next(metric for metric in record.metrics if metric.name == "diversity")
     assert (diversity.samples, diversity.diagnostics[0]["prompts"]) == (8, 2)
+
+
+def test_preferences_are_measured_by_the_models_that_were_chosen(
+    prepared: Callable[[str], Where], tmp_path: Path
+) -> None:
+    """None is needed by another protocol; theirs takes those that were named, and asks for one if none was."""
+    cache = ("--cache", str(shutil.copytree(prepared("parti")[1], tmp_path / "cache")))
+    task = ("--task", "standin-parti", "--protocol", "partiprompts-preference")
+    evaluate = ("eval", *task, "--sampler", "teacher", *cache, "--runs", str(tmp_path / "runs"))
+    with pytest.raises(UserError) as caught:
+        bench(*evaluate)
+    for name in ("pickscore", "hps", "image-reward"):
+        assert f"bench prepare --task standin-parti --preference {name}=PATH" in str(caught.value)
+    assert "one preference model is enough" in str(caught.value)
+
+    pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
+    named = ("--preference", f"pickscore={pickscore}", "--preference", f"hps={hps}")
+    told = bench("prepare", *task, *named, *cache)
+    assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
+    two = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
+    assert two.metrics == ("pickscore", "hps") and two.views.keys() == {"pickscore", "hps"}
+
+    bench("prepare", *task, "--preference", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
+    told = bench(*evaluate)
+    assert "PickScore" in told and "HPS v2.1" in told and "ImageReward" in told
+    (record,) = load_records([tmp_path / "runs"]).records
+    assert [metric.name for metric in record.metrics] == ["pickscore", "hps", "image-reward"]
+    assert all(metric.samples == 8 and metric.diagnostics[0]["prompts"] == 2 for metric in record.metrics)
+    assert record.protocol["views"]["hps"].startswith("hps-v2.1, weights ")
 
 
 def test_published_weights_are_baselines(prepared: Callable[[str], Where], files: Path, tmp_path: Path) -> None:

@@ -17,14 +17,11 @@ from methods import perceptual
 from methods.draws import Draws
 from methods.losses import regression_loss
 from methods.perceptual import distance_of, lpips_distance
-from methods.recipe import build_recipe
 from methods.recipes import DMDRecipe, RegressionRecipe
 from methods.regression import RegressionDistiller
 from tasks.errors import UserError
 from tasks.features.lpips_network import lpips_network
 from tasks.files import file_sha256
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +75,40 @@ def test_a_training_step_goes_down_it(package: Any, trunk: Path, monkeypatch: py
     assert method.generator.gradient_norm is not None and method.generator.gradient_norm > 0
 
 
+def test_average_pooling_stands_where_vgg_has_the_largest(package: Any, trunk: Path) -> None:
+    """piq's replace_pooling, with which DMD2 pretrains SDXL's one-step student: the distance, written out."""
+    x, y = (normal(seed, 1, 3, 32, 32).tanh() for seed in (0, 1))
+    state = torch.load(trunk, weights_only=True)
+
+    def activations(images: Tensor) -> list[Tensor]:
+        at, found = package.scaling_layer(images), []
+        for layer in range(30):  # of torchvision's VGG16: convolutions, ReLUs, a pooling after 2, 2, 3, 3
+            if f"features.{layer}.weight" in state:
+                at = F.conv2d(at, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], padding=1)
+            elif layer in (4, 9, 16, 23):
+                found.append(at)
+                at = F.avg_pool2d(at, 2)
+            else:
+                at = F.relu(at)
+        return [*found, at]
+
+    expected = torch.zeros(1)
+    for linear, one, other in zip(package.lins, activations(x), activations(y), strict=True):
+        squares = (F.normalize(one) - F.normalize(other)) ** 2
+        expected = expected + linear(squares).mean((2, 3)).flatten()
+    found = lpips_network("vgg", trunk, "average")(x, y).flatten()
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, lpips_network("vgg", trunk)(x, y).flatten())
+
+
 def test_without_being_asked_for_it_is_the_mean_squared_error() -> None:
     for recipe in (DMDRecipe(), RegressionRecipe()):
-        assert distance_of(recipe, CPU) is regression_loss
+        assert distance_of(recipe, make_setting()) is regression_loss
 
 
 def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
     """Names of runs from before the choice stay."""
-    keys = {"regression_distance", "lpips_weights", "init_from"}
+    keys = {"regression_distance", "lpips_weights", "lpips_pooling", "init_from"}
     assert not keys & set(DMDRecipe().named())
     with_it = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=trunk, init_from=trunk.parent)
     assert with_it.named() == DMDRecipe(regression=True).named() | {"regression_distance": "lpips"}
@@ -93,13 +116,13 @@ def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
 
 def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
     with pytest.raises(UserError, match=r"regression_distance=lpips needs .* add --set lpips_weights=FILE"):
-        build_recipe(DMDRecipe, {"regression": True, "regression_distance": "lpips"}, "method 'dmd'")
+        distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_setting())
     nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
     with pytest.raises(UserError, match=rf"no file {tmp_path / 'vgg.pth'}; it is torchvision's vgg16-397923af"):
-        distance_of(nowhere, CPU)
+        distance_of(nowhere, make_setting())
     with pytest.raises(UserError, match=rf"{trunk} is not torchvision's vgg16-397923af.pth, by its SHA-256"):
-        distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), CPU)
-    assert "lpips_weights" in RegressionRecipe(lpips_weights=trunk).idle()
+        distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), make_setting())
+    assert {"lpips_weights", "lpips_pooling"} <= set(RegressionRecipe(lpips_weights=trunk).idle())
 
 
 def test_another_network_is_no_trunk(tmp_path: Path, trunk: Path) -> None:

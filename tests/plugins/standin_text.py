@@ -6,12 +6,13 @@ from pathlib import Path
 import open_clip
 
 from tasks.coco import TASK_10K, TASK_30K
-from tasks.features.scoring import CLIP_G14_DMD2, CLIP_PROTOCOLS, DIVERSITY_PROTOCOLS, LPIPS_ALEX
+from tasks.features.scoring import CLIP_G14_DMD2, CLIP_PROTOCOLS, DIVERSITY_PROTOCOLS, HPS_PROTOCOL, LPIPS_ALEX
 from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.protocol import Protocol
 
 open_clip.add_model_config(Path(__file__).with_name("tiny-clip.json"))
 CLIP_PROTOCOLS["clip-tiny"] = replace(CLIP_G14_DMD2, name="clip-tiny", architecture="tiny-clip")
+CLIP_PROTOCOLS[HPS_PROTOCOL.name] = replace(HPS_PROTOCOL, architecture="tiny-clip")
 DIVERSITY_PROTOCOLS["lpips-tiny"] = replace(LPIPS_ALEX, name="lpips-tiny", size=64)
 
 
@@ -40,6 +41,7 @@ def _task(task, name):
         protocols=protocols,
         prompt_rule="list",
         baselines=baselines,
+        pair_sampler=replace(task.pair_sampler, steps=2, resolution=16),
         recipes="coco10k",
     )
 

@@ -213,6 +213,13 @@ def test_folder_sha256_changes_with_a_name(tmp_path: Path) -> None:
     assert folder_sha256(here) != folder_sha256(there)
 
 
+def test_folder_sha256_may_be_of_some_files(tmp_path: Path) -> None:
+    here, there = example_folder(tmp_path / "here"), example_folder(tmp_path / "there")
+    (there / "unread").touch()
+    assert folder_sha256(here) != folder_sha256(there)
+    assert folder_sha256(here) == folder_sha256(there, ("a", "inner/*", "a*"))
+
+
 def test_folder_size_counts_all_files(tmp_path: Path) -> None:
     folder = example_folder(tmp_path / "folder")
     assert folder_size(folder) == 6

@@ -289,7 +289,7 @@ def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: MicroWorld, own_ca
 def test_pairs_do_not_depend_on_the_batch(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise, image, condition = prepare(own_cache)[0].pairs(12)
     shutil.rmtree(own_cache / "pairs")
-    monkeypatch.setattr("tasks.pairs.PAIR_BATCH", 5)
+    monkeypatch.setattr("tasks.pairs.PairedTeacher.pair_batch", 5)
     again = prepare(own_cache)[0].pairs(12)
     assert torch.equal(again[0], noise)
     torch.testing.assert_close(again[1], image, rtol=1e-3, atol=1e-4)

@@ -11,7 +11,16 @@ from scipy import stats
 
 from bench.metrics.base import Metric, Reference
 from bench.metrics.diversity import Diversity, bootstrap_interval
-from bench.metrics.scores import Alignment, CLIPScore, MeanScore, Scores, mean_of_groups
+from bench.metrics.scores import (
+    Alignment,
+    CLIPScore,
+    HumanPreferenceScore,
+    ImageReward,
+    MeanScore,
+    PickScore,
+    Scores,
+    mean_of_groups,
+)
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.views import Features
@@ -65,14 +74,14 @@ def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Prot
     assert fed(Alignment(reference, smoke), {"alignment": np.array([0.5])}).result().diagnostics == {"prompts": 1}
 
 
-@pytest.mark.parametrize("metric", [CLIPScore, Alignment, Diversity])
+@pytest.mark.parametrize("metric", [CLIPScore, Alignment, PickScore, HumanPreferenceScore, ImageReward, Diversity])
 def test_a_task_without_the_scores_is_told_so(metric: type[Metric], reference: Reference, smoke: Protocol) -> None:
     name = metric.info.name
     with pytest.raises(UserError, match=f"metric '{name}' needs the scores '{name}' .* gives aesthetics"):
         metric(reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
 
 
-@pytest.mark.parametrize("metric", [CLIPScore, Alignment])
+@pytest.mark.parametrize("metric", [CLIPScore, Alignment, PickScore, HumanPreferenceScore, ImageReward])
 def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
     metric: type[MeanScore], reference: Reference, protocol: Protocol, smoke: Protocol
 ) -> None:

@@ -1,0 +1,165 @@
+"""SDXL and SD1.5 with random weights of the published sizes, and small ones of the same kinds, for benchmarks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tasks.coco import TASK_10K
+from tasks.text.conditions import PromptConditions
+from tasks.text.denoiser import TextDenoiser
+from tasks.text.encoders import CLIPEncoder, SDXLEncoder
+from tasks.text.latents import LatentSpace
+from tasks.text.pipelines import TextPipeline
+from tasks.text.world import TextWorld
+
+PROMPTS = 512
+SCHEDULER = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the configurations of a published pipeline say."""
+
+    unet: dict[str, Any]
+    encoders: tuple[dict[str, Any], ...]
+    vae: tuple[int, ...] = (128, 256, 512, 512)
+    groups: int = 32
+
+
+CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+XL = {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+}
+NETWORKS = {
+    "sdxl": Sizes(
+        {
+            **XL,
+            "sample_size": 128,
+            "block_out_channels": (320, 640, 1280),
+            "attention_head_dim": (5, 10, 20),
+            "transformer_layers_per_block": (1, 2, 10),
+            "cross_attention_dim": 2048,
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+        },
+        (CLIP_L, CLIP_G | {"projection_dim": 1280, "hidden_act": "gelu"}),
+    ),
+    "sd15": Sizes({"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}, (CLIP_L,)),
+    "tiny-sdxl": Sizes(
+        {
+            **XL,
+            "sample_size": 16,
+            "block_out_channels": (16, 32, 32),
+            "attention_head_dim": (1, 2, 2),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "cross_attention_dim": 32,
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 16 + 6 * 8,
+        },
+        (SMALL, SMALL | {"projection_dim": 16}),
+        (8, 16),
+        8,
+    ),
+    "tiny-sd15": Sizes(
+        {
+            "sample_size": 16,
+            "block_out_channels": (16, 16, 32, 32),
+            "attention_head_dim": 2,
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "cross_attention_dim": 16,
+        },
+        (SMALL,),
+        (8, 16),
+        8,
+    ),
+}
+"""Of stable-diffusion-xl-base-1.0 and stable-diffusion-v1-5; what is not said is the library's default."""
+
+
+class RandomTokens:
+    """Numbers of no words, as a tokenizer would give them."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def __call__(self, prompts: Sequence[str], max_length: int, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=torch.randint(self.vocabulary, (len(prompts), max_length), device="cpu"))
+
+
+class RandomLatents:
+    """Latents of no images."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.latents = torch.randn(PROMPTS, *shape, device="cpu")
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def gather(self, positions: Tensor) -> Tensor:
+        """Those at `positions`, [B, C, h, w]."""
+        return self.latents[positions.cpu()]
+
+
+class RandomText(TextWorld):
+    """Random networks, latents and prompts: speed does not depend on what they are."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.task = TASK_10K
+        self.pipeline = _pipeline(sizes)
+        self.teacher_sha256 = ""
+        self.teacher = self.pipeline.denoiser().requires_grad_(False)
+        self._use(self.pipeline, self.pipeline.resolution)
+        self.latents = RandomLatents(self.sample_shape)  # type: ignore[assignment]
+        self._captions = PromptConditions(self._encoder, ["a prompt"] * PROMPTS, kept_bytes=0)
+        self._training = self._captions
+
+    def new_teacher(self) -> TextDenoiser:
+        """A copy of the teacher: training takes it to its precision and its device."""
+        return copy.deepcopy(self.teacher)
+
+    def asked(self, indices: Tensor) -> list[str]:
+        return ["a prompt"] * len(indices)
+
+
+def _pipeline(sizes: Sizes) -> TextPipeline:
+    configs = [CLIPTextConfig(vocab_size=49408, hidden_act="quick_gelu") for _ in sizes.encoders]
+    for config, said in zip(configs, sizes.encoders, strict=True):
+        config.update(said)
+    tokens = RandomTokens(49408)
+    first = CLIPTextModel(configs[0])
+    if len(configs) == 1:
+        encoder: Any = CLIPEncoder(tokens, first)  # type: ignore[arg-type]
+    else:
+        second = CLIPTextModelWithProjection(configs[1])
+        encoder = SDXLEncoder((tokens, tokens), (first, second))  # type: ignore[arg-type]
+    vae = AutoencoderKL(
+        block_out_channels=sizes.vae,
+        down_block_types=("DownEncoderBlock2D",) * len(sizes.vae),
+        up_block_types=("UpDecoderBlock2D",) * len(sizes.vae),
+        layers_per_block=2,
+        latent_channels=4,
+        norm_num_groups=sizes.groups,
+    )
+    unet = UNet2DConditionModel(**sizes.unet).eval()
+    return TextPipeline(unet, LatentSpace(vae), encoder.eval().requires_grad_(False), SCHEDULER)

@@ -1,0 +1,172 @@
+"""Four-step DMD2 on the networks of SDXL and SD1.5: what an iteration takes, what savings give; students' speed.
+
+    python benchmarks/text_training.py                      # SDXL, batch 4 and 8: one GPU of 141 GB
+    python benchmarks/text_training.py --lora               # the student a LoRA: one of 80 GB
+    python benchmarks/text_training.py --network sd15 --batches 8,32
+    python benchmarks/text_training.py --tiny               # the same code on a CPU
+
+Random weights of the published sizes, the recipe of `coco10k`; prompts are encoded in each iteration, as in
+training. A block is five iterations: five critic turns, one of them the generator's, too. Variants follow each
+other, each with what is left of the memory when the one before is gone; one that does not fit is said to be so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from random_text import NETWORKS, RandomText
+
+from bench.latency import device_name, latency_of
+from bench.provenance import peak_memory
+from bench.registry import load_catalogue
+from bench.runner import student_generator
+from bench.training import Schedule, Trainer
+from methods.base import Pairs, Setting
+from tasks.errors import UserError
+from tasks.prepared import Sampled
+from tasks.progress import SilentProgress
+from tasks.samplers import SampleNoise
+
+BLOCK = 5
+STEPS = {1: [399], 4: [999, 749, 499, 249]}
+SAVINGS: dict[str, dict[str, Any]] = {
+    "the recipe: bf16, bf16 teacher, checkpointing": {},
+    "teacher in float32": {"teacher_precision": "fp32"},
+    "no gradient checkpointing": {"gradient_checkpointing": False},
+    "shared passes of the critic": {"shared_critic_draws": True},
+    "torch.compile": {"compile_backend": "inductor"},
+    "torch.compile, no checkpointing": {"compile_backend": "inductor", "gradient_checkpointing": False},
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an iteration takes, averaged over a block."""
+
+    seconds: float
+    peak: int
+    """Bytes."""
+
+
+def no_pairs(count: int) -> Pairs:
+    """DMD2 has no regression."""
+    raise AssertionError(f"{count} pairs asked for")
+
+
+def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any]) -> Cost:
+    """Time one variant of the recipe: the median over blocks, after one that warms up."""
+    entry = load_catalogue().methods.get(method)
+    recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    device = accelerator.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    setting = Setting(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
+    never = Schedule(checkpoint_every=10**9, progress_every=10**9)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(entry.load()(recipe, setting), world, 0, Path(folder), accelerator)
+        trainer.begin()
+        for block in range(blocks + 1):
+            begun = now(device)
+            for iteration in range(block * BLOCK, (block + 1) * BLOCK):
+                trainer.advance(iteration, never, SilentProgress(), lambda _: {})
+            if block:
+                seconds.append((now(device) - begun) / BLOCK)
+    return Cost(statistics.median(seconds), peak_memory())
+
+
+def now(device: torch.device) -> float:
+    """The clock, once the device has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[str]) -> Iterator[str]:
+    """One line of the table for each variant; memory is that of the process so far where there is no GPU."""
+    first: Cost | None = None
+    for name in chosen:
+        found: Cost | None = None
+        with contextlib.suppress(torch.OutOfMemoryError):
+            found = iteration_cost(world, method, batch, blocks, SAVINGS[name])
+        torch.compiler.reset()
+        gc.collect()
+        torch.cuda.empty_cache()
+        if found is None:
+            yield f"| {name} | {batch} | out of memory | | | |"
+            continue
+        first = first or found
+        ratio, more = found.seconds / first.seconds, (found.peak - first.peak) / 2**30
+        size = f"{found.peak / 2**30:.1f}"
+        yield f"| {name} | {batch} | {found.seconds:.3f} | {ratio:.2f} | {size} | {more:+.1f} |"
+
+
+def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
+    """Latency of one image by stage, and images per second in batches, of students of one and four steps, bf16."""
+    for steps, indices in STEPS.items():
+        subject = Sampled(world, student_generator(world.new_teacher(), indices), "")
+        device = PartialState().device
+        found = latency_of(subject, repetitions, warm_up=1, bf16=True)
+        condition = world.conditions(torch.arange(batch, device=device))
+        times = []
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            for _ in range(repetitions + 1):
+                begun = now(device)
+                noise = SampleNoise(range(batch), world.sample_shape, device)
+                world.decode(subject.generator(noise, condition))
+                times.append(now(device) - begun)
+        stages = (found.text, found.denoising, found.decoding, found.together)
+        told = " | ".join(f"{stage.median:.4f}" for stage in stages)
+        yield f"| {steps} | {told} | {batch / statistics.median(times[1:]):.2f} |"
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=("sdxl", "sd15"), default="sdxl")
+    parser.add_argument("--batches", default="4,8")
+    parser.add_argument("--blocks", type=int, default=3, help="timed, after one that warms up")
+    parser.add_argument("--lora", action="store_true", help="the student is a LoRA of rank 64")
+    parser.add_argument("--repetitions", type=int, default=10, help="images of the speed table")
+    parser.add_argument("--variants", default="all", help="numbers from 0, with commas: " + "; ".join(SAVINGS))
+    parser.add_argument("--tiny", action="store_true", help="networks of a few channels, nothing compiled")
+    options = parser.parse_args()
+    batches = [int(batch) for batch in options.batches.split(",")]
+    names = list(SAVINGS)
+    chosen = names if options.variants == "all" else [names[int(n)] for n in options.variants.split(",")]
+    if options.tiny:
+        batches, options.blocks, options.repetitions = [2], 1, 2
+        chosen = [name for name in chosen if "compile_backend" not in SAVINGS[name]]  # that takes minutes
+    elif not torch.cuda.is_available():
+        raise UserError("networks of the published sizes want a GPU; use --tiny")
+    torch.manual_seed(0)
+    world = RandomText(NETWORKS[f"tiny-{options.network}" if options.tiny else options.network])
+    method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
+    millions = sum(parameter.numel() for parameter in world.teacher.parameters()) / 1e6
+    size = f"{'tiny ' if options.tiny else ''}{options.network}, {millions:.1f} million parameters"
+    print(f"{method} on {size}; {device_name(PartialState().device)}, torch {torch.__version__}")
+    print("\n| variant | batch | seconds an iteration | of the recipe's | peak GiB | more than the recipe's |")
+    print("|---|---|---|---|---|---|")
+    for batch in batches:
+        for line in rows(world, method, batch, options.blocks, chosen):
+            print(line, flush=True)
+    print("\n| student's steps | text s | denoising s | decoding s | together s | images/s in batches |")
+    print("|---|---|---|---|---|---|")
+    for line in speeds(world, batches[-1], options.repetitions):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The preference models that a text-to-image task can measure with, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tasks.errors import UserError, unknown
+from tasks.features.image_reward import load_image_reward
+from tasks.features.preference import PreferenceModel, load_hps, load_pickscore
+from tasks.features.scoring import PREFERENCES
+
+LOADERS: Mapping[str, Callable[..., PreferenceModel]] = {
+    "pickscore": load_pickscore,
+    "hps": load_hps,
+    "image-reward": load_image_reward,
+}
+
+
+def load_preference(name: str, path: Path, *, device: str = "cpu") -> PreferenceModel:
+    """Read a preference model from what the user named. Raises UserError for an unknown one or another network."""
+    if name not in LOADERS:
+        raise unknown("preference model", name, LOADERS)
+    if not path.exists():
+        raise UserError(f"no file or folder {path}; --preference {name} takes {PREFERENCES[name].files}")
+    return LOADERS[name](path, device=device)
