@@ -53,10 +53,11 @@ def whole(value: Any, keep: bool = True) -> Any:
 
 
 def share_of(value: Tensor, like: Tensor) -> Tensor:
-    """This process's share of a whole tensor, where `like` is one, else the tensor; all must ask at once."""
+    """This process's share of a whole tensor, where `like` is one; else the tensor itself."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)  # the first's is sent
+    # Each cuts its share out of the file that all read: a lost connection must not pass for a damaged file.
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def shares_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

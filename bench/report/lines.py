@@ -103,6 +103,19 @@ def recorded_lines(records: Iterable[Record]) -> list[Line]:
     return [Line(kind, name, name) for kind, name in sorted(found)]
 
 
+def owners(lines: Sequence[Line], records: Iterable[Record]) -> list[int | None]:
+    """The position of each record's line, as `owner` tells it; of each name, only its own lines are asked."""
+    named: dict[str, list[int]] = {}
+    found: list[int | None] = []
+    for record in records:
+        name = record.method.name
+        if name not in named:
+            named[name] = [number for number, line in enumerate(lines) if line.names(name)]
+        number = owner([lines[number] for number in named[name]], record)
+        found.append(None if number is None else named[name][number])
+    return found
+
+
 def owner(lines: Sequence[Line], record: Record) -> int | None:
     """The position of the line that a record belongs to: of those it fits, the one that says most of a recipe."""
     fitting = [number for number, line in enumerate(lines) if line.fits(record)]

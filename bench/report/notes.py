@@ -66,6 +66,8 @@ def _noticed(records: Sequence[Record]) -> list[str]:
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for record in records:
         for metric in record.metrics:
+            if all(NOTICED.keys().isdisjoint(one) for one in metric.diagnostics):
+                continue
             for key in NOTICED:
                 most = max((int(one.get(key) or 0) for one in metric.diagnostics), default=0)
                 if most:

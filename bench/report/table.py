@@ -11,7 +11,7 @@ import pandas as pd
 from bench.metrics.titles import shown_title
 from bench.records import Record
 from bench.report import cells
-from bench.report.lines import Line, owner, recorded_lines, suite_lines
+from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
@@ -95,9 +95,9 @@ def _compile(
     records: Sequence[Record],
     unfinished: Sequence[Unfinished],
 ) -> ReportTable:
-    owners = {id(record): owner(lines, record) for record in records}
-    used = [record for record in records if owners[id(record)] is not None]
-    summary = summarise(tidy(used, lambda record: owners[id(record)] or 0)).to_dict("records")
+    line_of = {id(record): number for record, number in zip(records, owners(lines, records), strict=True)}
+    used = [record for record in records if line_of[id(record)] is not None]
+    summary = summarise(tidy(used, lambda record: line_of[id(record)] or 0)).to_dict("records")
     by_protocol: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
         by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)
