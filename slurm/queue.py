@@ -61,7 +61,10 @@ def ended_states(ids: Iterable[str]) -> dict[str, str]:
         job.id: job.state if job.reason in ("None", "") else f"{job.state}: {job.reason}"
         for job in _jobs(_squeue("--states=all")).values()
     }
-    return {job: state for job, state in (_accounts(wanted - found.keys()) | found).items() if job in wanted}
+    said = _accounts(wanted - found.keys()) | found
+    # An array that was taken out whole, before any of it began, is told as one job.
+    either = {job: said.get(job) or said.get(job.partition("_")[0]) for job in wanted}
+    return {job: state for job, state in either.items() if state}
 
 
 def _squeue(*more: str) -> str:

@@ -16,6 +16,7 @@ import secrets
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,6 +128,8 @@ def submit(planned: Submission, profile: Profile) -> Submission:
     submission.write()
     try:
         for batch in submission.graph:
+            _require_fit(submission, batch, profile)
+        for batch in submission.graph:
             job = _on_hold(submission, batch, profile)
             submission = replace(submission, jobs={**submission.jobs, batch.name: job})
     except BaseException:
@@ -171,6 +174,19 @@ def sbatch_text(submission: Submission, batch: Batch, profile: Profile) -> str:
     if len(batch.works) > 1:
         executor.parameters["map_count"] = len(batch.works)
     return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def _require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
+    """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask."""
+    alone = replace(batch, after=None)
+    held = "#SBATCH --hold\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+        script.write(sbatch_text(submission, alone, profile).replace(held, ""))
+        script.flush()
+        try:
+            queue.slurm("sbatch", "--test-only", script.name)
+        except UserError as error:
+            raise UserError(_refusal(f"error: {error}", batch, submission.profile)) from None
 
 
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
