@@ -35,7 +35,7 @@ def from_main(compute: Callable[[], T]) -> T:
 
 
 def join_workers(folder: Path) -> Progress:
-    """Meet the other processes that torchrun started for this run, if any; return where progress is shown.
+    """Meet the other processes that work on this run, if any; return where progress is shown.
 
     The first process writes the run's status file and log, the others are silent. Without GPUs they talk
     through gloo.

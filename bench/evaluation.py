@@ -17,6 +17,7 @@ from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
 from bench.metrics.titles import title_of
 from bench.records import MetricResult, t_interval
+from bench.stopping import DivergedError
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
 from tasks.prepared import Prepared, RealImages, Samples, to_uint8
@@ -28,10 +29,6 @@ from tasks.views import Features
 
 Seen = Mapping[str, Features]
 """A batch of images by view."""
-
-
-class DivergedError(Exception):
-    """Training reached a loss, a gradient or an image that is not finite."""
 
 
 @dataclass(frozen=True)

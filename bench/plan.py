@@ -15,6 +15,7 @@ from bench.best import FOLDER as BEST
 from bench.best import read_best
 from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
+from bench.stopping import DivergedError
 from methods.catalogue import Method
 from methods.recipe import Recipe
 from tasks.errors import UserError, unknown
@@ -103,7 +104,7 @@ class Planned(ABC):
         if not self.record.exists():
             return None
         record = read_record(self.record)
-        over = record.error is None or record.error.type == "DivergedError"
+        over = record.error is None or record.error.type == DivergedError.__name__
         return record if over else None
 
 

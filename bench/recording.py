@@ -26,7 +26,7 @@ from bench.records import (
 )
 from bench.trained import TrainedStudent
 from bench.training import Trained
-from bench.training_log import read_lines
+from bench.training_log import METRICS, read_lines
 from tasks.denoiser import Denoiser
 from tasks.files import digest
 from tasks.prepared import Prepared, PreparedAsset
@@ -139,14 +139,13 @@ def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds:
 
 def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) -> Record:
     """The record of a run that raised: what, where, and the last lines of its metrics file."""
-    lines = read_lines(run.folder / "metrics.jsonl")
     told = Failure(
         type=type(error).__name__,
         message=str(error),
         traceback="".join(traceback.format_exception(error)),
-        log_tail=[json.dumps(line) for line in lines[-5:]],
+        log_tail=[json.dumps(line) for line in read_lines(run.folder / METRICS)[-5:]],
     )
-    iterations = int(lines[-1]["iteration"]) if lines else 0
+    iterations = _iterations(run.folder)
     cost = _cost(
         prepared.teacher,
         network_evaluations=run.recipe.student_steps,
@@ -159,8 +158,7 @@ def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) ->
 def record_of_a_death(folder: Path, told: str) -> Record:
     """The record of a run whose process was killed from outside, from what it left in its folder."""
     plan = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    lines = read_lines(folder / "metrics.jsonl")
-    iterations = int(lines[-1]["iteration"]) if lines else 0
+    iterations = _iterations(folder)
     return Record(
         run_id=plan["run_id"],
         kind=plan["kind"],
@@ -190,6 +188,12 @@ def record_of_a_death(folder: Path, told: str) -> Record:
         sampler={},
         error=Failure(type="Killed", message=told, traceback="", log_tail=_last_lines(folder / "log.txt")),
     )
+
+
+def _iterations(folder: Path) -> int:
+    """Iterations of which a run's metrics tell."""
+    lines = read_lines(folder / METRICS)
+    return int(lines[-1]["iteration"]) if lines else 0
 
 
 def _last_lines(log: Path, count: int = 20) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tasks.errors import UserError
-from tasks.files import digest, write_text
+from tasks.files import repeated_digest, write_text
 
 
 class Model(BaseModel):
@@ -173,7 +173,7 @@ class Record(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
-        if self.protocol_sha256 != digest(self.protocol):
+        if self.protocol_sha256 != repeated_digest(self.protocol):
             raise ValueError("protocol_sha256 is not the digest of protocol")
         if (self.status == "failed") != (self.error is not None):
             raise ValueError("status and error disagree")
@@ -247,21 +247,9 @@ def read_record(path: Path) -> Record:
         ) from error
 
 
-def load_records(folders: Iterable[Path]) -> Loaded:
-    """Read all records in `folders`; a broken file becomes a line in `problems`, never a silent gap."""
-    loaded = Loaded([], [])
-    with _collector_paused():
-        for path in (path for folder in folders for path in _record_files(folder)):
-            try:
-                loaded.records.append(read_record(path))
-            except UserError as error:
-                loaded.problems.append(str(error))
-    return loaded
-
-
 @contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spare the garbage collector from searching records that are all kept: half of the time to load them."""
+def collector_paused() -> Iterator[None]:
+    """Spare the garbage collector from searching records that are all kept: half of the time to work on many."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -271,17 +259,42 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+@collector_paused()
+def load_records(folders: Iterable[Path]) -> Loaded:
+    """Read all records in `folders`; a broken file becomes a line in `problems`, never a silent gap."""
+    loaded = Loaded([], [])
+    for path in (path for folder in folders for path in _record_files(folder)):
+        try:
+            loaded.records.append(read_record(path))
+        except UserError as error:
+            loaded.problems.append(str(error))
+    return loaded
+
+
 def _record_files(folder: Path) -> Iterator[Path]:
     """Yield the `record.json` of each run folder and what lies in its `protocols`, and committed records: all
     other `*.json` that lie directly in `folder`, or at any depth if it is called `records`."""
-    nested = folder.resolve().name == "records"
-    for root, below, names in os.walk(folder):
-        here = Path(root)
-        below.sort()
-        if "record.json" in names:
-            if OTHER_PROTOCOLS in below:
-                yield from sorted((here / OTHER_PROTOCOLS).glob("*.json"))
-            below.clear()
-            yield here / "record.json"
-        elif nested or here == folder:
-            yield from (here / n for n in sorted(names) if n.endswith(".json") and not n.startswith("."))
+    if folder.is_dir():
+        yield from _below(str(folder), here=True, deeper=folder.resolve().name == "records")
+
+
+def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
+    """Yield the records in a folder and below; `here` and `deeper`: whether any `*.json` is one. By names: a path
+    for every folder would take as long as reading its record."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield Path(folder)  # reading it says why
+        return
+    names = [entry.name for entry in found]
+    if "record.json" in names:
+        if OTHER_PROTOCOLS in names:
+            yield from sorted(Path(folder, OTHER_PROTOCOLS).glob("*.json"))
+        yield Path(folder, "record.json")
+        return
+    if here:
+        yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(f"{folder}/{entry.name}", deeper, deeper)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any, Literal, Protocol
 
 from bench.attempts import Attempt, attempts
 from bench.held import is_held
+from bench.stopping import DivergedError
+from tasks.files import read_object
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
-
-UNDER_WAY: tuple[State, ...] = ("running", "queued", "waiting")
-"""States of what goes on by itself; the others, but done, want somebody to look."""
 
 CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
@@ -38,6 +36,10 @@ class InQueue(Protocol):
     @property
     def node(self) -> str:
         """Where it runs."""
+
+
+_STATUS = {"stage", "completed", "total", "figures", "began", "began_at", "time"}
+"""What status files tell."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,14 @@ class RunState:
         return self.folder.parent.name
 
     @property
+    def under_way(self) -> bool:
+        """Whether it goes on by itself; what does not, and is not done, wants somebody to look."""
+        return self.state in ("running", "queued", "waiting")
+
+    @property
     def resumable(self) -> bool:
         """Whether it ended without a result; a divergence is one, since it would repeat."""
-        return self.state not in (*UNDER_WAY, "done") and not self.told.startswith("DivergedError")
+        return not self.under_way and self.state != "done" and not self.told.startswith(DivergedError.__name__)
 
     @property
     def is_preparation(self) -> bool:
@@ -94,18 +101,19 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
         found = replace(found, stage=last.stage, job=last.job, node=last.node)
     if last is not None and last.told == CANCELLED:
         queued = [job for job in queued if job.state != "COMPLETING"]  # on its way out
-    if (record := _json(folder / "record.json")) is not None and (not queued or record["error"] is None):
+    record = read_object(folder / "record.json")
+    if record is not None and (record.get("error") is None or not (queued or is_held(folder))):
         return _recorded(found, record)
     if queued:
         return _in_queue(found, queued, last)
-    return _unsubmitted(found, said) if last is None else _ended(found, last, said)
+    return _without_attempts(found, said) if last is None else _ended(found, last, said)
 
 
 def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
-    if record["error"] is not None:
+    if record.get("error") is not None:
         told = f"{record['error']['type']}: {record['error']['message']}".partition("\n")[0]
         return replace(found, state="failed", told=told)
-    fd = next((metric["value"] for metric in record["metrics"] if metric["name"] == "fd"), None)
+    fd = next((metric["value"] for metric in record.get("metrics", ()) if metric["name"] == "fd"), None)
     return replace(found, state="done", fd=fd)
 
 
@@ -119,11 +127,16 @@ def _in_queue(found: RunState, queued: Sequence[InQueue], last: Attempt | None) 
     return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=job.reason)
 
 
-def _unsubmitted(found: RunState, said: str) -> RunState:
-    """A run that no job has begun, and none will."""
+def _without_attempts(found: RunState, said: str) -> RunState:
+    """A run that no job has begun, and none will; or one that the user's own command works on, or did."""
+    if is_held(found.folder):
+        return _progress(replace(found, state="running"), None)
     if said.startswith("CANCELLED"):
         return replace(found, state="cancelled")
-    return replace(found, state="died") if said else found
+    if said:
+        return replace(found, state="died")
+    begun = (found.folder / "run.json").exists()
+    return _stood(replace(found, state="stopped"), None) if begun else found
 
 
 def _ended(found: RunState, last: Attempt, said: str) -> RunState:
@@ -131,28 +144,29 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     if last.end == "done" and last.stage != "train":
         return replace(found, state="done", told="")
     if last.end == "failed":
-        return replace(found, state="failed", told=last.told)
+        return _stood(replace(found, state="failed", told=last.told), last)
     if last.told == CANCELLED or said.startswith("CANCELLED"):
-        return replace(found, state="cancelled", told=last.told if last.told == CANCELLED else said)
+        told = last.told if last.told == CANCELLED else said
+        return _stood(replace(found, state="cancelled", told=told), last)
     if last.end is None and is_held(found.folder):
         return _progress(replace(found, state="running", told=""), last)
     if last.end is None:
         told = said or "ended without a word: killed, out of memory, or its node failed"
-        return replace(found, state="died", told=told)
+        return _stood(replace(found, state="died", told=told), last)
     told = f"{last.stage} is done, and what follows has no job" if last.end == "done" else last.told
-    return replace(found, state="stopped", told=told)
+    return _stood(replace(found, state="stopped", told=told), last)
 
 
 def _progress(found: RunState, last: Attempt | None) -> RunState:
     """Add what the run's status file says; right after the start there is none, or that of the attempt before."""
-    status = _json(found.folder / "status.json")
-    if status is None or (last is not None and status["time"] < last.began):
+    status = read_object(found.folder / "status.json")
+    if status is None or not status.keys() >= _STATUS or (last is not None and status["time"] < last.began):
         return found
     done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
     rate = done / seconds if seconds > 0 and done > 0 else None
     batch = 1
-    if status["stage"] == "training" and (plan := _json(found.folder / "run.json")) is not None:
-        batch = plan["recipe"]["batch_size"]
+    if status["stage"] == "training" and (plan := read_object(found.folder / "run.json")) is not None:
+        batch = plan["recipe"].get("batch_size", 1)
     return replace(
         found,
         stage=status["stage"],
@@ -164,13 +178,9 @@ def _progress(found: RunState, last: Attempt | None) -> RunState:
     )
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """Read a file that may not be there, or be of somebody else."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
+def _stood(found: RunState, last: Attempt | None) -> RunState:
+    """Add how far work came that has ended."""
+    return replace(_progress(found, last), images_per_second=None, seconds_left=None)
 
 
 def run_folders(runs: Path) -> Iterable[Path]:

@@ -1,4 +1,5 @@
-"""A wish to stop, heard from a scheduler's signals: training grants it after its iteration, all else at once."""
+"""Why work stops before its end: a scheduler's signals, which training obeys after its iteration and all else at
+once, or numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -17,6 +18,10 @@ class Stopped(BaseException):
     def __init__(self, cause: signal.Signals) -> None:
         super().__init__(f"stopped by {cause.name}")
         self.cause = cause
+
+
+class DivergedError(Exception):
+    """Training reached a loss, a gradient or an image that is not finite; another try would reach it again."""
 
 
 class StopSignal:

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from bench.best import FOLDER
 from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
-from bench.evaluation import DivergedError
-from bench.stopping import Stopped, StopSignal
+from bench.stopping import DivergedError, Stopped, StopSignal
 from bench.trained import refuse_another_teacher
-from bench.training_log import append_line, cut_back
+from bench.training_log import METRICS, append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from methods.sharding import shares_of, whole
@@ -76,7 +75,7 @@ class Trainer:
         self.folder = folder
         self.accelerator = accelerator
         self.stop = stop or StopSignal()
-        self.metrics_file = folder / "metrics.jsonl"
+        self.metrics_file = folder / METRICS
         self.average: dict[str, Tensor] | None = None
         self._begun = time.perf_counter()
         self._stop_agreed = False

@@ -54,7 +54,7 @@ class Work:
             with _printed(self.folder / f"log-{job.global_rank}.txt"):
                 self._follow()
             return
-        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        restart = _restarts()
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         attempt = attempts.begin(self.folder, job.job_id, restart, node, self.stage)
         with _printed(self.folder / LOG):
@@ -125,12 +125,16 @@ def _is_kept(job: JobEnvironment) -> bool:
     return " JobState=RUNNING " in done.stdout
 
 
+def _restarts() -> int:
+    """How often the queue has started this job before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
 def _meeting(job: JobEnvironment) -> dict[str, str]:
     """Environment by which torch.distributed finds the other processes of a job."""
     if job.num_tasks == 1:
         return {}
-    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * restart) % PORTS
+    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * _restarts()) % PORTS
     return {
         "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
         "MASTER_PORT": str(port),

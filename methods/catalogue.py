@@ -65,13 +65,14 @@ def load_class(path: str) -> Any:
 
 
 @lru_cache
-def _data() -> dict[str, Any]:
+def recipe_data() -> dict[str, Any]:
+    """All of recipes.toml."""
     text = Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 
 def _built_in(name: str, family: str, distiller: str, model: str) -> Method:
-    data = _data()
+    data = recipe_data()
     entry = data["methods"][name]
     layers = [data["families"][family], {"*": entry.get("switches", {})}, entry.get("on", {})]
     published = entry.get("published", {})

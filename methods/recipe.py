@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tasks.errors import UserError, nearest
+from tasks.errors import UserError, hint
 from tasks.grid import student_indices
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -126,10 +126,7 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
     """
     for key in values:
         if key not in model.model_fields:
-            close = nearest(key, model.model_fields)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else ""
-            hint = hint or f"valid: {', '.join(sorted(model.model_fields))}"
-            raise UserError(f"unknown recipe key {key!r} of {who}; {hint}")
+            raise UserError(f"unknown recipe key {key!r} of {who}; {hint(key, sorted(model.model_fields))}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from methods.catalogue import recipe_data
 
 Stage = Literal["prepare", "train", "evaluate"]
 
@@ -37,13 +36,6 @@ class Resources:
 
 def resources(task: str, scale: str, stage: Stage) -> Resources:
     """Return what a stage asks for on a task: its own values, else those of its scale."""
-    table = _table()
+    table = recipe_data()["resources"]
     values = {**table[scale][stage], **table.get(task, {}).get(stage, {})}
     return Resources(**values)
-
-
-@lru_cache
-def _table() -> dict[str, Any]:
-    text = Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8")
-    found: dict[str, Any] = tomllib.loads(text)["resources"]
-    return found

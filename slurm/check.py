@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from methods.resources import Resources, Stage
 from slurm.profile import Profile
 from slurm.queue import slurm
-from tasks.errors import nearest
+from tasks.errors import hint
 
 STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")
 
@@ -74,9 +74,8 @@ def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Seq
     settings = profile.settings(stage)
     names = sorted({kind.partition for kind in kinds})
     if settings.partition is not None and settings.partition not in names:
-        close = nearest(settings.partition, names)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
-        yield f"{stage}: no partition {settings.partition!r} with nodes that are up; {hint}"
+        told = hint(settings.partition, names)
+        yield f"{stage}: no partition {settings.partition!r} with nodes that are up; {told}"
         return
     inside = [
         kind

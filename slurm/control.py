@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import attempts
-from bench.states import CANCELLED, UNDER_WAY, RunState
+from bench.states import CANCELLED, RunState
 from slurm import queue
 from slurm.graph import Batch
 from slurm.profile import load_profile
@@ -16,7 +16,7 @@ from slurm.submission import Submission, mend, new_submission, submissions, subm
 
 def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
     """Cancel all jobs of the runs that are under way; return the names of those runs. Raises UserError."""
-    under_way = {state.folder: state for state in states if state.state in UNDER_WAY}
+    under_way = {state.folder: state for state in states if state.under_way}
     queued = queue.queued_jobs()
     ours = [
         (job, work)

@@ -11,7 +11,7 @@ from bench.commands import Commands
 from bench.plan import BaselineRun, Run
 from bench.trained import FILE as TRAINED
 from bench.work import Work
-from methods.resources import Resources, Stage, resources
+from methods.resources import Resources, Stage
 from slurm.profile import Profile
 from tasks.errors import UserError
 from tasks.task import Task
@@ -61,14 +61,14 @@ def evaluations(
     """Return the batches of work that evaluates saved students of a task; none if there is none."""
     if not work:
         return []
-    prepare, stage = f"prepare-{task.name}", resources(task.name, task.scale, "prepare")
+    prepare = f"prepare-{task.name}"
     shared = (commands.preparation(task, 0, folder / prepare / "0"),)
-    asked = profile.capped(resources(task.name, task.scale, "evaluate"), "evaluate")
+    asked = profile.share(task.name, task.scale, "evaluate")
     saved = [
         Batch(f"saved-{task.name}-{number}", "evaluate", tuple(part), asked, after=prepare)
         for number, part in enumerate(_parts(work, largest))
     ]
-    return [Batch(prepare, "prepare", shared, profile.capped(stage, "prepare")), *saved]
+    return [Batch(prepare, "prepare", shared, profile.share(task.name, task.scale, "prepare")), *saved]
 
 
 class _TaskGraph:
@@ -106,7 +106,7 @@ class _TaskGraph:
         return tuple(self.commands.preparation(self.task, count, folder / str(count)) for count in counts)
 
     def _share(self, stage: Stage) -> Resources:
-        return self.profile.capped(resources(self.task.name, self.task.scale, stage), stage)
+        return self.profile.share(self.task.name, self.task.scale, stage)
 
 
 def _pairs(run: Run) -> int:

@@ -10,11 +10,12 @@ from pathlib import Path
 from bench.commands import Commands
 from bench.plan import BaselineRun, Run
 from bench.work import Work
+from slurm import FOLDER
 from slurm.graph import Batch, build_graph, evaluations
 from slurm.profile import Profile, load_profile
 from slurm.queue import largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
-from slurm.submission import FOLDER, Submission, mend, new_submission, submit, submitting
+from slurm.submission import Submission, mend, new_submission, submit, submitting
 from slurm.watch import busy_folders
 from tasks.task import Task
 

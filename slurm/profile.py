@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from methods.resources import Resources, Stage
-from tasks.errors import UserError, nearest, unknown
+from methods.resources import Resources, Stage, resources
+from tasks.errors import UserError, hint, unknown
 
 SHIPPED = Path(__file__).parent / "profiles"
 
@@ -71,6 +71,10 @@ class Profile(_Data):
         return own.model_copy(
             update={name: value for name, value in general.items() if getattr(own, name) is None}
         )
+
+    def share(self, task: str, scale: str, stage: Stage) -> Resources:
+        """Return what a job of a task's stage gets of what its recipe asks for. Raises UserError as `capped`."""
+        return self.capped(resources(task, scale, stage), stage)
 
     def capped(self, asked: Resources, stage: Stage) -> Resources:
         """Return what a job gets of what it asks for. Raises UserError if it needs GPUs and there are none."""
@@ -133,7 +137,5 @@ def _mistake(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         last = str(first["loc"][-1])
         fields = StageSettings.model_fields if len(first["loc"]) > 1 else Profile.model_fields
-        close = nearest(last, fields)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"valid: {', '.join(fields)}"
-        return f"unknown key {key!r}; {hint}"
+        return f"unknown key {key!r}; {hint(last, fields)}"
     return f"bad value {first['input']!r} for {key!r}: {first['msg']}"

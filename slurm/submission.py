@@ -28,14 +28,14 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from bench.work import Work
 from methods.resources import Resources
-from slurm import queue
+from slurm import FOLDER, queue
 from slurm.graph import Batch
 from slurm.profile import Profile
 from tasks.errors import UserError
 from tasks.files import write_text
 
-FOLDER, FILE, JOBS = ".slurm", "submission.json", "jobs"
-"""In the folder of the runs: all submissions; in each, its description, and what submitit writes."""
+FILE, JOBS = "submission.json", "jobs"
+"""In the folder of a submission: its description, and what submitit writes."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def mend(runs: Path) -> None:
             _let_go(submission, _numbers(submission, held))
 
 
-def sbatch_text(submission: Submission, batch: Batch, profile: Profile) -> str:
+def sbatch_text(submission: Submission, batch: Batch, profile: Profile, hold: bool = True) -> str:
     """What would be given to sbatch."""
-    executor = _executor(submission, batch, profile)._executor
+    executor = _executor(submission, batch, profile, hold)._executor
     assert isinstance(executor, SlurmExecutor)
     if len(batch.works) > 1:
         executor.parameters["map_count"] = len(batch.works)
@@ -178,10 +178,8 @@ def sbatch_text(submission: Submission, batch: Batch, profile: Profile) -> str:
 
 def _require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
     """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask."""
-    alone = replace(batch, after=None)
-    held = "#SBATCH --hold\n"
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
-        script.write(sbatch_text(submission, alone, profile).replace(held, ""))
+        script.write(sbatch_text(submission, replace(batch, after=None), profile, hold=False))
         script.flush()
         try:
             queue.slurm("sbatch", "--test-only", script.name)
@@ -190,7 +188,7 @@ def _require_fit(submission: Submission, batch: Batch, profile: Profile) -> None
 
 
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
-    executor = _executor(submission, batch, profile)
+    executor = _executor(submission, batch, profile, hold=True)
     try:
         with executor.batch():
             jobs = [executor.submit(work) for work in batch.works]
@@ -199,7 +197,7 @@ def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _executor(submission: Submission, batch: Batch, profile: Profile) -> AutoExecutor:
+def _executor(submission: Submission, batch: Batch, profile: Profile, hold: bool) -> AutoExecutor:
     asked, settings = batch.resources, profile.settings(batch.stage)
     executor = AutoExecutor(
         submission.folder / JOBS,
@@ -207,7 +205,9 @@ def _executor(submission: Submission, batch: Batch, profile: Profile) -> AutoExe
         slurm_python=_python(profile),
         slurm_max_num_timeout=profile.max_timeouts,
     )
-    more: dict[str, Any] = {"hold": True, "requeue": True, "kill-on-invalid-dep": "yes"}
+    more: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
+    if hold:
+        more["hold"] = True
     gpus: dict[str, Any] = {}
     if asked.gpus and profile.gpu_type:
         more["gpus-per-node"] = f"{profile.gpu_type}:{asked.gpus}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.states import UNDER_WAY, RunState, run_state
+from bench.states import RunState, run_state
 from bench.work import Work
 from slurm.queue import QueuedJob, ended_states, queued_jobs
 from slurm.submission import JOBS, Submission, submissions
@@ -39,9 +39,7 @@ def submitted_states(runs: Path) -> list[RunState]:
 def busy_folders(runs: Path) -> set[Path]:
     """Folders of the runs that are under way in the queue."""
     found = _submitted(submissions(runs), queued_jobs())
-    return {
-        folder for folder, one in found.items() if one.queued and run_state(folder, one.queued).state in UNDER_WAY
-    }
+    return {folder for folder, one in found.items() if one.queued and run_state(folder, one.queued).under_way}
 
 
 def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dict[Path, _Submitted]:

@@ -28,14 +28,15 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
     return difflib.get_close_matches(name, list(valid), n=limit, cutoff=0.4)
 
 
-def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
-    """Build the error for a name that is not among `valid`: the name, the nearest ones, or all if few."""
-    choices = sorted(valid)
+def hint(name: str, valid: Iterable[str]) -> str:
+    """Name the members of `valid` that look most like `name`, or all if none does."""
+    choices = list(valid)
     close = nearest(name, choices)
     if close:
-        hint = f"did you mean {' or '.join(repr(c) for c in close)}?"
-    elif choices:
-        hint = f"valid: {', '.join(choices)}"
-    else:
-        hint = "there are none"
-    return UserError(f"unknown {kind} {name!r}; {hint}")
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"valid: {', '.join(choices)}" if choices else "there are none"
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """Build the error for a name that is not among `valid`: the name, the nearest ones, or all if few."""
+    return UserError(f"unknown {kind} {name!r}; {hint(name, sorted(valid))}")

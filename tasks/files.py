@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import marshal
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none, or the file is somebody else's or cut short."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def canonical_json(value: Any) -> str:
     """Serialise plain data in the one form that is hashed: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
@@ -85,6 +96,20 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """Return the SHA-256 of plain data's canonical JSON, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def repeated_digest(value: Any) -> str:
+    """Return the same as `digest`, computed once for equal values that come again and again, as in records."""
+    try:
+        plain = marshal.dumps(value, 2)  # the version without references: equal values give equal bytes
+    except ValueError:
+        return digest(value)  # of a type that JSON takes for a plain one
+    return _digest_of(plain)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(plain: bytes) -> str:
+    return digest(marshal.loads(plain))
 
 
 def file_sha256(path: Path) -> str:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from typer.testing import CliRunner
-
-from bench.cli import command_line
 from bench.plan import Run, plan_run
 from bench.records import Record
 from bench.registry import load_catalogue
 from bench.runner import Runner
-from tasks.errors import UserError
 from tasks.progress import SilentProgress
 from tasks.task import Sources
 
@@ -28,23 +24,6 @@ signal_seconds = 30
 
 RECIPE: dict[str, Any] = {"iterations": 24, "batch_size": 4, "warmup": 2}
 SET = [part for key, value in RECIPE.items() for part in ("--set", f"{key}={value}")]
-
-
-class Printed(NamedTuple):
-    """What a command printed, and its exit code."""
-
-    code: int
-    text: str
-
-
-def bench(*arguments: object) -> Printed:
-    """Call `bench ...` in this process."""
-    done = CliRunner().invoke(command_line(), [str(argument) for argument in arguments])
-    if isinstance(done.exception, UserError):
-        return Printed(2, f"{done.output}error: {done.exception}")
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Printed(done.exit_code, done.output)
 
 
 def alone(

@@ -43,10 +43,8 @@ def status(
 
 def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption = Path("runs")) -> None:
     """Wait until nothing is under way; exit code 1 if a run failed, died or stopped."""
-    from bench.states import UNDER_WAY
-
     states = _states(runs, chosen)
-    while any(state.state in UNDER_WAY for state in states):
+    while any(state.under_way for state in states):
         time.sleep(every)
         states = _later(states, runs, chosen)
     _print(states)
@@ -60,7 +58,6 @@ def logs(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print what a run's jobs printed."""
-    from bench.states import UNDER_WAY
     from bench.work import LOG
 
     (state,) = _only_one(_states(runs, [run]), run)
@@ -72,7 +69,7 @@ def logs(
     with path.open(encoding="utf-8", errors="replace") as file:
         kept = file.readlines()
         sys.stdout.writelines(kept[-lines:] if lines else kept)
-        while follow and _states(runs, [state.run])[0].state in UNDER_WAY:
+        while follow and _states(runs, [state.run])[0].under_way:
             sys.stdout.writelines(file.readlines())
             sys.stdout.flush()
             time.sleep(1)
@@ -114,9 +111,10 @@ def resume(
 def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     """Where the chosen runs are, or all. Raises UserError for a name that none has."""
     from bench.states import run_folders, run_state
+    from slurm import FOLDER
 
     found: dict[Path, RunState] = {}
-    if (runs / ".slurm").is_dir():
+    if (runs / FOLDER).is_dir():
         from slurm.watch import submitted_states
 
         found = {state.folder: state for state in submitted_states(runs)}
@@ -134,9 +132,7 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
 
 def under_way(runs: Path, chosen: Sequence[str]) -> bool:
     """Whether something of the chosen runs is under way."""
-    from bench.states import UNDER_WAY
-
-    return any(state.state in UNDER_WAY for state in _states(runs, chosen))
+    return any(state.under_way for state in _states(runs, chosen))
 
 
 def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[RunState]:
@@ -157,11 +153,9 @@ def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState
     """Show where runs are, again and again, until nothing of them is under way; return how they ended."""
     from rich.live import Live
 
-    from bench.states import UNDER_WAY
-
     states = _states(runs, chosen)
     with Live(_table(states), auto_refresh=False) as live:
-        while any(state.state in UNDER_WAY for state in states):
+        while any(state.under_way for state in states):
             time.sleep(every)
             states = _later(states, runs, chosen)
             live.update(_table(states), refresh=True)
@@ -203,7 +197,5 @@ def _duration(seconds: float) -> str:
 
 
 def _exit_code(states: Sequence[RunState]) -> None:
-    from bench.states import UNDER_WAY
-
-    if any(state.state not in (*UNDER_WAY, "done") for state in states):
+    if any(not state.under_way and state.state != "done" for state in states):
         raise typer.Exit(1)

@@ -50,10 +50,10 @@ def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: 
 def state_of(run: Planned) -> str:
     """A word or two on how far a run is."""
     from bench.records import read_record
-    from bench.state import read_unfinished
+    from bench.unfinished import read_unfinished
 
     work = read_unfinished(run.folder)
-    if work is not None and work.state == "running":
+    if work is not None and work.at.under_way:
         return str(work)
     if run.record.exists():
         record = read_record(run.record)

@@ -30,15 +30,20 @@ class Workers:
 
     def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Do what is not done yet; no run that fails, or lacks weights, takes another with it."""
+        todo: list[Run | BaselineRun] = []
         for run in planned:
-            if run.finished() is not None:
+            if run.finished() is None:
+                todo.append(run)
+            else:
                 print(f"{run.label}: finished before, {run.folder}", file=sys.stderr)
-        todo: list[Run | BaselineRun] = [run for run in planned if run.finished() is None]
         todo += [
             one for one in baselines if one.finished() is None and not lacks_weights(one, self.commands.where)
         ]
         tasks = {one.task.name: one.task for one in todo}
         self.do([self.commands.whole(one) for one in todo], list(tasks.values()))
+
+    def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Nothing to add to the plan: on this machine every run is a job."""
 
     def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
         """Prepare the tasks, and do the work side by side."""

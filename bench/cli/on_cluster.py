@@ -51,17 +51,17 @@ class OnCluster:
 
     def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Submit what is neither done nor in the queue, and wait for all. Raises UserError."""
-        from slurm.launch import launch
+        from slurm.launch import launch, plan_launch
 
-        ready = self._ready(baselines)
-        _show(launch(self.commands.runs, lambda: self.plan(planned, ready)))
-        self._see_through([one.folder.name for one in (*planned, *ready)])
+        wanted: list[Run | BaselineRun] = [*planned, *self._ready(baselines)]
+        _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
+        self._see_through([one.folder.name for one in wanted])
 
-    def plan(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> Launch:
-        """What would be submitted. Raises UserError."""
+    def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Print what would be submitted. Raises UserError."""
         from slurm.launch import plan_launch
 
-        return plan_launch([*planned, *self._ready(baselines)], self.commands, self.profile)
+        _show_launch(plan_launch([*planned, *self._ready(baselines)], self.commands, self.profile))
 
     def _ready(self, baselines: Sequence[BaselineRun]) -> list[BaselineRun]:
         """Those that can be evaluated; why the others cannot is said."""
@@ -112,7 +112,7 @@ def _show(made: Submission) -> None:
         print(f"{batch.name}: job {made.jobs[batch.name]}, {_counted(len(batch.works))}", file=sys.stderr)
 
 
-def show_launch(launch: Launch) -> None:
+def _show_launch(launch: Launch) -> None:
     """Print what would be submitted: the graph, each batch's resources and cost, and what sbatch would get."""
     from slurm.submission import sbatch_text
 

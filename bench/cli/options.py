@@ -42,7 +42,7 @@ ThreadsOption = Annotated[
 
 ProcessesOption = Annotated[
     int,
-    typer.Option("--processes", min=1, help="Processes that train one run together (torchrun): one for each GPU."),
+    typer.Option("--processes", min=1, help="Processes that train one run together: one for each GPU."),
 ]
 
 

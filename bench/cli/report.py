@@ -41,6 +41,7 @@ def report(
     from bench.report.table import suite_table, task_table
     from bench.report.todo import work_of
     from bench.suites import FOLDER, load_paper_table, load_suite
+    from bench.training_log import METRICS
 
     folders = [
         folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
@@ -78,7 +79,7 @@ def report(
                 for record in records
                 if record.kind == "method"
                 and record.task in shown
-                and (log := runs / record.task / record.run_id / "metrics.jsonl").exists()
+                and (log := runs / record.task / record.run_id / METRICS).exists()
             }
         if not logs:
             raise UserError(f"no training logs in {runs} to draw")

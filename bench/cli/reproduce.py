@@ -15,10 +15,8 @@ from bench.cli.on_cluster import (
     DetachOption,
     Executor,
     ExecutorOption,
-    OnCluster,
     ProfileOption,
     hands,
-    show_launch,
 )
 from bench.cli.options import (
     CacheOption,
@@ -98,8 +96,7 @@ def reproduce(
     if dry_run:
         show_plan(first, baselines, where)
         _show_the_rest(plan, found)
-        if isinstance(workers, OnCluster):
-            show_launch(workers.plan(first, baselines))
+        workers.show_jobs(first, baselines)
         return
     require_all([trained_on, measured_by], baselines, where)
 

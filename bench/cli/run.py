@@ -15,10 +15,8 @@ from bench.cli.on_cluster import (
     DetachOption,
     Executor,
     ExecutorOption,
-    OnCluster,
     ProfileOption,
     hands,
-    show_launch,
 )
 from bench.cli.options import (
     CacheOption,
@@ -105,8 +103,7 @@ def run(
     workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
         show_plan(planned, baselines, where)
-        if isinstance(workers, OnCluster):
-            show_launch(workers.plan(planned, baselines))
+        workers.show_jobs(planned, baselines)
         return
     workers.execute(planned, baselines)
     _show_results(declared, planned, baselines)

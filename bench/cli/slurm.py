@@ -29,13 +29,12 @@ def check(
 ) -> None:
     """Ask the cluster whether jobs of a profile will fit; exit code 2 says what will not, and what mends it."""
     from bench.registry import load_catalogue
-    from methods.resources import resources
     from slurm.check import STAGES, node_kinds, problems
     from slurm.profile import load_profile
 
     chosen = load_profile(profile)
     declared = load_catalogue([]).tasks.get(task)
-    asked = {stage: chosen.capped(resources(declared.name, declared.scale, stage), stage) for stage in STAGES}
+    asked = {stage: chosen.share(declared.name, declared.scale, stage) for stage in STAGES}
     kinds = node_kinds()
     for stage, share in asked.items():
         nodes = f"{share.nodes} node{'s' * (share.nodes > 1)}"

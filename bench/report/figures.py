@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.records import Record
 from bench.report.lines import owner, suite_lines
 from bench.suites import Curve, SuiteScale
-from bench.training_log import read_lines
+from bench.training_log import METRICS, read_lines
 from tasks.errors import UserError
 from tasks.files import whole_file
 
@@ -49,7 +49,7 @@ def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict
     found = {}
     for record in records:
         number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
-        log = root / record.task / record.run_id / "metrics.jsonl"
+        log = root / record.task / record.run_id / METRICS
         if number is not None and log.exists():
             label = f"{lines[number].label}, seed {record.train_seed}"
             found[label if label not in found else f"{label}: {record.run_id}"] = log

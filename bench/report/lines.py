@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from bench.records import Record
-from bench.state import Unfinished
 from bench.suites import PaperTable, SuiteRow, SuiteScale
+from bench.unfinished import Unfinished
 
 Kind = Literal["baseline", "method", "quoted"]
 """quoted: a row of the paper that nothing here answers."""

@@ -66,10 +66,8 @@ def _noticed(records: Sequence[Record]) -> list[str]:
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for record in records:
         for metric in record.metrics:
-            if all(NOTICED.keys().isdisjoint(one) for one in metric.diagnostics):
-                continue
-            for key in NOTICED:
-                most = max((int(one.get(key) or 0) for one in metric.diagnostics), default=0)
+            for key in NOTICED.keys() & set().union(*metric.diagnostics):
+                most = max(int(one.get(key) or 0) for one in metric.diagnostics)
                 if most:
                     count, before = found.get((metric.title, key), (0, 0))
                     found[metric.title, key] = count + 1, max(before, most)

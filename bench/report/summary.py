@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
 from bench.records import Record, t_interval
-from tasks.files import digest
+from tasks.files import repeated_digest
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
 """Records that agree in these ran the same thing, but for the training seed."""
@@ -118,10 +116,10 @@ def _facts(record: Record) -> dict[str, Any]:
         "kind": record.kind,
         "method": record.method.name,
         "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
-        "recipe_sha256": _digest_of_json(json.dumps(_trained_how(record))),
+        "recipe_sha256": repeated_digest(_trained_how(record)),
         "selection": selection,
         "weights": weights,
-        "variant_sha256": _digest_of_json(json.dumps([record.sampler, selection, weights, iteration])),
+        "variant_sha256": repeated_digest([record.sampler, selection, weights, iteration]),
         "train_seed": record.train_seed,
         "status": record.status,
         "error": record.error.type if record.error else "",
@@ -141,16 +139,10 @@ def _core_hours(record: Record) -> float:
 def networks_sha256(record: Record) -> str:
     """Digest of the networks that a result depends on: with another teacher or feature network it is another
     quantity, however alike the protocols read."""
-    return _digest_of_json(json.dumps(sorted((asset.role, asset.sha256) for asset in record.weights)))
+    return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
 def _trained_how(record: Record) -> list[Any]:
     """What tells two recipes apart: the class and the resolved numbers, not who typed which of them."""
     method = record.method
     return [method.name, method.distiller, method.plugin_sha256, method.recipe]
-
-
-@lru_cache(maxsize=1024)
-def _digest_of_json(text: str) -> str:
-    """Digest of what `text` says, whatever the order of its keys; cached, as seeds share their recipe."""
-    return digest(json.loads(text))

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics.titles import shown_title
-from bench.records import Record
+from bench.records import Record, collector_paused
 from bench.report import cells
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
-from bench.state import Unfinished
 from bench.suites import PaperTable, Suite, SuiteScale
+from bench.unfinished import Unfinished
 
 __all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
 
@@ -86,6 +86,7 @@ def task_table(records: Sequence[Record], task: str) -> ReportTable:
     return _compile(f"All results: {task}", task, recorded_lines(of_task), columns, None, of_task, ())
 
 
+@collector_paused()
 def _compile(
     title: str,
     task: str,

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from bench.records import Record
 from bench.report.lines import Line, owner
-from bench.state import Unfinished, unfinished
+from bench.stopping import DivergedError
 from bench.suites import SuiteScale
-
-REPEATS = "DivergedError"
-"""The failure that another try would only repeat."""
+from bench.unfinished import Unfinished, unfinished
 
 
 def work_of(scale: SuiteScale, root: Path) -> list[Unfinished]:
@@ -59,7 +57,7 @@ def _told(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale
     trained = [seed for seed in seeds if seed is not None]
     whose = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
     mend = "" if state.startswith("running") else f"; {command(line, trained, scale)}"
-    if state == f"failed: {REPEATS}":
+    if state == f"failed: {DivergedError.__name__}":
         mend = ", and would again: it needs another recipe"
     return f"{line.label}{whose}: {state}{mend}"
 

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+import command
 import pytest
+from command import Printed
 from tests_support import TINY_PLUGIN
-from typer.testing import CliRunner
 
-from bench.cli import command_line
 from bench.plan import Run, plan_run
 from bench.registry import Catalogue, load_catalogue
 from bench.runner import Runner
-from tasks.errors import UserError
 from tasks.prepared import Prepared
 from tasks.progress import SilentProgress
 from tasks.task import Sources
 
 RECIPE = {"iterations": 24, "batch_size": 4, "warmup": 2, "pairs": 8}
 """Two dozen iterations: enough for every turn, checkpoint and progress point to happen."""
-
-
-class Bench(NamedTuple):
-    """What a command line printed and returned."""
-
-    code: int
-    output: str
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +56,9 @@ def runner(catalogue: Catalogue, tiny: Prepared) -> Runner:
 
 
 @pytest.fixture
-def bench(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+def bench(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
     """Call `bench ...` in this process, with this test's runs and the shared cache."""
     monkeypatch.setenv("BENCH_CACHE", str(cache))
     monkeypatch.setenv("BENCH_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> Bench:
-        done = CliRunner().invoke(command_line(), [os.fspath(argument) for argument in arguments])
-        if isinstance(done.exception, UserError):
-            return Bench(2, f"{done.output}error: {done.exception}")
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Bench(done.exit_code, done.output)
-
-    return call
+    return command.bench

@@ -36,7 +36,7 @@ def test_the_best_is_kept_beside_the_last_and_evaluated_as_what_it_is(
     assert (last.checkpoint.iteration, last.checkpoint.selection) == (24, "last")
 
     found = bench("eval", "--task", "tiny", "--plugin", TINY_PLUGIN, "--checkpoint", run.folder / "best")
-    assert found.code == 0, found.output
+    assert found.code == 0, found.text
     records = load_records([run.folder]).records
     assert len(records) == 2 and records[-1] == last
     chosen = records[0].checkpoint
@@ -45,8 +45,7 @@ def test_the_best_is_kept_beside_the_last_and_evaluated_as_what_it_is(
     assert chosen.sha256 == folder_sha256(run.folder / "best" / "student") != last.checkpoint.sha256
     assert records[0].run_id != last.run_id
     assert (
-        "best-by-test-metric, raw"
-        in bench("report", "--task", "tiny", "--runs", run.root, "--no-committed").output
+        "best-by-test-metric, raw" in bench("report", "--task", "tiny", "--runs", run.root, "--no-committed").text
     )
 
 

@@ -39,23 +39,23 @@ def test_browsing_does_not_import_torch(command: list[str]) -> None:
 
 
 def test_list_shows_all_that_is_registered(bench: Callable[..., Any]) -> None:
-    found = bench("list").output
+    found = bench("list").text
     for name in ("dmd2", "dmd-ttur", "gan-ttur", "regression", "digits", "fashion", "kid", "recall", "table3"):
         assert f"  {name} " in found
-    assert "dmd2" not in bench("list", "tasks").output
+    assert "dmd2" not in bench("list", "tasks").text
 
 
 def test_describe_resolves_the_recipe_on_a_task(bench: Callable[..., Any]) -> None:
     at_paper_scale, on_digits = (
-        bench("describe", "dmd2").output,
-        bench("describe", "dmd2", "--task", "digits").output,
+        bench("describe", "dmd2").text,
+        bench("describe", "dmd2", "--task", "digits").text,
     )
     assert "2e-06" in at_paper_scale and "280" in at_paper_scale
     assert "iterations                          1500" in on_digits
 
 
 def test_describe_a_task_says_what_it_needs_and_under_which_licence(bench: Callable[..., Any]) -> None:
-    found = bench("describe", "digits").output
+    found = bench("describe", "digits").text
     for part in (
         "protocol",
         "reference",
@@ -71,7 +71,7 @@ def test_describe_a_task_says_what_it_needs_and_under_which_licence(bench: Calla
 def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any], tmp_path: Path) -> None:
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0
-    assert "MISSING; bench prepare --task digits" in found.output
+    assert "MISSING; bench prepare --task digits" in found.text
 
 
 @pytest.mark.parametrize(
@@ -109,35 +109,35 @@ def test_a_mistake_is_one_line_with_what_mends_it(
         arguments = ["report", "--no-committed"]
     done = bench(*arguments)
     assert done.code == 2
-    error = next(line for line in done.output.splitlines() if line.startswith("error: "))
+    error = next(line for line in done.text.splitlines() if line.startswith("error: "))
     assert message in error
 
 
 def test_dry_run_shows_the_plan_and_does_nothing(bench: Callable[..., Any], tmp_path: Path) -> None:
     done = bench("run", *on_tiny("--method", "dmd2,gan", "--seed", "0,1", "--dry-run", *SMALL))
     assert done.code == 0
-    assert done.output.count("10 iterations") == 4 and "teacher-ode" in done.output
+    assert done.text.count("10 iterations") == 4 and "teacher-ode" in done.text
     assert not (tmp_path / "runs").exists()
 
 
 def test_run_trains_evaluates_and_prints_a_table(bench: Callable[..., Any]) -> None:
     command = ["run", *on_tiny("--method", "dmd2", "--jobs", "2", *SMALL)]
     done = bench(*command)
-    assert done.code == 0, done.output
+    assert done.code == 0, done.text
     for part in ("dmd2", "teacher-ode", "teacher-sde", "FD (digits-cnn32)", "samples of dmd2 on tiny, seed 0:"):
-        assert part in done.output
-    picture = next(line.split(": ")[-1] for line in done.output.splitlines() if line.startswith("samples of"))
+        assert part in done.text
+    picture = next(line.split(": ")[-1] for line in done.text.splitlines() if line.startswith("samples of"))
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
     again = bench(*command)
-    assert "finished before" in again.output
+    assert "finished before" in again.text
 
     student = Path(picture).parent
     evaluated = bench("eval", *on_tiny("--checkpoint", str(student)))
     record = json.loads((student / "record.json").read_text())
     fd = next(metric for metric in record["metrics"] if metric["name"] == "fd")
-    assert f"{fd['value']:.6g}" in evaluated.output  # a saved student evaluates to what its record says
+    assert f"{fd['value']:.6g}" in evaluated.text  # a saved student evaluates to what its record says
 
-    csv = bench("report", "--task", "tiny", "--format", "csv", "--no-committed").output
+    csv = bench("report", "--task", "tiny", "--format", "csv", "--no-committed").text
     assert repr(fd["value"]) in csv  # full precision
 
 
@@ -147,8 +147,8 @@ def test_an_outside_distiller_runs_and_appears_in_the_table(bench: Callable[...,
         "run",
         *on_tiny("--plugin", str(EXAMPLE), "--method", "consistency", "--no-baselines", "--set", "iterations=4"),
     )
-    assert done.code == 0, done.output
-    assert "consistency" in bench("report", "--task", "tiny", "--no-committed").output
+    assert done.code == 0, done.text
+    assert "consistency" in bench("report", "--task", "tiny", "--no-committed").text
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_broken_plugin_is_named(bench: Callable[..., Any], tmp_path: Path, tex
     path = tmp_path / "mine.py"
     path.write_text(text)
     done = bench("list", "--plugin", str(path))
-    assert done.code == 2 and str(path) in done.output and message in done.output
+    assert done.code == 2 and str(path) in done.text and message in done.text
 
 
 def test_a_failing_run_does_not_take_others_with_it(bench: Callable[..., Any], tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_a_failing_run_does_not_take_others_with_it(bench: Callable[..., Any], t
     )
     arguments = ["--plugin", str(path), "--method", "failing,gan", "--no-baselines", "--set", "iterations=4"]
     done = bench("run", *on_tiny(*arguments, "--set", "batch_size=4"))
-    assert "out of luck" in done.output
-    table = bench("report", "--task", "tiny", "--no-committed").output
+    assert "out of luck" in done.text
+    table = bench("report", "--task", "tiny", "--no-committed").text
     assert "failed: RuntimeError" in table
     assert any(line.startswith("| gan") and "failed" not in line for line in table.splitlines())
 
@@ -196,8 +196,8 @@ def test_report_names_a_damaged_record_and_goes_on(
     bad.folder.mkdir(parents=True)
     bad.record.write_text("{")
     done = bench("report", "--task", "tiny", "--no-committed", "--figure", str(tmp_path / "figure.png"))
-    assert f"warning: {bad.record}" in done.output
-    assert "dmd2" in done.output
+    assert f"warning: {bad.record}" in done.text
+    assert "dmd2" in done.text
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -214,5 +214,5 @@ def test_what_a_run_is_made_from_is_chosen_before_it_is_planned(
 ) -> None:
     found = bench(*command, "--data", str(tmp_path / "images"), "--download")
     assert found.code == 2
-    assert f"first: bench prepare --task imagenet64 --data {tmp_path / 'images'} --download" in found.output
+    assert f"first: bench prepare --task imagenet64 --data {tmp_path / 'images'} --download" in found.text
     assert not (tmp_path / "runs").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from command import output
 from diffusers import CMStochasticIterativeScheduler
 from edm_files import write_official
 from edm_reference import Sizes, random_weights
@@ -20,12 +21,10 @@ from imagenet_photos import cut
 from inception_files import random_inception
 from processes import in_processes
 from tests_support import STANDIN_PLUGIN
-from typer.testing import CliRunner
 
 from bench import picture as pictures
 from bench import runner as engine
 from bench.checkpoint import checkpoints
-from bench.cli import command_line
 from bench.cli.options import declared_task
 from bench.plan import BaselineRun, plan_run
 from bench.records import load_records, read_record
@@ -51,13 +50,8 @@ FORMS = {"folders": class_folders, "zip": edm_zip, "lmdb": official_lmdb, "parqu
 
 
 def bench(command: str, *arguments: str) -> str:
-    """Run a command line in this process; a user's mistake is raised."""
-    plugin = () if command in ("refs", "report") else PLUGIN
-    result = CliRunner().invoke(command_line(), [command, *arguments, *plugin])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    """Call a command, with the plug-in where it takes one; a user's mistake is raised."""
+    return output(command, *arguments, *(() if command in ("refs", "report") else PLUGIN))
 
 
 @pytest.fixture(scope="module")

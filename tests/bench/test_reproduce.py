@@ -55,7 +55,7 @@ def here(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> list[str
         for job in jobs:
             job.folder.mkdir(parents=True, exist_ok=True)
             found = bench(*job.arguments, "--threads", "1")
-            assert found.code == 0, found.output
+            assert found.code == 0, found.text
             done.append(job.label)
         return []
 
@@ -77,7 +77,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..., Any], tmp_path: Path) -> None:
     cache = ("--cache", str(tmp_path / "empty"))
-    told = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).output
+    told = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).text
     for line in (
         "teacher           pipeline: missing: bench prepare --task coco10k --teacher stabilityai",
         "missing: bench prepare --task coco10k --reals FOLDER",
@@ -86,7 +86,7 @@ def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..
         "20000 iterations      2560000 training images   new",
     ):
         assert line in told
-    told = bench("reproduce", "table1", "--scale", "paper", "--dry-run", *cache).output
+    told = bench("reproduce", "table1", "--scale", "paper", "--dry-run", *cache).text
     assert "dmd2, seed 0 (+longer training): waits for dmd-ttur-s0-" in told
     assert "*cd_imagenet64_lpips: left out; --published FOLDER measures it (huggingface.co/openai" in told
     assert not (tmp_path / "runs").exists()
@@ -94,13 +94,13 @@ def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..
 
 def test_nothing_is_run_where_something_is_missing(bench: Callable[..., Any], tmp_path: Path) -> None:
     found = bench("reproduce", "table6", "--scale", "paper", "--cache", str(tmp_path / "empty"))
-    assert found.code == 2 and "nothing was run; this machine lacks:" in found.output
+    assert found.code == 2 and "nothing was run; this machine lacks:" in found.text
     for line in (
         "coco10k, reference: bench prepare --task coco10k --reals FOLDER",
         "partiprompts, prompts: bench prepare --task partiprompts --prompts FILE",
         "partiprompts, turbo-4: bench eval --task partiprompts --sampler turbo-4 --download",
     ):
-        assert line in found.output
+        assert line in found.text
     assert not (tmp_path / "runs").exists()
 
 
@@ -110,20 +110,20 @@ def test_a_row_that_starts_from_another_comes_after_it(
     mine()
     command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN))
     told = bench(*command)
-    assert told.code == 0, told.output
+    assert told.code == 0, told.text
     assert here == ["dmd-ttur on tiny, seed 0", "teacher-ode on tiny", "dmd2 on tiny, seed 0"]
     for label in ("Teacher", "first", "second"):
-        (line,) = (line for line in told.output.splitlines() if line.startswith(f"| {label} "))
+        (line,) = (line for line in told.text.splitlines() if line.startswith(f"| {label} "))
         assert "missing" not in line
-    assert "Not there yet" not in told.output
+    assert "Not there yet" not in told.text
     assert (tmp_path / "runs" / "mine-micro.png").read_bytes().startswith(b"\x89PNG")
 
-    again = bench(*command, "--dry-run").output
+    again = bench(*command, "--dry-run").text
     assert again.count("finished") == 3 and "waits" not in again
-    assert bench(*command).output.count("finished before") == 2
+    assert bench(*command).text.count("finished before") == 2
     assert len(here) == 3
     report = bench("report", "--suite", "mine", "--no-committed", "--figure", str(tmp_path / "mine.png"))
-    assert "Not there yet" not in report.output and (tmp_path / "mine.png").exists()
+    assert "Not there yet" not in report.text and (tmp_path / "mine.png").exists()
 
 
 def test_students_of_one_task_are_measured_by_another(
@@ -133,14 +133,14 @@ def test_students_of_one_task_are_measured_by_another(
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN), "--plugin", str(tmp_path / "elsewhere.py"))
     told = bench(*command)
-    assert told.code == 0, told.output
+    assert told.code == 0, told.text
     assert "dmd2 on tiny, seed 0, measured on elsewhere" in here and "teacher-ode on elsewhere" in here
-    assert "### Protocol elsewhere" in told.output and "missing" not in told.output
+    assert "### Protocol elsewhere" in told.text and "missing" not in told.text
     (record,) = (tmp_path / "runs" / "tiny").glob("dmd2-*/protocols/elsewhere-*.json")
     found = json.loads(record.read_text())
     assert (found["task"], found["metrics"][0]["samples"]) == ("elsewhere", 60)
     done = len(here)
-    assert "measured on elsewhere: finished" in bench(*command, "--dry-run").output
+    assert "measured on elsewhere: finished" in bench(*command, "--dry-run").text
     assert bench(*command).code == 0 and len(here) == done
 
 
@@ -160,4 +160,4 @@ def test_weights_of_a_baseline_may_be_downloaded_once_its_task_is_chosen(
 ) -> None:
     """--download alone is refused only while something is missing that bench prepare has to choose."""
     found = bench("eval", "--task", "coco10k", "--sampler", "lcm-4", "--download", "--cache", str(tmp_path))
-    assert "first: bench prepare --task coco10k --download" in found.output
+    assert "first: bench prepare --task coco10k --download" in found.text

@@ -12,14 +12,13 @@ import open_clip
 import pytest
 import torch
 import torchvision
+from command import output
 from inception_files import photographs, random_inception
 from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl, taesd
-from typer.testing import CliRunner
 
-from bench.cli import command_line
 from bench.cli.options import declared_task
 from bench.plan import plan_run
 from bench.records import OTHER_PROTOCOLS, Record, load_records, read_record
@@ -47,13 +46,8 @@ Where = tuple[str, ...]
 
 
 def bench(command: str, *arguments: str) -> str:
-    """Run a command line in this process; a user's mistake is raised."""
-    plugin = () if command == "report" else PLUGIN
-    result = CliRunner().invoke(command_line(), [command, *arguments, *plugin])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    """Call a command, with the plug-in where it takes one; a user's mistake is raised."""
+    return output(command, *arguments, *(() if command == "report" else PLUGIN))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster_runs import RECIPE, SET, Printed, alone, bench, until, values
+from cluster_runs import RECIPE, SET, alone, until, values
+from command import Printed, bench
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.attempts import Attempt, attempts
@@ -66,13 +67,10 @@ class Scene:
 
     def ended(self, *seeds: int) -> bool:
         states = self.look()
-        return all(states[self.planned[seed].folder.resolve()].state not in UNDER_WAY for seed in seeds)
+        return not any(states[self.planned[seed].folder.resolve()].under_way for seed in seeds)
 
     def tried(self, seed: int, stage: str = "train") -> list[Attempt]:
         return [one for one in attempts(self.planned[seed].folder) if one.stage == stage and one.node]
-
-
-UNDER_WAY = ("running", "queued", "waiting")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +101,7 @@ def scene(running_cluster: Cluster, profile: str, tmp_path_factory: pytest.TempP
         patch.delenv("BENCH_TEST_GATE")  # jobs that are submitted from here on wait for nobody
         _disturb(found)
         until(lambda: found.ended(*range(8)))
-        until(lambda: found.look()[raising.folder.resolve()].state not in UNDER_WAY)
+        until(lambda: not found.look()[raising.folder.resolve()].under_way)
         found.before = found.look()
         found.records = {run.folder: read_record(run.record) for run in (planned[KILLED], raising)}
         found.printed["status"] = bench("status", "--runs", "runs")

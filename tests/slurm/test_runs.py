@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cluster_runs import alone, bench, values
+from cluster_runs import alone, values
+from command import bench
 from safetensors.torch import load_file
 from tests_support import TINY_PLUGIN
 

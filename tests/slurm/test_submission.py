@@ -12,13 +12,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from cluster_runs import SET, Printed, bench, until
+from cluster_runs import SET, until
+from command import Printed, bench
 from tests_support import TINY_PLUGIN
 
-from slurm import queue, submission
+from slurm import FOLDER, queue, submission
 from slurm.local.cluster import Cluster
 from slurm.local.conf import Settings
-from slurm.submission import FOLDER, submissions
+from slurm.submission import submissions
 
 PROFILE = "cpus_per_node = 1\nmemory_gb_per_node = 1\nmax_hours = 1\n"
 

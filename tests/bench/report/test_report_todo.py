@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench import attempts
 from bench.records import Record
 from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import what_is_left, work_of
-from bench.state import Unfinished, unfinished
 from bench.suites import load_paper_table, load_suite
+from bench.unfinished import Unfinished, unfinished
 
 Make = Callable[..., Record]
 
@@ -40,7 +41,9 @@ def begun(root: Path, method: str = "gan", seed: int | None = 0, task: str = "fa
     return folder
 
 
-STATUS = json.dumps({"stage": "training", "completed": 120, "total": 500, "figures": {}})
+STATUS = json.dumps(
+    {"stage": "training", "completed": 120, "total": 500, "figures": {}, "began": 0, "began_at": 20, "time": 50}
+)
 
 
 def test_every_missing_line_comes_with_its_command() -> None:
@@ -77,13 +80,14 @@ def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
         assert left([], [work])["GAN only"][0] == " 0: running at training 120/500"
     (work,) = unfinished(tmp_path, "fashion")
     told = left([], [work])["GAN only"]
-    assert told[0].startswith(" 0: interrupted at training 120/500; `bench run ")
+    assert told[0].startswith(" 0: stopped at training 120/500; `bench run ")
     assert told[1].startswith("s 1, 2: missing; ")
 
 
-def test_a_run_that_stopped_with_an_error_says_which(tmp_path: Path) -> None:
-    begun(tmp_path, **{"status.json": STATUS, "log.txt": "training\nerror: no LPIPS here\n"})
-    assert str(unfinished(tmp_path, "fashion")[0]) == "stopped: no LPIPS here"
+def test_a_run_that_failed_without_a_record_says_why(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    attempts.finish(folder, attempts.begin(folder, "7", 0, "n1", "train"), "failed", "no LPIPS here")
+    assert str(unfinished(tmp_path, "fashion")[0]) == "failed: no LPIPS here"
 
 
 def test_folders_with_a_record_are_no_unfinished_work(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_the_table_shows_work_in_its_cells_and_what_is_left_below(tmp_path: Path
     for records in ([], [make_record()]):
         text = to_markdown(suite_table(load_suite("table3"), load_paper_table("table3"), records, "micro", work))
         (line,) = (line for line in text.splitlines() if line.startswith("| GAN only"))
-        assert "interrupted at training 120/500" in line
+        assert "stopped at training 120/500" in line
         assert "### Not there yet" in text
 
 

@@ -1,0 +1,54 @@
+"""Work that was begun and has no result: on what, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.states import RunState, run_state
+from tasks.files import read_object
+
+DESCRIPTION = "run.json"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run or an evaluation without a result."""
+
+    kind: Literal["method", "baseline"]
+    method: str
+    """Of the method, or of the sampler."""
+    protocol: str
+    """Name of the protocol."""
+    recipe: dict[str, Any]
+    seed: int | None
+    at: RunState
+
+    def __str__(self) -> str:
+        where = "" if self.at.completed is None else f" at {self.at.stage} {self.at.completed}/{self.at.total}"
+        return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
+
+
+def unfinished(root: Path, task: str) -> list[Unfinished]:
+    """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
+    folders = sorted(path.parent for path in (root / task).glob(f"*/{DESCRIPTION}"))
+    return [work for folder in folders if (work := read_unfinished(folder)) is not None]
+
+
+def read_unfinished(folder: Path) -> Unfinished | None:
+    """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
+    about = read_object(folder / DESCRIPTION)
+    if about is None or not about.keys() >= {"name", "protocol", "seed"}:
+        return None
+    at = run_state(folder)
+    if not at.under_way and (folder / "record.json").exists():
+        return None
+    return Unfinished(
+        about.get("kind", "baseline" if about["seed"] is None else "method"),
+        about["name"],
+        about["protocol"].get("name", ""),
+        about.get("recipe", {}),
+        about["seed"],
+        at,
+    )
