@@ -53,7 +53,7 @@ def write_conf(root: Path, settings: Settings) -> None:
             f"Name=gpu File={run}/dev/nvidia[0-{settings.gpus - 1}]\n", encoding="utf-8"
         )
     if settings.max_jobs is not None:
-        (run / "job_submit.lua").write_text(
+        (run / "cli_filter.lua").write_text(
             _SUBMIT_LIMIT.replace("LIMIT", str(settings.max_jobs)), encoding="utf-8"
         )
     (run / "settings.json").write_text(json.dumps(asdict(settings)), encoding="utf-8")
@@ -111,7 +111,7 @@ AccountingStorageType=accounting_storage/none
 MinJobAge=86400
 # Not 1 after every start: submitit would believe the results of an earlier cluster's job of that number.
 FirstJobId={random.randrange(10, 60000) * 1000 + 1}
-{"JobSubmitPlugins=lua" if settings.max_jobs is not None else ""}
+{"CliFilterPlugins=lua" if settings.max_jobs is not None else ""}
 
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 KillWait=2
@@ -120,7 +120,6 @@ ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-SlurmctldParameters=preempt_send_user_signal
 
 {"GresTypes=gpu" if settings.gpus else ""}
 {nodes}
@@ -131,29 +130,36 @@ PartitionName=high PriorityTier=10 PreemptMode=OFF
 """
 
 
-# What a cluster with accounting does for MaxSubmitJobsPerUser, in its words. Slurm renews `slurm.jobs` at most
-# once a second, so the jobs accepted since are counted here.
+# What a cluster with accounting does for MaxSubmitJobsPerUser, in its words. It runs in sbatch, which can ask for
+# the queue: what the controller shows to a job_submit.lua may be the queue of some time ago.
 _SUBMIT_LIMIT = """\
-local known, accepted = nil, 0
-
-function slurm_job_submit(job, partitions, user)
-    if slurm.jobs ~= known then known, accepted = slurm.jobs, 0 end
-    local queued = accepted
-    for _, other in pairs(slurm.jobs) do
-        -- the states from 3 on (completed, cancelled, ...) are those of jobs that have ended
-        if other.user_id == user and other.job_state % 256 < 3 then queued = queued + 1 end
+local function size(array)
+    local count = array and 0 or 1
+    for part in (array or ""):gsub("%%.*", ""):gmatch("[^,]+") do
+        local first, last, step = part:match("^(%d+)%-?(%d*):?(%d*)$")
+        last, step = tonumber(last) or first, tonumber(step) or 1
+        count = count + math.floor((last - first) / step) + 1
     end
-    if queued >= LIMIT then
-        slurm.log_user("QOSMaxSubmitJobPerUserLimit")
-        return slurm.ESLURM_ACCOUNTING_POLICY
-    end
-    accepted = accepted + 1
-    return slurm.SUCCESS
+    return count
 end
 
-function slurm_job_modify(job, changed, partitions, user)
-    return slurm.SUCCESS
+function slurm_cli_pre_submit(options, offset)
+    -- the steps of a job that runs are no new jobs
+    if os.getenv("SLURM_JOB_ID") then return slurm.SUCCESS end
+    local queued = size(options["array"])
+    local listed = io.popen("squeue --me --array --noheader")
+    for _ in listed:lines() do queued = queued + 1 end
+    listed:close()
+    if queued <= LIMIT then return slurm.SUCCESS end
+    io.stderr:write("sbatch: error: QOSMaxSubmitJobPerUserLimit\\n",
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy ",
+        "(job submit limit, user's size and/or time limits)\\n")
+    os.exit(1)
 end
+
+function slurm_cli_setup_defaults(options, early) return slurm.SUCCESS end
+
+function slurm_cli_post_submit(offset, job, step) return slurm.SUCCESS end
 """
 
 

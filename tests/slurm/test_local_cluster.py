@@ -129,11 +129,21 @@ def test_a_cancelled_job_is_gone_from_queue_and_machine(cluster: Cluster) -> Non
     assert "slurm_script" not in pids(cluster).values()
 
 
-def test_a_full_queue_refuses_in_slurms_words(own_cluster: Cluster) -> None:
-    own_cluster.start(Settings(nodes=1, max_jobs=2))
-    own_cluster.submit("sleep 600")
-    own_cluster.submit("sleep 600")
-    with pytest.raises(UserError, match=r"QOSMaxSubmitJobPerUserLimit\n.*Job violates accounting/QOS policy"):
+def test_a_full_queue_refuses_in_slurms_words_until_a_job_ends(own_cluster: Cluster) -> None:
+    own_cluster.start(Settings(nodes=1, max_jobs=3))
+    refused = pytest.raises(UserError, match=r"QOSMaxSubmitJobPerUserLimit\n.*Job violates accounting/QOS policy")
+    with refused:
+        own_cluster.submit("true", "--array=0-3")
+    own_cluster.submit("sleep 600", "--array=1-5:4%1")
+    job = own_cluster.submit("srun sleep 600")
+    with refused:
+        own_cluster.submit("true")
+    own_cluster.wait(job, "RUNNING")
+    own_cluster.ask("scancel", str(job))
+    own_cluster.wait(job, "CANCELLED")
+    _until(lambda: str(job) not in own_cluster.ask("squeue", "--noheader"))
+    own_cluster.submit("srun true")
+    with refused:
         own_cluster.submit("true")
 
 
