@@ -14,6 +14,8 @@ PREFIX = "bench-"
 """Of the names of all our jobs."""
 SECONDS = 60.0
 """That a command of Slurm may take."""
+NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
+"""What accounts say of jobs that are under way; of jobs that the queue has forgotten, they are behind."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def ended_states(ids: Iterable[str]) -> dict[str, str]:
         for job in _jobs(_squeue("--states=all")).values()
     }
     said = _accounts(wanted - found.keys()) | found
-    # An array that was taken out whole, before any of it began, is told as one job.
+    # What of an array was taken out before it began is told as one job.
     either = {job: said.get(job) or said.get(job.partition("_")[0]) for job in wanted}
     return {job: state for job, state in either.items() if state}
 
@@ -77,14 +79,17 @@ def _jobs(text: str) -> dict[str, QueuedJob]:
 
 
 def _accounts(ids: set[str]) -> dict[str, str]:
-    """What sacct says; nothing where the cluster keeps no accounts."""
+    """What sacct says; nothing where the cluster keeps no accounts, or they give no answer."""
     mains = sorted({job.partition("_")[0] for job in ids})
     if not mains or shutil.which("sacct") is None:
         return {}
-    command = ["sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(mains)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    lines = (line.partition("|") for line in done.stdout.splitlines()) if done.returncode == 0 else ()
-    return {job: state.split()[0] for job, _, state in lines if state}
+    try:
+        text = slurm("sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(mains))
+    except UserError:
+        return {}
+    lines = (line.partition("|") for line in text.splitlines())
+    # What of an array was taken out before it began is one line, such as 8_[1,3-5%2].
+    return {job.partition("_[")[0]: state for job, _, state in lines if state not in NOT_ENDED}
 
 
 def largest_array() -> int:
