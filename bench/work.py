@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
@@ -25,6 +26,9 @@ from tasks.errors import UserError, first_line
 
 LOG = "log.txt"
 """In a run's folder: all that its jobs printed."""
+
+PATIENCE, PAUSE = 300.0, 5.0
+"""Seconds for which a queue is asked to take a job back, and between two times that it is."""
 
 FIRST_PORT, PORTS = 10_000, 10_000
 """Where processes meet: under what systems hand out to outgoing connections, any of which would block it."""
@@ -68,7 +72,7 @@ class Work:
         if end == "stopped" and callable(requeue) and (told == "SIGUSR2" or _is_kept(job)):
             attempts.finish(self.folder, attempt, "requeued", told)
             try:
-                requeue(signal.SIGUSR2, None)  # submitit's: puts this job back into the queue, and exits
+                _put_back(requeue)
             except Exception as error:
                 told = f"{told}, and it could not be put back into the queue: {first_line(error)}"
         attempts.finish(self.folder, attempt, end, told)
@@ -111,6 +115,21 @@ class Work:
             from bench.cli import command_line
 
             command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
+
+
+def _put_back(requeue: Callable[[int, FrameType | None], object]) -> None:
+    """Put this job back into the queue by submitit's handler, and exit. Raises what keeps it from that.
+
+    A queue that gives no answer, as when its controller starts anew, is asked again for some minutes.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            requeue(signal.SIGUSR2, None)
+        except subprocess.SubprocessError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(PAUSE)
 
 
 def _is_kept(job: JobEnvironment) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,41 @@ def test_at_the_last_call_a_job_that_the_queue_counts_as_running_puts_itself_bac
         job(tmp_path / "run", monkeypatch, lambda: kill(signal.SIGTERM))()
     assert bool(in_job) == put_back
     assert attempts(tmp_path / "run")[0].end == ("requeued" if put_back else "stopped")
+
+
+def test_a_queue_that_is_away_is_asked_again(
+    tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_back, tries = signal.getsignal(signal.SIGUSR2), []
+    assert callable(put_back)
+
+    def away(number: int, frame: FrameType | None) -> None:
+        tries.append(number)
+        if len(tries) < 3:
+            raise subprocess.CalledProcessError(1, ["scontrol", "requeue", "12"])
+        put_back(number, frame)
+
+    monkeypatch.setattr(work, "PAUSE", 0.01)
+    signal.signal(signal.SIGUSR2, away)
+    with pytest.raises(SystemExit):
+        job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
+    assert len(tries) == 3 and in_job == [signal.SIGUSR2]
+    assert attempts(tmp_path)[0].end == "requeued"
+
+
+def test_a_queue_that_stays_away_is_told_of(
+    tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise subprocess.CalledProcessError(1, ["scontrol", "requeue", "12"])
+
+    monkeypatch.setattr(work, "PATIENCE", 0.0)
+    monkeypatch.setattr(work, "PAUSE", 0.0)
+    signal.signal(signal.SIGUSR2, away)
+    with pytest.raises(SystemExit):
+        job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
+    assert not in_job
+    assert attempts(tmp_path)[0].end == "stopped"
 
 
 def test_a_job_that_cannot_be_put_back_says_why(
