@@ -79,8 +79,8 @@ def _plain(part: object) -> object:
 
 def new_submission(runs: Path, profile: str) -> Submission:
     """An empty submission with a folder of its own."""
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{now}-{secrets.token_hex(2)}"
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # in the order of their names
+    name = f"{now}{secrets.token_hex(2)}"
     return Submission(name, (runs / FOLDER / name).absolute(), profile, (), {}, Path())
 
 
