@@ -148,6 +148,8 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     if last.told == CANCELLED or said.startswith("CANCELLED"):
         told = last.told if last.told == CANCELLED else said
         return _stood(replace(found, state="cancelled", told=told), last)
+    if last.end == "requeued" and said:
+        return _stood(replace(found, state="died", told=f"{said}, after {last.told}"), last)
     if last.end is None and is_held(found.folder):
         return _progress(replace(found, state="running", told=""), last)
     if last.end is None:

@@ -72,8 +72,11 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
         unknown = "it was submitted, and its jobs are gone: cancelled, or what they waited for failed"
         return replace(state, told=unknown) if state.state == "new" else state
     found = run_state(state.folder, said=said)
-    if not found.job and found.state == "died":
-        return replace(found, job=job, told=f"{said} before it began; see {submitted.logs}/{job}_0_log.out")
+    if found.state == "died":
+        told = found.told if found.job else f"{said} before it began"
+        return replace(found, job=job, told=f"{told}; see {submitted.logs}/{job}_0_log.out")
+    if "DependencyNeverSatisfied" in found.told:
+        return replace(found, told="what its job waited for failed, and so it left the queue")
     return found
 
 

@@ -60,7 +60,7 @@ def logs(
     """Print what a run's jobs printed."""
     from bench.work import LOG
 
-    (state,) = _only_one(_states(runs, [run]), run)
+    (state,) = states = _only_one(_states(runs, [run]), run)
     path = state.folder / LOG
     if not path.exists():
         raise UserError(
@@ -69,10 +69,11 @@ def logs(
     with path.open(encoding="utf-8", errors="replace") as file:
         kept = file.readlines()
         sys.stdout.writelines(kept[-lines:] if lines else kept)
-        while follow and _states(runs, [state.run])[0].under_way:
+        while follow and states[0].under_way:
+            time.sleep(1)
             sys.stdout.writelines(file.readlines())
             sys.stdout.flush()
-            time.sleep(1)
+            states = _later(states, runs, [state.run])
         sys.stdout.writelines(file.readlines())
 
 
@@ -143,7 +144,7 @@ def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[Ru
         return before
 
 
-def _only_one(states: Sequence[RunState], name: str) -> Sequence[RunState]:
+def _only_one(states: list[RunState], name: str) -> list[RunState]:
     if len(states) > 1:
         raise UserError(f"{len(states)} runs begin with {name!r}: {', '.join(state.run for state in states[:5])}")
     return states

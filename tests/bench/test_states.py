@@ -36,7 +36,8 @@ def job(state: str, reason: str = "None", number: str = "7") -> QueuedJob:
         (None, "", "CANCELLED by 0", "cancelled"),
         (None, "", "NODE_FAIL", "died"),
         (None, "", "", "died"),
-        ("requeued", "SIGUSR2", "TIMEOUT", "stopped"),
+        ("requeued", "SIGUSR2", "FAILED", "died"),  # it came back, and ended before it could say so
+        ("requeued", "SIGUSR2", "", "stopped"),
     ],
 )
 def test_without_a_job_the_last_attempt_tells(
