@@ -1,16 +1,20 @@
-"""What tests of runs on a cluster share: the command line in this process, the runs as one process makes them."""
+"""What tests of runs on a cluster share: runs that wait to be disturbed, and those that one process makes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.attempts import Attempt, attempts
 from bench.plan import Run, plan_run
 from bench.records import Record
 from bench.registry import load_catalogue
 from bench.runner import Runner
+from bench.states import RunState
+from slurm.watch import submitted_states
 from tasks.progress import SilentProgress
 from tasks.task import Sources
 
@@ -49,3 +53,45 @@ def until(true: Callable[[], bool], seconds: float = 3600) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class GatedRun:
+    """A run of the plug-in `gated` on a cluster: it waits in the middle of its training for what a test does."""
+
+    run: Run
+    gate: Path
+    """The folder that BENCH_TEST_GATE named when it was submitted."""
+    place: int = 0
+    """In its array."""
+
+    def reached(self, iteration: int = 9, restart: int = 0) -> int:
+        """Wait until it waits; return its process."""
+        path = self.gate / f"{self.place}-{iteration}-{restart}"
+        until(path.exists)
+        return int(path.read_text())
+
+    def go(self) -> None:
+        """Let it wait no more."""
+        (self.gate / f"{self.place}-go").touch()
+
+    def state(self) -> RunState:
+        """Where it stands, as a new login would see it."""
+        return states(self.run.root)[self.run.folder.resolve()]
+
+    def ended(self) -> bool:
+        """Whether nothing of it is under way."""
+        return not self.state().under_way
+
+    def tried(self, stage: str = "train") -> list[Attempt]:
+        """What its jobs did in a stage."""
+        return [one for one in attempts(self.run.folder) if one.stage == stage and one.node]
+
+    def ends(self, stage: str = "train") -> list[str | None]:
+        """How its jobs in a stage ended."""
+        return [one.end for one in self.tried(stage)]
+
+
+def states(runs: Path) -> dict[Path, RunState]:
+    """Where all runs stand, by their folders."""
+    return {state.folder: state for state in submitted_states(runs)}

@@ -8,23 +8,22 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster_runs import RECIPE, SET, alone, until, values
+from cluster_runs import RECIPE, SET, GatedRun, alone, states, until, values
 from command import Printed, bench
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
-from bench.attempts import Attempt, attempts
+from bench.attempts import attempts
 from bench.plan import Run, plan_run
 from bench.records import Record, read_record
 from bench.registry import load_catalogue
 from bench.states import CANCELLED, RunState
 from slurm.local.cluster import Cluster
 from slurm.submission import submissions
-from slurm.watch import submitted_states
 
 UNDISTURBED, WARNED, REQUEUED, KILLED, TWICE, SCANCELLED, CANCELLED_BY_US, CRASHED = range(8)
 """Seeds of the runs, and their places in the array."""
@@ -40,7 +39,8 @@ class Scene:
 
     cluster: Cluster
     folder: Path
-    planned: list[Run]
+    runs: list[GatedRun]
+    """By their seeds."""
     raising: Run
     before: dict[Path, RunState] = field(default_factory=dict)
     """States of the runs before those that ended badly were resumed."""
@@ -52,25 +52,9 @@ class Scene:
     def train(self) -> str:
         return submissions(self.folder / "runs")[0].jobs["train-tiny-0"]
 
-    def reached(self, seed: int, iteration: int = 9, restart: int = 0) -> int:
-        """Wait until a run waits in the middle of its training; return its process."""
-        path = self.folder / "gate" / f"{seed}-{iteration}-{restart}"
-        until(path.exists)
-        return int(path.read_text())
-
-    def go(self, *seeds: int) -> None:
-        for seed in seeds:
-            (self.folder / "gate" / f"{seed}-go").touch()
-
-    def look(self) -> dict[Path, RunState]:
-        return {state.folder: state for state in submitted_states(self.folder / "runs")}
-
-    def ended(self, *seeds: int) -> bool:
-        states = self.look()
-        return not any(states[self.planned[seed].folder.resolve()].under_way for seed in seeds)
-
-    def tried(self, seed: int, stage: str = "train") -> list[Attempt]:
-        return [one for one in attempts(self.planned[seed].folder) if one.stage == stage and one.node]
+    def ended(self, runs: Iterable[Run]) -> bool:
+        found = states(self.folder / "runs")
+        return not any(found[run.folder.resolve()].under_way for run in runs)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +74,8 @@ def scene(running_cluster: Cluster, profile: str, tmp_path_factory: pytest.TempP
         task = catalogue.tasks.get("tiny")
         planned = [plan_run(catalogue, "gated", task, RECIPE, seed, folder / "runs") for seed in range(8)]
         raising = plan_run(catalogue, "raising", task, RECIPE, 0, folder / "runs")
-        found = Scene(running_cluster, folder, planned, raising)
+        runs = [GatedRun(run, folder / "gate", run.seed) for run in planned]
+        found = Scene(running_cluster, folder, runs, raising)
         cluster = ["--executor", "slurm", "--profile", "profile.toml", "--detach", "--runs", "runs"]
         chosen = ["--task", "tiny", "--plugin", TINY_PLUGIN, "--plugin", "gated.py", "--no-baselines", *SET]
         seeds = ",".join(str(run.seed) for run in planned)
@@ -100,9 +85,8 @@ def scene(running_cluster: Cluster, profile: str, tmp_path_factory: pytest.TempP
         plugin.write_text("raise SystemExit('this file was edited while jobs waited')")
         patch.delenv("BENCH_TEST_GATE")  # jobs that are submitted from here on wait for nobody
         _disturb(found)
-        until(lambda: found.ended(*range(8)))
-        until(lambda: not found.look()[raising.folder.resolve()].under_way)
-        found.before = found.look()
+        until(lambda: found.ended([*planned, raising]))
+        found.before = states(folder / "runs")
         found.records = {run.folder: read_record(run.record) for run in (planned[KILLED], raising)}
         found.printed["status"] = bench("status", "--runs", "runs")
         bad = [planned[seed].id for seed in (KILLED, SCANCELLED, CANCELLED_BY_US)]
@@ -114,40 +98,36 @@ def scene(running_cluster: Cluster, profile: str, tmp_path_factory: pytest.TempP
 
 def _disturb(scene: Scene) -> None:
     ask, train = scene.cluster.ask, scene.train
-    scene.reached(UNDISTURBED)
-    scene.printed["running"] = bench("status", scene.planned[UNDISTURBED].id, "--runs", "runs")
-    scene.go(UNDISTURBED)
-    scene.reached(WARNED)
+    scene.runs[UNDISTURBED].reached()
+    scene.printed["running"] = bench("status", scene.runs[UNDISTURBED].run.id, "--runs", "runs")
+    scene.runs[UNDISTURBED].go()
+    scene.runs[WARNED].reached()
     ask("scancel", "--signal=USR2", f"{train}_{WARNED}")
-    scene.go(WARNED)
-    scene.reached(REQUEUED)
+    scene.runs[WARNED].go()
+    scene.runs[REQUEUED].reached()
     ask("scontrol", "requeue", f"{train}_{REQUEUED}")
-    scene.go(REQUEUED)
-    os.kill(scene.reached(KILLED), signal.SIGKILL)
-    scene.reached(TWICE)
+    scene.runs[REQUEUED].go()
+    os.kill(scene.runs[KILLED].reached(), signal.SIGKILL)
+    scene.runs[TWICE].reached()
     ask("scancel", "--signal=USR2", f"{train}_{TWICE}")
-    scene.reached(SCANCELLED)
+    scene.runs[SCANCELLED].reached()
     ask("scancel", f"{train}_{SCANCELLED}")
-    scene.reached(CANCELLED_BY_US)
-    scene.printed["cancel"] = bench("cancel", scene.planned[CANCELLED_BY_US].id, "--runs", "runs")
-    scene.printed["cancelled"] = bench("status", scene.planned[CANCELLED_BY_US].id, "--runs", "runs")
-    scene.reached(TWICE, 15, restart=1)
+    scene.runs[CANCELLED_BY_US].reached()
+    scene.printed["cancel"] = bench("cancel", scene.runs[CANCELLED_BY_US].run.id, "--runs", "runs")
+    scene.printed["cancelled"] = bench("status", scene.runs[CANCELLED_BY_US].run.id, "--runs", "runs")
+    scene.runs[TWICE].reached(15, restart=1)
     ask("scancel", "--signal=USR2", f"{train}_{TWICE}")
-    scene.reached(CRASHED)
-    until(lambda: scene.ended(*range(CRASHED)))  # a node crashes with all that it does
+    scene.runs[CRASHED].reached()
+    until(lambda: scene.ended(one.run for one in scene.runs[:CRASHED]))  # a node crashes with all that it does
     node = scene.cluster.job(f"{train}_{CRASHED}")["NodeList"]
     scene.cluster.kill_node(node)
-    scene.go(CRASHED)
-    until(lambda: scene.ended(CRASHED))
+    scene.runs[CRASHED].go()
+    until(scene.runs[CRASHED].ended)
     scene.cluster.start_node(node)
 
 
 def states_of(scene: Scene, seed: int) -> RunState:
-    return scene.before[scene.planned[seed].folder.resolve()]
-
-
-def ends(tried: list[Attempt]) -> list[str | None]:
-    return [one.end for one in tried]
+    return scene.before[scene.runs[seed].run.folder.resolve()]
 
 
 def test_all_runs_end_with_the_values_of_undisturbed_ones(scene: Scene) -> None:
@@ -155,13 +135,13 @@ def test_all_runs_end_with_the_values_of_undisturbed_ones(scene: Scene) -> None:
     folder = scene.folder
     plugins = [TINY_PLUGIN, GATED_PLUGIN]
     for run, record in alone(["gated"], range(8), RECIPE, folder / "alone", folder / "cache", *plugins):
-        there = scene.planned[run.seed]
+        there = scene.runs[run.seed].run
         assert there.id == run.id
         assert values(there.finished()) == values(record), run.label
 
 
 def test_an_undisturbed_run_is_done_once(scene: Scene) -> None:
-    assert ends(scene.tried(UNDISTURBED)) == ends(scene.tried(UNDISTURBED, "evaluate")) == ["done"]
+    assert scene.runs[UNDISTURBED].ends() == scene.runs[UNDISTURBED].ends("evaluate") == ["done"]
     assert " running " in scene.printed["running"].text
     assert scene.printed["running"].code == 0
 
@@ -173,24 +153,24 @@ def test_what_is_in_the_queue_is_not_submitted_again(scene: Scene) -> None:
 
 
 def test_a_warned_job_saves_puts_itself_back_and_goes_on(scene: Scene) -> None:
-    tried = scene.tried(WARNED)
-    assert ends(tried) == ["requeued", "done"]
+    tried = scene.runs[WARNED].tried()
+    assert scene.runs[WARNED].ends() == ["requeued", "done"]
     assert [one.restart for one in tried] == [0, 1]
     assert tried[0].told == "SIGUSR2"
     assert states_of(scene, WARNED).requeues == 1
 
 
 def test_a_requeued_job_saves_and_goes_on(scene: Scene) -> None:
-    tried = scene.tried(REQUEUED)
+    tried = scene.runs[REQUEUED].tried()
     assert tried[0].end in SAVED_OR_KILLED and tried[1].end == "done"
 
 
 def test_a_job_may_be_preempted_again(scene: Scene) -> None:
-    assert ends(scene.tried(TWICE)) == ["requeued", "requeued", "done"]
+    assert scene.runs[TWICE].ends() == ["requeued", "requeued", "done"]
 
 
 def test_a_job_of_a_crashed_node_goes_on_elsewhere(scene: Scene) -> None:
-    first, second = scene.tried(CRASHED)
+    first, second = scene.runs[CRASHED].tried()
     assert (first.end, second.end) == (None, "done")
     assert first.node != second.node
     assert states_of(scene, CRASHED).state == "done"
@@ -198,23 +178,23 @@ def test_a_job_of_a_crashed_node_goes_on_elsewhere(scene: Scene) -> None:
 
 def test_what_the_system_kills_has_a_record_that_says_so_until_it_is_done(scene: Scene) -> None:
     assert states_of(scene, KILLED).state == "failed"
-    record = scene.records[scene.planned[KILLED].folder]
+    record = scene.records[scene.runs[KILLED].run.folder]
     assert record.error is not None and record.error.message == "killed by SIGKILL, as when memory runs out"
     assert record.cost.iterations > 0
-    assert ends(scene.tried(KILLED)) == ["failed", "done"]
-    assert scene.planned[KILLED].finished() is not None
+    assert scene.runs[KILLED].ends() == ["failed", "done"]
+    assert scene.runs[KILLED].run.finished() is not None
 
 
 @pytest.mark.parametrize("seed", [SCANCELLED, CANCELLED_BY_US])
 def test_a_cancelled_run_stays_so_until_it_is_resumed(scene: Scene, seed: int) -> None:
     assert states_of(scene, seed).state == "cancelled"
-    first, second = scene.tried(seed)
+    first, second = scene.runs[seed].tried()
     assert first.end in SAVED_OR_KILLED and second.end == "done"
-    assert ends(scene.tried(seed, "evaluate")) == ["done"]
+    assert scene.runs[seed].ends("evaluate") == ["done"]
 
 
 def test_cancelling_is_seen_at_once(scene: Scene) -> None:
-    assert scene.planned[CANCELLED_BY_US].id in scene.printed["cancel"].text
+    assert scene.runs[CANCELLED_BY_US].run.id in scene.printed["cancel"].text
     assert CANCELLED in scene.printed["cancelled"].text
     assert scene.printed["cancelled"].code == 1
 
@@ -233,6 +213,6 @@ def test_a_new_login_sees_it_all(scene: Scene) -> None:
     assert scene.printed["status"].code == 1
     counted = scene.printed["status"].text.splitlines()[0]
     assert "5 done" in counted and "2 cancelled" in counted and "2 failed" in counted
-    now = bench("status", *(run.id for run in scene.planned), "--runs", scene.folder / "runs")
+    now = bench("status", *(one.run.id for one in scene.runs), "--runs", scene.folder / "runs")
     assert now.code == 0
     assert now.text.splitlines()[0].strip() == "8 done"
