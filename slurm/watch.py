@@ -70,7 +70,7 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
     job, said = next(_not_well(submitted.jobs, ended), ("", ""))
     if not job:
         unknown = "it was submitted, and its jobs are gone: cancelled, or what they waited for failed"
-        return replace(state, told=unknown) if state.state == "new" else state
+        return state if state.job else replace(state, told=unknown)
     found = run_state(state.folder, said=said)
     if found.state == "died":
         told = found.told if found.job else f"{said} before it began"

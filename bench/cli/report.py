@@ -35,6 +35,7 @@ def report(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
+    from bench.cli.standing import standing
     from bench.records import load_records
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
@@ -56,7 +57,7 @@ def report(
         part = chosen.scale(scale)
         part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
-        tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
+        tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
     else:
         if task is not None and task not in {record.task for record in records}:
             raise unknown("task with records", task, {record.task for record in records})
