@@ -24,7 +24,9 @@ class Format(StrEnum):
 def report(
     task: Annotated[str | None, typer.Option("--task", help="All that was recorded on a task.")] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="A suite's table, with the paper's values.")] = None,
-    scale: Annotated[str, typer.Option("--scale", help="The suite's scale: micro or paper.")] = "micro",
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
+    ] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="Markdown, or tidy CSV in full precision.")
     ] = Format.md,
@@ -43,6 +45,8 @@ def report(
     from bench.suites import FOLDER, load_paper_table, load_suite
     from bench.training_log import METRICS
 
+    if scale is not None and suite is None:
+        raise UserError("--scale goes with --suite; a task has one scale")
     folders = [
         folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
     ]
@@ -53,7 +57,7 @@ def report(
     part = None
     if suite is not None:
         chosen = load_suite(suite)
-        part = chosen.scale(scale)
+        part = chosen.scale(scale or "micro")
         part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
         tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
