@@ -38,6 +38,7 @@ def report(
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
     from bench.records import load_records
+    from bench.registry import load_catalogue
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
     from bench.report.table import suite_table, task_table
@@ -47,6 +48,8 @@ def report(
 
     if scale is not None and suite is None:
         raise UserError("--scale goes with --suite; a task has one scale")
+    if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
     folders = [
         folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
     ]
@@ -58,7 +61,11 @@ def report(
     if suite is not None:
         chosen = load_suite(suite)
         part = chosen.scale(scale or "micro")
-        part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
+        if task is not None:
+            known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
+            if task not in known and not (runs / task).is_dir():
+                raise unknown("task", task, known)
+            part = replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
         tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
     else:
@@ -72,8 +79,6 @@ def report(
     for table in tables:
         print(render(table))
     if figure is not None:
-        if figure.suffix not in (".png", ".pdf", ".svg"):
-            raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
         if part is not None:
             logs = suite_logs(part, records, runs)
         else:
