@@ -147,7 +147,7 @@ def _full_name(state: RunState) -> str:
 
 
 def _begins_with(state: RunState, name: str) -> bool:
-    """Whether a run's name begins so, up to a hyphen or into the hash at its end; no dmd2-s10 is called dmd2-s1."""
+    """Whether a run's name begins so, up to a hyphen or into the hash at its end: dmd2-s1 is not dmd2-s10."""
     rests = [full.removeprefix(name) for full in (state.run, _full_name(state)) if full.startswith(name)]
     return any(name.endswith(("-", "/")) or rest.startswith("-") or "-" not in rest for rest in rests)
 
