@@ -124,7 +124,8 @@ def _in_queue(found: RunState, queued: Sequence[InQueue], last: Attempt | None) 
     found = replace(found, job=job.id, node=job.node)
     if running:
         return _progress(replace(found, state="running"), last)
-    return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=job.reason)
+    told = "" if job.reason == "None" else job.reason  # so it is called right after a job is let go
+    return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=told)
 
 
 def _without_attempts(found: RunState, said: str) -> RunState:

@@ -64,7 +64,7 @@ def report(
         if task is not None:
             known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
             if task not in known and not (runs / task).is_dir():
-                raise unknown("task", task, known)
+                raise unknown(f"task with nothing in {runs}:", task, known)
             part = replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
         tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]

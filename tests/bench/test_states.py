@@ -51,6 +51,7 @@ def test_a_run_that_no_job_began(tmp_path: Path) -> None:
     assert run_state(tmp_path, said="CANCELLED").state == "cancelled"
     assert run_state(tmp_path, said="FAILED").state == "died"
     assert run_state(tmp_path, [job("PENDING", "Priority")]).state == "queued"
+    assert [run_state(tmp_path, [job("PENDING", why)]).told for why in ("Priority", "None")] == ["Priority", ""]
 
 
 def test_evaluations_of_saved_students_are_done_without_a_record_of_their_own(tmp_path: Path) -> None:
