@@ -14,8 +14,6 @@ from tasks.files import read_object
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
 
-UNDER_WAY: tuple[State, ...] = ("running", "queued", "waiting")
-
 CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
 
@@ -81,7 +79,7 @@ class RunState:
     @property
     def under_way(self) -> bool:
         """Whether it goes on by itself; what does not, and is not done, wants somebody to look."""
-        return self.state in UNDER_WAY
+        return self.state in ("running", "queued", "waiting")
 
     @property
     def resumable(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,21 +30,18 @@ class Unfinished:
         return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
 
 
-def unfinished(root: Path, task: str, known: Mapping[Path, RunState] | None = None) -> list[Unfinished]:
-    """Return what was begun on a task and has no record, or is being made again, by name of its folder.
-
-    `known` are the states of runs that a queue tells of, by folder.
-    """
+def unfinished(root: Path, task: str) -> list[Unfinished]:
+    """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{DESCRIPTION}"))
-    return [work for folder in folders if (work := read_unfinished(folder, known)) is not None]
+    return [work for folder in folders if (work := read_unfinished(folder)) is not None]
 
 
-def read_unfinished(folder: Path, known: Mapping[Path, RunState] | None = None) -> Unfinished | None:
+def read_unfinished(folder: Path) -> Unfinished | None:
     """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
     about = read_object(folder / DESCRIPTION)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None
-    at = (known or {}).get(folder.resolve()) or run_state(folder)
+    at = run_state(folder)
     if not at.under_way and (folder / "record.json").exists():
         return None
     return Unfinished(

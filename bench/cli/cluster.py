@@ -152,21 +152,6 @@ def _begins_with(state: RunState, name: str) -> bool:
     return any(name.endswith(("-", "/")) or rest.startswith("-") or "-" not in rest for rest in rests)
 
 
-def in_queue(runs: Path) -> dict[Path, RunState]:
-    """States of the runs that were submitted, by folder; none, with a warning, where the queue does not answer."""
-    from slurm import FOLDER
-
-    if not (runs / FOLDER).is_dir():
-        return {}
-    from slurm.watch import submitted_states
-
-    try:
-        return {state.folder: state for state in submitted_states(runs)}
-    except UserError as error:
-        print(f"warning: what is in the queue is not known: {error}", file=sys.stderr)
-        return {}
-
-
 def under_way(runs: Path, chosen: Sequence[str]) -> bool:
     """Whether something of the chosen runs is under way."""
     return any(state.under_way for state in _states(runs, chosen))

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.plan import BaselineRun, Planned, Run
-    from bench.states import RunState
     from tasks.task import Need, Sources, Task
 
 
-def show_plan(
-    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, known: Mapping[Path, RunState]
-) -> None:
-    """Print what is needed and what of it is missing, then each run with its cost and state.
-
-    `known` are the states of runs that a queue tells of, by folder.
-    """
+def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
+    """Print what is needed and what of it is missing, then each run with its cost and state."""
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
         print(f"{task.name} needs")
         for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
@@ -33,11 +25,11 @@ def show_plan(
         recipe = run.recipe
         images = recipe.iterations * recipe.batch_size
         cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        print(f"{run.id:<48}{cost}   {state_of(run, known)}")
+        print(f"{run.id:<48}{cost}   {state_of(run)}")
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
-        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, known)}")
+        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline)}")
 
 
 def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: Sources) -> None:
@@ -55,12 +47,12 @@ def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: 
     raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
 
 
-def state_of(run: Planned, known: Mapping[Path, RunState]) -> str:
+def state_of(run: Planned) -> str:
     """A word or two on how far a run is."""
     from bench.records import read_record
     from bench.unfinished import read_unfinished
 
-    work = read_unfinished(run.folder, known)
+    work = read_unfinished(run.folder)
     if work is not None and work.at.under_way:
         return str(work)
     if run.record.exists():

@@ -58,8 +58,6 @@ class OnCluster:
         wanted = [one for one in every if one.finished() is None]
         if wanted:
             _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
-            for one in wanted:
-                one.begin()  # so that tables, too, can tell what waits
             self._see_through([one.folder for one in wanted])
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:

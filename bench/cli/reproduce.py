@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,6 @@ from bench.cli.run import DryRunOption, JobsOption, SetOption
 if TYPE_CHECKING:
     from bench.commands import Commands
     from bench.plan import Run
-    from bench.states import RunState
     from bench.suite_plan import SuitePlan
     from bench.suites import Suite, SuiteStudent
     from bench.work import Work
@@ -68,7 +67,6 @@ def reproduce(
     plugin: PluginOption = [],
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
-    from bench.cli.cluster import in_queue
     from bench.commands import Commands
     from bench.plan import refuse_idle_overrides
     from bench.registry import load_catalogue
@@ -96,9 +94,8 @@ def reproduce(
     commands = Commands(runs, where, threads, catalogue.plugins)
     workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
-        known = in_queue(runs)
-        show_plan(first, baselines, where, known)
-        _show_the_rest(plan, found, known)
+        show_plan(first, baselines, where)
+        _show_the_rest(plan, found)
         workers.show_jobs(first, baselines)
         return
     require_all([trained_on, measured_by], baselines, where)
@@ -112,13 +109,11 @@ def reproduce(
     raise_failures(first + later)
 
 
-def _show_the_rest(
-    plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]], known: Mapping[Path, RunState]
-) -> None:
+def _show_the_rest(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]]) -> None:
     """Print the runs that come after others, and the evaluations of students that were not trained here."""
     later, waiting = plan.later()
     for run in later:
-        print(f"{run.id:<48}{state_of(run, known)}")
+        print(f"{run.id:<48}{state_of(run)}")
     for one in waiting:
         print(one)
     for run, path in plan.elsewhere([*plan.first(), *later]):
@@ -150,7 +145,6 @@ def _elsewhere_work(plan: SuitePlan, runs: Sequence[Run], commands: Commands) ->
 
 def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
-    from bench.cli.cluster import in_queue
     from bench.records import load_records
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_markdown
@@ -164,7 +158,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
     paper = load_paper_table(suite.paper) if suite.paper else None
-    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root, in_queue(plan.root)))))
+    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root))))
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"

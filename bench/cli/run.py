@@ -80,7 +80,6 @@ def run(
     run_id: RunIdOption = None,
 ) -> None:
     """Train, evaluate and record methods on a task. The same command again returns or resumes."""
-    from bench.cli.cluster import in_queue
     from bench.commands import Commands
     from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
     from bench.registry import load_catalogue
@@ -103,7 +102,7 @@ def run(
     commands = Commands(runs, where, threads, catalogue.plugins)
     workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
-        show_plan(planned, baselines, where, in_queue(runs))
+        show_plan(planned, baselines, where)
         workers.show_jobs(planned, baselines)
         return
     workers.execute(planned, baselines)

@@ -111,19 +111,6 @@ def test_status_cancel_and_resume_of_what_waits(quiet: Cluster, submit: Callable
     assert "3 cancelled" in bench("status").text
 
 
-def test_what_waits_is_called_so_where_it_would_be_called_missing(
-    quiet: Cluster, submit: Callable[..., Printed]
-) -> None:
-    submit()
-    until(lambda: counted() == {"2 waiting", "1 queued"})
-    assert submit("", "--dry-run").text.count("training images   waiting: Dependency") == 2
-    table = ["report", "--suite", "table3", "--task", "tiny", "--no-committed"]
-    assert "(DMD2), seeds 0, 1: waiting: Dependency\n" in bench(*table).text
-    quiet.ask("scancel", "--me")
-    told = bench(*table).text
-    assert "(DMD2), seeds 0, 1: cancelled" in told and "`bench run --method dmd2" in told
-
-
 def test_jobs_that_a_user_took_out_by_scancel_are_cancelled(
     quiet: Cluster, submit: Callable[..., Printed]
 ) -> None:
