@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 CHECKPOINTS_PER_RUN = 20
 GLANCES_PER_RUN = 10
-GLANCE_SAMPLES = 2000
+GLANCE_SAMPLES = 1000
 
 
 def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metric]]:

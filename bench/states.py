@@ -14,6 +14,9 @@ from tasks.files import read_object
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
 
+UNDER_WAY: tuple[State, ...] = ("running", "queued", "waiting")
+"""States of what goes on by itself."""
+
 CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
 
@@ -79,7 +82,7 @@ class RunState:
     @property
     def under_way(self) -> bool:
         """Whether it goes on by itself; what does not, and is not done, wants somebody to look."""
-        return self.state in ("running", "queued", "waiting")
+        return self.state in UNDER_WAY
 
     @property
     def resumable(self) -> bool:

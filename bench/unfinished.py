@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,10 @@ from bench.states import RunState, run_state
 from tasks.files import read_object
 
 DESCRIPTION = "run.json"
+
+
+Look = Callable[[Path], RunState]
+"""Says where the run of a folder stands."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +35,18 @@ class Unfinished:
         return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
 
 
-def unfinished(root: Path, task: str) -> list[Unfinished]:
+def unfinished(root: Path, task: str, look: Look = run_state) -> list[Unfinished]:
     """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{DESCRIPTION}"))
-    return [work for folder in folders if (work := read_unfinished(folder)) is not None]
+    return [work for folder in folders if (work := read_unfinished(folder, look)) is not None]
 
 
-def read_unfinished(folder: Path) -> Unfinished | None:
+def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
     """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
     about = read_object(folder / DESCRIPTION)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None
-    at = run_state(folder)
+    at = look(folder)
     if not at.under_way and (folder / "record.json").exists():
         return None
     return Unfinished(

@@ -30,6 +30,8 @@ class Launch:
     submission: Submission
     profile: Profile
     commands: Commands
+    runs: Sequence[Run | BaselineRun] = ()
+    """Whose folders get their plans, so that others can tell what waits."""
 
     @property
     def gpu_hours(self) -> float:
@@ -41,7 +43,8 @@ def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profil
     """Plan the jobs of all that is neither finished nor in the queue. Changes nothing. Raises UserError."""
     busy = busy_folders(commands.runs)
     todo, largest = [one for one in planned if one.folder.resolve() not in busy], largest_array()
-    return _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
+    launch = _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
+    return replace(launch, runs=[one for one in todo if not one.finished()])
 
 
 def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:
@@ -72,4 +75,7 @@ def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
         if not planned.submission.graph:
             return planned.submission
         take_snapshot(planned.submission.code, planned.commands.plugins)
-        return submit(planned.submission, planned.profile)
+        submission = submit(planned.submission, planned.profile)
+        for run in planned.runs:
+            run.begin()
+        return submission

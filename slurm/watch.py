@@ -71,7 +71,7 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
     job, said = next(_not_well(submitted.jobs, ended), ("", ""))
     if not job:
         unknown = "it was submitted, and its jobs are gone: cancelled, or what they waited for failed"
-        return replace(state, told=unknown) if state.state == "new" else state
+        return state if state.job else replace(state, told=unknown)
     found = run_state(state.folder, said=said)
     if not found.job and found.state == "died":
         return replace(found, job=job, told=f"{said} before it began; see {submitted.logs}/{job}_0_log.out")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusers import UNet2DModel
+from diffusers import ModelMixin, UNet2DModel
 
 from tasks.denoiser import EDMDenoiser
 from tasks.errors import UserError, first_line
@@ -38,8 +38,17 @@ def save_denoiser(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int] = 
         "student_indices": list(indices),
     }
     with whole_folder(folder) as temporary:
-        denoiser.unet.save_pretrained(temporary / "unet")
+        save_unet(denoiser.unet, temporary / "unet")
         write_description(temporary, description)
+
+
+def save_unet(unet: ModelMixin, folder: Path) -> None:
+    """Write a UNet as diffusers does, without the path that it was read from: equal networks have equal hashes."""
+    unet.save_pretrained(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:

@@ -116,14 +116,10 @@ def resume(
 
 def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     """Where the chosen runs are, or all but what is prepared. Raises UserError for a name that none has."""
+    from bench.cli.standing import submitted
     from bench.states import run_folders, run_state
-    from slurm import FOLDER
 
-    found: dict[Path, RunState] = {}
-    if (runs / FOLDER).is_dir():
-        from slurm.watch import submitted_states
-
-        found = {state.folder: state for state in submitted_states(runs)}
+    found = submitted(runs)
     for folder in run_folders(runs):
         found.setdefault(folder.resolve(), run_state(folder.resolve()))
     if not found:

@@ -37,6 +37,7 @@ def report(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
+    from bench.cli.standing import standing
     from bench.records import load_records
     from bench.registry import load_catalogue
     from bench.report.figures import progress_figure, suite_logs
@@ -67,7 +68,7 @@ def report(
                 raise unknown(f"task with nothing in {runs}:", task, known)
             part = replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
-        tables = [suite_table(chosen, paper, records, part, work_of(part, runs))]
+        tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
     else:
         if task is not None and task not in {record.task for record in records}:
             raise unknown("task with records", task, {record.task for record in records})

@@ -145,6 +145,7 @@ def _elsewhere_work(plan: SuitePlan, runs: Sequence[Run], commands: Commands) ->
 
 def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
+    from bench.cli.standing import standing
     from bench.records import load_records
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_markdown
@@ -158,7 +159,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
     paper = load_paper_table(suite.paper) if suite.paper else None
-    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root))))
+    print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root, standing(plan.root)))))
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ VARIANT = [*RECIPE, "variant_sha256"]
 """... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
 
 _METRIC = ("title", "direction", "value", "low", "high", "level")
+_measured = attrgetter("name", *_METRIC)
 _SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe")
 _COUNTS = ("iterations", "generator_updates", "training_images")
 _MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
@@ -42,7 +44,7 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
     records = sorted(records, key=lambda record: record.provenance.created)
     facts = pd.DataFrame([{**_facts(record), "line": line_of(record)} for record in records], columns=_FACTS)
     measured = ((row, metric) for row, record in enumerate(records) for metric in record.metrics)
-    values = [(row, metric.name, *(getattr(metric, name) for name in _METRIC)) for row, metric in measured]
+    values = [(row, *_measured(metric)) for row, metric in measured]
     metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")
     frame = facts.join(metrics).reset_index(drop=True).fillna({"metric": ""})
     numbers = ["value", "low", "high", "level"]

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from bench.records import Record
 from bench.report.lines import Line, owner
+from bench.states import UNDER_WAY
 from bench.stopping import DivergedError
 from bench.suites import SuiteScale
-from bench.unfinished import Unfinished, unfinished
+from bench.unfinished import Look, Unfinished, unfinished
 
 
-def work_of(scale: SuiteScale, root: Path) -> list[Unfinished]:
+def work_of(scale: SuiteScale, root: Path, look: Look) -> list[Unfinished]:
     """What is worked on for a suite's scale, or was: its students on the task that trains them."""
-    found = unfinished(root, scale.task)
+    found = unfinished(root, scale.task, look)
     if scale.trained_on is None:
         return found
-    students = (work for work in unfinished(root, scale.trained_on) if work.kind == "method")
+    students = (work for work in unfinished(root, scale.trained_on, look) if work.kind == "method")
     return [*(work for work in found if work.kind == "baseline"), *students]
 
 
@@ -56,7 +57,7 @@ def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[U
 def _told(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> str:
     trained = [seed for seed in seeds if seed is not None]
     whose = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
-    mend = "" if state.startswith("running") else f"; {command(line, trained, scale)}"
+    mend = "" if state.startswith(UNDER_WAY) else f"; {command(line, trained, scale)}"
     if state == f"failed: {DivergedError.__name__}":
         mend = ", and would again: it needs another recipe"
     return f"{line.label}{whose}: {state}{mend}"

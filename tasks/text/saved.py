@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tasks.errors import UserError
 from tasks.files import whole_folder
-from tasks.saved import bottleneck_of, described, write_description
+from tasks.saved import bottleneck_of, described, save_unet, write_description
 from tasks.schedules import VPSchedule
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.layout import ConditionLayout
@@ -47,7 +47,7 @@ def save_text_denoiser(denoiser: TextDenoiser, folder: Path, indices: Sequence[i
         if lora:
             save_file(lora_state(denoiser.unet), temporary / LORA_FILE)
         else:
-            denoiser.unet.save_pretrained(temporary / "unet")
+            save_unet(denoiser.unet, temporary / "unet")
         write_description(temporary, description)
 
 

@@ -1,6 +1,7 @@
 """Denoisers on disk: bit-equal when read again, plain diffusers inside, and errors that name the file."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from diffusers import UNet2DModel
 
 from tasks.denoiser import EDMDenoiser
 from tasks.errors import UserError
+from tasks.files import folder_sha256
 from tasks.micro import NetworkSpec
 from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
 from tasks.teacher import build_denoiser
@@ -65,6 +67,13 @@ def test_the_encoder_bottleneck_is_kept(denoiser: EDMDenoiser, tmp_path: Path) -
 def test_plain_diffusers_reads_the_network(denoiser: EDMDenoiser, folder: Path) -> None:
     unet = UNet2DModel.from_pretrained(folder / "unet")
     assert all(torch.equal(value, unet.state_dict()[name]) for name, value in denoiser.unet.state_dict().items())
+
+
+def test_equal_networks_have_equal_hashes_wherever_they_came_from(folder: Path, tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        shutil.copytree(folder, tmp_path / name)
+        save_denoiser(load_denoiser(tmp_path / name).denoiser, tmp_path / f"student-{name}")
+    assert folder_sha256(tmp_path / "student-here") == folder_sha256(tmp_path / "student-there")
 
 
 def test_saving_again_replaces_the_folder_whole(denoiser: EDMDenoiser, folder: Path) -> None:

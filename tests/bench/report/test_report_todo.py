@@ -13,6 +13,7 @@ from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import what_is_left, work_of
+from bench.states import RunState, run_state
 from bench.suites import load_paper_table, load_suite
 from bench.unfinished import Unfinished, unfinished
 
@@ -84,6 +85,13 @@ def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
     assert told[1].startswith("s 1, 2: missing; ")
 
 
+def test_what_waits_in_a_queue_needs_no_command(tmp_path: Path) -> None:
+    begun(tmp_path)
+    scale = load_suite("table3").scale("micro")
+    work = work_of(scale, tmp_path, lambda folder: RunState(folder, "queued", told="Priority"))
+    assert left([], work)["GAN only"][0] == " 0: queued: Priority"
+
+
 def test_a_run_that_failed_without_a_record_says_why(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     attempts.finish(folder, attempts.begin(folder, "7", 0, "n1", "train"), "failed", "no LPIPS here")
@@ -126,5 +134,5 @@ def test_students_that_another_task_trains_are_looked_for_there(tmp_path: Path) 
     begun(tmp_path, "dmd2-4step", task="coco10k")
     begun(tmp_path, "teacher-cfg6", None, task="coco10k")  # there it is another evaluation
     begun(tmp_path, "lcm-4", None, task="partiprompts")
-    found = work_of(load_suite("table6").scale("paper"), tmp_path)
+    found = work_of(load_suite("table6").scale("paper"), tmp_path, run_state)
     assert [work.method for work in found] == ["lcm-4", "dmd2-4step"]

@@ -1,0 +1,28 @@
+"""Where the runs of a folder stand, whether jobs of a queue work on them or commands of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.states import RunState, run_state
+from slurm import FOLDER
+from tasks.errors import UserError
+
+
+def submitted(runs: Path) -> dict[Path, RunState]:
+    """The runs that were ever submitted from a folder of runs, by their own. Raises UserError without a queue."""
+    if not (runs / FOLDER).is_dir():
+        return {}
+    from slurm.watch import submitted_states
+
+    return {state.folder: state for state in submitted_states(runs)}
+
+
+def standing(runs: Path) -> Callable[[Path], RunState]:
+    """Return what says where a run stands; of one in a queue that cannot be asked, what its folder tells."""
+    queued: dict[Path, RunState] = {}
+    with contextlib.suppress(UserError):
+        queued = submitted(runs)
+    return lambda folder: queued.get(folder.resolve()) or run_state(folder)
