@@ -21,6 +21,9 @@ CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
 
 
+DAMAGED = "record.json is damaged; bench report says what is wrong with it"
+
+
 class InQueue(Protocol):
     """A job as its queue shows it."""
 
@@ -107,16 +110,21 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
     record = read_object(folder / "record.json")
     if record is not None and (record.get("error") is None or not (queued or is_held(folder))):
         return _recorded(found, record)
+    if record is None and (folder / "record.json").exists():
+        return replace(found, state="failed", told=DAMAGED)
     if queued:
         return _in_queue(found, queued, last)
     return _without_attempts(found, said) if last is None else _ended(found, last, said)
 
 
 def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
-    if record.get("error") is not None:
-        told = f"{record['error']['type']}: {record['error']['message']}".partition("\n")[0]
-        return replace(found, state="failed", told=told)
-    fd = next((metric["value"] for metric in record.get("metrics", ()) if metric["name"] == "fd"), None)
+    try:
+        if record.get("error") is not None:
+            told = f"{record['error']['type']}: {record['error']['message']}".partition("\n")[0]
+            return replace(found, state="failed", told=told)
+        fd = next((metric["value"] for metric in record.get("metrics", ()) if metric["name"] == "fd"), None)
+    except (KeyError, TypeError):
+        return replace(found, state="failed", told=DAMAGED)
     return replace(found, state="done", fd=fd)
 
 
@@ -127,7 +135,8 @@ def _in_queue(found: RunState, queued: Sequence[InQueue], last: Attempt | None) 
     found = replace(found, job=job.id, node=job.node)
     if running:
         return _progress(replace(found, state="running"), last)
-    return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=job.reason)
+    told = "" if job.reason == "None" else job.reason  # so it is called right after a job is let go
+    return replace(found, state="waiting" if "Dependency" in job.reason else "queued", told=told)
 
 
 def _without_attempts(found: RunState, said: str) -> RunState:
@@ -167,20 +176,23 @@ def _progress(found: RunState, last: Attempt | None) -> RunState:
     status = read_object(found.folder / "status.json")
     if status is None or not status.keys() >= _STATUS or (last is not None and status["time"] < last.began):
         return found
-    done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
-    rate = done / seconds if seconds > 0 and done > 0 else None
     batch = 1
     if status["stage"] == "training" and (plan := read_object(found.folder / "run.json")) is not None:
-        batch = plan["recipe"].get("batch_size", 1)
-    return replace(
-        found,
-        stage=status["stage"],
-        completed=status["completed"],
-        total=status["total"],
-        images_per_second=rate and rate * batch,
-        seconds_left=rate and (status["total"] - status["completed"]) / rate,
-        fd=status["figures"].get("fd"),
-    )
+        batch = plan.get("recipe", {}).get("batch_size", 1)
+    try:
+        done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
+        rate = done / seconds if seconds > 0 and done > 0 else None
+        return replace(
+            found,
+            stage=status["stage"],
+            completed=status["completed"],
+            total=status["total"],
+            images_per_second=rate and rate * batch,
+            seconds_left=rate and (status["total"] - status["completed"]) / rate,
+            fd=status["figures"].get("fd"),
+        )
+    except (TypeError, AttributeError):
+        return found  # somebody else's file
 
 
 def _stood(found: RunState, last: Attempt | None) -> RunState:

@@ -17,10 +17,11 @@ from slurm.submission import Submission, mend, new_submission, submissions, subm
 def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
     """Cancel all jobs of the runs that are under way; return the names of those runs. Raises UserError."""
     under_way = {state.folder: state for state in states if state.under_way}
-    queued = queue.queued_jobs()
+    made = submissions(runs)
+    queued = queue.queued_jobs() if made else {}
     ours = [
         (job, work)
-        for one in submissions(runs)
+        for one in made
         for job, work in one.elements()
         if job in queued and work.folder.resolve() in under_way
     ]
@@ -37,6 +38,9 @@ def resume_runs(look: Callable[[], Sequence[RunState]], runs: Path, profile_name
 
     What each run needs is taken from its last submission: the same commands, the same frozen code.
     """
+    if not submissions(runs):
+        look()
+        return []
     with submitting(runs):
         mend(runs)
         wanted = {state.folder for state in look() if state.resumable}

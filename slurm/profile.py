@@ -77,7 +77,10 @@ class Profile(_Data):
         return self.capped(resources(task, scale, stage), stage)
 
     def capped(self, asked: Resources, stage: Stage) -> Resources:
-        """Return what a job gets of what it asks for. Raises UserError if it needs GPUs and there are none."""
+        """Return what a job gets of what it asks for.
+
+        Raises UserError if it needs GPUs and there are none, or has no time before it is told to stop.
+        """
         own = self.stages.get(stage, StageSettings()).model_dump(exclude_none=True)
         wanted = replace(asked, **{name: value for name, value in own.items() if name in vars(asked)})
         if wanted.gpus and not self.gpus_per_node:
@@ -85,12 +88,18 @@ class Profile(_Data):
                 f"stage {stage} asks for {wanted.gpus} GPUs and the profile has none; set gpus_per_node in it, "
                 f"or [stages.{stage}] gpus = 0"
             )
+        hours = min(wanted.hours, self.max_hours)
+        if 3600 * hours <= self.signal_seconds:
+            raise UserError(
+                f"a job of stage {stage} would be told to stop as soon as it begins: it has {hours:g} hours, and "
+                f"signal_seconds is {self.signal_seconds}; lower signal_seconds in the profile, or raise max_hours"
+            )
         return Resources(
             min(wanted.nodes, self.max_nodes),
             min(wanted.gpus, self.gpus_per_node),
             min(wanted.cpus, self.cpus_per_node),
             min(wanted.memory_gb, self.memory_gb_per_node),
-            min(wanted.hours, self.max_hours),
+            hours,
         )
 
 
@@ -108,6 +117,11 @@ def profile_names() -> dict[str, Path]:
         for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
             found.setdefault(path.stem, path)
     return found
+
+
+def anywhere(name: str) -> str:
+    """A profile's name, or the path of its file, that means the same wherever one stands."""
+    return str(Path(name).absolute()) if name.endswith(".toml") else name
 
 
 def load_profile(name: str) -> Profile:

@@ -30,7 +30,7 @@ from bench.work import Work
 from methods.resources import Resources
 from slurm import FOLDER, queue
 from slurm.graph import Batch
-from slurm.profile import Profile
+from slurm.profile import Profile, anywhere
 from tasks.errors import UserError
 from tasks.files import write_text
 
@@ -81,7 +81,7 @@ def new_submission(runs: Path, profile: str) -> Submission:
     """An empty submission with a folder of its own."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # in the order of their names
     name = f"{now}{secrets.token_hex(2)}"
-    return Submission(name, (runs / FOLDER / name).absolute(), profile, (), {}, Path())
+    return Submission(name, (runs / FOLDER / name).absolute(), anywhere(profile), (), {}, Path())
 
 
 def submissions(runs: Path) -> list[Submission]:

@@ -26,8 +26,9 @@ class _Submitted:
 
 def submitted_states(runs: Path) -> list[RunState]:
     """Where every run stands that was ever submitted from a folder of runs. Raises UserError without a queue."""
-    queued = queued_jobs()  # before the folders are looked at: a job that ends in between has left its record
-    found = _submitted(submissions(runs), queued)
+    made = submissions(runs)
+    queued = queued_jobs() if made else {}  # before the folders are: a job that ends in between left its record
+    found = _submitted(made, queued)
     states = {folder: run_state(folder, one.queued) for folder, one in found.items()}
     silent = [folder for folder, state in states.items() if state.state in ("new", "died", "stopped")]
     ended = ended_states(job for folder in silent for job in found[folder].jobs)

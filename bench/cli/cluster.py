@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RunsOption
-from tasks.errors import UserError, unknown
+from tasks.errors import UserError, listed, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from bench.states import RunState
 
-RunsArgument = Annotated[list[str], typer.Argument(help="Runs, by name or the beginning of it; default: all.")]
+_NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen"
+RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
 EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
 
 
@@ -33,10 +34,8 @@ def status(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Show where every run is; exit code 1 if one failed, died or stopped."""
-    states = _states(runs, chosen)
-    if watch:
-        states = follow(runs, chosen, every)
-    else:
+    states = follow(runs, chosen, every) if watch else _states(runs, chosen)
+    if not watch:
         _print(states)
     _exit_code(states)
 
@@ -52,7 +51,7 @@ def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption =
 
 
 def logs(
-    run: Annotated[str, typer.Argument(help="The run, by name or the beginning of it.")],
+    run: Annotated[str, typer.Argument(help=f"The run, {_NAMED}.")],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows, until the run ends.")] = False,
     lines: Annotated[int, typer.Option("--lines", min=0, help="Of the end; 0: all.")] = 40,
     runs: RunsOption = Path("runs"),
@@ -60,7 +59,10 @@ def logs(
     """Print what a run's jobs printed."""
     from bench.work import LOG
 
-    (state,) = states = _only_one(_states(runs, [run]), run)
+    states = _states(runs, [run])
+    if len(states) > 1:
+        raise UserError(f"{len(states)} runs are called {run!r}: {listed(map(_full_name, states))}")
+    (state,) = states
     path = state.folder / LOG
     if not path.exists():
         raise UserError(
@@ -70,25 +72,28 @@ def logs(
         kept = file.readlines()
         sys.stdout.writelines(kept[-lines:] if lines else kept)
         while follow and states[0].under_way:
-            time.sleep(1)
             sys.stdout.writelines(file.readlines())
             sys.stdout.flush()
-            states = _later(states, runs, [state.run])
+            time.sleep(1)
+            states = _later(states, runs, [_full_name(state)])
         sys.stdout.writelines(file.readlines())
 
 
 def cancel(
-    chosen: RunsArgument = [],
+    chosen: Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}.")] = [],
     all_: Annotated[bool, typer.Option("--all", help="All that is under way.")] = False,
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Take runs out of the queue; what they have done stays, and `bench resume` goes on from there."""
     from slurm.control import cancel_runs
 
-    if not chosen and not all_:
-        raise UserError("bench cancel takes the names of runs, or --all; bench status lists them")
-    for run in cancel_runs(_states(runs, chosen), runs):
+    if bool(chosen) == all_:
+        raise UserError("bench cancel takes either the names of runs or --all; bench status lists them")
+    cancelled = cancel_runs(_states(runs, chosen), runs)
+    for run in cancelled:
         print(f"cancelled: {run}")
+    if not cancelled:
+        print("nothing to cancel: no job of these runs is in the queue")
 
 
 def resume(
@@ -110,7 +115,7 @@ def resume(
 
 
 def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
-    """Where the chosen runs are, or all. Raises UserError for a name that none has."""
+    """Where the chosen runs are, or all but what is prepared. Raises UserError for a name that none has."""
     from bench.cli.standing import submitted
     from bench.states import run_folders, run_state
 
@@ -119,12 +124,28 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
         found.setdefault(folder.resolve(), run_state(folder.resolve()))
     if not found:
         raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
-    shown = [state for state in found.values() if not (state.is_preparation and state.state == "done")]
+    shown = [state for state in found.values() if chosen or not (state.is_preparation and state.state == "done")]
     states = sorted(shown, key=lambda state: (state.task, state.run))
+    if not chosen:
+        return states
+    wanted = set[Path]()
     for name in chosen:
-        if not any(state.run.startswith(name) for state in states):
+        of_name = [state.folder for state in states if name in (state.run, _full_name(state))]
+        of_name = of_name or [state.folder for state in states if _begins_with(state, name)]
+        if not of_name:
             raise unknown("run", name, [state.run for state in states])
-    return [state for state in states if not chosen or state.run.startswith(tuple(chosen))]
+        wanted.update(of_name)
+    return [state for state in states if state.folder in wanted]
+
+
+def _full_name(state: RunState) -> str:
+    return f"{state.task}/{state.run}"
+
+
+def _begins_with(state: RunState, name: str) -> bool:
+    """Whether a run's name begins so, up to a hyphen or into the hash at its end: dmd2-s1 is not dmd2-s10."""
+    rests = [full.removeprefix(name) for full in (state.run, _full_name(state)) if full.startswith(name)]
+    return any(name.endswith(("-", "/")) or rest.startswith("-") or "-" not in rest for rest in rests)
 
 
 def under_way(runs: Path, chosen: Sequence[str]) -> bool:
@@ -138,12 +159,6 @@ def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[Ru
         return _states(runs, chosen)
     except UserError:
         return before
-
-
-def _only_one(states: list[RunState], name: str) -> list[RunState]:
-    if len(states) > 1:
-        raise UserError(f"{len(states)} runs begin with {name!r}: {', '.join(state.run for state in states[:5])}")
-    return states
 
 
 def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState]:
@@ -189,8 +204,8 @@ def _table(states: Sequence[RunState]) -> Table:
 
 
 def _duration(seconds: float) -> str:
-    minutes, hours = round(seconds / 60), int(seconds // 3600)
-    return f"{hours} h {minutes % 60:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def _exit_code(states: Sequence[RunState]) -> None:

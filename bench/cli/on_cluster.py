@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,9 +54,11 @@ class OnCluster:
         """Submit what is neither done nor in the queue, and wait for all. Raises UserError."""
         from slurm.launch import launch, plan_launch
 
-        wanted: list[Run | BaselineRun] = [*planned, *self._ready(baselines)]
-        _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
-        self._see_through([one.folder.name for one in wanted])
+        every: list[Run | BaselineRun] = [*planned, *self._ready(baselines)]
+        wanted = [one for one in every if one.finished() is None]
+        if wanted:
+            _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
+            self._see_through([one.folder for one in wanted])
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Print what would be submitted. Raises UserError."""
@@ -74,13 +77,17 @@ class OnCluster:
         for task in tasks if work else ():
             plan = partial(plan_evaluations, work, task, self.commands, self.profile)
             _show(launch(self.commands.runs, plan))
-            self._see_through([one.folder.name for one in work])
+            self._see_through([one.folder for one in work])
 
-    def _see_through(self, names: Sequence[str]) -> None:
+    def _see_through(self, folders: Sequence[Path]) -> None:
         """Show how jobs go until they are over; Ctrl-C leaves them to themselves."""
         from bench.cli.cluster import follow, under_way
 
-        back = "bench status shows how they go, bench cancel --all ends them; this command again shows results"
+        names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+        back = (
+            "bench status shows how they go, bench cancel --all ends them; this command again submits what comes "
+            "after them, if anything does, and shows results"
+        )
         if self.detach and under_way(self.commands.runs, names):
             print(f"in the queue; {back}", file=sys.stderr)
             raise typer.Exit

@@ -24,7 +24,9 @@ class Format(StrEnum):
 def report(
     task: Annotated[str | None, typer.Option("--task", help="All that was recorded on a task.")] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="A suite's table, with the paper's values.")] = None,
-    scale: Annotated[str, typer.Option("--scale", help="The suite's scale: micro or paper.")] = "micro",
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
+    ] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="Markdown, or tidy CSV in full precision.")
     ] = Format.md,
@@ -37,6 +39,7 @@ def report(
     """Compile tables from the records of this machine and those that come with the package."""
     from bench.cli.standing import standing
     from bench.records import load_records
+    from bench.registry import load_catalogue
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
     from bench.report.table import suite_table, task_table
@@ -44,6 +47,10 @@ def report(
     from bench.suites import FOLDER, load_paper_table, load_suite
     from bench.training_log import METRICS
 
+    if scale is not None and suite is None:
+        raise UserError("--scale goes with --suite; a task has one scale")
+    if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
     folders = [
         folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
     ]
@@ -54,8 +61,12 @@ def report(
     part = None
     if suite is not None:
         chosen = load_suite(suite)
-        part = chosen.scale(scale)
-        part = part if task is None else replace(part, task=task, protocol=None, trained_on=None)
+        part = chosen.scale(scale or "micro")
+        if task is not None:
+            known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
+            if task not in known and not (runs / task).is_dir():
+                raise unknown(f"task with nothing in {runs}:", task, known)
+            part = replace(part, task=task, protocol=None, trained_on=None)
         paper = load_paper_table(chosen.paper) if chosen.paper else None
         tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
     else:
@@ -69,8 +80,6 @@ def report(
     for table in tables:
         print(render(table))
     if figure is not None:
-        if figure.suffix not in (".png", ".pdf", ".svg"):
-            raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
         if part is not None:
             logs = suite_logs(part, records, runs)
         else:

@@ -100,6 +100,8 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
         (["prepare", "--task", "digits", "--preference", "hps"], "--preference takes NAME=PATH, not 'hps'"),
         (["prepare", "--task", "digits", *["--preference", "hps=a"] * 2], "--preference gives 'hps' twice"),
         (["report"], "no records in"),
+        (["report", "--scale", "paper"], "--scale goes with --suite"),
+        (["report", "--suite", "table3", "--task", "fashon"], "'fashon'; did you mean 'fashion'"),
     ],
 )
 def test_a_mistake_is_one_line_with_what_mends_it(

@@ -52,6 +52,7 @@ def test_a_run_that_no_job_began(tmp_path: Path) -> None:
     assert run_state(tmp_path, said="CANCELLED").state == "cancelled"
     assert run_state(tmp_path, said="FAILED").state == "died"
     assert run_state(tmp_path, [job("PENDING", "Priority")]).state == "queued"
+    assert [run_state(tmp_path, [job("PENDING", why)]).told for why in ("Priority", "None")] == ["Priority", ""]
 
 
 def test_evaluations_of_saved_students_are_done_without_a_record_of_their_own(tmp_path: Path) -> None:
@@ -80,6 +81,22 @@ def test_a_run_that_came_back_does_not_show_how_far_it_was_before(tmp_path: Path
     tried(tmp_path, None, restart=1)
     found = run_state(tmp_path, [job("RUNNING")])
     assert (found.state, found.completed, found.requeues) == ("running", None, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"error": 3}', '{"error": {}}', '{"metrics": [3]}', '{"metrics": null}']
+)
+def test_a_damaged_record_is_told_and_hides_no_other_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(text)
+    found = run_state(tmp_path)
+    assert found.state == "failed" and "record.json is damaged" in found.told
+
+
+def test_a_status_file_of_somebody_else_is_no_status(tmp_path: Path) -> None:
+    status = {"stage": "training", "total": None, "completed": "a", "began": 0, "began_at": 0, "figures": 3}
+    (tmp_path / "status.json").write_text(json.dumps({**status, "time": time.time() + 60}))
+    (tmp_path / "run.json").write_text("{}")
+    assert (run_state(tmp_path).state, run_state(tmp_path).completed) == ("stopped", None)
 
 
 def test_a_divergence_is_a_result(tmp_path: Path) -> None:

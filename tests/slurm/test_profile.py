@@ -8,6 +8,7 @@ import pytest
 
 from methods.resources import Resources, resources
 from slurm.profile import Profile, load_profile, profile_names
+from slurm.submission import new_submission
 from tasks.errors import UserError
 
 EIGHT = Profile(
@@ -54,6 +55,24 @@ def test_a_stage_has_its_own_words(tmp_path: Path) -> None:
 def test_gpus_where_there_are_none_are_an_error_that_says_what_to_set() -> None:
     with pytest.raises(UserError, match=r"train asks for 8 GPUs.*gpus_per_node"):
         Profile().capped(resources("coco10k", "paper", "train"), "train")
+
+
+def test_a_job_has_time_before_it_is_told_to_stop() -> None:
+    profile = Profile(max_hours=0.05, signal_seconds=180)
+    with pytest.raises(UserError, match=r"train would be told to stop.*0.05 hours.*signal_seconds is 180"):
+        profile.capped(Resources(), "train")
+    assert profile.model_copy(update={"signal_seconds": 60}).capped(Resources(), "train").hours == 0.05
+
+
+def test_a_profile_in_a_file_is_found_again_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "")
+    monkeypatch.chdir(tmp_path)
+    made = new_submission(tmp_path / "runs", "mine.toml")
+    monkeypatch.chdir("/")
+    assert load_profile(made.profile) == Profile()
+    assert new_submission(tmp_path, "cpu").profile == "cpu"
 
 
 @pytest.mark.parametrize(
