@@ -18,6 +18,9 @@ from tasks.task import Task
 
 T = TypeVar("T")
 
+ASSETS = "assets"
+"""Folder of the preparation that makes no pairs."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -62,7 +65,7 @@ def evaluations(
     if not work:
         return []
     prepare = f"prepare-{task.name}"
-    shared = (commands.preparation(task, 0, folder / prepare / "0"),)
+    shared = (commands.preparation(task, 0, folder / prepare / ASSETS),)
     asked = profile.share(task.name, task.scale, "evaluate")
     saved = [
         Batch(f"saved-{task.name}-{number}", "evaluate", tuple(part), asked, after=prepare)
@@ -103,7 +106,8 @@ class _TaskGraph:
         """The task's assets, and each number of pairs that a method asks for."""
         counts = sorted({_pairs(one) for one in self.todo if isinstance(one, Run)} - {0}) or [0]
         folder = self.folder / f"prepare-{self.task.name}"
-        return tuple(self.commands.preparation(self.task, count, folder / str(count)) for count in counts)
+        names = {count: f"{count}-pairs" if count else ASSETS for count in counts}
+        return tuple(self.commands.preparation(self.task, count, folder / names[count]) for count in counts)
 
     def _share(self, stage: Stage) -> Resources:
         return self.profile.share(self.task.name, self.task.scale, stage)

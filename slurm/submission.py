@@ -133,7 +133,8 @@ def submit(planned: Submission, profile: Profile) -> Submission:
             job = _on_hold(submission, batch, profile)
             submission = replace(submission, jobs={**submission.jobs, batch.name: job})
     except BaseException:
-        _take_back(submission, queue.queued_jobs())
+        with contextlib.suppress(UserError):  # no answer: the next submission takes out what is left on hold
+            _take_back(submission, queue.queued_jobs())
         raise
     submission.write()
     return _let_go(submission, list(submission.jobs.values()))

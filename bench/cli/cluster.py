@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
+ASK_EVERY = 5
+"""Seconds between two questions to the queue, while a log is followed."""
 EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
 
 
@@ -69,13 +72,14 @@ def logs(
             f"{state.run} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
         )
     with path.open(encoding="utf-8", errors="replace") as file:
-        kept = file.readlines()
+        kept, seconds = file.readlines(), itertools.count(1)
         sys.stdout.writelines(kept[-lines:] if lines else kept)
         while follow and states[0].under_way:
             sys.stdout.writelines(file.readlines())
             sys.stdout.flush()
             time.sleep(1)
-            states = _later(states, runs, [_full_name(state)])
+            if next(seconds) % ASK_EVERY == 0:  # the file is read more often than the controller is asked
+                states = _later(states, runs, [_full_name(state)])
         sys.stdout.writelines(file.readlines())
 
 

@@ -9,10 +9,11 @@ from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from bench.plan import BaselineRun, Planned, Run
+    from bench.unfinished import Look
     from tasks.task import Need, Sources, Task
 
 
-def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources) -> None:
+def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look) -> None:
     """Print what is needed and what of it is missing, then each run with its cost and state."""
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
         print(f"{task.name} needs")
@@ -25,11 +26,11 @@ def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: S
         recipe = run.recipe
         images = recipe.iterations * recipe.batch_size
         cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        print(f"{run.id:<48}{cost}   {state_of(run)}")
+        print(f"{run.id:<48}{cost}   {state_of(run, look)}")
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
-        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline)}")
+        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}")
 
 
 def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: Sources) -> None:
@@ -47,12 +48,12 @@ def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: 
     raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
 
 
-def state_of(run: Planned) -> str:
+def state_of(run: Planned, look: Look) -> str:
     """A word or two on how far a run is."""
     from bench.records import read_record
     from bench.unfinished import read_unfinished
 
-    work = read_unfinished(run.folder)
+    work = read_unfinished(run.folder, look)
     if work is not None and work.at.under_way:
         return str(work)
     if run.record.exists():

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.options import cores
-from tasks.errors import UserError
+from bench.cli.standing import standing
+from tasks.errors import UserError, listed
 
 if TYPE_CHECKING:
     from bench.commands import Commands
@@ -28,19 +29,28 @@ class Workers:
     processes: int = 1
     """Of each run."""
 
-    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
-        """Do what is not done yet; no run that fails, or lacks weights, takes another with it."""
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+        """Do what is not done yet; no run that fails, or lacks weights, takes another with it.
+
+        Return all that is to have a result. Raises UserError if one waits in a queue, to be done there.
+        """
+        done: list[Run | BaselineRun] = []
         todo: list[Run | BaselineRun] = []
         for run in planned:
             if run.finished() is None:
                 todo.append(run)
             else:
+                done.append(run)
                 print(f"{run.label}: finished before, {run.folder}", file=sys.stderr)
-        todo += [
-            one for one in baselines if one.finished() is None and not lacks_weights(one, self.commands.where)
-        ]
+        for one in baselines:
+            if one.finished() is not None:
+                done.append(one)
+            elif not lacks_weights(one, self.commands.where):
+                todo.append(one)
+        _refuse_queued(todo, self.commands.runs)
         tasks = {one.task.name: one.task for one in todo}
         self.do([self.commands.whole(one) for one in todo], list(tasks.values()))
+        return done + todo
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Nothing to add to the plan: on this machine every run is a job."""
@@ -80,6 +90,18 @@ def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:
     return True
 
 
+def _refuse_queued(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
+    """Raise UserError if a run waits in a queue: it would be done twice."""
+    look = standing(runs)
+    waiting = [state for one in todo if (state := look(one.folder)).state in ("queued", "waiting")]
+    if waiting:
+        first = waiting[0]
+        raise UserError(
+            f"{listed(state.run for state in waiting)}: in the queue (job {first.job}); wait for it (bench wait), "
+            f"or take it out: bench cancel {first.task}/{first.run}"
+        )
+
+
 def _writable(*folders: Path) -> None:
     """Make the folders now, so that a wrong path is found before hours of work. Raises UserError."""
     for folder in folders:
@@ -89,14 +111,16 @@ def _writable(*folders: Path) -> None:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def raise_failures(planned: Sequence[Run]) -> None:
-    """Raise UserError if a run has no result: the exit code tells whether all went well."""
+def raise_failures(wanted: Sequence[Run | BaselineRun], lacking: Sequence[str] = ()) -> None:
+    """Raise UserError if something has no result: the exit code tells whether all went well.
+
+    `lacking` are further evaluations without one.
+    """
     bad = []
-    for run in planned:
+    for run in wanted:
         record = run.finished()
         if record is None or record.error is not None:
             bad.append(run.label)
-    if bad:
-        raise UserError(
-            f"{len(bad)} of {len(planned)} runs failed: {'; '.join(bad)}; see log.txt in their folders"
-        )
+    if bad or lacking:
+        told = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
+        raise UserError(f"{told}: {'; '.join([*bad, *lacking])}; see log.txt in their folders")

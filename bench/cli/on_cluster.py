@@ -50,8 +50,8 @@ class OnCluster:
     profile: str
     detach: bool
 
-    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
-        """Submit what is neither done nor in the queue, and wait for all. Raises UserError."""
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+        """Submit what is neither done nor in the queue, and wait for all, which is returned. Raises UserError."""
         from slurm.launch import launch, plan_launch
 
         every: list[Run | BaselineRun] = [*planned, *self._ready(baselines)]
@@ -59,6 +59,7 @@ class OnCluster:
         if wanted:
             _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
             self._see_through([one.folder for one in wanted])
+        return every
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Print what would be submitted. Raises UserError."""

@@ -33,12 +33,14 @@ from bench.cli.options import (
     sources,
 )
 from bench.cli.run import DryRunOption, JobsOption, SetOption
+from bench.cli.standing import standing
 
 if TYPE_CHECKING:
     from bench.commands import Commands
     from bench.plan import Run
     from bench.suite_plan import SuitePlan
     from bench.suites import Suite, SuiteStudent
+    from bench.unfinished import Look
     from bench.work import Work
 
 
@@ -94,26 +96,28 @@ def reproduce(
     commands = Commands(runs, where, threads, catalogue.plugins)
     workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
-        show_plan(first, baselines, where)
-        _show_the_rest(plan, found)
+        look = standing(runs)
+        show_plan(first, baselines, where, look)
+        _show_the_rest(plan, found, look)
         workers.show_jobs(first, baselines)
         return
     require_all([trained_on, measured_by], baselines, where)
 
-    workers.execute(first, baselines)
+    wanted = workers.execute(first, baselines)
     workers.do(_published_work(plan, found, commands), [measured_by])
     later, _ = plan.later()
-    workers.execute(later, [])
+    wanted += workers.execute(later, [])
     workers.do(_elsewhere_work(plan, [*first, *later], commands), [measured_by])
     _print_table(plan, chosen, first + later)
-    raise_failures(first + later)
+    lacking = _published_work(plan, found, commands) + _elsewhere_work(plan, [*first, *later], commands)
+    raise_failures(wanted, [work.label for work in lacking])
 
 
-def _show_the_rest(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]]) -> None:
+def _show_the_rest(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]], look: Look) -> None:
     """Print the runs that come after others, and the evaluations of students that were not trained here."""
     later, waiting = plan.later()
     for run in later:
-        print(f"{run.id:<48}{state_of(run)}")
+        print(f"{run.id:<48}{state_of(run, look)}")
     for one in waiting:
         print(one)
     for run, path in plan.elsewhere([*plan.first(), *later]):
@@ -139,13 +143,12 @@ def _elsewhere_work(plan: SuitePlan, runs: Sequence[Run], commands: Commands) ->
     for run, path in plan.elsewhere(runs):
         if not path.exists():
             label = f"{run.label}, measured on {plan.task.name}"
-            work.append(commands.checkpoint(plan.task, run.folder, None, label, path.parent))
+            work.append(commands.checkpoint(plan.task, run.folder, None, label, path.with_suffix("")))
     return work
 
 
 def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
-    from bench.cli.standing import standing
     from bench.records import load_records
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_markdown

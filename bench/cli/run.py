@@ -33,6 +33,7 @@ from bench.cli.options import (
     parse_seeds,
     sources,
 )
+from bench.cli.standing import standing
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,11 +103,12 @@ def run(
     commands = Commands(runs, where, threads, catalogue.plugins)
     workers = hands(executor, profile, detach, commands, jobs, processes)
     if dry_run:
-        show_plan(planned, baselines, where)
+        show_plan(planned, baselines, where, standing(runs))
         workers.show_jobs(planned, baselines)
         return
-    workers.execute(planned, baselines)
+    wanted = workers.execute(planned, baselines)
     _show_results(declared, planned, baselines)
+    raise_failures(wanted)
 
 
 def refuse_another_plan(run: Planned, run_id: str | None) -> None:
@@ -151,4 +153,3 @@ def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[Baseli
         picture = run.folder / "samples.png"
         if picture.exists():
             print(f"samples of {run.label}: {picture}")
-    raise_failures(planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from tasks.errors import UserError
 
 
 def submitted(runs: Path) -> dict[Path, RunState]:
-    """The runs that were ever submitted from a folder of runs, by their own. Raises UserError without a queue."""
-    if not (runs / FOLDER).is_dir():
+    """The runs that were ever submitted from a folder of runs, by their own; none on a machine without Slurm.
+
+    Raises UserError if the queue gives no answer.
+    """
+    if not (runs / FOLDER).is_dir() or shutil.which("squeue") is None:
         return {}
     from slurm.watch import submitted_states
 

@@ -44,6 +44,7 @@ def begun(tmp_path: Path) -> Path:
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A submission whose preparations, two of one task, are over; return the folder of its logs."""
+    (tmp_path / "squeue").touch(mode=0o755)
     monkeypatch.setattr(watch, "queued_jobs", dict)
     monkeypatch.setattr(watch, "ended_states", lambda _: {})
     new = new_submission(tmp_path / "runs", "cpu")

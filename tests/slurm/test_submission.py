@@ -106,6 +106,10 @@ def test_status_cancel_and_resume_of_what_waits(quiet: Cluster, submit: Callable
     assert bench("status").code == 1
     assert "submitted again: 3 jobs" in bench("resume").text
     until(lambda: counted() == {"2 waiting", "1 queued"})
+    assert submit("", "--dry-run").text.count("waiting: Dependency") == 2
+    chosen = ["--method", "dmd2", "--task", "tiny", "--seed", "0", "--plugin", TINY_PLUGIN, *SET]
+    here = bench("run", *chosen, "--no-baselines")
+    assert here.code == 2 and "bench cancel tiny/dmd2-s0" in here.text, "it would be done twice"
     assert "seeds 0, 1: waiting: Dependency" in bench("report", "--suite", "table3", "--task", "tiny").text
     bench("cancel", "--all")
     assert not in_queue(quiet)
