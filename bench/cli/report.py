@@ -38,7 +38,7 @@ def report(
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
     from bench.cli.standing import standing
-    from bench.records import load_records
+    from bench.records import collector_paused, load_records
     from bench.registry import load_catalogue
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_csv, to_markdown
@@ -51,47 +51,48 @@ def report(
         raise UserError("--scale goes with --suite; a task has one scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
-    folders = [
-        folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
-    ]
-    found = load_records(folders)
-    for problem in found.problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    records = list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
-    part = None
-    if suite is not None:
-        chosen = load_suite(suite)
-        part = chosen.scale(scale or "micro")
-        if task is not None:
-            known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
-            if task not in known and not (runs / task).is_dir():
-                raise unknown(f"task with nothing in {runs}:", task, known)
-            part = replace(part, task=task, protocol=None, trained_on=None)
-        paper = load_paper_table(chosen.paper) if chosen.paper else None
-        tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
-    else:
-        if task is not None and task not in {record.task for record in records}:
-            raise unknown("task with records", task, {record.task for record in records})
-        names = [task] if task else sorted({record.task for record in records})
-        if not names:
-            raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
-        tables = [task_table(records, name) for name in names]
-    render = to_csv if format_ is Format.csv else to_markdown
-    for table in tables:
-        print(render(table))
-    if figure is not None:
-        if part is not None:
-            logs = suite_logs(part, records, runs)
+    with collector_paused():  # once, for all of it: where it ends, the collector searches what was made
+        folders = [
+            folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
+        ]
+        found = load_records(folders)
+        for problem in found.problems:
+            print(f"warning: {problem}", file=sys.stderr)
+        records = list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
+        part = None
+        if suite is not None:
+            chosen = load_suite(suite)
+            part = chosen.scale(scale or "micro")
+            if task is not None:
+                known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
+                if task not in known and not (runs / task).is_dir():
+                    raise unknown(f"task with nothing in {runs}:", task, known)
+                part = replace(part, task=task, protocol=None, trained_on=None)
+            paper = load_paper_table(chosen.paper) if chosen.paper else None
+            tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
         else:
-            shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
-            logs = {
-                f"{record.task}: {record.run_id}": log
-                for record in records
-                if record.kind == "method"
-                and record.task in shown
-                and (log := runs / record.task / record.run_id / METRICS).exists()
-            }
-        if not logs:
-            raise UserError(f"no training logs in {runs} to draw")
-        progress_figure(logs, figure, chosen.curves if suite else ("brightness", "fd"))
-        print(f"figure: {figure}")
+            if task is not None and task not in {record.task for record in records}:
+                raise unknown("task with records", task, {record.task for record in records})
+            names = [task] if task else sorted({record.task for record in records})
+            if not names:
+                raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
+            tables = [task_table(records, name) for name in names]
+        render = to_csv if format_ is Format.csv else to_markdown
+        for table in tables:
+            print(render(table))
+        if figure is not None:
+            if part is not None:
+                logs = suite_logs(part, records, runs)
+            else:
+                shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
+                logs = {
+                    f"{record.task}: {record.run_id}": log
+                    for record in records
+                    if record.kind == "method"
+                    and record.task in shown
+                    and (log := runs / record.task / record.run_id / METRICS).exists()
+                }
+            if not logs:
+                raise UserError(f"no training logs in {runs} to draw")
+            progress_figure(logs, figure, chosen.curves if suite else ("brightness", "fd"))
+            print(f"figure: {figure}")
