@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from submitit.core.utils import environment_variables
 from bench.attempts import attempts
 from bench.progress import bars, figures_text
 from bench.work import Work
+from tasks.files import read_object
 
 POLL_SECONDS = 0.5
 ENDLESS_MINUTES = 60 * 24 * 365
@@ -114,7 +114,7 @@ def _start(work: Work, slot: int, share: Share) -> Job[None]:
 def _show(worker: _Worker, drawn: RichBars) -> None:
     """Move a job's bar to where its status file says it is."""
     try:
-        status = json.loads((worker.work.folder / "status.json").read_text(encoding="utf-8"))
+        status = read_object(worker.work.folder / "status.json") or {}
         drawn.update(
             worker.bar,
             description=f"{worker.work.label}: {status['stage']}",
@@ -122,7 +122,7 @@ def _show(worker: _Worker, drawn: RichBars) -> None:
             completed=status["completed"],
             figures=figures_text(status["figures"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return  # not begun yet, or somebody else's file: a bar is not worth a run
 
 

@@ -43,18 +43,17 @@ class Batch:
 
 
 def build_graph(
-    planned: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
+    todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
 ) -> list[Batch]:
-    """Return the batches of all that is not finished, each after the one that it waits for.
+    """Return the batches of what is to be done, each after the one that it waits for.
 
     `folder` takes the logs of what runs share; an array has at most `largest` jobs. Raises UserError if the
     profile cannot give what is needed.
     """
     by_task: dict[str, list[Run | BaselineRun]] = {}
-    for one in planned:
-        if not one.finished():
-            by_task.setdefault(one.task.name, []).append(one)
-    tasks = (_TaskGraph(todo, commands, profile, folder, largest) for todo in by_task.values())
+    for one in todo:
+        by_task.setdefault(one.task.name, []).append(one)
+    tasks = (_TaskGraph(of_task, commands, profile, folder, largest) for of_task in by_task.values())
     return [batch for task in tasks for batch in task.batches()]
 
 

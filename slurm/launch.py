@@ -42,9 +42,10 @@ class Launch:
 def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str) -> Launch:
     """Plan the jobs of all that is neither finished nor in the queue. Changes nothing. Raises UserError."""
     busy = busy_folders(commands.runs)
-    todo, largest = [one for one in planned if one.folder.resolve() not in busy], largest_array()
+    todo = [one for one in planned if one.folder.resolve() not in busy and one.finished() is None]
+    largest = largest_array()
     launch = _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
-    return replace(launch, runs=[one for one in todo if not one.finished()])
+    return replace(launch, runs=todo)
 
 
 def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.states import RunState, run_state
-from bench.work import Work
 from slurm.queue import QueuedJob, ended_states, queued_jobs
 from slurm.submission import JOBS, Submission, submissions
 
@@ -16,7 +15,6 @@ from slurm.submission import JOBS, Submission, submissions
 class _Submitted:
     """What a folder was last submitted as."""
 
-    works: list[Work] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
     """Of the last submission, in the order of their stages."""
     logs: Path = Path()

@@ -124,8 +124,8 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     from bench.states import run_folders, run_state
 
     found = submitted(runs)
-    for folder in run_folders(runs):
-        found.setdefault(folder.resolve(), run_state(folder.resolve()))
+    for folder in {one.resolve() for one in run_folders(runs)} - found.keys():
+        found[folder] = run_state(folder)
     if not found:
         raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
     shown = [state for state in found.values() if chosen or not (state.is_preparation and state.state == "done")]

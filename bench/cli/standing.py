@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.states import RunState, run_state
+from bench.unfinished import Look
 from slurm import FOLDER
 from tasks.errors import UserError
 
@@ -24,7 +24,7 @@ def submitted(runs: Path) -> dict[Path, RunState]:
     return {state.folder: state for state in submitted_states(runs)}
 
 
-def standing(runs: Path) -> Callable[[Path], RunState]:
+def standing(runs: Path) -> Look:
     """Return what says where a run stands; of one in a queue that cannot be asked, what its folder tells."""
     queued: dict[Path, RunState] = {}
     with contextlib.suppress(UserError):
