@@ -37,6 +37,7 @@ from tasks.text.baselines import TextBaseline
 from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
+from tasks.text.encoders import SDXLEncoder
 from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae
 from tasks.text.preferences import load_preference
 from tasks.text.published import load_published_unet
@@ -71,7 +72,7 @@ class TextWorld(PairedTeacher):
         self.weights, self.data = [], []
         rules = task.rules
         path = self._chosen("teacher")
-        self.pipeline = load_pipeline(path, first_tokenizer_for_both=rules.first_tokenizer_for_both)
+        self.pipeline = load_pipeline(path)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
         self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
         self.teacher = self._teacher
@@ -93,10 +94,13 @@ class TextWorld(PairedTeacher):
         self.views = tuple(view for view in views if self._sees_with(view))
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
-        """Encode prompts and decode latents as this pipeline does."""
+        """Encode the evaluation's prompts and decode latents as this pipeline does, with the protocol's quirks."""
         self.space, self.resolution = pipeline.latents, resolution
         self.null_condition = pipeline.encoder.null_condition()
         self._encoder = pipeline.encoder
+        if self.task.rules.first_tokenizer_for_both:
+            assert isinstance(pipeline.encoder, SDXLEncoder)
+            self._encoder = pipeline.encoder.with_first_tokenizer()
 
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
@@ -204,8 +208,7 @@ class TextWorld(PairedTeacher):
 
     def pair_identity(self) -> list[Any]:
         prompts = TRAINING_PROMPTS if TRAINING_PROMPTS in self.task.chosen else "latents"
-        encoded = [self.task.chosen[prompts].sha256, self.task.rules.first_tokenizer_for_both]
-        return [self.teacher_sha256, self.pair_sampler.identity(), *encoded]
+        return [self.teacher_sha256, self.pair_sampler.identity(), self.task.chosen[prompts].sha256]
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
