@@ -107,4 +107,5 @@ def load_lpips(
     one (unless `own_weights`), or is another network.
     """
     found = find_weights(TRUNKS[protocol.net], weights, cache, download, progress, own_weights)
-    return LPIPSDiversity(lpips_network(protocol.net, found.path).to(device), protocol, found)
+    network = lpips_network(protocol.net, found.path, protocol.pooling).to(device)
+    return LPIPSDiversity(network, protocol, found)
