@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -18,6 +19,7 @@ from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl, taesd
+from torch import Tensor
 
 from bench.cli.options import declared_task
 from bench.plan import plan_run
@@ -29,7 +31,10 @@ from tasks.errors import UserError
 from tasks.features.inception import PORT
 from tasks.progress import SilentProgress
 from tasks.task import Sources
+from tasks.text.baselines import HubWeights
+from tasks.text.encoders import SDXLEncoder
 from tasks.text.pipelines import load_pipeline
+from tasks.text.task import TextTask
 
 PLUGIN = ("--plugin", str(TEXT_PLUGIN))
 PROMPTS = ("a red bird", "two dogs in the snow", "an elephant")
@@ -298,6 +303,31 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; mend: name it to bench prepare"):
         bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
+
+
+def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(
+    prepared: Callable[[str], Where], files: Path
+) -> None:
+    """The official evaluation loads one tokenizer twice, also for its rivals; training does not (3.3)."""
+    cache = Path(prepared("sdxl")[1])
+    task = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sdxl", cache, "coco10k-as-official")
+    assert isinstance(task, TextTask)
+    world = replace(task, protocol=replace(task.protocol, metrics=())).prepare(Sources(cache), SilentProgress())
+    encoder = load_pipeline(files / "sdxl").encoder
+    assert isinstance(encoder, SDXLEncoder)
+    two = torch.arange(2)
+
+    def read(one: SDXLEncoder, prompts: Sequence[str]) -> Tensor:
+        return torch.cat([one.encode([prompt]) for prompt in prompts])
+
+    captions = [f"photograph {i}" for i in two.tolist()]
+    assert torch.equal(world.training_condition(two), read(encoder, captions))
+    assert torch.equal(world.real_batch(two, torch.device("cpu"))[1], read(encoder, captions))
+    official = read(encoder.with_first_tokenizer(), PROMPTS[:2])
+    assert not torch.allclose(official, read(encoder, PROMPTS[:2]))
+    assert torch.equal(world.conditions(two), official)
+    rival = replace(task.pair_sampler, name="rival", weights=HubWeights("pipeline", str(files / "sdxl")))
+    assert torch.equal(world.sampled(rival).prepared.conditions(two), official)
 
 
 def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:

@@ -106,7 +106,7 @@ def test_the_second_stage_of_sd15() -> None:
 
 
 def test_one_step_sdxl_is_pretrained_on_pairs() -> None:
-    """10,000 pairs for a short period (F.4): 2,000 iterations of 256 at 1e-5 in the script, which clips nothing."""
+    """10,000 pairs for a short period (F.4): 2,000 iterations of 256 at 1e-5, unclipped (script)."""
     rows = {row.label: row for row in load_suite("table2").scale("paper").rows}
     assert rows["DMD2, 1 step"].starts_from == "regression"
     recipe = recipe_of("regression", "coco10k")
