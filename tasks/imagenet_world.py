@@ -13,6 +13,7 @@ import torch
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
+from tasks.device import this_device
 from tasks.edm_world import EDMWorld, no_such_sampler
 from tasks.errors import UserError
 from tasks.features.dinov2 import load_dinov2
@@ -147,7 +148,7 @@ class ImageNetWorld(EDMWorld):
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = this_device()
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
 from tasks.prepared import Prepared, PreparedAsset, file_asset
@@ -47,7 +48,7 @@ class PairedTeacher(Prepared):
         """Conditions [B, ...] of the pairs with these numbers, [B]."""
         return self.conditions(indices)
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_generator(self, device: torch.device) -> Generator:
         """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
         null = None if self.null_condition is None else self.null_condition.to(device)
         return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
@@ -82,7 +83,7 @@ class PairedTeacher(Prepared):
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = this_device()
         images_of, state = self.pair_generator(device), PartialState()
         numbered = list(enumerate(parts.items()))
         numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tasks.chosen import ChosenAsset
 from tasks.data.text.packed import open_latents
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.edm_world import no_such_sampler
 from tasks.errors import UserError
 from tasks.features.clip import load_clip
@@ -104,7 +104,7 @@ class TextWorld(PairedTeacher):
 
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
-        device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
+        device, task = this_device(), self.task
         role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
         if role not in task.roles:
             return False
@@ -212,16 +212,16 @@ class TextWorld(PairedTeacher):
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
-        return self._training(indices.to(PartialState().device) % len(self._training)).cpu()
+        return self._training(indices.to(this_device()) % len(self._training)).cpu()
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_generator(self, device: torch.device) -> Generator:
         """In float16 on a GPU, as the official pairs are."""
         pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
         assert self.null_condition is not None
         null = self.null_condition.to(device)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
-            with torch.autocast(device, torch.float16, enabled=device == "cuda"):
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 return sample(pipeline, self.pair_sampler, noise, condition, null)
 
         return generate
