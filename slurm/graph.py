@@ -36,11 +36,6 @@ class Batch:
     each: bool = False
     """Each job waits for its own counterpart in that batch alone, not for all of it."""
 
-    @property
-    def gpu_hours(self) -> float:
-        """At most, without requeues."""
-        return len(self.works) * self.resources.gpu_hours
-
 
 def build_graph(
     todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int

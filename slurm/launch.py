@@ -33,11 +33,6 @@ class Launch:
     runs: Sequence[Run | BaselineRun] = ()
     """Whose folders get their plans, so that others can tell what waits."""
 
-    @property
-    def gpu_hours(self) -> float:
-        """At most, without requeues."""
-        return sum(batch.gpu_hours for batch in self.submission.graph)
-
 
 def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str) -> Launch:
     """Plan the jobs of all that is neither finished nor in the queue. Changes nothing. Raises UserError."""

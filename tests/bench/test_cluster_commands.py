@@ -12,7 +12,7 @@ from tests_support import TINY_PLUGIN
 
 from bench import attempts
 from bench.cli.cluster import _duration
-from bench.cli.on_cluster import OnCluster
+from bench.cli.on_cluster import OnCluster, _cost
 from bench.commands import Commands
 from bench.plan import Run
 from bench.work import LOG, Work
@@ -129,3 +129,12 @@ def test_where_all_is_finished_no_cluster_is_asked_and_no_other_run_is_waited_fo
 )
 def test_durations_are_rounded_as_a_whole(seconds: float, shown: str) -> None:
     assert _duration(seconds) == shown
+
+
+def test_jobs_without_gpus_cost_hours_of_their_cores() -> None:
+    work = Work("train", "train", (), Path())
+    on_cpus = Batch("cpus", "train", (work, work), Resources(cpus=4, hours=0.25))
+    on_gpus = Batch("gpus", "train", (work,), Resources(nodes=2, gpus=8, cpus=64, hours=1.5))
+    assert _cost([on_cpus]) == "2 core-hours"
+    assert _cost([on_cpus, on_gpus]) == "24 GPU-hours and 2 core-hours"
+    assert _cost([Batch("one", "train", (work,), Resources())]) == "1 core-hour"
