@@ -59,7 +59,7 @@ class Submission:
         return f"{queue.PREFIX}{self.id}-{batch.name}"
 
     def elements(self) -> Iterator[tuple[str, Work]]:
-        """All jobs that were let go, by their ids in the queue."""
+        """Every job of the batches that have a number, by its id in the queue: of all batches, or of none yet."""
         for batch in self.graph:
             main = self.jobs.get(batch.name)
             if main is not None:
