@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench.best import DESCRIPTION as BEST_DESCRIPTION
-from bench.best import FOLDER as BEST
 from bench.best import read_best
 from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
+from bench.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.stopping import DivergedError
 from methods.catalogue import Method
 from methods.recipe import Recipe
@@ -78,12 +77,12 @@ class Planned(ABC):
     @property
     def record(self) -> Path:
         """The result."""
-        return self.folder / "record.json"
+        return self.folder / RECORD
 
     def checkpointed(self) -> int:
         """Iterations in the newest checkpoint; 0 if there is none."""
-        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
-        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+        found = checkpoints(self.folder / CHECKPOINTS)
+        return int(found[-1].stem) if found else 0
 
     def begin(self) -> None:
         """Write the plan into its folder, so that others can tell what is worked on there."""
@@ -97,7 +96,7 @@ class Planned(ABC):
             "seed": self.train_seed,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "run.json", json.dumps(described, indent=2) + "\n")
+        write_text(self.folder / PLAN, json.dumps(described, indent=2) + "\n")
 
     def finished(self) -> Record | None:
         """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
@@ -163,13 +162,13 @@ class Run(Planned):
 
 def _finished_student(folder: Path) -> str:
     """Hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
-    if folder.name == BEST and not (folder / BEST_DESCRIPTION).is_file():
-        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
     best = read_best(folder)
+    if best is None and folder.name == BEST:
+        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
     run = folder if best is None else folder.parent
-    if not (run / "record.json").is_file():
-        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no record.json")
-    checkpoint = read_record(run / "record.json").checkpoint
+    if not (run / RECORD).is_file():
+        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no {RECORD}")
+    checkpoint = read_record(run / RECORD).checkpoint
     if checkpoint is None:
         raise UserError(f"init_from: the run in {run} failed; it has no student")
     return checkpoint.sha256 if best is None else best.sha256

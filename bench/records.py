@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from bench.run_folder import OTHER_PROTOCOLS, RECORD
 from tasks.errors import UserError
 from tasks.files import repeated_digest, write_text
 
@@ -37,10 +38,6 @@ class MethodInfo(Model):
     """What the user overrode."""
     recipe: dict[str, Any]
     """All numbers as resolved: defaults, the task's recipe, then `passed`."""
-
-
-OTHER_PROTOCOLS = "protocols"
-"""Folder in a run's folder with records of its student under other protocols or tasks, and of its best student."""
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
@@ -288,10 +285,10 @@ def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
         yield Path(folder)  # reading it says why
         return
     names = [entry.name for entry in found]
-    if "record.json" in names:
+    if RECORD in names:
         if OTHER_PROTOCOLS in names:
             yield from sorted(Path(folder, OTHER_PROTOCOLS).glob("*.json"))
-        yield Path(folder, "record.json")
+        yield Path(folder, RECORD)
         return
     if here:
         yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))

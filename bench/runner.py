@@ -22,8 +22,9 @@ from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.records import CheckpointInfo, Provenance, Record, write_record
 from bench.registry import Catalogue
+from bench.run_folder import EVALUATION, SAMPLES, STUDENT
 from bench.stopping import StopSignal
-from bench.trained import STUDENT, TrainedStudent, read_trained
+from bench.trained import TrainedStudent, read_trained
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
@@ -156,7 +157,7 @@ class Runner:
     ) -> Record:
         """The record of images that nothing was trained for."""
         made = provenance("fp32")
-        metrics, seconds = evaluator.evaluate(generator, plan.folder / "evaluation", weights.sha256)
+        metrics, seconds = evaluator.evaluate(generator, plan.folder / EVALUATION, weights.sha256)
         return record_of(
             plan,
             self.prepared,
@@ -176,7 +177,7 @@ class Runner:
         trained = self._before(run) or self._train(run, made)
         student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
         generator = student_generator(student, indices)
-        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", trained.sha256)
+        metrics, seconds = self.evaluator.evaluate(generator, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
             self._picture(run, generator, len(indices))
         return record_of(
@@ -244,4 +245,4 @@ class Runner:
         for sampler in list(self.prepared.task.baselines.values())[:1]:
             title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
             panels[title] = self.prepared.sampled(sampler)
-        sample_grid(panels, run.folder / "samples.png")
+        sample_grid(panels, run.folder / SAMPLES)

@@ -17,11 +17,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from bench.best import FOLDER
 from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
+from bench.run_folder import BEST, CHECKPOINTS, METRICS
+from bench.status import TRAINING
 from bench.stopping import DivergedError, Stopped, StopSignal
 from bench.trained import refuse_another_teacher
-from bench.training_log import METRICS, append_line, cut_back
+from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from methods.sharding import shares_of, whole
@@ -97,7 +98,7 @@ class Trainer:
         after a checkpoint if a signal asked for it.
         """
         start = self.begin()
-        bar_of_training = progress.bar("training", self.recipe.iterations, completed=start)
+        bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred():
             for iteration in range(start, self.recipe.iterations):
                 self.advance(iteration, schedule, bar, measure)
@@ -237,7 +238,7 @@ class Trainer:
 
     def _save(self, done: int) -> None:
         """Write a checkpoint, once: it does not depend on the number of processes."""
-        save_checkpoint(self.folder / "checkpoints", self.distiller, self._state(done))
+        save_checkpoint(self.folder / CHECKPOINTS, self.distiller, self._state(done))
         self.accelerator.wait_for_everyone()
 
     def _keep_if_best(self, done: int, student: Denoiser, fd: float) -> None:
@@ -246,16 +247,16 @@ class Trainer:
         def save(folder: Path) -> None:
             self.prepared.save_student(student, folder, self.distiller.indices)
 
-        keep_if_best(self.folder / FOLDER, self.distiller, self._state(done), fd, save)
+        keep_if_best(self.folder / BEST, self.distiller, self._state(done), fd, save)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
         """Restore the newest checkpoint: iterations done, and the seconds they took."""
-        state = restore_checkpoint(self.folder / "checkpoints", self.distiller)
+        state = restore_checkpoint(self.folder / CHECKPOINTS, self.distiller)
         if state is None:
             if self.accelerator.is_main_process:
                 self.metrics_file.unlink(missing_ok=True)
-                shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
+                shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
         device = self.accelerator.device

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bench.commands import Commands
 from bench.plan import BaselineRun, Run
-from bench.trained import FILE as TRAINED
+from bench.run_folder import TRAINED
 from bench.work import Work
 from methods.resources import Resources, Stage
 from slurm.profile import Profile

@@ -27,6 +27,8 @@ _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
 ASK_EVERY = 5
 """Seconds between two questions to the queue, while a log is followed."""
+STAGES = {"prepare": "preparation", "train": "training", "evaluate": "evaluation"}
+"""What a job is for, in the words of the bars that it shows once it has begun."""
 EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
 
 
@@ -66,7 +68,7 @@ def logs(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print what a run's jobs printed."""
-    from bench.work import LOG
+    from bench.run_folder import LOG
 
     states = _states(runs, [run])
     if len(states) > 1:
@@ -239,7 +241,7 @@ def _table(states: Sequence[RunState]) -> Table:
         speed = "" if state.images_per_second is None else f"{state.images_per_second:.3g}"
         left = "" if state.seconds_left is None else _duration(state.seconds_left)
         fd = "" if state.fd is None else f"{state.fd:.4g}"
-        where = (state.state, state.stage, state.job, state.node)
+        where = (state.state, STAGES.get(state.stage, state.stage), state.job, state.node)
         table.add_row(state.task, state.run, *where, steps, speed, left, fd, str(state.requeues or ""), state.told)
     return table
 

@@ -80,7 +80,7 @@ def evaluate(
 
     torch.set_num_threads(threads)
     run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
-    progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
+    progress: Progress = StatusProgress(Console(stderr=True))
     if run is not None and worker:
         refuse_another_plan(run, run_id)
         progress = join_workers(run.folder)
@@ -109,12 +109,13 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     from bench.provenance import provenance
     from bench.recording import of_the_best, under_another_protocol
     from bench.records import other_protocol_path, read_record, write_record
+    from bench.run_folder import RECORD, student_of
     from bench.runner import few_step_sampler, student_generator
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
 
     prepared = runner.prepared
-    path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
+    path = student_of(checkpoint)
     sha256 = path_sha256(path)
     student, indices = prepared.load_student(path, steps)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
@@ -128,8 +129,8 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
         metrics, _ = runner.evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
     best = read_best(checkpoint)
     run = checkpoint if best is None else checkpoint.parent
-    if path != checkpoint and (run / "record.json").is_file():
-        record, protocol = read_record(run / "record.json"), prepared.task.protocol
+    if path != checkpoint and (run / RECORD).is_file():
+        record, protocol = read_record(run / RECORD), prepared.task.protocol
         if best is not None:
             record = of_the_best(record, best)
         own = record.checkpoint is not None and record.checkpoint.sha256 == sha256

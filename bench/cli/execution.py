@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.options import cores
 from bench.cli.standing import standing
+from bench.run_folder import LOG
 from tasks.errors import UserError, listed
 
 if TYPE_CHECKING:
@@ -64,13 +65,12 @@ class Workers:
 
         from bench.pool import Share, run_jobs
         from bench.progress import StatusProgress
-        from bench.work import LOG
 
         console, threads, where = Console(stderr=True), self.commands.threads, self.commands.where
         torch.set_num_threads(threads)
         _writable(self.commands.runs, where.cache)
         for task in tasks:
-            task.prepare(where, StatusProgress(None, console, draw=True))
+            task.prepare(where, StatusProgress(console))
         share = Share(threads, self.processes, torch.cuda.device_count())
         if share.gpus and self.processes > share.gpus:
             raise UserError(f"--processes {self.processes} take a GPU each, and there are {share.gpus} here")
@@ -123,4 +123,4 @@ def raise_failures(wanted: Sequence[Run | BaselineRun], lacking: Sequence[str] =
             bad.append(run.label)
     if bad or lacking:
         told = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
-        raise UserError(f"{told}: {'; '.join([*bad, *lacking])}; see log.txt in their folders")
+        raise UserError(f"{told}: {'; '.join([*bad, *lacking])}; see {LOG} in their folders")

@@ -47,14 +47,15 @@ def latency(
 
     from bench.latency import latency_of
     from bench.progress import StatusProgress
+    from bench.run_folder import student_of
     from bench.runner import student_generator
     from tasks.prepared import Sampled
 
     torch.set_num_threads(threads)
-    prepared = declared.prepare(sources(declared, cache), StatusProgress(None, Console(stderr=True), draw=True))
+    prepared = declared.prepare(sources(declared, cache), StatusProgress(Console(stderr=True)))
     if checkpoint is not None:
-        folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
-        subject = Sampled(prepared, student_generator(*prepared.load_student(folder, steps)), "")
+        student = prepared.load_student(student_of(checkpoint), steps)
+        subject = Sampled(prepared, student_generator(*student), "")
     else:
         assert sampler is not None
         subject = prepared.sampled(declared.baselines[sampler])

@@ -97,7 +97,7 @@ def build(
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
     torch.set_num_threads(threads)
-    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    progress = StatusProgress(Console(stderr=True))
     inception = load_inception(
         weights,
         cache or default_cache(),

@@ -44,8 +44,8 @@ def report(
     from bench.report.render import to_csv, to_markdown
     from bench.report.table import suite_table, task_table
     from bench.report.todo import work_of
+    from bench.run_folder import METRICS
     from bench.suites import FOLDER, load_paper_table, load_suite
-    from bench.training_log import METRICS
 
     if scale is not None and suite is None:
         raise UserError("--scale goes with --suite; a task has one scale")

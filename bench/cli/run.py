@@ -146,10 +146,11 @@ def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[Baseli
     from bench.records import load_records
     from bench.report.render import to_markdown
     from bench.report.table import task_table
+    from bench.run_folder import SAMPLES
 
     found = load_records([*(run.folder for run in planned), *(run.folder for run in baselines)])
     print(to_markdown(task_table(found.records, task.name)))
     for run in planned:
-        picture = run.folder / "samples.png"
+        picture = run.folder / SAMPLES
         if picture.exists():
             print(f"samples of {run.label}: {picture}")

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from bench.records import Record
 from bench.report.lines import owner, suite_lines
+from bench.run_folder import METRICS
 from bench.suites import Curve, SuiteScale
-from bench.training_log import METRICS, read_lines
+from bench.training_log import read_lines
 from tasks.errors import UserError
 from tasks.files import whole_file
 

@@ -16,8 +16,9 @@ from bench.cli.cluster import _duration
 from bench.cli.on_cluster import OnCluster, _cost
 from bench.commands import Commands
 from bench.plan import Run
+from bench.run_folder import LOG
 from bench.states import RunState
-from bench.work import LOG, Work
+from bench.work import Work
 from methods.resources import Resources
 from slurm import control, watch
 from slurm.graph import Batch

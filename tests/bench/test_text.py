@@ -21,8 +21,9 @@ from text_pipelines import save_sd15, save_sdxl, taesd
 
 from bench.cli.options import declared_task
 from bench.plan import plan_run
-from bench.records import OTHER_PROTOCOLS, Record, load_records, read_record
+from bench.records import Record, load_records, read_record
 from bench.registry import load_catalogue
+from bench.run_folder import OTHER_PROTOCOLS
 from bench.runner import Runner
 from bench.training import Trainer
 from tasks.errors import UserError
