@@ -24,7 +24,7 @@ from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
 from tasks.references import ReferenceStatistics
-from tasks.samplers import BatchSeededNoise, Generator, SampleNoise
+from tasks.samplers import BatchSeededNoise, SampleNoise, Sampler
 from tasks.views import Features
 
 Seen = Mapping[str, Features]
@@ -36,12 +36,12 @@ class Generated(Samples):
     """One batch of the stream."""
 
     finite: bool
-    """Whether the generator's numbers were; the images of a batch that were not mean nothing."""
+    """Whether the sampler's numbers were; the images of a batch that were not mean nothing."""
 
 
 @torch.no_grad()
 def generate(
-    generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
+    sampler: Sampler, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
 ) -> Generated:
     """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
     device = PartialState().device
@@ -55,13 +55,13 @@ def generate(
         conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
     else:
         conditions = prepared.conditions(indices.to(device))
-    images = prepared.decode(generator(noise, conditions.to(device)))
+    images = prepared.decode(sampler(noise, conditions.to(device)))
     levels = to_uint8(images, protocol.uint8).cpu()
     return Generated(indices, levels, conditions.cpu(), bool(images.isfinite().all()))
 
 
 def seen(
-    generator: Generator,
+    sampler: Sampler,
     prepared: Prepared,
     protocol: Protocol,
     views: Collection[str],
@@ -78,7 +78,7 @@ def seen(
         stop = min(start + batch_size, protocol.samples)
         own: list[tuple[int, Seen | None]] = []
         if start < stop:
-            samples = generate(generator, prepared, protocol, repetition, start, stop)
+            samples = generate(sampler, prepared, protocol, repetition, start, stop)
             own = [(start, prepared.extract(samples, views) if samples.finite else None)]
         for first, batch in gather_object(own):
             if batch is None:
@@ -87,7 +87,7 @@ def seen(
 
 
 def measure(
-    generator: Generator,
+    sampler: Sampler,
     prepared: Prepared,
     protocol: Protocol,
     metrics: Mapping[str, type[Metric]],
@@ -106,7 +106,7 @@ def measure(
         running = {name: metric(references.get(metric.info.view), protocol) for name, metric in metrics.items()}
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
-        for batch in seen(generator, prepared, protocol, sorted(views), repetition, at_once):
+        for batch in seen(sampler, prepared, protocol, sorted(views), repetition, at_once):
             for metric in running.values():
                 metric.update(batch[metric.info.view])
             bar.advance(len(next(iter(batch.values()))))
@@ -129,7 +129,7 @@ def _as_reference(real: RealImages, name: str) -> AnyReference:
 
 
 class Evaluator:
-    """Evaluates generators on one prepared task under its protocol."""
+    """Evaluates samplers on one prepared task under its protocol."""
 
     def __init__(self, prepared: Prepared, metrics: Mapping[str, type[Metric]], progress: Progress) -> None:
         self.prepared = prepared
@@ -138,17 +138,17 @@ class Evaluator:
         self.references = references_of(prepared)
         self.progress = progress
 
-    def evaluate(self, generator: Generator, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
+    def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
         """Measure all repetitions; each lands in `folder` when done, so that a killed evaluation goes on.
 
         `subject` is the hash of what is evaluated: a finished repetition of other weights is not taken over.
         Returns the metrics and the seconds they took, over all attempts.
         """
-        finished = [self._repetition(generator, folder, r, subject) for r in range(self.protocol.repetitions)]
+        finished = [self._repetition(sampler, folder, r, subject) for r in range(self.protocol.repetitions)]
         results = [self._summary(name, [part["metrics"][name] for part in finished]) for name in self.metrics]
         return results, sum(part["seconds"] for part in finished)
 
-    def _repetition(self, generator: Generator, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
+    def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
         path = folder / f"repetition-{repetition}.json"
         made_of = {
             "subject": subject,
@@ -160,7 +160,7 @@ class Evaluator:
             return before
         begun = time.perf_counter()
         measured = measure(
-            generator, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
+            sampler, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
         )
         values = {name: vars(result) for name, result in measured.items()}
         result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
@@ -198,12 +198,12 @@ class Evaluator:
             diagnostics=[dict(part["diagnostics"]) for part in parts],
         )
 
-    def glance(self, generator: Generator, samples: int) -> dict[str, float]:
+    def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""
         if "fd" not in self.metrics:
             return {}
         # Fewer images than features would be refused: nobody takes this number for a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
-        found = measure(generator, self.prepared, fewer, fd, self.references, 0, SilentProgress())
+        found = measure(sampler, self.prepared, fewer, fd, self.references, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

@@ -30,7 +30,7 @@ from random_text import NETWORKS, RandomText
 from bench.latency import device_name, latency_of
 from bench.provenance import peak_memory
 from bench.registry import load_catalogue
-from bench.runner import student_generator
+from bench.runner import student_sampler
 from bench.training import Schedule, Trainer
 from methods.base import Pairs, Setting
 from tasks.errors import UserError
@@ -116,7 +116,7 @@ def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[s
 def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
     """Latency of one image by stage, and images per second in batches, of students of one and four steps, bf16."""
     for steps, indices in STEPS.items():
-        subject = Sampled(world, student_generator(world.new_teacher(), indices), "")
+        subject = Sampled(world, student_sampler(world.new_teacher(), indices), "")
         device = PartialState().device
         found = latency_of(subject, repetitions, warm_up=1, bf16=True)
         condition = world.conditions(torch.arange(batch, device=device))
@@ -125,7 +125,7 @@ def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
             for _ in range(repetitions + 1):
                 begun = now(device)
                 noise = SampleNoise(range(batch), world.sample_shape, device)
-                world.decode(subject.generator(noise, condition))
+                world.decode(subject.sampler(noise, condition))
                 times.append(now(device) - begun)
         stages = (found.text, found.denoising, found.decoding, found.together)
         told = " | ".join(f"{stage.median:.4f}" for stage in stages)

@@ -17,7 +17,7 @@ from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import Generator, SampleNoise, baseline_sampler
+from tasks.samplers import SampleNoise, Sampler, baseline_sampler
 from tasks.task import Baseline
 
 PAIR_SEED = 2**31
@@ -47,7 +47,7 @@ class PairedTeacher(Prepared):
         """Conditions [B, ...] of the pairs with these numbers, [B]."""
         return self.conditions(indices)
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_sampler_on(self, device: str) -> Sampler:
         """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
         null = None if self.null_condition is None else self.null_condition.to(device)
         return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
@@ -83,7 +83,7 @@ class PairedTeacher(Prepared):
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        images_of, state = self.pair_generator(device), PartialState()
+        images_of, state = self.pair_sampler_on(device), PartialState()
         numbered = list(enumerate(parts.items()))
         numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)
         with self.progress.bar("teacher pairs", count) as bar:

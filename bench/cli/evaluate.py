@@ -110,7 +110,7 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     from bench.recording import of_the_best, under_another_protocol
     from bench.records import other_protocol_path, read_record, write_record
     from bench.run_folder import RECORD, student_of
-    from bench.runner import few_step_sampler, student_generator
+    from bench.runner import sampler_description, student_sampler
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
 
@@ -120,13 +120,13 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     student, indices = prepared.load_student(path, steps)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
         name = (path if path.is_dir() else path.with_suffix("")).resolve().name
-        sampler = few_step_sampler(student, indices)
-        published = PublishedRun(prepared.task, runs, name, sha256, sampler)
+        described = sampler_description(student, indices)
+        published = PublishedRun(prepared.task, runs, name, sha256, described)
         record = runner.published(published, student, indices)
         print(f"record: {published.record}")
         return record.metrics
     with tempfile.TemporaryDirectory() as scratch:
-        metrics, _ = runner.evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
+        metrics, _ = runner.evaluator.evaluate(student_sampler(student, indices), Path(scratch), sha256)
     best = read_best(checkpoint)
     run = checkpoint if best is None else checkpoint.parent
     if path != checkpoint and (run / RECORD).is_file():

@@ -48,14 +48,14 @@ def latency(
     from bench.latency import latency_of
     from bench.progress import StatusProgress
     from bench.run_folder import student_of
-    from bench.runner import student_generator
+    from bench.runner import student_sampler
     from tasks.prepared import Sampled
 
     torch.set_num_threads(threads)
     prepared = declared.prepare(sources(declared, cache), StatusProgress(Console(stderr=True)))
     if checkpoint is not None:
         student = prepared.load_student(student_of(checkpoint), steps)
-        subject = Sampled(prepared, student_generator(*student), "")
+        subject = Sampled(prepared, student_sampler(*student), "")
     else:
         assert sampler is not None
         subject = prepared.sampled(declared.baselines[sampler])

@@ -30,7 +30,7 @@ from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
 from tasks.references import load_reference, reference_store
-from tasks.samplers import Generator, SampleNoise
+from tasks.samplers import SampleNoise, Sampler
 from tasks.saved import DESCRIPTION
 from tasks.task import Baseline, Sources
 from tasks.text.baselines import TextBaseline
@@ -211,7 +211,7 @@ class TextWorld(PairedTeacher):
         """Those of training prompts, never of the evaluation's."""
         return self._training(indices.to(PartialState().device) % len(self._training)).cpu()
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_sampler_on(self, device: str) -> Sampler:
         """In float16 on a GPU, as the official pairs are."""
         pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
         assert self.null_condition is not None
@@ -258,7 +258,7 @@ class TextWorld(PairedTeacher):
         world = copy.copy(self)
         world._use(pipeline, baseline.resolution)
 
-        def generate(noise: Any, condition: Tensor) -> Tensor:
+        def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.unet.to(condition.device)
             null = world.null_condition
             assert null is not None
