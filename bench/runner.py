@@ -25,7 +25,7 @@ from bench.registry import Catalogue
 from bench.run_folder import EVALUATION, SAMPLES, STUDENT
 from bench.stopping import StopSignal
 from bench.trained import TrainedStudent, read_trained
-from bench.training import Schedule, Trainer
+from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
@@ -224,7 +224,7 @@ class Runner:
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
-            Schedule(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
+            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
             self.progress,
             lambda student: self.evaluator.glance(student_sampler(student, indices), GLANCE_SAMPLES),
         )

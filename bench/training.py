@@ -38,12 +38,12 @@ WHOLE = MicroBatch()
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What happens how often; none of it changes the result."""
+class Cadence:
+    """After how many iterations something is done besides; none of it changes the result."""
 
     checkpoint_every: int
-    progress_every: int
-    """FD progress (the paper's Fig. 9)."""
+    glance_every: int
+    """A look at FD (the paper's Fig. 9)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Trainer:
             )
 
     def run(
-        self, schedule: Schedule, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
+        self, cadence: Cadence, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
     ) -> Trained:
         """Train to the end, from the newest checkpoint if there is one.
 
@@ -101,7 +101,7 @@ class Trainer:
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred():
             for iteration in range(start, self.recipe.iterations):
-                self.advance(iteration, schedule, bar, measure)
+                self.advance(iteration, cadence, bar, measure)
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
 
     def begin(self) -> int:
@@ -116,7 +116,7 @@ class Trainer:
         return time.perf_counter() - self._begun
 
     def advance(
-        self, iteration: int, schedule: Schedule, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
+        self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
         figures = self._checked(self.step(iteration), iteration)
@@ -126,7 +126,7 @@ class Trainer:
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
-        if done % schedule.progress_every == 0 or last:
+        if done % cadence.glance_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
             measured = measure(student)
@@ -135,7 +135,7 @@ class Trainer:
             if self.recipe.keep_best:
                 self._keep_if_best(done, student, measured["fd"])
             self._begun += time.perf_counter() - paused  # a look at FD is not training
-        if done % schedule.checkpoint_every == 0 or last or self._stop_agreed:
+        if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
             self._save(done)
         bar.advance()
         if self._stop_agreed and not last:

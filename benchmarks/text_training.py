@@ -31,7 +31,7 @@ from bench.latency import device_name, latency_of
 from bench.provenance import peak_memory
 from bench.registry import load_catalogue
 from bench.runner import student_sampler
-from bench.training import Schedule, Trainer
+from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
 from tasks.errors import UserError
 from tasks.prepared import Sampled
@@ -73,7 +73,7 @@ def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, valu
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     setting = Setting(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
-    never = Schedule(checkpoint_every=10**9, progress_every=10**9)
+    never = Cadence(checkpoint_every=10**9, glance_every=10**9)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(entry.load()(recipe, setting), world, 0, Path(folder), accelerator)
