@@ -13,10 +13,8 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from tasks.chosen import ChosenAsset
 from tasks.data.text.packed import open_latents
 from tasks.denoiser import Denoiser
-from tasks.edm_world import no_such_sampler
 from tasks.errors import UserError
 from tasks.features.clip import load_clip
 from tasks.features.inception import load_inception
@@ -24,14 +22,13 @@ from tasks.features.lpips_diversity import load_lpips
 from tasks.features.preference import PreferenceModel
 from tasks.features.preprocess import Squares, centre_patches
 from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
-from tasks.files import digest, folder_size
+from tasks.files import digest
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
-from tasks.references import load_reference, reference_store
 from tasks.samplers import SampleNoise, Sampler
-from tasks.saved import DESCRIPTION
+from tasks.saved import DESCRIPTION, no_such_sampler, require_student
 from tasks.task import Baseline, Sources
 from tasks.text.baselines import TextBaseline
 from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
@@ -43,6 +40,7 @@ from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.verified import verified, verified_reference
 from tasks.views import NO_PATCH, Features
 
 PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
@@ -142,22 +140,15 @@ class TextWorld(PairedTeacher):
         return Path(self.task.chosen[role].path)
 
     def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
-        """Note what was chosen as numbers depend on it. Raises UserError if its bytes are others by now."""
-        asset: ChosenAsset = self.task.chosen[role]
-        if found != asset.sha256:
-            raise UserError(f"{asset.path} has changed since it was chosen; mend: name it to bench prepare again")
-        assets.append(PreparedAsset(role, Path(asset.path), found, folder_size(Path(asset.path))))
+        """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
+        assets.append(verified(role, self.task.chosen[role], found))
         return found
 
     def _real(self, role: str) -> RealImages:
-        found = load_reference(reference_store(self.cache), self.task.chosen[role].name)
-        about = found.description
-        if about.features != self.inception.name:
-            raise UserError(
-                f"the reference {about.name!r} was made with {about.features}, and the feature network is "
-                f"{self.inception.name}; mend: name --reals to bench prepare again"
-            )
-        return RealImages(found, self._checked(role, self.data, about.sha256))
+        asset = self.task.chosen[role]
+        real, verified_asset = verified_reference(role, asset, self.cache, self.inception.name, "--reals")
+        self.data.append(verified_asset)
+        return real
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -276,8 +267,7 @@ class TextWorld(PairedTeacher):
         if (folder / DESCRIPTION).is_file():
             student, indices = load_text_denoiser(folder, self._teacher)
             known: list[int] = [len(indices)]
-            if not indices:
-                raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+            require_student(folder, indices)
             if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
                 raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         else:
