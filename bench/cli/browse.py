@@ -158,10 +158,10 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     """What the records that come with the package say of the time this took, and where."""
     import json
 
-    from bench.suites import FOLDER
+    from bench.suites import RESULTS
 
     lines = []
-    for path in sorted((FOLDER / "records" / task).glob(f"{method}-s[0-9]*.json")):
+    for path in sorted((RESULTS / "records" / task).glob(f"{method}-s[0-9]*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         cost, made = record["cost"], record["provenance"]
         lines.append(

@@ -78,7 +78,7 @@ def reproduce(
     chosen = load_suite(suite)
     part = chosen.scale(scale)
     if task is not None:
-        part = replace(part, task=task, protocol=None, trained_on=None)
+        part = part.on(task)
     if seed is not None:
         part = replace(part, seeds=tuple(parse_seeds(seed)))
     part = replace(part, protocol=protocol or part.protocol)
@@ -154,14 +154,13 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     from bench.report.render import to_markdown
     from bench.report.table import suite_table
     from bench.report.todo import work_of
-    from bench.suites import load_paper_table
 
     part, task = plan.scale, plan.task.name
     folders = [run.folder for run in runs] + [run.folder for run in plan.baselines()]
     for student in part.published:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
-    paper = load_paper_table(suite.paper) if suite.paper else None
+    paper = suite.paper_table()
     print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root, standing(plan.root)))))
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
