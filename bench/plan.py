@@ -259,3 +259,12 @@ def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None
         if all(reasons.values()):
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise UserError(f"--set {key} has no effect ({told})")
+
+
+def refuse_another_plan(run: Planned, run_id: str | None) -> None:
+    """Raise UserError if what a job was submitted for would now be another computation."""
+    if run_id not in (None, run.id):
+        raise UserError(
+            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
+            f"since: it would now be {run.id}; submit again"
+        )

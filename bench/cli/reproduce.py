@@ -22,17 +22,19 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    DryRunOption,
+    JobsOption,
     PluginOption,
     ProcessesOption,
     ProtocolOption,
     RunsOption,
+    SetOption,
     ThreadsOption,
     declared_task,
     parse_overrides,
     parse_seeds,
     sources,
 )
-from bench.cli.run import DryRunOption, JobsOption, SetOption
 from bench.cli.standing import standing
 
 if TYPE_CHECKING:
