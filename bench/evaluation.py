@@ -15,8 +15,9 @@ from accelerate.utils import gather_object
 
 from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
+from bench.metrics.intervals import t_interval
 from bench.metrics.titles import title_of
-from bench.records import MetricResult, t_interval
+from bench.records import MetricResult
 from bench.stopping import DivergedError
 from tasks.errors import UserError, unknown
 from tasks.files import write_text

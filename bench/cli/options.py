@@ -96,9 +96,10 @@ def subject_of(
         return checkpoint
     if steps is not None:
         raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
-    if sampler not in task.baselines:
-        raise unknown("sampler", str(sampler), task.baselines)
-    return task.baselines[sampler]
+    name = sampler or ""  # one of the two was given
+    if name not in task.baselines:
+        raise unknown("sampler", name, task.baselines)
+    return task.baselines[name]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
