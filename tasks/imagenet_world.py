@@ -19,6 +19,7 @@ from tasks.features.dinov2 import load_dinov2
 from tasks.features.inception import load_inception
 from tasks.files import folder_sha256, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
+from tasks.machine import device
 from tasks.prepared import RealImages, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
@@ -148,14 +149,14 @@ class ImageNetWorld(EDMWorld):
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        on = device()
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,
             download=False,
             progress=progress,
             taps=(*TAPS, "spatial") if chosen.spatial else TAPS,
-            device=device,
+            device=on,
             own_weights=chosen.features.name != FID_FEATURES,
         )
         self.weights = [
@@ -168,7 +169,7 @@ class ImageNetWorld(EDMWorld):
             self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
         if "dinov2" in chosen.further_views:
             assert chosen.dinov2
-            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), device)
+            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), on)
             self.weights.append(verified("dinov2", chosen.dinov2, self.dinov2.sha256))
             self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
         self.views = tuple(self.references)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
+from tasks.machine import device
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
 from tasks.samplers import SampleNoise, Sampler, baseline_sampler
@@ -82,8 +83,8 @@ class PairedTeacher(Prepared):
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        images_of, state = self.pair_sampler_on(device), PartialState()
+        on = device()
+        images_of, state = self.pair_sampler_on(on), PartialState()
         numbered = list(enumerate(parts.items()))
         numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)
         with self.progress.bar("teacher pairs", count) as bar:
@@ -93,8 +94,8 @@ class PairedTeacher(Prepared):
                     if missing and not path.exists():  # else another process has joined them all
                         condition = self.pair_conditions(indices)
                         seeds = (PAIR_SEED + indices).tolist()
-                        noise = SampleNoise(seeds, self.sample_shape, device)
-                        image = images_of(noise, condition.to(device)).cpu()
+                        noise = SampleNoise(seeds, self.sample_shape, on)
+                        image = images_of(noise, condition.to(on)).cpu()
                         first = SampleNoise(seeds, self.sample_shape).draw()
                         with whole_file(part) as temporary:
                             save_file({"noise": first, "image": image, "condition": condition.cpu()}, temporary)

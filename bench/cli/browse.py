@@ -132,7 +132,7 @@ def _describe_method(catalogue: Catalogue, name: str, task: Task | None, cache: 
 
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """What the recipe takes: counted, published, and recorded."""
-    from methods.cost import forward_passes, generator_updates, least_memory
+    from methods.cost import forward_passes, generator_updates, least_memory, sharers
     from methods.recipes import DMDRecipe
     from tasks.files import human_size
 
@@ -147,8 +147,8 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     if task.network_parameters is not None:
         size = human_size(least_memory(recipe, task.network_parameters))
         millions = task.network_parameters / 1e6
-        who = "each GPU" if recipe.sharding == "none" else "all GPUs together"
-        yield f"memory of {who}: {size} for {millions:.1f} million parameters a network, and the activations"
+        counted = f"{size} for {millions:.1f} million parameters a network"
+        yield f"memory of {sharers(recipe)}: {counted}, and the activations"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)
@@ -211,9 +211,9 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     import shutil
     from importlib.metadata import PackageNotFoundError, version
 
-    from bench.cli.options import cores
     from bench.registry import load_catalogue
     from tasks.files import folder_size, human_size
+    from tasks.machine import cores
     from tasks.task import default_cache
 
     healthy = True

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import cores
 from bench.cli.standing import standing
 from bench.run_folder import LOG
 from tasks.errors import UserError, listed
+from tasks.machine import cores
 
 if TYPE_CHECKING:
     from bench.commands import Commands

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,8 +153,3 @@ def parse_paths(option: str, texts: Iterable[str]) -> dict[str, Path]:
             raise UserError(f"{option} gives {name!r} twice")
         found[name] = Path(path)
     return found
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1

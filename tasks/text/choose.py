@@ -26,6 +26,7 @@ from tasks.features.lpips_diversity import load_lpips
 from tasks.features.preprocess import centre_patches, square
 from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest, file_sha256, folder_sha256, write_text
+from tasks.machine import device
 from tasks.progress import Progress
 from tasks.reference_sources import references_from
 from tasks.references import list_references, reference_store, save_reference
@@ -143,12 +144,12 @@ def _latents(
         if isinstance(source, LatentLMDB):
             packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
         else:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            space.to(device)
+            on = device()
+            space.to(on)
             packed = pack_latents(
                 source,
                 folder,
-                lambda images: space.encode(images.to(device)),
+                lambda images: space.encode(images.to(on)),
                 resolution=task.rules.resolution,
                 scaling=scaling,
                 vae_sha256=vae_sha256,
@@ -227,7 +228,7 @@ def _reals(
             progress=progress,
             own_weights=True,  # its hash is compared with the one that was chosen, when it is used
             resize="clean",
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=device(),
         )
         fallbacks: Counter[str] = Counter()
         made = references_from(

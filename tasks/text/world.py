@@ -23,6 +23,7 @@ from tasks.features.preference import PreferenceModel
 from tasks.features.preprocess import Squares, centre_patches
 from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest
+from tasks.machine import device
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
 from tasks.progress import Progress
@@ -98,7 +99,7 @@ class TextWorld(PairedTeacher):
 
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
-        device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
+        on, task = device(), self.task
         role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
         if role not in task.roles:
             return False
@@ -108,7 +109,7 @@ class TextWorld(PairedTeacher):
                 self.cache,
                 download=False,
                 progress=self.progress,
-                device=device,
+                device=on,
                 own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
                 resize="clean",
             )
@@ -117,10 +118,10 @@ class TextWorld(PairedTeacher):
         elif view == PATCH:
             self.references[PATCH] = self._real(role)
         elif view == CLIP:
-            self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=device)
+            self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=on)
             self._checked(role, self.weights, self.clip.sha256)
         elif view in PREFERENCES:
-            self.preferences[view] = load_preference(view, self._chosen(role), device=device)
+            self.preferences[view] = load_preference(view, self._chosen(role), device=on)
             self._checked(role, self.weights, self.preferences[view].sha256)
         else:
             protocol = diversity_protocol(task.rules.diversity)
@@ -130,7 +131,7 @@ class TextWorld(PairedTeacher):
                 self.cache,
                 download=False,
                 progress=self.progress,
-                device=device,
+                device=on,
                 own_weights=True,
             )
             self._checked(role, self.weights, self.lpips.sha256)
