@@ -175,28 +175,42 @@ def _finished_student(folder: Path) -> str:
 
 
 @dataclass(frozen=True)
-class BaselineRun(Planned):
-    """One named sampler of a task's teacher, under the task's protocol."""
-
-    baseline: Baseline
+class Untrained(Planned):
+    """Something to evaluate for which nothing is trained here."""
 
     kind: ClassVar[Literal["method", "baseline"]] = "baseline"
 
     @property
-    def label(self) -> str:
-        return f"{self.baseline.name} on {self.task.name}"
+    @abstractmethod
+    def name(self) -> str:
+        """Of the sampler, or of the weights."""
 
     @property
-    def stem(self) -> str:
-        return self.baseline.name
+    def label(self) -> str:
+        return f"{self.name} on {self.task.name}"
 
     @property
     def method_info(self) -> MethodInfo:
-        return MethodInfo(name=self.baseline.name, origin="", distiller="", passed={}, recipe={})
+        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
 
     @property
     def train_seed(self) -> int | None:
         return None
+
+
+@dataclass(frozen=True)
+class BaselineRun(Untrained):
+    """One named sampler of a task's teacher, under the task's protocol."""
+
+    baseline: Baseline
+
+    @property
+    def name(self) -> str:
+        return self.baseline.name
+
+    @property
+    def stem(self) -> str:
+        return self.name
 
     def content(self) -> dict[str, Any]:
         return {"sampler": self.baseline.identity()}
@@ -207,32 +221,23 @@ class BaselineRun(Planned):
 
 
 @dataclass(frozen=True)
-class PublishedRun(Planned):
+class PublishedRun(Untrained):
     """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
 
-    name: str
+    file: str
+    """Name of their file or folder, without its suffix."""
     sha256: str
     """Of the weights."""
     sampler: Mapping[str, Any]
     """How samples are drawn, as records have it."""
 
-    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
-
     @property
-    def label(self) -> str:
-        return f"{self.name} on {self.task.name}"
+    def name(self) -> str:
+        return self.file
 
     @property
     def stem(self) -> str:
         return re.sub(r"[^\w.-]+", "-", self.name)
-
-    @property
-    def method_info(self) -> MethodInfo:
-        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
-
-    @property
-    def train_seed(self) -> int | None:
-        return None
 
     def content(self) -> dict[str, Any]:
         return {"weights": self.sha256, "sampler": dict(self.sampler)}
