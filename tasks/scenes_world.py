@@ -50,7 +50,7 @@ class ScenesWorld(PairedTeacher):
         self.progress = progress
         self.evaluation_batch = 100 * task.protocol.images_per_prompt
         self._truths = torch.from_numpy(truths())
-        splits = task.splits(sources)
+        splits = task.splits(sources, progress)
         self._images, self._captions = torch.from_numpy(splits.train.images), torch.from_numpy(splits.train.labels)
         self._held_out = torch.from_numpy(splits.held_out.images)
         self._asked = torch.from_numpy(splits.held_out.labels)
