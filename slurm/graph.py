@@ -98,19 +98,13 @@ class _TaskGraph:
 
     def _preparations(self) -> tuple[Work, ...]:
         """The task's assets, and each number of pairs that a method asks for."""
-        counts = sorted({_pairs(one) for one in self.todo if isinstance(one, Run)} - {0}) or [0]
+        counts = sorted({one.recipe.teacher_pairs for one in self.todo if isinstance(one, Run)} - {0}) or [0]
         folder = self.folder / f"prepare-{self.task.name}"
         names = {count: f"{count}-pairs" if count else ASSETS for count in counts}
         return tuple(self.commands.preparation(self.task, count, folder / names[count]) for count in counts)
 
     def _share(self, stage: Stage) -> Resources:
         return self.profile.share(self.task.name, self.task.scale, stage)
-
-
-def _pairs(run: Run) -> int:
-    """Noise-image pairs that a run's method asks for."""
-    values = run.recipe.model_dump()
-    return int(values.get("pairs", 0)) if values.get("regression", "pairs" in values) else 0
 
 
 def _dividing(asked: Resources, run: Run) -> Resources:

@@ -280,5 +280,5 @@ class TextWorld(PairedTeacher):
             raise no_such_sampler(folder, steps, known)
         alpha_bar = self.task.rules.first_alpha_bar
         if alpha_bar is not None:
-            student.schedule = student.schedule.told(indices[0], alpha_bar)
+            student.schedule = student.schedule.with_alpha_bar(indices[0], alpha_bar)
         return student.eval().requires_grad_(False), indices

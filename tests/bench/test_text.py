@@ -304,7 +304,7 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
 def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:
     """0.0047 for 0.00466: the first image is 0.9957 times what the model means, as in the official script."""
     schedule = load_pipeline(files / "sd15").denoiser().schedule
-    told = schedule.told(999, 0.0047)
+    told = schedule.with_alpha_bar(999, 0.0047)
     last = torch.tensor([999.0])
     assert float(told.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
     assert float(schedule.alpha(last) / told.alpha(last)) == pytest.approx(0.9957, abs=1e-4)
