@@ -129,6 +129,31 @@ def _as_reference(real: RealImages, name: str) -> AnyReference:
     return Reference(real.seen, name, real.sha256)
 
 
+@dataclass(frozen=True)
+class Repetition:
+    """One pass over a protocol's images, as its file has it."""
+
+    made_of: Mapping[str, Any]
+    """What decides it: the subject's hash, the protocol's, the references'."""
+    metrics: Mapping[str, Measured]
+    seconds: float
+
+    def write(self, path: Path) -> None:
+        """Write its file, which appears whole."""
+        content = {**vars(self), "metrics": {name: vars(measured) for name, measured in self.metrics.items()}}
+        write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_repetition(path: Path) -> Repetition:
+    """Read a repetition's file. Raises UserError if it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
+        return Repetition(found["made_of"], metrics, float(found["seconds"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+
+
 class Evaluator:
     """Evaluates samplers on one prepared task under its protocol."""
 
@@ -146,10 +171,10 @@ class Evaluator:
         Returns the metrics and the seconds they took, over all attempts.
         """
         finished = [self._repetition(sampler, folder, r, subject) for r in range(self.protocol.repetitions)]
-        results = [self._summary(name, [part["metrics"][name] for part in finished]) for name in self.metrics]
-        return results, sum(part["seconds"] for part in finished)
+        results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
+        return results, sum(part.seconds for part in finished)
 
-    def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
+    def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> Repetition:
         path = folder / f"repetition-{repetition}.json"
         made_of = {
             "subject": subject,
@@ -163,26 +188,21 @@ class Evaluator:
         measured = measure(
             sampler, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
         )
-        values = {name: vars(result) for name, result in measured.items()}
-        result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
+        done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
-            write_text(path, json.dumps(result, indent=2) + "\n")
-        return result
+            done.write(path)
+        return done
 
-    def _finished(self, path: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _finished(self, path: Path, made_of: Mapping[str, Any]) -> Repetition | None:
         """Read a repetition that was measured before, if it is of the same weights, protocol and reference."""
         if not path.exists():
             return None
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            same = found["made_of"] == made_of and set(found["metrics"]) == set(self.metrics)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
-        return found if same else None
+        found = read_repetition(path)
+        return found if found.made_of == made_of and found.metrics.keys() == self.metrics.keys() else None
 
-    def _summary(self, name: str, parts: Sequence[Mapping[str, Any]]) -> MetricResult:
+    def _summary(self, name: str, parts: Sequence[Measured]) -> MetricResult:
         info = self.metrics[name].info
-        values = [part["value"] for part in parts]
+        values = [part.value for part in parts]
         interval = t_interval(values)
         is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
@@ -196,7 +216,7 @@ class Evaluator:
             low=None if is_minimum else interval.low,
             high=None if is_minimum else interval.high,
             samples=self.protocol.samples,
-            diagnostics=[dict(part["diagnostics"]) for part in parts],
+            diagnostics=[dict(part.diagnostics) for part in parts],
         )
 
     def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
