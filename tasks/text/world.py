@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor
@@ -16,18 +15,10 @@ from torch import Tensor
 from tasks.data.text.packed import open_latents
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
-from tasks.features.clip import load_clip
-from tasks.features.inception import load_inception
-from tasks.features.lpips_diversity import load_lpips
-from tasks.features.preference import PreferenceModel
-from tasks.features.preprocess import Squares, centre_patches
-from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest
-from tasks.machine import device
 from tasks.pairs import PairedTeacher
-from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
+from tasks.prepared import PreparedAsset, Sampled, Samples
 from tasks.progress import Progress
-from tasks.protocol import MAIN
 from tasks.samplers import SampleNoise, Sampler
 from tasks.saved import DESCRIPTION, no_such_sampler, require_student
 from tasks.task import Baseline, Sources
@@ -36,15 +27,14 @@ from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae
-from tasks.text.preferences import load_preference
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
+from tasks.text.sight import Sight
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
-from tasks.verified import verified, verified_reference
-from tasks.views import NO_PATCH, Features
+from tasks.verified import verified
+from tasks.views import Features
 
-PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
 AT_ONCE = 16
 """Images of 1,024 pixels that are generated and seen together."""
 
@@ -86,56 +76,17 @@ class TextWorld(PairedTeacher):
             own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
             self._checked(TRAINING_PROMPTS, self.data, own.sha256)
             self._training = PromptConditions(self.pipeline.encoder, own.prompts)
-        self.references: dict[str, RealImages] = {}
-        self.preferences: dict[str, PreferenceModel] = {}
-        views = (MAIN, PATCH, CLIP, LPIPS, *PREFERENCES)
-        self.views = tuple(view for view in views if self._sees_with(view))
+        self._sight = Sight(task, self.cache, progress)
+        self.weights += self._sight.weights
+        self.data += self._sight.data
+        self.references = self._sight.references
+        self.views = tuple(self._sight.views)
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
         """Encode prompts and decode latents as this pipeline does."""
         self.space, self.resolution = pipeline.latents, resolution
         self.null_condition = pipeline.encoder.null_condition()
         self._encoder = pipeline.encoder
-
-    def _sees_with(self, view: str) -> bool:
-        """Load what a view needs; whether the protocol has any of it."""
-        on, task = device(), self.task
-        role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
-        if role not in task.roles:
-            return False
-        if view == MAIN:
-            self.inception = load_inception(
-                self._chosen(role),
-                self.cache,
-                download=False,
-                progress=self.progress,
-                device=on,
-                own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
-                resize="clean",
-            )
-            self._checked(role, self.weights, self.inception.sha256)
-            self.references[MAIN] = self._real("reference")
-        elif view == PATCH:
-            self.references[PATCH] = self._real(role)
-        elif view == CLIP:
-            self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=on)
-            self._checked(role, self.weights, self.clip.sha256)
-        elif view in PREFERENCES:
-            self.preferences[view] = load_preference(view, self._chosen(role), device=on)
-            self._checked(role, self.weights, self.preferences[view].sha256)
-        else:
-            protocol = diversity_protocol(task.rules.diversity)
-            self.lpips = load_lpips(
-                protocol,
-                self._chosen(role),
-                self.cache,
-                download=False,
-                progress=self.progress,
-                device=on,
-                own_weights=True,
-            )
-            self._checked(role, self.weights, self.lpips.sha256)
-        return True
 
     def _chosen(self, role: str) -> Path:
         return Path(self.task.chosen[role].path)
@@ -144,12 +95,6 @@ class TextWorld(PairedTeacher):
         """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
         assets.append(verified(role, self.task.chosen[role], found))
         return found
-
-    def _real(self, role: str) -> RealImages:
-        asset = self.task.chosen[role]
-        real, verified_asset = verified_reference(role, asset, self.cache, self.inception.name, "--reals")
-        self.data.append(verified_asset)
-        return real
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -226,22 +171,7 @@ class TextWorld(PairedTeacher):
         )
 
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        squares, seen, nothing = Squares(samples.images), dict[str, Features](), np.zeros((len(samples.images), 0))
-        if MAIN in views:
-            seen[MAIN] = Features(self.inception(squares(self.task.rules.compared_at))["pool"].numpy())
-        if PATCH in views:
-            cut = centre_patches(samples.images, self.task.rules.small_patches)
-            is_whole = np.full(len(samples.images), cut.fallbacks > 0)  # images of a batch are of one size
-            seen[PATCH] = Features(self.inception(cut.images)["pool"].numpy(), scores={NO_PATCH: is_whole})
-        if CLIP in views:
-            found = self.clip.scores_of(squares, self.asked(samples.indices))
-            seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})
-        if LPIPS in views:
-            seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
-        for view in self.preferences.keys() & views:
-            liked = self.preferences[view].scores(samples.images, self.asked(samples.indices))
-            seen[view] = Features(nothing, scores={view: liked.values, f"{view}_truncated": liked.truncated})
-        return seen
+        return self._sight(samples.images, self.asked(samples.indices), views)
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
