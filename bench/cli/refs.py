@@ -91,7 +91,7 @@ def build(
     from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
     from tasks.files import file_sha256
     from tasks.imagenet import spatial_of
-    from tasks.reference_sources import build_references
+    from tasks.reference_sources import references_from, seen_in_batches
     from tasks.references import reference_store, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
@@ -125,16 +125,15 @@ def build(
             seen["-dinov2"] = dino(torch.from_numpy(batch)).numpy()
         return seen
 
-    made = build_references(
-        stack,
-        see,
+    made = references_from(
+        seen_in_batches(stack, see, batch_size),
+        len(stack),
         name or images.stem,
         named,
         source=images.name,
         source_sha256=file_sha256(images),
         crop=crop,
         progress=progress,
-        batch_size=batch_size,
         keep=keep,
     )
     for statistics in made:
