@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bench.cli.standing import standing
 from bench.run_folder import LOG
@@ -20,9 +20,22 @@ if TYPE_CHECKING:
     from tasks.task import Sources, Task
 
 
+class Hands(Protocol):
+    """What does the work that was planned: workers on this machine, or jobs of a cluster."""
+
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+        """Do what is not done yet; return all that is to have a result. Raises UserError."""
+
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
+        """Do evaluations of saved students, which a task measures. Raises UserError."""
+
+    def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Print what a plan does not show of how it would be done. Raises UserError."""
+
+
 @dataclass(frozen=True)
 class Workers:
-    """How the machine is shared."""
+    """Processes of this machine, and how it is shared."""
 
     commands: Commands
     jobs: int | None = None
@@ -50,13 +63,17 @@ class Workers:
                 todo.append(one)
         _refuse_queued(todo, self.commands.runs)
         tasks = {one.task.name: one.task for one in todo}
-        self.do([self.commands.whole(one) for one in todo], list(tasks.values()))
+        self._do([self.commands.whole(one) for one in todo], list(tasks.values()))
         return done + todo
+
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
+        """Do evaluations of saved students, side by side."""
+        self._do(work, [task])
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Nothing to add to the plan: on this machine every run is a job."""
 
-    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+    def _do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
         """Prepare the tasks, and do the work side by side."""
         if not work:
             return

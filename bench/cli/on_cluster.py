@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.execution import Workers, lacks_weights
+from bench.cli.execution import Hands, Workers, lacks_weights
 from tasks.errors import UserError, counted
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ class OnCluster:
         """Those that can be evaluated; why the others cannot is said."""
         return [one for one in baselines if one.finished() or not lacks_weights(one, self.commands.where)]
 
-    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
         """Submit evaluations of saved students, and wait for them. Raises UserError."""
         from slurm.launch import launch, plan_evaluations
 
-        for task in tasks if work else ():
+        if work:
             plan = partial(plan_evaluations, work, task, self.commands, self.profile)
             _show(launch(self.commands.runs, plan))
             self._see_through([one.folder for one in work])
@@ -102,7 +102,7 @@ class OnCluster:
 
 def hands(
     executor: Executor, profile: str | None, detach: bool, commands: Commands, jobs: int | None, processes: int
-) -> Workers | OnCluster:
+) -> Hands:
     """Return what does the work. Raises UserError for options that do not go together."""
     if executor is Executor.local:
         if profile is not None or detach:

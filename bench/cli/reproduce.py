@@ -106,10 +106,10 @@ def reproduce(
     require_all([trained_on, measured_by], baselines, where)
 
     wanted = workers.execute(first, baselines)
-    workers.do(_published_work(plan, found, commands), [measured_by])
+    workers.evaluate(_published_work(plan, found, commands), measured_by)
     later, _ = plan.later()
     wanted += workers.execute(later, [])
-    workers.do(_elsewhere_work(plan, [*first, *later], commands), [measured_by])
+    workers.evaluate(_elsewhere_work(plan, [*first, *later], commands), measured_by)
     _print_table(plan, chosen, first + later)
     lacking = _published_work(plan, found, commands) + _elsewhere_work(plan, [*first, *later], commands)
     raise_failures(wanted, [work.label for work in lacking])
