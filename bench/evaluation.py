@@ -19,6 +19,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.titles import title_of
 from bench.records import MetricResult
 from bench.stopping import DivergedError
+from tasks.device import this_device
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
 from tasks.prepared import Prepared, RealImages, Samples, to_uint8
@@ -45,7 +46,7 @@ def generate(
     sampler: Sampler, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
 ) -> Generated:
     """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
-    device = PartialState().device
+    device = this_device()
     first = protocol.first_seed + repetition * protocol.samples
     indices = torch.arange(start, stop)
     seeds, shape = (first + indices).tolist(), prepared.sample_shape

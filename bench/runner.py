@@ -28,6 +28,7 @@ from bench.trained import TrainedStudent, read_trained
 from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import folder_sha256
 from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
@@ -48,7 +49,7 @@ def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metri
 
 def student_sampler(student: Denoiser, indices: list[int]) -> Sampler:
     """A few-step student as a sampler, on this process's device."""
-    student = student.to(PartialState().device)
+    student = student.to(this_device())
     return lambda noise, condition: few_step(student, noise, condition, indices)
 
 

@@ -84,7 +84,10 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _precisions_fit(self) -> Self:
         if self.teacher_precision == "bf16" and self.precision != "bf16":
-            raise ValueError("teacher_precision=bf16 needs precision=bf16: outside autocast the types would mix")
+            raise ValueError(
+                "teacher_precision=bf16 needs precision=bf16, since types would mix outside autocast: "
+                "use --set teacher_precision=fp32"
+            )
         return self
 
     @property
@@ -136,5 +139,7 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # values that are good one by one
+            raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None

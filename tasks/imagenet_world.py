@@ -13,13 +13,13 @@ import torch
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
+from tasks.device import this_device
 from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.features.dinov2 import load_dinov2
 from tasks.features.inception import load_inception
 from tasks.files import folder_sha256, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
-from tasks.machine import device
 from tasks.prepared import RealImages, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
@@ -149,7 +149,7 @@ class ImageNetWorld(EDMWorld):
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
-        on = device()
+        on = this_device()
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,

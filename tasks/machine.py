@@ -1,4 +1,4 @@
-"""What this machine has to work with; importing this imports no torch."""
+"""What this machine has to work with; imports no torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,3 @@ import os
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
-
-
-def device() -> str:
-    """Where networks run that nobody placed elsewhere: on a GPU, if there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

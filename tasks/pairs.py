@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
-from tasks.machine import device
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
 from tasks.samplers import SampleNoise, Sampler, baseline_sampler
@@ -48,7 +48,7 @@ class PairedTeacher(Prepared):
         """Conditions [B, ...] of the pairs with these numbers, [B]."""
         return self.conditions(indices)
 
-    def pair_sampler_on(self, device: str) -> Sampler:
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
         """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
         null = None if self.null_condition is None else self.null_condition.to(device)
         return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
@@ -83,7 +83,7 @@ class PairedTeacher(Prepared):
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
-        on = device()
+        on = this_device()
         images_of, state = self.pair_sampler_on(on), PartialState()
         numbered = list(enumerate(parts.items()))
         numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.files import file_sha256
 from tasks.protocol import MAIN
 from tasks.references import ReferenceStatistics
@@ -133,7 +133,7 @@ class Prepared(ABC):
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Load a baseline: by default, a sampler of the teacher."""
-        device, null = PartialState().device, self.null_condition
+        device, null = this_device(), self.null_condition
         null = None if null is None else null.to(device)
         return Sampled(self, baseline_sampler(self.teacher.to(device), null, baseline), self.teacher_sha256)
 

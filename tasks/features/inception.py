@@ -119,7 +119,7 @@ def load_inception(
     progress: Progress,
     file: WeightsFile = PORT,
     taps: Collection[str] = ("pool",),
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     batch_size: int = 32,
     own_weights: bool = False,
     resize: Resize = "tf1",
@@ -176,7 +176,7 @@ def _checked(path: Path, state: object, expected: Mapping[str, Tensor]) -> dict[
     return {**{name: value.float() for name, value in given.items()}, **counters}
 
 
-def _scripted(path: Path, device: str) -> ScriptedInception:
+def _scripted(path: Path, device: torch.device | str) -> ScriptedInception:
     """Read NVIDIA's program. Raises UserError."""
     try:
         program = torch.jit.load(path, map_location=device)

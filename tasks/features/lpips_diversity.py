@@ -79,7 +79,7 @@ def load_lpips(
     *,
     download: bool,
     progress: Progress,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     own_weights: bool = False,
 ) -> LPIPSDiversity:
     """Load LPIPS 0.1 on a trunk from `weights`, torchvision's file, or from the cache (downloaded if `download`).

@@ -19,6 +19,7 @@ from tasks.data.text.latent_lmdb import LatentLMDB
 from tasks.data.text.latents import pack_latent_lmdb, pack_latents
 from tasks.data.text.parti import parti, parti_128
 from tasks.data.text.prompts import PromptList, read_prompts
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.features.clip import load_clip
 from tasks.features.inception import InceptionFeatures, load_inception
@@ -26,7 +27,6 @@ from tasks.features.lpips_diversity import load_lpips
 from tasks.features.preprocess import centre_patches, square
 from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from tasks.files import digest, file_sha256, folder_sha256, write_text
-from tasks.machine import device
 from tasks.progress import Progress
 from tasks.reference_sources import references_from
 from tasks.references import list_references, reference_store, save_reference
@@ -144,7 +144,7 @@ def _latents(
         if isinstance(source, LatentLMDB):
             packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
         else:
-            on = device()
+            on = this_device()
             space.to(on)
             packed = pack_latents(
                 source,
@@ -228,7 +228,7 @@ def _reals(
             progress=progress,
             own_weights=True,  # its hash is compared with the one that was chosen, when it is used
             resize="clean",
-            device=device(),
+            device=this_device(),
         )
         fallbacks: Counter[str] = Counter()
         made = references_from(

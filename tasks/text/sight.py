@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from tasks.device import this_device
 from tasks.features.clip import CLIPScorer, load_clip
 from tasks.features.inception import InceptionFeatures, load_inception
 from tasks.features.lpips_diversity import LPIPSDiversity, load_lpips
 from tasks.features.preference import PreferenceModel
 from tasks.features.preprocess import SmallImages, Squares, centre_patches
 from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
-from tasks.machine import device
 from tasks.prepared import PreparedAsset, RealImages
 from tasks.progress import Progress
 from tasks.protocol import MAIN
@@ -52,13 +52,13 @@ class Sight:
         if "features" in task.roles:
             self._add_inception(progress)
         if CLIP in task.roles:
-            clip = load_clip(clip_protocol(task.rules.clip), self._path(CLIP), device=device())
+            clip = load_clip(clip_protocol(task.rules.clip), self._path(CLIP), device=this_device())
             self._add(CLIP, clip.sha256, partial(_fit, clip))
         if LPIPS in task.roles:
             self._add_lpips(progress)
         for name in PREFERENCES:
             if name in task.roles:
-                model = load_preference(name, self._path(name), device=device())
+                model = load_preference(name, self._path(name), device=this_device())
                 self._add(name, model.sha256, partial(_liking, model, name))
 
     def __call__(self, images: Tensor, prompts: Sequence[str], views: Collection[str]) -> dict[str, Features]:
@@ -78,7 +78,7 @@ class Sight:
             self.cache,
             download=False,
             progress=progress,
-            device=device(),
+            device=this_device(),
             own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
             resize="clean",
         )
@@ -96,7 +96,7 @@ class Sight:
             self.cache,
             download=False,
             progress=progress,
-            device=device(),
+            device=this_device(),
             own_weights=True,  # as above
         )
         self._add(LPIPS, lpips.sha256, partial(_diversity, lpips))

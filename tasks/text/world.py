@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tasks.data.text.packed import open_latents
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import digest
 from tasks.pairs import PairedTeacher
@@ -146,16 +146,16 @@ class TextWorld(PairedTeacher):
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
-        return self._training(indices.to(PartialState().device) % len(self._training)).cpu()
+        return self._training(indices.to(this_device()) % len(self._training)).cpu()
 
-    def pair_sampler_on(self, device: str) -> Sampler:
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
         """In float16 on a GPU, as the official pairs are."""
         pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
         assert self.null_condition is not None
         null = self.null_condition.to(device)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
-            with torch.autocast(device, torch.float16, enabled=device == "cuda"):
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 return sample(pipeline, self.pair_sampler, noise, condition, null)
 
         return generate

@@ -77,6 +77,10 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"bad value 'x' for recipe key 'dm_range\.1'"):
             build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")
 
+    def test_values_that_do_not_go_together_are_told_with_the_way_out_alone(self) -> None:
+        with pytest.raises(UserError, match=r"^recipe of it: teacher_precision=bf16 needs .*use --set teacher_"):
+            build_recipe(DMDRecipe, {"precision": "fp32", "teacher_precision": "bf16"}, "it")
+
 
 def test_texts_from_the_command_line_are_read_as_what_they_mean() -> None:
     recipe = build_recipe(DMDRecipe, {"lr": "1e-5", "gan": "false", "betas": ["0", "0.99"]}, "it")
