@@ -113,7 +113,7 @@ def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> 
     def denoise(condition: Tensor) -> Tensor:
         noise = SampleNoise([0], prepared.sample_shape, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return subject.generator(noise, condition)
+            return subject.sampler(noise, condition)
 
     return latency(
         lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),

@@ -95,6 +95,11 @@ class Recipe(BaseModel):
         """Assets of a task that only some recipes use, and this one does: they are part of its runs' names."""
         return frozenset()
 
+    @property
+    def teacher_pairs(self) -> int:
+        """Teacher noise-image pairs that training asks for: on a cluster they are made before it, by one job."""
+        return 0
+
     @model_validator(mode="after")
     def _sharding_fits(self) -> Self:
         if self.sharding != "none" and self.compile_backend != "none":

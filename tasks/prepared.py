@@ -17,7 +17,7 @@ from tasks.device import this_device
 from tasks.files import file_sha256
 from tasks.protocol import MAIN
 from tasks.references import ReferenceStatistics
-from tasks.samplers import Generator, baseline_sampler
+from tasks.samplers import Sampler, baseline_sampler
 from tasks.task import Baseline, Task
 from tasks.views import Features
 
@@ -152,7 +152,7 @@ class Sampled:
 
     prepared: Prepared
     """The task with the conditions and the decoder that it needs."""
-    generator: Generator
+    sampler: Sampler
     sha256: str
     """Of the weights that it samples."""
 

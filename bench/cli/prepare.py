@@ -87,7 +87,7 @@ def prepare(
     from tasks.files import human_size
 
     torch.set_num_threads(threads)
-    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    progress = StatusProgress(Console(stderr=True))
     inputs = Sources(
         cache or default_cache(),
         data,

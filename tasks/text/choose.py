@@ -144,12 +144,12 @@ def _latents(
         if isinstance(source, LatentLMDB):
             packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
         else:
-            device = this_device()
-            space.to(device)
+            on = this_device()
+            space.to(on)
             packed = pack_latents(
                 source,
                 folder,
-                lambda images: space.encode(images.to(device)),
+                lambda images: space.encode(images.to(on)),
                 resolution=task.rules.resolution,
                 scaling=scaling,
                 vae_sha256=vae_sha256,

@@ -14,6 +14,9 @@ from tests_support import EXAMPLE, TINY_PLUGIN
 
 from bench.plan import Run
 from bench.runner import Runner
+from tasks.chosen import ChosenAsset
+from tasks.imagenet import Chosen
+from tasks.imagenet64 import TASK as IMAGENET64
 
 SMALL = ["--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2"]
 
@@ -72,6 +75,15 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0
     assert "MISSING; bench prepare --task digits" in found.text
+
+
+def test_doctor_finds_what_was_chosen(bench: Callable[..., Any], tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.touch()
+    Chosen(teacher=ChosenAsset(str(weights), "0" * 64, "mine")).write(IMAGENET64.choice_path(tmp_path))
+    found = bench("doctor", "--cache", tmp_path).text
+    assert f"EDM denoiser (mine): {weights}" in found
+    assert "training images, packed: MISSING; bench prepare --task imagenet64 --data PATH" in found
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from bench.cli.options import declared_task
 from bench.plan import plan_run
-from bench.records import OTHER_PROTOCOLS, Record, load_records, read_record
+from bench.records import Record, load_records, read_record
 from bench.registry import load_catalogue
+from bench.run_folder import OTHER_PROTOCOLS
 from bench.runner import Runner
 from bench.training import Trainer
 from tasks.errors import UserError
@@ -333,7 +334,7 @@ def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(
 def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:
     """0.0047 for 0.00466: the first image is 0.9957 times what the model means, as in the official script."""
     schedule = load_pipeline(files / "sd15").denoiser().schedule
-    told = schedule.told(999, 0.0047)
+    told = schedule.with_alpha_bar(999, 0.0047)
     last = torch.tensor([999.0])
     assert float(told.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
     assert float(schedule.alpha(last) / told.alpha(last)) == pytest.approx(0.9957, abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def trained(run: Run, cache: Path) -> Record:
 def test_pretraining_and_then_dmd2(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = tmp_path / "vgg16.pth"
     torch.save(make_layers(cfgs["D"]).state_dict(prefix="features."), trunk)
-    monkeypatch.setattr(perceptual, "VGG16_SHA256", file_sha256(trunk))
+    monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     lpips = {"lpips_weights": trunk, "pairs": 3}
     with pytest.raises(UserError, match=r"bench prepare --task standin-sdxl --tiny-vae madebyollin/taesdxl"):
         trained(planned("regression", cache, **lpips), cache)

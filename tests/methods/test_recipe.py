@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from methods.recipe import Recipe, build_recipe
-from methods.recipes import DMDRecipe
+from methods.recipes import DMDRecipe, RegressionRecipe
 from tasks.errors import UserError
 
 
@@ -115,3 +115,8 @@ class TestRate:
     def test_warm_up_and_tail_multiply_where_they_meet(self) -> None:
         recipe = Recipe(iterations=100, warmup=100, lr_decay=1.0)
         assert recipe.rate_at(49) == pytest.approx(0.5 * (1 + cos(pi * 0.49)) / 2)
+
+
+def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
+    assert Recipe().teacher_pairs == DMDRecipe(pairs=7).teacher_pairs == 0
+    assert DMDRecipe(pairs=7, regression=True).teacher_pairs == RegressionRecipe(pairs=7).teacher_pairs == 7
