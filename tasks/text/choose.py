@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tasks.chosen import ChosenAsset, read_choice, write_choice
-from tasks.data.text.coco import coco10k, coco30k, images_under, locate_images
+from tasks.data.text.coco import coco10k, coco30k, locate_images, real_images
 from tasks.data.text.detect import open_captioned
 from tasks.data.text.folders import ImageFiles
 from tasks.data.text.latent_lmdb import LatentLMDB
@@ -213,7 +213,7 @@ def _reals(
         raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
     assert sources.reals is not None
     _, names = kept_prompts(Path(chosen["prompts"].path))
-    paths = locate_images(sources.reals, names) if names else images_under(sources.reals)
+    paths = locate_images(sources.reals, names) if names else real_images(sources.reals)
     files, store = ImageFiles(sources.reals, paths), reference_store(sources.cache)
     rules, network = task.rules, chosen["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]

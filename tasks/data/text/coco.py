@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.source import is_image
+from tasks.data.source import images_under
 from tasks.data.text.prompts import PromptList, read_prompts
 from tasks.errors import UserError
 from tasks.files import digest
@@ -95,7 +95,7 @@ def published_coco10k(folder: Path) -> CocoSubset:
     Raises UserError if one is missing, or if there are not 10,000 of each.
     """
     prompts = read_prompts(folder / "all_prompts.pkl", name="coco10k")
-    images = [path.name for path in images_under(folder / "subset")]
+    images = [path.name for path in real_images(folder / "subset")]
     for what, count in (("prompts", len(prompts)), ("images", len(images))):
         if count != COCO10K_PROMPTS:
             raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; mend: unpack it again")
@@ -129,9 +129,9 @@ def read_captions(path: Path) -> Captions:
     return Captions(images, rows)
 
 
-def images_under(folder: Path) -> list[Path]:
-    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
-    found = sorted(path for path in folder.expanduser().rglob("*") if is_image(path.name))
+def real_images(folder: Path) -> list[Path]:
+    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none, or a stranger."""
+    found = images_under(folder.expanduser())
     if not found:
         raise UserError(f"{folder} holds no JPEG or PNG images; mend: name the folder of the real images")
     return found
@@ -140,9 +140,15 @@ def images_under(folder: Path) -> list[Path]:
 def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
     """Find images by their file names anywhere under `folder`, in the order of `names`.
 
-    Raises UserError that says how many are missing, and the first.
+    Raises UserError that says how many are missing, and the first, or which one is there more than once.
     """
-    found = {path.name: path for path in images_under(folder)}
+    found: dict[str, Path] = {}
+    for path in real_images(folder):
+        if found.setdefault(path.name, path) != path:
+            raise UserError(
+                f"{folder} holds {path.name} more than once, as {found[path.name]} and {path}; "
+                "mend: name the folder of one copy"
+            )
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
