@@ -86,7 +86,7 @@ class StatusProgress:
     def note(self, text: str) -> None:
         """Say one line that stays."""
         if self.draw:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, markup=False)
 
     def _write(self, force: bool = False) -> None:
         now = time.monotonic()

@@ -5,7 +5,7 @@ This module declares the task and imports no torch, so that `bench list` and `be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -90,6 +90,10 @@ class ImageNetTask(Task):
     chosen: Chosen = Chosen()
     """What `located` found in the cache."""
 
+    takes: ClassVar[Collection[str]] = (
+        *("data", "crop", "teacher"),
+        *("features", "references", "dinov2", "own_weights"),
+    )
     chosen_once: ClassVar[bool] = True
 
     def choice_path(self, cache: Path) -> Path:

@@ -179,10 +179,10 @@ def _describe_task(task: Task, cache: Path | None) -> None:
         print(f"  {key:<14}{', '.join(value) if isinstance(value, list) else value}")
     print("baselines")
     for baseline in task.baselines.values():
-        print(f"  {baseline.name:<14}{baseline.summary}; {baseline.network_evaluations} network evaluations")
+        print(f"  {baseline.name:<16}  {baseline.summary}; {baseline.network_evaluations} network evaluations")
     print("needs")
     for need in _needs(task, cache):
-        print(f"  {need[0]:<10}{need[1]}")
+        print(f"  {need[0]:<15}  {need[1]}")
     print("licences")
     for what, licence in task.licences.items():
         print(f"  {what:<10}{licence}")
@@ -241,5 +241,5 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
         print(f"  {entry.name}")
         for role, text in _needs(entry.load(), cache):
             healthy = healthy and "MISSING" not in text and "BROKEN" not in text
-            print(f"    {role:<10}{text}")
+            print(f"    {role:<15}  {text}")
     print("all well" if healthy else "something is missing: see above for the commands that get it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import CacheOption, PluginOption, ThreadsOption, declared_task, sources
+from bench.cli.options import CacheOption, DownloadOption, PluginOption, ThreadsOption, declared_task, sources
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def latency(
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed images before them.")] = 3,
     bf16: Annotated[bool, typer.Option("--bf16", help="Denoise under bf16 autocast; else in float32.")] = False,
+    download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
@@ -51,7 +52,8 @@ def latency(
     from tasks.prepared import Sampled
 
     torch.set_num_threads(threads)
-    prepared = declared.prepare(sources(declared, cache), StatusProgress(None, Console(stderr=True), draw=True))
+    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    prepared = declared.prepare(sources(declared, cache, download=download), progress)
     if checkpoint is not None:
         folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
         subject = Sampled(prepared, student_generator(*prepared.load_student(folder, steps)), "")

@@ -90,7 +90,7 @@ def images_under(folder: Path) -> list[Path]:
         kind = mimetypes.guess_type(file.name)[0] or ""
         if kind.startswith("image/") and not is_image(file.name):
             raise UserError(
-                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; mend: convert it, or move it away"
+                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; mend: convert or remove it"
             )
     return [file for file in files if is_image(file.name)]
 

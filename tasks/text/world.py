@@ -79,6 +79,7 @@ class TextWorld(PairedTeacher):
 
         self.latents = open_latents(self._chosen("latents"))
         self._checked("latents", self.data, digest(self.latents.manifest.sha256))
+        self._check_vae()
         self._captions = PromptConditions(self.pipeline.encoder, self.latents.captions)
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
@@ -101,7 +102,8 @@ class TextWorld(PairedTeacher):
     def _sees_with(self, view: str) -> bool:
         """Load what a view needs; whether the protocol has any of it."""
         device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
-        role = {MAIN: "features", PATCH: "patch_reference"}.get(view, view)
+        clip = clip_protocol(task.rules.clip)
+        role = {MAIN: "features", PATCH: "patch_reference", CLIP: clip.role}.get(view, view)
         if role not in task.roles:
             return False
         if view == MAIN:
@@ -119,7 +121,7 @@ class TextWorld(PairedTeacher):
         elif view == PATCH:
             self.references[PATCH] = self._real(role)
         elif view == CLIP:
-            self.clip = load_clip(clip_protocol(task.rules.clip), self._chosen(role), device=device)
+            self.clip = load_clip(clip, self._chosen(role), device=device)
             self._checked(role, self.weights, self.clip.sha256)
         elif view in PREFERENCES:
             self.preferences[view] = load_preference(view, self._chosen(role), device=device)
@@ -148,6 +150,20 @@ class TextWorld(PairedTeacher):
             raise UserError(f"{asset.path} has changed since it was chosen; mend: name it to bench prepare again")
         assets.append(PreparedAsset(role, Path(asset.path), found, folder_size(Path(asset.path))))
         return found
+
+    def _check_vae(self) -> None:
+        """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
+        held, vae = self.latents.manifest, self.space.vae
+        own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
+        found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
+        if held.encoding.vae_sha256 is not None:  # of the official LMDB nobody said it
+            own["weights"], found["weights"] = weights_sha256(vae), held.encoding.vae_sha256
+        if other := [what for what in own if own[what] != found[what]]:
+            raise UserError(
+                f"the latents of {held.source.name} are of another VAE than that of the teacher "
+                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; mend: bench prepare --task "
+                f"{self.task.name} --data PATH encodes the images anew"
+            )
 
     def _real(self, role: str) -> RealImages:
         found = load_reference(reference_store(self.cache), self.task.chosen[role].name)

@@ -61,8 +61,7 @@ def coco30k(path: Path) -> PromptList:
     if stripped.sha256 != COCO30K_SHA256:
         raise UserError(
             f"{path} holds {len(listed):,} prompts with the SHA-256 {stripped.sha256}, not the "
-            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again, "
-            "or use it as a list of your own"
+            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again"
         )
     return listed
 
@@ -107,10 +106,21 @@ def val2014_images(path: Path) -> tuple[str, ...]:
     return tuple(sorted(read_captions(path).images.values()))
 
 
+def is_captions_file(path: Path) -> bool:
+    """Whether a file holds captions as COCO has them, of any year and split, and is no plain list of prompts."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False  # who reads it as a list says what is wrong
+    return isinstance(content, dict) and "annotations" in content
+
+
 def read_captions(path: Path) -> Captions:
     """Read captions_val2014.json. Raises UserError if it is missing, damaged or of another year or split."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         images = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         rows = [(int(row["image_id"]), str(row["caption"])) for row in content["annotations"]]
     except OSError as error:
@@ -130,7 +140,7 @@ def read_captions(path: Path) -> Captions:
 
 
 def real_images(folder: Path) -> list[Path]:
-    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none, or a stranger."""
+    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
     found = images_under(folder.expanduser())
     if not found:
         raise UserError(f"{folder} holds no JPEG or PNG images; mend: name the folder of the real images")

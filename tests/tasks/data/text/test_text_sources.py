@@ -68,7 +68,7 @@ def test_the_index_s_hash_covers_names_and_captions(form: Form, tmp_path: Path, 
 def test_other_pixels_under_the_same_names_and_captions_have_another_hash(
     form: Form, tmp_path: Path, made: list[Picture]
 ) -> None:
-    """Images that were cut short, or resized, and then unpacked again: what was made of them is not found again."""
+    """Images that were cut short, or resized, and then unpacked again: what was made of them is not found."""
     again = Picture(made[0].name, made[0].caption, made[0].data[:-40], made[0].pixels)
     others = [again, *made[1:]]
     with open_captioned(form(tmp_path / "a", made)) as one, open_captioned(form(tmp_path / "b", others)) as other:
@@ -97,7 +97,7 @@ def test_images_and_shards_in_linked_and_deeper_folders_are_found(tmp_path: Path
 def test_images_of_a_kind_that_is_not_read_are_named(tmp_path: Path, made: list[Picture]) -> None:
     folder = sidecar_folder(tmp_path / "data", made[:2])
     (folder / "x.webp").write_bytes(b"RIFF")
-    refused(folder, r"x.webp is image/webp, and only .jpeg, .jpg, .png are read; mend: convert it, or move it away")
+    refused(folder, r"x.webp is image/webp, and only .jpeg, .jpg, .png are read; mend: convert or remove it")
     with pytest.raises(UserError, match=r"x.webp is image/webp"):
         real_images(folder)
 
