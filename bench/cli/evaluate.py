@@ -110,10 +110,13 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     from bench.recording import of_the_best, under_another_protocol
     from bench.records import other_protocol_path, read_record, write_record
     from bench.runner import few_step_sampler, student_generator
+    from bench.trained import STUDENT
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
 
     prepared = runner.prepared
+    if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
+        checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
     path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
     sha256 = path_sha256(path)
     student, indices = prepared.load_student(path, steps)

@@ -161,7 +161,7 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
             raise UserError(f"cannot download {name}: {first_line(error)}") from None
         raise UserError(
             f"{name} is not in the hub's cache, and nothing is downloaded unasked; mend: the same command with "
-            "--download, or name a folder or file that you have"
+            "--download, or fill the cache ($HF_HOME) from a machine that has it"
         ) from None
 
 

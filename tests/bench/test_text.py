@@ -144,8 +144,9 @@ def test_a_student_is_evaluated_under_every_protocol(
 ) -> None:
     where = prepared(name)
     _, run = train(name, "dmd2", where, iterations=1)
-    for protocol in (official.removesuffix("-as-official"), official):
-        told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(run), "--protocol", protocol, *where)
+    for protocol, named in ((official.removesuffix("-as-official"), run), (official, run / "student")):
+        told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(named), "--protocol", protocol, *where)
+        assert f"record: {run / OTHER_PROTOCOLS}" in told
         assert "FD (inception-own-" in told and "CLIP score" in told
         assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
     if name == "sdxl":  # images of 16 pixels, and real ones of 40, have no patch of 299
