@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from bench.run_folder import ATTEMPTS
 from bench.training_log import append_line
-
-FILE = "attempts.jsonl"
-"""In a run's folder."""
 
 End = Literal["done", "failed", "requeued", "stopped"]
 
@@ -39,19 +37,19 @@ def begin(folder: Path, job: str, restart: int, node: str, stage: str) -> Attemp
     """Note in a run's folder that a job begins."""
     attempt = Attempt(job, restart, node, stage, time.time())
     folder.mkdir(parents=True, exist_ok=True)
-    append_line(folder / FILE, vars(attempt))
+    append_line(folder / ATTEMPTS, vars(attempt))
     return attempt
 
 
 def finish(folder: Path, attempt: Attempt, end: End, told: str = "") -> None:
     """Note in a run's folder how a job ended."""
-    append_line(folder / FILE, vars(replace(attempt, ended=time.time(), end=end, told=told)))
+    append_line(folder / ATTEMPTS, vars(replace(attempt, ended=time.time(), end=end, told=told)))
 
 
 def attempts(folder: Path) -> list[Attempt]:
     """All attempts on a run, in the order in which they began."""
     found: dict[tuple[str, int, float], Attempt] = {}
-    path = folder / FILE
+    path = folder / ATTEMPTS
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             attempt = Attempt(**json.loads(line))

@@ -12,7 +12,6 @@ from pathlib import Path
 from tasks.errors import UserError
 from tasks.files import write_text
 
-FOLDER = "best"
 DESCRIPTION = "best.json"
 
 

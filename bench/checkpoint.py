@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from bench.best import Best, read_best
 from bench.distributed import from_main
+from bench.run_folder import CHECKPOINTS, STUDENT, checkpoints
 from methods.base import Distiller
 from methods.sharding import optimizer_shares, shares_of, whole
 from tasks.errors import UserError, first_line
@@ -81,14 +82,9 @@ def keep_if_best(
     if not PartialState().is_main_process:
         return
     with whole_folder(folder) as temporary:
-        _write(temporary / "checkpoints", content, state.iteration)
-        save_student(temporary / "student")
-        Best(state.iteration, fd, folder_sha256(temporary / "student")).write(temporary)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
+        _write(temporary / CHECKPOINTS, content, state.iteration)
+        save_student(temporary / STUDENT)
+        Best(state.iteration, fd, folder_sha256(temporary / STUDENT)).write(temporary)
 
 
 def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState | None:
@@ -128,7 +124,7 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
     What the other run had not keeps its own: a discriminator's head, or the critic, where that run was a
     regression. Raises UserError if anything else is missing or does not fit.
     """
-    found = checkpoints(run / "checkpoints")
+    found = checkpoints(run / CHECKPOINTS)
     if not found:
         raise UserError(f"init_from: {run} holds no checkpoints; name the folder of a finished run")
     path = found[-1]

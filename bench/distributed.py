@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from bench.progress import StatusProgress
+from bench.run_folder import STATUS
 from tasks.progress import Progress, SilentProgress
 
 T = TypeVar("T")
@@ -43,4 +44,4 @@ def join_workers(folder: Path) -> Progress:
     if not PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         return SilentProgress()
     folder.mkdir(parents=True, exist_ok=True)
-    return StatusProgress(folder / "status.json", Console(width=200), draw=True)
+    return StatusProgress(Console(width=200), folder / STATUS)

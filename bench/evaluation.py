@@ -15,16 +15,18 @@ from accelerate.utils import gather_object
 
 from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
+from bench.metrics.intervals import t_interval
 from bench.metrics.titles import title_of
-from bench.records import MetricResult, t_interval
+from bench.records import MetricResult
 from bench.stopping import DivergedError
+from tasks.device import this_device
 from tasks.errors import UserError, unknown
 from tasks.files import write_text
 from tasks.prepared import Prepared, RealImages, Samples, to_uint8
 from tasks.progress import Progress, SilentProgress
 from tasks.protocol import Protocol
 from tasks.references import ReferenceStatistics
-from tasks.samplers import BatchSeededNoise, Generator, SampleNoise
+from tasks.samplers import BatchSeededNoise, SampleNoise, Sampler
 from tasks.views import Features
 
 Seen = Mapping[str, Features]
@@ -36,15 +38,15 @@ class Generated(Samples):
     """One batch of the stream."""
 
     finite: bool
-    """Whether the generator's numbers were; the images of a batch that were not mean nothing."""
+    """Whether the sampler's numbers were; the images of a batch that were not mean nothing."""
 
 
 @torch.no_grad()
 def generate(
-    generator: Generator, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
+    sampler: Sampler, prepared: Prepared, protocol: Protocol, repetition: int, start: int, stop: int
 ) -> Generated:
     """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
-    device = PartialState().device
+    device = this_device()
     first = protocol.first_seed + repetition * protocol.samples
     indices = torch.arange(start, stop)
     seeds, shape = (first + indices).tolist(), prepared.sample_shape
@@ -55,13 +57,13 @@ def generate(
         conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
     else:
         conditions = prepared.conditions(indices.to(device))
-    images = prepared.decode(generator(noise, conditions.to(device)))
+    images = prepared.decode(sampler(noise, conditions.to(device)))
     levels = to_uint8(images, protocol.uint8).cpu()
     return Generated(indices, levels, conditions.cpu(), bool(images.isfinite().all()))
 
 
 def seen(
-    generator: Generator,
+    sampler: Sampler,
     prepared: Prepared,
     protocol: Protocol,
     views: Collection[str],
@@ -78,7 +80,7 @@ def seen(
         stop = min(start + batch_size, protocol.samples)
         own: list[tuple[int, Seen | None]] = []
         if start < stop:
-            samples = generate(generator, prepared, protocol, repetition, start, stop)
+            samples = generate(sampler, prepared, protocol, repetition, start, stop)
             own = [(start, prepared.extract(samples, views) if samples.finite else None)]
         for first, batch in gather_object(own):
             if batch is None:
@@ -87,7 +89,7 @@ def seen(
 
 
 def measure(
-    generator: Generator,
+    sampler: Sampler,
     prepared: Prepared,
     protocol: Protocol,
     metrics: Mapping[str, type[Metric]],
@@ -106,7 +108,7 @@ def measure(
         running = {name: metric(references.get(metric.info.view), protocol) for name, metric in metrics.items()}
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
-        for batch in seen(generator, prepared, protocol, sorted(views), repetition, at_once):
+        for batch in seen(sampler, prepared, protocol, sorted(views), repetition, at_once):
             for metric in running.values():
                 metric.update(batch[metric.info.view])
             bar.advance(len(next(iter(batch.values()))))
@@ -128,8 +130,33 @@ def _as_reference(real: RealImages, name: str) -> AnyReference:
     return Reference(real.seen, name, real.sha256)
 
 
+@dataclass(frozen=True)
+class Repetition:
+    """One pass over a protocol's images, as its file has it."""
+
+    made_of: Mapping[str, Any]
+    """What decides it: the subject's hash, the protocol's, the references'."""
+    metrics: Mapping[str, Measured]
+    seconds: float
+
+    def write(self, path: Path) -> None:
+        """Write its file, which appears whole."""
+        content = {**vars(self), "metrics": {name: vars(measured) for name, measured in self.metrics.items()}}
+        write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_repetition(path: Path) -> Repetition:
+    """Read a repetition's file. Raises UserError if it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
+        return Repetition(found["made_of"], metrics, float(found["seconds"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+
+
 class Evaluator:
-    """Evaluates generators on one prepared task under its protocol."""
+    """Evaluates samplers on one prepared task under its protocol."""
 
     def __init__(self, prepared: Prepared, metrics: Mapping[str, type[Metric]], progress: Progress) -> None:
         self.prepared = prepared
@@ -138,17 +165,17 @@ class Evaluator:
         self.references = references_of(prepared)
         self.progress = progress
 
-    def evaluate(self, generator: Generator, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
+    def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
         """Measure all repetitions; each lands in `folder` when done, so that a killed evaluation goes on.
 
         `subject` is the hash of what is evaluated: a finished repetition of other weights is not taken over.
         Returns the metrics and the seconds they took, over all attempts.
         """
-        finished = [self._repetition(generator, folder, r, subject) for r in range(self.protocol.repetitions)]
-        results = [self._summary(name, [part["metrics"][name] for part in finished]) for name in self.metrics]
-        return results, sum(part["seconds"] for part in finished)
+        finished = [self._repetition(sampler, folder, r, subject) for r in range(self.protocol.repetitions)]
+        results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
+        return results, sum(part.seconds for part in finished)
 
-    def _repetition(self, generator: Generator, folder: Path, repetition: int, subject: str) -> dict[str, Any]:
+    def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> Repetition:
         path = folder / f"repetition-{repetition}.json"
         made_of = {
             "subject": subject,
@@ -160,28 +187,23 @@ class Evaluator:
             return before
         begun = time.perf_counter()
         measured = measure(
-            generator, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
+            sampler, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
         )
-        values = {name: vars(result) for name, result in measured.items()}
-        result = {"made_of": made_of, "metrics": values, "seconds": time.perf_counter() - begun}
+        done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
-            write_text(path, json.dumps(result, indent=2) + "\n")
-        return result
+            done.write(path)
+        return done
 
-    def _finished(self, path: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _finished(self, path: Path, made_of: Mapping[str, Any]) -> Repetition | None:
         """Read a repetition that was measured before, if it is of the same weights, protocol and reference."""
         if not path.exists():
             return None
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            same = found["made_of"] == made_of and set(found["metrics"]) == set(self.metrics)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
-        return found if same else None
+        found = read_repetition(path)
+        return found if found.made_of == made_of and found.metrics.keys() == self.metrics.keys() else None
 
-    def _summary(self, name: str, parts: Sequence[Mapping[str, Any]]) -> MetricResult:
+    def _summary(self, name: str, parts: Sequence[Measured]) -> MetricResult:
         info = self.metrics[name].info
-        values = [part["value"] for part in parts]
+        values = [part.value for part in parts]
         interval = t_interval(values)
         is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
@@ -195,15 +217,15 @@ class Evaluator:
             low=None if is_minimum else interval.low,
             high=None if is_minimum else interval.high,
             samples=self.protocol.samples,
-            diagnostics=[dict(part["diagnostics"]) for part in parts],
+            diagnostics=[dict(part.diagnostics) for part in parts],
         )
 
-    def glance(self, generator: Generator, samples: int) -> dict[str, float]:
+    def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""
         if "fd" not in self.metrics:
             return {}
         # Fewer images than features would be refused: nobody takes this number for a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
-        found = measure(generator, self.prepared, fewer, fd, self.references, 0, SilentProgress())
+        found = measure(sampler, self.prepared, fewer, fd, self.references, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

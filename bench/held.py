@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from bench.run_folder import LOCK
 from tasks.errors import UserError
-
-FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -27,7 +26,7 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         until = time.monotonic() + patience
         while not _taken(lock):
             if time.monotonic() >= until:
@@ -46,7 +45,7 @@ def _taken(lock: IO[str]) -> bool:
 
 def is_held(folder: Path) -> bool:
     """Whether somebody works on a run at this moment."""
-    path = folder / FILE
+    path = folder / LOCK
     if not path.exists():
         return False
     with path.open("r+") as lock:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
+from tasks.device import this_device
 from tasks.prepared import Sampled
 from tasks.samplers import SampleNoise
 
@@ -108,12 +108,12 @@ def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> 
 
     On this process's device; `bf16`: denoising runs under autocast, the rest in float32.
     """
-    prepared, device = subject.prepared, PartialState().device
+    prepared, device = subject.prepared, this_device()
 
     def denoise(condition: Tensor) -> Tensor:
         noise = SampleNoise([0], prepared.sample_shape, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return subject.generator(noise, condition)
+            return subject.sampler(noise, condition)
 
     return latency(
         lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),

@@ -16,7 +16,7 @@ ROWS = 5
 
 
 def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
-    """Draw each generator's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
+    """Draw each sampler's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
     from matplotlib import pyplot as plt
 
     protocol = next(iter(panels.values())).prepared.task.protocol
@@ -30,7 +30,7 @@ def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
         starts = range(0, first.samples, sampled.prepared.evaluation_batch)
         stops = [min(start + sampled.prepared.evaluation_batch, first.samples) for start in starts]
         parts = [
-            generate(sampled.generator, sampled.prepared, first, 0, *ends).images
+            generate(sampled.sampler, sampled.prepared, first, 0, *ends).images
             for ends in zip(starts, stops, strict=True)
         ]
         axis.imshow(_tile(torch.cat(parts), rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

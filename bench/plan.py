@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench.best import DESCRIPTION as BEST_DESCRIPTION
-from bench.best import FOLDER as BEST
 from bench.best import read_best
 from bench.records import MethodInfo, Record, read_record
 from bench.registry import Catalogue
+from bench.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.stopping import DivergedError
 from methods.catalogue import Method
 from methods.recipe import Recipe
@@ -78,12 +77,12 @@ class Planned(ABC):
     @property
     def record(self) -> Path:
         """The result."""
-        return self.folder / "record.json"
+        return self.folder / RECORD
 
     def checkpointed(self) -> int:
         """Iterations in the newest checkpoint; 0 if there is none."""
-        stems = [path.stem for path in (self.folder / "checkpoints").glob("*.pt")]
-        return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+        found = checkpoints(self.folder / CHECKPOINTS)
+        return int(found[-1].stem) if found else 0
 
     def begin(self) -> None:
         """Write the plan into its folder, so that others can tell what is worked on there."""
@@ -97,7 +96,7 @@ class Planned(ABC):
             "seed": self.train_seed,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "run.json", json.dumps(described, indent=2) + "\n")
+        write_text(self.folder / PLAN, json.dumps(described, indent=2) + "\n")
 
     def finished(self) -> Record | None:
         """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
@@ -163,41 +162,55 @@ class Run(Planned):
 
 def _finished_student(folder: Path) -> str:
     """Hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
-    if folder.name == BEST and not (folder / BEST_DESCRIPTION).is_file():
-        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
     best = read_best(folder)
+    if best is None and folder.name == BEST:
+        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
     run = folder if best is None else folder.parent
-    if not (run / "record.json").is_file():
-        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no record.json")
-    checkpoint = read_record(run / "record.json").checkpoint
+    if not (run / RECORD).is_file():
+        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no {RECORD}")
+    checkpoint = read_record(run / RECORD).checkpoint
     if checkpoint is None:
         raise UserError(f"init_from: the run in {run} failed; it has no student")
     return checkpoint.sha256 if best is None else best.sha256
 
 
 @dataclass(frozen=True)
-class BaselineRun(Planned):
-    """One named sampler of a task's teacher, under the task's protocol."""
-
-    baseline: Baseline
+class Untrained(Planned):
+    """Something to evaluate for which nothing is trained here."""
 
     kind: ClassVar[Literal["method", "baseline"]] = "baseline"
 
     @property
-    def label(self) -> str:
-        return f"{self.baseline.name} on {self.task.name}"
+    @abstractmethod
+    def name(self) -> str:
+        """Of the sampler, or of the weights."""
 
     @property
-    def stem(self) -> str:
-        return self.baseline.name
+    def label(self) -> str:
+        return f"{self.name} on {self.task.name}"
 
     @property
     def method_info(self) -> MethodInfo:
-        return MethodInfo(name=self.baseline.name, origin="", distiller="", passed={}, recipe={})
+        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
 
     @property
     def train_seed(self) -> int | None:
         return None
+
+
+@dataclass(frozen=True)
+class BaselineRun(Untrained):
+    """One named sampler of a task's teacher, under the task's protocol."""
+
+    baseline: Baseline
+
+    @property
+    def name(self) -> str:
+        return self.baseline.name
+
+    @property
+    def stem(self) -> str:
+        return self.name
 
     def content(self) -> dict[str, Any]:
         return {"sampler": self.baseline.identity()}
@@ -208,32 +221,23 @@ class BaselineRun(Planned):
 
 
 @dataclass(frozen=True)
-class PublishedRun(Planned):
+class PublishedRun(Untrained):
     """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
 
-    name: str
+    file: str
+    """Name of their file or folder, without its suffix."""
     sha256: str
     """Of the weights."""
     sampler: Mapping[str, Any]
     """How samples are drawn, as records have it."""
 
-    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
-
     @property
-    def label(self) -> str:
-        return f"{self.name} on {self.task.name}"
+    def name(self) -> str:
+        return self.file
 
     @property
     def stem(self) -> str:
         return re.sub(r"[^\w.-]+", "-", self.name)
-
-    @property
-    def method_info(self) -> MethodInfo:
-        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
-
-    @property
-    def train_seed(self) -> int | None:
-        return None
 
     def content(self) -> dict[str, Any]:
         return {"weights": self.sha256, "sampler": dict(self.sampler)}
@@ -260,3 +264,12 @@ def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None
         if all(reasons.values()):
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise UserError(f"--set {key} has no effect ({told})")
+
+
+def refuse_another_plan(run: Planned, run_id: str | None) -> None:
+    """Raise UserError if what a job was submitted for would now be another computation."""
+    if run_id not in (None, run.id):
+        raise UserError(
+            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
+            f"since: it would now be {run.id}; submit again"
+        )

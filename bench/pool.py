@@ -16,13 +16,12 @@ from submitit.core.utils import environment_variables
 
 from bench.attempts import attempts
 from bench.progress import bars, figures_text
+from bench.run_folder import JOB, STATUS
+from bench.status import read_status
 from bench.work import Work
-from tasks.files import read_object
 
 POLL_SECONDS = 0.5
 ENDLESS_MINUTES = 60 * 24 * 365
-JOB_FOLDER = ".job"
-"""In a run's folder: what submitit keeps of a job while it runs."""
 
 
 @dataclass
@@ -96,9 +95,9 @@ def run_jobs(works: Sequence[Work], parallel: int, share: Share, console: Consol
 
 def _start(work: Work, slot: int, share: Share) -> Job[None]:
     work.folder.mkdir(parents=True, exist_ok=True)
-    (work.folder / "status.json").unlink(missing_ok=True)
-    shutil.rmtree(work.folder / JOB_FOLDER, ignore_errors=True)
-    executor = AutoExecutor(work.folder / JOB_FOLDER, cluster="local")
+    (work.folder / STATUS).unlink(missing_ok=True)
+    shutil.rmtree(work.folder / JOB, ignore_errors=True)
+    executor = AutoExecutor(work.folder / JOB, cluster="local")
     executor.update_parameters(
         timeout_min=ENDLESS_MINUTES,
         tasks_per_node=share.processes,
@@ -112,18 +111,16 @@ def _start(work: Work, slot: int, share: Share) -> Job[None]:
 
 
 def _show(worker: _Worker, drawn: RichBars) -> None:
-    """Move a job's bar to where its status file says it is."""
-    try:
-        status = read_object(worker.work.folder / "status.json") or {}
+    """Move a job's bar to where its status file says it is; before it has begun, there is none."""
+    status = read_status(worker.work.folder)
+    if status is not None:
         drawn.update(
             worker.bar,
-            description=f"{worker.work.label}: {status['stage']}",
-            total=status["total"],
-            completed=status["completed"],
-            figures=figures_text(status["figures"]),
+            description=f"{worker.work.label}: {status.stage}",
+            total=status.total,
+            completed=status.completed,
+            figures=figures_text(status.figures),
         )
-    except (KeyError, TypeError, AttributeError):
-        return  # not begun yet, or somebody else's file: a bar is not worth a run
 
 
 def _outcome(work: Work) -> Outcome:
@@ -131,10 +128,10 @@ def _outcome(work: Work) -> Outcome:
     tried = attempts(work.folder)
     if not tried or tried[-1].end is None:
         return Outcome(work, False, f"ended without a word; see {_last_words(work.folder)}")
-    shutil.rmtree(work.folder / JOB_FOLDER, ignore_errors=True)
+    shutil.rmtree(work.folder / JOB, ignore_errors=True)
     return Outcome(work, tried[-1].end == "done", tried[-1].told)
 
 
 def _last_words(folder: Path) -> Path:
     """Where a job that could not even begin may have said why."""
-    return next(iter(sorted((folder / JOB_FOLDER).glob("*_0_log.out"))), folder / JOB_FOLDER)
+    return next(iter(sorted((folder / JOB).glob("*_0_log.out"))), folder / JOB)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
 
-from tasks.files import write_text
+from bench.status import Status
 
 STATUS_EVERY = 1.0
 """Seconds between two writes of the status file."""
@@ -41,59 +39,54 @@ def figures_text(figures: dict[str, float]) -> str:
 
 
 class StatusProgress:
-    """Progress that writes `status.json` in a run's folder, and a line now and then."""
+    """Progress as bars, or where there is no terminal as a line now and then; it keeps a status file, too."""
 
-    def __init__(self, path: Path | None, console: Console, draw: bool) -> None:
-        """`path` is the status file, or None; `draw` shows bars (plain lines where there is no terminal)."""
-        self.path = path
+    def __init__(self, console: Console, path: Path | None = None) -> None:
+        """`path` is the status file, or None."""
         self.console = console
-        self.draw = draw
-        self.state: dict[str, Any] = {}
+        self.path = path
+        self.status = Status("", 0, 0)
         self._written = 0.0
         self._said = time.monotonic()
         self._bars: RichBars | None = None
-        self._task: Any = None
+        self._task = TaskID(0)
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, completed: int = 0) -> Iterator[StatusProgress]:
         """Open a bar of `total` steps."""
-        self.state = {"stage": title, "total": total, "completed": completed, "figures": {}}
-        self.state |= {"began": time.time(), "began_at": completed}
+        self.status = Status(title, total, completed, began=time.time(), began_at=completed)
         begun = time.monotonic()
-        if not (self.draw and self.console.is_terminal):
+        if not self.console.is_terminal:
             self._write(force=True)
             yield self
             self._write(force=True)
-        else:
-            with bars(self.console) as drawn:
-                self._bars = drawn
-                self._task = drawn.add_task(title, total=total, completed=completed, figures="")
-                try:
-                    yield self
-                finally:
-                    self._bars = None
-        if self.draw and not self.console.is_terminal:
             self.note(f"{title}: {total} in {time.monotonic() - begun:.0f} s")
+            return
+        with bars(self.console) as drawn:
+            self._bars = drawn
+            self._task = drawn.add_task(title, total=total, completed=completed, figures="")
+            try:
+                yield self
+            finally:
+                self._bars = None
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         """Say that `steps` are done."""
-        self.state["completed"] += steps
-        self.state["figures"].update(figures)
+        self.status.completed += steps
+        self.status.figures.update(figures)
         if self._bars is not None:
-            self._bars.update(self._task, advance=steps, figures=figures_text(self.state["figures"]))
+            self._bars.update(self._task, advance=steps, figures=figures_text(self.status.figures))
         self._write()
 
     def note(self, text: str) -> None:
         """Say one line that stays."""
-        if self.draw:
-            self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def _write(self, force: bool = False) -> None:
-        now = time.monotonic()
+        now, status = time.monotonic(), self.status
         if self.path is not None and (force or now - self._written > STATUS_EVERY):
             self._written = now
-            write_text(self.path, json.dumps({**self.state, "time": time.time()}) + "\n")
-        if self.draw and not self.console.is_terminal and now - self._said > PLAIN_EVERY:
+            status.write(self.path)
+        if not self.console.is_terminal and now - self._said > PLAIN_EVERY:
             self._said = now
-            state = self.state
-            self.note(f"{state['stage']}: {state['completed']}/{state['total']} {figures_text(state['figures'])}")
+            self.note(f"{status.stage}: {status.completed}/{status.total} {figures_text(status.figures)}")

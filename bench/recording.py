@@ -24,9 +24,10 @@ from bench.records import (
     Provenance,
     Record,
 )
+from bench.run_folder import LOG, METRICS, PLAN
 from bench.trained import TrainedStudent
 from bench.training import Trained
-from bench.training_log import METRICS, read_lines
+from bench.training_log import read_lines
 from tasks.denoiser import Denoiser
 from tasks.files import digest
 from tasks.prepared import Prepared, PreparedAsset
@@ -157,7 +158,7 @@ def failure(run: Run, error: Exception, prepared: Prepared, made: Provenance) ->
 
 def record_of_a_death(folder: Path, told: str) -> Record:
     """The record of a run whose process was killed from outside, from what it left in its folder."""
-    plan = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     iterations = _iterations(folder)
     return Record(
         run_id=plan["run_id"],
@@ -186,7 +187,7 @@ def record_of_a_death(folder: Path, told: str) -> Record:
         data=[],
         provenance=provenance("fp32"),
         sampler={},
-        error=Failure(type="Killed", message=told, traceback="", log_tail=_last_lines(folder / "log.txt")),
+        error=Failure(type="Killed", message=told, traceback="", log_tail=_last_lines(folder / LOG)),
     )
 
 

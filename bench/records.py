@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from bench.run_folder import OTHER_PROTOCOLS, RECORD
 from tasks.errors import UserError
 from tasks.files import repeated_digest, write_text
 
@@ -37,10 +37,6 @@ class MethodInfo(Model):
     """What the user overrode."""
     recipe: dict[str, Any]
     """All numbers as resolved: defaults, the task's recipe, then `passed`."""
-
-
-OTHER_PROTOCOLS = "protocols"
-"""Folder in a run's folder with records of its student under other protocols or tasks, and of its best student."""
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
@@ -180,39 +176,11 @@ class Record(Model):
         return self
 
 
-class Interval(NamedTuple):
-    """A mean and its Student-t interval."""
-
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-
-
 class Loaded(NamedTuple):
     """The records found, and one line for each file that could not be read."""
 
     records: list[Record]
     problems: list[str]
-
-
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return mean, sample standard deviation and Student-t interval of independent values.
-
-    One value has a mean alone; none at all raise ValueError.
-    """
-    n = len(values)
-    if n == 0:
-        raise ValueError("t_interval needs at least one value")
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(mean, None, None, None)
-    # scipy.special rather than scipy.stats: the same quantile, a quarter of the import time.
-    from scipy.special import stdtrit
-
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * std / math.sqrt(n)
-    return Interval(mean, std, mean - half, mean + half)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -288,10 +256,10 @@ def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
         yield Path(folder)  # reading it says why
         return
     names = [entry.name for entry in found]
-    if "record.json" in names:
+    if RECORD in names:
         if OTHER_PROTOCOLS in names:
             yield from sorted(Path(folder, OTHER_PROTOCOLS).glob("*.json"))
-        yield Path(folder, "record.json")
+        yield Path(folder, RECORD)
         return
     if here:
         yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))

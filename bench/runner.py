@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.checkpoint import start_from
 from bench.distributed import from_main
-from bench.evaluation import Evaluator, Generator
+from bench.evaluation import Evaluator
 from bench.held import held
 from bench.metrics.base import Metric
 from bench.picture import sample_grid
@@ -22,16 +22,18 @@ from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.records import CheckpointInfo, Provenance, Record, write_record
 from bench.registry import Catalogue
+from bench.run_folder import EVALUATION, SAMPLES, STUDENT
 from bench.stopping import StopSignal
-from bench.trained import STUDENT, TrainedStudent, read_trained
-from bench.training import Schedule, Trainer
+from bench.trained import TrainedStudent, read_trained
+from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import folder_sha256
 from tasks.prepared import Prepared, PreparedAsset, Sampled, file_asset
 from tasks.progress import Progress
-from tasks.samplers import few_step
+from tasks.samplers import Sampler, few_step
 
 T = TypeVar("T")
 
@@ -45,13 +47,13 @@ def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metri
     return {name: catalogue.metrics.get(name).load() for name in prepared.task.protocol.metrics}
 
 
-def student_generator(student: Denoiser, indices: list[int]) -> Generator:
-    """A few-step student as an image generator, on this process's device."""
-    student = student.to(PartialState().device)
+def student_sampler(student: Denoiser, indices: list[int]) -> Sampler:
+    """A few-step student as a sampler, on this process's device."""
+    student = student.to(this_device())
     return lambda noise, condition: few_step(student, noise, condition, indices)
 
 
-def few_step_sampler(student: Denoiser, indices: list[int]) -> dict[str, Any]:
+def sampler_description(student: Denoiser, indices: list[int]) -> dict[str, Any]:
     """How a few-step student's samples are drawn, as records have it."""
     return {"kind": "few-step", "grid_indices": indices, "times": student.schedule.grid[indices].tolist()}
 
@@ -114,7 +116,7 @@ class Runner:
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
         weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
         evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress)
-        return self._once(run, lambda: self._measured(run, evaluator, found.generator, weights, run.sampler()))
+        return self._once(run, lambda: self._measured(run, evaluator, found.sampler, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
@@ -141,22 +143,22 @@ class Runner:
 
     def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
         """Evaluate and record published weights of a few-step generator."""
-        generator = student_generator(student, indices)
+        sampler = student_sampler(student, indices)
         weights = Weights(student, run.sha256, "published", len(indices))
-        sampler = dict(run.sampler)
-        return self._once(run, lambda: self._measured(run, self.evaluator, generator, weights, sampler))
+        described = dict(run.sampler)
+        return self._once(run, lambda: self._measured(run, self.evaluator, sampler, weights, described))
 
     def _measured(
         self,
         plan: Planned,
         evaluator: Evaluator,
-        generator: Generator,
+        sampler: Sampler,
         weights: Weights,
-        sampler: dict[str, Any],
+        described: dict[str, Any],
     ) -> Record:
         """The record of images that nothing was trained for."""
         made = provenance("fp32")
-        metrics, seconds = evaluator.evaluate(generator, plan.folder / "evaluation", weights.sha256)
+        metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
         return record_of(
             plan,
             self.prepared,
@@ -164,7 +166,7 @@ class Runner:
             made,
             metrics,
             CheckpointInfo(iteration=0, selection="none", sha256=weights.sha256, weights=weights.kind),
-            sampler=sampler,
+            sampler=described,
         )
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
@@ -175,10 +177,10 @@ class Runner:
             )
         trained = self._before(run) or self._train(run, made)
         student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
-        generator = student_generator(student, indices)
-        metrics, seconds = self.evaluator.evaluate(generator, run.folder / "evaluation", trained.sha256)
+        sampler = student_sampler(student, indices)
+        metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
-            self._picture(run, generator, len(indices))
+            self._picture(run, sampler, len(indices))
         return record_of(
             run,
             self.prepared,
@@ -192,7 +194,7 @@ class Runner:
                 weights="raw" if run.recipe.ema_decay is None else "ema",
             ),
             more_data=trained.data,
-            sampler=few_step_sampler(student, indices),
+            sampler=sampler_description(student, indices),
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:
@@ -223,9 +225,9 @@ class Runner:
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
-            Schedule(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
+            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
             self.progress,
-            lambda student: self.evaluator.glance(student_generator(student, indices), GLANCE_SAMPLES),
+            lambda student: self.evaluator.glance(student_sampler(student, indices), GLANCE_SAMPLES),
         )
         folder = run.folder / STUDENT
         if accelerator.is_main_process:
@@ -236,12 +238,12 @@ class Runner:
             found.write(run.folder)
         return found
 
-    def _picture(self, run: Run, generator: Generator, steps: int) -> None:
+    def _picture(self, run: Run, sampler: Sampler, steps: int) -> None:
         """Draw the student above the teacher's first sampler, from the same noise."""
         panels: dict[str, Sampled] = {
-            f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, generator, "")
+            f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, sampler, "")
         }
-        for sampler in list(self.prepared.task.baselines.values())[:1]:
-            title = f"{sampler.summary}: network evaluations per image: {sampler.network_evaluations}"
-            panels[title] = self.prepared.sampled(sampler)
-        sample_grid(panels, run.folder / "samples.png")
+        for baseline in list(self.prepared.task.baselines.values())[:1]:
+            title = f"{baseline.summary}: network evaluations per image: {baseline.network_evaluations}"
+            panels[title] = self.prepared.sampled(baseline)
+        sample_grid(panels, run.folder / SAMPLES)

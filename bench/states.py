@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 from bench.attempts import Attempt, attempts
 from bench.held import is_held
+from bench.run_folder import PLAN, RECORD
+from bench.status import TRAINING, read_status
 from bench.stopping import DivergedError
 from tasks.files import read_object
 
@@ -20,8 +22,7 @@ UNDER_WAY: tuple[State, ...] = ("running", "queued", "waiting")
 CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
 
-
-DAMAGED = "record.json is damaged; bench report says what is wrong with it"
+DAMAGED = f"{RECORD} is damaged; bench report says what is wrong with it"
 
 
 class InQueue(Protocol):
@@ -44,10 +45,6 @@ class InQueue(Protocol):
         """Where it runs."""
 
 
-_STATUS = {"stage", "completed", "total", "figures", "began", "began_at", "time"}
-"""What status files tell."""
-
-
 @dataclass(frozen=True)
 class RunState:
     """One run, as a line of `bench status`."""
@@ -55,6 +52,7 @@ class RunState:
     folder: Path
     state: State
     stage: str = ""
+    """What its job is for, as Work has it; once that shows progress, the title of its bar."""
     job: str = ""
     node: str = ""
     completed: int | None = None
@@ -92,7 +90,7 @@ class RunState:
     @property
     def is_preparation(self) -> bool:
         """Whether it is what runs share, and none itself: nobody asks for it once it is done."""
-        return self.stage == "prepare" and not (self.folder / "run.json").exists()
+        return self.stage == "prepare" and not (self.folder / PLAN).exists()
 
 
 def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> RunState:
@@ -107,10 +105,10 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
         found = replace(found, stage=last.stage, job=last.job, node=last.node)
     if last is not None and last.told == CANCELLED:
         queued = [job for job in queued if job.state != "COMPLETING"]  # on its way out
-    record = read_object(folder / "record.json")
+    record = read_object(folder / RECORD)
     if record is not None and (record.get("error") is None or not (queued or is_held(folder))):
         return _recorded(found, record)
-    if record is None and (folder / "record.json").exists():
+    if record is None and (folder / RECORD).exists():
         return replace(found, state="failed", told=DAMAGED)
     if queued:
         return _in_queue(found, queued, last)
@@ -147,7 +145,7 @@ def _without_attempts(found: RunState, said: str) -> RunState:
         return replace(found, state="cancelled")
     if said:
         return replace(found, state="died")
-    begun = (found.folder / "run.json").exists()
+    begun = (found.folder / PLAN).exists()
     return _stood(replace(found, state="stopped"), None) if begun else found
 
 
@@ -173,26 +171,21 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
 
 def _progress(found: RunState, last: Attempt | None) -> RunState:
     """Add what the run's status file says; right after the start there is none, or that of the attempt before."""
-    status = read_object(found.folder / "status.json")
-    if status is None or not status.keys() >= _STATUS or (last is not None and status["time"] < last.began):
+    status = read_status(found.folder)
+    if status is None or (last is not None and status.time < last.began):
         return found
-    batch = 1
-    if status["stage"] == "training" and (plan := read_object(found.folder / "run.json")) is not None:
+    batch, rate = 1, status.rate
+    if status.stage == TRAINING and (plan := read_object(found.folder / PLAN)) is not None:
         batch = plan.get("recipe", {}).get("batch_size", 1)
-    try:
-        done, seconds = status["completed"] - status["began_at"], status["time"] - status["began"]
-        rate = done / seconds if seconds > 0 and done > 0 else None
-        return replace(
-            found,
-            stage=status["stage"],
-            completed=status["completed"],
-            total=status["total"],
-            images_per_second=rate and rate * batch,
-            seconds_left=rate and (status["total"] - status["completed"]) / rate,
-            fd=status["figures"].get("fd"),
-        )
-    except (TypeError, AttributeError):
-        return found  # somebody else's file
+    return replace(
+        found,
+        stage=status.stage,
+        completed=status.completed,
+        total=status.total,
+        images_per_second=rate and rate * batch,
+        seconds_left=rate and (status.total - status.completed) / rate,
+        fd=status.figures.get("fd"),
+    )
 
 
 def _stood(found: RunState, last: Attempt | None) -> RunState:
@@ -204,4 +197,4 @@ def run_folders(runs: Path) -> Iterable[Path]:
     """Folders of all runs that were ever begun."""
     for task in sorted(runs.iterdir()) if runs.is_dir() else ():
         if task.is_dir() and not task.name.startswith("."):
-            yield from (one for one in sorted(task.iterdir()) if (one / "run.json").exists())
+            yield from (one for one in sorted(task.iterdir()) if (one / PLAN).exists())

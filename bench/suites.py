@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import results
 from tasks.errors import UserError, unknown
 
-FOLDER = Path(results.__file__).parent
+RESULTS = Path(results.__file__).parent
+"""The paper's tables, the suites and our own records, as they come with the package."""
 
 Curve = Literal["brightness", "fd"]
 """What a figure draws over training: the mean pixel of the students' images (Fig. 8), or FD (Fig. 9)."""
@@ -127,6 +128,10 @@ class SuiteScale:
     note: str = ""
     """What a reader of the table has to know."""
 
+    def on(self, task: str) -> SuiteScale:
+        """The same runs on another task, which measures and trains them under its own protocol."""
+        return replace(self, task=task, protocol=None, trained_on=None)
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -145,6 +150,10 @@ class Suite:
         if name not in self.scales:
             raise unknown(f"scale of suite {self.name}", name, self.scales)
         return self.scales[name]
+
+    def paper_table(self) -> PaperTable | None:
+        """Read the paper's table; None where it prints no values."""
+        return load_paper_table(self.paper) if self.paper else None
 
 
 def suite_names() -> list[str]:
@@ -212,10 +221,10 @@ def load_paper_table(name: str) -> PaperTable:
 
 
 def _names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (FOLDER / folder).glob("*.toml"))
+    return sorted(path.stem for path in (RESULTS / folder).glob("*.toml"))
 
 
 def _read(kind: str, folder: str, name: str) -> dict[str, Any]:
     if name not in _names(folder):
         raise unknown(kind, name, _names(folder))
-    return tomllib.loads((FOLDER / folder / f"{name}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((RESULTS / folder / f"{name}.toml").read_text(encoding="utf-8"))

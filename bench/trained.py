@@ -8,11 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.records import Asset, Model, Provenance
+from bench.run_folder import STUDENT, TRAINED
 from tasks.errors import UserError
 from tasks.files import folder_sha256, write_text
-
-FILE, STUDENT = "training.json", "student"
-"""In a run's folder: the description, and the folder that it describes."""
 
 
 class TrainedStudent(Model):
@@ -37,7 +35,7 @@ class TrainedStudent(Model):
 
     def write(self, folder: Path) -> None:
         """Write it into a run's folder, last of all: with it, training is over."""
-        write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        write_text(folder / TRAINED, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
 
 
 def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
@@ -45,7 +43,7 @@ def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
 
     Raises UserError if it is damaged, or of another teacher.
     """
-    path = folder / FILE
+    path = folder / TRAINED
     if not path.is_file():
         return None
     try:

@@ -17,11 +17,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from bench.best import FOLDER
 from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
+from bench.run_folder import BEST, CHECKPOINTS, METRICS
+from bench.status import TRAINING
 from bench.stopping import DivergedError, Stopped, StopSignal
 from bench.trained import refuse_another_teacher
-from bench.training_log import METRICS, append_line, cut_back
+from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from methods.sharding import shares_of, whole
@@ -37,12 +38,12 @@ WHOLE = MicroBatch()
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What happens how often; none of it changes the result."""
+class Cadence:
+    """After how many iterations something is done besides; none of it changes the result."""
 
     checkpoint_every: int
-    progress_every: int
-    """FD progress (the paper's Fig. 9)."""
+    glance_every: int
+    """A look at FD (the paper's Fig. 9)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Trainer:
             )
 
     def run(
-        self, schedule: Schedule, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
+        self, cadence: Cadence, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
     ) -> Trained:
         """Train to the end, from the newest checkpoint if there is one.
 
@@ -97,10 +98,10 @@ class Trainer:
         after a checkpoint if a signal asked for it.
         """
         start = self.begin()
-        bar_of_training = progress.bar("training", self.recipe.iterations, completed=start)
+        bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred():
             for iteration in range(start, self.recipe.iterations):
-                self.advance(iteration, schedule, bar, measure)
+                self.advance(iteration, cadence, bar, measure)
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
 
     def begin(self) -> int:
@@ -115,7 +116,7 @@ class Trainer:
         return time.perf_counter() - self._begun
 
     def advance(
-        self, iteration: int, schedule: Schedule, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
+        self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
         figures = self._checked(self.step(iteration), iteration)
@@ -125,7 +126,7 @@ class Trainer:
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
-        if done % schedule.progress_every == 0 or last:
+        if done % cadence.glance_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
             measured = measure(student)
@@ -134,7 +135,7 @@ class Trainer:
             if self.recipe.keep_best:
                 self._keep_if_best(done, student, measured["fd"])
             self._begun += time.perf_counter() - paused  # a look at FD is not training
-        if done % schedule.checkpoint_every == 0 or last or self._stop_agreed:
+        if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
             self._save(done)
         bar.advance()
         if self._stop_agreed and not last:
@@ -237,7 +238,7 @@ class Trainer:
 
     def _save(self, done: int) -> None:
         """Write a checkpoint, once: it does not depend on the number of processes."""
-        save_checkpoint(self.folder / "checkpoints", self.distiller, self._state(done))
+        save_checkpoint(self.folder / CHECKPOINTS, self.distiller, self._state(done))
         self.accelerator.wait_for_everyone()
 
     def _keep_if_best(self, done: int, student: Denoiser, fd: float) -> None:
@@ -246,16 +247,16 @@ class Trainer:
         def save(folder: Path) -> None:
             self.prepared.save_student(student, folder, self.distiller.indices)
 
-        keep_if_best(self.folder / FOLDER, self.distiller, self._state(done), fd, save)
+        keep_if_best(self.folder / BEST, self.distiller, self._state(done), fd, save)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
         """Restore the newest checkpoint: iterations done, and the seconds they took."""
-        state = restore_checkpoint(self.folder / "checkpoints", self.distiller)
+        state = restore_checkpoint(self.folder / CHECKPOINTS, self.distiller)
         if state is None:
             if self.accelerator.is_main_process:
                 self.metrics_file.unlink(missing_ok=True)
-                shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
+                shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
         device = self.accelerator.device

@@ -9,9 +9,6 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.files import write_text
 
-METRICS = "metrics.jsonl"
-"""In a run's folder."""
-
 
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """Append one line and hand it to the system, so that a killed run keeps what it logged."""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.run_folder import PLAN, RECORD
 from bench.states import RunState, run_state
 from tasks.files import read_object
-
-DESCRIPTION = "run.json"
-
 
 Look = Callable[[Path], RunState]
 """Says where the run of a folder stands."""
@@ -37,17 +35,17 @@ class Unfinished:
 
 def unfinished(root: Path, task: str, look: Look = run_state) -> list[Unfinished]:
     """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
-    folders = sorted(path.parent for path in (root / task).glob(f"*/{DESCRIPTION}"))
+    folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
     return [work for folder in folders if (work := read_unfinished(folder, look)) is not None]
 
 
 def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
     """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
-    about = read_object(folder / DESCRIPTION)
+    about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None
     at = look(folder)
-    if not at.under_way and (folder / "record.json").exists():
+    if not at.under_way and (folder / RECORD).exists():
         return None
     return Unfinished(
         about.get("kind", "baseline" if about["seed"] is None else "method"),

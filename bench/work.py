@@ -20,12 +20,10 @@ from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
 from bench import attempts
+from bench.run_folder import LOG
 from bench.stopping import Stopped, listening
 from bench.typed import COMMAND_VARIABLE
 from tasks.errors import UserError, first_line
-
-LOG = "log.txt"
-"""In a run's folder: all that its jobs printed."""
 
 PATIENCE, PAUSE = 300.0, 5.0
 """Seconds for which a queue is asked to take a job back, and between two times that it is."""

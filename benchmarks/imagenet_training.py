@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomWorld
 
 from bench.registry import load_catalogue
-from bench.training import Schedule, Trainer
+from bench.training import Cadence, Trainer
 from methods.base import Setting
 from methods.recipes import DMDRecipe
 from tasks.denoiser import EDMDenoiser
@@ -60,7 +60,7 @@ def harness(world: RandomWorld, recipe: DMDRecipe, folder: Path) -> Callable[[in
     trainer = Trainer(distiller, world, 0, folder, accelerator)
     trainer.begin()
 
-    never = Schedule(checkpoint_every=10**9, progress_every=10**9)
+    never = Cadence(checkpoint_every=10**9, glance_every=10**9)
     return lambda iteration: trainer.advance(iteration, never, SilentProgress(), lambda _: {})
 
 

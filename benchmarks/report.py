@@ -17,7 +17,8 @@ METHODS, METRICS, REPETITIONS = 20, 4, 3
 
 def write_synthetic_records(folder: Path, count: int) -> None:
     """Write `count` plausible records as `folder`/<run>/record.json."""
-    from bench.records import Cost, MethodInfo, MetricResult, Provenance, Record, t_interval
+    from bench.metrics.intervals import t_interval
+    from bench.records import Cost, MethodInfo, MetricResult, Provenance, Record
     from tasks.files import digest
 
     protocol = {"name": "synthetic-10k", "samples": 10_000, "repetitions": REPETITIONS, "smoke": False}

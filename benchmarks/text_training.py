@@ -30,8 +30,8 @@ from random_text import NETWORKS, RandomText
 from bench.latency import device_name, latency_of
 from bench.provenance import peak_memory
 from bench.registry import load_catalogue
-from bench.runner import student_generator
-from bench.training import Schedule, Trainer
+from bench.runner import student_sampler
+from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
 from tasks.errors import UserError
 from tasks.prepared import Sampled
@@ -73,7 +73,7 @@ def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, valu
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     setting = Setting(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
-    never = Schedule(checkpoint_every=10**9, progress_every=10**9)
+    never = Cadence(checkpoint_every=10**9, glance_every=10**9)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(entry.load()(recipe, setting), world, 0, Path(folder), accelerator)
@@ -116,7 +116,7 @@ def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[s
 def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
     """Latency of one image by stage, and images per second in batches, of students of one and four steps, bf16."""
     for steps, indices in STEPS.items():
-        subject = Sampled(world, student_generator(world.new_teacher(), indices), "")
+        subject = Sampled(world, student_sampler(world.new_teacher(), indices), "")
         device = PartialState().device
         found = latency_of(subject, repetitions, warm_up=1, bf16=True)
         condition = world.conditions(torch.arange(batch, device=device))
@@ -125,7 +125,7 @@ def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
             for _ in range(repetitions + 1):
                 begun = now(device)
                 noise = SampleNoise(range(batch), world.sample_shape, device)
-                world.decode(subject.generator(noise, condition))
+                world.decode(subject.sampler(noise, condition))
                 times.append(now(device) - begun)
         stages = (found.text, found.denoising, found.decoding, found.together)
         told = " | ".join(f"{stage.median:.4f}" for stage in stages)

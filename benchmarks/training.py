@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomWorld
 
 from bench.registry import load_catalogue
-from bench.training import Schedule, Trainer
+from bench.training import Cadence, Trainer
 from methods.base import Setting
 from methods.recipes import DMDRecipe
 from tasks.fashion import TASK
@@ -49,7 +49,7 @@ def main() -> None:
         trainer = Trainer(distiller, world, 0, Path(folder), accelerator)
         trainer.begin()
         # As in a run of 6,000 iterations: a log line every 10, a checkpoint every 300; FD progress is evaluation.
-        schedule = Schedule(checkpoint_every=300, progress_every=10**9)
+        cadence = Cadence(checkpoint_every=300, glance_every=10**9)
         seconds: dict[str, list[float]] = {"plain loop": [], "harness": []}
         iteration = 0
         for block in range(options.blocks + 1):
@@ -58,7 +58,7 @@ def main() -> None:
                 begun = time.perf_counter()
                 for k in range(count):
                     if name == "harness":
-                        trainer.advance(iteration + k, schedule, SilentProgress(), lambda _: {})
+                        trainer.advance(iteration + k, cadence, SilentProgress(), lambda _: {})
                     else:
                         plain.step()
                 if block:

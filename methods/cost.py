@@ -33,6 +33,11 @@ def generator_updates(recipe: DMDRecipe) -> int:
     return -(-recipe.iterations // recipe.critic_updates_per_generator_update)
 
 
+def sharers(recipe: Recipe) -> str:
+    """Who holds what `least_memory` counts, in words."""
+    return "each GPU" if recipe.sharding == "none" else "all GPUs together"
+
+
 def least_memory(recipe: Recipe, parameters: int) -> int:
     """Bytes that networks of this size take on each GPU in training, or on all that share them, activations aside.
 

@@ -13,8 +13,8 @@ class Draws:
     """The random numbers of one iteration, on the CPU, in the order they are asked for.
 
     They depend on the run's seed and the iteration alone, so a resumed run draws what an uninterrupted one
-    would. With several processes, each draws the whole batch's numbers and keeps its own share; scalars
-    are common to all.
+    would. Of a batch cut into shares, one for each process and micro-batch, the numbers of all of it are drawn,
+    and those of one share kept; scalars are common to all shares.
     """
 
     def __init__(
@@ -22,29 +22,29 @@ class Draws:
         seed: int,
         iteration: int,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        share: int = 0,
+        shares: int = 1,
     ) -> None:
-        """`rank` of `world_size` processes; tensors are moved to `device`."""
+        """`share` is the place among the `shares` of the batch; tensors are moved to `device`."""
         # 32 bits: torch's CPU generator uses no more of a seed.
         state = np.random.SeedSequence([seed, iteration]).generate_state(1)[0]
         self.generator = torch.Generator().manual_seed(int(state))
         self.device = device
-        self.rank = rank
-        self.world_size = world_size
+        self.share = share
+        self.shares = shares
 
-    def _share(self, drawn: Tensor) -> Tensor:
-        return drawn.chunk(self.world_size)[self.rank].to(self.device)
+    def _own(self, drawn: Tensor) -> Tensor:
+        return drawn.chunk(self.shares)[self.share].to(self.device)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal noise of the shape of `like` (this process's share of it)."""
-        shape = (len(like) * self.world_size, *like.shape[1:])
-        return self._share(torch.randn(shape, generator=self.generator))
+        """Standard normal noise of the shape of `like` (its share of it)."""
+        shape = (len(like) * self.shares, *like.shape[1:])
+        return self._own(torch.randn(shape, generator=self.generator))
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
-        """`count` whole numbers, uniform in low ... high - 1 (this process's share)."""
-        drawn = torch.randint(low, high, (count * self.world_size,), generator=self.generator)
-        return self._share(drawn)
+        """`count` whole numbers, uniform in low ... high - 1 (its share)."""
+        drawn = torch.randint(low, high, (count * self.shares,), generator=self.generator)
+        return self._own(drawn)
 
     def integer(self, low: int, high: int) -> int:
         """One whole number, uniform in low ... high - 1, the same in every process."""

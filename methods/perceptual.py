@@ -13,14 +13,14 @@ from methods.base import Setting
 from methods.losses import regression_loss
 from methods.recipes import PairRecipe
 from tasks.errors import UserError
-from tasks.features.lpips_network import lpips_network
+from tasks.features.lpips_network import TRUNKS, lpips_network
 from tasks.files import file_sha256
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images [B, C, H, W] in [-1, 1] -> a scalar, their mean distance."""
 
-VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
-"""Of torchvision's vgg16-397923af.pth: with any other trunk it would not be LPIPS."""
+VGG16 = TRUNKS["vgg"]
+"""With any other trunk it would not be LPIPS."""
 SIDE = 224
 """Pixels that the trunk was trained on; smaller images are scaled up to it."""
 
@@ -35,13 +35,12 @@ def distance_of(recipe: PairRecipe, setting: Setting) -> Distance:
     path = recipe.lpips_weights
     if path is None:
         raise UserError(
-            "regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE "
-            "(https://download.pytorch.org/models/vgg16-397923af.pth)"
+            f"regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE ({VGG16.url})"
         )
     if not path.is_file():
-        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's vgg16-397923af.pth")
-    if file_sha256(path) != VGG16_SHA256:
-        raise UserError(f"lpips_weights: {path} is not torchvision's vgg16-397923af.pth, by its SHA-256")
+        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's {VGG16.name}")
+    if file_sha256(path) != VGG16.sha256:
+        raise UserError(f"lpips_weights: {path} is not torchvision's {VGG16.name}, by its SHA-256")
     network = lpips_network("vgg", path, recipe.lpips_pooling).to(setting.accelerator.device)
     pixels = setting.pixels()
     return lambda x, y: lpips_distance(network, pixels(x), pixels(y))

@@ -84,13 +84,21 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _precisions_fit(self) -> Self:
         if self.teacher_precision == "bf16" and self.precision != "bf16":
-            raise ValueError("teacher_precision=bf16 needs precision=bf16: outside autocast the types would mix")
+            raise ValueError(
+                "teacher_precision=bf16 needs precision=bf16, since types would mix outside autocast: "
+                "use --set teacher_precision=fp32"
+            )
         return self
 
     @property
     def roles(self) -> frozenset[str]:
         """Assets of a task that only some recipes use, and this one does: they are part of its runs' names."""
         return frozenset()
+
+    @property
+    def teacher_pairs(self) -> int:
+        """Teacher noise-image pairs that training asks for: on a cluster they are made before it, by one job."""
+        return 0
 
     @model_validator(mode="after")
     def _sharding_fits(self) -> Self:
@@ -131,5 +139,7 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # values that are good one by one
+            raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None

@@ -43,6 +43,10 @@ class PairRecipe(Recipe):
     def roles(self) -> frozenset[str]:
         return super().roles | ({"tiny_vae"} if self.regression_distance == "lpips" else set())
 
+    @property
+    def teacher_pairs(self) -> int:
+        return self.pairs
+
     def idle(self) -> dict[str, str]:
         mse = dict.fromkeys(("lpips_weights", "lpips_pooling"), "regression_distance is mse")
         return super().idle() | (mse if self.regression_distance == "mse" else {})
@@ -90,6 +94,10 @@ class DMDRecipe(PairRecipe):
     @property
     def roles(self) -> frozenset[str]:
         return super().roles if self.regression else frozenset()
+
+    @property
+    def teacher_pairs(self) -> int:
+        return super().teacher_pairs if self.regression else 0
 
     def idle(self) -> dict[str, str]:
         switches = {

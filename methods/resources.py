@@ -33,6 +33,11 @@ class Resources:
         """At most, without a requeue."""
         return self.nodes * self.gpus * self.hours
 
+    @property
+    def core_hours(self) -> float:
+        """The same of a job without GPUs; 0 of one that has some, which cost more than its cores."""
+        return 0 if self.gpus else self.nodes * self.cpus * self.hours
+
 
 def resources(task: str, scale: str, stage: Stage) -> Resources:
     """Return what a stage asks for on a task: its own values, else those of its scale."""

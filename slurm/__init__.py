@@ -1,4 +1,4 @@
 """Jobs on a Slurm cluster: profiles, what is to be done as a graph, its submission; a Slurm for one machine."""
 
-FOLDER = ".slurm"
+SUBMISSIONS = ".slurm"
 """In the folder of the runs: all submissions."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import attempts
 from bench.attempts import Attempt
+from bench.run_folder import PLAN, RECORD
 from bench.states import run_state
 from bench.work import Work
 from slurm.submission import FILE, read_submission
@@ -35,11 +36,11 @@ def _tell(work: Work, last: Attempt, code: int) -> None:
         name = signal.Signals(code - 128).name
         told = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
     attempts.finish(work.folder, last, "failed", told)
-    if (work.folder / "run.json").exists() and run_state(work.folder).state != "done":
+    if (work.folder / PLAN).exists() and run_state(work.folder).state != "done":
         from bench.recording import record_of_a_death
         from bench.records import write_record
 
-        write_record(work.folder / "record.json", record_of_a_death(work.folder, told))
+        write_record(work.folder / RECORD, record_of_a_death(work.folder, told))
 
 
 if __name__ == "__main__":

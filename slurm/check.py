@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from methods.resources import Resources, Stage
 from slurm.profile import Profile
 from slurm.queue import slurm
-from tasks.errors import hint
+from tasks.errors import counted, hint
 
 STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")
 
@@ -97,14 +97,19 @@ def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Seq
         known = ", ".join(sorted(set().union(*(kind.gpu_types for kind in inside)))) or "GPUs without a type"
         yield f"{where} has no GPUs of type {profile.gpu_type!r}; there are: {known}"
     most = {
-        "gpus_per_node": (asked.gpus, max(kind.gpus for kind in inside), "GPUs"),
-        "cpus_per_node": (asked.cpus, max(kind.cpus for kind in inside), "CPUs"),
-        "memory_gb_per_node": (asked.memory_gb, max(kind.memory_gb for kind in inside), "GB of memory"),
+        "gpus_per_node": (asked.gpus, max(kind.gpus for kind in inside), counted(asked.gpus, "GPU")),
+        "cpus_per_node": (asked.cpus, max(kind.cpus for kind in inside), counted(asked.cpus, "CPU")),
+        "memory_gb_per_node": (
+            asked.memory_gb,
+            max(kind.memory_gb for kind in inside),
+            f"{asked.memory_gb:g} GB of memory",
+        ),
     }
     for key, (wanted, there, what) in most.items():
         if wanted > there:
-            yield f"{where}: a job asks for {wanted:g} {what} of a node, and {there:g} are the most; lower {key}"
+            yield f"{where}: a job asks for {what} of a node, and the most is {there:g}; lower {key}"
     if asked.nodes > (there := sum(kind.nodes for kind in inside)):
-        yield f"{where}: a job would ask for {asked.nodes} nodes, and there are {there}; lower max_nodes"
+        yield f"{where}: a job would ask for {asked.nodes} nodes, and it has {there}; lower max_nodes"
     if asked.hours > (limit := max(kind.hours for kind in inside)):
-        yield f"{where}: a job would ask for {asked.hours:g} hours, and the limit is {limit:g}; lower max_hours"
+        asks = f"a job would ask for {counted(asked.hours, 'hour')}"
+        yield f"{where}: {asks}, and the limit is {limit:g}; lower max_hours"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,18 +33,20 @@ def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
     return sorted(under_way[folder].run for folder in first)
 
 
-def resume_runs(look: Callable[[], Sequence[RunState]], runs: Path, profile_name: str | None) -> list[Submission]:
-    """Submit again, of the runs at which `look` looks, what ended without a result. Raises UserError.
+def resume_runs(
+    look: Callable[[], Sequence[RunState]], runs: Path, profile_name: str | None
+) -> Iterator[Submission]:
+    """Submit again, of the runs at which `look` looks, what ended without a result; yield each submission.
 
-    What each run needs is taken from its last submission: the same commands, the same frozen code.
+    What each run needs is taken from its last submission: the same commands, the same frozen code. Raises
+    UserError if Slurm refuses one: those that came before it are in the queue.
     """
     if not submissions(runs):
         look()
-        return []
+        return
     with submitting(runs):
         mend(runs)
         wanted = {state.folder for state in look() if state.resumable}
-        made = list[Submission]()
         for last in reversed(submissions(runs)):
             graph = [_left(batch, wanted) for batch in last.graph] if last.jobs else []
             here = {work.folder.resolve() for batch in graph for work in batch.works} & wanted
@@ -52,9 +54,8 @@ def resume_runs(look: Callable[[], Sequence[RunState]], runs: Path, profile_name
                 profile = profile_name or last.profile
                 content = tuple(batch for batch in graph if batch.works)
                 new = replace(new_submission(runs, profile), graph=content, code=last.code)
-                made.append(submit(new, load_profile(profile)))
+                yield submit(new, load_profile(profile))
                 wanted -= here
-    return made
 
 
 def _left(batch: Batch, wanted: set[Path]) -> Batch:

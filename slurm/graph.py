@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bench.commands import Commands
 from bench.plan import BaselineRun, Run
-from bench.trained import FILE as TRAINED
+from bench.run_folder import TRAINED
 from bench.work import Work
 from methods.resources import Resources, Stage
 from slurm.profile import Profile
@@ -35,11 +35,6 @@ class Batch:
     """Name of the batch that comes before; None: none does."""
     each: bool = False
     """Each job waits for its own counterpart in that batch alone, not for all of it."""
-
-    @property
-    def gpu_hours(self) -> float:
-        """At most, without requeues."""
-        return len(self.works) * self.resources.gpu_hours
 
 
 def build_graph(
@@ -103,19 +98,13 @@ class _TaskGraph:
 
     def _preparations(self) -> tuple[Work, ...]:
         """The task's assets, and each number of pairs that a method asks for."""
-        counts = sorted({_pairs(one) for one in self.todo if isinstance(one, Run)} - {0}) or [0]
+        counts = sorted({one.recipe.teacher_pairs for one in self.todo if isinstance(one, Run)} - {0}) or [0]
         folder = self.folder / f"prepare-{self.task.name}"
         names = {count: f"{count}-pairs" if count else ASSETS for count in counts}
         return tuple(self.commands.preparation(self.task, count, folder / names[count]) for count in counts)
 
     def _share(self, stage: Stage) -> Resources:
         return self.profile.share(self.task.name, self.task.scale, stage)
-
-
-def _pairs(run: Run) -> int:
-    """Noise-image pairs that a run's method asks for."""
-    values = run.recipe.model_dump()
-    return int(values.get("pairs", 0)) if values.get("regression", "pairs" in values) else 0
 
 
 def _dividing(asked: Resources, run: Run) -> Resources:

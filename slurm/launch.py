@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.commands import Commands
 from bench.plan import BaselineRun, Run
 from bench.work import Work
-from slurm import FOLDER
+from slurm import SUBMISSIONS
 from slurm.graph import Batch, build_graph, evaluations
 from slurm.profile import Profile, load_profile
 from slurm.queue import largest_array
@@ -32,11 +32,6 @@ class Launch:
     commands: Commands
     runs: Sequence[Run | BaselineRun] = ()
     """Whose folders get their plans, so that others can tell what waits."""
-
-    @property
-    def gpu_hours(self) -> float:
-        """At most, without requeues."""
-        return sum(batch.gpu_hours for batch in self.submission.graph)
 
 
 def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str) -> Launch:
@@ -60,7 +55,7 @@ def _planned(
 ) -> Launch:
     profile = load_profile(profile_name)
     new = new_submission(commands.runs, profile_name)
-    code = (commands.runs / FOLDER / CODE).resolve() / content_name(commands.plugins)
+    code = (commands.runs / SUBMISSIONS / CODE).resolve() / content_name(commands.plugins)
     frozen = replace(commands, plugins=[frozen_plugin(code, plugin) for plugin in commands.plugins])
     return Launch(replace(new, graph=tuple(graph_of(frozen, profile, new.folder)), code=code), profile, commands)
 

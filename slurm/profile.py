@@ -6,7 +6,6 @@ import os
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -146,10 +145,12 @@ def load_profile(name: str) -> Profile:
 
 def _mistake(error: ValidationError) -> str:
     """The first thing that is wrong with a profile, and the nearest that would be right."""
-    first: Any = error.errors(include_url=False)[0]
+    first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         last = str(first["loc"][-1])
         fields = StageSettings.model_fields if len(first["loc"]) > 1 else Profile.model_fields
         return f"unknown key {key!r}; {hint(last, fields)}"
-    return f"bad value {first['input']!r} for {key!r}: {first['msg']}"
+    # `setup` alone has lines; of what TOML calls an array pydantic speaks as of Python's tuples.
+    told = 'a list of shell lines, such as ["module load cuda"]' if first["type"] == "tuple_type" else first["msg"]
+    return f"bad value {first['input']!r} for {key!r}: {told}"

@@ -28,7 +28,7 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from bench.work import Work
 from methods.resources import Resources
-from slurm import FOLDER, queue
+from slurm import SUBMISSIONS, queue
 from slurm.graph import Batch
 from slurm.profile import Profile, anywhere
 from tasks.errors import UserError
@@ -59,7 +59,7 @@ class Submission:
         return f"{queue.PREFIX}{self.id}-{batch.name}"
 
     def elements(self) -> Iterator[tuple[str, Work]]:
-        """All jobs that were let go, by their ids in the queue."""
+        """Every job of the batches that have a number, by its id in the queue: of all batches, or of none yet."""
         for batch in self.graph:
             main = self.jobs.get(batch.name)
             if main is not None:
@@ -81,12 +81,12 @@ def new_submission(runs: Path, profile: str) -> Submission:
     """An empty submission with a folder of its own."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # in the order of their names
     name = f"{now}{secrets.token_hex(2)}"
-    return Submission(name, (runs / FOLDER / name).absolute(), anywhere(profile), (), {}, Path())
+    return Submission(name, (runs / SUBMISSIONS / name).absolute(), anywhere(profile), (), {}, Path())
 
 
 def submissions(runs: Path) -> list[Submission]:
     """All submissions of a folder of runs, oldest first. Raises UserError if one is damaged."""
-    return [read_submission(path) for path in sorted((runs / FOLDER).glob(f"*/{FILE}"))]
+    return [read_submission(path) for path in sorted((runs / SUBMISSIONS).glob(f"*/{FILE}"))]
 
 
 def read_submission(path: Path) -> Submission:
@@ -113,8 +113,8 @@ def _batch(entry: dict[str, Any]) -> Batch:
 @contextlib.contextmanager
 def submitting(runs: Path) -> Iterator[None]:
     """While no other process submits from a folder of runs: what is found in the queue stays there."""
-    (runs / FOLDER).mkdir(parents=True, exist_ok=True)
-    with (runs / FOLDER / ".lock").open("w") as lock:
+    (runs / SUBMISSIONS).mkdir(parents=True, exist_ok=True)
+    with (runs / SUBMISSIONS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

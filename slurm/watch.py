@@ -42,7 +42,7 @@ def busy_folders(runs: Path) -> set[Path]:
 
 
 def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dict[Path, _Submitted]:
-    """All folders that jobs were let go for. Of the same preparations, each submission's own, the last."""
+    """All folders that jobs were submitted for. Of the same preparations, each submission's own, the last."""
     folders: dict[Path, _Submitted] = {}
     preparations: dict[tuple[str, ...], Path] = {}
     for submission in found:

@@ -1,14 +1,17 @@
-"""What a task runs on, where `bench prepare` chooses it once: assets by role, in one file of the cache."""
+"""Tasks that run on what `bench prepare` chose for them once: assets by role, in one file of the cache."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
-from tasks.errors import UserError
+from tasks.errors import UserError, unknown
 from tasks.files import write_text
+from tasks.protocol import Protocol
+from tasks.task import Need, Task
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,29 @@ class ChosenAsset:
     """Of a reference: real images whose features are kept, one by one."""
 
 
-def choice_path(cache: Path, task: str) -> Path:
-    """File that says what a task runs on."""
-    return cache / "chosen" / f"{task}.json"
+@dataclass(frozen=True)
+class ChosenTask(Task):
+    """A task with several protocols, whose teacher, data and networks the user names to `bench prepare`."""
+
+    protocols: Mapping[str, Protocol]
+    """By name; `protocol` is the one in use."""
+
+    chosen_once: ClassVar[bool] = True
+
+    def choice_path(self, cache: Path) -> Path:
+        """File that says what this task runs on."""
+        return cache / "chosen" / f"{self.name}.json"
+
+    def under(self, protocol: str) -> Self:
+        if protocol not in self.protocols:
+            raise unknown(f"protocol of task {self.name!r}:", protocol, self.protocols)
+        return replace(self, protocol=self.protocols[protocol])
+
+
+def need_of(role: str, what: str, asset: ChosenAsset | None, mend: str) -> Need:
+    """What a task needs in a role, and where it is if it was chosen and is still there."""
+    here = Path(asset.path) if asset and Path(asset.path).exists() else None
+    return Need(role, f"{what} ({asset.name})" if asset else what, here, mend)
 
 
 def read_choice(path: Path) -> dict[str, ChosenAsset]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,12 +12,7 @@ from tasks.denoiser import Denoiser, EDMDenoiser
 from tasks.errors import UserError
 from tasks.pairs import PairedTeacher
 from tasks.prepared import to_unit_range
-from tasks.saved import load_denoiser, save_denoiser
-
-
-def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
-    """Build the error for a number of steps that a student has no sampler of."""
-    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
+from tasks.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 
 
 class EDMWorld(PairedTeacher):
@@ -52,8 +47,7 @@ class EDMWorld(PairedTeacher):
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         saved = load_denoiser(folder)
-        if not saved.indices:
-            raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+        require_student(folder, saved.indices)
         size = saved.denoiser.unet.config.sample_size * saved.denoiser.patch_size
         if size != self.task.image_shape[1]:
             raise UserError(

@@ -23,6 +23,11 @@ def listed(names: Iterable[object], limit: int = 4) -> str:
     return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
 
 
+def counted(count: float, thing: str) -> str:
+    """Name so many of a thing: `1 job`, `0.5 hours`."""
+    return f"{count:g} {thing}{'s' * (count != 1)}"
+
+
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` members of `valid` that look most like `name`, best first."""
     return difflib.get_close_matches(name, list(valid), n=limit, cutoff=0.4)

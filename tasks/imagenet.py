@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.chosen import ChosenAsset, choice_path, read_choice, write_choice
-from tasks.errors import UserError, unknown
+from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice, write_choice
+from tasks.errors import UserError
 from tasks.progress import Progress
-from tasks.protocol import Protocol
-from tasks.task import Need, Sources, Task
+from tasks.task import Need, Sources
 
 if TYPE_CHECKING:
     from tasks.prepared import Prepared
@@ -77,12 +76,10 @@ def spatial_of(inception: str) -> str:
 
 
 @dataclass(frozen=True)
-class ImageNetTask(Task):
+class ImageNetTask(ChosenTask):
     """ImageNet at one resolution: an EDM teacher and the FID Inception from files, a reference of real images."""
 
     classes: int
-    protocols: Mapping[str, Protocol]
-    """Protocols by name; `protocol` is the one in use."""
     open_protocol: str
     """The protocol that takes in further metrics where what they need was chosen; others stay as published."""
     references: Mapping[str, str]
@@ -94,11 +91,6 @@ class ImageNetTask(Task):
         *("data", "crop", "teacher"),
         *("features", "references", "dinov2", "own_weights"),
     )
-    chosen_once: ClassVar[bool] = True
-
-    def choice_path(self, cache: Path) -> Path:
-        """File that says what this task runs on."""
-        return choice_path(cache, self.name)
 
     def located(self, cache: Path) -> ImageNetTask:
         chosen = Chosen.read(self.choice_path(cache))
@@ -116,11 +108,6 @@ class ImageNetTask(Task):
             ours, metrics=(*ours.metrics, *chosen.further_metrics), views=chosen.further_views
         )
         return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
-
-    def under(self, protocol: str) -> ImageNetTask:
-        if protocol not in self.protocols:
-            raise unknown(f"protocol of task {self.name!r}:", protocol, self.protocols)
-        return replace(self, protocol=self.protocols[protocol])
 
     def identity(self) -> dict[str, str]:
         assets: Mapping[str, ChosenAsset | None] = vars(self.chosen)
@@ -143,12 +130,7 @@ class ImageNetTask(Task):
                 f"{prepare} --reference FILE_OR_NAME ({published})",
             ),
         }
-        found = []
-        for role, (what, mend) in how.items():
-            asset = chosen[role]
-            here = Path(asset.path) if asset and Path(asset.path).exists() else None
-            found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
-        return found
+        return [need_of(role, what, chosen[role], mend) for role, (what, mend) in how.items()]
 
     def choose(self, sources: Sources, progress: Progress) -> ImageNetTask:
         from tasks.imagenet_world import choose

@@ -13,13 +13,14 @@ import torch
 from tasks.data.imagenet.pack import pack
 from tasks.data.imagenet.packed import open_packed
 from tasks.denoiser import Denoiser, EDMDenoiser
-from tasks.edm_world import EDMWorld, no_such_sampler
+from tasks.device import this_device
+from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.features.dinov2 import load_dinov2
 from tasks.features.inception import load_inception
-from tasks.files import folder_sha256, folder_size, made_once, path_sha256
+from tasks.files import folder_sha256, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
-from tasks.prepared import PreparedAsset, RealImages, Samples
+from tasks.prepared import RealImages, Samples
 from tasks.progress import Progress
 from tasks.protocol import MAIN
 from tasks.reference_sources import import_reference
@@ -29,8 +30,9 @@ from tasks.references import (
     reference_store,
     save_reference,
 )
-from tasks.saved import DESCRIPTION, load_denoiser, save_denoiser
+from tasks.saved import DESCRIPTION, load_denoiser, no_such_sampler, save_denoiser
 from tasks.task import Sources
+from tasks.verified import verified, verified_reference
 from tasks.views import Features
 from tasks.weights.checkpoints import load_edm_denoiser
 from tasks.weights.export import export_student
@@ -147,43 +149,37 @@ class ImageNetWorld(EDMWorld):
         self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        on = this_device()
         self.inception = load_inception(
             Path(chosen.features.path),
             cache,
             download=False,
             progress=progress,
             taps=(*TAPS, "spatial") if chosen.spatial else TAPS,
-            device=device,
+            device=on,
             own_weights=chosen.features.name != FID_FEATURES,
         )
         self.weights = [
-            _checked("teacher", chosen.teacher, folder_sha256(Path(chosen.teacher.path))),
-            _checked("features", chosen.features, self.inception.sha256),
+            verified("teacher", chosen.teacher, folder_sha256(Path(chosen.teacher.path))),
+            verified("features", chosen.features, self.inception.sha256),
         ]
-        self.data = [_checked("data", chosen.data, packed.manifest.sha256["images.npy"])]
+        self.data = [verified("data", chosen.data, packed.manifest.sha256["images.npy"])]
         self.references = {MAIN: self._real("reference", self.inception.name)}
         if "spatial" in chosen.further_views:
             self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
         if "dinov2" in chosen.further_views:
             assert chosen.dinov2
-            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), device)
-            self.weights.append(_checked("dinov2", chosen.dinov2, self.dinov2.sha256))
+            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), on)
+            self.weights.append(verified("dinov2", chosen.dinov2, self.dinov2.sha256))
             self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
         self.views = tuple(self.references)
 
     def _real(self, role: str, network: str) -> RealImages:
         """Load the reference of a role, which must have been made with this network."""
         asset: ChosenAsset = getattr(self.task.chosen, role)
-        found = load_reference(reference_store(self.cache), asset.name)
-        about = found.description
-        if about.features != network:
-            raise UserError(
-                f"the reference {about.name!r} was made with {about.features}, and the feature network is "
-                f"{network}: their distance means nothing; choose a reference of the same network"
-            )
-        self.data.append(_checked(role, asset, about.sha256))
-        return RealImages(found, about.sha256)
+        real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
+        self.data.append(verified_asset)
+        return real
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Save it with a card that says how to use it with diffusers alone."""
@@ -209,13 +205,3 @@ class ImageNetWorld(EDMWorld):
         if "dinov2" in views:
             seen["dinov2"] = Features(self.dinov2(samples.images).numpy())
         return seen
-
-
-def _checked(role: str, asset: ChosenAsset, found: str) -> PreparedAsset:
-    """What was chosen, as numbers depend on it. Raises UserError if its bytes are others by now."""
-    path = Path(asset.path)
-    if found != asset.sha256:
-        raise UserError(
-            f"{path} has changed since it was chosen; mend: bench prepare again with the option that named it"
-        )
-    return PreparedAsset(role, path, found, folder_size(path))

@@ -17,6 +17,7 @@ from tasks.progress import Progress
 from tasks.task import Need, Sources, Task
 
 if TYPE_CHECKING:
+    from tasks.data import DataSet
     from tasks.data.images import Splits
     from tasks.prepared import Prepared
 
@@ -66,13 +67,13 @@ class ClassifierRecipe:
     seed: int = 0
 
 
-N = TypeVar("N")
-T = TypeVar("T")
-C = TypeVar("C")
+Network = TypeVar("Network")
+Teacher = TypeVar("Teacher")
+Classifier = TypeVar("Classifier")
 
 
 @dataclass(frozen=True)
-class TrainedTask(Task, Generic[N, T, C]):
+class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     """A micro task of whatever kind: real images in two splits, a teacher and feature networks made from them."""
 
     data: str
@@ -81,11 +82,11 @@ class TrainedTask(Task, Generic[N, T, C]):
     """The command that gets the data."""
     train_sha256: str
     held_out_sha256: str
-    network: N
+    network: Network
     """Dataclass: the size of the networks."""
-    teacher: T
+    teacher: Teacher
     """Dataclass: how the teacher is trained."""
-    classifier: C
+    classifier: Classifier
     """Dataclass: how the feature networks are trained."""
 
     teacher_kind: ClassVar[str]
@@ -115,13 +116,15 @@ class TrainedTask(Task, Generic[N, T, C]):
         """File of the cached feature network."""
         return cache / "features" / f"{self.protocol.features}-{self.features_key()[:12]}.safetensors"
 
-    def source(self) -> Any:
+    def source(self) -> DataSet:
         """Import the module that reads the data set; it costs nothing until `load`."""
-        return importlib.import_module(f"tasks.data.{self.data}")
+        module: Any = importlib.import_module(f"tasks.data.{self.data}")
+        found: DataSet = module
+        return found
 
-    def splits(self, sources: Sources) -> Splits:
+    def splits(self, sources: Sources, progress: Progress) -> Splits:
         """Load the images. Raises UserError if there are none, or others than the task's."""
-        splits: Splits = self.source().load(sources.data, sources.cache, download=sources.download)
+        splits = self.source().load(sources.data, sources.cache, sources.download, progress)
         for name, found, expected in (
             ("training", splits.train.sha256, self.train_sha256),
             ("held-out", splits.held_out.sha256, self.held_out_sha256),

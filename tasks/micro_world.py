@@ -30,7 +30,7 @@ from tasks.views import Features
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
     """Find or make every asset of a micro task, in the cache, named by content."""
-    splits = task.splits(sources)
+    splits = task.splits(sources, progress)
     return MicroWorld(task, sources, splits.train, splits.held_out, progress)
 
 

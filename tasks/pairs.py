@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import digest, made_once, whole_file
 from tasks.prepared import Prepared, PreparedAsset, file_asset
 from tasks.progress import Progress
-from tasks.samplers import Generator, SampleNoise, baseline_sampler
+from tasks.samplers import SampleNoise, Sampler, baseline_sampler
 from tasks.task import Baseline
 
 PAIR_SEED = 2**31
@@ -47,7 +48,7 @@ class PairedTeacher(Prepared):
         """Conditions [B, ...] of the pairs with these numbers, [B]."""
         return self.conditions(indices)
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
         """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
         null = None if self.null_condition is None else self.null_condition.to(device)
         return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
@@ -82,8 +83,8 @@ class PairedTeacher(Prepared):
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        images_of, state = self.pair_generator(device), PartialState()
+        on = this_device()
+        images_of, state = self.pair_sampler_on(on), PartialState()
         numbered = list(enumerate(parts.items()))
         numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)
         with self.progress.bar("teacher pairs", count) as bar:
@@ -93,8 +94,8 @@ class PairedTeacher(Prepared):
                     if missing and not path.exists():  # else another process has joined them all
                         condition = self.pair_conditions(indices)
                         seeds = (PAIR_SEED + indices).tolist()
-                        noise = SampleNoise(seeds, self.sample_shape, device)
-                        image = images_of(noise, condition.to(device)).cpu()
+                        noise = SampleNoise(seeds, self.sample_shape, on)
+                        image = images_of(noise, condition.to(on)).cpu()
                         first = SampleNoise(seeds, self.sample_shape).draw()
                         with whole_file(part) as temporary:
                             save_file({"noise": first, "image": image, "condition": condition.cpu()}, temporary)

@@ -29,10 +29,10 @@ AS_OFFICIAL = replace(
     OURS,
     name="partiprompts-as-official",
     uint8="truncate",
-    text=TextRules(resolution=1024, compared_at=512, diversity="lpips-vgg-as-official"),
-    views={"lpips": "lpips-vgg-as-official", "clip": "clip-g14-dmd2"},
+    text=TextRules(resolution=1024, compared_at=512, diversity="lpips-piq"),
+    views={"lpips": "lpips-piq", "clip": "clip-g14-dmd2"},
 )
-"""LPIPS fed 0 ... 1, as the official function does; which network it was given is not published."""
+"""LPIPS as piq has it, the likely one: which network the official function was given is not published."""
 
 TASK = TextTask(
     name="partiprompts",

@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tasks.denoiser import Denoiser
+from tasks.device import this_device
 from tasks.files import file_sha256
 from tasks.protocol import MAIN
 from tasks.references import ReferenceStatistics
-from tasks.samplers import Generator, baseline_sampler
+from tasks.samplers import Sampler, baseline_sampler
 from tasks.task import Baseline, Task
 from tasks.views import Features
 
@@ -133,7 +133,7 @@ class Prepared(ABC):
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Load a baseline: by default, a sampler of the teacher."""
-        device, null = PartialState().device, self.null_condition
+        device, null = this_device(), self.null_condition
         null = None if null is None else null.to(device)
         return Sampled(self, baseline_sampler(self.teacher.to(device), null, baseline), self.teacher_sha256)
 
@@ -152,7 +152,7 @@ class Sampled:
 
     prepared: Prepared
     """The task with the conditions and the decoder that it needs."""
-    generator: Generator
+    sampler: Sampler
     sha256: str
     """Of the weights that it samples."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,33 +55,12 @@ def import_reference(
     ]
 
 
-def build_references(
-    images: np.ndarray,
-    see: Callable[[np.ndarray], Mapping[str, np.ndarray]],
-    name: str,
-    features: Mapping[str, str],
-    *,
-    source: str,
-    source_sha256: str,
-    crop: str | None,
-    progress: Progress,
-    batch_size: int = 200,
-    keep: int = 0,
-) -> list[ReferenceStatistics]:
-    """Do what `references_from` says with images [N, C, H, W] uint8; a memory map will do."""
-    starts = range(0, len(images), batch_size)
-    seen = (see(np.array(images[start : start + batch_size])) for start in starts)
-    return references_from(
-        seen,
-        len(images),
-        name,
-        features,
-        source=source,
-        source_sha256=source_sha256,
-        crop=crop,
-        progress=progress,
-        keep=keep,
-    )
+def seen_in_batches(
+    images: np.ndarray, see: Callable[[np.ndarray], Mapping[str, np.ndarray]], batch_size: int = 200
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yield what `see` makes of images [N, C, H, W] uint8, batch after batch; a memory map will do."""
+    for start in range(0, len(images), batch_size):
+        yield see(np.array(images[start : start + batch_size]))
 
 
 def references_from(

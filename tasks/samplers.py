@@ -58,11 +58,11 @@ class BatchSeededNoise(SampleNoise):
         self._drawn = torch.stack([drawn[seed // batch][seed % batch] for seed in seeds]).to(device)
 
 
-Generator = Callable[[SampleNoise, Tensor], Tensor]
+Sampler = Callable[[SampleNoise, Tensor], Tensor]
 """Noise and conditions -> images [B, C, H, W] in [-1, 1], or latents: a student or a sampler of the teacher."""
 
 
-def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Generator:
+def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Sampler:
     """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
 
     Raises ValueError if it guides a teacher without a null condition.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +80,17 @@ def bottleneck_of(about: Mapping[str, Any]) -> Literal["encoder", "mid"]:
     if named not in ("encoder", "mid"):
         raise ValueError(f"unknown bottleneck {named!r}")
     return named
+
+
+def require_student(folder: Path, indices: Sequence[int]) -> None:
+    """Raise UserError if a saved denoiser has no steps of a student's."""
+    if not indices:
+        raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+
+
+def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
+    """Build the error for a number of steps that a student has no sampler of."""
+    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
 
 
 def load_denoiser(folder: Path) -> SavedDenoiser:

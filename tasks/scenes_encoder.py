@@ -45,8 +45,7 @@ class CaptionEncoder(TextEncoder):
         found = [WORDS.index(word) for word in words[: self.layout.tokens]]
         return found + [PAD] * (self.layout.tokens - len(found))
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
         packed: Tensor = self(self.tokenize(prompts).to(self.device))
         return packed
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from tasks.data.scenes import CAPTIONS, truths
 from tasks.denoiser import Denoiser
-from tasks.edm_world import no_such_sampler
 from tasks.errors import UserError
 from tasks.files import file_sha256, folder_sha256, folder_size, made_once, whole_file, whole_folder
 from tasks.pairs import PairedTeacher
 from tasks.prepared import PreparedAsset, RealImages, Samples, file_asset
 from tasks.progress import Progress
 from tasks.protocol import MAIN
+from tasks.saved import no_such_sampler, require_student
 from tasks.scenes import ScenesTask
 from tasks.scenes_judge import Judge, agreement, train_judge
 from tasks.scenes_teacher import build_encoder, to_model_space, to_pixels, train_painter
@@ -50,7 +50,7 @@ class ScenesWorld(PairedTeacher):
         self.progress = progress
         self.evaluation_batch = 100 * task.protocol.images_per_prompt
         self._truths = torch.from_numpy(truths())
-        splits = task.splits(sources)
+        splits = task.splits(sources, progress)
         self._images, self._captions = torch.from_numpy(splits.train.images), torch.from_numpy(splits.train.labels)
         self._held_out = torch.from_numpy(splits.held_out.images)
         self._asked = torch.from_numpy(splits.held_out.labels)
@@ -175,8 +175,7 @@ class ScenesWorld(PairedTeacher):
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         student, indices = load_text_denoiser(folder, self._painter)
-        if not indices:
-            raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+        require_student(folder, indices)
         if student.layout != self._painter.layout or student.bottleneck_shape != self._painter.bottleneck_shape:
             raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         if steps not in (None, len(indices)):

@@ -100,7 +100,7 @@ class VPSchedule(NoiseSchedule):
         self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
 
-    def told(self, index: int, alpha_bar: float) -> VPSchedule:
+    def with_alpha_bar(self, index: int, alpha_bar: float) -> VPSchedule:
         """Return a copy with another alpha_bar at one position of the grid, for evaluations that round it."""
         changed = copy.copy(self)
         changed.log_alpha_bar = self.log_alpha_bar.clone()

@@ -1,9 +1,10 @@
-"""What all tests share: one thread, no network."""
+"""What all tests share: one thread, no network, no GPU."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # expected numbers are the CPU's
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from tasks.errors import UserError
 COMMANDS = {
     "list": "browse:list_",
     "describe": "browse:describe",
-    "doctor": "browse:doctor",
+    "doctor": "doctor:doctor",
     "prepare": "prepare:prepare",
     "run": "run:run",
     "reproduce": "reproduce:reproduce",

@@ -1,19 +1,22 @@
-"""`bench list` and `bench describe`: what there is, without importing torch; `bench doctor`: is all here."""
+"""`bench list` and `bench describe`: what there is, without importing torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import CacheOption, PluginOption, declared_task, sources
+from bench.cli.needs import need_lines
+from bench.cli.options import CacheOption, PluginOption, declared_task
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from bench.registry import Catalogue
+    from bench.metrics.catalogue import MetricInfo
+    from bench.registry import Catalogue, Entry
+    from bench.suites import Suite
     from methods.catalogue import Method
     from methods.recipe import Recipe
     from tasks.task import Task
@@ -50,7 +53,7 @@ def list_(
             print(f"  {name:<{width}}  {summary}")
 
 
-def _summary(entry: Any) -> str:
+def _summary(entry: Entry[Method] | Entry[Task] | Entry[MetricInfo]) -> str:
     """One line about an entry; a broken plug-in is shown as such, and only fails when it is asked for."""
     try:
         thing = entry.load()
@@ -78,27 +81,9 @@ def describe(
     elif name in catalogue.tasks.entries:
         _describe_task(declared_task(catalogue, name, cache), cache)
     elif name in catalogue.metrics.entries:
-        info = catalogue.metrics.get(name)
-        _lines(
-            f"metric {name}: {info.title}",
-            {
-                "better": info.direction,
-                "at least": f"{info.min_samples} images",
-                "what": info.summary,
-                "source": info.source,
-            },
-        )
+        _describe_metric(catalogue.metrics.get(name))
     elif name in suite_names():
-        suite = load_suite(name)
-        print(f"suite {name}: {suite.title}")
-        for part in suite.scales.values():
-            print(f"{part.name}: {part.task}, {len(part.seeds)} seed(s); {', '.join(part.columns)}")
-            for entry in part.baselines:
-                print(f"  {entry.sampler:<36}{entry.label or 'a sampler of the task'}")
-            for student in part.published:
-                print(f"  {student.checkpoint:<36}{student.label}")
-            for row in part.rows:
-                print(f"  {row.method:<36}{row.label}")
+        _describe_suite(load_suite(name))
     else:
         every = [
             *catalogue.methods.entries,
@@ -130,9 +115,27 @@ def _describe_method(catalogue: Catalogue, name: str, task: Task | None, cache: 
         _describe_task(task, cache)
 
 
+def _describe_metric(info: MetricInfo) -> None:
+    print(f"metric {info.name}: {info.title}")
+    print(f"  better    {info.direction}\n  at least  {info.min_samples} images")
+    print(f"  what      {info.summary}\n  source    {info.source}")
+
+
+def _describe_suite(suite: Suite) -> None:
+    print(f"suite {suite.name}: {suite.title}")
+    for part in suite.scales.values():
+        print(f"{part.name}: {part.task}, {len(part.seeds)} seed(s); {', '.join(part.columns)}")
+        for entry in part.baselines:
+            print(f"  {entry.sampler:<36}{entry.label or 'a sampler of the task'}")
+        for student in part.published:
+            print(f"  {student.checkpoint:<36}{student.label}")
+        for row in part.rows:
+            print(f"  {row.method:<36}{row.label}")
+
+
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """What the recipe takes: counted, published, and recorded."""
-    from methods.cost import forward_passes, generator_updates, least_memory
+    from methods.cost import forward_passes, generator_updates, least_memory, sharers
     from methods.recipes import DMDRecipe
     from tasks.files import human_size
 
@@ -147,8 +150,8 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     if task.network_parameters is not None:
         size = human_size(least_memory(recipe, task.network_parameters))
         millions = task.network_parameters / 1e6
-        who = "each GPU" if recipe.sharding == "none" else "all GPUs together"
-        yield f"memory of {who}: {size} for {millions:.1f} million parameters a network, and the activations"
+        counted = f"{size} for {millions:.1f} million parameters a network"
+        yield f"memory of {sharers(recipe)}: {counted}, and the activations"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)
@@ -158,10 +161,10 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     """What the records that come with the package say of the time this took, and where."""
     import json
 
-    from bench.suites import FOLDER
+    from bench.suites import RESULTS
 
     lines = []
-    for path in sorted((FOLDER / "records" / task).glob(f"{method}-s[0-9]*.json")):
+    for path in sorted((RESULTS / "records" / task).glob(f"{method}-s[0-9]*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         cost, made = record["cost"], record["provenance"]
         lines.append(
@@ -181,65 +184,8 @@ def _describe_task(task: Task, cache: Path | None) -> None:
     for baseline in task.baselines.values():
         print(f"  {baseline.name:<16}  {baseline.summary}; {baseline.network_evaluations} network evaluations")
     print("needs")
-    for need in _needs(task, cache):
-        print(f"  {need[0]:<15}  {need[1]}")
+    for need in need_lines(task, cache):
+        print(f"  {need.role:<15}  {need.text}")
     print("licences")
     for what, licence in task.licences.items():
         print(f"  {what:<10}{licence}")
-
-
-def _needs(task: Task, cache: Path | None) -> list[tuple[str, str]]:
-    """What a task needs: (role, where it is or how to get it)."""
-    try:
-        needs = task.needs(sources(task, cache))
-    except UserError as error:
-        return [("data", f"BROKEN  {error}")]
-    return [
-        (need.role, f"{need.what}: {need.path}" if need.path else f"{need.what}: MISSING; {need.mend}")
-        for need in needs
-    ]
-
-
-def _lines(title: str, values: dict[str, str]) -> None:
-    print(title)
-    for key, value in values.items():
-        print(f"  {key:<10}{value}")
-
-
-def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
-    """Check the installation: packages, devices, caches, and what is missing for which task."""
-    import shutil
-    from importlib.metadata import PackageNotFoundError, version
-
-    from bench.cli.options import cores
-    from bench.registry import load_catalogue
-    from tasks.files import folder_size, human_size
-    from tasks.task import default_cache
-
-    healthy = True
-    print("packages")
-    for package in ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "typer"):
-        try:
-            print(f"  {package:<14}{version(package)}")
-        except PackageNotFoundError:
-            healthy = False
-            print(f"  {package:<14}MISSING; pip install {package}")
-    print("devices")
-    import torch
-
-    print(f"  cpu           {cores()} cores, torch uses {torch.get_num_threads()} threads")
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        print(f"  cuda:{index}        {properties.name}, {human_size(properties.total_memory)}")
-    where = cache or default_cache()
-    size = human_size(folder_size(where)) if where.exists() else "empty"
-    parent = next(folder for folder in [where, *where.parents] if folder.exists())
-    print("cache")
-    print(f"  {where}: {size}, {human_size(shutil.disk_usage(parent).free)} free on the disk")
-    print("tasks")
-    for entry in load_catalogue(plugin).tasks:
-        print(f"  {entry.name}")
-        for role, text in _needs(entry.load(), cache):
-            healthy = healthy and "MISSING" not in text and "BROKEN" not in text
-            print(f"    {role:<15}  {text}")
-    print("all well" if healthy else "something is missing: see above for the commands that get it")

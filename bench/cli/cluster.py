@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import RunsOption
-from tasks.errors import UserError, listed, unknown
+from tasks.errors import UserError, counted, listed, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +27,8 @@ _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
 ASK_EVERY = 5
 """Seconds between two questions to the queue, while a log is followed."""
+STAGES = {"prepare": "preparation", "train": "training", "evaluate": "evaluation"}
+"""What a job is for, in the words of the bars that it shows once it has begun."""
 EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
 
 
@@ -37,20 +41,24 @@ def status(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Show where every run is; exit code 1 if one failed, died or stopped."""
-    states = follow(runs, chosen, every) if watch else _states(runs, chosen)
-    if not watch:
+    if watch:
+        with _only_looking():
+            states = follow(runs, chosen, every)
+    else:
+        states = _states(runs, chosen)
         _print(states)
     _exit_code(states)
 
 
 def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption = Path("runs")) -> None:
     """Wait until nothing is under way; exit code 1 if a run failed, died or stopped."""
-    states = _states(runs, chosen)
-    while any(state.under_way for state in states):
-        time.sleep(every)
-        states = _later(states, runs, chosen)
-    _print(states)
-    _exit_code(states)
+    watch = _Watch(runs, chosen, _states(runs, chosen))
+    with _only_looking():
+        while watch.goes_on:
+            time.sleep(every)
+            watch.look()
+    _print(watch.states)
+    _exit_code(watch.states)
 
 
 def logs(
@@ -60,7 +68,7 @@ def logs(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print what a run's jobs printed."""
-    from bench.work import LOG
+    from bench.run_folder import LOG
 
     states = _states(runs, [run])
     if len(states) > 1:
@@ -71,15 +79,16 @@ def logs(
         raise UserError(
             f"{state.run} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
         )
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8", errors="replace") as file, _only_looking():
         kept, seconds = file.readlines(), itertools.count(1)
+        watch = _Watch(runs, [_full_name(state)], states)
         sys.stdout.writelines(kept[-lines:] if lines else kept)
-        while follow and states[0].under_way:
+        while follow and watch.goes_on:
             sys.stdout.writelines(file.readlines())
             sys.stdout.flush()
             time.sleep(1)
             if next(seconds) % ASK_EVERY == 0:  # the file is read more often than the controller is asked
-                states = _later(states, runs, [_full_name(state)])
+                watch.look()
         sys.stdout.writelines(file.readlines())
 
 
@@ -108,11 +117,11 @@ def resume(
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
     from slurm.control import resume_runs
 
-    made = resume_runs(lambda: _states(runs, chosen), runs, profile)
-    for submission in made:
-        count = sum(len(batch.works) for batch in submission.graph)
-        print(f"submitted again: {count} jobs ({submission.id}); bench status shows how they go")
-    if not made:
+    resumed = False
+    for submission in resume_runs(lambda: _states(runs, chosen), runs, profile):
+        resumed, count = True, sum(len(batch.works) for batch in submission.graph)
+        print(f"submitted again: {counted(count, 'job')} ({submission.id}); bench status shows how they go")
+    if not resumed:
         print(
             "nothing to resume: every run that was submitted is done, under way, or diverged, which it would again"
         )
@@ -157,25 +166,55 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
     return any(state.under_way for state in _states(runs, chosen))
 
 
-def _later(before: list[RunState], runs: Path, chosen: Sequence[str]) -> list[RunState]:
-    """Look again; while the queue gives no answer, as when its controller starts anew, all is as it was before."""
+@dataclass
+class _Watch:
+    """Runs that are looked at again and again.
+
+    While the queue gives no answer, as when its controller starts anew, all is as it was; that is told once.
+    """
+
+    runs: Path
+    chosen: Sequence[str]
+    states: list[RunState]
+    """As of the last look that was answered."""
+    silent: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something was under way at the last look."""
+        return any(state.under_way for state in self.states)
+
+    def look(self) -> None:
+        """Look again."""
+        try:
+            self.states, self.silent = _states(self.runs, self.chosen), False
+        except UserError as error:
+            if not self.silent:
+                print(f"no news: {error}; looking again until there is some", file=sys.stderr)
+            self.silent = True
+
+
+@contextlib.contextmanager
+def _only_looking() -> Iterator[None]:
+    """Ctrl-C ends the looking alone, not what is looked at."""
     try:
-        return _states(runs, chosen)
-    except UserError:
-        return before
+        yield
+    except KeyboardInterrupt:
+        print("\nno longer watched; what is under way goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState]:
     """Show where runs are, again and again, until nothing of them is under way; return how they ended."""
     from rich.live import Live
 
-    states = _states(runs, chosen)
-    with Live(_table(states), auto_refresh=False) as live:
-        while any(state.under_way for state in states):
+    watch = _Watch(runs, chosen, _states(runs, chosen))
+    with Live(_table(watch.states), auto_refresh=False) as live:
+        while watch.goes_on:
             time.sleep(every)
-            states = _later(states, runs, chosen)
-            live.update(_table(states), refresh=True)
-    return states
+            watch.look()
+            live.update(_table(watch.states), refresh=True)
+    return watch.states
 
 
 def _print(states: Sequence[RunState]) -> None:
@@ -202,7 +241,7 @@ def _table(states: Sequence[RunState]) -> Table:
         speed = "" if state.images_per_second is None else f"{state.images_per_second:.3g}"
         left = "" if state.seconds_left is None else _duration(state.seconds_left)
         fd = "" if state.fd is None else f"{state.fd:.4g}"
-        where = (state.state, state.stage, state.job, state.node)
+        where = (state.state, STAGES.get(state.stage, state.stage), state.job, state.node)
         table.add_row(state.task, state.run, *where, steps, speed, left, fd, str(state.requeues or ""), state.told)
     return table
 

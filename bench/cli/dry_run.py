@@ -74,8 +74,8 @@ def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iter
 
 
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
-    """What each GPU has to hold, where the networks are large enough to ask."""
-    from methods.cost import least_memory
+    """What GPUs have to hold, where the networks are large enough to ask."""
+    from methods.cost import least_memory, sharers
     from tasks.files import human_size
 
     seen = set()
@@ -84,4 +84,4 @@ def _memory(planned: Sequence[Run]) -> Iterator[str]:
         if parameters is not None and run.method.name not in seen:
             seen.add(run.method.name)
             size = human_size(least_memory(run.recipe, parameters))
-            yield f"{run.method.name}: {size} on each GPU, and the activations"
+            yield f"{run.method.name}: {size} on {sharers(run.recipe)}, and the activations"

@@ -15,13 +15,16 @@ from bench.cli.options import (
     DownloadOption,
     PluginOption,
     ProtocolOption,
+    RunIdOption,
     RunsOption,
+    StepsOption,
     ThreadsOption,
+    WorkerOption,
     declared_task,
     sources,
+    subject_of,
 )
-from bench.cli.run import RunIdOption, WorkerOption, refuse_another_plan
-from tasks.errors import UserError, unknown
+from tasks.task import Baseline
 
 if TYPE_CHECKING:
     from bench.records import MetricResult
@@ -39,10 +42,7 @@ def evaluate(
     ] = None,
     protocol: ProtocolOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, help="Steps of the checkpoint's sampler, where it has several."),
-    ] = None,
+    steps: StepsOption = None,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -58,91 +58,87 @@ def evaluate(
     catalogue = load_catalogue(plugin)
     declared = declared_task(catalogue, task, cache, protocol)
     where = sources(declared, cache, data, download)
-    if (checkpoint is None) == (sampler is None):
-        raise UserError(
-            "bench eval takes either --checkpoint PATH or --sampler NAME "
-            f"(samplers of {task}: {', '.join(declared.baselines)})"
-        )
-    if sampler is not None and steps is not None:
-        raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
-    if sampler is not None and sampler not in declared.baselines:
-        raise unknown("sampler", sampler, declared.baselines)
-    if checkpoint is not None and not checkpoint.exists():
-        raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
+    subject = subject_of("bench eval", declared, checkpoint, sampler, steps)
 
     import torch
     from rich.console import Console
 
     from bench.distributed import from_main, join_workers
-    from bench.plan import BaselineRun
+    from bench.plan import BaselineRun, refuse_another_plan
     from bench.progress import StatusProgress
     from bench.runner import Runner
 
     torch.set_num_threads(threads)
-    run = BaselineRun(declared, runs, declared.baselines[sampler]) if sampler else None
-    progress: Progress = StatusProgress(None, Console(stderr=True), draw=True)
-    if run is not None and worker:
-        refuse_another_plan(run, run_id)
-        progress = join_workers(run.folder)
-        from_main(run.begin)
-    prepared = declared.prepare(where, progress)
-    if run is not None:
-        metrics: Sequence[MetricResult] = Runner(catalogue, prepared, progress).baseline(run).metrics
+    progress: Progress = StatusProgress(Console(stderr=True))
+    metrics: Sequence[MetricResult]
+    if isinstance(subject, Baseline):
+        run = BaselineRun(declared, runs, subject)
+        if worker:
+            refuse_another_plan(run, run_id)
+            progress = join_workers(run.folder)
+            from_main(run.begin)
+        metrics = Runner(catalogue, declared.prepare(where, progress), progress).baseline(run).metrics
         print(f"record: {run.record}")
     else:
-        assert checkpoint is not None
-        metrics = _measure(Runner(catalogue, prepared, progress), checkpoint, steps, runs)
+        metrics = _measure(Runner(catalogue, declared.prepare(where, progress), progress), subject, steps, runs)
     for metric in metrics:
         spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
         print(f"{metric.title:<28} {metric.value:.6g}{spread}")
 
 
 def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
-    """Measure a saved student; of a finished run, under a protocol other than its own, keep a record beside it:
-    one of its task, or of another with the same students.
-
-    So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
-    Published weights, which are of no run, have a record of their own in the folder of the runs.
-    """
-    from bench.best import read_best
+    """Measure a saved student, or published weights, which are of no run: those have a record of their own."""
     from bench.plan import PublishedRun
-    from bench.provenance import provenance
-    from bench.recording import of_the_best, under_another_protocol
-    from bench.records import other_protocol_path, read_record, write_record
-    from bench.runner import few_step_sampler, student_generator
-    from bench.trained import STUDENT
+    from bench.run_folder import STUDENT, student_of
+    from bench.runner import sampler_description, student_sampler
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
 
-    prepared = runner.prepared
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
         checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
-    path = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
+    path = student_of(checkpoint)
     sha256 = path_sha256(path)
-    student, indices = prepared.load_student(path, steps)
+    student, indices = runner.prepared.load_student(path, steps)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
         name = (path if path.is_dir() else path.with_suffix("")).resolve().name
-        sampler = few_step_sampler(student, indices)
-        published = PublishedRun(prepared.task, runs, name, sha256, sampler)
+        described = sampler_description(student, indices)
+        published = PublishedRun(runner.prepared.task, runs, name, sha256, described)
         record = runner.published(published, student, indices)
         print(f"record: {published.record}")
         return record.metrics
     with tempfile.TemporaryDirectory() as scratch:
-        metrics, _ = runner.evaluator.evaluate(student_generator(student, indices), Path(scratch), sha256)
-    best = read_best(checkpoint)
-    run = checkpoint if best is None else checkpoint.parent
-    if path != checkpoint and (run / "record.json").is_file():
-        record, protocol = read_record(run / "record.json"), prepared.task.protocol
-        if best is not None:
-            record = of_the_best(record, best)
-        own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
-        another = best is not None or record.protocol_sha256 != protocol.digest()
-        if own and another and _same_students(runner.catalogue, record.task, prepared.task):
-            found = under_another_protocol(record, prepared, provenance("fp32"), metrics)
-            target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
-            write_record(target, found)
-            print(f"record: {target}")
+        metrics, _ = runner.evaluator.evaluate(student_sampler(student, indices), Path(scratch), sha256)
+    if path != checkpoint:
+        _keep_beside(runner, checkpoint, sha256, metrics)
     return metrics
+
+
+def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[MetricResult]) -> None:
+    """Keep a record of a finished run's student under a protocol other than its own: of its task, or of another
+    with the same students.
+
+    So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
+    """
+    from bench.best import read_best
+    from bench.provenance import provenance
+    from bench.recording import of_the_best, under_another_protocol
+    from bench.records import other_protocol_path, read_record, write_record
+    from bench.run_folder import RECORD
+
+    best = read_best(folder)
+    run = folder if best is None else folder.parent
+    if not (run / RECORD).is_file():
+        return
+    record, prepared = read_record(run / RECORD), runner.prepared
+    if best is not None:
+        record = of_the_best(record, best)
+    protocol = prepared.task.protocol
+    own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
+    another = best is not None or record.protocol_sha256 != protocol.digest()
+    if own and another and _same_students(runner.catalogue, record.task, prepared.task):
+        target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
+        write_record(target, under_another_protocol(record, prepared, provenance("fp32"), metrics))
+        print(f"record: {target}")
 
 
 def _same_students(catalogue: Catalogue, trained_on: str, task: Task) -> bool:

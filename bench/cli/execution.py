@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from bench.cli.options import cores
 from bench.cli.standing import standing
+from bench.run_folder import LOG
 from tasks.errors import UserError, listed
+from tasks.machine import cores
 
 if TYPE_CHECKING:
     from bench.commands import Commands
@@ -19,9 +20,22 @@ if TYPE_CHECKING:
     from tasks.task import Sources, Task
 
 
+class Hands(Protocol):
+    """What does the work that was planned: workers on this machine, or jobs of a cluster."""
+
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+        """Do what is not done yet; return all that is to have a result. Raises UserError."""
+
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
+        """Do evaluations of saved students, which a task measures. Raises UserError."""
+
+    def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
+        """Print what a plan does not show of how it would be done. Raises UserError."""
+
+
 @dataclass(frozen=True)
 class Workers:
-    """How the machine is shared."""
+    """Processes of this machine, and how it is shared."""
 
     commands: Commands
     jobs: int | None = None
@@ -49,13 +63,17 @@ class Workers:
                 todo.append(one)
         _refuse_queued(todo, self.commands.runs)
         tasks = {one.task.name: one.task for one in todo}
-        self.do([self.commands.whole(one) for one in todo], list(tasks.values()))
+        self._do([self.commands.whole(one) for one in todo], list(tasks.values()))
         return done + todo
+
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
+        """Do evaluations of saved students, side by side."""
+        self._do(work, [task])
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
         """Nothing to add to the plan: on this machine every run is a job."""
 
-    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+    def _do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
         """Prepare the tasks, and do the work side by side."""
         if not work:
             return
@@ -64,13 +82,12 @@ class Workers:
 
         from bench.pool import Share, run_jobs
         from bench.progress import StatusProgress
-        from bench.work import LOG
 
         console, threads, where = Console(stderr=True), self.commands.threads, self.commands.where
         torch.set_num_threads(threads)
         _writable(self.commands.runs, where.cache)
         for task in tasks:
-            task.prepare(where, StatusProgress(None, console, draw=True))
+            task.prepare(where, StatusProgress(console))
         share = Share(threads, self.processes, torch.cuda.device_count())
         if share.gpus and self.processes > share.gpus:
             raise UserError(f"--processes {self.processes} take a GPU each, and there are {share.gpus} here")
@@ -123,4 +140,4 @@ def raise_failures(wanted: Sequence[Run | BaselineRun], lacking: Sequence[str] =
             bad.append(run.label)
     if bad or lacking:
         told = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
-        raise UserError(f"{told}: {'; '.join([*bad, *lacking])}; see log.txt in their folders")
+        raise UserError(f"{told}: {'; '.join([*bad, *lacking])}; see {LOG} in their folders")

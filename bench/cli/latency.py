@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import CacheOption, DownloadOption, PluginOption, ThreadsOption, declared_task, sources
-from tasks.errors import UserError, unknown
+from bench.cli.options import (
+    CacheOption,
+    DownloadOption,
+    PluginOption,
+    StepsOption,
+    ThreadsOption,
+    declared_task,
+    sources,
+    subject_of,
+)
+from tasks.task import Baseline
 
 if TYPE_CHECKING:
     from bench.latency import Latency
@@ -20,10 +29,7 @@ def latency(
         Path | None, typer.Option("--checkpoint", help="A run's folder, a student's, or published weights.")
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named baseline of the task.")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, help="Steps of the checkpoint's sampler, where it has several."),
-    ] = None,
+    steps: StepsOption = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed images before them.")] = 3,
     bf16: Annotated[bool, typer.Option("--bf16", help="Denoise under bf16 autocast; else in float32.")] = False,
@@ -36,30 +42,25 @@ def latency(
     from bench.registry import load_catalogue
 
     declared = declared_task(load_catalogue(plugin), task, cache)
-    if (checkpoint is None) == (sampler is None):
-        raise UserError("bench latency takes either --checkpoint PATH or --sampler NAME")
-    if sampler is not None and sampler not in declared.baselines:
-        raise unknown("sampler", sampler, declared.baselines)
-    if checkpoint is not None and not checkpoint.exists():
-        raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
+    chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     import torch
     from rich.console import Console
 
     from bench.latency import latency_of
     from bench.progress import StatusProgress
-    from bench.runner import student_generator
+    from bench.run_folder import student_of
+    from bench.runner import student_sampler
     from tasks.prepared import Sampled
 
     torch.set_num_threads(threads)
-    progress = StatusProgress(None, Console(stderr=True), draw=True)
-    prepared = declared.prepare(sources(declared, cache, download=download), progress)
-    if checkpoint is not None:
-        folder = checkpoint / "student" if (checkpoint / "student").is_dir() else checkpoint
-        subject = Sampled(prepared, student_generator(*prepared.load_student(folder, steps)), "")
+    where = sources(declared, cache, download=download)
+    prepared = declared.prepare(where, StatusProgress(Console(stderr=True)))
+    if isinstance(chosen, Baseline):
+        subject = prepared.sampled(chosen)
     else:
-        assert sampler is not None
-        subject = prepared.sampled(declared.baselines[sampler])
+        student = prepared.load_student(student_of(chosen), steps)
+        subject = Sampled(prepared, student_sampler(*student), "")
     _print(latency_of(subject, repetitions, warm_up, bf16))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.execution import Workers, lacks_weights
-from tasks.errors import UserError
+from bench.cli.execution import Hands, Workers, lacks_weights
+from tasks.errors import UserError, counted
 
 if TYPE_CHECKING:
     from bench.commands import Commands
     from bench.plan import BaselineRun, Run
     from bench.work import Work
+    from slurm.graph import Batch
     from slurm.launch import Launch
     from slurm.submission import Submission
     from tasks.task import Task
@@ -71,11 +72,11 @@ class OnCluster:
         """Those that can be evaluated; why the others cannot is said."""
         return [one for one in baselines if one.finished() or not lacks_weights(one, self.commands.where)]
 
-    def do(self, work: Sequence[Work], tasks: Sequence[Task]) -> None:
+    def evaluate(self, work: Sequence[Work], task: Task) -> None:
         """Submit evaluations of saved students, and wait for them. Raises UserError."""
         from slurm.launch import launch, plan_evaluations
 
-        for task in tasks if work else ():
+        if work:
             plan = partial(plan_evaluations, work, task, self.commands, self.profile)
             _show(launch(self.commands.runs, plan))
             self._see_through([one.folder for one in work])
@@ -101,7 +102,7 @@ class OnCluster:
 
 def hands(
     executor: Executor, profile: str | None, detach: bool, commands: Commands, jobs: int | None, processes: int
-) -> Workers | OnCluster:
+) -> Hands:
     """Return what does the work. Raises UserError for options that do not go together."""
     if executor is Executor.local:
         if profile is not None or detach:
@@ -117,7 +118,7 @@ def hands(
 def _show(made: Submission) -> None:
     """Say which jobs are in the queue now."""
     for batch in made.graph:
-        print(f"{batch.name}: job {made.jobs[batch.name]}, {_counted(len(batch.works))}", file=sys.stderr)
+        print(f"{batch.name}: job {made.jobs[batch.name]}, {counted(len(batch.works), 'job')}", file=sys.stderr)
 
 
 def _show_launch(launch: Launch) -> None:
@@ -128,18 +129,24 @@ def _show_launch(launch: Launch) -> None:
     if not graph:
         print("\nnothing to submit: all is finished or in the queue")
         return
-    sizes = f"{'jobs':>6}{'nodes':>7}{'GPUs':>6}{'CPUs':>6}{'GB':>7}{'hours':>7}{'GPU-hours':>11}"
+    sizes = f"{'jobs':>6}{'nodes':>7}{'GPUs':>6}{'CPUs':>6}{'GB':>7}{'hours':>7}{'at most':>17}"
     print(f"\n{'batch':<28}{sizes}  after")
     for batch in graph:
         asked = batch.resources
         sizes = f"{asked.nodes:>7}{asked.gpus:>6}{asked.cpus:>6}{asked.memory_gb:>7g}{asked.hours:>7g}"
         after = "" if batch.after is None else f"{'its own of ' * batch.each}{batch.after}"
-        print(f"{batch.name:<28}{len(batch.works):>6}{sizes}{batch.gpu_hours:>11g}  {after}")
+        print(f"{batch.name:<28}{len(batch.works):>6}{sizes}{_cost([batch]):>17}  {after}")
     total = sum(len(batch.works) for batch in graph)
-    print(f"{_counted(total)}, at most {launch.gpu_hours:g} GPU-hours without requeues\n")
+    print(f"{counted(total, 'job')}, at most {_cost(graph)} without requeues\n")
     for batch in graph:
         print(f"# {batch.name}\n{sbatch_text(launch.submission, batch, launch.profile)}")
 
 
-def _counted(jobs: int) -> str:
-    return f"{jobs} job{'s' * (jobs != 1)}"
+def _cost(batches: Iterable[Batch]) -> str:
+    """Most that jobs may take: hours of the GPUs of those that have some, of the cores of the others."""
+    asked = [(len(batch.works), batch.resources) for batch in batches]
+    hours = {
+        "GPU-hour": sum(jobs * each.gpu_hours for jobs, each in asked),
+        "core-hour": sum(jobs * each.core_hours for jobs, each in asked),
+    }
+    return " and ".join(counted(count, unit) for unit, count in hours.items() if count)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import UserError
-from tasks.task import Sources, Task, default_cache
+from tasks.errors import UserError, unknown
+from tasks.task import Baseline, Sources, Task, default_cache
 
 if TYPE_CHECKING:
     from bench.registry import Catalogue
@@ -39,11 +38,22 @@ DownloadOption = Annotated[
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="CPU threads of each process; small networks run best on one.")
 ]
-
 ProcessesOption = Annotated[
     int,
     typer.Option("--processes", min=1, help="Processes that train one run together: one for each GPU."),
 ]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: what cores or GPUs allow.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
+StepsOption = Annotated[
+    int | None,
+    typer.Option("--steps", min=1, help="Steps of the checkpoint's sampler, where it has several."),
+]
+WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
+RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
+"""The name of the run for which a job was submitted."""
 
 
 def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol: str | None = None) -> Task:
@@ -65,6 +75,30 @@ def sources(task: Task, cache: Path | None, data: Path | None = None, download: 
             f"bench prepare --task {task.name} {' '.join(named)}"
         )
     return found
+
+
+def subject_of(
+    command: str, task: Task, checkpoint: Path | None, sampler: str | None, steps: int | None
+) -> Path | Baseline:
+    """Return what a command makes images with: a checkpoint that is there, or a sampler that the task has.
+
+    Raises UserError unless it is one of them.
+    """
+    if (checkpoint is None) == (sampler is None):
+        raise UserError(
+            f"{command} takes either --checkpoint PATH or --sampler NAME "
+            f"(samplers of {task.name}: {', '.join(task.baselines)})"
+        )
+    if checkpoint is not None:
+        if not checkpoint.exists():
+            raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
+        return checkpoint
+    if steps is not None:
+        raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
+    name = sampler or ""  # one of the two was given
+    if name not in task.baselines:
+        raise unknown("sampler", name, task.baselines)
+    return task.baselines[name]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
@@ -119,8 +153,3 @@ def parse_paths(option: str, texts: Iterable[str]) -> dict[str, Path]:
             raise UserError(f"{option} gives {name!r} twice")
         found[name] = Path(path)
     return found
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1

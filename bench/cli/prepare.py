@@ -111,7 +111,7 @@ def prepare(
     from tasks.files import human_size
 
     torch.set_num_threads(threads)
-    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    progress = StatusProgress(Console(stderr=True))
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:

@@ -91,13 +91,13 @@ def build(
     from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
     from tasks.files import file_sha256
     from tasks.imagenet import spatial_of
-    from tasks.reference_sources import build_references
+    from tasks.reference_sources import references_from, seen_in_batches
     from tasks.references import reference_store, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
     torch.set_num_threads(threads)
-    progress = StatusProgress(None, Console(stderr=True), draw=True)
+    progress = StatusProgress(Console(stderr=True))
     inception = load_inception(
         weights,
         cache or default_cache(),
@@ -125,16 +125,15 @@ def build(
             seen["-dinov2"] = dino(torch.from_numpy(batch)).numpy()
         return seen
 
-    made = build_references(
-        stack,
-        see,
+    made = references_from(
+        seen_in_batches(stack, see, batch_size),
+        len(stack),
         name or images.stem,
         named,
         source=images.name,
         source_sha256=file_sha256(images),
         crop=crop,
         progress=progress,
-        batch_size=batch_size,
         keep=keep,
     )
     for statistics in made:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import RunsOption
 from tasks.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from bench.records import Record
+    from bench.report.table import ReportTable
+    from bench.suites import Curve
 
 
 class Format(StrEnum):
@@ -37,62 +43,99 @@ def report(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
-    from bench.cli.standing import standing
-    from bench.records import collector_paused, load_records
-    from bench.registry import load_catalogue
-    from bench.report.figures import progress_figure, suite_logs
+    from bench.records import collector_paused
     from bench.report.render import to_csv, to_markdown
-    from bench.report.table import suite_table, task_table
-    from bench.report.todo import work_of
-    from bench.suites import FOLDER, load_paper_table, load_suite
-    from bench.training_log import METRICS
 
     if scale is not None and suite is None:
         raise UserError("--scale goes with --suite; a task has one scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
     with collector_paused():  # once, for all of it: where it ends, the collector searches what was made
-        folders = [
-            folder for folder in (runs, FOLDER / "records" if committed else None) if folder and folder.is_dir()
-        ]
-        found = load_records(folders)
-        for problem in found.problems:
-            print(f"warning: {problem}", file=sys.stderr)
-        records = list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
-        part = None
+        records = _records(runs, committed)
         if suite is not None:
-            chosen = load_suite(suite)
-            part = chosen.scale(scale or "micro")
-            if task is not None:
-                known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
-                if task not in known and not (runs / task).is_dir():
-                    raise unknown(f"task with nothing in {runs}:", task, known)
-                part = replace(part, task=task, protocol=None, trained_on=None)
-            paper = load_paper_table(chosen.paper) if chosen.paper else None
-            tables = [suite_table(chosen, paper, records, part, work_of(part, runs, standing(runs)))]
+            shown = _of_suite(records, suite, scale or "micro", task, runs)
         else:
-            if task is not None and task not in {record.task for record in records}:
-                raise unknown("task with records", task, {record.task for record in records})
-            names = [task] if task else sorted({record.task for record in records})
-            if not names:
-                raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
-            tables = [task_table(records, name) for name in names]
+            shown = _of_tasks(records, task, runs)
         render = to_csv if format_ is Format.csv else to_markdown
-        for table in tables:
+        for table in shown.tables:
             print(render(table))
         if figure is not None:
-            if part is not None:
-                logs = suite_logs(part, records, runs)
-            else:
-                shown = {table.data["task"].iloc[0] for table in tables if len(table.data)}
-                logs = {
-                    f"{record.task}: {record.run_id}": log
-                    for record in records
-                    if record.kind == "method"
-                    and record.task in shown
-                    and (log := runs / record.task / record.run_id / METRICS).exists()
-                }
-            if not logs:
-                raise UserError(f"no training logs in {runs} to draw")
-            progress_figure(logs, figure, chosen.curves if suite else ("brightness", "fd"))
-            print(f"figure: {figure}")
+            _draw(shown, figure, runs)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What there is to show of records."""
+
+    tables: Sequence[ReportTable]
+    logs: Callable[[], Mapping[str, Path]]
+    """Find the training logs of the tables' runs that are here, by their labels in a figure."""
+    curves: Sequence[Curve] = ("brightness", "fd")
+    """What a figure draws of them."""
+
+
+def _records(runs: Path, committed: bool) -> list[Record]:
+    """Each run's record, or this machine's where both are there; a file that is none is told of."""
+    from bench.records import load_records
+    from bench.suites import RESULTS
+
+    folders = [runs, RESULTS / "records"] if committed else [runs]
+    found = load_records(folder for folder in folders if folder.is_dir())
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
+
+
+def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
+    """A suite's table at a scale, on its own task or another. Raises UserError for an unknown one of these."""
+    from bench.cli.standing import standing
+    from bench.registry import load_catalogue
+    from bench.report.table import suite_table
+    from bench.report.todo import work_of
+    from bench.suites import load_suite
+
+    suite = load_suite(name)
+    part = suite.scale(scale)
+    if task is not None:
+        known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
+        if task not in known and not (runs / task).is_dir():
+            raise unknown(f"task with nothing in {runs}:", task, known)
+        part = part.on(task)
+
+    def logs() -> Mapping[str, Path]:
+        from bench.report.figures import suite_logs
+
+        return suite_logs(part, records, runs)
+
+    work = work_of(part, runs, standing(runs))
+    return _Shown([suite_table(suite, suite.paper_table(), records, part, work)], logs, suite.curves)
+
+
+def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown:
+    """A table of all that was recorded on a task, or on each. Raises UserError if nothing was."""
+    from bench.report.table import task_table
+
+    recorded = {record.task for record in records}
+    if task is not None and task not in recorded:
+        raise unknown("task with records", task, recorded)
+    names = [task] if task else sorted(recorded)
+    if not names:
+        raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
+
+    def logs() -> Mapping[str, Path]:
+        from bench.report.figures import task_logs
+
+        return task_logs(names, records, runs)
+
+    return _Shown([task_table(records, name) for name in names], logs)
+
+
+def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
+    """Draw the runs' training. Raises UserError if none of their logs is here."""
+    from bench.report.figures import progress_figure
+
+    logs = shown.logs()
+    if not logs:
+        raise UserError(f"no training logs in {runs} to draw")
+    progress_figure(logs, figure, shown.curves)
+    print(f"figure: {figure}")

@@ -22,17 +22,19 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    DryRunOption,
+    JobsOption,
     PluginOption,
     ProcessesOption,
     ProtocolOption,
     RunsOption,
+    SetOption,
     ThreadsOption,
     declared_task,
     parse_overrides,
     parse_seeds,
     sources,
 )
-from bench.cli.run import DryRunOption, JobsOption, SetOption
 from bench.cli.standing import standing
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def reproduce(
     chosen = load_suite(suite)
     part = chosen.scale(scale)
     if task is not None:
-        part = replace(part, task=task, protocol=None, trained_on=None)
+        part = part.on(task)
     if seed is not None:
         part = replace(part, seeds=tuple(parse_seeds(seed)))
     part = replace(part, protocol=protocol or part.protocol)
@@ -104,10 +106,10 @@ def reproduce(
     require_all([trained_on, measured_by], baselines, where)
 
     wanted = workers.execute(first, baselines)
-    workers.do(_published_work(plan, found, commands), [measured_by])
+    workers.evaluate(_published_work(plan, found, commands), measured_by)
     later, _ = plan.later()
     wanted += workers.execute(later, [])
-    workers.do(_elsewhere_work(plan, [*first, *later], commands), [measured_by])
+    workers.evaluate(_elsewhere_work(plan, [*first, *later], commands), measured_by)
     _print_table(plan, chosen, first + later)
     lacking = _published_work(plan, found, commands) + _elsewhere_work(plan, [*first, *later], commands)
     raise_failures(wanted, [work.label for work in lacking])
@@ -154,14 +156,13 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     from bench.report.render import to_markdown
     from bench.report.table import suite_table
     from bench.report.todo import work_of
-    from bench.suites import load_paper_table
 
     part, task = plan.scale, plan.task.name
     folders = [run.folder for run in runs] + [run.folder for run in plan.baselines()]
     for student in part.published:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
-    paper = load_paper_table(suite.paper) if suite.paper else None
+    paper = suite.paper_table()
     print(to_markdown(suite_table(suite, paper, records, part, work_of(part, plan.root, standing(plan.root)))))
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:

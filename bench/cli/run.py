@@ -22,11 +22,16 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    DryRunOption,
+    JobsOption,
     PluginOption,
     ProcessesOption,
     ProtocolOption,
+    RunIdOption,
     RunsOption,
+    SetOption,
     ThreadsOption,
+    WorkerOption,
     declared_task,
     parse_names,
     parse_overrides,
@@ -37,20 +42,13 @@ from bench.cli.standing import standing
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.plan import BaselineRun, Planned, Run
+    from bench.plan import BaselineRun, Run
     from bench.registry import Catalogue
     from tasks.task import Sources, Task
 
-SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
 SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
-JobsOption = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: what cores or GPUs allow.")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
-WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
 OnlyTrainOption = Annotated[bool, typer.Option("--only-train", hidden=True)]
-RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
 
 PATIENCE = 900.0
 """Seconds for which a job waits that finds its run's folder held: a node that the queue has given up on may work
@@ -82,7 +80,7 @@ def run(
 ) -> None:
     """Train, evaluate and record methods on a task. The same command again returns or resumes."""
     from bench.commands import Commands
-    from bench.plan import BaselineRun, plan_run, refuse_idle_overrides
+    from bench.plan import BaselineRun, plan_run, refuse_another_plan, refuse_idle_overrides
     from bench.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
@@ -111,15 +109,6 @@ def run(
     raise_failures(wanted)
 
 
-def refuse_another_plan(run: Planned, run_id: str | None) -> None:
-    """Raise UserError if what a job was submitted for would now be another computation."""
-    if run_id not in (None, run.id):
-        raise UserError(
-            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
-            f"since: it would now be {run.id}; submit again"
-        )
-
-
 def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int, only_train: bool) -> None:
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
@@ -146,10 +135,11 @@ def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[Baseli
     from bench.records import load_records
     from bench.report.render import to_markdown
     from bench.report.table import task_table
+    from bench.run_folder import SAMPLES
 
     found = load_records([*(run.folder for run in planned), *(run.folder for run in baselines)])
     print(to_markdown(task_table(found.records, task.name)))
     for run in planned:
-        picture = run.folder / "samples.png"
+        picture = run.folder / SAMPLES
         if picture.exists():
             print(f"samples of {run.label}: {picture}")

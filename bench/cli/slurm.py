@@ -6,20 +6,23 @@ from typing import Annotated
 
 import typer
 
-from tasks.errors import UserError
+from tasks.errors import UserError, counted
 
 app = typer.Typer(help="Profiles of clusters.", no_args_is_help=True)
 
 
 @app.command("profiles")
 def profiles() -> None:
-    """List the profiles, and the files they are in."""
+    """List the profiles, and the files they are in; what is wrong with one does not hide the others."""
     from slurm.profile import folders, load_profile, profile_names
 
     for name, path in profile_names().items():
-        load_profile(str(path))
-        print(f"{name:<24}{path}")
-    print(f"\nYour own go into {folders()[-2]}")
+        try:
+            load_profile(str(path))
+            print(f"{name:<24}{path}")
+        except UserError as error:
+            print(f"{name:<24}[broken] {error}")
+    print(f"\nYour own go into {folders()[0]}")
 
 
 @app.command("check")
@@ -37,9 +40,9 @@ def check(
     asked = {stage: chosen.share(declared.name, declared.scale, stage) for stage in STAGES}
     kinds = node_kinds()
     for stage, share in asked.items():
-        nodes = f"{share.nodes} node{'s' * (share.nodes > 1)}"
-        each = f"{share.gpus} GPUs, {share.cpus} CPUs, {share.memory_gb:g} GB"
-        print(f"{stage:<10}{nodes}, of each {each}, {share.hours:g} hours")
+        nodes, each = counted(share.nodes, "node"), " each" * (share.nodes > 1)
+        parts = f"{counted(share.gpus, 'GPU')}, {counted(share.cpus, 'CPU')} and {share.memory_gb:g} GB"
+        print(f"{stage:<10}{nodes} of {parts}{each}, for {counted(share.hours, 'hour')}")
     found = problems(chosen, asked, kinds)
     if found:
         raise UserError(f"profile {profile!r} does not fit this cluster:\n  " + "\n  ".join(found))

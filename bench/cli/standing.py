@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.states import RunState, run_state
 from bench.unfinished import Look
-from slurm import FOLDER
+from slurm import SUBMISSIONS
 from tasks.errors import UserError
 
 
@@ -17,7 +17,7 @@ def submitted(runs: Path) -> dict[Path, RunState]:
 
     Raises UserError if the queue gives no answer.
     """
-    if not (runs / FOLDER).is_dir() or shutil.which("squeue") is None:
+    if not (runs / SUBMISSIONS).is_dir() or shutil.which("squeue") is None:
         return {}
     from slurm.watch import submitted_states
 

@@ -4,35 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
-from bench.metrics.base import AnyReference, Measured, Metric, row_blocks
+from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import DIVERSITY, MetricInfo
+from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.scores import Scores, score_of
 from tasks.protocol import Protocol
 from tasks.views import Features
-
-RESAMPLES = 10_000
-SEED = 0
-BLOCK = 2**21
-"""Numbers drawn at once."""
-
-
-def bootstrap_interval(
-    values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
-) -> tuple[float, float]:
-    """Percentile interval of the mean of independent values [n], in float64; n >= 1.
-
-    Valid because a mean of resampled values has no bias; a Fréchet distance of resampled images has.
-    Source: Efron and Tibshirani 1993, ch. 13.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for rows in row_blocks(resamples, max(1, BLOCK // len(values))):
-        means[rows] = values[rng.integers(len(values), size=(len(means[rows]), len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 class Diversity(Metric):

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, HPS, IMAGE_REWARD, KINDS, PICKSCORE, MetricInfo
-from bench.records import Interval, t_interval
+from bench.metrics.intervals import Interval, t_interval
 from tasks.errors import UserError
 from tasks.protocol import Protocol
 from tasks.views import Features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from bench.records import Record
 from bench.report.lines import owner, suite_lines
+from bench.run_folder import METRICS
 from bench.suites import Curve, SuiteScale
-from bench.training_log import METRICS, read_lines
+from bench.training_log import read_lines
 from tasks.errors import UserError
 from tasks.files import whole_file
 
@@ -53,6 +54,16 @@ def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict
         if number is not None and log.exists():
             label = f"{lines[number].label}, seed {record.train_seed}"
             found[label if label not in found else f"{label}: {record.run_id}"] = log
+    return found
+
+
+def task_logs(tasks: Collection[str], records: Iterable[Record], root: Path) -> dict[str, Path]:
+    """The training logs of all runs on these tasks that are here, by task and run."""
+    found = {}
+    for record in records:
+        log = root / record.task / record.run_id / METRICS
+        if record.kind == "method" and record.task in tasks and log.exists():
+            found[f"{record.task}: {record.run_id}"] = log
     return found
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Record, t_interval
+from bench.metrics.intervals import t_interval
+from bench.records import Record
 from tasks.files import repeated_digest
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]

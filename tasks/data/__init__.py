@@ -1,10 +1,23 @@
-"""Real images for the micro tasks: where they are found, how they are checked, how they are split.
+"""Real images for the micro tasks: where they are found, how they are checked, how they are split."""
 
-Each data module has the same two functions: `locate(folder, cache)`, cheap and without numpy, for
-`bench describe` and `bench doctor`; and `load(folder, cache, download, progress) -> Splits`.
-"""
+from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-Progress = Callable[[str, int, int | None], None]
-"""Called during a download with the file's name, the bytes so far and the bytes in all, None if unknown."""
+from tasks.progress import Progress
+
+if TYPE_CHECKING:
+    from tasks.data.images import Splits
+
+
+class DataSet(Protocol):
+    """What each data module has; importing it costs nothing."""
+
+    def locate(self, folder: Path | None, cache: Path) -> Path | None:
+        """Say where the data is, or None; cheap and without numpy, for `bench describe` and `bench doctor`."""
+
+    def load(
+        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
+    ) -> Splits:
+        """Return the images, from `folder`, `cache` or, with `download`, from where they are published."""

@@ -133,11 +133,6 @@ def fill(
     return sum(done.values())
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
-
-
 def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]:
     """Return the blocks done by an earlier call with their tallies; begin if there are none."""
     plan = file.plan()

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data import Progress
 from tasks.errors import UserError
+from tasks.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data import Progress
 from tasks.errors import UserError
 from tasks.files import whole_file
+from tasks.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -231,7 +231,7 @@ def _download(folder: Path, progress: Progress | None) -> Path:
 
 
 def _fetch(url: str, name: str, progress: Progress | None) -> bytes:
-    """Return what `url` sends, telling `progress` after each part; OSError or HTTPException if it fails."""
+    """Return what `url` sends, with a bar of its KiB; OSError or HTTPException if it fails."""
     import http.client
     import urllib.request
 
@@ -239,13 +239,17 @@ def _fetch(url: str, name: str, progress: Progress | None) -> bytes:
         length = answer.headers.get("Content-Length")
         total = int(length) if length else None
         data = bytearray()
-        while part := answer.read(1 << 16):
-            data += part
-            if progress:
-                progress(name, len(data), total)
+        with (progress or SilentProgress()).bar(f"{name} (KiB)", _kib(total or 0)) as bar:
+            while part := answer.read(1 << 16):
+                data += part
+                bar.advance(_kib(len(part)))
     if total is not None and len(data) < total:
         raise http.client.IncompleteRead(bytes(data), total - len(data))
     return bytes(data)
+
+
+def _kib(size: int) -> int:
+    return -(-size // 1024)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tasks.data import Progress, fashion
+from tasks.data import fashion
 from tasks.errors import UserError, unknown
+from tasks.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -126,7 +126,7 @@ class CLIPScorer:
 
 
 def load_clip(
-    protocol: CLIPProtocol, weights: Path | None, *, device: str = "cpu", batch_size: int = 32
+    protocol: CLIPProtocol, weights: Path | None, *, device: torch.device | str = "cpu", batch_size: int = 32
 ) -> CLIPScorer:
     """Read a network from its published file (torch or safetensors), of which only tensors are read.
 

@@ -58,7 +58,7 @@ def resized(image: Tensor) -> Tensor:
     return torch.from_numpy(small).permute(2, 0, 1)
 
 
-def load_dinov2(folder: Path, device: str = "cpu") -> DINOv2Features:
+def load_dinov2(folder: Path, device: torch.device | str = "cpu") -> DINOv2Features:
     """Load a Dinov2Model folder (facebook/dinov2-large, in transformers' format). Raises UserError.
 
     Only ViT-L/14 is called `dinov2-vitl14`; another size is named by its sizes, and not comparable. Position

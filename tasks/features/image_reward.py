@@ -85,7 +85,7 @@ class ImageReward(PreferenceModel):
         return Liked(rewards.cpu().numpy(), np.array([bool(one.overflowing) for one in read]))
 
 
-def load_image_reward(path: Path, *, device: str = "cpu", batch_size: int = 16) -> ImageReward:
+def load_image_reward(path: Path, *, device: torch.device | str = "cpu", batch_size: int = 16) -> ImageReward:
     """Read a folder with ImageReward.pt, of which only tensors are read, and bert-base-uncased's vocab.txt.
 
     Every size is read off the weights. Raises UserError if a file is missing, damaged or another network's.

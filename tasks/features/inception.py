@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import UserError, first_line, unknown
+from tasks.errors import UserError, first_line, listed, unknown
 from tasks.features.inception_network import TAPS, Inception
 from tasks.features.precision import frozen_network
 from tasks.features.preprocess import clean_resize
@@ -119,7 +119,7 @@ def load_inception(
     progress: Progress,
     file: WeightsFile = PORT,
     taps: Collection[str] = ("pool",),
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     batch_size: int = 32,
     own_weights: bool = False,
     resize: Resize = "tf1",
@@ -170,13 +170,13 @@ def _checked(path: Path, state: object, expected: Mapping[str, Tensor]) -> dict[
         "has unknown": [str(name) for name in given if name not in wanted],
         "has other shapes of": [n for n in wanted if n in given and given[n].shape != wanted[n].shape],
     }
-    found = [f"{what} {_some(names)}" for what, names in problems.items() if names]
+    found = [f"{what} {listed(names, 3)}" for what, names in problems.items() if names]
     if found:
         raise UserError(f"{path} is not the FID Inception: it {', '.join(found)}; {PORT.name} is")
     return {**{name: value.float() for name, value in given.items()}, **counters}
 
 
-def _scripted(path: Path, device: str) -> ScriptedInception:
+def _scripted(path: Path, device: torch.device | str) -> ScriptedInception:
     """Read NVIDIA's program. Raises UserError."""
     try:
         program = torch.jit.load(path, map_location=device)
@@ -187,7 +187,3 @@ def _scripted(path: Path, device: str) -> ScriptedInception:
         found = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
         raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {found}")
     return ScriptedInception(program)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,12 @@ import torch
 from torch import Tensor
 
 from tasks.extras import optional_module
-from tasks.features.lpips_network import lpips_network
+from tasks.features.lpips_network import TRUNKS, lpips_network
 from tasks.features.precision import frozen_network
 from tasks.features.preprocess import Squares
 from tasks.features.scoring import DiversityProtocol
-from tasks.features.weights import FoundWeights, WeightsFile, find_weights
+from tasks.features.weights import FoundWeights, find_weights
 from tasks.progress import Progress
-
-TRUNKS: Mapping[str, WeightsFile] = {
-    "alex": WeightsFile(
-        name="alexnet-owt-7be5be79.pth",
-        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-        bytes=244_408_911,
-        licence="BSD-3-Clause (torchvision), trained on ImageNet",
-    ),
-    "vgg": WeightsFile(
-        name="vgg16-397923af.pth",
-        url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        bytes=553_433_881,
-        licence="BSD-3-Clause (torchvision), trained on ImageNet",
-    ),
-}
-"""torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
 
 Activations = list[Tensor]
 """Unit vectors at every place of five layers, of one image."""
@@ -98,7 +79,7 @@ def load_lpips(
     *,
     download: bool,
     progress: Progress,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     own_weights: bool = False,
 ) -> LPIPSDiversity:
     """Load LPIPS 0.1 on a trunk from `weights`, torchvision's file, or from the cache (downloaded if `download`).
@@ -107,4 +88,5 @@ def load_lpips(
     one (unless `own_weights`), or is another network.
     """
     found = find_weights(TRUNKS[protocol.net], weights, cache, download, progress, own_weights)
-    return LPIPSDiversity(lpips_network(protocol.net, found.path).to(device), protocol, found)
+    network = lpips_network(protocol.net, found.path, protocol.pooling).to(device)
+    return LPIPSDiversity(network, protocol, found)

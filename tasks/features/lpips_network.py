@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,26 @@ from torch import nn
 
 from tasks.errors import UserError
 from tasks.extras import optional_module
+from tasks.features.weights import WeightsFile
 from tasks.weights.state_dicts import read_state_dict
+
+TRUNKS: Mapping[str, WeightsFile] = {
+    "alex": WeightsFile(
+        name="alexnet-owt-7be5be79.pth",
+        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        bytes=244_408_911,
+        licence="BSD-3-Clause (torchvision), trained on ImageNet",
+    ),
+    "vgg": WeightsFile(
+        name="vgg16-397923af.pth",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        bytes=553_433_881,
+        licence="BSD-3-Clause (torchvision), trained on ImageNet",
+    ),
+}
+"""torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
 
 
 def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["max", "average"] = "max") -> Any:

@@ -101,12 +101,12 @@ class PickScore(PreferenceModel):
         return Liked(logits.diagonal().cpu().numpy(), np.array([len(tokens) > CONTEXT for tokens in whole]))
 
 
-def load_hps(path: Path, *, device: str = "cpu", batch_size: int = 16) -> HPS:
+def load_hps(path: Path, *, device: torch.device | str = "cpu", batch_size: int = 16) -> HPS:
     """Read HPS_v2.1_compressed.pt, of which only tensors are read. Raises UserError if it is another network."""
     return HPS(load_clip(clip_protocol(HPS_PROTOCOL.name), path, device=device, batch_size=batch_size))
 
 
-def load_pickscore(path: Path, *, device: str = "cpu", batch_size: int = 16) -> PickScore:
+def load_pickscore(path: Path, *, device: torch.device | str = "cpu", batch_size: int = 16) -> PickScore:
     """Load a folder in transformers' format: PickScore's network (safetensors) and its CLIP processor together.
 
     Raises UserError if there is no such folder, or it is not both.

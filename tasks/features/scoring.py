@@ -100,6 +100,8 @@ class DiversityProtocol:
     input_range: Literal["signed", "unit"]
     """signed: -1 ... 1, which LPIPS was made for. unit: 0 ... 1, which it takes without complaint, and which
     makes distances smaller by a factor of two or three."""
+    pooling: Literal["max", "average"] = "max"
+    """Between VGG's layers: its own, or average in its place, as piq's `replace_pooling` has it."""
     size: int = 512
     """Side of the centre square, by LANCZOS."""
     images: int = 4
@@ -108,11 +110,15 @@ class DiversityProtocol:
 
 LPIPS_VGG = DiversityProtocol("lpips-vgg", net="vgg", input_range="signed")
 LPIPS_ALEX = DiversityProtocol("lpips-alex", net="alex", input_range="signed")
-LPIPS_VGG_AS_OFFICIAL = DiversityProtocol("lpips-vgg-as-official", net="vgg", input_range="unit")
-"""The official function's range and size; its network is a parameter that no published code sets, VGG a guess."""
+LPIPS_PIQ = DiversityProtocol("lpips-piq", net="vgg", input_range="signed", pooling="average")
+"""What the official function most likely took. It gives images in 0 ... 1 to a network that no published code
+names; piq's LPIPS, which the official training takes with average pooling, wants that range, and normalises it to
+what LPIPS's own package makes of -1 ... 1."""
+LPIPS_VGG_UNIT = DiversityProtocol("lpips-vgg-unit", net="vgg", input_range="unit")
+"""What that function would have given with LPIPS's own package, which wants another range."""
 
 DIVERSITY_PROTOCOLS: Mapping[str, DiversityProtocol] = {
-    one.name: one for one in (LPIPS_VGG, LPIPS_ALEX, LPIPS_VGG_AS_OFFICIAL)
+    one.name: one for one in (LPIPS_VGG, LPIPS_ALEX, LPIPS_PIQ, LPIPS_VGG_UNIT)
 }
 
 

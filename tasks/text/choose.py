@@ -19,6 +19,7 @@ from tasks.data.text.latent_lmdb import LatentLMDB
 from tasks.data.text.latents import pack_latent_lmdb, pack_latents
 from tasks.data.text.parti import parti, parti_128
 from tasks.data.text.prompts import PromptList, read_prompts
+from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.features.clip import load_clip
 from tasks.features.inception import InceptionFeatures, load_inception
@@ -150,12 +151,12 @@ def _latents(
         if isinstance(source, LatentLMDB):
             packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
         else:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            space.to(device)
+            on = this_device()
+            space.to(on)
             packed = pack_latents(
                 source,
                 folder,
-                lambda images: space.encode(images.to(device)),
+                lambda images: space.encode(images.to(on)),
                 resolution=task.rules.resolution,
                 scaling=scaling,
                 vae_sha256=vae_sha256,
@@ -247,7 +248,7 @@ def _reals(
             progress=progress,
             own_weights=True,  # its hash is compared with the one that was chosen, when it is used
             resize="clean",
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=this_device(),
         )
         fallbacks: Counter[str] = Counter()
         made = references_from(

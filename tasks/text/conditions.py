@@ -34,9 +34,9 @@ class PromptConditions:
         return torch.stack([self._of(self.prompts[i]) for i in positions.tolist()]).to(positions.device)
 
     def _of(self, prompt: str) -> Tensor:
-        if prompt in self._kept:
-            return self._kept[prompt]
-        found = self.encoder.encode([prompt])[0]
-        if self._keeps:
+        if prompt not in self._kept:
+            found = self.encoder.encode([prompt])[0]
+            if not self._keeps:
+                return found
             self._kept[prompt] = found.cpu()
-        return found
+        return self._kept[prompt]  # on the CPU, the first time too: a batch mixes old and new

@@ -22,9 +22,19 @@ class TextEncoder(nn.Module, ABC):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    @abstractmethod
+    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts -> conditions [B, K], float32, on the encoder's device; what is too long is cut."""
+        """Prompts -> conditions [B, K] on the encoder's device; what is too long is cut.
+
+        In float32 whatever the training around it runs in, as official runs are: conditions are then those of
+        the evaluation.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self.encoded(prompts)
+
+    @abstractmethod
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
+        """What `encode` returns, in the precision that is set."""
 
     @abstractmethod
     def null_condition(self) -> Tensor:
@@ -40,8 +50,7 @@ class CLIPEncoder(TextEncoder):
         self.model = model
         self.layout = ConditionLayout(model.config.max_position_embeddings, model.config.hidden_size)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
         tokens = tokenize(self.tokenizer, prompts, self.layout.tokens).to(self.device)
         return self.layout.pack(self.model(tokens).last_hidden_state.float())
 
@@ -57,16 +66,10 @@ class SDXLEncoder(TextEncoder):
         tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
         models: tuple[CLIPTextModel, CLIPTextModelWithProjection],
         zero_null: bool = True,
-        first_tokenizer_for_both: bool = False,
     ) -> None:
-        """`zero_null`: the unconditional entry is zero (SDXL's own pipeline, DMD2), else "" encoded.
-
-        `first_tokenizer_for_both`: as in DMD2's official evaluation, which gives the second model tokens
-        padded as for the first (with the end-of-text token, not "!").
-        """
+        """`zero_null`: the unconditional entry is zero (SDXL's own pipeline, DMD2), else "" encoded."""
         super().__init__()
-        first, second = tokenizers
-        self.tokenizers = (first, first if first_tokenizer_for_both else second)
+        self.tokenizers = tokenizers
         self.models = nn.ModuleList(models)
         self.zero_null = zero_null
         one, two = (model.config for model in models)
@@ -74,8 +77,15 @@ class SDXLEncoder(TextEncoder):
             one.max_position_embeddings, one.hidden_size + two.hidden_size, two.projection_dim
         )
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
+    def with_first_tokenizer(self) -> SDXLEncoder:
+        """Return the same networks as DMD2's official evaluation feeds them, and its training does not.
+
+        The second reads tokens padded as for the first: with the end-of-text token, not "!".
+        """
+        first, (one, two) = self.tokenizers[0], self.models
+        return SDXLEncoder((first, first), (one, two), self.zero_null)
+
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
         hidden, pooled = [], None
         for tokenizer, model in zip(self.tokenizers, self.models, strict=True):
             tokens = tokenize(tokenizer, prompts, self.layout.tokens).to(self.device)

@@ -104,17 +104,16 @@ def load_pipeline(
     source: str | Path,
     download: bool = False,
     architecture: str | Path | None = None,
-    first_tokenizer_for_both: bool = False,
 ) -> TextPipeline:
     """Read a pipeline: a folder in diffusers' format, one .safetensors file, or a model on the hub ("owner/name").
 
     Nothing is downloaded without `download`: a hub's model must then be in its cache. One file holds no
     configuration; it is that of `architecture` (a folder or a hub's model without its weights), SD1.5 or SDXL
-    if none is named. `first_tokenizer_for_both`: see SDXLEncoder. Raises UserError that names the broken part.
+    if none is named. Raises UserError that names the broken part.
     """
     path = Path(source)
     if path.is_file():
-        return _from_file(path, architecture, download, first_tokenizer_for_both)
+        return _from_file(path, architecture, download)
     if not path.is_dir() and str(source).count("/") != 1:
         require(path)
     folder = path if path.is_dir() else from_hub(str(source), download, PIPELINE_FILES)
@@ -124,7 +123,7 @@ def load_pipeline(
     return TextPipeline(
         unet,
         LatentSpace(load_part(AutoencoderKL, folder / "vae")),
-        _encoder(folder, unet.config.addition_embed_type == "text_time", first_tokenizer_for_both),
+        _encoder(folder, unet.config.addition_embed_type == "text_time"),
         _json(folder / "scheduler" / "scheduler_config.json"),
     )
 
@@ -208,14 +207,14 @@ def _quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _encoder(folder: Path, sdxl: bool, first_tokenizer_for_both: bool) -> TextEncoder:
+def _encoder(folder: Path, sdxl: bool) -> TextEncoder:
     one = _tokenizer(folder / "tokenizer"), load_part(CLIPTextModel, folder / "text_encoder")
     if not sdxl:
         return CLIPEncoder(*one)
     second = load_part(CLIPTextModelWithProjection, folder / "text_encoder_2")
     two = _tokenizer(folder / "tokenizer_2"), second
     zero_null = bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
-    return SDXLEncoder((one[0], two[0]), (one[1], two[1]), zero_null, first_tokenizer_for_both)
+    return SDXLEncoder((one[0], two[0]), (one[1], two[1]), zero_null)
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
@@ -225,9 +224,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
         raise UserError(f"cannot read the tokenizer {folder}: {first_line(error)}") from None
 
 
-def _from_file(
-    path: Path, architecture: str | Path | None, download: bool, first_tokenizer_for_both: bool
-) -> TextPipeline:
+def _from_file(path: Path, architecture: str | Path | None, download: bool) -> TextPipeline:
     if file_kind(path) != "safetensors":
         raise UserError(f"{path} is not a .safetensors file; other formats of one file are not read")
     try:
@@ -253,7 +250,6 @@ def _from_file(
             (pipeline.tokenizer, pipeline.tokenizer_2),
             (pipeline.text_encoder, pipeline.text_encoder_2),
             pipeline.config.force_zeros_for_empty_prompt,
-            first_tokenizer_for_both,
         )
     return TextPipeline(pipeline.unet, LatentSpace(pipeline.vae), encoder, dict(pipeline.scheduler.config))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 from tasks.errors import UserError, unknown
 from tasks.features.image_reward import load_image_reward
 from tasks.features.preference import PreferenceModel, load_hps, load_pickscore
@@ -17,7 +19,7 @@ LOADERS: Mapping[str, Callable[..., PreferenceModel]] = {
 }
 
 
-def load_preference(name: str, path: Path, *, device: str = "cpu") -> PreferenceModel:
+def load_preference(name: str, path: Path, *, device: torch.device | str = "cpu") -> PreferenceModel:
     """Read a preference model from what the user named. Raises UserError for an unknown one or another network."""
     if name not in LOADERS:
         raise unknown("preference model", name, LOADERS)

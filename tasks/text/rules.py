@@ -28,4 +28,5 @@ class TextRules:
     first_alpha_bar: float | None = None
     """alpha_bar that the student's first step is told (0.0047 in the official SD1.5 script); none: the model's."""
     first_tokenizer_for_both: bool = False
-    """SDXL's second encoder reads the first one's tokens, padded otherwise, as in the official evaluation."""
+    """SDXL's second encoder reads the first one's tokens, padded otherwise, as in the official evaluation: of
+    all that is measured, and not in training."""

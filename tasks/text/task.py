@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tasks.chosen import ChosenAsset, choice_path, read_choice
-from tasks.errors import unknown
+from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice
 from tasks.features.scoring import PREFERENCES, clip_protocol
 from tasks.progress import Progress
 from tasks.protocol import Protocol
-from tasks.task import Baseline, Need, Sources, Task
+from tasks.task import Baseline, Need, Sources
 from tasks.text.baselines import TextBaseline
 from tasks.text.rules import TextRules
 
@@ -32,7 +31,7 @@ PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 
 
 @dataclass(frozen=True)
-class TextTask(Task):
+class TextTask(ChosenTask):
     """Text-to-image with a published teacher, real latents, a list of prompts and scoring networks from files."""
 
     teacher_repository: str
@@ -40,8 +39,6 @@ class TextTask(Task):
     prompt_rule: PromptRule
     prompt_source: str
     """What file the prompts are in, and where it is published."""
-    protocols: Mapping[str, Protocol]
-    """Protocols by name; `protocol` is the one in use."""
     pair_sampler: TextBaseline
     """How the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
@@ -53,7 +50,6 @@ class TextTask(Task):
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
         *("features", "reals", "clip", "lpips", "preferences", "own_weights"),
     )
-    chosen_once: ClassVar[bool] = True
 
     @property
     def rules(self) -> TextRules:
@@ -66,19 +62,10 @@ class TextTask(Task):
         """What the protocol in use needs: teacher, training data, prompts, and what its metrics see with."""
         return "teacher", "latents", "prompts", *_scored_with(self.protocol)
 
-    def choice_path(self, cache: Path) -> Path:
-        """File that says what this task runs on."""
-        return choice_path(cache, self.name)
-
     def located(self, cache: Path) -> TextTask:
         chosen = read_choice(self.choice_path(cache))
         protocols = {name: _with_chosen(protocol, chosen) for name, protocol in self.protocols.items()}
         return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
-
-    def under(self, protocol: str) -> TextTask:
-        if protocol not in self.protocols:
-            raise unknown(f"protocol of task {self.name!r}:", protocol, self.protocols)
-        return replace(self, protocol=self.protocols[protocol])
 
     def identity(self) -> dict[str, str]:
         found = {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
@@ -107,13 +94,7 @@ class TextTask(Task):
             name: (network.name, f"{prepare} --preference {name}=PATH ({network.files}; {network.source}){enough}")
             for name, network in PREFERENCES.items()
         }
-        found = []
-        for role in self.roles:
-            what, mend = how[role]
-            asset = self.chosen.get(role)
-            here = Path(asset.path) if asset and Path(asset.path).exists() else None
-            found.append(Need(role, f"{what}{f' ({asset.name})' if asset else ''}", here, mend))
-        return found
+        return [need_of(role, how[role][0], self.chosen.get(role), how[role][1]) for role in self.roles]
 
     def baseline_needs(self, baseline: Baseline) -> list[Need]:
         assert isinstance(baseline, TextBaseline)

@@ -8,44 +8,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
-from tasks.chosen import ChosenAsset
 from tasks.data.text.packed import open_latents
 from tasks.denoiser import Denoiser
-from tasks.edm_world import no_such_sampler
+from tasks.device import this_device
 from tasks.errors import UserError
-from tasks.features.clip import load_clip
-from tasks.features.inception import load_inception
-from tasks.features.lpips_diversity import load_lpips
-from tasks.features.preference import PreferenceModel
-from tasks.features.preprocess import Squares, centre_patches
-from tasks.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
-from tasks.files import digest, folder_size
+from tasks.files import digest
 from tasks.pairs import PairedTeacher
-from tasks.prepared import PreparedAsset, RealImages, Sampled, Samples
+from tasks.prepared import PreparedAsset, Sampled, Samples
 from tasks.progress import Progress
-from tasks.protocol import MAIN
-from tasks.references import load_reference, reference_store
-from tasks.samplers import Generator, SampleNoise
-from tasks.saved import DESCRIPTION
+from tasks.samplers import SampleNoise, Sampler
+from tasks.saved import DESCRIPTION, no_such_sampler, require_student
 from tasks.task import Baseline, Sources
 from tasks.text.baselines import TextBaseline
 from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
+from tasks.text.encoders import SDXLEncoder
 from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae
-from tasks.text.preferences import load_preference
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
+from tasks.text.sight import Sight
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
-from tasks.views import NO_PATCH, Features
+from tasks.verified import verified
+from tasks.views import Features
 
-PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
 AT_ONCE = 16
 """Images of 1,024 pixels that are generated and seen together."""
 
@@ -71,7 +61,7 @@ class TextWorld(PairedTeacher):
         self.weights, self.data = [], []
         rules = task.rules
         path = self._chosen("teacher")
-        self.pipeline = load_pipeline(path, first_tokenizer_for_both=rules.first_tokenizer_for_both)
+        self.pipeline = load_pipeline(path)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
         self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
         self.teacher = self._teacher
@@ -88,67 +78,27 @@ class TextWorld(PairedTeacher):
             own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
             self._checked(TRAINING_PROMPTS, self.data, own.sha256)
             self._training = PromptConditions(self.pipeline.encoder, own.prompts)
-        self.references: dict[str, RealImages] = {}
-        self.preferences: dict[str, PreferenceModel] = {}
-        views = (MAIN, PATCH, CLIP, LPIPS, *PREFERENCES)
-        self.views = tuple(view for view in views if self._sees_with(view))
+        self._sight = Sight(task, self.cache, progress)
+        self.weights += self._sight.weights
+        self.data += self._sight.data
+        self.references = self._sight.references
+        self.views = tuple(self._sight.views)
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
-        """Encode prompts and decode latents as this pipeline does."""
+        """Encode the evaluation's prompts and decode latents as this pipeline does, with the protocol's quirks."""
         self.space, self.resolution = pipeline.latents, resolution
         self.null_condition = pipeline.encoder.null_condition()
         self._encoder = pipeline.encoder
-
-    def _sees_with(self, view: str) -> bool:
-        """Load what a view needs; whether the protocol has any of it."""
-        device, task = "cuda" if torch.cuda.is_available() else "cpu", self.task
-        clip = clip_protocol(task.rules.clip)
-        role = {MAIN: "features", PATCH: "patch_reference", CLIP: clip.role}.get(view, view)
-        if role not in task.roles:
-            return False
-        if view == MAIN:
-            self.inception = load_inception(
-                self._chosen(role),
-                self.cache,
-                download=False,
-                progress=self.progress,
-                device=device,
-                own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
-                resize="clean",
-            )
-            self._checked(role, self.weights, self.inception.sha256)
-            self.references[MAIN] = self._real("reference")
-        elif view == PATCH:
-            self.references[PATCH] = self._real(role)
-        elif view == CLIP:
-            self.clip = load_clip(clip, self._chosen(role), device=device)
-            self._checked(role, self.weights, self.clip.sha256)
-        elif view in PREFERENCES:
-            self.preferences[view] = load_preference(view, self._chosen(role), device=device)
-            self._checked(role, self.weights, self.preferences[view].sha256)
-        else:
-            protocol = diversity_protocol(task.rules.diversity)
-            self.lpips = load_lpips(
-                protocol,
-                self._chosen(role),
-                self.cache,
-                download=False,
-                progress=self.progress,
-                device=device,
-                own_weights=True,
-            )
-            self._checked(role, self.weights, self.lpips.sha256)
-        return True
+        if self.task.rules.first_tokenizer_for_both:
+            assert isinstance(pipeline.encoder, SDXLEncoder)
+            self._encoder = pipeline.encoder.with_first_tokenizer()
 
     def _chosen(self, role: str) -> Path:
         return Path(self.task.chosen[role].path)
 
     def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
-        """Note what was chosen as numbers depend on it. Raises UserError if its bytes are others by now."""
-        asset: ChosenAsset = self.task.chosen[role]
-        if found != asset.sha256:
-            raise UserError(f"{asset.path} has changed since it was chosen; mend: name it to bench prepare again")
-        assets.append(PreparedAsset(role, Path(asset.path), found, folder_size(Path(asset.path))))
+        """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
+        assets.append(verified(role, self.task.chosen[role], found))
         return found
 
     def _check_vae(self) -> None:
@@ -164,16 +114,6 @@ class TextWorld(PairedTeacher):
                 f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; mend: bench prepare --task "
                 f"{self.task.name} --data PATH encodes the images anew"
             )
-
-    def _real(self, role: str) -> RealImages:
-        found = load_reference(reference_store(self.cache), self.task.chosen[role].name)
-        about = found.description
-        if about.features != self.inception.name:
-            raise UserError(
-                f"the reference {about.name!r} was made with {about.features}, and the feature network is "
-                f"{self.inception.name}; mend: name --reals to bench prepare again"
-            )
-        return RealImages(found, self._checked(role, self.data, about.sha256))
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -220,21 +160,20 @@ class TextWorld(PairedTeacher):
 
     def pair_identity(self) -> list[Any]:
         prompts = TRAINING_PROMPTS if TRAINING_PROMPTS in self.task.chosen else "latents"
-        encoded = [self.task.chosen[prompts].sha256, self.task.rules.first_tokenizer_for_both]
-        return [self.teacher_sha256, self.pair_sampler.identity(), *encoded]
+        return [self.teacher_sha256, self.pair_sampler.identity(), self.task.chosen[prompts].sha256]
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
-        return self._training(indices.to(PartialState().device) % len(self._training)).cpu()
+        return self._training(indices.to(this_device()) % len(self._training)).cpu()
 
-    def pair_generator(self, device: str) -> Generator:
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
         """In float16 on a GPU, as the official pairs are."""
         pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
         assert self.null_condition is not None
         null = self.null_condition.to(device)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
-            with torch.autocast(device, torch.float16, enabled=device == "cuda"):
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 return sample(pipeline, self.pair_sampler, noise, condition, null)
 
         return generate
@@ -250,22 +189,7 @@ class TextWorld(PairedTeacher):
         )
 
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        squares, seen, nothing = Squares(samples.images), dict[str, Features](), np.zeros((len(samples.images), 0))
-        if MAIN in views:
-            seen[MAIN] = Features(self.inception(squares(self.task.rules.compared_at))["pool"].numpy())
-        if PATCH in views:
-            cut = centre_patches(samples.images, self.task.rules.small_patches)
-            is_whole = np.full(len(samples.images), cut.fallbacks > 0)  # images of a batch are of one size
-            seen[PATCH] = Features(self.inception(cut.images)["pool"].numpy(), scores={NO_PATCH: is_whole})
-        if CLIP in views:
-            found = self.clip.scores_of(squares, self.asked(samples.indices))
-            seen[CLIP] = Features(nothing, scores={"clip": found.cosines, "clip_truncated": found.truncated})
-        if LPIPS in views:
-            seen[LPIPS] = Features(nothing, scores={"diversity": self.lpips.of_prompts(squares)})
-        for view in self.preferences.keys() & views:
-            liked = self.preferences[view].scores(samples.images, self.asked(samples.indices))
-            seen[view] = Features(nothing, scores={view: liked.values, f"{view}_truncated": liked.truncated})
-        return seen
+        return self._sight(samples.images, self.asked(samples.indices), views)
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
@@ -274,7 +198,7 @@ class TextWorld(PairedTeacher):
         world = copy.copy(self)
         world._use(pipeline, baseline.resolution)
 
-        def generate(noise: Any, condition: Tensor) -> Tensor:
+        def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.unet.to(condition.device)
             null = world.null_condition
             assert null is not None
@@ -292,8 +216,7 @@ class TextWorld(PairedTeacher):
         if (folder / DESCRIPTION).is_file():
             student, indices = load_text_denoiser(folder, self._teacher)
             known: list[int] = [len(indices)]
-            if not indices:
-                raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+            require_student(folder, indices)
             if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
                 raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         else:
@@ -305,5 +228,5 @@ class TextWorld(PairedTeacher):
             raise no_such_sampler(folder, steps, known)
         alpha_bar = self.task.rules.first_alpha_bar
         if alpha_bar is not None:
-            student.schedule = student.schedule.told(indices[0], alpha_bar)
+            student.schedule = student.schedule.with_alpha_bar(indices[0], alpha_bar)
         return student.eval().requires_grad_(False), indices

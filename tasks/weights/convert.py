@@ -6,19 +6,18 @@ Source: edm-diffusers, sections 2 and 4.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
+from tasks.errors import UserError, listed
+from tasks.pickle_guard import shown
 from tasks.weights.edm_unet import EPSILON, GROUPS, HEAD_CHANNELS, EDMNetwork, edm_unet
 
 FILTER = "resample_filter"
-SHOWN = 4
-"""How many keys of a kind an error lists."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def infer_network(state: Mapping[str, Tensor]) -> EDMNetwork:
 
     def shape(name: str, dimensions: int) -> tuple[int, ...]:
         if name not in state:
-            raise UserError(f"not EDM's ImageNet-64 network: there is no {name}, only {_some(state)}")
+            raise UserError(f"not EDM's ImageNet-64 network: there is no {name}, only {_named(state)}")
         if state[name].ndim != dimensions or 0 in state[name].shape:
             raise UserError(f"not EDM's ImageNet-64 network: {name} has the shape {list(state[name].shape)}")
         return tuple(state[name].shape)
@@ -187,13 +186,13 @@ def to_diffusers(official: Mapping[str, Tensor], network: EDMNetwork) -> dict[st
     expected = official_shapes(network)
     problems = []
     if missing := [name for name in expected if name not in official]:
-        problems.append(f"{len(missing)} missing: {_some(missing)}")
+        problems.append(f"{len(missing)} missing: {_named(missing)}")
     if unexpected := [name for name in official if name not in expected]:
-        problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}")
+        problems.append(f"{len(unexpected)} unexpected: {_named(unexpected)}")
     wrong = [name for name in expected if name in official and tuple(official[name].shape) != expected[name]]
     if wrong:
         shapes = [f"{name} {list(official[name].shape)}, not {list(expected[name])}" for name in wrong]
-        problems.append(f"{len(wrong)} misshapen: {_some(shapes)}")
+        problems.append(f"{len(wrong)} misshapen: {_named(shapes)}")
     if problems:
         raise UserError(f"not the weights of the EDM network they look like; {'; '.join(problems)}")
     converted: dict[str, Tensor] = {}
@@ -245,8 +244,6 @@ def check_attributes(attributes: Mapping[str, Mapping[str, Any]], shapes: Mappin
                 raise UserError(f"{path}.{name} is {values[name]!r}; the diffusers network has {expected!r}")
 
 
-def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
-    """List the first few names and say how many more there are."""
-    listed, more = list(names)[:SHOWN], len(names) - SHOWN
-    text = ", ".join((name if name.isprintable() else ascii(name))[:200] for name in listed)
-    return f"{text} and {more} more" if more > 0 else text or "nothing"
+def _named(names: Iterable[str]) -> str:
+    """The first few names, which may come from a hostile file."""
+    return listed(shown(name) for name in names)

@@ -1,25 +1,36 @@
 """Reading EDM's official pickles without running anything that is in them.
 
 The official files are pickles of live modules that carry their own source text; unpickling them as usual
-compiles and runs it. Here unpickling makes inert records of an exact list of names, and nothing else;
-the tensors are then found in the records. Source: edm-diffusers, section 5.
+compiles and runs it. Here unpickling makes inert records of an exact list of names (tasks.weights.inert), and
+nothing else; the tensors are then found in the records. Source: edm-diffusers, section 5.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tasks.errors import UserError
-from tasks.pickle_guard import UnsafePickleError, refuse_opcodes, shown
+from tasks.pickle_guard import UnsafePickleError, shown
+from tasks.weights.inert import (
+    Container,
+    Inert,
+    InertSet,
+    NumpyScalar,
+    NumpyType,
+    Parameter,
+    PersistentObject,
+    StorageBytes,
+    TensorView,
+    unpickle,
+)
 
 MAX_DEPTH = 32
 """Modules within modules; the official network has 5 levels."""
@@ -42,94 +53,6 @@ class OfficialPickle:
     """What else lies at the top of the file."""
 
 
-# Inert records: what the unpickler makes. None has a method that a pickle could put to use.
-
-
-class Record:
-    """Stands for a call or an object: keeps the arguments and the state, does nothing."""
-
-    args: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *args: Any) -> Record:
-        record = super().__new__(cls)  # not __init__: pickle makes some objects without it
-        record.args = args
-        record.state = None
-        return record
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class InertDict(dict):
-    """A dictionary that takes items and no attributes."""
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise UnsafePickleError("sets attributes on a dictionary")
-
-
-class PersistentObject(Record):
-    """An object of a class whose source is in the file: its one argument is {class_name, state, ...}."""
-
-
-class Parameter(Record):
-    """(tensor, requires_grad, hooks)."""
-
-
-class TensorView(Record):
-    """(storage, offset, size, stride, requires_grad, hooks)."""
-
-
-class StorageBytes(Record):
-    """(bytes of a storage): really a pickle inside the pickle, and the official reader's second door."""
-
-
-class Container(Record):
-    """A ModuleDict or ModuleList of torch."""
-
-
-class NumpyType(Record):
-    """A numpy dtype."""
-
-
-class NumpyScalar(Record):
-    """(dtype, bytes)."""
-
-
-class InertSet(Record):
-    """(list of members)."""
-
-
-RECORDS: dict[tuple[str, str], type] = {
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): PersistentObject,
-    ("collections", "OrderedDict"): InertDict,
-    ("dnnlib", "EasyDict"): InertDict,
-    ("dnnlib.util", "EasyDict"): InertDict,
-    ("torch._utils", "_rebuild_parameter"): Parameter,
-    ("torch._utils", "_rebuild_tensor_v2"): TensorView,
-    ("torch.storage", "_load_from_bytes"): StorageBytes,
-    ("torch.nn.modules.container", "ModuleDict"): Container,
-    ("torch.nn.modules.container", "ModuleList"): Container,
-    ("numpy", "dtype"): NumpyType,
-    ("numpy.core.multiarray", "scalar"): NumpyScalar,
-    ("numpy._core.multiarray", "scalar"): NumpyScalar,
-    ("builtins", "set"): InertSet,
-    ("__builtin__", "set"): InertSet,
-}
-"""All that an official file may ask for, and what it gets."""
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        # An exact table, never an import or getattr: "os.system" as a dotted name finds nothing either.
-        if record := RECORDS.get((module, name)):
-            return record
-        raise UnsafePickleError(f"asks for {shown(f'{module}.{name}')}, which no official EDM file does")
-
-    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
-        raise UnsafePickleError("asks for an object outside the file (a persistent id)")
-
-
 def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
     """Read the network under `key` of an official EDM pickle; tensors on the CPU, bit for bit.
 
@@ -137,8 +60,7 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
     """
     try:
         with path.open("rb") as file:
-            refuse_opcodes(file)
-            top = _Unpickler(file).load()
+            top = unpickle(file)
         return _network(top, key)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: refused, nothing in it was run: it {error}") from None
@@ -207,7 +129,7 @@ class _Walk:
                 self.module(child, prefix + name, depth + 1)
 
 
-def _attributes_of(record: Record) -> dict[str, Any]:
+def _attributes_of(record: Inert) -> dict[str, Any]:
     """Return a module's attributes: torch's containers have them as state, EDM's classes in their argument."""
     if isinstance(record, PersistentObject):
         return _dictionary(_meta(record).get("state"), "state")

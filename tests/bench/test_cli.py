@@ -14,6 +14,9 @@ from tests_support import EXAMPLE, TINY_PLUGIN
 
 from bench.plan import Run
 from bench.runner import Runner
+from tasks.chosen import ChosenAsset
+from tasks.imagenet import Chosen
+from tasks.imagenet64 import TASK as IMAGENET64
 
 SMALL = ["--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2"]
 
@@ -74,6 +77,15 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
     assert "MISSING; bench prepare --task digits" in found.text
 
 
+def test_doctor_finds_what_was_chosen(bench: Callable[..., Any], tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.touch()
+    Chosen(teacher=ChosenAsset(str(weights), "0" * 64, "mine")).write(IMAGENET64.choice_path(tmp_path))
+    found = bench("doctor", "--cache", tmp_path).text
+    assert f"EDM denoiser (mine): {weights}" in found
+    assert "training images, packed: MISSING; bench prepare --task imagenet64 --data PATH" in found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,7 +112,7 @@ def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any],
         (["prepare", "--task", "digits", "--preference", "hps"], "--preference takes NAME=PATH, not 'hps'"),
         (["prepare", "--task", "digits", "--clip", "a"], "'digits' makes nothing of --clip; it takes --data"),
         (["prepare", "--task", "coco10k", "--reference", "a", "--crop", "adm"], "nothing of --reference, --crop;"),
-        (["prepare", "--task", "imagenet64", "--training-prompts", "a"], "makes nothing of --training-prompts; it"),
+        (["prepare", "--task", "imagenet64", "--training-prompts", "a"], "makes nothing of --training-prompts;"),
         (["prepare", "--task", "digits", *["--preference", "hps=a"] * 2], "--preference gives 'hps' twice"),
         (["report"], "no records in"),
         (["report", "--scale", "paper"], "--scale goes with --suite"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,19 @@ import pytest
 from tests_support import TINY_PLUGIN
 
 from bench import attempts
+from bench.cli import cluster
 from bench.cli.cluster import _duration
-from bench.cli.on_cluster import OnCluster
+from bench.cli.on_cluster import OnCluster, _cost
 from bench.commands import Commands
 from bench.plan import Run
-from bench.work import LOG, Work
+from bench.run_folder import LOG
+from bench.states import RunState
+from bench.work import Work
 from methods.resources import Resources
-from slurm import watch
+from slurm import control, watch
 from slurm.graph import Batch
-from slurm.submission import new_submission
+from slurm.submission import Submission, new_submission
+from tasks.errors import UserError
 from tasks.task import Sources
 
 RUNS = ["dmd-s0-0123456789", "dmd2-s1-abcdefabcd", "dmd2-s10-0123abcdef", "dmd2-s1-other"]
@@ -103,6 +107,55 @@ def test_runs_that_were_never_submitted_need_no_cluster(
     assert not (begun / ".slurm").exists()
 
 
+@pytest.fixture
+def waiting(begun: Path, monkeypatch: pytest.MonkeyPatch) -> list[str | BaseException]:
+    """One run under way; what the queue says of it at each later look, in order."""
+    answers: list[str | BaseException] = ["running"]
+
+    def look(runs: Path, chosen: object) -> list[RunState]:
+        assert runs == begun and not list(chosen)  # type: ignore[call-overload]
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return [RunState(begun / "tiny" / RUNS[0], answer)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cluster, "_states", look)
+    monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
+    return answers
+
+
+@pytest.mark.parametrize("command", [["wait"], ["status", "--watch"]])
+def test_a_silent_queue_is_told_of_once_for_each_silence(
+    command: list[str], waiting: list[str | BaseException], begun: Path, bench: Callable[..., Any]
+) -> None:
+    silent = UserError("squeue gave no answer in 60 s; try again later")
+    waiting += [silent, silent, "running", silent, "done"]
+    done = bench(*command, "--runs", begun)
+    assert done.code == 0 and done.text.count("no news: squeue gave no answer") == 2
+
+
+@pytest.mark.parametrize("command", [["wait"], ["status", "--watch"]])
+def test_interrupted_watching_leaves_the_runs_alone_and_says_so(
+    command: list[str], waiting: list[str | BaseException], begun: Path, bench: Callable[..., Any]
+) -> None:
+    waiting += [KeyboardInterrupt()]
+    done = bench(*command, "--runs", begun)
+    assert done.code == 130 and "what is under way goes on" in done.text and "checkpoint" not in done.text
+
+
+def test_what_was_submitted_again_is_told_although_a_later_submission_is_refused(
+    begun: Path, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(*_: object) -> Iterator[Submission]:
+        yield new_submission(begun, "cpu")
+        raise UserError("Slurm refused the other")
+
+    monkeypatch.setattr(control, "resume_runs", resumed)
+    done = bench("resume", "--runs", begun)
+    assert done.code == 2
+    assert "submitted again: 0 jobs" in done.text and "Slurm refused the other" in done.text
+
+
 def test_a_wrong_folder_is_not_made(bench: Callable[..., Any], tmp_path: Path) -> None:
     for command in (["status"], ["resume"], ["cancel", "--all"], ["wait"], ["logs", "dmd2"]):
         assert "no runs in" in bench(*command, "--runs", tmp_path / "wrong").text
@@ -129,3 +182,12 @@ def test_where_all_is_finished_no_cluster_is_asked_and_no_other_run_is_waited_fo
 )
 def test_durations_are_rounded_as_a_whole(seconds: float, shown: str) -> None:
     assert _duration(seconds) == shown
+
+
+def test_jobs_without_gpus_cost_hours_of_their_cores() -> None:
+    work = Work("train", "train", (), Path())
+    on_cpus = Batch("cpus", "train", (work, work), Resources(cpus=4, hours=0.25))
+    on_gpus = Batch("gpus", "train", (work,), Resources(nodes=2, gpus=8, cpus=64, hours=1.5))
+    assert _cost([on_cpus]) == "2 core-hours"
+    assert _cost([on_cpus, on_gpus]) == "24 GPU-hours and 2 core-hours"
+    assert _cost([Batch("one", "train", (work,), Resources())]) == "1 core-hour"

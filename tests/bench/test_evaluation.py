@@ -14,7 +14,7 @@ from bench.evaluation import Evaluator, generate, measure, references_of
 from bench.metrics.frechet import FrechetDistance
 from bench.plan import Run
 from bench.registry import Catalogue
-from bench.runner import Runner, metrics_of, student_generator
+from bench.runner import Runner, metrics_of, student_sampler
 from tasks.errors import UserError
 from tasks.prepared import Prepared, to_uint8
 from tasks.progress import SilentProgress
@@ -24,13 +24,13 @@ from tasks.samplers import SampleNoise
 
 @pytest.mark.parametrize("indices", [[999], [999, 749, 499, 249]], ids=["one step", "four steps"])
 def test_images_do_not_depend_on_the_batch_size(tiny: Prepared, indices: list[int]) -> None:
-    generator = student_generator(tiny.teacher, indices)
+    sampler = student_sampler(tiny.teacher, indices)
     protocol = tiny.task.protocol
     images, conditions = {}, {}
     for size in (1, 7, 64):
         starts = range(0, protocol.samples, size)
         stages = [
-            generate(generator, tiny, protocol, 0, start, min(start + size, protocol.samples)) for start in starts
+            generate(sampler, tiny, protocol, 0, start, min(start + size, protocol.samples)) for start in starts
         ]
         images[size] = torch.cat([stage.images for stage in stages]).int()
         conditions[size] = torch.cat([stage.conditions for stage in stages])
@@ -66,14 +66,14 @@ def test_repetitions_have_seeds_of_their_own(tiny: Prepared) -> None:
 
 
 def test_classes_are_balanced_by_global_index(tiny: Prepared) -> None:
-    student = student_generator(tiny.teacher, [999])
+    student = student_sampler(tiny.teacher, [999])
     conditions = generate(student, tiny, tiny.task.protocol, 0, 13, 64).conditions
     assert torch.equal(conditions, torch.arange(13, 64) % 10)
 
 
 def test_random_classes_belong_to_their_sample_too(tiny: Prepared) -> None:
     protocol = replace(tiny.task.protocol, labels="random")
-    student = student_generator(tiny.teacher, [999])
+    student = student_sampler(tiny.teacher, [999])
     whole = generate(student, tiny, protocol, 1, 0, 40)
     part = generate(student, tiny, protocol, 1, 13, 20)
     assert torch.equal(part.conditions, whole.conditions[13:20])
@@ -83,10 +83,10 @@ def test_random_classes_belong_to_their_sample_too(tiny: Prepared) -> None:
 def test_the_least_of_the_repetitions_is_shown_only_where_the_protocol_says_so(
     tiny: Prepared, catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    generator = student_generator(tiny.teacher, [999])
+    sampler = student_sampler(tiny.teacher, [999])
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
     evaluator.protocol = replace(tiny.task.protocol, aggregate="minimum")
-    found = {metric.name: metric for metric in evaluator.evaluate(generator, tmp_path, "weights")[0]}
+    found = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
     fd = found["fd"]
     assert fd.value == min(fd.values) and fd.low is None and fd.title.endswith("min of 2")
     assert found["accuracy"].value == pytest.approx(np.mean(found["accuracy"].values))
@@ -100,17 +100,15 @@ def test_uint8_is_rounded_and_clipped() -> None:
 def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: Prepared) -> None:
     fid = pytest.importorskip("cleanfid.fid", reason="clean-fid is not installed")
     protocol = replace(tiny.task.protocol, samples=300)
-    generator = student_generator(tiny.teacher, [999])
-    batches = [generate(generator, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
+    sampler = student_sampler(tiny.teacher, [999])
+    batches = [generate(sampler, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
     seen = [tiny.extract(batch, [MAIN])[MAIN].features for batch in batches]
     features = np.concatenate(seen).astype(np.float64)
     real = tiny.references[MAIN].seen.astype(np.float64)
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )
-    found = measure(
-        generator, tiny, protocol, {"fd": FrechetDistance}, references_of(tiny), 0, SilentProgress(), 50
-    )
+    found = measure(sampler, tiny, protocol, {"fd": FrechetDistance}, references_of(tiny), 0, SilentProgress(), 50)
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
 
@@ -118,7 +116,7 @@ def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: P
     honest = replace(tiny.task.protocol, smoke=False)
     with pytest.raises(UserError, match="at least"):
         measure(
-            student_generator(tiny.teacher, [999]),
+            student_sampler(tiny.teacher, [999]),
             tiny,
             honest,
             {"fd": FrechetDistance},
@@ -143,8 +141,8 @@ def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
     tiny: Prepared, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
-    generator = tiny.sampled(tiny.task.baselines["teacher-ode"]).generator
-    first, _ = evaluator.evaluate(generator, tmp_path, "weights a")
+    sampler = tiny.sampled(tiny.task.baselines["teacher-ode"]).sampler
+    first, _ = evaluator.evaluate(sampler, tmp_path, "weights a")
 
     def broken(*_: object) -> torch.Tensor:
         raise AssertionError("generated again")

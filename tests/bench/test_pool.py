@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.attempts import attempts
-from bench.pool import JOB_FOLDER, Share, run_jobs
-from bench.work import LOG, Work
+from bench.pool import Share, run_jobs
+from bench.run_folder import JOB, LOG
+from bench.work import Work
 
 QUIET = Console(quiet=True)
 
@@ -34,4 +35,4 @@ def test_a_failing_job_takes_no_other_with_it_and_says_why(tmp_path: Path) -> No
     assert "no-such-method" in outcomes["wrong"].told
     assert "error: " in (tmp_path / "wrong" / LOG).read_text()
     assert [attempt.end for attempt in attempts(tmp_path / "right")] == ["done"]
-    assert not (tmp_path / "right" / JOB_FOLDER).exists()  # nothing of submitit is left in the way
+    assert not (tmp_path / "right" / JOB).exists()  # nothing of submitit is left in the way

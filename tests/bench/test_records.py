@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from scipy import stats
 
-from bench.records import Record, load_records, read_record, t_interval, write_record
+from bench.records import Record, load_records, read_record, write_record
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -167,24 +166,3 @@ def test_load_finds_run_folders_and_committed_records_and_reports_broken_ones(tm
     assert [record.run_id for record in records] == ["a", "b"]
     assert len(problems) == 1
     assert "torn.json" in problems[0]
-
-
-def test_t_interval_of_two_values_has_the_closed_form_of_the_cauchy_quantile() -> None:
-    mean, std, low, high = t_interval([1.0, 3.0])
-    half = math.tan(math.pi * 0.475) * math.sqrt(2) / math.sqrt(2)
-    assert (mean, std) == (2.0, math.sqrt(2))
-    assert (low, high) == pytest.approx((2 - half, 2 + half), rel=1e-12)
-
-
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
-def test_t_interval_is_scipys(level: float) -> None:
-    values = [6.57, 7.43, 6.19, 6.94, 6.35]
-    mean, _, low, high = t_interval(values, level)
-    expected = stats.t.interval(level, len(values) - 1, loc=mean, scale=stats.sem(values))
-    assert (low, high) == pytest.approx(expected, rel=1e-12)
-
-
-def test_one_value_has_no_interval_and_none_have_no_mean() -> None:
-    assert t_interval([3.0]) == (3.0, None, None, None)
-    with pytest.raises(ValueError, match="at least one"):
-        t_interval([])

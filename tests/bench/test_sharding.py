@@ -74,7 +74,7 @@ def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
         method.training_step(
             Batch(
                 iteration=iteration,
-                draws=Draws(0, iteration, rank=rank, world_size=processes),
+                draws=Draws(0, iteration, share=rank, shares=processes),
                 condition=normal(1, 2, LAYOUT.size)[share],
                 real=normal(2, 2, *LATENTS)[share],
                 real_condition=normal(3, 2, LAYOUT.size)[share],

@@ -153,7 +153,7 @@ def test_a_row_starts_from_one_other_row(monkeypatch: pytest.MonkeyPatch, tmp_pa
     scale = "[scales.micro]\ntask='digits'\nseeds=[0]\ncolumns=['fd']\n"
     rows = "[[rows]]\nmethod='dmd2'\nlabel='longer'\nstarts_from='dmd'\n"
     (tmp_path / "suites" / "mine.toml").write_text(f"title='mine'\n{scale}{rows}")
-    monkeypatch.setattr("bench.suites.FOLDER", tmp_path)
+    monkeypatch.setattr("bench.suites.RESULTS", tmp_path)
     with pytest.raises(
         UserError, match=r"suite 'mine' cannot be read: .*'longer' starts from 'dmd', which is not"
     ):

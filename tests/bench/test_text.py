@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -19,18 +20,23 @@ from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
 from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl, taesd
+from torch import Tensor
 
 from bench.cli.options import declared_task
 from bench.plan import plan_run
-from bench.records import OTHER_PROTOCOLS, Record, load_records, read_record
+from bench.records import Record, load_records, read_record
 from bench.registry import load_catalogue
+from bench.run_folder import OTHER_PROTOCOLS
 from bench.runner import Runner
 from bench.training import Trainer
 from tasks.errors import UserError
 from tasks.features.inception import PORT
 from tasks.progress import SilentProgress
 from tasks.task import Sources
+from tasks.text.baselines import HubWeights
+from tasks.text.encoders import SDXLEncoder
 from tasks.text.pipelines import load_pipeline
+from tasks.text.task import TextTask
 
 PLUGIN = ("--plugin", str(TEXT_PLUGIN))
 PROMPTS = ("a red bird", "two dogs in the snow", "an elephant")
@@ -145,7 +151,8 @@ def test_a_student_is_evaluated_under_every_protocol(
     where = prepared(name)
     _, run = train(name, "dmd2", where, iterations=1)
     for protocol, named in ((official.removesuffix("-as-official"), run), (official, run / "student")):
-        told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(named), "--protocol", protocol, *where)
+        of = ("--checkpoint", str(named), "--protocol", protocol)
+        told = bench("eval", "--task", f"standin-{name}", *of, *where)
         assert f"record: {run / OTHER_PROTOCOLS}" in told
         assert "FD (inception-own-" in told and "CLIP score" in told
         assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
@@ -330,10 +337,35 @@ def test_what_was_prepared_from_one_folder_is_found_from_another(
     assert "--teacher" in str(caught.value) and "--prompts" not in str(caught.value)
 
 
+def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(
+    prepared: Callable[[str], Where], files: Path
+) -> None:
+    """The official evaluation loads one tokenizer twice, also for its rivals; training does not (3.3)."""
+    cache = Path(prepared("sdxl")[1])
+    task = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sdxl", cache, "coco10k-as-official")
+    assert isinstance(task, TextTask)
+    world = replace(task, protocol=replace(task.protocol, metrics=())).prepare(Sources(cache), SilentProgress())
+    encoder = load_pipeline(files / "sdxl").encoder
+    assert isinstance(encoder, SDXLEncoder)
+    two = torch.arange(2)
+
+    def read(one: SDXLEncoder, prompts: Sequence[str]) -> Tensor:
+        return torch.cat([one.encode([prompt]) for prompt in prompts])
+
+    captions = [f"photograph {i}" for i in two.tolist()]
+    assert torch.equal(world.training_condition(two), read(encoder, captions))
+    assert torch.equal(world.real_batch(two, torch.device("cpu"))[1], read(encoder, captions))
+    official = read(encoder.with_first_tokenizer(), PROMPTS[:2])
+    assert not torch.allclose(official, read(encoder, PROMPTS[:2]))
+    assert torch.equal(world.conditions(two), official)
+    rival = replace(task.pair_sampler, name="rival", weights=HubWeights("pipeline", str(files / "sdxl")))
+    assert torch.equal(world.sampled(rival).prepared.conditions(two), official)
+
+
 def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:
     """0.0047 for 0.00466: the first image is 0.9957 times what the model means, as in the official script."""
     schedule = load_pipeline(files / "sd15").denoiser().schedule
-    told = schedule.told(999, 0.0047)
+    told = schedule.with_alpha_bar(999, 0.0047)
     last = torch.tensor([999.0])
     assert float(told.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
     assert float(schedule.alpha(last) / told.alpha(last)) == pytest.approx(0.9957, abs=1e-4)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
 from diffusers import AutoencoderTiny, EulerDiscreteScheduler, StableDiffusionXLPipeline
-from inception_files import photographs
-from PIL import Image
 from processes import in_processes
-from tests_support import TEXT_PLUGIN
-from text_pipelines import save_sdxl, taesd
+from text_pipelines import taesd
+from text_standin import CATALOGUE, choose_sdxl, declared
 from torchvision.models.vgg import cfgs, make_layers
 
 from bench.plan import Run, plan_run
 from bench.records import Record
-from bench.registry import load_catalogue
 from bench.runner import Runner
 from methods import perceptual
 from tasks.chosen import read_choice, write_choice
@@ -28,39 +25,20 @@ from tasks.pairs import PAIR_SEED
 from tasks.progress import SilentProgress
 from tasks.samplers import SampleNoise
 from tasks.task import Sources
-from tasks.text.task import TextTask
 
-CATALOGUE = load_catalogue([TEXT_PLUGIN])
 QUICK = {"iterations": 1, "batch_size": 1, "precision": "fp32", "teacher_precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which a tiny SDXL, three captioned images and prompts were chosen, and no tiny VAE."""
-    root = tmp_path_factory.mktemp("pretraining")
-    save_sdxl(root / "sdxl")
-    torch.save(open_clip.create_model("tiny-clip").state_dict(), root / "clip.bin")
-    (root / "prompts.txt").write_text("a red bird\ntwo dogs in the snow\n")
-    (root / "data").mkdir()
-    for i, photo in enumerate(photographs(3, 40)):
-        Image.fromarray(photo.permute(1, 2, 0).numpy()).save(root / "data" / f"{i}.png")
-        (root / "data" / f"{i}.txt").write_text(f"photograph {i}")
-    files = {"teacher": root / "sdxl", "data": root / "data", "prompts": root / "prompts.txt"}
-    declared(root / "cache").choose(Sources(root / "cache", **files, clip=root / "clip.bin"), SilentProgress())
-    return root / "cache"
+    return choose_sdxl(tmp_path_factory.mktemp("pretraining"))
 
 
 @pytest.fixture
 def cache(chosen: Path, tmp_path: Path) -> Path:
     """A test's own copy of it."""
     return shutil.copytree(chosen, tmp_path / "cache")
-
-
-def declared(cache: Path) -> TextTask:
-    """The task under a protocol that is measured quickly."""
-    task = CATALOGUE.tasks.get("standin-sdxl").under("quick").located(cache)
-    assert isinstance(task, TextTask)
-    return task
 
 
 def planned(method: str, cache: Path, **recipe: object) -> Run:
@@ -77,7 +55,7 @@ def trained(run: Run, cache: Path) -> Record:
 def test_pretraining_and_then_dmd2(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = tmp_path / "vgg16.pth"
     torch.save(make_layers(cfgs["D"]).state_dict(prefix="features."), trunk)
-    monkeypatch.setattr(perceptual, "VGG16_SHA256", file_sha256(trunk))
+    monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     lpips = {"lpips_weights": trunk, "pairs": 3}
     with pytest.raises(UserError, match=r"bench prepare --task standin-sdxl --tiny-vae madebyollin/taesdxl"):
         trained(planned("regression", cache, **lpips), cache)

@@ -14,7 +14,8 @@ import pytest
 
 from bench import work
 from bench.attempts import attempts
-from bench.work import LOG, Work
+from bench.run_folder import LOG
+from bench.work import Work
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(
 
 
 def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision() -> None:
-    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {"precision": "bf16"}
+    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {"precision": "bf16", "warmup": 71}
     assert recipe_of("dmd2") == DMDRecipe()
 
 

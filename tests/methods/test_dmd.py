@@ -436,7 +436,7 @@ class TestInputSimulation:
             times = set()
             for rank in range(2):
                 batch = make_batch(iteration)
-                draws = Draws(0, iteration, rank=rank, world_size=2)
+                draws = Draws(0, iteration, share=rank, shares=2)
                 share = Batch(iteration, draws, batch.condition[:3], batch.real[:3], batch.real_condition[:3])
                 times |= set(method.simulate(share).t.tolist())
             assert len(times) == 1

@@ -53,7 +53,7 @@ def make_batch(iteration: int, size: int = 2, rank: int = 0, processes: int = 1)
     share = slice(rank * size // processes, (rank + 1) * size // processes)
     return Batch(
         iteration=iteration,
-        draws=Draws(0, iteration, rank=rank, world_size=processes),
+        draws=Draws(0, iteration, share=rank, shares=processes),
         condition=normal(1, size, LAYOUT.size)[share],
         real=normal(2, size, 4, LATENT_SIDE, LATENT_SIDE)[share],
         real_condition=normal(3, size, LAYOUT.size)[share],

@@ -45,11 +45,11 @@ def test_the_global_generator_plays_no_part() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_shares_of_all_processes_make_up_the_single_processs_draw(world_size: int) -> None:
+@pytest.mark.parametrize("shares", [2, 4])
+def test_shares_of_all_processes_make_up_the_single_processs_draw(shares: int) -> None:
     alone = everything(Draws(5, 9), torch.empty(8, 1, 2, 2))
-    share = torch.empty(8 // world_size, 1, 2, 2)
-    parts = [everything(Draws(5, 9, rank=r, world_size=world_size), share) for r in range(world_size)]
+    share = torch.empty(8 // shares, 1, 2, 2)
+    parts = [everything(Draws(5, 9, share=r, shares=shares), share) for r in range(shares)]
     for whole, pieces in zip(alone, zip(*parts, strict=True), strict=True):
         assert torch.equal(whole, torch.cat(pieces))
 
@@ -57,7 +57,7 @@ def test_shares_of_all_processes_make_up_the_single_processs_draw(world_size: in
 def test_a_single_number_is_common_to_all_processes_and_keeps_them_in_step() -> None:
     """Backward simulation's step is shared; what is drawn after it still makes up the whole."""
     alone = Draws(5, 9)
-    ranks = [Draws(5, 9, rank=r, world_size=2) for r in range(2)]
+    ranks = [Draws(5, 9, share=r, shares=2) for r in range(2)]
     assert {draws.integer(0, 1000) for draws in ranks} == {alone.integer(0, 1000)}
     shares = [draws.normal(torch.empty(2, 3)) for draws in ranks]
     assert torch.equal(torch.cat(shares), alone.normal(torch.empty(4, 3)))

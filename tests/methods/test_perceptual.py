@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_it_is_computed_in_float32_whatever_the_training_is(package: Any, trunk:
 
 
 def test_a_training_step_goes_down_it(package: Any, trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(perceptual, "VGG16_SHA256", file_sha256(trunk))
+    monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     recipe = RegressionRecipe(pairs=len(PAIRS.noise), regression_distance="lpips", lpips_weights=trunk)
     method = RegressionDistiller(recipe, make_setting())
     chosen = Draws(seed=0, iteration=0).integers(0, len(PAIRS.noise), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def space() -> LatentSpace:
 
 @pytest.fixture
 def method(trunk: Path, space: LatentSpace, monkeypatch: pytest.MonkeyPatch) -> RegressionDistiller:
-    monkeypatch.setattr(perceptual, "VGG16_SHA256", file_sha256(trunk))
+    monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     recipe = RegressionRecipe(
         student_start=0.399,
         batch_size=2,

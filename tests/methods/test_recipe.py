@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from methods.recipe import Recipe, build_recipe
-from methods.recipes import DMDRecipe
+from methods.recipes import DMDRecipe, RegressionRecipe
 from tasks.errors import UserError
 
 
@@ -77,6 +77,10 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"bad value 'x' for recipe key 'dm_range\.1'"):
             build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")
 
+    def test_values_that_do_not_go_together_are_told_with_the_way_out_alone(self) -> None:
+        with pytest.raises(UserError, match=r"^recipe of it: teacher_precision=bf16 needs .*use --set teacher_"):
+            build_recipe(DMDRecipe, {"precision": "fp32", "teacher_precision": "bf16"}, "it")
+
 
 def test_texts_from_the_command_line_are_read_as_what_they_mean() -> None:
     recipe = build_recipe(DMDRecipe, {"lr": "1e-5", "gan": "false", "betas": ["0", "0.99"]}, "it")
@@ -111,3 +115,8 @@ class TestRate:
     def test_warm_up_and_tail_multiply_where_they_meet(self) -> None:
         recipe = Recipe(iterations=100, warmup=100, lr_decay=1.0)
         assert recipe.rate_at(49) == pytest.approx(0.5 * (1 + cos(pi * 0.49)) / 2)
+
+
+def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
+    assert Recipe().teacher_pairs == DMDRecipe(pairs=7).teacher_pairs == 0
+    assert DMDRecipe(pairs=7, regression=True).teacher_pairs == RegressionRecipe(pairs=7).teacher_pairs == 7

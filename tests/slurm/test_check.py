@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from command import output
 
 from methods.resources import Resources, Stage
 from slurm import check
@@ -44,6 +45,11 @@ def test_partitions_are_read_with_their_limits_and_gpus() -> None:
     assert (debug.hours, debug.gpus) == (0.5, 0)
 
 
+def test_what_each_stage_asks_for_is_shown_in_words() -> None:
+    shown = output("slurm", "check", "--profile", "cpu", "--task", "digits")
+    assert "evaluate  1 node of 0 GPUs, 1 CPU and 4 GB, for 1 hour\n" in shown
+
+
 def test_a_profile_that_fits_has_no_problems() -> None:
     assert not told(Profile(partition="main", gpu_type="a100", constraint="nvlink"))
     assert not told(Profile())
@@ -56,9 +62,9 @@ def test_a_profile_that_fits_has_no_problems() -> None:
         (Profile(partition="old"), {}, "no partition 'old' with nodes that are up"),
         (Profile(gpu_type="h100"), {}, "no GPUs of type 'h100'; there are: a100"),
         (Profile(constraint="h100"), {}, "no node with the feature 'h100'; there are: avx512, nvlink"),
-        (Profile(), {"gpus": 16}, "asks for 16 GPUs of a node, and 8 are the most; lower gpus_per_node"),
+        (Profile(), {"gpus": 16}, "asks for 16 GPUs of a node, and the most is 8; lower gpus_per_node"),
         (Profile(), {"memory_gb": 900}, "lower memory_gb_per_node"),
-        (Profile(), {"nodes": 7}, "7 nodes, and there are 6; lower max_nodes"),
+        (Profile(), {"nodes": 7}, "7 nodes, and it has 6; lower max_nodes"),
         (Profile(), {"hours": 30}, "30 hours, and the limit is 24; lower max_hours"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command import output
 
 from methods.resources import Resources, resources
 from slurm.profile import Profile, load_profile, profile_names
@@ -40,7 +41,8 @@ def test_a_profile_caps_what_the_recipe_asks_for() -> None:
     assert (asked.nodes, asked.gpus, asked.hours) == (8, 8, 24)
     got = EIGHT.capped(asked, "train")
     assert (got.nodes, got.gpus, got.cpus, got.memory_gb, got.hours) == (4, 8, 64, 512, 12)
-    assert got.processes == 32 and got.gpu_hours == 4 * 8 * 12
+    assert got.processes == 32 and (got.gpu_hours, got.core_hours) == (4 * 8 * 12, 0)
+    assert EIGHT.capped(Resources(nodes=2, cpus=3, hours=4), "train").core_hours == 2 * 3 * 4
 
 
 def test_a_stage_has_its_own_words(tmp_path: Path) -> None:
@@ -83,6 +85,7 @@ def test_a_profile_in_a_file_is_found_again_from_another_folder(
         ("[stages.training]\ngpus = 1", "training"),
         ("[stages.train]\ngpu = 1", "did you mean 'gpus'"),
         ("partition = ", "is not TOML"),
+        ("setup = 'module load cuda'", "'setup': a list of shell lines, such as [\"module load cuda\"]"),
     ],
 )
 def test_a_bad_profile_is_named_with_its_key(text: str, told: str, tmp_path: Path) -> None:
@@ -96,3 +99,13 @@ def test_an_unknown_profile_is_answered_with_the_nearest() -> None:
         load_profile("locall")
     with pytest.raises(UserError, match="no profile nowhere"):
         load_profile("nowhere.toml")
+
+
+def test_a_broken_profile_is_listed_as_such_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "max_nodes = 0")
+    monkeypatch.setenv("BENCH_PROFILES", str(tmp_path))
+    shown = output("slurm", "profiles")
+    assert "mine                    [broken]" in shown and "bad value 0 for 'max_nodes'" in shown
+    assert "example-a100" in shown and f"Your own go into {tmp_path}" in shown

@@ -16,7 +16,7 @@ from cluster_runs import SET, until
 from command import Printed, bench
 from tests_support import TINY_PLUGIN
 
-from slurm import FOLDER, queue, submission
+from slurm import SUBMISSIONS, queue, submission
 from slurm.local.cluster import Cluster
 from slurm.local.conf import Settings
 from slurm.submission import submissions
@@ -210,4 +210,4 @@ def test_without_slurm_the_error_says_where_to_go(
     refused = submit()
     assert refused.code == 2
     assert "no login node of a Slurm cluster" in refused.text and "--executor local" in refused.text
-    assert not (tmp_path / "runs" / FOLDER).exists() or not submissions(tmp_path / "runs")
+    assert not (tmp_path / "runs" / SUBMISSIONS).exists() or not submissions(tmp_path / "runs")

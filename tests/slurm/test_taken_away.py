@@ -22,8 +22,9 @@ from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.plan import plan_run
 from bench.registry import load_catalogue
+from bench.run_folder import METRICS
 from bench.states import RunState
-from bench.training_log import METRICS, read_lines
+from bench.training_log import read_lines
 from slurm.local.cluster import Cluster
 from slurm.submission import JOBS, submissions
 

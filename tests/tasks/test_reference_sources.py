@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.progress import SilentProgress
-from tasks.reference_sources import build_references, import_reference
+from tasks.reference_sources import import_reference, references_from, seen_in_batches
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(40, 6)) + 5
@@ -100,16 +100,15 @@ def built(images: np.ndarray, keep: int, batch_size: int) -> list:
         pixels = batch.reshape(len(batch), -1).astype(np.float32)
         return {"": pixels[:, :5], "-other": pixels[:, 5:8]}
 
-    made = build_references(
-        images,
-        see,
+    made = references_from(
+        seen_in_batches(images, see, batch_size),
+        len(images),
         "reals",
         {"": "pixels", "-other": "more-pixels"},
         source="reals.npy",
         source_sha256="0" * 64,
         crop=None,
         progress=SilentProgress(),
-        batch_size=batch_size,
         keep=keep,
     )
     assert sum(calls) == len(images)

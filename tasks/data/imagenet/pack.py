@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.blocks import ArrayFile, cores, fill, pack_once
+from tasks.data.blocks import ArrayFile, fill, pack_once
 from tasks.data.imagenet.crops import CROPS, RGB_RULE, decoder
 from tasks.data.imagenet.detect import open_source
 from tasks.data.imagenet.packed import (
@@ -22,6 +22,7 @@ from tasks.data.imagenet.source import Source
 from tasks.data.packed_folder import MANIFEST, SourceRecord
 from tasks.errors import UserError, unknown
 from tasks.files import digest, file_sha256, write_text
+from tasks.machine import cores
 from tasks.progress import Progress, SilentProgress
 
 BLOCK = 512

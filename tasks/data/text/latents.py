@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tasks.data.blocks import ArrayFile, Make, cores, fill, pack_once
+from tasks.data.blocks import ArrayFile, Make, fill, pack_once
 from tasks.data.imagenet.crops import RGB_RULE, decoder, edm
 from tasks.data.packed_folder import MANIFEST, SourceRecord
 from tasks.data.text.captioned import Captioned
@@ -29,6 +29,7 @@ from tasks.data.text.packed import (
 )
 from tasks.errors import UserError
 from tasks.files import file_sha256, write_text
+from tasks.machine import cores
 from tasks.progress import Progress, SilentProgress
 
 Encode = Callable[[Tensor], Tensor]

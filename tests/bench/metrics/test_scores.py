@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from bench.metrics.base import Metric, Reference
-from bench.metrics.diversity import Diversity, bootstrap_interval
+from bench.metrics.diversity import Diversity
+from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.scores import (
     Alignment,
     CLIPScore,
@@ -102,25 +103,6 @@ def test_scores_that_are_not_finite_are_an_error_and_not_a_number() -> None:
 
 
 # Diversity
-
-
-def test_the_bootstrap_is_scipys_to_its_own_noise() -> None:
-    values = np.random.default_rng(0).gamma(2.0, 0.1, 128)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1)
-    width = values.std() / np.sqrt(len(values))
-    assert bootstrap_interval(values) == pytest.approx(tuple(theirs.confidence_interval), abs=0.15 * width)
-    assert bootstrap_interval(values) == bootstrap_interval(values.copy())
-
-
-def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    intervals = [bootstrap_interval(rng.normal(size=60), resamples=400) for _ in range(400)]
-    covered = np.mean([low < 0 < high for low, high in intervals])
-    assert covered == pytest.approx(0.95, abs=0.035)
-
-
-def test_the_bootstrap_of_equal_values_is_a_point() -> None:
-    assert bootstrap_interval(np.full(9, 0.25)) == (0.25, 0.25)
 
 
 def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protocol) -> None:

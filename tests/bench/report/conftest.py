@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.records import Record, t_interval
+from bench.metrics.intervals import t_interval
+from bench.records import Record
 from tasks.files import digest
 
 FAILURE = {"type": "OutOfMemoryError", "message": "", "traceback": "", "log_tail": []}

@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Callable
 
-from bench.records import Record, t_interval
+from bench.metrics.intervals import t_interval
+from bench.records import Record
 from bench.report.render import to_csv, to_markdown
 from bench.report.table import ReportTable, suite_table
 from bench.suites import load_paper_table, load_suite

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records import Record, t_interval
+from bench.metrics.intervals import t_interval
+from bench.records import Record
 from bench.report.table import ReportTable, suite_table, task_table, tidy
 from bench.suites import load_paper_table, load_suite
 

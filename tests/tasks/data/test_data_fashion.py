@@ -1,5 +1,6 @@
 """Fashion-MNIST: where it is found, what is refused and why, pooling, a download from a local server."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from tasks.data import fashion
 from tasks.data.fashion import IdxFile
 from tasks.errors import UserError
 from tasks.fashion import TASK
+from tasks.progress import SilentProgress
 
 SHAPES = {
     "train-images-idx3-ubyte": (20, 28, 28),
@@ -260,6 +263,22 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Bars(SilentProgress):
+    """Progress that remembers each bar's steps, in all and done."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        self.done: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def bar(self, title: str, total: int, completed: int = 0) -> Iterator[SilentProgress]:  # noqa: ARG002
+        self.title, self.totals[title] = title, total
+        yield self
+
+    def advance(self, steps: int = 1, **_figures: float) -> None:
+        self.done[self.title] += steps
+
+
 @pytest.fixture
 def site(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Serve a folder of the four files on this machine, as the official site."""
@@ -277,13 +296,13 @@ def site(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyP
 
 
 def test_download_into_the_cache_once(site: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, tuple[int, int | None]] = {}
-    splits = fashion.load(None, cache, download=True, progress=lambda name, *so_far: seen.update({name: so_far}))
+    bars = Bars()
+    splits = fashion.load(None, cache, download=True, progress=bars)
     cached = cache / fashion.CACHE_NAME
     assert splits.source == str(cached)
     assert len(splits.train) == 20
     sizes = {path.name: path.stat().st_size for path in site.iterdir()}
-    assert seen == {name: (size, size) for name, size in sizes.items()}
+    assert bars.totals == bars.done == {f"{name} (KiB)": -(-size // 1024) for name, size in sizes.items()}
     assert sorted(path.name for path in cached.iterdir()) == sorted(sizes)
     monkeypatch.setattr(fashion, "BASE_URL", "http://127.0.0.1:1/")
     assert fashion.load(None, cache, download=True).train.sha256 == splits.train.sha256
@@ -295,10 +314,10 @@ def test_an_interrupted_download_goes_on(site: Path, cache: Path) -> None:
     with pytest.raises(UserError, match=f"{LABELS} could not be downloaded: HTTP Error 404.*; mend:"):
         fashion.load(None, cache, download=True)
     (site / LABELS).write_bytes(data)
-    fetched: set[str] = set()
-    fashion.load(None, cache, download=True, progress=lambda name, *_: fetched.add(name))
-    assert LABELS in fetched
-    assert IMAGES not in fetched
+    bars = Bars()
+    fashion.load(None, cache, download=True, progress=bars)
+    assert f"{LABELS} (KiB)" in bars.totals
+    assert f"{IMAGES} (KiB)" not in bars.totals
 
 
 def test_a_download_of_something_else_stays_out_of_the_cache(site: Path, cache: Path) -> None:

@@ -16,11 +16,13 @@ import torch
 import torchvision
 from inception_files import photographs
 from torch import Tensor
+from torch.nn import functional as F
 
 from tasks.errors import UserError
 from tasks.features.lpips_diversity import TRUNKS, LPIPSDiversity, load_lpips
 from tasks.features.preprocess import Squares, square
-from tasks.features.scoring import LPIPS_ALEX, LPIPS_VGG, LPIPS_VGG_AS_OFFICIAL, diversity_protocol
+from tasks.features.scoring import LPIPS_ALEX, LPIPS_PIQ, LPIPS_VGG, diversity_protocol
+from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.progress import SilentProgress
 
 Net = Literal["alex", "vgg"]
@@ -102,10 +104,34 @@ def test_equal_images_have_no_diversity_and_the_range_matters(trunks: dict[str, 
     assert unit.of_prompts(Squares(images)) < signed.of_prompts(Squares(images))
 
 
-def test_the_official_function_differs_in_its_range_alone() -> None:
-    assert diversity_protocol("lpips-vgg-as-official") == replace(
-        LPIPS_VGG, name=LPIPS_VGG_AS_OFFICIAL.name, input_range="unit"
+def test_as_official_is_piqs_number_of_images_in_the_unit_range(trunks: dict[str, Path], tmp_path: Path) -> None:
+    """piq normalises 0 ... 1 by ImageNet's mean and deviation, and replaces VGG's pooling: written out."""
+    protocol = replace(LPIPS_PIQ, size=32)
+    images, state = photographs(2, 32), torch.load(trunks["vgg"], weights_only=True)
+    mean, deviation = (
+        torch.tensor(three)[:, None, None] for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
+    at, layers = (images / 255 - mean) / deviation, []
+    for layer in range(30):
+        if f"features.{layer}.weight" in state:
+            at = F.conv2d(at, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], padding=1)
+        elif layer in (4, 9, 16, 23):
+            layers.append(at)
+            at = F.avg_pool2d(at, 2)
+        else:
+            at = F.relu(at)
+    expected = torch.zeros(1)
+    for linear, (one, other) in zip(package("vgg").lins, [*layers, at], strict=True):
+        squares = (F.normalize(one, dim=0) - F.normalize(other, dim=0)) ** 2
+        expected = expected + linear(squares[None]).mean((2, 3)).flatten()
+    found = load(trunks["vgg"], protocol, tmp_path).distances(images)
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5)
+
+
+def test_as_official_differs_in_its_pooling_alone() -> None:
+    text = PARTIPROMPTS.protocols["partiprompts-as-official"].text
+    assert text is not None
+    assert diversity_protocol(text.diversity) == replace(LPIPS_VGG, name="lpips-piq", pooling="average")
     with pytest.raises(UserError, match="unknown diversity protocol 'lpips-vg'; did you mean 'lpips-vgg'"):
         diversity_protocol("lpips-vg")
 

@@ -59,11 +59,12 @@ def test_an_sdxl_whose_null_prompt_is_not_zero(sdxl: TextPipeline) -> None:
 @torch.no_grad()
 def test_the_official_evaluation_s_padding(sdxl_folder: Path, sdxl: TextPipeline) -> None:
     """Its second encoder sees the first tokenizer's padding: a stock pipeline given that tokenizer twice."""
-    quirky = load_pipeline(sdxl_folder, first_tokenizer_for_both=True)
+    assert isinstance(sdxl.encoder, SDXLEncoder)
+    quirky = sdxl.encoder.with_first_tokenizer()
     stock = StableDiffusionXLPipeline.from_pretrained(sdxl_folder, local_files_only=True)
     stock.tokenizer_2 = stock.tokenizer
     given, _, pooled, _ = stock.encode_prompt(PROMPTS, device="cpu")
-    embeddings, found_pooled = quirky.encoder.layout.unpack(quirky.encoder.encode(PROMPTS))
+    embeddings, found_pooled = quirky.layout.unpack(quirky.encode(PROMPTS))
     assert torch.equal(embeddings, given) and torch.equal(found_pooled, pooled)
     short, clean = embeddings[1], sdxl.encoder.layout.unpack(sdxl.encoder.encode(PROMPTS))[0][1]
     assert torch.equal(short[:, :16], clean[:, :16])  # the first encoder is not touched
@@ -78,6 +79,16 @@ def test_tokens_begin_end_and_are_padded(sdxl: TextPipeline) -> None:
     assert short[0] == begin and short[3:] == [end] * 74
     assert len(long) == 77 and long[-1] == end and end not in long[:-1]
     assert tokenize(two, ["a dog"], 77).tolist()[0][3:] == [end] + [0] * 73
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_conditions_are_float32_s_in_a_training_step_too(kind: str, request: pytest.FixtureRequest) -> None:
+    """The official text encoders run in float32 while the UNets train in bf16 (official-dmd2, 2.3)."""
+    encoder = request.getfixturevalue(kind).encoder
+    with torch.autocast("cpu", torch.bfloat16):
+        trained_on = encoder.encode(PROMPTS)
+    assert trained_on.dtype == torch.float32
+    assert torch.equal(trained_on, encoder.encode(PROMPTS))
 
 
 def test_encoders_learn_nothing(sdxl: TextPipeline) -> None:

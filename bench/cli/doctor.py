@@ -1,0 +1,84 @@
+"""`bench doctor`: whether all is here, and what gets the rest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.needs import need_lines
+from bench.cli.options import CacheOption, PluginOption, declared_task
+from tasks.errors import UserError
+from tasks.task import default_cache
+
+if TYPE_CHECKING:
+    from bench.registry import Catalogue
+
+PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "typer")
+"""Without which nothing runs."""
+
+
+def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
+    """Check the installation: packages, devices, caches, and what is missing for which task."""
+    from bench.registry import load_catalogue
+
+    healthy = _packages()
+    _devices()
+    _cache(cache or default_cache())
+    healthy = _tasks(load_catalogue(plugin), cache) and healthy
+    print("all well" if healthy else "something is missing: see above for the commands that get it")
+
+
+def _packages() -> bool:
+    """Show their versions; return whether all are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    complete = True
+    print("packages")
+    for package in PACKAGES:
+        try:
+            print(f"  {package:<14}{version(package)}")
+        except PackageNotFoundError:
+            complete = False
+            print(f"  {package:<14}MISSING; pip install {package}")
+    return complete
+
+
+def _devices() -> None:
+    import torch
+
+    from tasks.files import human_size
+    from tasks.machine import cores
+
+    print("devices")
+    print(f"  cpu           {cores()} cores, torch uses {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        print(f"  cuda:{index}        {properties.name}, {human_size(properties.total_memory)}")
+
+
+def _cache(where: Path) -> None:
+    from tasks.files import folder_size, human_size
+
+    size = human_size(folder_size(where)) if where.exists() else "empty"
+    parent = next(folder for folder in [where, *where.parents] if folder.exists())
+    print("cache")
+    print(f"  {where}: {size}, {human_size(shutil.disk_usage(parent).free)} free on the disk")
+
+
+def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
+    """Show what each needs; return whether all of it is here. A broken plug-in hides no other task."""
+    complete = True
+    print("tasks")
+    for entry in catalogue.tasks:
+        print(f"  {entry.name}")
+        try:
+            lines = need_lines(declared_task(catalogue, entry.name, cache), cache)
+        except UserError as error:
+            complete = False
+            print(f"    BROKEN  {error}")
+            continue
+        for line in lines:
+            complete = complete and line.is_here
+            print(f"    {line.role:<15}  {line.text}")
+    return complete
