@@ -80,7 +80,7 @@ class StatusProgress:
 
     def note(self, text: str) -> None:
         """Say one line that stays."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def _write(self, force: bool = False) -> None:
         now, status = time.monotonic(), self.status

@@ -62,6 +62,9 @@ def read_choice(path: Path) -> dict[str, ChosenAsset]:
 
 
 def write_choice(path: Path, assets: Mapping[str, ChosenAsset | None]) -> None:
-    """Write the choice; the file appears whole."""
-    found = {role: None if asset is None else asdict(asset) for role, asset in assets.items()}
+    """Write the choice, with paths that hold from every folder; the file appears whole."""
+    found = {
+        role: None if asset is None else {**asdict(asset), "path": str(Path(asset.path).absolute())}
+        for role, asset in assets.items()
+    }
     write_text(path, json.dumps(found, indent=2) + "\n")

@@ -5,10 +5,10 @@ This module declares the task and imports no torch, so that `bench list` and `be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice, write_choice
 from tasks.errors import UserError
@@ -86,6 +86,11 @@ class ImageNetTask(ChosenTask):
     """Where published reference statistics are, by name."""
     chosen: Chosen = Chosen()
     """What `located` found in the cache."""
+
+    takes: ClassVar[Collection[str]] = (
+        *("data", "crop", "teacher"),
+        *("features", "references", "dinov2", "own_weights"),
+    )
 
     def located(self, cache: Path) -> ImageNetTask:
         chosen = Chosen.read(self.choice_path(cache))

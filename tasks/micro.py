@@ -6,6 +6,7 @@ This module declares them and imports no torch, so that `bench list` and `bench 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -89,6 +90,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     """Dataclass: how the feature networks are trained."""
 
     teacher_kind: ClassVar[str]
+    takes: ClassVar[Collection[str]] = ("data",)
 
     def teacher_key(self) -> str:
         """Name the teacher by all that makes it: data, network, recipe."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -58,6 +58,12 @@ class Sources:
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
     """Take `features` whatever its hash: numbers are then not comparable with others'."""
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the fields that say something, besides the cache and what may be downloaded."""
+        of_none = Sources(self.cache, download=self.download)
+        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(of_none, one.name)]
 
     @property
     def names_inputs(self) -> bool:
@@ -117,6 +123,9 @@ class Task(ABC):
     """Task whose recipes methods use on this one; empty: its own."""
     network_parameters: int | None = field(default=None, kw_only=True)
     """Of the teacher, where it is large enough to be asked for before it is loaded."""
+
+    takes: ClassVar[Collection[str]] = tuple(one.name for one in fields(Sources))
+    """What `bench prepare` may be given for it, as fields of Sources: anything else would be read by nobody."""
 
     chosen_once: ClassVar[bool] = False
     """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""

@@ -182,10 +182,10 @@ def _describe_task(task: Task, cache: Path | None) -> None:
         print(f"  {key:<14}{', '.join(value) if isinstance(value, list) else value}")
     print("baselines")
     for baseline in task.baselines.values():
-        print(f"  {baseline.name:<14}{baseline.summary}; {baseline.network_evaluations} network evaluations")
+        print(f"  {baseline.name:<16}  {baseline.summary}; {baseline.network_evaluations} network evaluations")
     print("needs")
     for need in need_lines(task, cache):
-        print(f"  {need.role:<10}{need.text}")
+        print(f"  {need.role:<15}  {need.text}")
     print("licences")
     for what, licence in task.licences.items():
         print(f"  {what:<10}{licence}")

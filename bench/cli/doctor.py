@@ -80,5 +80,5 @@ def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
             continue
         for line in lines:
             complete = complete and line.is_here
-            print(f"    {line.role:<10}{line.text}")
+            print(f"    {line.role:<15}  {line.text}")
     return complete

@@ -89,11 +89,13 @@ def evaluate(
 def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
     """Measure a saved student, or published weights, which are of no run: those have a record of their own."""
     from bench.plan import PublishedRun
-    from bench.run_folder import student_of
+    from bench.run_folder import STUDENT, student_of
     from bench.runner import sampler_description, student_sampler
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
 
+    if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
+        checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
     path = student_of(checkpoint)
     sha256 = path_sha256(path)
     student, indices = runner.prepared.load_student(path, steps)

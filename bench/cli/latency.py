@@ -9,6 +9,7 @@ import typer
 
 from bench.cli.options import (
     CacheOption,
+    DownloadOption,
     PluginOption,
     StepsOption,
     ThreadsOption,
@@ -32,6 +33,7 @@ def latency(
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed images before them.")] = 3,
     bf16: Annotated[bool, typer.Option("--bf16", help="Denoise under bf16 autocast; else in float32.")] = False,
+    download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
@@ -52,7 +54,8 @@ def latency(
     from tasks.prepared import Sampled
 
     torch.set_num_threads(threads)
-    prepared = declared.prepare(sources(declared, cache), StatusProgress(Console(stderr=True)))
+    where = sources(declared, cache, download=download)
+    prepared = declared.prepare(where, StatusProgress(Console(stderr=True)))
     if isinstance(chosen, Baseline):
         subject = prepared.sampled(chosen)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,11 @@ from bench.cli.options import (
     declared_task,
     parse_paths,
 )
-from tasks.task import Sources, default_cache
+from tasks.errors import UserError
+from tasks.task import Sources, Task, default_cache
+
+SPELT = {"references": "reference", "preferences": "preference"}
+"""Options that are not called as the field of Sources that they fill."""
 
 
 def prepare(
@@ -79,15 +84,6 @@ def prepare(
     from bench.registry import load_catalogue
 
     declared = declared_task(load_catalogue(plugin), task, cache, protocol)
-
-    import torch
-    from rich.console import Console
-
-    from bench.progress import StatusProgress
-    from tasks.files import human_size
-
-    torch.set_num_threads(threads)
-    progress = StatusProgress(Console(stderr=True))
     inputs = Sources(
         cache or default_cache(),
         data,
@@ -106,6 +102,16 @@ def prepare(
         tiny_vae=tiny_vae,
         crop=crop,
     )
+    refuse_idle(declared, inputs)
+
+    import torch
+    from rich.console import Console
+
+    from bench.progress import StatusProgress
+    from tasks.files import human_size
+
+    torch.set_num_threads(threads)
+    progress = StatusProgress(Console(stderr=True))
     prepared = declared.choose(inputs, progress).prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
@@ -115,3 +121,13 @@ def prepare(
         assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
+
+
+def refuse_idle(task: Task, inputs: Sources) -> None:
+    """Raise UserError for options that the task does not read."""
+
+    def options(names: Iterable[str]) -> str:
+        return ", ".join(f"--{SPELT.get(name, name).replace('_', '-')}" for name in names)
+
+    if idle := [name for name in inputs.given if name not in task.takes]:
+        raise UserError(f"task {task.name!r} makes nothing of {options(idle)}; it takes {options(task.takes)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mimetypes
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,36 @@ class ItemSource(ABC, Generic[Item]):
 def is_image(name: str) -> bool:
     """Say whether a file's name is that of an image."""
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_under(folder: Path) -> list[Path]:
+    """Find all files under a folder, in order of their paths: those in linked folders too, hidden ones left out.
+
+    A link back to a folder that it lies in is not followed.
+    """
+    found = []
+    for place, folders, names in os.walk(folder.absolute(), followlinks=True):
+        above = {parent.resolve() for parent in (Path(place), *Path(place).parents)}
+        shown = (name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if (Path(place) / name).resolve() not in above]
+        inside = folder / Path(place).relative_to(folder.absolute())
+        found += [inside / name for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def images_under(folder: Path) -> list[Path]:
+    """Find all images among `files_under` a folder.
+
+    Raises UserError at one of a kind that is not read: left out silently, nobody would miss it.
+    """
+    files = files_under(folder)
+    for file in files:
+        kind = mimetypes.guess_type(file.name)[0] or ""
+        if kind.startswith("image/") and not is_image(file.name):
+            raise UserError(
+                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; mend: convert or remove it"
+            )
+    return [file for file in files if is_image(file.name)]
 
 
 def read_bytes(path: Path) -> bytes:

@@ -27,6 +27,8 @@ class CLIPProtocol:
     resized_as: Literal["bytes", "floats"] = "bytes"
     """How the image comes to the network's size. bytes: by Pillow, to whole grey levels, as open_clip does.
     floats: by torchvision, antialiased since 0.17, neither rounded nor clipped."""
+    role: str = "clip"
+    """Under which name a task's weights of it are chosen: networks with one of their own stand side by side."""
 
 
 CLIP_G14_DMD2 = CLIPProtocol(
@@ -44,6 +46,7 @@ CLIP_BIGG14 = CLIPProtocol(
     architecture="ViT-bigG-14",
     pretrained="laion2b_s39b_b160k",
     source="https://huggingface.co/laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+    role="clip-bigg14",
 )
 """The larger network with the plain prompt and nothing before open_clip's own preprocessing."""
 

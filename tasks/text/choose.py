@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tasks.chosen import ChosenAsset, read_choice, write_choice
-from tasks.data.text.coco import coco10k, coco30k, images_under, locate_images
+from tasks.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file, locate_images, real_images
 from tasks.data.text.detect import open_captioned
 from tasks.data.text.folders import ImageFiles
 from tasks.data.text.latent_lmdb import LatentLMDB
@@ -35,11 +35,12 @@ from tasks.text.pipelines import (
     PIPELINE_FILES,
     TINY_VAE_FILES,
     TextPipeline,
-    from_hub,
     load_pipeline,
     load_tiny_vae,
+    named_folder,
 )
 from tasks.text.preferences import load_preference
+from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
 REALS_AT_ONCE = 32
@@ -58,13 +59,15 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
     def keep(role: str, asset: ChosenAsset) -> None:
         chosen[role] = asset
         write_choice(path, chosen)  # each at once: encoding takes hours, and a wrong path must not cost it
+        progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:
         keep("teacher", _teacher(sources))
     if sources.data is not None:
         keep("latents", _latents(task, sources, chosen, progress))
     if sources.prompts is not None:
-        keep("prompts", _prompts(task, sources.prompts, sources.cache))
+        keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
+        _note_count(task, len(kept_prompts(Path(chosen["prompts"].path))[0]), progress)
     if sources.training_prompts is not None:
         keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
     if sources.tiny_vae is not None:
@@ -75,7 +78,7 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
     if sources.clip is not None:
         scorer = load_clip(clip_protocol(task.rules.clip), sources.clip)
         own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
-        keep("clip", ChosenAsset(str(scorer.path.resolve()), scorer.sha256, own))
+        keep(scorer.protocol.role, ChosenAsset(str(scorer.path), scorer.sha256, own))
     if sources.lpips is not None or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
         lpips = load_lpips(
             diversity_protocol(task.rules.diversity),
@@ -86,11 +89,11 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
             own_weights=sources.own_weights,
         )
         own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
-        keep("lpips", ChosenAsset(str(lpips.path.resolve()), lpips.sha256, own))
+        keep("lpips", ChosenAsset(str(lpips.path), lpips.sha256, own))
     for name, path_of in sources.preferences.items():
         model = load_preference(name, path_of)
         own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
-        keep(name, ChosenAsset(str(path_of.resolve()), model.sha256, own))
+        keep(name, ChosenAsset(str(path_of), model.sha256, own))
     if sources.reals is not None:
         for role, asset in _reals(task, sources, chosen, progress).items():
             keep(role, asset)
@@ -109,19 +112,23 @@ def tiny_vae_sha256(folder: Path) -> str:
 def _teacher(sources: Sources) -> ChosenAsset:
     named = sources.teacher
     assert named is not None
-    is_here = named.exists()
-    path = named.resolve() if is_here else from_hub(str(named), sources.download, PIPELINE_FILES)
-    load_pipeline(path).denoiser()  # all of it loads, and its noise schedule is a known one
-    return ChosenAsset(str(path), teacher_sha256(path), path.name if is_here else str(named))
+    path = named_folder(named, sources.download, PIPELINE_FILES)
+    load_pipeline(path, sources.download).denoiser()  # all of it loads, and its noise schedule is a known one
+    return ChosenAsset(str(path), teacher_sha256(path), _shown(named))
 
 
 def _tiny_vae(sources: Sources) -> ChosenAsset:
     named = sources.tiny_vae
     assert named is not None
-    is_here = named.exists()
-    path = named.resolve() if is_here else from_hub(str(named), sources.download, TINY_VAE_FILES)
+    path = named_folder(named, sources.download, TINY_VAE_FILES)
     load_tiny_vae(path)  # whether it is one
-    return ChosenAsset(str(path), tiny_vae_sha256(path), path.name if is_here else str(named))
+    return ChosenAsset(str(path), tiny_vae_sha256(path), _shown(named))
+
+
+def _shown(named: Path) -> str:
+    """How tables call a model: a folder or file by its own name, a hub's by all of its."""
+    path = named.expanduser()
+    return path.resolve().name if path.exists() else str(named)
 
 
 def _pipeline(chosen: Mapping[str, ChosenAsset]) -> TextPipeline:
@@ -139,7 +146,7 @@ def _latents(
     try:
         space = _pipeline(chosen).latents
         shape, scaling = space.shape(task.rules.resolution), float(space.vae.config.scaling_factor)
-        vae_sha256 = digest([chosen["teacher"].sha256, "vae"])
+        vae_sha256 = weights_sha256(space.vae)
         folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
         if isinstance(source, LatentLMDB):
             packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
@@ -170,13 +177,21 @@ def _latents(
 def _prompts(task: TextTask, path: Path, cache: Path) -> ChosenAsset:
     """Read the prompts by the task's rule; keep the list, with its real images' names if it has any."""
     images: tuple[str, ...] = ()
-    if task.prompt_rule == "coco10k" and path.suffix == ".json":
+    if task.prompt_rule == "coco10k" and is_captions_file(path):
         subset = coco10k(path)
         prompts, images = subset.prompts, subset.images
     else:
         read = {"coco30k": coco30k, "parti": parti, "parti-128": parti_128}.get(task.prompt_rule, read_prompts)
         prompts = read(path)
     return _kept(prompts, images, cache)
+
+
+def _note_count(task: TextTask, found: int, progress: Progress) -> None:
+    """Say it where there are more prompts than the protocol has samples of, or fewer."""
+    used = task.protocol.samples // task.protocol.images_per_prompt
+    if found != used:
+        how = f"the first {used:,} of them are used" if found > used else "they are used again from the first on"
+        progress.note(f"{found:,} prompts, and protocol {task.protocol.name} has {used:,}: {how}")
 
 
 def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> ChosenAsset:
@@ -214,7 +229,12 @@ def _reals(
         raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
     assert sources.reals is not None
     _, names = kept_prompts(Path(chosen["prompts"].path))
-    paths = locate_images(sources.reals, names) if names else images_under(sources.reals)
+    paths = locate_images(sources.reals, names) if names else real_images(sources.reals)
+    if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
+        raise UserError(
+            f"{sources.reals} holds {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
+            f"{task.name} compares with; mend: unpack val2014.zip there again, and nothing else"
+        )
     files, store = ImageFiles(sources.reals, paths), reference_store(sources.cache)
     rules, network = task.rules, chosen["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]

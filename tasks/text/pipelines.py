@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +35,17 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 CONFIGURATION = ["*.json", "*/*.json", "*/*.txt"]
 """The files of a pipeline that hold no weights."""
+WEIGHTS = [f"{stem}{part}.safetensors" for stem in ("diffusion_pytorch_model", "model") for part in ("", "-0*")]
+"""The files that a network's weights are read from, whole or in parts; no other is, for hashes name these."""
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 PIPELINE_FILES = [
     "model_index.json",
     *(f"{part}/*.{suffix}" for part in PARTS for suffix in ("json", "txt")),
-    *(f"{part}/diffusion_pytorch_model.safetensors" for part in PARTS),
-    *(f"{part}/diffusion_pytorch_model-0*.safetensors" for part in PARTS),
-    *(f"{part}/model.safetensors" for part in PARTS),
+    *(f"{part}/{name}" for part in PARTS for name in WEIGHTS),
 ]
 """The files of a pipeline in float32, without those for other libraries and precisions."""
-TINY_VAE_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+TINY_VAE_FILES = ["config.json", *WEIGHTS]
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class TextPipeline:
 def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
     """The noise schedule of a diffusers scheduler's configuration. Raises UserError if it is of another kind."""
     missing = {"beta_schedule": None, "trained_betas": None, "rescale_betas_zero_snr": False}
+    if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
+        raise UserError(f"the scheduler's configuration has no {listed(absent)}; mend: download it again")
     found = missing | dict(scheduler)
     for key, known in (missing | {"beta_schedule": "scaled_linear"}).items():
         if found[key] != known:
@@ -115,10 +119,11 @@ def load_pipeline(
     folder = path if path.is_dir() else from_hub(str(source), download, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
         raise UserError(f"{folder} has no model_index.json: not a pipeline in diffusers' folder format")
+    unet = load_part(UNet2DConditionModel, folder / "unet")
     return TextPipeline(
-        load_part(UNet2DConditionModel, folder / "unet"),
+        unet,
         LatentSpace(load_part(AutoencoderKL, folder / "vae")),
-        _encoder(folder),
+        _encoder(folder, unet.config.addition_embed_type == "text_time"),
         _json(folder / "scheduler" / "scheduler_config.json"),
     )
 
@@ -128,6 +133,19 @@ def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
     path = Path(source)
     folder = path if path.is_dir() else from_hub(str(source), download, TINY_VAE_FILES)
     return LatentSpace(load_part(AutoencoderTiny, folder))
+
+
+def named_folder(named: Path, download: bool, files: list[str]) -> Path:
+    """Return what a user named: a folder or file that is here, or a hub's model ("owner/name") as `from_hub`.
+
+    Raises UserError if it is neither, with the nearest names.
+    """
+    path = named.expanduser()
+    if path.exists():
+        return path.resolve()
+    if not HUB_NAME.fullmatch(str(named)) or path.parent.is_dir():
+        require(path)
+    return from_hub(str(named), download, files)
 
 
 def from_hub(name: str, download: bool, files: list[str]) -> Path:
@@ -142,21 +160,31 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
             raise UserError(f"cannot download {name}: {first_line(error)}") from None
         raise UserError(
             f"{name} is not in the hub's cache, and nothing is downloaded unasked; mend: the same command with "
-            "--download, or name a folder or file that you have"
+            "--download, or fill the cache ($HF_HOME) from a machine that has it"
         ) from None
 
 
 def load_part(kind: Any, folder: Path, mend: str = "download it again") -> Any:
-    """Read one network of a pipeline, float32, frozen. Raises UserError if files or weights are missing.
+    """Read one network of a pipeline, float32, frozen. Raises UserError if WEIGHTS or some of them are missing.
 
     Libraries only warn of missing weights, and go on with random ones.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} has no config.json; mend: {mend}")
+    if not any(any(folder.glob(name)) for name in WEIGHTS):
+        held = sorted(file.name for file in folder.iterdir())
+        raise UserError(
+            f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(held)}: pickles and variants in "
+            f"half precision are not read; mend: {mend}"
+        )
     try:
         with _quiet():
             network, report = kind.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
             )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
         raise UserError(f"cannot read {folder}: {first_line(error)}; mend: {mend}") from None
@@ -179,11 +207,12 @@ def _quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _encoder(folder: Path) -> TextEncoder:
+def _encoder(folder: Path, sdxl: bool) -> TextEncoder:
     one = _tokenizer(folder / "tokenizer"), load_part(CLIPTextModel, folder / "text_encoder")
-    if not (folder / "text_encoder_2").is_dir():
+    if not sdxl:
         return CLIPEncoder(*one)
-    two = _tokenizer(folder / "tokenizer_2"), load_part(CLIPTextModelWithProjection, folder / "text_encoder_2")
+    second = load_part(CLIPTextModelWithProjection, folder / "text_encoder_2")
+    two = _tokenizer(folder / "tokenizer_2"), second
     zero_null = bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
     return SDXLEncoder((one[0], two[0]), (one[1], two[1]), zero_null)
 

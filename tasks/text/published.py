@@ -16,6 +16,8 @@ from tasks.text.lora import PREFIX, LoRASpec, low_rank, merge_lora
 from tasks.weights.checkpoints import GENERATOR_FILES, PREFIXES
 from tasks.weights.state_dicts import read_state_dict
 
+FILES = (*GENERATOR_FILES, "diffusion_pytorch_model.safetensors", "pytorch_lora_weights.safetensors")
+"""Those of a student's folder: of a training's checkpoint, of diffusers' own UNet, of diffusers' LoRA."""
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """How peft names a layer with an adapter, in a checkpoint of a LoRA's training."""
 
@@ -24,7 +26,8 @@ def load_published_unet(path: Path, teacher: UNet2DConditionModel) -> UNet2DCond
     """Read a published student's weights into a UNet like the teacher's, float32, frozen.
 
     `path` is a file of a UNet's weights (`dmd2_sdxl_4step_unet_fp16.bin`, a safetensors file), a LoRA in
-    kohya's form, or the folder of a checkpoint (its generator; of a LoRA's training too, with DMD2's alpha).
+    kohya's form, a folder of either as diffusers writes it, or that of a checkpoint (its generator; of a LoRA's
+    training too, with DMD2's alpha).
     Nothing in it is run. Raises UserError with the list of what is missing, unexpected or misshapen.
     """
     file = _generator_file(path) if path.is_dir() else path
@@ -40,11 +43,11 @@ def load_published_unet(path: Path, teacher: UNet2DConditionModel) -> UNet2DCond
 
 
 def _generator_file(folder: Path) -> Path:
-    for name in GENERATOR_FILES:
+    for name in FILES:
         if (folder / name).is_file():
             return folder / name
     held = sorted(entry.name for entry in folder.iterdir())
-    raise UserError(f"{folder} holds none of {', '.join(GENERATOR_FILES)}, only {listed(held)}")
+    raise UserError(f"{folder} holds none of {', '.join(FILES)}; it holds {listed(held)}")
 
 
 def unet_with(like: UNet2DConditionModel, state: Mapping[str, Tensor], source: str) -> UNet2DConditionModel:

@@ -51,9 +51,10 @@ class Sight:
         self.views: dict[str, Callable[[Shown], Features]] = {}
         if "features" in task.roles:
             self._add_inception(progress)
-        if CLIP in task.roles:
-            clip = load_clip(clip_protocol(task.rules.clip), self._path(CLIP), device=this_device())
-            self._add(CLIP, clip.sha256, partial(_fit, clip))
+        protocol = clip_protocol(task.rules.clip)
+        if protocol.role in task.roles:
+            clip = load_clip(protocol, self._path(protocol.role), device=this_device())
+            self._add(CLIP, clip.sha256, partial(_fit, clip), protocol.role)
         if LPIPS in task.roles:
             self._add_lpips(progress)
         for name in PREFERENCES:
@@ -66,9 +67,10 @@ class Sight:
         shown = Shown(images, Squares(images), prompts)
         return {view: see(shown) for view, see in self.views.items() if view in views}
 
-    def _add(self, view: str, sha256: str, see: Callable[[Shown], Features]) -> None:
-        """Add a view by a network of its own, which has the role of its name."""
-        self.weights.append(verified(view, self.task.chosen[view], sha256))
+    def _add(self, view: str, sha256: str, see: Callable[[Shown], Features], role: str | None = None) -> None:
+        """Add a view by a network of its own, which has this role, or that of the view's name."""
+        role = role or view
+        self.weights.append(verified(role, self.task.chosen[role], sha256))
         self.views[view] = see
 
     def _add_inception(self, progress: Progress) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice
 from tasks.features.scoring import PREFERENCES, clip_protocol
@@ -46,6 +46,11 @@ class TextTask(ChosenTask):
     chosen: Mapping[str, ChosenAsset] = field(default_factory=dict)
     """What `located` found in the cache, by role."""
 
+    takes: ClassVar[Collection[str]] = (
+        *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
+        *("features", "reals", "clip", "lpips", "preferences", "own_weights"),
+    )
+
     @property
     def rules(self) -> TextRules:
         """The text-to-image part of the protocol in use."""
@@ -74,6 +79,7 @@ class TextTask(ChosenTask):
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
+        under = "" if clip.role == "clip" else f" --protocol {self.protocol.name}"
         enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
@@ -82,7 +88,7 @@ class TextTask(ChosenTask):
             "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
             "reference": ("real images", f"{prepare} --reals FOLDER"),
             "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
-            "clip": (clip.architecture, f"{prepare} --clip FILE ({clip.source})"),
+            clip.role: (clip.architecture, f"{prepare}{under} --clip FILE ({clip.source})"),
             "lpips": ("LPIPS's trunk", f"{prepare} --lpips FILE, or --download"),
         } | {
             name: (network.name, f"{prepare} --preference {name}=PATH ({network.files}; {network.source}){enough}")
@@ -125,6 +131,11 @@ def _seen_by(protocol: Protocol, names: Iterable[str]) -> Protocol:
     return replace(protocol, metrics=metrics, views={name: PREFERENCES[name].name for name in metrics})
 
 
+def _clip_role(protocol: Protocol) -> str:
+    assert protocol.text is not None
+    return clip_protocol(protocol.text.clip).role
+
+
 def _scored_with(protocol: Protocol) -> tuple[str, ...]:
     """Roles of what a protocol's metrics see with."""
     metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
@@ -132,7 +143,7 @@ def _scored_with(protocol: Protocol) -> tuple[str, ...]:
     return (
         *(("features", "reference") if distances else ()),
         *(("patch_reference",) if patch else ()),
-        *(("clip",) if "clip" in metrics else ()),
+        *((_clip_role(protocol),) if "clip" in metrics else ()),
         *(("lpips",) if "diversity" in metrics else ()),
         *(name for name in PREFERENCES if name in metrics),
     )
@@ -147,12 +158,18 @@ def _with_chosen(protocol: Protocol, chosen: Mapping[str, ChosenAsset]) -> Proto
     def name(role: str, missing: str) -> str:
         return chosen[role].name if role in chosen and role in used else missing
 
+    def network_of(view: str, network: str) -> str:
+        if view == "patch":
+            return name("features", network)
+        role = _clip_role(protocol) if view == "clip" else view
+        what = "trunk" if view == "lpips" else "weights"
+        return f"{network}, {what} {chosen[role].sha256[:12]}" if role in chosen else network
+
     assert protocol.text is not None
-    seen_with = {"patch": "features"}
     return replace(
         protocol,
         features=name("features", protocol.features),
         reference=name("reference", protocol.reference),
-        views={view: name(seen_with.get(view, view), network) for view, network in protocol.views.items()},
+        views={view: network_of(view, network) for view, network in protocol.views.items()},
         text=replace(protocol.text, prompts=name("prompts", protocol.text.prompts)),
     )

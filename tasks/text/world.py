@@ -69,6 +69,7 @@ class TextWorld(PairedTeacher):
 
         self.latents = open_latents(self._chosen("latents"))
         self._checked("latents", self.data, digest(self.latents.manifest.sha256))
+        self._check_vae()
         self._captions = PromptConditions(self.pipeline.encoder, self.latents.captions)
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
@@ -99,6 +100,20 @@ class TextWorld(PairedTeacher):
         """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
         assets.append(verified(role, self.task.chosen[role], found))
         return found
+
+    def _check_vae(self) -> None:
+        """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
+        held, vae = self.latents.manifest, self.space.vae
+        own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
+        found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
+        if held.encoding.vae_sha256 is not None:  # of the official LMDB nobody said it
+            own["weights"], found["weights"] = weights_sha256(vae), held.encoding.vae_sha256
+        if other := [what for what in own if own[what] != found[what]]:
+            raise UserError(
+                f"the latents of {held.source.name} are of another VAE than that of the teacher "
+                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; mend: bench prepare --task "
+                f"{self.task.name} --data PATH encodes the images anew"
+            )
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from command import output
+from diffusers import AutoencoderKL
 from inception_files import photographs, random_inception
 from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
@@ -149,8 +150,10 @@ def test_a_student_is_evaluated_under_every_protocol(
 ) -> None:
     where = prepared(name)
     _, run = train(name, "dmd2", where, iterations=1)
-    for protocol in (official.removesuffix("-as-official"), official):
-        told = bench("eval", "--task", f"standin-{name}", "--checkpoint", str(run), "--protocol", protocol, *where)
+    for protocol, named in ((official.removesuffix("-as-official"), run), (official, run / "student")):
+        of = ("--checkpoint", str(named), "--protocol", protocol)
+        told = bench("eval", "--task", f"standin-{name}", *of, *where)
+        assert f"record: {run / OTHER_PROTOCOLS}" in told
         assert "FD (inception-own-" in told and "CLIP score" in told
         assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
     if name == "sdxl":  # images of 16 pixels, and real ones of 40, have no patch of 299
@@ -304,6 +307,34 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; mend: name it to bench prepare"):
         bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
+
+
+def test_latents_of_another_vae_than_the_teacher_s_are_refused(
+    prepared: Callable[[str], Where], files: Path, tmp_path: Path
+) -> None:
+    """A teacher that is chosen after the data has not encoded it."""
+    cache = ("--cache", str(shutil.copytree(prepared("parti")[1], tmp_path / "cache")))
+    other = Path(shutil.copytree(files / "sdxl", tmp_path / "other"))
+    vae = AutoencoderKL.from_pretrained(other / "vae")
+    vae.quant_conv.bias.data += 1
+    vae.save_pretrained(other / "vae")
+    choose = ("prepare", "--task", "standin-parti", "--teacher", str(other), *cache)
+    with pytest.raises(UserError, match=r"latents of data are of another VAE .* other, by weights; mend: "):
+        bench(*choose)
+    bench(*choose, "--data", str(files / "data"))
+
+
+def test_what_was_prepared_from_one_folder_is_found_from_another(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("a cat\n")
+    with pytest.raises(UserError, match="missing"):
+        bench("prepare", "--task", "standin-sd15", "--prompts", "mine.txt", "--cache", "cache")
+    monkeypatch.chdir(files)
+    with pytest.raises(UserError) as caught:
+        bench("prepare", "--task", "standin-sd15", "--cache", str(tmp_path / "cache"))
+    assert "--teacher" in str(caught.value) and "--prompts" not in str(caught.value)
 
 
 def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.source import is_image
+from tasks.data.source import images_under
 from tasks.data.text.prompts import PromptList, read_prompts
 from tasks.errors import UserError
 from tasks.files import digest
@@ -61,8 +61,7 @@ def coco30k(path: Path) -> PromptList:
     if stripped.sha256 != COCO30K_SHA256:
         raise UserError(
             f"{path} holds {len(listed):,} prompts with the SHA-256 {stripped.sha256}, not the "
-            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again, "
-            "or use it as a list of your own"
+            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again"
         )
     return listed
 
@@ -95,7 +94,7 @@ def published_coco10k(folder: Path) -> CocoSubset:
     Raises UserError if one is missing, or if there are not 10,000 of each.
     """
     prompts = read_prompts(folder / "all_prompts.pkl", name="coco10k")
-    images = [path.name for path in images_under(folder / "subset")]
+    images = [path.name for path in real_images(folder / "subset")]
     for what, count in (("prompts", len(prompts)), ("images", len(images))):
         if count != COCO10K_PROMPTS:
             raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; mend: unpack it again")
@@ -107,10 +106,21 @@ def val2014_images(path: Path) -> tuple[str, ...]:
     return tuple(sorted(read_captions(path).images.values()))
 
 
+def is_captions_file(path: Path) -> bool:
+    """Whether a file holds captions as COCO has them, of any year and split, and is no plain list of prompts."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False  # who reads it as a list says what is wrong
+    return isinstance(content, dict) and "annotations" in content
+
+
 def read_captions(path: Path) -> Captions:
     """Read captions_val2014.json. Raises UserError if it is missing, damaged or of another year or split."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         images = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         rows = [(int(row["image_id"]), str(row["caption"])) for row in content["annotations"]]
     except OSError as error:
@@ -129,9 +139,9 @@ def read_captions(path: Path) -> Captions:
     return Captions(images, rows)
 
 
-def images_under(folder: Path) -> list[Path]:
+def real_images(folder: Path) -> list[Path]:
     """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
-    found = sorted(path for path in folder.expanduser().rglob("*") if is_image(path.name))
+    found = images_under(folder.expanduser())
     if not found:
         raise UserError(f"{folder} holds no JPEG or PNG images; mend: name the folder of the real images")
     return found
@@ -140,9 +150,15 @@ def images_under(folder: Path) -> list[Path]:
 def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
     """Find images by their file names anywhere under `folder`, in the order of `names`.
 
-    Raises UserError that says how many are missing, and the first.
+    Raises UserError that says how many are missing, and the first, or which one is there more than once.
     """
-    found = {path.name: path for path in images_under(folder)}
+    found: dict[str, Path] = {}
+    for path in real_images(folder):
+        if found.setdefault(path.name, path) != path:
+            raise UserError(
+                f"{folder} holds {path.name} more than once, as {found[path.name]} and {path}; "
+                "mend: name the folder of one copy"
+            )
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(

@@ -11,7 +11,7 @@ from tasks.data.lmdbs import DATA_FILE, MAGIC, MAGIC_OFFSET
 from tasks.data.text.captioned import Captioned
 from tasks.data.text.folders import CaptionedFolder
 from tasks.data.text.latent_lmdb import LatentLMDB
-from tasks.data.text.webdataset import WebDataset
+from tasks.data.text.webdataset import WebDataset, shards_of
 from tasks.errors import UserError
 
 FORMS = (
@@ -31,7 +31,7 @@ def open_captioned(path: Path) -> Captioned[Image.Image] | LatentLMDB:
         if path.is_dir():
             if (path / DATA_FILE).is_file():
                 return LatentLMDB(path)
-            return WebDataset(path) if any(path.glob("*.tar")) else CaptionedFolder(path)
+            return WebDataset(path) if shards_of(path) else CaptionedFolder(path)
         with path.open("rb") as file:
             head = file.read(HEAD)
         if head[MAGIC_OFFSET:].startswith(MAGIC):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.source import ItemSource, is_image, read_bytes
+from tasks.data.source import ItemSource, images_under, read_bytes
 from tasks.data.text.captioned import Captioned, caption_in, json_of, text_of
 from tasks.errors import UserError
 from tasks.files import digest
@@ -25,8 +25,8 @@ class ImageFiles(ItemSource[Image.Image]):
     format = "image files"
 
     def __init__(self, folder: Path, files: Sequence[Path]) -> None:
-        """Hold the files; `folder` is where they were found, and no part of the hash of their names."""
-        super().__init__(folder, len(files), digest([file.name for file in files]))
+        """Hold the files; `folder` is where they were found, and no part of the hash of their names and sizes."""
+        super().__init__(folder, len(files), digest([[file.name, file.stat().st_size] for file in files]))
         self._files = tuple(files)
 
     def name(self, index: int) -> str:
@@ -51,7 +51,7 @@ class CaptionedFolder(Captioned[Image.Image]):
 
     def __init__(self, path: Path) -> None:
         """List the images and read all captions. Raises UserError where the two do not agree."""
-        images = _images(path)
+        images = [file.relative_to(path).as_posix() for file in images_under(path)]
         listings = [name for name in (METADATA, CAPTIONS) if (path / name).is_file()]
         if len(listings) > 1:
             raise UserError(f"{path} holds both {METADATA} and {CAPTIONS}; mend: keep one of them there")
@@ -62,7 +62,8 @@ class CaptionedFolder(Captioned[Image.Image]):
         else:
             rows = [(name, _sidecar(path, name)) for name in images]
         self._names = [name for name, _ in rows]
-        super().__init__(path, [caption for _, caption in rows], digest(rows))
+        index = digest([[name, caption, (path / name).stat().st_size] for name, caption in rows])
+        super().__init__(path, [caption for _, caption in rows], index)
 
     def name(self, index: int) -> str:
         """Return the image's path."""
@@ -73,12 +74,6 @@ class CaptionedFolder(Captioned[Image.Image]):
         for index in range(start, stop):
             name = self.name(index)
             yield decode(read_bytes(Path(name)), name)
-
-
-def _images(folder: Path) -> list[str]:
-    """List all images below a folder, hidden ones left out, by their names in it."""
-    names = (str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if is_image(path.name))
-    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
 def _metadata(path: Path) -> Rows:
@@ -92,7 +87,7 @@ def _metadata(path: Path) -> Rows:
         name = record.get("file_name") if isinstance(record, dict) else None
         if not isinstance(name, str):
             raise UserError(f"{where} has no file_name; mend: write the image's name below {path.parent} there")
-        rows.append((name, caption))
+        rows.append((PurePosixPath(name).as_posix(), caption))  # ./a.png is a.png
     return rows
 
 
@@ -104,7 +99,7 @@ def _captions(path: Path) -> Rows:
         name, tab, caption = line.partition("\t")
         if not tab:
             raise UserError(f"{path}: line {number} has no tab; mend: write the image's name, a tab, its caption")
-        rows.append((name.strip(), caption.strip()))
+        rows.append((PurePosixPath(name.strip()).as_posix(), caption.strip()))
     return rows
 
 

@@ -139,7 +139,7 @@ def _parquet(path: Path) -> Table:
 
 def _json(path: Path) -> Table:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no JSON, or is cut short ({error}); mend: download it again") from None
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
@@ -176,12 +176,13 @@ def _column(path: Path, table: Table, wanted: str | None) -> str:
     if len(table) == 1:
         return next(iter(table))
     names = shown(", ".join(table)) or "none of text"
-    raise UserError(f"{path} has the columns {names}, none of them {', '.join(COLUMNS)}; mend: name the column")
+    raise UserError(f"{path} has the columns {names}; mend: call that of the prompts {' or '.join(COLUMNS)}")
 
 
 def _missing(path: Path) -> UserError:
     """The error for a file that is not there, with those beside it that look like it."""
-    beside = sorted(file.name for file in path.parent.glob("*") if file.suffix.lower() in READERS)
+    files = (file for file in path.parent.glob("*") if file.is_file())
+    beside = sorted(file.name for file in files if file.suffix.lower() in READERS)
     close = nearest(path.name, beside)
     hint = f"did you mean {' or '.join(close)}?" if close else f"mend: name a {', '.join(READERS)} file"
     return UserError(f"{path}: no such file; {hint}")

@@ -13,7 +13,7 @@ from typing import IO
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
-from tasks.data.source import is_image
+from tasks.data.source import files_under, is_image
 from tasks.data.tar_files import opened, regular_files
 from tasks.data.text.captioned import Captioned, caption_in, json_of, text_of
 from tasks.errors import UserError
@@ -36,15 +36,14 @@ class WebDataset(Captioned[Image.Image]):
     """One shard or a folder of them; files whose names agree up to the first dot are one sample.
 
     The image is the `.jpg`, `.jpeg` or `.png`; the caption is the `.txt` or, without it, the `prompt`, `caption`
-    or `text` in the `.json`. Samples keep the order of the shards' names and their own in each shard.
+    or `text` in the `.json`. Samples keep the order of the shards' paths and their own in each shard.
     """
 
     format = "webdataset shards"
 
     def __init__(self, path: Path) -> None:
         """Read all tar headers and captions. Raises UserError if a shard is damaged or a sample incomplete."""
-        shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
-        self._samples = [sample for shard in shards for sample in _samples(shard)]
+        self._samples = [sample for shard in shards_of(path) for sample in _samples(shard)]
         index = digest([[s.shard.name, s.name, s.size, s.caption] for s in self._samples])
         super().__init__(path, [sample.caption for sample in self._samples], index)
 
@@ -63,6 +62,11 @@ class WebDataset(Captioned[Image.Image]):
                     yield decode(file.read(sample.size), self.name(index))
 
 
+def shards_of(path: Path) -> list[Path]:
+    """The shards under a folder, in order of their paths, or the one that `path` is."""
+    return [file for file in files_under(path) if file.suffix == ".tar"] if path.is_dir() else [path]
+
+
 def _samples(shard: Path) -> list[Sample]:
     """Group the files of one shard to samples."""
     samples = []
@@ -79,7 +83,7 @@ def _samples(shard: Path) -> list[Sample]:
             images = [info for info in group.values() if is_image(info.name)]
             if len(images) != 1:
                 raise UserError(
-                    f"{shard}: sample {key} has {len(images)} images ({', '.join(group)}), not one; "
+                    f"{shard}: sample {key} has {len(images)} JPEGs or PNGs ({', '.join(group)}), not one; "
                     "mend: make the shard again"
                 )
             image, caption = images[0], _caption(file, group, f"{shard}: {key}")

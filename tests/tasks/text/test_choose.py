@@ -1,6 +1,8 @@
 """Real images as they are seen before their statistics are kept."""
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,31 @@ import pytest
 import torch
 from inception_files import photographs
 from PIL import Image
+from single_file import write_single_file
 from torch import Tensor
 
-from tasks.coco import TASK_10K
+from tasks.chosen import ChosenAsset, write_choice
+from tasks.coco import TASK_10K, TASK_30K
 from tasks.data.text.folders import ImageFiles
+from tasks.errors import UserError
+from tasks.partiprompts import TASK as PARTIPROMPTS
+from tasks.progress import SilentProgress
 from tasks.references import Description, checked_reference, load_reference, save_reference
+from tasks.task import Sources
 from tasks.text import choose
-from tasks.text.choose import PATCH_SUFFIX
+from tasks.text.choose import PATCH_SUFFIX, kept_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
+
+
+class Said(SilentProgress):
+    """Keeps what was noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def features(images: Tensor) -> dict[str, Tensor]:
@@ -52,3 +70,84 @@ def test_the_count_is_kept_with_the_reference(tmp_path: Path) -> None:
     description = tmp_path / "reals-patch" / "reference.json"
     description.write_text(description.read_text().replace(',\n  "fallbacks": 2', ""))
     assert load_reference(tmp_path, "reals-patch").description.fallbacks is None
+
+
+def test_a_teacher_in_one_file_may_get_its_configuration(
+    sdxl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the message says that names --download."""
+    write_single_file(sdxl_folder, tmp_path / "sdxl.safetensors")
+
+    def from_hub(_name: str, *, local_files_only: bool, **_more: object) -> str:
+        if local_files_only:
+            raise FileNotFoundError
+        return str(sdxl_folder)
+
+    monkeypatch.setattr("tasks.text.pipelines.snapshot_download", from_hub)
+    named = Sources(tmp_path, teacher=tmp_path / "sdxl.safetensors")
+    with pytest.raises(UserError, match="the same command with --download"):
+        choose._teacher(named)
+    assert choose._teacher(replace(named, download=True)).name == "sdxl.safetensors"
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.txt", "LIST.JSON"])
+def test_coco10k_takes_a_list_of_any_kind(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('["a cat", "a dog"]' if "txt" not in name else "a cat\na dog\n")
+    kept, images = kept_prompts(Path(choose._prompts(TASK_10K, tmp_path / name, tmp_path).path))
+    assert (kept.prompts, images) == (("a cat", "a dog"), ())
+
+
+def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_called(tmp_path: Path) -> None:
+    few = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}
+    (tmp_path / "CAPTIONS.JSON").write_text(json.dumps(few))
+    with pytest.raises(UserError, match=r"lists 1 images and captions of 1, not 40,504 of each"):
+        choose._prompts(TASK_10K, tmp_path / "CAPTIONS.JSON", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(3, "they are used again from the first on"), (10_001, "the first 10,000 of them are used"), (10_000, None)],
+)
+def test_another_number_of_prompts_than_of_samples_is_said(count: int, told: str | None, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"prompt {i}\n" for i in range(count)))
+    progress = Said()
+    choose.choose(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
+    assert f"coco10k runs on prompts list, {count}, sha256" in progress.notes[0]
+    assert progress.notes[1:] == ([f"{count:,} prompts, and protocol coco10k has 10,000: {told}"] if told else [])
+
+
+def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
+    (tmp_path / "list.txt").write_text("a cat\n")
+    chosen = {
+        "features": ChosenAsset("", "", ""),
+        "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
+    }
+    with pytest.raises(UserError, match=r"holds 1 images, not the 40,504 of val2014 that coco30k compares"):
+        choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), chosen, Said())
+
+
+def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
+    """Choosing bigG's for its protocol leaves the others, and the identity of runs, as they were."""
+    g14, bigg = ChosenAsset("/g14", "1" * 64, "any"), ChosenAsset("/bigg", "2" * 64, "any")
+    write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14})
+    before = TASK_10K.located(tmp_path)
+    needs = {need.role: need.mend for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
+    assert "bench prepare --task coco10k --protocol coco10k-bigg14 --clip FILE" in needs["clip-bigg14"]
+    write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
+    after = TASK_10K.located(tmp_path)
+    assert after.identity() == before.identity() and after.protocol == before.protocol
+    assert before.protocol.views["clip"] == "clip-g14-dmd2, weights 111111111111"
+    assert after.under("coco10k-bigg14").protocol.views["clip"] == "clip-bigg14, weights 222222222222"
+
+
+def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
+    """Whatever protocol it was chosen under."""
+    asset = ChosenAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
+    write_choice(PARTIPROMPTS.choice_path(tmp_path), {"lpips": asset})
+    for protocol, network in (
+        ("partiprompts", "lpips-vgg"),
+        ("partiprompts-as-official", "lpips-vgg-as-official"),
+    ):
+        found = PARTIPROMPTS.located(tmp_path).under(protocol).protocol
+        assert found.views["lpips"] == f"{network}, trunk 111111111111"

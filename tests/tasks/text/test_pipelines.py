@@ -12,7 +12,7 @@ from single_file import write_single_file
 from text_pipelines import SCALED_LINEAR, SIDE, normal, save_sd15, taesd
 
 from tasks.errors import UserError
-from tasks.text.pipelines import load_pipeline, load_tiny_vae, schedule_of
+from tasks.text.pipelines import load_pipeline, load_tiny_vae, named_folder, schedule_of
 
 
 def test_a_folder_of_sd15(sd15_folder: Path) -> None:
@@ -149,10 +149,42 @@ class TestWhatIsWrong:
         with pytest.raises(UserError, match=r"vae has no config\.json"):
             load_pipeline(broken)
 
+    def test_its_second_text_encoder_is_not_there(self, broken: Path) -> None:
+        shutil.rmtree(broken / "text_encoder_2")
+        with pytest.raises(UserError, match=r"text_encoder_2 has no config\.json"):
+            load_pipeline(broken)
+
+    @pytest.mark.parametrize("name", ["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"])
+    def test_weights_that_no_hash_would_name_are_not_read(self, broken: Path, name: str) -> None:
+        (broken / "unet" / "diffusion_pytorch_model.safetensors").rename(broken / "unet" / name)
+        with pytest.raises(UserError, match=rf"unet has neither .*, only config\.json, {name}: pickles and"):
+            load_pipeline(broken)
+
+    def test_a_scheduler_without_its_numbers(self, broken: Path) -> None:
+        (broken / "scheduler" / "scheduler_config.json").write_text('{"beta_schedule": "scaled_linear"}')
+        with pytest.raises(UserError, match=r"no beta_start, beta_end, num_train_timesteps; mend"):
+            load_pipeline(broken).denoiser()
+
     def test_a_damaged_scheduler(self, broken: Path) -> None:
         (broken / "scheduler" / "scheduler_config.json").write_text("{")
         with pytest.raises(UserError, match=r"cannot read .*scheduler_config\.json"):
             load_pipeline(broken)
+
+
+def test_what_a_user_names_is_here_or_on_the_hub(
+    sd15_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(sd15_folder.parent))
+    monkeypatch.chdir(tmp_path)
+    assert named_folder(Path("~") / sd15_folder.name, False, []) == sd15_folder.resolve()
+    for named in ("/no/such/folder", "~/sdxl-base", "sdxl", "a/b/c"):
+        with pytest.raises(UserError, match=rf"{Path(named).name} does not exist"):
+            named_folder(Path(named), False, [])
+    (tmp_path / "models" / "sdxl").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"models/sdx does not exist; did you mean sdxl"):
+        named_folder(Path("models/sdx"), False, [])
+    with pytest.raises(UserError, match=r"owner/model is not in the hub's cache"):
+        named_folder(Path("owner/model"), False, [])
 
 
 def test_a_tiny_vae_from_a_folder(tmp_path: Path) -> None:

@@ -72,6 +72,12 @@ def test_a_training_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
     assert torch.equal(run(load_published_unet(tmp_path, teacher)), run(student))
 
 
+def test_a_folder_of_diffusers(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
+    student.save_pretrained(tmp_path / "unet")
+    found = load_published_unet(tmp_path / "unet", teacher).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in student.state_dict().items())
+
+
 def test_a_lora(teacher: nn.Module, tmp_path: Path) -> None:
     unet = adapted(teacher)
     save_file(lora_state(unet), tmp_path / "dmd2_sdxl_4step_lora.safetensors")
@@ -116,7 +122,7 @@ class TestWhatIsWrong:
 
     def test_a_folder_of_other_things(self, teacher: nn.Module, tmp_path: Path) -> None:
         (tmp_path / "optimizer.bin").touch()
-        with pytest.raises(UserError, match=r"holds none of pytorch_model\.bin, .* only optimizer\.bin"):
+        with pytest.raises(UserError, match=r"holds none of pytorch_model\.bin, .*; it holds optimizer\.bin"):
             load_published_unet(tmp_path, teacher)
 
     def test_nothing_in_a_file_is_run(self, teacher: nn.Module, tmp_path: Path) -> None:

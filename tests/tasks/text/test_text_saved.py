@@ -123,7 +123,7 @@ class TestWhatIsWrong:
     def test_missing_weights(self, saved: Path, sdxl_folder: Path) -> None:
         for file in saved.rglob("*.safetensors"):
             file.unlink()
-        with pytest.raises(UserError, match=r"does not exist|cannot read"):
+        with pytest.raises(UserError, match=r"does not exist|cannot read|has neither"):
             load_text_denoiser(saved, load_pipeline(sdxl_folder).denoiser())
 
 

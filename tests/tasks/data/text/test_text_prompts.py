@@ -98,6 +98,11 @@ def test_the_30k_captions() -> None:
     assert list(read) == [line.strip() for line in lines]
 
 
+def test_a_json_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('["a", "b"]', encoding="utf-8-sig")
+    assert read_prompts(tmp_path / "list.json").prompts == ("a", "b")
+
+
 # What is wrong is named, with what mends it
 
 
@@ -107,6 +112,10 @@ def test_a_missing_file_answers_with_the_nearest_one(tmp_path: Path) -> None:
         UserError, match=r"captions_coco_test.txt: no such file; did you mean captions_coco14_test"
     ):
         read_prompts(tmp_path / "captions_coco_test.txt")
+    (tmp_path / "captions_coco14_test.txt").unlink()
+    (tmp_path / "lists.txt").mkdir()
+    with pytest.raises(UserError, match=r"lists.txt: no such file; mend: name a"):
+        read_prompts(tmp_path / "lists.txt")
     with pytest.raises(UserError, match=r"unknown kind of prompt file '.tvs'; did you mean '.tsv'"):
         read_prompts(tmp_path / "a.tvs")
 
@@ -116,7 +125,7 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown column 'Word'; did you mean 'Words'\?"):
         read_prompts(tmp_path / "list.tsv", column="Word")
     with pytest.raises(
-        UserError, match=r"has the columns Words, Category, none of them prompt, .*name the column"
+        UserError, match=r"has the columns Words, Category; mend: call that of the prompts prompt or"
     ):
         read_prompts(tmp_path / "list.tsv")
 

@@ -18,7 +18,7 @@ from captioned_forms import (
 )
 from imagenet_forms import tar_of
 
-from tasks.data.text.coco import locate_images
+from tasks.data.text.coco import locate_images, real_images
 from tasks.data.text.detect import open_captioned
 from tasks.data.text.folders import ImageFiles
 from tasks.data.text.latent_lmdb import LatentLMDB
@@ -62,6 +62,62 @@ def test_the_index_s_hash_covers_names_and_captions(form: Form, tmp_path: Path, 
             hashes.append(source.index_sha256)
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_pixels_under_the_same_names_and_captions_have_another_hash(
+    form: Form, tmp_path: Path, made: list[Picture]
+) -> None:
+    """Images that were cut short, or resized, and then unpacked again: what was made of them is not found."""
+    again = Picture(made[0].name, made[0].caption, made[0].data[:-40], made[0].pixels)
+    others = [again, *made[1:]]
+    with open_captioned(form(tmp_path / "a", made)) as one, open_captioned(form(tmp_path / "b", others)) as other:
+        assert one.index_sha256 != other.index_sha256
+    folder = sidecar_folder(tmp_path / "reals", made)
+    before = ImageFiles(folder, locate_images(folder, [made[0].name])).index_sha256
+    (folder / made[0].name).write_bytes(again.data)
+    assert ImageFiles(folder, locate_images(folder, [made[0].name])).index_sha256 != before
+
+
+def test_images_and_shards_in_linked_and_deeper_folders_are_found(tmp_path: Path, made: list[Picture]) -> None:
+    sidecar_folder(tmp_path / "disk" / "more", made[1:3])
+    folder = sidecar_folder(tmp_path / "data", made[:1])
+    (folder / "linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(folder)  # and no end of it
+    with open_captioned(folder) as source:
+        assert source.captions == tuple(picture.caption for picture in made[:3])
+    shards(tmp_path / "shards" / "part", made)
+    with open_captioned(tmp_path / "shards") as source:
+        assert len(source) == len(made)
+    with pytest.raises(UserError, match=r"holds 00001.png more than once, as .*more/00001.png"):
+        (folder / "00001.png").write_bytes(b"")
+        locate_images(folder, ["00001.png"])
+
+
+def test_images_of_a_kind_that_is_not_read_are_named(tmp_path: Path, made: list[Picture]) -> None:
+    folder = sidecar_folder(tmp_path / "data", made[:2])
+    (folder / "x.webp").write_bytes(b"RIFF")
+    refused(folder, r"x.webp is image/webp, and only .jpeg, .jpg, .png are read; mend: convert or remove it")
+    with pytest.raises(UserError, match=r"x.webp is image/webp"):
+        real_images(folder)
+
+
+def test_names_in_a_listing_may_begin_with_a_dot_and_a_slash(tmp_path: Path, made: list[Picture]) -> None:
+    folder = metadata_folder(tmp_path / "data", made)
+    listing = folder / "metadata.jsonl"
+    listing.write_text(listing.read_text().replace('"images/', '"./images//'))
+    with open_captioned(folder) as source:
+        assert len(source) == len(made)
+
+
+def test_other_latents_of_the_same_captions_have_another_hash(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="lmdb (extra `imagenet`) is not installed")
+    latents = np.random.RandomState(0).randn(2, 4, 3, 5).astype(np.float16)
+    hashes = []
+    for place, values in (("a", latents), ("b", 2 * latents)):
+        with open_captioned(latent_lmdb(tmp_path / place, values, ["one", "two"])) as source:
+            hashes.append(source.index_sha256)
+    assert hashes[0] != hashes[1]
 
 
 def test_a_listing_gives_the_order_and_names_give_it_without_one(tmp_path: Path, made: list[Picture]) -> None:
@@ -187,14 +243,14 @@ def test_incomplete_samples(tmp_path: Path, made: list[Picture]) -> None:
 
     image = ("0.jpg", made[0].data)
     refused(shard("a.tar", image), "a.tar: 0 has no caption: neither .txt nor .json; mend:")
-    refused(shard("b.tar", ("0.txt", b"x")), r"b.tar: sample 0 has 0 images \(txt\), not one; mend:")
-    refused(shard("c.tar", image, ("0.png", made[1].data)), r"sample 0 has 2 images \(jpg, png\)")
+    refused(shard("b.tar", ("0.txt", b"x")), r"b.tar: sample 0 has 0 JPEGs or PNGs \(txt\), not one; mend:")
+    refused(shard("c.tar", image, ("0.png", made[1].data)), r"sample 0 has 2 JPEGs or PNGs \(jpg, png\)")
     refused(shard("d.tar", image, image), r"d.tar holds 0.jpg twice")
     refused(shard("e.tar", image, ("0.json", b"{")), "e.tar: 0.json is no JSON, or is cut short")
     no_caption = json.dumps({"caption": None}).encode()
     refused(shard("f.tar", image, ("0.json", no_caption)), "f.tar: 0.json has caption and no text under")
     refused(shard("g.tar", image, ("0.txt", b"\xff")), "g.tar: 0.txt is not UTF-8 text")
-    refused(shard("h.tar", ("README", b"")), "sample README has 0 images")
+    refused(shard("h.tar", ("README", b"")), "sample README has 0 JPEGs or PNGs")
 
 
 @pytest.mark.parametrize(
