@@ -1,0 +1,170 @@
+"""Four-step DMD2 on SDXL without a GPU: what an iteration holds in memory, and how much it computes.
+
+    python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora] [--variants 0,2]
+
+Nothing is computed: torch's fake tensors have shapes and no numbers, and the same training step runs on them.
+Counted are all tensors that are alive at once (not the kernels' workspaces, nor what an allocator loses), and the
+operations of matrix products, convolutions and attention. A turn is taken with as many simulated steps as there
+are. Text encoders come on top (SDXL: 3.0 GiB). benchmarks/text_training.py measures what this only counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+from random_text import NETWORKS
+from text_training import SAVINGS, no_pairs
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.registry import load_catalogue
+from methods.base import Batch, Distiller, Setting
+from methods.draws import Draws
+from tasks.schedules import VPSchedule
+from tasks.text.denoiser import TextDenoiser
+from tasks.text.layout import ConditionLayout
+
+TOKENS = 77
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self._counted: dict[int, int] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor until its storage is freed; views share one."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._counted:
+            self._counted[key] = storage.nbytes()
+            self.bytes += storage.nbytes()
+            self.peak = max(self.peak, self.bytes)
+            weakref.finalize(storage, self._freed, key)
+
+    def _freed(self, key: int) -> None:
+        self.bytes -= self._counted.pop(key)
+
+    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for part in tree_leaves(made):
+            if isinstance(part, Tensor):
+                self.add(part)
+        return made
+
+
+class LongestSimulation(Draws):
+    """Draws whose common number is the highest: no fake tensor has one."""
+
+    def integer(self, low: int, high: int) -> int:
+        assert low < high
+        return high - 1
+
+
+def replace_tensors(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Stand in for Module._apply, which swaps parameters in place: fake ones cannot be."""
+    assert recurse
+    for child in module.children():
+        child._apply(change)
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            with torch.no_grad():
+                module._parameters[name] = nn.Parameter(change(parameter), parameter.requires_grad)
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            module._buffers[name] = change(buffer)
+    return module
+
+
+def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) -> Distiller[Any]:
+    """A method on networks of a published size, within fake tensors."""
+    sizes = NETWORKS[network].unet
+    entry = load_catalogue().methods.get(method)
+    recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
+    time_ids = 6 * sizes.get("addition_time_embed_dim", 0)
+    pooled = sizes["projection_class_embeddings_input_dim"] - time_ids if time_ids else 0
+    layout = ConditionLayout(TOKENS, sizes["cross_attention_dim"], pooled)
+    unet = UNet2DConditionModel(**sizes)
+    teacher = TextDenoiser(unet, VPSchedule(), layout, 1024 if pooled else None).requires_grad_(False)
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=True)
+    return entry.load()(recipe, Setting(accelerator, teacher, torch.zeros(1, layout.size), no_pairs))
+
+
+def turn(distiller: Distiller[Any], iteration: int) -> None:
+    """One training step on a batch of the recipe's size."""
+    batch, unet = distiller.recipe.batch_size, distiller.teacher.unet
+    side, condition = unet.config.sample_size, distiller.teacher.layout.size
+    given = Batch(
+        iteration,
+        LongestSimulation(0, iteration),
+        torch.randn(batch, condition),
+        torch.randn(batch, 4, side, side),
+        torch.randn(batch, condition),
+    )
+    with distiller.accelerator.autocast():
+        distiller.training_step(given)
+
+
+def held(distiller: Distiller[Any]) -> Iterator[Tensor]:
+    """What lasts from one iteration to the next: weights, gradients, moments."""
+    yield from (parameter.data for parameter in distiller.teacher.parameters())
+    for player in distiller.players.values():
+        for parameter in player.module.parameters():
+            yield parameter.data
+            if parameter.grad is not None:
+                yield parameter.grad
+        for moments in player.optimizer.state.values():
+            yield from moments.values()
+
+
+def row(name: str, distiller: Distiller[Any]) -> str:
+    """Take a turn of both players, then one of the critic; return a line of the table."""
+    turn(distiller, 0)  # Adam's moments begin
+    cells, lasting = list[str](), 0
+    for iteration in (0, 1):
+        alive = Alive()
+        for tensor in held(distiller):
+            alive.add(tensor)
+        lasting = alive.bytes
+        with FlopCounterMode(display=False) as counted, alive:
+            turn(distiller, iteration)
+        cells += [f"{alive.peak / 2**30:.4g}", f"{counted.get_total_flops() / 1e12:.4g}"]
+    return f"| {name} | {distiller.recipe.batch_size} | {lasting / 2**30:.4g} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="sdxl")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--lora", action="store_true", help="the student is a LoRA of rank 64")
+    known = [name for name, values in SAVINGS.items() if "compile_backend" not in values]
+    parser.add_argument("--variants", help="numbers from 0, with commas: " + "; ".join(known))
+    options = parser.parse_args()
+    chosen = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
+    method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
+    nn.Module._apply = replace_tensors  # type: ignore[method-assign, assignment]
+    print(f"{method} on {options.network}, torch {torch.__version__}; both players' turn, then the critic's\n")
+    print("| variant | batch | lasting GiB | peak GiB | TFLOP | peak GiB | TFLOP |\n|---|---|---|---|---|---|---|")
+    for name in chosen:
+        begun = time.perf_counter()
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name]))
+        print(line, f"<!-- {time.perf_counter() - begun:.0f} s -->", flush=True)
+
+
+if __name__ == "__main__":
+    main()
