@@ -147,7 +147,7 @@ def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
     write_choice(PARTIPROMPTS.choice_path(tmp_path), {"lpips": asset})
     for protocol, network in (
         ("partiprompts", "lpips-vgg"),
-        ("partiprompts-as-official", "lpips-vgg-as-official"),
+        ("partiprompts-as-official", "lpips-piq"),
     ):
         found = PARTIPROMPTS.located(tmp_path).under(protocol).protocol
         assert found.views["lpips"] == f"{network}, trunk 111111111111"
