@@ -19,7 +19,7 @@ from tasks.text.denoiser import TextDenoiser
 from tasks.text.encoders import CLIPEncoder, SDXLEncoder
 from tasks.text.latents import LatentSpace
 from tasks.text.pipelines import TextPipeline
-from tasks.text.world import TextWorld
+from tasks.text.world import TextWorld, TrainingData
 
 PROMPTS = 512
 SCHEDULER = {
@@ -130,9 +130,9 @@ class RandomText(TextWorld):
         self.teacher_sha256 = ""
         self.teacher = self.pipeline.denoiser().requires_grad_(False)
         self._use(self.pipeline, self.pipeline.resolution)
-        self.latents = RandomLatents(self.sample_shape)  # type: ignore[assignment]
-        self._captions = PromptConditions(self._encoder, ["a prompt"] * PROMPTS, kept_bytes=0)
-        self._training = self._captions
+        prompts = PromptConditions(self._encoder, ["a prompt"] * PROMPTS, kept_bytes=0)
+        latents: Any = RandomLatents(self.sample_shape)
+        self._training = TrainingData(latents, prompts, prompts, "")
 
     def new_teacher(self) -> TextDenoiser:
         """A copy of the teacher: training takes it to its precision and its device."""

@@ -83,6 +83,8 @@ class Need:
     """Where it is, or None if it is missing."""
     mend: str
     """The command that gets or makes it."""
+    for_training: bool = False
+    """Whether evaluations go without."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Task(ABC):
         """Name the teacher and the feature network by what makes them: part of every run's identity."""
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:  # noqa: ARG002 (most tasks have none)
-        """Name those of these assets that it has and that only some recipes use: part of those runs' identity."""
+        """Name what training reads besides, and of these assets that only some recipes use, for runs' identity."""
         return {}
 
     @abstractmethod
@@ -164,10 +166,10 @@ class Task(ABC):
         """Return what of `needs` is missing."""
         return [need for need in self.needs(sources) if need.path is None]
 
-    def require(self, sources: Sources) -> None:
-        """Raise UserError that says what of `needs` is missing and how to get it."""
+    def require(self, sources: Sources, training: bool = False) -> None:
+        """Raise UserError if an evaluation lacks something, or `training` does: all that is, and how to get it."""
         missing = self.lacks(sources)
-        if missing:
+        if any(training or not need.for_training for need in missing):
             lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")
 

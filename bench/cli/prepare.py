@@ -112,7 +112,8 @@ def prepare(
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
-    prepared = declared.choose(inputs, progress).prepare(inputs, progress)
+    chosen = declared.choose(inputs, progress)
+    prepared = chosen.prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
         prepared.pairs(pairs)
@@ -121,6 +122,9 @@ def prepare(
         assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
+    for need in chosen.lacks(inputs):
+        if need.for_training:
+            print(f"{need.role:<20}   missing  {need.what}: {need.mend}")
 
 
 def refuse_idle(task: Task, inputs: Sources) -> None:

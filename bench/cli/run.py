@@ -104,6 +104,8 @@ def run(
         show_plan(planned, baselines, where, standing(runs))
         workers.show_jobs(planned, baselines)
         return
+    if declared.chosen_once and any(run.finished() is None for run in planned):
+        declared.require(where, training=True)  # before a baseline takes its hours
     wanted = workers.execute(planned, baselines)
     _show_results(declared, planned, baselines)
     raise_failures(wanted)

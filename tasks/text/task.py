@@ -21,6 +21,8 @@ from tasks.text.rules import TextRules
 if TYPE_CHECKING:
     from tasks.prepared import Prepared
 
+LATENTS = "latents"
+"""The role of the real images that students are trained on; evaluations go without."""
 TRAINING_PROMPTS = "training_prompts"
 """A role that may stay empty: students are then trained on the captions of the real latents."""
 TINY_VAE = "tiny_vae"
@@ -59,8 +61,8 @@ class TextTask(ChosenTask):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What the protocol in use needs: teacher, training data, prompts, and what its metrics see with."""
-        return "teacher", "latents", "prompts", *_scored_with(self.protocol)
+        """What an evaluation by the protocol in use needs: teacher, prompts, and what its metrics see with."""
+        return "teacher", "prompts", *_scored_with(self.protocol)
 
     def located(self, cache: Path) -> TextTask:
         chosen = read_choice(self.choice_path(cache))
@@ -68,13 +70,11 @@ class TextTask(ChosenTask):
         return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
 
     def identity(self) -> dict[str, str]:
-        found = {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
-        if TRAINING_PROMPTS in self.chosen:
-            found[TRAINING_PROMPTS] = self.chosen[TRAINING_PROMPTS].sha256
-        return found
+        return {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:
-        return {TINY_VAE: self.chosen[TINY_VAE].sha256} if TINY_VAE in self.chosen and TINY_VAE in roles else {}
+        used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
+        return {role: self.chosen[role].sha256 for role in used if role in self.chosen}
 
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
@@ -83,7 +83,7 @@ class TextTask(ChosenTask):
         enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
-            "latents": ("captioned images or latents to train on", f"{prepare} --data PATH"),
+            LATENTS: ("captioned images or latents to train on", f"{prepare} --data PATH"),
             "prompts": ("the evaluation's prompts", f"{prepare} --prompts FILE ({self.prompt_source})"),
             "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
             "reference": ("real images", f"{prepare} --reals FOLDER"),
@@ -94,7 +94,11 @@ class TextTask(ChosenTask):
             name: (network.name, f"{prepare} --preference {name}=PATH ({network.files}; {network.source}){enough}")
             for name, network in PREFERENCES.items()
         }
-        return [need_of(role, how[role][0], self.chosen.get(role), how[role][1]) for role in self.roles]
+        teacher, *others = self.roles
+        return [
+            need_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
+            for role in (teacher, LATENTS, *others)
+        ]
 
     def baseline_needs(self, baseline: Baseline) -> list[Need]:
         assert isinstance(baseline, TextBaseline)

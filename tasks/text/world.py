@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.data.text.packed import open_latents
+from tasks.data.text.packed import PackedLatents, open_latents
 from tasks.denoiser import Denoiser
 from tasks.device import this_device
 from tasks.errors import UserError
@@ -32,12 +32,25 @@ from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.sight import Sight
-from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LATENTS, TINY_VAE, TRAINING_PROMPTS, TextTask
 from tasks.verified import verified
 from tasks.views import Features
 
 AT_ONCE = 16
 """Images of 1,024 pixels that are generated and seen together."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What students of a text-to-image task learn from."""
+
+    latents: PackedLatents
+    """Of real images."""
+    captions: PromptConditions
+    """Theirs."""
+    prompts: PromptConditions
+    """To generate images for: a list of their own, or the captions, as in the official multi-step runs."""
+    prompts_sha256: str
 
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> TextWorld:
@@ -67,17 +80,9 @@ class TextWorld(PairedTeacher):
         self.teacher = self._teacher
         self._use(self.pipeline, rules.resolution)
 
-        self.latents = open_latents(self._chosen("latents"))
-        self._checked("latents", self.data, digest(self.latents.manifest.sha256))
-        self._check_vae()
-        self._captions = PromptConditions(self.pipeline.encoder, self.latents.captions)
+        self._training = None if task.lacks(sources) else self._open_training()
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
-        self._training = self._captions
-        if TRAINING_PROMPTS in task.chosen:
-            own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
-            self._checked(TRAINING_PROMPTS, self.data, own.sha256)
-            self._training = PromptConditions(self.pipeline.encoder, own.prompts)
         self._sight = Sight(task, self.cache, progress)
         self.weights += self._sight.weights
         self.data += self._sight.data
@@ -101,9 +106,31 @@ class TextWorld(PairedTeacher):
         assets.append(verified(role, self.task.chosen[role], found))
         return found
 
-    def _check_vae(self) -> None:
+    def _open_training(self) -> TrainingData:
+        """Open what students learn from. Raises UserError if it has changed since it was chosen."""
+        latents = open_latents(self._chosen(LATENTS))
+        self._checked(LATENTS, self.data, digest(latents.manifest.sha256))
+        self._check_vae(latents)
+        captions = PromptConditions(self.pipeline.encoder, latents.captions)
+        if TRAINING_PROMPTS not in self.task.chosen:
+            return TrainingData(latents, captions, captions, self.task.chosen[LATENTS].sha256)
+        own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
+        self._checked(TRAINING_PROMPTS, self.data, own.sha256)
+        return TrainingData(latents, captions, PromptConditions(self.pipeline.encoder, own.prompts), own.sha256)
+
+    @property
+    def training(self) -> TrainingData:
+        """What students learn from. Raises UserError if nothing was chosen, which evaluations do without."""
+        if self._training is None:
+            raise UserError(
+                f"task {self.task.name!r} has nothing to train on; mend: bench prepare --task {self.task.name} "
+                "--data PATH (captioned images or latents)"
+            )
+        return self._training
+
+    def _check_vae(self, latents: PackedLatents) -> None:
         """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
-        held, vae = self.latents.manifest, self.space.vae
+        held, vae = latents.manifest, self.space.vae
         own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
         found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
         if held.encoding.vae_sha256 is not None:  # of the official LMDB nobody said it
@@ -124,18 +151,18 @@ class TextWorld(PairedTeacher):
 
     @property
     def training_conditions(self) -> int:
-        """The prompts named for it, or the captions of the real latents, as in the official multi-step runs."""
-        return len(self._training)
+        return len(self.training.prompts)
 
     @property
     def real_count(self) -> int:
-        return len(self.latents)
+        return len(self.training.latents)
 
     def training_condition(self, chosen: Tensor) -> Tensor:
-        return self._training(chosen)
+        return self.training.prompts(chosen)
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        return self.latents.gather(positions).to(device), self._captions(positions.to(device))
+        training = self.training
+        return training.latents.gather(positions).to(device), training.captions(positions.to(device))
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
         """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
@@ -159,12 +186,12 @@ class TextWorld(PairedTeacher):
         return self.task.pair_sampler
 
     def pair_identity(self) -> list[Any]:
-        prompts = TRAINING_PROMPTS if TRAINING_PROMPTS in self.task.chosen else "latents"
-        return [self.teacher_sha256, self.pair_sampler.identity(), self.task.chosen[prompts].sha256]
+        return [self.teacher_sha256, self.pair_sampler.identity(), self.training.prompts_sha256]
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
         """Those of training prompts, never of the evaluation's."""
-        return self._training(indices.to(this_device()) % len(self._training)).cpu()
+        prompts = self.training.prompts
+        return prompts(indices.to(this_device()) % len(prompts)).cpu()
 
     def pair_sampler_on(self, device: torch.device) -> Sampler:
         """In float16 on a GPU, as the official pairs are."""

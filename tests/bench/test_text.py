@@ -184,7 +184,7 @@ def test_training_prompts_are_another_run_than_the_captions(
     )
     assert "training_prompts" in told
     own = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(cache), "quick")
-    assert set(own.identity()) - set(captions.identity()) == {"training_prompts"}
+    assert set(own.identity_of(())) - set(captions.identity_of(())) == {"training_prompts"}
     world = own.prepare(Sources(Path(cache)), SilentProgress())
     pipeline = load_pipeline(files / "sd15")
     assert world.training_conditions == 2
@@ -193,6 +193,37 @@ def test_training_prompts_are_another_run_than_the_captions(
     assert torch.equal(
         world.real_batch(torch.tensor([3]), torch.device("cpu"))[1], pipeline.encoder.encode(["photograph 3"])
     )
+
+
+def test_evaluations_need_nothing_to_train_on(
+    prepared: Callable[[str], Where], files: Path, tmp_path: Path
+) -> None:
+    """The same result with and without: what is trained on is part of a student's identity, of no evaluation's."""
+    cache, task = ("--cache", str(tmp_path / "cache")), ("--task", "standin-parti")
+    needed = (
+        "--teacher",
+        str(files / "sdxl"),
+        "--prompts",
+        str(files / "prompts.txt"),
+        "--clip",
+        str(files / "clip.bin"),
+    )
+    told = bench("prepare", *task, *needed, "--lpips", str(files / "alex.pth"), "--own-weights", *cache)
+    assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", told)
+    runs = ("--runs", str(tmp_path / "runs"))
+    bench("eval", *task, "--sampler", "teacher", *cache, *runs)
+    trained_on = prepared("parti")
+    bench("eval", *task, "--sampler", "teacher", *trained_on[:2], "--runs", str(tmp_path / "others"))
+    (one,), (other,) = (load_records([tmp_path / folder]).records for folder in ("runs", "others"))
+    assert one.run_id == other.run_id
+    assert [metric.value for metric in one.metrics] == [metric.value for metric in other.metrics]
+    with pytest.raises(UserError, match=r"missing:\n  latents: bench prepare .* --data PATH"):
+        bench("run", "--method", "dmd2", *task, *cache, *runs)
+    world = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), None).prepare(
+        Sources(Path(cache[1])), SilentProgress()
+    )
+    with pytest.raises(UserError, match=r"'standin-parti' has nothing to train on; mend: .* --data PATH"):
+        world.pairs(1)
 
 
 def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable[[str], Where]) -> None:
