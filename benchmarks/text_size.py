@@ -131,15 +131,16 @@ def held(distiller: Distiller[Any]) -> Iterator[Tensor]:
 
 
 def row(name: str, distiller: Distiller[Any]) -> str:
-    """Take a turn of both players, then one of the critic; return a line of the table."""
-    turn(distiller, 0)  # Adam's moments begin
+    """Take turns of both players, then of the critic; return a line of the table."""
     cells, lasting = list[str](), 0
     for iteration in (0, 1):
+        with FlopCounterMode(display=False) as counted:  # by itself: it keeps tensors; and Adam's moments begin
+            turn(distiller, iteration)
         alive = Alive()
         for tensor in held(distiller):
             alive.add(tensor)
         lasting = alive.bytes
-        with FlopCounterMode(display=False) as counted, alive:
+        with alive:
             turn(distiller, iteration)
         cells += [f"{alive.peak / 2**30:.4g}", f"{counted.get_total_flops() / 1e12:.4g}"]
     return f"| {name} | {distiller.recipe.batch_size} | {lasting / 2**30:.4g} | {' | '.join(cells)} |"
