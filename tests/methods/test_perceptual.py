@@ -13,6 +13,7 @@ import torch
 from tiny_world import PAIRS, make_batch, make_setting, normal
 from torch import Tensor
 from torch.nn import functional as F
+from vgg_reference import average_pooled_activations
 
 from methods import perceptual
 from methods.draws import Draws
@@ -82,16 +83,7 @@ def test_average_pooling_stands_where_vgg_has_the_largest(package: Any, trunk: P
     state = torch.load(trunk, weights_only=True)
 
     def activations(images: Tensor) -> list[Tensor]:
-        at, found = package.scaling_layer(images), []
-        for layer in range(30):  # of torchvision's VGG16: convolutions, ReLUs, a pooling after 2, 2, 3, 3
-            if f"features.{layer}.weight" in state:
-                at = F.conv2d(at, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], padding=1)
-            elif layer in (4, 9, 16, 23):
-                found.append(at)
-                at = F.avg_pool2d(at, 2)
-            else:
-                at = F.relu(at)
-        return [*found, at]
+        return average_pooled_activations(package.scaling_layer(images), state)
 
     expected = torch.zeros(1)
     for linear, one, other in zip(package.lins, activations(x), activations(y), strict=True):

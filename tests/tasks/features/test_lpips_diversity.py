@@ -17,6 +17,7 @@ import torchvision
 from inception_files import photographs
 from torch import Tensor
 from torch.nn import functional as F
+from vgg_reference import average_pooled_activations
 
 from tasks.errors import UserError
 from tasks.features.lpips_diversity import TRUNKS, LPIPSDiversity, load_lpips
@@ -111,17 +112,9 @@ def test_as_official_is_piqs_number_of_images_in_the_unit_range(trunks: dict[str
     mean, deviation = (
         torch.tensor(three)[:, None, None] for three in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
-    at, layers = (images / 255 - mean) / deviation, []
-    for layer in range(30):
-        if f"features.{layer}.weight" in state:
-            at = F.conv2d(at, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], padding=1)
-        elif layer in (4, 9, 16, 23):
-            layers.append(at)
-            at = F.avg_pool2d(at, 2)
-        else:
-            at = F.relu(at)
+    layers = average_pooled_activations((images / 255 - mean) / deviation, state)
     expected = torch.zeros(1)
-    for linear, (one, other) in zip(package("vgg").lins, [*layers, at], strict=True):
+    for linear, (one, other) in zip(package("vgg").lins, layers, strict=True):
         squares = (F.normalize(one, dim=0) - F.normalize(other, dim=0)) ** 2
         expected = expected + linear(squares[None]).mean((2, 3)).flatten()
     found = load(trunks["vgg"], protocol, tmp_path).distances(images)
