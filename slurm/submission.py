@@ -260,7 +260,7 @@ def _python(profile: Profile) -> str:
     return profile.python or shlex.quote(sys.executable)
 
 
-MENDS = {
+FIXES = {
     "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
     "seeds or methods",
     "partition": "sinfo lists the partitions; set partition in the profile",
@@ -278,6 +278,6 @@ def _refusal(text: str, batch: Batch, profile: str) -> str:
     """What sbatch said, and what mends it."""
     lines = [line for line in text.splitlines() if "error:" in line] or text.splitlines()[:1] or ["no reason"]
     said = lines[-1].strip()
-    fitting = (mend for words, mend in MENDS.items() if re.search(words, said, re.IGNORECASE))
+    fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
     told = next(fitting, f"bench slurm check --profile {profile} says what fits")
     return f"Slurm refused {batch.name} (jobs: {len(batch.works)}, profile {profile}): {said}; {told}"

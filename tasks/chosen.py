@@ -44,10 +44,10 @@ class ChosenTask(Task):
         return replace(self, protocol=self.protocols[protocol])
 
 
-def need_of(role: str, what: str, asset: ChosenAsset | None, mend: str, for_training: bool = False) -> Need:
+def need_of(role: str, what: str, asset: ChosenAsset | None, fix: str, for_training: bool = False) -> Need:
     """What a task needs in a role, and where it is if it was chosen and is still there."""
     here = Path(asset.path) if asset and Path(asset.path).exists() else None
-    return Need(role, f"{what} ({asset.name})" if asset else what, here, mend, for_training)
+    return Need(role, f"{what} ({asset.name})" if asset else what, here, fix, for_training)
 
 
 def read_choice(path: Path) -> dict[str, ChosenAsset]:

@@ -26,7 +26,7 @@ TASK = MicroTask(
     },
     licences={"digits": "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, in scikit-learn)"},
     data="digits",
-    data_mend="pip install scikit-learn",
+    data_fix="pip install scikit-learn",
     train_sha256="76bd74e44206b49fe2473b5b08861af9bb3e5596d02a23a365b5885248af9047",
     held_out_sha256="676731840a1cfbdb2de2f51749383524fad6e2ed40f08ed84871927142f0d063",
     class_names=tuple("0123456789"),

@@ -15,5 +15,5 @@ def optional_module(name: str, purpose: str, extra: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"{purpose} needs {name.partition('.')[0]}, which cannot be imported ({error}); "
-            f"mend: pip install 'distillation-bench[{extra}]'"
+            f"fix: pip install 'distillation-bench[{extra}]'"
         ) from error

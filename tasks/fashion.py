@@ -39,7 +39,7 @@ TASK = MicroTask(
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
     data="fashion",
-    data_mend="apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
+    data_fix="apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
     train_sha256="a1c6a4de6869a1915f6c4f1e4f5171d0b39a3fbb38e55c2e4200d5dfdd023dfd",
     held_out_sha256="b5f93f421d6ecc6e2047479bf1f0db9fba7eea0809c6c8874f6a92015c4b9bd7",
     class_names=CLASSES,

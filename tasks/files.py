@@ -9,11 +9,14 @@ import json
 import marshal
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from tasks.errors import UserError
 
 
 @contextlib.contextmanager
@@ -79,11 +82,49 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none, or the file is somebody else's or cut short."""
+def regular_file(path: Path) -> Path:
+    """Return `path` if it names a regular file, links followed; anything else could make a reader hang.
+
+    Raises UserError for what is missing, a folder, a named pipe, a device or a socket.
+    """
+    kind = _kind(path)
+    if kind != "file":
+        raise UserError(f"{path} is {kind}, and a regular file is wanted; fix: name the file itself")
+    return path
+
+
+def regular_file_or_folder(path: Path) -> Path:
+    """Return `path` if it names a regular file or a folder, links followed; UserError for anything else."""
+    kind = _kind(path)
+    if kind not in ("file", "a folder"):
+        raise UserError(f"{path} is {kind}, and a regular file or a folder is wanted; fix: name one of these")
+    return path
+
+
+def _kind(path: Path) -> str:
+    """Say what a path names: `file`, `a folder`, `a named pipe`, ..., or `missing`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error})"
+    return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
+
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none, or the file is somebody else's, cut short or too deep."""
+    try:
+        found = json.loads(regular_file(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, UserError):
         return None
     return found if isinstance(found, dict) else None
 

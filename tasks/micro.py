@@ -78,7 +78,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
     data: str
     """Module under tasks.data with `locate` and `load`."""
-    data_mend: str
+    data_fix: str
     """The command that gets the data."""
     train_sha256: str
     held_out_sha256: str
@@ -132,7 +132,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
             if found != expected:
                 raise UserError(
                     f"the {name} images from {splits.source} are not those of task {self.name!r}: "
-                    f"sha256 {found[:12]}, expected {expected[:12]}; {self.data_mend}"
+                    f"sha256 {found[:12]}, expected {expected[:12]}; {self.data_fix}"
                 )
         return splits
 
@@ -148,7 +148,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         teacher, features = self.teacher_path(sources.cache), self.features_path(sources.cache)
         found = self.source().locate(sources.data, sources.cache)
         return [
-            Need("data", f"{self.data} images", found, self.data_mend),
+            Need("data", f"{self.data} images", found, self.data_fix),
             Need("teacher", f"{self.teacher_kind}, trained here", teacher if teacher.exists() else None, prepare),
             Need("features", self.protocol.features, features if features.exists() else None, prepare),
         ]

@@ -99,7 +99,7 @@ TASK = ScenesTask(
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
     data="scenes",
-    data_mend="apt-get install dataset-fashion-mnist, or bench prepare --task scenes --data FOLDER or --download",
+    data_fix="apt-get install dataset-fashion-mnist, or bench prepare --task scenes --data FOLDER or --download",
     train_sha256="2ea8e06fc608322a438d7f0e3ceb0a0aad8d5aa03795b05a0111d87384e29f43",
     held_out_sha256="63950545bda7f509a45ee68c18b1967de472a550571f4be32a4e8ff600a08459",
     network=PainterSpec(channels=(32, 64), patch_size=2, text_width=48, text_layers=2, mean=-0.878, std=0.298),

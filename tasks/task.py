@@ -81,7 +81,7 @@ class Need:
     what: str
     path: Path | None
     """Where it is, or None if it is missing."""
-    mend: str
+    fix: str
     """The command that gets or makes it."""
     for_training: bool = False
     """Whether evaluations go without."""
@@ -170,7 +170,7 @@ class Task(ABC):
         """Raise UserError if an evaluation lacks something, or `training` does: all that is, and how to get it."""
         missing = self.lacks(sources)
         if any(training or not need.for_training for need in missing):
-            lines = "".join(f"\n  {need.role}: {need.mend}" for need in missing)
+            lines = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")
 
     @abstractmethod

@@ -15,7 +15,7 @@ def verified(role: str, asset: ChosenAsset, sha256: str) -> PreparedAsset:
     """The asset as numbers depend on it; `sha256` is of its bytes now. Raises UserError if they have changed."""
     path = Path(asset.path)
     if sha256 != asset.sha256:
-        raise UserError(f"{path} has changed since it was chosen; mend: name it to bench prepare again")
+        raise UserError(f"{path} has changed since it was chosen; fix: name it to bench prepare again")
     return PreparedAsset(role, path, sha256, folder_size(path))
 
 
@@ -31,6 +31,6 @@ def verified_reference(
     if about.features != network:
         raise UserError(
             f"the reference {about.name!r} was made with {about.features}, and the feature network is {network}: "
-            f"their distance means nothing; mend: bench prepare again, with {option}"
+            f"their distance means nothing; fix: bench prepare again, with {option}"
         )
     return RealImages(found, about.sha256), verified(role, asset, about.sha256)

@@ -18,7 +18,7 @@ def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: S
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
         print(f"{task.name} needs")
         for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
-            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.mend}'}")
+            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}")
     for line in _memory(planned):
         print(line)
     print()
@@ -44,7 +44,7 @@ def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: 
     told = []
     for task in chosen:
         needs = _needs(task, [run for run in baselines if run.task.name == task.name], where)
-        told += [f"\n  {task.name}, {need.role}: {need.mend}" for need in needs if need.path is None]
+        told += [f"\n  {task.name}, {need.role}: {need.fix}" for need in needs if need.path is None]
     raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
 
 

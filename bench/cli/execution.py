@@ -103,7 +103,7 @@ def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:
     if not missing or where.download:
         return False
     for need in missing:
-        print(f"{baseline.label}: left out, no {need.what} here; {need.mend}", file=sys.stderr)
+        print(f"{baseline.label}: left out, no {need.what} here; {need.fix}", file=sys.stderr)
     return True
 
 

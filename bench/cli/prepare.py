@@ -124,7 +124,7 @@ def prepare(
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
     for need in chosen.lacks(inputs):
         if need.for_training:
-            print(f"{need.role:<20}   missing  {need.what}: {need.mend}")
+            print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
 
 
 def refuse_idle(task: Task, inputs: Sources) -> None:

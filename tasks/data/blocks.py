@@ -88,7 +88,7 @@ def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} could not be written: {error.strerror}; "
-            "mend: make room or permit it, and run again: it goes on from here"
+            "fix: make room or permit it, and run again: it goes on from here"
         ) from error
 
 
@@ -171,7 +171,7 @@ def _check_space(partial: Path, file: ArrayFile, blocks: int) -> None:
     if needed > free:
         raise UserError(
             f"the packed {file.what} need {human_size(needed)} more, but the disk of {partial.parent} has "
-            f"{human_size(free)} free; mend: make room, or name a folder on another disk"
+            f"{human_size(free)} free; fix: make room, or name a folder on another disk"
         )
 
 
@@ -186,7 +186,7 @@ def _made(file: ArrayFile, make: Make, numbers: list[int], workers: int) -> Gene
             return Block(number, *make(first, first + file.size(number)))
         except OSError as error:
             where = error.filename or file.origin
-            raise UserError(f"{where} cannot be read: {error.strerror}; mend: restore it and run again") from error
+            raise UserError(f"{where} cannot be read: {error.strerror}; fix: restore it and run again") from error
 
     try:
         running: set[Future[Block]] = {

@@ -37,7 +37,7 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UserError(f"scikit-learn cannot be imported ({error}); mend: pip install scikit-learn") from error
+        raise UserError(f"scikit-learn cannot be imported ({error}); fix: pip install scikit-learn") from error
     import numpy as np
 
     from tasks.data.images import LabelledImages, Splits

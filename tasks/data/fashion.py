@@ -38,8 +38,8 @@ SOURCES = (
     "`apt-get install dataset-fashion-mnist`, or `bench prepare --task fashion --data FOLDER` "
     f"(or {ENVIRONMENT}=FOLDER) with the four official files in FOLDER"
 )
-MEND = f"mend: {SOURCES}"
-MEND_FILE = f"mend: delete or replace that file, then {SOURCES}"
+FIX = f"fix: {SOURCES}"
+MEND_FILE = f"fix: delete or replace that file, then {SOURCES}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def originals(
     if found is None:
         raise UserError(
             f"Fashion-MNIST is neither in {cache / CACHE_NAME} nor in {DEBIAN_FOLDER}, "
-            f"and no download was asked for; {MEND}"
+            f"and no download was asked for; {FIX}"
         )
     arrays = {name: _read(path, file) for file, (name, path) in zip(FILES, _paths(found).items(), strict=True)}
     return Originals(
@@ -169,11 +169,11 @@ def _paths(folder: Path) -> dict[str, Path]:
     try:
         present = set(os.listdir(folder))  # noqa: PTH208 (names, and an error that says why)
     except OSError as error:
-        raise UserError(f"Fashion-MNIST folder {folder}: {error.strerror}; {MEND}") from error
+        raise UserError(f"Fashion-MNIST folder {folder}: {error.strerror}; {FIX}") from error
     names = {file.name: {file.name, f"{file.name}.gz"} & present for file in FILES}
     missing = [f"{name}[.gz]" for name, found in names.items() if not found]
     if missing:
-        raise UserError(f"Fashion-MNIST folder {folder} lacks {', '.join(missing)}; {MEND}")
+        raise UserError(f"Fashion-MNIST folder {folder} lacks {', '.join(missing)}; {FIX}")
     return {name: folder / min(found) for name, found in names.items()}
 
 
@@ -182,7 +182,7 @@ def _read(path: Path, file: IdxFile) -> np.ndarray:
     try:
         return _verified(path.read_bytes(), file)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {MEND}") from error
+        raise UserError(f"{path}: {error.strerror}; {FIX}") from error
     except ValueError as error:
         raise UserError(f"{path} {error}; {MEND_FILE}") from error
 
@@ -219,14 +219,14 @@ def _download(folder: Path, progress: Progress | None) -> Path:
             data = _fetch(url, target.name, progress)
             _verified(data, file)
         except (OSError, http.client.HTTPException) as error:
-            raise UserError(f"{url} could not be downloaded: {error}; {MEND}") from error
+            raise UserError(f"{url} could not be downloaded: {error}; {FIX}") from error
         except ValueError as error:
-            raise UserError(f"what {url} sent {error}; {MEND}") from error
+            raise UserError(f"what {url} sent {error}; {FIX}") from error
         try:
             with whole_file(target) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
-            raise UserError(f"{target} could not be written: {error.strerror}; {MEND}") from error
+            raise UserError(f"{target} could not be written: {error.strerror}; {FIX}") from error
     return folder
 
 

@@ -14,7 +14,7 @@ MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
 MAGIC_OFFSET = 16
 """After the page header."""
 DATA_FILE = "data.mdb"
-MEND = "mend: download or copy it again"
+FIX = "fix: download or copy it again"
 
 
 class ReadOnlyLMDB:
@@ -29,7 +29,7 @@ class ReadOnlyLMDB:
                 str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, create=False
             )
         except lmdb.Error as error:
-            raise UserError(f"{path} is no LMDB, or is cut short ({error}); {MEND}") from error
+            raise UserError(f"{path} is no LMDB, or is cut short ({error}); {FIX}") from error
         try:
             self._check_length(path / DATA_FILE if path.is_dir() else path)
         except BaseException:
@@ -51,7 +51,7 @@ class ReadOnlyLMDB:
         needed = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         length = file.stat().st_size
         if length < needed:
-            raise UserError(f"{file} is cut short: it has {length:,} bytes, its header says {needed:,}; {MEND}")
+            raise UserError(f"{file} is cut short: it has {length:,} bytes, its header says {needed:,}; {FIX}")
 
 
 class Values:
@@ -66,7 +66,7 @@ class Values:
         value: memoryview | None = self._transaction.get(key.encode())
         if value is None or length not in (None, len(value)):
             problem = "is missing" if value is None else f"has {len(value)} bytes, not {length}"
-            raise UserError(f"{self._path}: {key} {problem}; {MEND}")
+            raise UserError(f"{self._path}: {key} {problem}; {FIX}")
         return value
 
     def shape(self, kind: str) -> tuple[int, ...]:
@@ -78,5 +78,5 @@ class Values:
             shape = ()
         if not shape:
             stored = "is missing" if value is None else f"is {bytes(value)!r}"
-            raise UserError(f"{self._path}: the key {kind}_shape {stored}, so it is not the official LMDB; {MEND}")
+            raise UserError(f"{self._path}: the key {kind}_shape {stored}, so it is not the official LMDB; {FIX}")
         return shape

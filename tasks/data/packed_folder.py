@@ -80,4 +80,4 @@ def verify(folder: Path, sha256: Mapping[str, str]) -> None:
 
 def mend(folder: Path) -> str:
     """What mends a damaged folder."""
-    return f"mend: delete {folder} and prepare again"
+    return f"fix: delete {folder} and prepare again"

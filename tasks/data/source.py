@@ -90,7 +90,7 @@ def images_under(folder: Path) -> list[Path]:
         kind = mimetypes.guess_type(file.name)[0] or ""
         if kind.startswith("image/") and not is_image(file.name):
             raise UserError(
-                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; mend: convert or remove it"
+                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; fix: convert or remove it"
             )
     return [file for file in files if is_image(file.name)]
 
@@ -100,4 +100,4 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; mend: restore it and run again") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}; fix: restore it and run again") from error

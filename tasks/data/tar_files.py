@@ -9,7 +9,7 @@ from typing import IO
 
 from tasks.errors import UserError
 
-MEND = "mend: download or copy it again"
+FIX = "fix: download or copy it again"
 
 
 def opened(file: IO[bytes], name: str) -> tarfile.TarFile:
@@ -17,7 +17,7 @@ def opened(file: IO[bytes], name: str) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=file, mode="r:")
     except tarfile.TarError as error:
-        raise UserError(f"{name} is no tar, or is cut short ({error}); {MEND}") from error
+        raise UserError(f"{name} is no tar, or is cut short ({error}); {FIX}") from error
 
 
 def regular_files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
@@ -30,8 +30,8 @@ def regular_files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
             if info.isreg() and not PurePosixPath(info.name).name.startswith("."):
                 yield info
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{name} is cut short or damaged ({error}); {MEND}") from error
+        raise UserError(f"{name} is cut short or damaged ({error}); {FIX}") from error
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise UserError(f"{name} is cut short or damaged at byte {tar.offset:,}; {MEND}")
+        raise UserError(f"{name} is cut short or damaged at byte {tar.offset:,}; {FIX}")

@@ -136,7 +136,7 @@ def load_clip(
     if weights is None:
         raise UserError(
             f"{protocol.name} needs the weights {protocol.pretrained!r} of {protocol.architecture}, "
-            f"open_clip_pytorch_model.bin or .safetensors from {protocol.source}; mend: name the file"
+            f"open_clip_pytorch_model.bin or .safetensors from {protocol.source}; fix: name the file"
         )
     open_clip = optional_module("open_clip", "a CLIP score", "text")
     config = open_clip.get_model_config(protocol.architecture)

@@ -78,7 +78,7 @@ def load_dinov2(folder: Path, device: torch.device | str = "cpu") -> DINOv2Featu
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # transformers, safetensors and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: download it again") from None
+        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: download it again") from None
     network, report = loaded
     wrong = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
     if wrong:

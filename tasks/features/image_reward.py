@@ -90,7 +90,7 @@ def load_image_reward(path: Path, *, device: torch.device | str = "cpu", batch_s
 
     Every size is read off the weights. Raises UserError if a file is missing, damaged or another network's.
     """
-    mend = f"mend: name {PREFERENCES['image-reward'].files} ({PREFERENCES['image-reward'].source})"
+    mend = f"fix: name {PREFERENCES['image-reward'].files} ({PREFERENCES['image-reward'].source})"
     if missing := [name for name in (WEIGHTS, VOCABULARY) if not (path / name).is_file()]:
         raise UserError(f"{path} has no {' and no '.join(missing)}; {mend}")
     transformers = optional_module("transformers", "ImageReward", "text")

@@ -111,7 +111,7 @@ def load_pickscore(path: Path, *, device: torch.device | str = "cpu", batch_size
 
     Raises UserError if there is no such folder, or it is not both.
     """
-    mend = f"mend: name {PREFERENCES['pickscore'].files} ({PREFERENCES['pickscore'].source})"
+    mend = f"fix: name {PREFERENCES['pickscore'].files} ({PREFERENCES['pickscore'].source})"
     if not (path / "config.json").is_file():
         raise UserError(f"PickScore's network is not in {path}: it has no config.json; {mend}")
     transformers = optional_module("transformers", "PickScore", "text")

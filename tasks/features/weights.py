@@ -79,7 +79,7 @@ def _in_cache(file: WeightsFile, path: Path, download: bool, progress: Progress)
 
 
 def _mend(file: WeightsFile) -> str:
-    return f"mend: --download ({human_size(file.bytes)} from {file.url}), or --weights PATH"
+    return f"fix: --download ({human_size(file.bytes)} from {file.url}), or --weights PATH"
 
 
 def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
@@ -94,10 +94,10 @@ def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
             if sha256 != file.sha256:
                 raise UserError(
                     f"what {file.url} sent is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}; "
-                    "mend: try another network, or --weights PATH"
+                    "fix: try another network, or --weights PATH"
                 )
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{file.url} could not be downloaded to {path}: {error}; mend: --weights PATH") from error
+        raise UserError(f"{file.url} could not be downloaded to {path}: {error}; fix: --weights PATH") from error
 
 
 def _copy(answer: IO[bytes], target: IO[bytes], file: WeightsFile, progress: Progress) -> str:

@@ -233,7 +233,7 @@ def _reals(
     if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
         raise UserError(
             f"{sources.reals} holds {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
-            f"{task.name} compares with; mend: unpack val2014.zip there again, and nothing else"
+            f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
         )
     files, store = ImageFiles(sources.reals, paths), reference_store(sources.cache)
     rules, network = task.rules, chosen["features"].name

@@ -83,7 +83,7 @@ def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
     """The noise schedule of a diffusers scheduler's configuration. Raises UserError if it is of another kind."""
     missing = {"beta_schedule": None, "trained_betas": None, "rescale_betas_zero_snr": False}
     if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
-        raise UserError(f"the scheduler's configuration has no {listed(absent)}; mend: download it again")
+        raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
     found = missing | dict(scheduler)
     for key, known in (missing | {"beta_schedule": "scaled_linear"}).items():
         if found[key] != known:
@@ -159,23 +159,23 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
         if download:
             raise UserError(f"cannot download {name}: {first_line(error)}") from None
         raise UserError(
-            f"{name} is not in the hub's cache, and nothing is downloaded unasked; mend: the same command with "
+            f"{name} is not in the hub's cache, and nothing is downloaded unasked; fix: the same command with "
             "--download, or fill the cache ($HF_HOME) from a machine that has it"
         ) from None
 
 
-def load_part(kind: Any, folder: Path, mend: str = "download it again") -> Any:
+def load_part(kind: Any, folder: Path, fix: str = "download it again") -> Any:
     """Read one network of a pipeline, float32, frozen. Raises UserError if WEIGHTS or some of them are missing.
 
     Libraries only warn of missing weights, and go on with random ones.
     """
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json; mend: {mend}")
+        raise UserError(f"{folder} has no config.json; fix: {fix}")
     if not any(any(folder.glob(name)) for name in WEIGHTS):
         held = sorted(file.name for file in folder.iterdir())
         raise UserError(
             f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(held)}: pickles and variants in "
-            f"half precision are not read; mend: {mend}"
+            f"half precision are not read; fix: {fix}"
         )
     try:
         with _quiet():
@@ -187,7 +187,7 @@ def load_part(kind: Any, folder: Path, mend: str = "download it again") -> Any:
                 torch_dtype=torch.float32,
             )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: {mend}") from None
+        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: {fix}") from None
     wrong = [*report["missing_keys"], *report["mismatched_keys"]]
     if wrong:
         raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)} missing or misshapen")
@@ -231,7 +231,7 @@ def _from_file(path: Path, architecture: str | Path | None, download: bool) -> T
         with safe_open(path, "pt") as file:
             sdxl = any(name.startswith("conditioner.") for name in file.keys())  # noqa: SIM118 (not a dictionary)
     except SafetensorError as error:
-        raise UserError(f"{path} is cut short or damaged ({error}); mend: download it again") from None
+        raise UserError(f"{path} is cut short or damaged ({error}); fix: download it again") from None
     like = architecture or (SDXL if sdxl else SD15)
     folder = Path(like) if Path(like).is_dir() else from_hub(str(like), download, CONFIGURATION)
     kind = StableDiffusionXLPipeline if sdxl else StableDiffusionPipeline
@@ -258,5 +258,5 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({first_line(error)}); mend: download it again") from None
+        raise UserError(f"cannot read {path} ({first_line(error)}); fix: download it again") from None
     return dict(value)

@@ -123,7 +123,7 @@ class TextWorld(PairedTeacher):
         """What students learn from. Raises UserError if nothing was chosen, which evaluations do without."""
         if self._training is None:
             raise UserError(
-                f"task {self.task.name!r} has nothing to train on; mend: bench prepare --task {self.task.name} "
+                f"task {self.task.name!r} has nothing to train on; fix: bench prepare --task {self.task.name} "
                 "--data PATH (captioned images or latents)"
             )
         return self._training
@@ -138,7 +138,7 @@ class TextWorld(PairedTeacher):
         if other := [what for what in own if own[what] != found[what]]:
             raise UserError(
                 f"the latents of {held.source.name} are of another VAE than that of the teacher "
-                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; mend: bench prepare --task "
+                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; fix: bench prepare --task "
                 f"{self.task.name} --data PATH encodes the images anew"
             )
 
@@ -168,7 +168,7 @@ class TextWorld(PairedTeacher):
         """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
         if TINY_VAE not in self.task.chosen:
             raise UserError(
-                "losses on pixels see latents through a tiny VAE, and none was chosen; mend: bench prepare "
+                "losses on pixels see latents through a tiny VAE, and none was chosen; fix: bench prepare "
                 f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
             )
         folder, assets = self._chosen(TINY_VAE), list[PreparedAsset]()

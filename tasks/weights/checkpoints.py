@@ -171,7 +171,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
             folder, local_files_only=True, output_loading_info=True, dropout=0.0
         )
     except Exception as error:  # diffusers, safetensors, torch and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; mend: download it again") from None
+        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: download it again") from None
     # diffusers only warns, and leaves random numbers where weights are missing.
     if wrong := [f"{name} ({kind[:-5]})" for kind in report for name in report[kind]]:
         raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)}")
@@ -189,7 +189,7 @@ def _training_levels(root: Path) -> int:
         raise UserError(f"{root} holds no scheduler/scheduler_config.json: a consistency model needs its levels")
     levels = _json(path).get("num_train_timesteps")
     if type(levels) is not int or levels < 2:
-        raise UserError(f"{path}: num_train_timesteps is {levels!r}; mend: download it again")
+        raise UserError(f"{path}: num_train_timesteps is {levels!r}; fix: download it again")
     return levels
 
 
@@ -197,7 +197,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); mend: download it again") from None
+        raise UserError(f"cannot read {path} ({error}); fix: download it again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where a dictionary is due")
     return value

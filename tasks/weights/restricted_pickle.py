@@ -69,7 +69,7 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
     except Exception as error:  # a hostile or cut-off file can make the unpickler raise almost anything
         raise UnsafePickleError(
             f"{path}: not a whole pickle of EDM's network ({type(error).__name__}: {shown(str(error))}); "
-            "nothing in it was run; mend: download it again"
+            "nothing in it was run; fix: download it again"
         ) from None
 
 

@@ -53,10 +53,10 @@ def file_kind(path: Path) -> FileKind:
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
         return "safetensors"
     if start.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path} is a Git LFS pointer, not the weights; mend: `git lfs pull` where it came from")
+        raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
     looks = f"a file of {human_size(size)} that starts with {start[:16]!r}" if start else "an empty file"
     raise UserError(
-        f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; mend: download it again"
+        f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; fix: download it again"
     )
 
 
@@ -70,11 +70,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if kind == "safetensors" else torch.load(path, "cpu", weights_only=True)
     except SafetensorError as error:
-        raise UserError(f"{path} is cut short or damaged ({error}); mend: download it again") from None
+        raise UserError(f"{path} is cut short or damaged ({error}); fix: download it again") from None
     except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
         raise UserError(
             f"{path} is cut short, damaged or holds more than weights ({first_line(error)}); "
-            "nothing in it was run; mend: download it again"
+            "nothing in it was run; fix: download it again"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

@@ -222,7 +222,7 @@ def test_evaluations_need_nothing_to_train_on(
     world = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), None).prepare(
         Sources(Path(cache[1])), SilentProgress()
     )
-    with pytest.raises(UserError, match=r"'standin-parti' has nothing to train on; mend: .* --data PATH"):
+    with pytest.raises(UserError, match=r"'standin-parti' has nothing to train on; fix: .* --data PATH"):
         world.pairs(1)
 
 
@@ -336,7 +336,7 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
     (tmp_path / "cache" / "chosen" / "standin-parti.json").write_text(json.dumps(chosen))
     weights = teacher / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; mend: name it to bench prepare"):
+    with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; fix: name it to bench prepare"):
         bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
 
 
@@ -350,7 +350,7 @@ def test_latents_of_another_vae_than_the_teacher_s_are_refused(
     vae.quant_conv.bias.data += 1
     vae.save_pretrained(other / "vae")
     choose = ("prepare", "--task", "standin-parti", "--teacher", str(other), *cache)
-    with pytest.raises(UserError, match=r"latents of data are of another VAE .* other, by weights; mend: "):
+    with pytest.raises(UserError, match=r"latents of data are of another VAE .* other, by weights; fix: "):
         bench(*choose)
     bench(*choose, "--data", str(files / "data"))
 

@@ -164,7 +164,7 @@ def test_jobs_of_other_folders_of_runs_are_left_on_hold(quiet: Cluster, submit: 
 
 
 @pytest.mark.parametrize(
-    ("more", "told", "mend"),
+    ("more", "told", "fix"),
     [
         ('partition = "mian"', "invalid partition", "sinfo lists the partitions"),
         ("gpus_per_node = 4\n[stages.train]\ngpus = 4", "configuration is not available", "lower gpus_per_node"),
@@ -173,11 +173,11 @@ def test_jobs_of_other_folders_of_runs_are_left_on_hold(quiet: Cluster, submit: 
     ],
 )
 def test_a_refusal_says_what_mends_it_and_leaves_nothing_in_the_queue(
-    more: str, told: str, mend: str, quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
+    more: str, told: str, fix: str, quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
 ) -> None:
     refused = submit(more)
     assert refused.code == 2
-    assert told in refused.text.lower() and mend in refused.text
+    assert told in refused.text.lower() and fix in refused.text
     assert not in_queue(quiet)
     assert not submissions(tmp_path / "runs")
 

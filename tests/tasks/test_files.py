@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.files import (
     canonical_json,
     digest,
@@ -17,6 +18,9 @@ from tasks.files import (
     folder_size,
     human_size,
     made_once,
+    read_object,
+    regular_file,
+    regular_file_or_folder,
     whole_file,
     whole_folder,
     write_text,
@@ -239,3 +243,17 @@ def test_folder_size_counts_all_files(tmp_path: Path) -> None:
 )
 def test_human_size(size: int, text: str) -> None:
     assert human_size(size) == text
+
+
+def test_only_a_regular_file_is_opened_as_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    assert regular_file(tmp_path / "link") == tmp_path / "link"
+    assert regular_file_or_folder(tmp_path) == tmp_path
+    for name, kind in (("pipe", "a named pipe"), (".", "a folder"), ("none", "missing")):
+        with pytest.raises(UserError, match=f"is {kind}, and a regular file is wanted"):
+            regular_file(tmp_path / name)
+    with pytest.raises(UserError, match="is a character device"):
+        regular_file_or_folder(Path("/dev/zero"))
+    assert read_object(tmp_path / "pipe") is None

@@ -34,7 +34,7 @@ def decode(data: bytes, name: str) -> Image.Image:
         problem = f"its {len(data):,} bytes are no JPEG or PNG"
     except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad
         problem = str(error) or type(error).__name__
-    raise UserError(f"{name} cannot be decoded: {problem}; mend: replace it by the original and run again")
+    raise UserError(f"{name} cannot be decoded: {problem}; fix: replace it by the original and run again")
 
 
 def edm(image: Image.Image, size: int) -> Image.Image:

@@ -33,7 +33,7 @@ def open_source(path: Path) -> Source:
     try:
         return _form_of_folder(path)(path) if path.is_dir() else _form_of_file(path)(path)
     except OSError as error:
-        raise UserError(f"{error.filename or path}: {error.strerror}; mend: name {FORMS}") from error
+        raise UserError(f"{error.filename or path}: {error.strerror}; fix: name {FORMS}") from error
 
 
 def _form_of_file(path: Path) -> Callable[[Path], Source]:
@@ -48,10 +48,10 @@ def _form_of_file(path: Path) -> Callable[[Path], Source]:
         return OfficialLMDB
     for magic, program in COMPRESSED.items():
         if head.startswith(magic):
-            raise UserError(f"{path} is compressed with {program}; mend: decompress it first")
+            raise UserError(f"{path} is compressed with {program}; fix: decompress it first")
     if head and tarfile.is_tarfile(path):  # after the compressions, which tarfile would look through
         return ClassTars
-    raise UserError(f"{path} starts with {head[:8].hex(' ') or 'nothing'}; mend: name {FORMS}")
+    raise UserError(f"{path} starts with {head[:8].hex(' ') or 'nothing'}; fix: name {FORMS}")
 
 
 def _form_of_folder(path: Path) -> Callable[[Path], Source]:
@@ -70,9 +70,9 @@ def _form_of_folder(path: Path) -> Callable[[Path], Source]:
     if any(name.endswith(".tar") for name in names):
         found["tars"] = ClassTars
     if len(found) > 1:
-        raise UserError(f"{path} mixes {' and '.join(found)}; mend: name one of them, or a folder with one alone")
+        raise UserError(f"{path} mixes {' and '.join(found)}; fix: name one of them, or a folder with one alone")
     if found:
         return next(iter(found.values()))
     if any(is_image(name) for name in names):
-        raise UserError(f"{path} holds images without class folders; mend: name the folder of all class folders")
-    raise UserError(f"{path} {'holds no images' if names else 'is empty'}; mend: name {FORMS}")
+        raise UserError(f"{path} holds images without class folders; fix: name the folder of all class folders")
+    raise UserError(f"{path} {'holds no images' if names else 'is empty'}; fix: name {FORMS}")

@@ -19,7 +19,7 @@ from tasks.errors import UserError
 from tasks.files import digest
 
 LABELS = "dataset.json"
-MEND = "mend: download or make it again"
+FIX = "fix: download or make it again"
 
 
 class _EDM(Source):
@@ -68,13 +68,13 @@ class EDMZip(_EDM):
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
-            raise UserError(f"{path} is no zip, or is cut short ({error}); {MEND}") from error
+            raise UserError(f"{path} is no zip, or is cut short ({error}); {FIX}") from error
         members = {info.filename: info.CRC for info in self._zip.infolist()}
         if LABELS not in members:
             first = next(iter(members), "nothing")
             raise UserError(
                 f"{path} holds {first} and no {LABELS}, so it is not EDM's zip; "
-                "mend: if it is another form of ImageNet, unzip it and name the folder"
+                "fix: if it is another form of ImageNet, unzip it and name the folder"
             )
         names = sorted(name for name in members if is_image(name))
         super().__init__(path, names, self._member(LABELS), [members[name] for name in names])
@@ -94,7 +94,7 @@ class EDMZip(_EDM):
         try:
             return self._zip.read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise UserError(f"{self.path}: {name} is damaged ({error}); {MEND}") from error
+            raise UserError(f"{self.path}: {name} is damaged ({error}); {FIX}") from error
 
 
 def parse_labels(data: bytes, names: Sequence[str], where: str) -> np.ndarray:
@@ -108,14 +108,14 @@ def parse_labels(data: bytes, names: Sequence[str], where: str) -> np.ndarray:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{where}: {LABELS} has no list 'labels' of [name, label] ({type(error).__name__}: {error}); "
-            "mend: make the data set with labels"
+            "fix: make the data set with labels"
         ) from error
     for name in names:
         if type(table.get(name)) is not int:
             problem = f"the label {table[name]!r}, no integer," if name in table else "no label"
-            raise UserError(f"{where}: {LABELS} has {problem} for {name}; {MEND}")
+            raise UserError(f"{where}: {LABELS} has {problem} for {name}; {FIX}")
     if len(pairs) != len(names):
         absent = sorted(set(table).difference(names))
         problem = f"labels {absent[0]}, which is not there" if absent else "labels an image twice"
-        raise UserError(f"{where}: {LABELS} has {len(pairs)} labels for {len(names)} images: it {problem}; {MEND}")
+        raise UserError(f"{where}: {LABELS} has {len(pairs)} labels for {len(names)} images: it {problem}; {FIX}")
     return np.asarray([table[name] for name in names], dtype=np.int64)

@@ -30,7 +30,7 @@ class ClassFolders(Source):
                 classes += [entry.name] * len(names)
                 self._names += [f"{entry.name}/{name}" for name in names]
             elif is_image(entry.name):
-                raise UserError(f"{entry.path} lies outside the class folders; mend: move it into one or away")
+                raise UserError(f"{entry.path} lies outside the class folders; fix: move it into one or away")
         labels, class_names = numbered(classes)
         super().__init__(path, labels, digest(self._names), class_names)
 
@@ -57,7 +57,7 @@ def _images(folder: Path) -> list[str]:
     strangers = [name for name in names if not is_image(name)]
     if strangers:
         hint = " (name the folder whose subfolders are the classes)" if (folder / strangers[0]).is_dir() else ""
-        raise UserError(f"{folder / strangers[0]} is no JPEG or PNG image of a class{hint}; mend: move it away")
+        raise UserError(f"{folder / strangers[0]} is no JPEG or PNG image of a class{hint}; fix: move it away")
     if not names:
-        raise UserError(f"class folder {folder} is empty; mend: unpack that class again")
+        raise UserError(f"class folder {folder} is empty; fix: unpack that class again")
     return names

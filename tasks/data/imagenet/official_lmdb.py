@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.imagenet.source import Source
-from tasks.data.lmdbs import MEND, ReadOnlyLMDB
+from tasks.data.lmdbs import FIX, ReadOnlyLMDB
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -29,10 +29,10 @@ class OfficialLMDB(Source):
                 shape, label_shape = values.shape("images"), values.shape("labels")
                 if shape[1:] != IMAGE_SHAPE:
                     raise UserError(
-                        f"{path}: images_shape is {shape}, not (N, 3, 64, 64); mend: use the 64x64 LMDB"
+                        f"{path}: images_shape is {shape}, not (N, 3, 64, 64); fix: use the 64x64 LMDB"
                     )
                 if label_shape[0] != shape[0]:
-                    raise UserError(f"{path} has {shape[0]} images but {label_shape[0]} labels; {MEND}")
+                    raise UserError(f"{path} has {shape[0]} images but {label_shape[0]} labels; {FIX}")
                 labels = b"".join(values.of(f"labels_{i}_data", 8) for i in range(shape[0]))
         except BaseException:
             self.close()

@@ -65,7 +65,7 @@ def pack_source(
         raise UserError(
             f"{folder} holds images packed from {held.source.format} {held.source.name} with the crop rule "
             f"{held.crop}, not from {source.format} {source.path.name} with {crop}; "
-            "mend: delete it, or name another folder"
+            "fix: delete it, or name another folder"
         )
     return packed
 
@@ -73,18 +73,18 @@ def pack_source(
 def check_labels(source: Source, classes: int) -> None:
     """Raise UserError if there are no images, or if the labels are not of `classes` classes."""
     if not len(source):
-        raise UserError(f"{source.path} holds no images; mend: name a complete copy of the data set")
+        raise UserError(f"{source.path} holds no images; fix: name a complete copy of the data set")
     if source.class_names is not None and len(source.class_names) != classes:
         raise UserError(
             f"{source.path} has {len(source.class_names)} classes, not {classes}; labels are places in their "
-            "order, so none may be missing; mend: name the folder or file of all classes"
+            "order, so none may be missing; fix: name the folder or file of all classes"
         )
     wrong = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(wrong):
         first = int(wrong[0])
         raise UserError(
             f"{source.name(first)} has the label {source.labels[first]}, not one of 0 ... {classes - 1} "
-            f"({len(wrong)} images have such labels); mend: name the labelled training set"
+            f"({len(wrong)} images have such labels); fix: name the labelled training set"
         )
 
 

@@ -22,7 +22,7 @@ from tasks.files import digest
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")
 """The hub's names, such as `train-00007-of-00294` or `train-00007-of-00294-8f67bd2e5b1c9a3d`."""
-MEND = "mend: download it again"
+FIX = "fix: download it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,12 @@ class Parquet(Source):
                 with self._pq.ParquetFile(group.file) as parquet:
                     table = parquet.read_row_group(group.number, columns=["image.bytes"], use_threads=False)
             except (self._arrow.ArrowException, OSError) as error:
-                raise UserError(f"{group.file} is damaged ({error}); {MEND}") from error
+                raise UserError(f"{group.file} is damaged ({error}); {FIX}") from error
             column = table.column("image").slice(start - group.first, stop - start)
             for image in column:
                 data = (image.as_py() or {}).get("bytes")
                 if data is None:
-                    raise UserError(f"{self.name(start)} has no image; {MEND}")
+                    raise UserError(f"{self.name(start)} has no image; {FIX}")
                 yield decode(data, self.name(start))
                 start += 1
 
@@ -89,7 +89,7 @@ class Parquet(Source):
         try:
             parquet = self._pq.ParquetFile(file)
         except (self._arrow.ArrowException, OSError) as error:
-            raise UserError(f"{file} is no parquet file, or is cut short ({error}); {MEND}") from error
+            raise UserError(f"{file} is no parquet file, or is cut short ({error}); {FIX}") from error
         schema, types = parquet.schema_arrow, self._arrow.types
         image = schema.field("image").type if "image" in schema.names else None
         label = schema.field("label").type if "label" in schema.names else None
@@ -103,7 +103,7 @@ class Parquet(Source):
             columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise UserError(
                 f"{file} has the columns {columns}, not image (a struct with bytes) and label (an integer); "
-                "mend: name the parquet files of ImageNet"
+                "fix: name the parquet files of ImageNet"
             )
         return parquet
 
@@ -111,9 +111,9 @@ class Parquet(Source):
         try:
             column = parquet.read(columns=["label"], use_threads=False).column("label")
         except (self._arrow.ArrowException, OSError) as error:
-            raise UserError(f"{file} is damaged ({error}); {MEND}") from error
+            raise UserError(f"{file} is damaged ({error}); {FIX}") from error
         if column.null_count:
-            raise UserError(f"{file} has {column.null_count} rows without a label; {MEND}")
+            raise UserError(f"{file} has {column.null_count} rows without a label; {FIX}")
         labels: np.ndarray = column.to_numpy()
         return labels.astype(np.int64)
 
@@ -134,15 +134,15 @@ def training_shards(files: Sequence[Path]) -> list[Path]:
     split = "train" if "train" in shards else next(iter(shards))
     folder = files[0].parent
     if split != "train" and len(shards) > 1:
-        raise UserError(f"{folder} holds the splits {', '.join(sorted(shards))}; mend: keep one of them there")
+        raise UserError(f"{folder} holds the splits {', '.join(sorted(shards))}; fix: keep one of them there")
     if len(counts[split]) > 1:
-        raise UserError(f"{folder} holds {split} shards of {sorted(counts[split])} in all; mend: keep one set")
+        raise UserError(f"{folder} holds {split} shards of {sorted(counts[split])} in all; fix: keep one set")
     count = counts[split].pop()
     missing = sorted(set(range(count)).difference(shards[split]))
     if missing:
         raise UserError(
             f"{folder} lacks {len(missing)} of {count} shards of {split}, the first {split}-{missing[0]:05d}; "
-            "mend: download them"
+            "fix: download them"
         )
     return [shards[split][number] for number in range(count)]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tasks.data.imagenet.crops import decode
 from tasks.data.imagenet.source import Source, numbered
 from tasks.data.source import is_image
-from tasks.data.tar_files import MEND, opened, regular_files
+from tasks.data.tar_files import FIX, opened, regular_files
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -85,15 +85,15 @@ def _whole_tar(path: Path) -> list[Member]:
                 flat.append(Member(inside.parent.name, inside.name, path, info.offset_data, info.size))
                 places.add(str(inside.parent.parent))
     if nested and flat:
-        raise UserError(f"{path} mixes class tars and images; mend: keep one of the two")
+        raise UserError(f"{path} mixes class tars and images; fix: keep one of the two")
     if not nested and not flat:
-        raise UserError(f"{path} holds neither class tars nor images; {MEND}")
+        raise UserError(f"{path} holds neither class tars nor images; {FIX}")
     if any(not member.class_name for member in flat):
-        raise UserError(f"{path} is one class alone; mend: name the folder that holds the tars of all classes")
+        raise UserError(f"{path} is one class alone; fix: name the folder that holds the tars of all classes")
     if len(places) > 1:
         raise UserError(
             f"{path} has class folders in several places: {', '.join(sorted(places))}; "
-            "mend: unpack it and name one of them"
+            "fix: unpack it and name one of them"
         )
     return nested or flat
 
@@ -104,9 +104,9 @@ def _class_members(file: IO[bytes], class_name: str, name: str, archive: Path, b
     with opened(file, name) as tar:
         for info in regular_files(tar, name):
             if not is_image(info.name):
-                raise UserError(f"{name}: {info.name} is no JPEG or PNG image of a class; mend: remove it")
+                raise UserError(f"{name}: {info.name} is no JPEG or PNG image of a class; fix: remove it")
             inside = PurePosixPath(info.name).name
             members.append(Member(class_name, inside, archive, begin + info.offset_data, info.size))
     if not members:
-        raise UserError(f"class tar {name} holds no images; {MEND}")
+        raise UserError(f"class tar {name} holds no images; {FIX}")
     return members

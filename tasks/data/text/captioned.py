@@ -23,7 +23,7 @@ class Captioned(ItemSource[Item]):
         Raises UserError if there are no items.
         """
         if not captions:
-            raise UserError(f"{path} holds no images; mend: name a complete copy of the data set")
+            raise UserError(f"{path} holds no images; fix: name a complete copy of the data set")
         super().__init__(path, len(captions), index_sha256)
         self.captions = tuple(captions)
 

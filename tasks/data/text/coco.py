@@ -61,7 +61,7 @@ def coco30k(path: Path) -> PromptList:
     if stripped.sha256 != COCO30K_SHA256:
         raise UserError(
             f"{path} holds {len(listed):,} prompts with the SHA-256 {stripped.sha256}, not the "
-            f"{COCO30K_PROMPTS:,} published captions; mend: download captions_coco14_test again"
+            f"{COCO30K_PROMPTS:,} published captions; fix: download captions_coco14_test again"
         )
     return listed
 
@@ -97,7 +97,7 @@ def published_coco10k(folder: Path) -> CocoSubset:
     images = [path.name for path in real_images(folder / "subset")]
     for what, count in (("prompts", len(prompts)), ("images", len(images))):
         if count != COCO10K_PROMPTS:
-            raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; mend: unpack it again")
+            raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; fix: unpack it again")
     return CocoSubset.of(prompts, images)
 
 
@@ -124,17 +124,17 @@ def read_captions(path: Path) -> Captions:
         images = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         rows = [(int(row["image_id"]), str(row["caption"])) for row in content["annotations"]]
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; mend: name captions_val2014.json") from None
+        raise UserError(f"{path}: {error.strerror}; fix: name captions_val2014.json") from None
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is no captions file of COCO, or is cut short ({type(error).__name__}: {error}); "
-            "mend: unpack annotations_trainval2014.zip again"
+            "fix: unpack annotations_trainval2014.zip again"
         ) from None
     captioned = {image for image, _ in rows}
     if len(images) != VAL2014_IMAGES or captioned != set(images):
         raise UserError(
             f"{path} lists {len(images):,} images and captions of {len(captioned):,}, not {VAL2014_IMAGES:,} of "
-            "each; mend: name captions_val2014.json"
+            "each; fix: name captions_val2014.json"
         )
     return Captions(images, rows)
 
@@ -143,7 +143,7 @@ def real_images(folder: Path) -> list[Path]:
     """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
     found = images_under(folder.expanduser())
     if not found:
-        raise UserError(f"{folder} holds no JPEG or PNG images; mend: name the folder of the real images")
+        raise UserError(f"{folder} holds no JPEG or PNG images; fix: name the folder of the real images")
     return found
 
 
@@ -157,12 +157,12 @@ def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
         if found.setdefault(path.name, path) != path:
             raise UserError(
                 f"{folder} holds {path.name} more than once, as {found[path.name]} and {path}; "
-                "mend: name the folder of one copy"
+                "fix: name the folder of one copy"
             )
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
             f"{folder} lacks {len(missing):,} of {len(names):,} images, the first {missing[0]}; "
-            "mend: unpack val2014.zip there, or name the folder that holds it"
+            "fix: unpack val2014.zip there, or name the folder that holds it"
         )
     return [found[name] for name in names]

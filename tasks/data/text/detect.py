@@ -39,5 +39,5 @@ def open_captioned(path: Path) -> Captioned[Image.Image] | LatentLMDB:
         if head and not head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) and tarfile.is_tarfile(path):
             return WebDataset(path)
     except OSError as error:
-        raise UserError(f"{error.filename or path}: {error.strerror}; mend: name {FORMS}") from error
-    raise UserError(f"{path} starts with {head[:8].hex(' ') or 'nothing'}; mend: name {FORMS}")
+        raise UserError(f"{error.filename or path}: {error.strerror}; fix: name {FORMS}") from error
+    raise UserError(f"{path} starts with {head[:8].hex(' ') or 'nothing'}; fix: name {FORMS}")

@@ -54,7 +54,7 @@ class CaptionedFolder(Captioned[Image.Image]):
         images = [file.relative_to(path).as_posix() for file in images_under(path)]
         listings = [name for name in (METADATA, CAPTIONS) if (path / name).is_file()]
         if len(listings) > 1:
-            raise UserError(f"{path} holds both {METADATA} and {CAPTIONS}; mend: keep one of them there")
+            raise UserError(f"{path} holds both {METADATA} and {CAPTIONS}; fix: keep one of them there")
         if listings:
             reader = _metadata if listings[0] == METADATA else _captions
             rows = reader(path / listings[0])
@@ -86,7 +86,7 @@ def _metadata(path: Path) -> Rows:
         caption = caption_in(record, where)
         name = record.get("file_name") if isinstance(record, dict) else None
         if not isinstance(name, str):
-            raise UserError(f"{where} has no file_name; mend: write the image's name below {path.parent} there")
+            raise UserError(f"{where} has no file_name; fix: write the image's name below {path.parent} there")
         rows.append((PurePosixPath(name).as_posix(), caption))  # ./a.png is a.png
     return rows
 
@@ -98,7 +98,7 @@ def _captions(path: Path) -> Rows:
             continue
         name, tab, caption = line.partition("\t")
         if not tab:
-            raise UserError(f"{path}: line {number} has no tab; mend: write the image's name, a tab, its caption")
+            raise UserError(f"{path}: line {number} has no tab; fix: write the image's name, a tab, its caption")
         rows.append((PurePosixPath(name.strip()).as_posix(), caption.strip()))
     return rows
 
@@ -108,7 +108,7 @@ def _sidecar(folder: Path, name: str) -> str:
     if not path.is_file():
         raise UserError(
             f"{folder / name} has no caption: there is no {path.name} beside it; "
-            f"mend: write one, or {METADATA} with the captions of all images into {folder}"
+            f"fix: write one, or {METADATA} with the captions of all images into {folder}"
         )
     return text_of(read_bytes(path), str(path)).strip()
 
@@ -120,14 +120,14 @@ def _check(rows: Rows, images: list[str], listing: Path) -> None:
         if name not in present:
             raise UserError(
                 f"{listing} names {name}, which is not there ({len(named - present):,} such images); "
-                f"mend: unpack it again, or name images below {listing.parent}"
+                f"fix: unpack it again, or name images below {listing.parent}"
             )
     if len(named) != len(rows):
         twice = Counter(name for name, _ in rows).most_common(1)[0][0]
-        raise UserError(f"{listing} names {twice} twice; mend: keep one caption of each image")
+        raise UserError(f"{listing} names {twice} twice; fix: keep one caption of each image")
     if len(named) != len(images):
         first = min(present - named)
         raise UserError(
             f"{listing} has captions of {len(named):,} images, but {len(images):,} are there: {first} has none; "
-            "mend: add its caption, or move it away"
+            "fix: add its caption, or move it away"
         )

@@ -34,7 +34,7 @@ class LatentLMDB(Captioned[np.ndarray]):
                 shape = values.shape("latents")
                 if len(shape) != 4:
                     raise UserError(
-                        f"{path}: latents_shape is {shape}, not (N, C, H, W); mend: use the latent LMDB"
+                        f"{path}: latents_shape is {shape}, not (N, C, H, W); fix: use the latent LMDB"
                     )
                 self.shape = shape[1:]
                 keys = (f"prompts_{i}_data" for i in range(shape[0]))

@@ -184,7 +184,7 @@ def _check_finite(latents: np.ndarray, source: Captioned[Any], first: int) -> No
     if len(bad):
         raise UserError(
             f"the latent of {source.name(first + int(bad[0]))} is not finite in float16; "
-            "mend: encode in float32 or bfloat16, or take the image away"
+            "fix: encode in float32 or bfloat16, or take the image away"
         )
 
 
@@ -200,7 +200,7 @@ def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encodin
         if found != asked:
             raise UserError(
                 f"{packed.folder} holds latents of {held.source.format} {held.source.name} whose {what} is "
-                f"{found}, not {asked}; mend: delete it, or name another folder"
+                f"{found}, not {asked}; fix: delete it, or name another folder"
             )
 
 

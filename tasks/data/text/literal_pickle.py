@@ -32,12 +32,12 @@ def read_literal_pickle(path: Path) -> Any:
             return _Unpickler(file).load()
     except UnsafePickleError as error:
         raise UnsafePickleError(
-            f"{path}: refused, nothing in it was run: it {error}; mend: save the prompts as text, one a line"
+            f"{path}: refused, nothing in it was run: it {error}; fix: save the prompts as text, one a line"
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # a hostile or cut-off file can make the unpickler raise almost anything
         raise UnsafePickleError(
             f"{path}: not a whole pickle of plain data ({type(error).__name__}: {shown(str(error))}); "
-            "nothing in it was run; mend: download it again"
+            "nothing in it was run; fix: download it again"
         ) from None

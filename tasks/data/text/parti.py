@@ -36,7 +36,7 @@ def parti_128(path: Path) -> PromptList:
     prompts = parti(path).prompts  # first, for its messages
     rows = read_table(path)
     if CATEGORY not in rows[0]:
-        raise UserError(f"{path} has no column {CATEGORY}; mend: name PartiPrompts.tsv of google-research/parti")
+        raise UserError(f"{path} has no column {CATEGORY}; fix: name PartiPrompts.tsv of google-research/parti")
     category = {row["Prompt"]: row[CATEGORY] for row in rows}
     members: dict[str, list[str]] = defaultdict(list)
     for prompt in prompts:

@@ -75,7 +75,7 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
     except csv.Error as error:
-        raise UserError(f"{path} is no table of texts ({error}); mend: download it again") from None
+        raise UserError(f"{path} is no table of texts ({error}); fix: download it again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     prompts = table[_column(path, table, column)]
@@ -95,11 +95,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
             if len(fields) != len(header):
                 raise UserError(
                     f"{path}: line {reader.line_num} has {len(fields)} fields, not {len(header)} as its header "
-                    f"({', '.join(header)}); mend: download it again"
+                    f"({', '.join(header)}); fix: download it again"
                 )
             rows.append(dict(zip(header, fields, strict=True)))
     if not rows:
-        raise UserError(f"{path} holds no rows below its header; mend: download it again")
+        raise UserError(f"{path} holds no rows below its header; fix: download it again")
     return rows
 
 
@@ -132,7 +132,7 @@ def _parquet(path: Path) -> Table:
             table = parquet.read(columns=texts, use_threads=False)
     except (arrow.ArrowException, OSError) as error:
         raise UserError(
-            f"{path} is no parquet file, or is cut short ({first_line(error)}); mend: download it again"
+            f"{path} is no parquet file, or is cut short ({first_line(error)}); fix: download it again"
         ) from error
     return {name: table.column(name).to_pylist() for name in texts}
 
@@ -141,12 +141,12 @@ def _json(path: Path) -> Table:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON, or is cut short ({error}); mend: download it again") from None
+        raise UserError(f"{path} is no JSON, or is cut short ({error}); fix: download it again") from None
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         try:
             return {"caption": [row["caption"] for row in content["annotations"]]}
         except (TypeError, KeyError):
-            raise UserError(f"{path}: its annotations are no captions; mend: name captions_val2014.json") from None
+            raise UserError(f"{path}: its annotations are no captions; fix: name captions_val2014.json") from None
     return _columns(path, content)
 
 
@@ -176,7 +176,7 @@ def _column(path: Path, table: Table, wanted: str | None) -> str:
     if len(table) == 1:
         return next(iter(table))
     names = shown(", ".join(table)) or "none of text"
-    raise UserError(f"{path} has the columns {names}; mend: call that of the prompts {' or '.join(COLUMNS)}")
+    raise UserError(f"{path} has the columns {names}; fix: call that of the prompts {' or '.join(COLUMNS)}")
 
 
 def _missing(path: Path) -> UserError:
@@ -184,7 +184,7 @@ def _missing(path: Path) -> UserError:
     files = (file for file in path.parent.glob("*") if file.is_file())
     beside = sorted(file.name for file in files if file.suffix.lower() in READERS)
     close = nearest(path.name, beside)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"mend: name a {', '.join(READERS)} file"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"fix: name a {', '.join(READERS)} file"
     return UserError(f"{path}: no such file; {hint}")
 
 

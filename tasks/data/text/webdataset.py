@@ -77,14 +77,14 @@ def _samples(shard: Path) -> list[Sample]:
             stem, _, suffix = inside.name.partition(".")
             group = groups[str(inside.with_name(stem))]
             if suffix.lower() in group:
-                raise UserError(f"{shard} holds {info.name} twice; mend: make the shard again")
+                raise UserError(f"{shard} holds {info.name} twice; fix: make the shard again")
             group[suffix.lower()] = info
         for key, group in groups.items():
             images = [info for info in group.values() if is_image(info.name)]
             if len(images) != 1:
                 raise UserError(
                     f"{shard}: sample {key} has {len(images)} JPEGs or PNGs ({', '.join(group)}), not one; "
-                    "mend: make the shard again"
+                    "fix: make the shard again"
                 )
             image, caption = images[0], _caption(file, group, f"{shard}: {key}")
             samples.append(Sample(shard, image.name, image.offset_data, image.size, caption))
@@ -102,4 +102,4 @@ def _caption(file: IO[bytes], group: Mapping[str, TarInfo], sample: str) -> str:
         return text_of(content("txt"), f"{sample}.txt").strip()
     if "json" in group:
         return caption_in(json_of(content("json"), f"{sample}.json"), f"{sample}.json")
-    raise UserError(f"{sample} has no caption: neither .txt nor .json; mend: make the shard with captions")
+    raise UserError(f"{sample} has no caption: neither .txt nor .json; fix: make the shard with captions")

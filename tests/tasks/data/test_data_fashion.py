@@ -79,7 +79,7 @@ def cache(tmp_path: Path) -> Path:
 
 def test_the_real_files(tmp_path: Path) -> None:
     if fashion.locate(None, tmp_path) is None:
-        pytest.skip("Fashion-MNIST is not on this machine; " + fashion.MEND)
+        pytest.skip("Fashion-MNIST is not on this machine; " + fashion.FIX)
     splits = fashion.load(None, tmp_path)
     assert splits.train.images.shape == (60000, 1, 14, 14)
     assert splits.held_out.images.shape == (10000, 1, 14, 14)
@@ -192,7 +192,7 @@ def test_a_named_folder_is_never_replaced_by_another(
     with pytest.raises(UserError) as caught:
         fashion.locate(None if by_environment else folder, cache)
     assert str(caught.value).startswith(
-        f"Fashion-MNIST folder {folder} lacks train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz]; mend: "
+        f"Fashion-MNIST folder {folder} lacks train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz]; fix: "
     )
     with pytest.raises(UserError, match="No such file or directory"):
         fashion.locate(tmp_path / "absent", cache)
@@ -205,14 +205,14 @@ def test_an_unreadable_folder_says_so(folder: Path, cache: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(fashion.os, "listdir", refuse)
-    with pytest.raises(UserError, match=f"{folder}: Permission denied; mend: .*bench prepare"):
+    with pytest.raises(UserError, match=f"{folder}: Permission denied; fix: .*bench prepare"):
         fashion.load(folder, cache)
 
 
 def test_an_unreadable_file_says_so(folder: Path, cache: Path) -> None:
     (folder / IMAGES).unlink()
     (folder / IMAGES).mkdir()
-    with pytest.raises(UserError, match=f"{IMAGES}: Is a directory; mend:"):
+    with pytest.raises(UserError, match=f"{IMAGES}: Is a directory; fix:"):
         fashion.load(folder, cache)
 
 
@@ -243,7 +243,7 @@ def test_damaged_files_are_named_and_explained(
     with pytest.raises(UserError, match=message) as caught:
         fashion.load(folder, cache)
     assert str(caught.value).startswith(str(folder / IMAGES))
-    assert "; mend: delete or replace that file, then `apt-get install" in str(caught.value)
+    assert "; fix: delete or replace that file, then `apt-get install" in str(caught.value)
 
 
 def test_a_wrong_checksum_shows_both(folder: Path, contents: dict[str, bytes], cache: Path) -> None:
@@ -311,7 +311,7 @@ def test_download_into_the_cache_once(site: Path, cache: Path, monkeypatch: pyte
 def test_an_interrupted_download_goes_on(site: Path, cache: Path) -> None:
     data = (site / LABELS).read_bytes()
     (site / LABELS).unlink()
-    with pytest.raises(UserError, match=f"{LABELS} could not be downloaded: HTTP Error 404.*; mend:"):
+    with pytest.raises(UserError, match=f"{LABELS} could not be downloaded: HTTP Error 404.*; fix:"):
         fashion.load(None, cache, download=True)
     (site / LABELS).write_bytes(data)
     bars = Bars()

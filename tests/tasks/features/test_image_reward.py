@@ -107,7 +107,7 @@ def test_the_score_is_the_described_networks(folder: Path) -> None:
 
 
 def test_files_of_something_else_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no ImageReward.pt and no vocab.txt; mend: name a folder"):
+    with pytest.raises(UserError, match=r"has no ImageReward.pt and no vocab.txt; fix: name a folder"):
         load_image_reward(tmp_path)
     (tmp_path / "vocab.txt").write_bytes((folder / "vocab.txt").read_bytes())
     for state, message in (

@@ -75,7 +75,7 @@ def test_the_hash_is_of_what_is_read(pickscore: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_pickscores_network_is_refused(pickscore: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not in .*: it has no config.json; mend: name a folder"):
+    with pytest.raises(UserError, match=r"is not in .*: it has no config.json; fix: name a folder"):
         load_pickscore(tmp_path)
     (tmp_path / "config.json").write_bytes((pickscore / "config.json").read_bytes())
     with pytest.raises(UserError, match="is not PickScore's: "):

@@ -132,7 +132,7 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     g14, bigg = ChosenAsset("/g14", "1" * 64, "any"), ChosenAsset("/bigg", "2" * 64, "any")
     write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
-    needs = {need.role: need.mend for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
+    needs = {need.role: need.fix for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
     assert "bench prepare --task coco10k --protocol coco10k-bigg14 --clip FILE" in needs["clip-bigg14"]
     write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)

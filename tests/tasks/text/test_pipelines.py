@@ -162,7 +162,7 @@ class TestWhatIsWrong:
 
     def test_a_scheduler_without_its_numbers(self, broken: Path) -> None:
         (broken / "scheduler" / "scheduler_config.json").write_text('{"beta_schedule": "scaled_linear"}')
-        with pytest.raises(UserError, match=r"no beta_start, beta_end, num_train_timesteps; mend"):
+        with pytest.raises(UserError, match=r"no beta_start, beta_end, num_train_timesteps; fix"):
             load_pipeline(broken).denoiser()
 
     def test_a_damaged_scheduler(self, broken: Path) -> None:

@@ -88,5 +88,5 @@ def test_cmyk_is_converted_without_a_profile() -> None:
     ],
 )
 def test_an_image_that_cannot_be_decoded_is_named(data: bytes, message: str) -> None:
-    with pytest.raises(UserError, match=f"a.png cannot be decoded: .*{message}.*; mend:"):
+    with pytest.raises(UserError, match=f"a.png cannot be decoded: .*{message}.*; fix:"):
         decode(data, "a.png")

@@ -38,7 +38,7 @@ def refused(path: Path, message: str) -> None:
     """Opening and packing `path` must end in a UserError with this message and with what mends it."""
     with pytest.raises(UserError, match=message) as caught:
         pack(path, path.parent / "packed", classes=3, workers=1)
-    assert "mend: " in str(caught.value)
+    assert "fix: " in str(caught.value)
 
 
 def cut(path: Path, share: float) -> Path:
@@ -52,13 +52,13 @@ def cut(path: Path, share: float) -> Path:
 
 
 def test_no_path_an_empty_folder_and_a_file_of_something_else(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "nowhere: No such file or directory; mend: name class folders")
+    refused(tmp_path / "nowhere", "nowhere: No such file or directory; fix: name class folders")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "empty is empty; mend: name class folders")
+    refused(tmp_path / "empty", "empty is empty; fix: name class folders")
     (tmp_path / "text").write_text("hello")
-    refused(tmp_path / "text", "starts with 68 65 6c 6c 6f; mend:")
+    refused(tmp_path / "text", "starts with 68 65 6c 6c 6f; fix:")
     (tmp_path / "nothing").touch()
-    refused(tmp_path / "nothing", "starts with nothing; mend:")
+    refused(tmp_path / "nothing", "starts with nothing; fix:")
 
 
 def test_images_outside_class_folders(tmp_path: Path, small: list[Sample]) -> None:
@@ -77,7 +77,7 @@ def test_a_class_folder_that_is_empty_or_holds_something_else(tmp_path: Path, sm
     (folder / "n02000000").mkdir()
     refused(folder, "class folder .*n02000000 is empty")
     (folder / "n02000000" / "notes.txt").write_text("x")
-    refused(folder, r"n02000000/notes.txt is no JPEG or PNG image of a class; mend")
+    refused(folder, r"n02000000/notes.txt is no JPEG or PNG image of a class; fix")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_class_folder_that_is_empty_or_holds_something_else(tmp_path: Path, sm
 def test_mixed_forms(name: str, others: str, tmp_path: Path, small: list[Sample]) -> None:
     folder = folder_of_class_tars(tmp_path / "train", small)
     (folder / name).touch()
-    refused(folder, f"train mixes {others}.*; mend: name one of them")
+    refused(folder, f"train mixes {others}.*; fix: name one of them")
 
 
 def test_tars_beside_class_folders(tmp_path: Path, small: list[Sample]) -> None:
@@ -135,7 +135,7 @@ def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
     image, inner = (f"a/{small[0].name}", small[0].data), ("n01.tar", class_tar(small, 0))
     refused(tar("both.tar", [image, inner]), "both.tar mixes class tars and images")
     refused(tar("none.tar", [("README", b"x")]), "none.tar holds neither class tars nor images")
-    refused(tar("one.tar", [(small[0].name, small[0].data)]), "one.tar is one class alone; mend: name the folder")
+    refused(tar("one.tar", [(small[0].name, small[0].data)]), "one.tar is one class alone; fix: name the folder")
     twice = [(f"train/{image[0]}", image[1]), (f"val/{image[0]}", image[1])]
     refused(tar("twice.tar", twice), "twice.tar has class folders in several places: train, val")
     refused(
@@ -285,21 +285,21 @@ def test_a_parquet_file_cut_short(tmp_path: Path, small: list[Sample]) -> None:
 def test_a_missing_shard(tmp_path: Path, small: list[Sample]) -> None:
     folder = parquet_shards(tmp_path / "source", small)
     (folder / "train-00001-of-00002.parquet").unlink()
-    refused(folder, "source lacks 1 of 2 shards of train, the first train-00001; mend: download them")
+    refused(folder, "source lacks 1 of 2 shards of train, the first train-00001; fix: download them")
 
 
 @pytest.mark.usefixtures("pyarrow")
 def test_several_splits_without_a_training_split(tmp_path: Path, small: list[Sample]) -> None:
     for split in ("test", "validation"):
         write_parquet(tmp_path / "source" / f"{split}-00000-of-00001.parquet", small)
-    refused(tmp_path / "source", "source holds the splits test, validation; mend: keep one")
+    refused(tmp_path / "source", "source holds the splits test, validation; fix: keep one")
 
 
 @pytest.mark.usefixtures("pyarrow")
 def test_shards_of_two_downloads(tmp_path: Path, small: list[Sample]) -> None:
     folder = parquet_shards(tmp_path / "source", small)
     write_parquet(folder / "train-00002-of-00003.parquet", small)
-    refused(folder, r"train shards of \[2, 3\] in all; mend: keep one set")
+    refused(folder, r"train shards of \[2, 3\] in all; fix: keep one set")
 
 
 def test_parquet_columns_of_another_kind(pyarrow: ModuleType, tmp_path: Path) -> None:

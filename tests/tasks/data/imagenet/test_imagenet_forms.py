@@ -124,5 +124,5 @@ def test_a_missing_library_is_an_error_that_names_the_extra(
 def test_a_compressed_tar_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "train.tar.gz"
     path.write_bytes(gzip.compress(bytes(1024)))
-    with pytest.raises(UserError, match="compressed with gzip; mend: decompress it first"):
+    with pytest.raises(UserError, match="compressed with gzip; fix: decompress it first"):
         open_source(path)

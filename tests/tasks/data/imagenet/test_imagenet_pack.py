@@ -239,7 +239,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_decoded(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     unread = Interrupted(source)
-    with pytest.raises(UserError, match=r"need 288.0 KiB more, but the disk of .* has 97.7 KiB free; mend:"):
+    with pytest.raises(UserError, match=r"need 288.0 KiB more, but the disk of .* has 97.7 KiB free; fix:"):
         pack_one_by_one(unread, tmp_path / "packed")
     assert unread.seen == []
 

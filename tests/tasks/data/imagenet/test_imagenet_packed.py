@@ -59,7 +59,7 @@ def test_verify_finds_one_changed_bit(name: str, packed: PackedImages) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=f"{name} has changed: its SHA-256 is .*; mend: delete"):
+    with pytest.raises(UserError, match=f"{name} has changed: its SHA-256 is .*; fix: delete"):
         open_packed(packed.folder).verify()
 
 
@@ -96,7 +96,7 @@ def test_a_manifest_that_is_not_ours_is_refused(
     fields: dict[str, object], message: str, packed: PackedImages
 ) -> None:
     edit(packed.folder, **fields)
-    with pytest.raises(UserError, match=rf"manifest.json is damaged \(.*{message}.*\); mend: delete"):
+    with pytest.raises(UserError, match=rf"manifest.json is damaged \(.*{message}.*\); fix: delete"):
         open_packed(packed.folder)
 
 

@@ -79,7 +79,7 @@ def test_all_images_of_val2014_and_where_they_are(tmp_path: Path, captions: Path
         (tmp_path / "images" / "val2014" / name).touch()
     wanted = names[:0:-1]
     assert [path.name for path in locate_images(tmp_path / "images", wanted)] == list(wanted)
-    with pytest.raises(UserError, match=rf"lacks 1 of 60 images, the first {names[0]}; mend:"):
+    with pytest.raises(UserError, match=rf"lacks 1 of 60 images, the first {names[0]}; fix:"):
         locate_images(tmp_path / "images", names)
     with pytest.raises(UserError, match="nowhere holds no JPEG or PNG images"):
         locate_images(tmp_path / "nowhere", names)
@@ -111,7 +111,7 @@ def test_other_captions_files_are_refused(tmp_path: Path, captions: Path) -> Non
     path.write_text(json.dumps({"images": [], "annotations": [{}]}))
     with pytest.raises(UserError, match=r"no captions file of COCO, or is cut short \(KeyError: 'image_id'"):
         val2014_images(path)
-    with pytest.raises(UserError, match=r"No such file or directory; mend: name captions_val2014.json"):
+    with pytest.raises(UserError, match=r"No such file or directory; fix: name captions_val2014.json"):
         coco10k(tmp_path / "nowhere.json")
 
 

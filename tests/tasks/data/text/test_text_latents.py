@@ -241,7 +241,7 @@ def test_a_folder_with_something_else_is_never_overwritten(
 ) -> None:
     pack(open_captioned(folder), tmp_path / "packed")
     before = contents(tmp_path / "packed")
-    with pytest.raises(UserError, match=r"whose VAE is ab, not cd; mend: delete it, or name another folder"):
+    with pytest.raises(UserError, match=r"whose VAE is ab, not cd; fix: delete it, or name another folder"):
         pack(open_captioned(folder), tmp_path / "packed", vae_sha256="cd")
     with pytest.raises(UserError, match="whose resolution is 32, not 64"):
         pack(open_captioned(folder), tmp_path / "packed", resolution=64)
@@ -259,7 +259,7 @@ def test_latents_that_are_not_finite_are_named(
         latents[-1] *= 1e9 if len(images) > 1 else 1  # not where the shape is asked for; of either first block
         return latents
 
-    with pytest.raises(UserError, match=r"the latent of .*0000[37].png is not finite in float16; mend:"):
+    with pytest.raises(UserError, match=r"the latent of .*0000[37].png is not finite in float16; fix:"):
         pack(open_captioned(folder), tmp_path / "packed", encode=overflow)
 
 
@@ -277,7 +277,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_decoded(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     unread = Interrupted(folder)
-    with pytest.raises(UserError, match=r"the packed latents need 24.0 KiB more, .* 9.8 KiB free; mend:"):
+    with pytest.raises(UserError, match=r"the packed latents need 24.0 KiB more, .* 9.8 KiB free; fix:"):
         pack(unread, tmp_path / "packed")
     assert unread.seen == []
 
@@ -290,7 +290,7 @@ def test_damaged_folders(tmp_path: Path, folder: Path, pack: Pack) -> None:
         (packed / name).write_bytes(data)
         with pytest.raises(UserError, match=message) as caught:
             open_latents(packed).verify()
-        assert "mend: delete" in str(caught.value)
+        assert "fix: delete" in str(caught.value)
         (packed / name).write_bytes(whole)
 
     latents, captions = (packed / "latents.npy").read_bytes(), (packed / "captions.jsonl").read_bytes()
@@ -299,5 +299,5 @@ def test_damaged_folders(tmp_path: Path, folder: Path, pack: Pack) -> None:
     refused("captions.jsonl", captions[:-3], "captions.jsonl is missing, cut short or damaged")
     refused("captions.jsonl", captions + b'"one more"\n', "has 12 captions, not 11")
     refused("manifest.json", b"{}", "manifest.json is damaged")
-    with pytest.raises(UserError, match=r"holds no manifest.json: not a folder of packed latents; mend:"):
+    with pytest.raises(UserError, match=r"holds no manifest.json: not a folder of packed latents; fix:"):
         open_latents(folder)

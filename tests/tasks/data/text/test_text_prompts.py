@@ -70,7 +70,7 @@ def test_parquet_files_with_a_known_a_chosen_and_an_only_column(tmp_path: Path) 
     pq.write_table(pa.table({"words": PROMPTS, "n": [1] * 6}), path)
     assert read_prompts(path).prompts == tuple(PROMPTS)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"list.parquet is no parquet file, or is cut short .*mend:"):
+    with pytest.raises(UserError, match=r"list.parquet is no parquet file, or is cut short .*fix:"):
         read_prompts(path)
 
 
@@ -114,7 +114,7 @@ def test_a_missing_file_answers_with_the_nearest_one(tmp_path: Path) -> None:
         read_prompts(tmp_path / "captions_coco_test.txt")
     (tmp_path / "captions_coco14_test.txt").unlink()
     (tmp_path / "lists.txt").mkdir()
-    with pytest.raises(UserError, match=r"lists.txt: no such file; mend: name a"):
+    with pytest.raises(UserError, match=r"lists.txt: no such file; fix: name a"):
         read_prompts(tmp_path / "lists.txt")
     with pytest.raises(UserError, match=r"unknown kind of prompt file '.tvs'; did you mean '.tsv'"):
         read_prompts(tmp_path / "a.tvs")
@@ -125,7 +125,7 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown column 'Word'; did you mean 'Words'\?"):
         read_prompts(tmp_path / "list.tsv", column="Word")
     with pytest.raises(
-        UserError, match=r"has the columns Words, Category; mend: call that of the prompts prompt or"
+        UserError, match=r"has the columns Words, Category; fix: call that of the prompts prompt or"
     ):
         read_prompts(tmp_path / "list.tsv")
 

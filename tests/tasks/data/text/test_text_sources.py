@@ -97,7 +97,7 @@ def test_images_and_shards_in_linked_and_deeper_folders_are_found(tmp_path: Path
 def test_images_of_a_kind_that_is_not_read_are_named(tmp_path: Path, made: list[Picture]) -> None:
     folder = sidecar_folder(tmp_path / "data", made[:2])
     (folder / "x.webp").write_bytes(b"RIFF")
-    refused(folder, r"x.webp is image/webp, and only .jpeg, .jpg, .png are read; mend: convert or remove it")
+    refused(folder, r"x.webp is image/webp, and only .jpeg, .jpg, .png are read; fix: convert or remove it")
     with pytest.raises(UserError, match=r"x.webp is image/webp"):
         real_images(folder)
 
@@ -168,11 +168,11 @@ def test_given_files_such_as_coco_s_reals(tmp_path: Path, made: list[Picture]) -
 
 
 def test_nothing_and_something_else(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "nowhere: No such file or directory; mend: name a folder of JPEGs")
+    refused(tmp_path / "nowhere", "nowhere: No such file or directory; fix: name a folder of JPEGs")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "empty holds no images; mend:")
+    refused(tmp_path / "empty", "empty holds no images; fix:")
     (tmp_path / "x.tar").write_text("hello")
-    refused(tmp_path / "x.tar", "starts with 68 65 6c 6c 6f; mend: name a folder of JPEGs")
+    refused(tmp_path / "x.tar", "starts with 68 65 6c 6c 6f; fix: name a folder of JPEGs")
     (tmp_path / "x.tar.gz").write_bytes(b"\x1f\x8b" + bytes(600))
     refused(tmp_path / "x.tar.gz", "starts with 1f 8b")
 
@@ -182,17 +182,17 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
     listing = folder / "captions.txt"
     whole = listing.read_text(encoding="utf-8")
     listing.write_text(whole + "00011.jpg\ta\n", encoding="utf-8")
-    refused(folder, r"captions.txt names 00011.jpg, which is not there \(1 such images\); mend:")
+    refused(folder, r"captions.txt names 00011.jpg, which is not there \(1 such images\); fix:")
     listing.write_text(whole + "00003.png\ta\n", encoding="utf-8")
     refused(folder, "captions.txt names 00003.png twice")
     listing.write_text(whole.partition("\n")[2], encoding="utf-8")
-    refused(folder, "has captions of 10 images, but 11 are there: 00000.jpg has none; mend:")
+    refused(folder, "has captions of 10 images, but 11 are there: 00000.jpg has none; fix:")
     listing.write_text(whole + "00003.png a\n", encoding="utf-8")
-    refused(folder, "captions.txt: line 12 has no tab; mend:")
+    refused(folder, "captions.txt: line 12 has no tab; fix:")
     listing.write_bytes(b"\xff\n")
     refused(folder, "captions.txt is not UTF-8 text")
     (folder / "metadata.jsonl").touch()
-    refused(folder, r"holds both metadata.jsonl and captions.txt; mend:")
+    refused(folder, r"holds both metadata.jsonl and captions.txt; fix:")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
         ('{"file_name": "a.jpg", "text"', "line 12 is no JSON, or is cut short"),
         ('{"file_name": "a.jpg"}', "line 12 has file_name and no text under prompt, caption, text"),
         ('{"file_name": "a.jpg", "caption": null}', "line 12 has file_name, caption and no text"),
-        ('{"text": "a"}', r"line 12 has no file_name; mend:"),
+        ('{"text": "a"}', r"line 12 has no file_name; fix:"),
         ("[1]", "line 12 has list and no text"),
         ('{"file_name": "../a.jpg", "text": "a"}', r"names \.\./a.jpg, which is not there"),
     ],
@@ -216,13 +216,13 @@ def test_damaged_metadata(line: str, message: str, tmp_path: Path, made: list[Pi
 def test_an_image_without_its_text_beside_it(tmp_path: Path, made: list[Picture]) -> None:
     folder = sidecar_folder(tmp_path / "data", made)
     (folder / "00002.txt").unlink()
-    refused(folder, r"00002.jpg has no caption: there is no 00002.txt beside it; mend:")
+    refused(folder, r"00002.jpg has no caption: there is no 00002.txt beside it; fix:")
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_damaged_image_is_named(form: Form, tmp_path: Path, made: list[Picture]) -> None:
     cut_off = Picture(made[6].name, made[6].caption, made[6].data[:-200], made[6].pixels)
-    refused(form(tmp_path / "data", [*made[:6], cut_off]), rf"{cut_off.name} cannot be decoded: .*mend:")
+    refused(form(tmp_path / "data", [*made[:6], cut_off]), rf"{cut_off.name} cannot be decoded: .*fix:")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.61, 0.9, 1])
@@ -242,8 +242,8 @@ def test_incomplete_samples(tmp_path: Path, made: list[Picture]) -> None:
         return tmp_path / name
 
     image = ("0.jpg", made[0].data)
-    refused(shard("a.tar", image), "a.tar: 0 has no caption: neither .txt nor .json; mend:")
-    refused(shard("b.tar", ("0.txt", b"x")), r"b.tar: sample 0 has 0 JPEGs or PNGs \(txt\), not one; mend:")
+    refused(shard("a.tar", image), "a.tar: 0 has no caption: neither .txt nor .json; fix:")
+    refused(shard("b.tar", ("0.txt", b"x")), r"b.tar: sample 0 has 0 JPEGs or PNGs \(txt\), not one; fix:")
     refused(shard("c.tar", image, ("0.png", made[1].data)), r"sample 0 has 2 JPEGs or PNGs \(jpg, png\)")
     refused(shard("d.tar", image, image), r"d.tar holds 0.jpg twice")
     refused(shard("e.tar", image, ("0.json", b"{")), "e.tar: 0.json is no JSON, or is cut short")
