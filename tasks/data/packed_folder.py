@@ -30,6 +30,8 @@ class SourceRecord(BaseModel):
     """Size of the file; None for a folder."""
     index_sha256: str
     """Hash of the items' names (and sizes or checksums, where the source has them at hand)."""
+    skipped: dict[str, int] = {}
+    """How many files were no items, by kind; folders packed before this was counted do not say."""
 
     @classmethod
     def of(cls, source: ItemSource[Any]) -> Self:
@@ -39,6 +41,7 @@ class SourceRecord(BaseModel):
             name=source.path.name,
             bytes=source.path.stat().st_size if source.path.is_file() else None,
             index_sha256=source.index_sha256,
+            skipped=source.skipped,
         )
 
 

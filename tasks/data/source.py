@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
+from tasks.data.kinds import described, is_image, litter, other_kind
 from tasks.errors import UserError
-
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+from tasks.files import human_size
 
 Item = TypeVar("Item", covariant=True)
 """What a source holds: images, or arrays."""
+
+MAX_BYTES = 2**30
+"""Largest file or member that is read whole into memory: lists of captions and labels; images are far smaller."""
 
 
 class ItemSource(ABC, Generic[Item]):
@@ -24,14 +28,15 @@ class ItemSource(ABC, Generic[Item]):
     format: ClassVar[str]
     """What people call this form."""
 
-    def __init__(self, path: Path, count: int, index_sha256: str) -> None:
+    def __init__(self, path: Path, count: int, index_sha256: str, skipped: Mapping[str, int] = {}) -> None:
         """Hold what is known without decoding an item.
 
         `index_sha256` is a hash of the names of all items and of what else tells this source from another
-        cheaply.
+        cheaply. `skipped` counts the files that are no items, by kind.
         """
         self.path = path
         self.index_sha256 = index_sha256
+        self.skipped = dict(skipped)
         self._count = count
 
     def __len__(self) -> int:
@@ -48,6 +53,11 @@ class ItemSource(ABC, Generic[Item]):
         Raises UserError, which names the item, where one is missing or damaged.
         """
 
+    def tally(self) -> str:
+        """Count what was found, for people: files in all, items, and what was skipped."""
+        found = len(self) + sum(self.skipped.values())
+        return f"{found:,} found in {self.path}: {len(self):,} to pack, {described(self.skipped)}"
+
     def close(self) -> None:
         """Release open files; most sources keep none."""
 
@@ -60,44 +70,56 @@ class ItemSource(ABC, Generic[Item]):
         self.close()
 
 
-def is_image(name: str) -> bool:
-    """Say whether a file's name is that of an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+class Files(NamedTuple):
+    """Files that were found, and how many others were skipped, by kind."""
+
+    paths: list[Path]
+    skipped: Counter[str]
 
 
-def files_under(folder: Path) -> list[Path]:
-    """Find all files under a folder, in order of their paths: those in linked folders too, hidden ones left out.
+def files_under(folder: Path) -> Files:
+    """Find all files under a folder, in order of their paths: those in linked folders too.
 
-    A link back to a folder that it lies in is not followed.
+    Hidden files and litter are skipped and counted, a skipped folder as one. A link back to a folder that it
+    lies in is not followed.
     """
-    found = []
+    found, skipped = [], Counter[str]()
     for place, folders, names in os.walk(folder.absolute(), followlinks=True):
         above = {parent.resolve() for parent in (Path(place), *Path(place).parents)}
-        shown = (name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in shown if (Path(place) / name).resolve() not in above]
+        skipped.update(kind for name in (*folders, *names) if (kind := litter(name)))
+        folders[:] = [name for name in folders if not litter(name) and (Path(place) / name).resolve() not in above]
         inside = folder / Path(place).relative_to(folder.absolute())
-        found += [inside / name for name in names if not name.startswith(".")]
-    return sorted(found)
+        found += [inside / name for name in names if not litter(name)]
+    return Files(sorted(found), skipped)
 
 
-def images_under(folder: Path) -> list[Path]:
-    """Find all images among `files_under` a folder.
+def images_under(folder: Path) -> Files:
+    """Find all images among `files_under` a folder; other files are counted as skipped.
 
-    Raises UserError at one of a kind that is not read: left out silently, nobody would miss it.
+    Raises UserError at an image of a kind that is not read, and at an archive: left out silently, nobody would
+    miss it.
     """
-    files = files_under(folder)
-    for file in files:
-        kind = mimetypes.guess_type(file.name)[0] or ""
-        if kind.startswith("image/") and not is_image(file.name):
-            raise UserError(
-                f"{file} is {kind}, and only {', '.join(IMAGE_SUFFIXES)} are read; fix: convert or remove it"
-            )
-    return [file for file in files if is_image(file.name)]
+    files, skipped = files_under(folder)
+    skipped.update(other_kind(file.name, str(file)) for file in files if not is_image(file.name))
+    return Files([file for file in files if is_image(file.name)], skipped)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file; UserError if it cannot be read."""
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a file of at most `limit` bytes.
+
+    Raises UserError if it is larger, cannot be read, or is no regular file: a named pipe would never end.
+    """
     try:
-        return path.read_bytes()
+        # Without O_NONBLOCK, opening a named pipe waits for somebody to write to it.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise UserError(f"{path} is no regular file; fix: remove it, or put the file itself there")
+            if about.st_size > limit:
+                raise UserError(
+                    f"{path} has {human_size(about.st_size)}, more than the {human_size(limit)} that are read at "
+                    "once; fix: name the right file"
+                )
+            return file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; fix: restore it and run again") from error

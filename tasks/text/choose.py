@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tasks.chosen import ChosenAsset, read_choice, write_choice
+from tasks.data.source import Files
 from tasks.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file, locate_images, real_images
 from tasks.data.text.detect import open_captioned
 from tasks.data.text.folders import ImageFiles
@@ -224,18 +225,20 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
 def _reals(
     task: TextTask, sources: Sources, chosen: Mapping[str, ChosenAsset], progress: Progress
 ) -> dict[str, ChosenAsset]:
-    """Statistics of the real images, whole and of their patches, in one pass; a finished pass is found."""
+    """Statistics of the real images, whole and of their patches, in one pass; a finished pass is reals."""
     if "features" not in chosen or "prompts" not in chosen:
         raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
     assert sources.reals is not None
     _, names = kept_prompts(Path(chosen["prompts"].path))
-    paths = locate_images(sources.reals, names) if names else real_images(sources.reals)
+    reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
+    paths = reals.paths
     if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
         raise UserError(
             f"{sources.reals} holds {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
             f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
         )
-    files, store = ImageFiles(sources.reals, paths), reference_store(sources.cache)
+    files, store = ImageFiles(sources.reals, paths, reals.skipped), reference_store(sources.cache)
+    progress.note(files.tally())
     rules, network = task.rules, chosen["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
     name = f"{task.name}-{digest(made_of)[:12]}"

@@ -12,12 +12,13 @@ from tasks.data.imagenet.official_lmdb import OfficialLMDB
 from tasks.data.imagenet.parquet import Parquet
 from tasks.data.imagenet.source import Source
 from tasks.data.imagenet.tars import ClassTars
+from tasks.data.kinds import is_image, litter
 from tasks.data.lmdbs import DATA_FILE, MAGIC, MAGIC_OFFSET
-from tasks.data.source import is_image
 from tasks.errors import UserError
+from tasks.files import regular_file_or_folder
 
 FORMS = (
-    "class folders of JPEGs or PNGs, class tars or a tar of all, EDM's zip or folder with dataset.json, "
+    "class folders of images, class tars or a tar of all, EDM's zip or folder with dataset.json, "
     "the official 64x64 LMDB, or parquet files"
 )
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -31,6 +32,8 @@ def open_source(path: Path) -> Source:
     """
     path = path.expanduser()
     try:
+        if path.exists():
+            regular_file_or_folder(path)
         return _form_of_folder(path)(path) if path.is_dir() else _form_of_file(path)(path)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}; fix: name {FORMS}") from error
@@ -56,7 +59,7 @@ def _form_of_file(path: Path) -> Callable[[Path], Source]:
 
 def _form_of_folder(path: Path) -> Callable[[Path], Source]:
     """Tell a folder by the names in it; UserError if they tell nothing or several things."""
-    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    entries = [entry for entry in path.iterdir() if not litter(entry.name)]
     names = {entry.name for entry in entries}
     found: dict[str, Callable[[Path], Source]] = {}
     if LABELS in names:

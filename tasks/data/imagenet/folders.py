@@ -1,8 +1,9 @@
-"""ImageNet as it is unpacked: one folder of JPEGs or PNGs per class."""
+"""ImageNet as it is unpacked: one folder of images per class."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from PIL import Image
 
 from tasks.data.imagenet.crops import decode
 from tasks.data.imagenet.source import Source, numbered
-from tasks.data.source import is_image, read_bytes
+from tasks.data.kinds import IMAGE_KINDS, is_image, litter, other_kind
+from tasks.data.source import read_bytes
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -24,15 +26,18 @@ class ClassFolders(Source):
         """List all images. Raises UserError at a class without images, or at anything that is no image."""
         classes: list[str] = []
         self._names: list[str] = []
-        for entry in _visible(path):
+        skipped: Counter[str] = Counter()
+        for entry in _entries(path, skipped):
             if entry.is_dir():
-                names = _images(Path(entry.path))
+                names = _images(Path(entry.path), skipped)
                 classes += [entry.name] * len(names)
                 self._names += [f"{entry.name}/{name}" for name in names]
             elif is_image(entry.name):
                 raise UserError(f"{entry.path} lies outside the class folders; fix: move it into one or away")
+            else:
+                skipped[other_kind(entry.name, entry.path)] += 1
         labels, class_names = numbered(classes)
-        super().__init__(path, labels, digest(self._names), class_names)
+        super().__init__(path, labels, digest(self._names), class_names, skipped)
 
     def name(self, index: int) -> str:
         """Return the image's path."""
@@ -45,19 +50,25 @@ class ClassFolders(Source):
             yield decode(read_bytes(Path(name)), name)
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """List a folder without hidden files, by name."""
+def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
+    """List a folder by name; add what is hidden or litter to `skipped`."""
+    found = []
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+        for entry in entries:
+            if kind := litter(entry.name):
+                skipped[kind] += 1
+            else:
+                found.append(entry)
+    return sorted(found, key=lambda entry: entry.name)
 
 
-def _images(folder: Path) -> list[str]:
+def _images(folder: Path, skipped: Counter[str]) -> list[str]:
     """List the images of one class; UserError if there is none, or if something else is among them."""
-    names = [entry.name for entry in _visible(folder)]
+    names = [entry.name for entry in _entries(folder, skipped)]
     strangers = [name for name in names if not is_image(name)]
     if strangers:
         hint = " (name the folder whose subfolders are the classes)" if (folder / strangers[0]).is_dir() else ""
-        raise UserError(f"{folder / strangers[0]} is no JPEG or PNG image of a class{hint}; fix: move it away")
+        raise UserError(f"{folder / strangers[0]} is no {IMAGE_KINDS} image of a class{hint}; fix: move it away")
     if not names:
         raise UserError(f"class folder {folder} is empty; fix: unpack that class again")
     return names

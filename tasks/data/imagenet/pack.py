@@ -50,6 +50,7 @@ def pack(
     progress = progress or SilentProgress()
     progress.note(f"listing the images in {path}")
     with open_source(path) as source:
+        progress.note(source.tally())
         return pack_source(source, folder, crop, classes, workers or cores(), progress)
 
 

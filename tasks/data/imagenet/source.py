@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,18 @@ class Source(ItemSource[Image.Image]):
     """Labelled images."""
 
     def __init__(
-        self, path: Path, labels: np.ndarray, index_sha256: str, class_names: Sequence[str] | None = None
+        self,
+        path: Path,
+        labels: np.ndarray,
+        index_sha256: str,
+        class_names: Sequence[str] | None = None,
+        skipped: Mapping[str, int] = {},
     ) -> None:
         """Hold what is known without decoding an image.
 
         `labels` [N] int64 as stored, not yet checked against the number of classes.
         """
-        super().__init__(path, len(labels), index_sha256)
+        super().__init__(path, len(labels), index_sha256, skipped)
         self.labels = labels
         self.class_names = tuple(class_names) if class_names is not None else None
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image
 
 from tasks.data.imagenet.crops import decode
 from tasks.data.imagenet.source import Source, numbered
-from tasks.data.source import is_image
-from tasks.data.tar_files import FIX, opened, regular_files
+from tasks.data.kinds import IMAGE_KINDS, is_image, other_kind
+from tasks.data.source import files_under
+from tasks.data.tar_files import FIX, Part, search
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -38,14 +40,21 @@ class ClassTars(Source):
 
     def __init__(self, path: Path) -> None:
         """Read all tar headers. Raises UserError if a tar is damaged, or its layout is none of the three."""
+        skipped: Counter[str] = Counter()
         if path.is_dir():
-            members = [member for archive in sorted(path.glob("*.tar")) for member in _class_tar(archive)]
+            files, skipped = files_under(path)
+            members = []
+            for file in files:
+                if file.suffix == ".tar":
+                    members += _class_tar(file, skipped)
+                else:
+                    skipped[other_kind(file.name, str(file))] += 1
         else:
-            members = _whole_tar(path)
+            members = _whole_tar(path, skipped)
         self._members = sorted(members)
         labels, class_names = numbered([member.class_name for member in self._members])
         index = digest([[member.class_name, member.name, member.size] for member in self._members])
-        super().__init__(path, labels, index, class_names)
+        super().__init__(path, labels, index, class_names, skipped)
 
     def name(self, index: int) -> str:
         """Return the archive, and the class and name in it."""
@@ -62,28 +71,30 @@ class ClassTars(Source):
                     yield decode(file.read(member.size), self.name(index))
 
 
-def _class_tar(path: Path) -> list[Member]:
-    """List the images of a tar that holds one class and is named by it."""
+def _class_tar(path: Path, skipped: Counter[str]) -> list[Member]:
+    """List the images of a tar that holds one class and is named by it; add what is litter to `skipped`."""
     with path.open("rb") as file:
-        return _class_members(file, path.stem, str(path), path, 0)
+        return _class_members(file, path.stem, str(path), path, 0, skipped)
 
 
-def _whole_tar(path: Path) -> list[Member]:
-    """List the images of a tar that holds all classes, as tars or as folders."""
+def _whole_tar(path: Path, skipped: Counter[str]) -> list[Member]:
+    """List the images of a tar that holds all classes, as tars or as folders; count other files in `skipped`."""
     nested: list[Member] = []
     flat: list[Member] = []
     places: set[str] = set()
-    with path.open("rb") as file, opened(file, str(path)) as tar:
-        for info in regular_files(tar, str(path)):
-            inside = PurePosixPath(info.name)
+    with path.open("rb") as file:
+        contents = search(file, str(path))
+        skipped.update(contents.skipped)
+        for entry in contents.entries:
+            inside, where = PurePosixPath(entry.name), f"{path}: {entry.name}"
             if inside.suffix == ".tar":
-                inner = tar.extractfile(info)
-                assert inner is not None  # a regular file
-                name = f"{path}: {inside}"
-                nested += _class_members(inner, inside.stem, name, path, info.offset_data)
-            elif is_image(info.name):
-                flat.append(Member(inside.parent.name, inside.name, path, info.offset_data, info.size))
+                inner = cast(IO[bytes], Part(file, entry))
+                nested += _class_members(inner, inside.stem, where, path, entry.offset, skipped)
+            elif is_image(entry.name):
+                flat.append(Member(inside.parent.name, inside.name, path, entry.offset, entry.size))
                 places.add(str(inside.parent.parent))
+            else:
+                skipped[other_kind(entry.name, where)] += 1
     if nested and flat:
         raise UserError(f"{path} mixes class tars and images; fix: keep one of the two")
     if not nested and not flat:
@@ -98,15 +109,18 @@ def _whole_tar(path: Path) -> list[Member]:
     return nested or flat
 
 
-def _class_members(file: IO[bytes], class_name: str, name: str, archive: Path, begin: int) -> list[Member]:
+def _class_members(
+    file: IO[bytes], class_name: str, name: str, archive: Path, begin: int, skipped: Counter[str]
+) -> list[Member]:
     """List the images of the class tar in `file`, which lies at `begin` in `archive`."""
-    members = []
-    with opened(file, name) as tar:
-        for info in regular_files(tar, name):
-            if not is_image(info.name):
-                raise UserError(f"{name}: {info.name} is no JPEG or PNG image of a class; fix: remove it")
-            inside = PurePosixPath(info.name).name
-            members.append(Member(class_name, inside, archive, begin + info.offset_data, info.size))
-    if not members:
+    contents = search(file, name)
+    skipped.update(contents.skipped)
+    for entry in contents.entries:
+        if not is_image(entry.name):
+            raise UserError(f"{name}: {entry.name} is no {IMAGE_KINDS} image of a class; fix: remove it")
+    if not contents.entries:
         raise UserError(f"class tar {name} holds no images; {FIX}")
-    return members
+    return [
+        Member(class_name, PurePosixPath(entry.name).name, archive, begin + entry.offset, entry.size)
+        for entry in contents.entries
+    ]

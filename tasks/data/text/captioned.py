@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,14 +17,16 @@ Item = TypeVar("Item", covariant=True)
 class Captioned(ItemSource[Item]):
     """Images, or latents, with captions."""
 
-    def __init__(self, path: Path, captions: Sequence[str], index_sha256: str) -> None:
+    def __init__(
+        self, path: Path, captions: Sequence[str], index_sha256: str, skipped: Mapping[str, int] = {}
+    ) -> None:
         """Hold what is known without decoding an item; `index_sha256` covers the captions too.
 
         Raises UserError if there are no items.
         """
         if not captions:
             raise UserError(f"{path} holds no images; fix: name a complete copy of the data set")
-        super().__init__(path, len(captions), index_sha256)
+        super().__init__(path, len(captions), index_sha256, skipped)
         self.captions = tuple(captions)
 
 
@@ -50,6 +52,6 @@ def json_of(data: bytes, where: str) -> object:
     """Decode JSON; UserError if it is none."""
     try:
         content: object = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is no JSON, or is cut short ({error})") from None
     return content

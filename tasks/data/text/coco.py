@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.source import images_under
+from tasks.data.kinds import IMAGE_KINDS
+from tasks.data.source import Files, images_under
 from tasks.data.text.prompts import PromptList, read_prompts
 from tasks.errors import UserError
 from tasks.files import digest
@@ -94,7 +95,7 @@ def published_coco10k(folder: Path) -> CocoSubset:
     Raises UserError if one is missing, or if there are not 10,000 of each.
     """
     prompts = read_prompts(folder / "all_prompts.pkl", name="coco10k")
-    images = [path.name for path in real_images(folder / "subset")]
+    images = [path.name for path in real_images(folder / "subset").paths]
     for what, count in (("prompts", len(prompts)), ("images", len(images))):
         if count != COCO10K_PROMPTS:
             raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; fix: unpack it again")
@@ -139,11 +140,11 @@ def read_captions(path: Path) -> Captions:
     return Captions(images, rows)
 
 
-def real_images(folder: Path) -> list[Path]:
-    """Find all JPEGs and PNGs under `folder`, in order of their paths; UserError if there is none."""
+def real_images(folder: Path) -> Files:
+    """Find all images under `folder`, in order of their paths; UserError if there is none."""
     found = images_under(folder.expanduser())
-    if not found:
-        raise UserError(f"{folder} holds no JPEG or PNG images; fix: name the folder of the real images")
+    if not found.paths:
+        raise UserError(f"{folder} holds no {IMAGE_KINDS} images; fix: name the folder of the real images")
     return found
 
 
@@ -153,7 +154,7 @@ def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
     Raises UserError that says how many are missing, and the first, or which one is there more than once.
     """
     found: dict[str, Path] = {}
-    for path in real_images(folder):
+    for path in real_images(folder).paths:
         if found.setdefault(path.name, path) != path:
             raise UserError(
                 f"{folder} holds {path.name} more than once, as {found[path.name]} and {path}; "

@@ -13,9 +13,10 @@ from tasks.data.text.folders import CaptionedFolder
 from tasks.data.text.latent_lmdb import LatentLMDB
 from tasks.data.text.webdataset import WebDataset, shards_of
 from tasks.errors import UserError
+from tasks.files import regular_file_or_folder
 
 FORMS = (
-    "a folder of JPEGs or PNGs with metadata.jsonl, captions.txt or a .txt beside each, webdataset shards (.tar), "
+    "a folder of images with metadata.jsonl, captions.txt or a .txt beside each, webdataset shards (.tar), "
     "or the official latent LMDB"
 )
 HEAD = 512
@@ -28,10 +29,12 @@ def open_captioned(path: Path) -> Captioned[Image.Image] | LatentLMDB:
     """
     path = path.expanduser()
     try:
+        if path.exists():
+            regular_file_or_folder(path)
         if path.is_dir():
             if (path / DATA_FILE).is_file():
                 return LatentLMDB(path)
-            return WebDataset(path) if shards_of(path) else CaptionedFolder(path)
+            return WebDataset(path) if shards_of(path).paths else CaptionedFolder(path)
         with path.open("rb") as file:
             head = file.read(HEAD)
         if head[MAGIC_OFFSET:].startswith(MAGIC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -20,13 +20,14 @@ Rows = list[tuple[str, str]]
 
 
 class ImageFiles(ItemSource[Image.Image]):
-    """Given JPEGs and PNGs in a given order, such as the real images that an evaluation compares with."""
+    """Given images in a given order, such as the real images that an evaluation compares with."""
 
     format = "image files"
 
-    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, files: Sequence[Path], skipped: Mapping[str, int] = {}) -> None:
         """Hold the files; `folder` is where they were found, and no part of the hash of their names and sizes."""
-        super().__init__(folder, len(files), digest([[file.name, file.stat().st_size] for file in files]))
+        index = digest([[file.name, file.stat().st_size] for file in files])
+        super().__init__(folder, len(files), index, skipped)
         self._files = tuple(files)
 
     def name(self, index: int) -> str:
@@ -40,7 +41,7 @@ class ImageFiles(ItemSource[Image.Image]):
 
 
 class CaptionedFolder(Captioned[Image.Image]):
-    """JPEGs and PNGs at any depth, with their captions in one of three places.
+    """Images at any depth, with their captions in one of three places.
 
     `metadata.jsonl`: one JSON object a line, with `file_name` and `text` (or `caption`, `prompt`);
     `captions.txt`: the name, a tab and the caption on each line; both give the order. Without them, a `.txt`
@@ -51,7 +52,8 @@ class CaptionedFolder(Captioned[Image.Image]):
 
     def __init__(self, path: Path) -> None:
         """List the images and read all captions. Raises UserError where the two do not agree."""
-        images = [file.relative_to(path).as_posix() for file in images_under(path)]
+        files, skipped = images_under(path)
+        images = [file.relative_to(path).as_posix() for file in files]
         listings = [name for name in (METADATA, CAPTIONS) if (path / name).is_file()]
         if len(listings) > 1:
             raise UserError(f"{path} holds both {METADATA} and {CAPTIONS}; fix: keep one of them there")
@@ -59,11 +61,13 @@ class CaptionedFolder(Captioned[Image.Image]):
             reader = _metadata if listings[0] == METADATA else _captions
             rows = reader(path / listings[0])
             _check(rows, images, path / listings[0])
+            skipped[f"{PurePosixPath(listings[0]).suffix} files"] -= 1
         else:
             rows = [(name, _sidecar(path, name)) for name in images]
+            skipped[".txt files"] -= len(rows)
         self._names = [name for name, _ in rows]
         index = digest([[name, caption, (path / name).stat().st_size] for name, caption in rows])
-        super().__init__(path, [caption for _, caption in rows], index)
+        super().__init__(path, [caption for _, caption in rows], index, +skipped)
 
     def name(self, index: int) -> str:
         """Return the image's path."""

@@ -144,6 +144,7 @@ def _pack(
         return latents
 
     def write(partial_folder: Path) -> None:
+        progress.note(source.tally())
         channels, height, width = shape()
         file = ArrayFile(
             name=LATENTS,

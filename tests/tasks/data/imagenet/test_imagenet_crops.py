@@ -1,13 +1,17 @@
 """Crop rules against explicit sizes and closed forms; conversion to RGB; damaged images."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from tasks.data.imagenet.crops import CROPS, CropRule, adm, decode, edm
+from tasks.data.imagenet.crops import CROPS, PNG_MAGIC, CropRule, adm, decode, edm
 from tasks.errors import UserError
 
 BOX, BICUBIC, LANCZOS = Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
@@ -82,11 +86,61 @@ def test_cmyk_is_converted_without_a_profile() -> None:
     [
         (stored(Image.new("RGB", (64, 64), "red"), "JPEG")[:-20], "truncated"),
         (stored(Image.effect_noise((64, 64), 50))[:-500], ""),
-        (b"", "its 0 bytes are no JPEG or PNG"),
-        (stored(Image.new("RGB", (8, 8)), "GIF"), "are no JPEG or PNG"),
-        (stored(Image.fromarray(np.full((8, 8), 40000, np.uint16))), "mode I;16, not 8 bits"),
+        (b"", "its 0 bytes are no JPEG, PNG or WebP"),
+        (stored(Image.new("RGB", (8, 8)), "GIF"), "are no JPEG, PNG or WebP"),
+        (stored(Image.fromarray(np.full((8, 8), 40000, np.uint16))), "has 16 bits per channel, not 8"),
     ],
 )
 def test_an_image_that_cannot_be_decoded_is_named(data: bytes, message: str) -> None:
     with pytest.raises(UserError, match=f"a.png cannot be decoded: .*{message}.*; fix:"):
         decode(data, "a.png")
+
+
+def png(colour_type: int, channels: int, depth: int) -> bytes:
+    """An 8x8 PNG as its specification has it, since Pillow writes no colours of 16 bits."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + np.full((8, channels), 0x12FF if depth == 16 else 0x12, ">u2" if depth == 16 else "u1").tobytes()
+    head = struct.pack(">IIBBBBB", 8, 8, depth, colour_type, 0, 0, 0)
+    return PNG_MAGIC + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row * 8)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"]
+)
+def test_a_png_of_16_bits_is_refused_whatever_pillow_makes_of_it(colour_type: int, channels: int) -> None:
+    assert np.all(np.asarray(decode(png(colour_type, channels, 8), "x")) == 0x12)
+    with pytest.raises(UserError, match="x cannot be decoded: it has 16 bits per channel, not 8; fix:"):
+        decode(png(colour_type, channels, 16), "x")
+
+
+def test_webp_is_read(china: np.ndarray) -> None:
+    data = io.BytesIO()
+    Image.fromarray(china[:20, :30]).save(data, "WEBP", lossless=True)
+    assert np.array_equal(decode(data.getvalue(), "x"), china[:20, :30])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_refused(kind: str) -> None:
+    data = io.BytesIO()
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    pictures[0].save(data, kind, save_all=True, append_images=pictures[1:])
+    with pytest.raises(UserError, match="it is an animation of 3 pictures"):
+        decode(data.getvalue(), "x")
+
+
+_SOUND = [png(2, 3, 8), stored(Image.new("RGB", (9, 9), "red"), "JPEG"), stored(Image.new("P", (4, 4)))]
+
+
+@given(st.sampled_from(_SOUND), st.integers(0, 400), st.binary(max_size=8), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_whatever_the_bytes_an_image_is_decoded_or_refused_by_name(
+    sound: bytes, at: int, put: bytes, cut: bool
+) -> None:
+    data = sound[:at] + put + (b"" if cut else sound[at + len(put) :])
+    try:
+        assert decode(data, "a.png").mode == "RGB"
+    except UserError as error:
+        assert str(error).startswith("a.png cannot be decoded: ")

@@ -73,11 +73,13 @@ def test_images_outside_class_folders(tmp_path: Path, small: list[Sample]) -> No
 
 def test_a_class_folder_that_is_empty_or_holds_something_else(tmp_path: Path, small: list[Sample]) -> None:
     folder = class_folders(tmp_path / "train", small)
-    refused(tmp_path, r"train/n01440764 is no JPEG or PNG image of a class \(name the folder whose subfolders")
+    refused(
+        tmp_path, r"train/n01440764 is no JPEG, PNG or WebP image of a class \(name the folder whose subfolders"
+    )
     (folder / "n02000000").mkdir()
     refused(folder, "class folder .*n02000000 is empty")
     (folder / "n02000000" / "notes.txt").write_text("x")
-    refused(folder, r"n02000000/notes.txt is no JPEG or PNG image of a class; fix")
+    refused(folder, r"n02000000/notes.txt is no JPEG, PNG or WebP image of a class; fix")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_a_damaged_image_in_a_tar_is_named(tmp_path: Path, small: list[Sample]) 
     path = tar_of_class_tars(tmp_path / "source", small)
     data = path.read_bytes()
     path.write_bytes(data.replace(small[8].data, bytes(len(small[8].data))))
-    refused(path, rf"ILSVRC2012_img_train.tar: {small[8].path} cannot be decoded: its .* no JPEG or PNG")
+    refused(path, rf"ILSVRC2012_img_train.tar: {small[8].path} cannot be decoded: its .* no JPEG, PNG or WebP")
 
 
 def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
@@ -144,7 +146,7 @@ def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
     folder = tmp_path / "downloads"
     folder.mkdir()
     (folder / "train.tar").write_bytes(tar_of([inner]))
-    refused(folder, r"train.tar: n01.tar is no JPEG or PNG image of a class")
+    refused(folder, r"train.tar: n01.tar is no JPEG, PNG or WebP image of a class")
 
 
 # EDM's zip and folder
@@ -204,7 +206,8 @@ def test_labels_that_do_not_fit_the_images(tmp_path: Path, small: list[Sample]) 
     refused(labelled(1, extra), "22 labels for 21 images: it labels 00000/img00000021.png, which is not there")
     refused(labelled(2, [*right, right[0]]), "22 labels for 21 images: it labels an image twice")
     refused(
-        labelled(3, [*right[:-1], [right[-1][0], 1.5]]), "has the label 1.5, no integer, for 00000/img00000020"
+        labelled(3, [*right[:-1], [right[-1][0], 1.5]]),
+        "has the label 1.5, no integer of 64 bits, for 00000/img00000020",
     )
     refused(labelled(4, [*right[:-1], [right[-1][0], 3]]), r"img00000020.png has the label 3, not one of 0 ... 2")
     refused(labelled(5, [[name, -1] for name, _ in right]), r"the label -1, .*\(21 images have such labels\)")

@@ -81,7 +81,7 @@ def test_all_images_of_val2014_and_where_they_are(tmp_path: Path, captions: Path
     assert [path.name for path in locate_images(tmp_path / "images", wanted)] == list(wanted)
     with pytest.raises(UserError, match=rf"lacks 1 of 60 images, the first {names[0]}; fix:"):
         locate_images(tmp_path / "images", names)
-    with pytest.raises(UserError, match="nowhere holds no JPEG or PNG images"):
+    with pytest.raises(UserError, match="nowhere holds no JPEG, PNG or WebP images"):
         locate_images(tmp_path / "nowhere", names)
 
 
