@@ -28,25 +28,28 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         until = time.monotonic() + patience
-        while not _taken(lock):
+        while not _taken(lock, fcntl.LOCK_EX):
             if time.monotonic() >= until:
                 raise UserError(f"another process is working on {folder}; wait for it, or stop it")
             time.sleep(min(1.0, patience))
         yield
 
 
-def _taken(lock: IO[str]) -> bool:
+def _taken(lock: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def is_held(folder: Path) -> bool:
-    """Whether somebody works on a run at this moment."""
+    """Whether somebody works on a run at this moment; False where that cannot be read."""
     path = folder / LOCK
-    if not path.exists():
+    if not path.is_file():
         return False
-    with path.open("r+") as lock:
-        return not _taken(lock)
+    try:
+        with path.open() as lock:  # to read: the folder may be another user's
+            return not _taken(lock, fcntl.LOCK_SH)
+    except OSError:
+        return False

@@ -151,7 +151,8 @@ def _without_attempts(found: RunState, said: str) -> RunState:
 
 def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     """A run that has no record and no job: how its last attempt ended."""
-    if last.end == "done" and last.stage != "train":
+    if last.end == "done" and last.stage != "train" and not (found.folder / PLAN).exists():
+        # A preparation, or a saved student's evaluation, which leave no record here.
         return replace(found, state="done", told="")
     if last.end == "failed":
         return _stood(replace(found, state="failed", told=last.told), last)
@@ -165,7 +166,10 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     if last.end is None:
         told = said or "ended without a word: killed, out of memory, or its node failed"
         return _stood(replace(found, state="died", told=told), last)
-    told = f"{last.stage} is done, and what follows has no job" if last.end == "done" else last.told
+    told = last.told
+    if last.end == "done":
+        told = f"{last.stage} is done, and what follows has no job"
+        told = told if last.stage == "train" else f"its job ended, but there is no {RECORD}"
     return _stood(replace(found, state="stopped", told=told), last)
 
 

@@ -19,14 +19,17 @@ from types import FrameType
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
-from bench import attempts
+from bench import attempts, launcher, parent
 from bench.run_folder import LOG
-from bench.stopping import Stopped, listening
+from bench.stopping import SIGNALS, Stopped, listening
 from bench.typed import COMMAND_VARIABLE
 from tasks.errors import UserError, first_line
 
 PATIENCE, PAUSE = 300.0, 5.0
 """Seconds for which a queue is asked to take a job back, and between two times that it is."""
+
+INTERRUPTED = 130
+"""The exit code that Typer makes of Ctrl-C."""
 
 FIRST_PORT, PORTS = 10_000, 10_000
 """Where processes meet: under what systems hand out to outgoing connections, any of which would block it."""
@@ -46,15 +49,21 @@ class Work:
     """The command that the user typed."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Set before torch is imported."""
+    parent: Path | None = None
+    """The file by which a job on this machine knows that its command still runs (bench.parent)."""
 
     def __call__(self) -> None:
         """Do the work as one process of a job; ends by SystemExit unless all went well."""
         job = JobEnvironment()
         requeue = signal.getsignal(signal.SIGUSR2)
+        if self.parent is not None:
+            parent.follow(self.parent)
+        launcher.clear(os.environ)
         os.environ.update({**self.environment, **_meeting(job), COMMAND_VARIABLE: json.dumps(self.typed)})
         if job.global_rank > 0:
             with _printed(self.folder / f"log-{job.global_rank}.txt"):
                 self._follow()
+            _ignore_signals()
             return
         restart = _restarts()
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
@@ -65,8 +74,9 @@ class Work:
                 flush=True,
             )
             end, told = self._lead()
-        # The queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
+        # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
+        _ignore_signals()
         if end == "stopped" and callable(requeue) and (told == "SIGUSR2" or _is_kept(job)):
             attempts.finish(self.folder, attempt, "requeued", told)
             try:
@@ -84,7 +94,7 @@ class Work:
     def _lead(self) -> tuple[attempts.End, str]:
         """Run the command in the first process; say how it ended."""
         try:
-            self._run()
+            code = self._run()
         except Stopped as stopped:
             print(f"{stopped}; goes on from here when it is started again")
             return "stopped", stopped.cause.name
@@ -97,7 +107,10 @@ class Work:
         except Exception as error:
             traceback.print_exc()
             return "failed", f"{type(error).__name__}: {first_line(error)}"
-        return "done", ""
+        if code == INTERRUPTED:
+            print("interrupted")
+            return "stopped", "SIGINT"
+        return ("failed", f"exit code {code}") if code else ("done", "")
 
     def _follow(self) -> None:
         """Run the command in another process; the first one says how it ended."""
@@ -108,11 +121,18 @@ class Work:
             # error, could end the job before.
             return
 
-    def _run(self) -> None:
+    def _run(self) -> int:
+        """Run the command; return its exit code, since Typer turns an interrupt or an exit into one."""
         with listening():
             from bench.cli import command_line
 
-            command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
+            ended = command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
+        return ended if isinstance(ended, int) else 0
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _put_back(requeue: Callable[[int, FrameType | None], object]) -> None:

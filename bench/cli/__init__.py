@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
 
 import typer
 
+from bench import launcher
 from bench.stopping import Stopped
 from tasks.errors import UserError
 
@@ -33,6 +35,10 @@ COMMANDS = {
 """Every command: its module here and its function, or its own app of commands."""
 
 
+INTERRUPTED = 130
+GOES_ON = "interrupted; the same command goes on from the last checkpoint"
+
+
 def command_line(called: str | None = None) -> typer.Typer:
     """Build the app: of the command that is called alone, where it is one, since the others cost half a start."""
     app = typer.Typer(
@@ -54,15 +60,36 @@ def command_line(called: str | None = None) -> typer.Typer:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Treat SIGTERM as Ctrl-C: workers are stopped, not left behind."""
+    """Treat a signal that ends a command as Ctrl-C: its jobs are stopped, not left behind."""
     raise KeyboardInterrupt
+
+
+def _hear_signals() -> None:
+    """Hear SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` has it ignored.
+
+    Of a script's background job SIGINT is ignored; so it stays, since SIGTERM ends it.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _clear_launcher(arguments: list[str]) -> None:
+    """Ignore what another launcher set for its own processes, and say so; `--worker` is started by one."""
+    if "--worker" not in arguments and (cleared := launcher.clear(os.environ)):
+        print(f"note: {', '.join(cleared)} ignored: bench starts its own processes", file=sys.stderr)
 
 
 def main() -> None:
     """Run the command line: a user's mistake is one line on stderr and exit code 2, Ctrl-C is 130."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    _hear_signals()
+    _clear_launcher(sys.argv[1:])
     try:
         command_line(next(iter(sys.argv[1:]), None))()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what Typer makes of an interrupt
+            print(GOES_ON, file=sys.stderr)
+        raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -70,5 +97,5 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Stopped):
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print(GOES_ON, file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -61,7 +61,7 @@ class Workers:
                 done.append(one)
             elif not lacks_weights(one, self.commands.where):
                 todo.append(one)
-        _refuse_queued(todo, self.commands.runs)
+        _refuse_under_way(todo, self.commands.runs)
         tasks = {one.task.name: one.task for one in todo}
         self._do([self.commands.whole(one) for one in todo], list(tasks.values()))
         return done + todo
@@ -80,7 +80,7 @@ class Workers:
         import torch
         from rich.console import Console
 
-        from bench.pool import Share, run_jobs
+        from bench.pool import Share, chosen_gpus, run_jobs
         from bench.progress import StatusProgress
 
         console, threads, where = Console(stderr=True), self.commands.threads, self.commands.where
@@ -88,7 +88,8 @@ class Workers:
         _writable(self.commands.runs, where.cache)
         for task in tasks:
             task.prepare(where, StatusProgress(console))
-        share = Share(threads, self.processes, torch.cuda.device_count())
+        gpus = torch.cuda.device_count()
+        share = Share(threads, self.processes, gpus, chosen_gpus()[:gpus])
         if share.gpus and self.processes > share.gpus:
             raise UserError(f"--processes {self.processes} take a GPU each, and there are {share.gpus} here")
         fitting = (share.gpus or cores() // threads) // self.processes
@@ -107,10 +108,17 @@ def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:
     return True
 
 
-def _refuse_queued(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
-    """Raise UserError if a run waits in a queue: it would be done twice."""
+def _refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
+    """Raise UserError if a run waits in a queue, or another command works on it: it would be done twice."""
     look = standing(runs)
-    waiting = [state for one in todo if (state := look(one.folder)).state in ("queued", "waiting")]
+    states = [look(one.folder) for one in todo]
+    running = [state for state in states if state.state == "running"]
+    if running:
+        raise UserError(
+            f"another command works on {listed(f'{state.task}/{state.run}' for state in running)}; "
+            f"fix: wait for it: bench wait {running[0].task}/{running[0].run}, then run this again"
+        )
+    waiting = [state for state in states if state.state in ("queued", "waiting")]
     if waiting:
         first = waiting[0]
         raise UserError(

@@ -20,6 +20,11 @@ def test_jobs_side_by_side_have_gpus_of_their_own() -> None:
     assert seen == ["0,1", "2,3", "0,1"]
 
 
+def test_the_gpus_that_the_user_chose_are_the_ones_that_jobs_see() -> None:
+    share = Share(processes=1, gpus=2, gpu_names=("2", "GPU-5c1a"))
+    assert [share.visible_gpus(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "GPU-5c1a"]
+
+
 def test_a_job_that_needs_all_gpus_sees_all() -> None:
     assert Share(processes=4, gpus=4).visible_gpus(0) == {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
     assert Share().visible_gpus(0) == {"CUDA_VISIBLE_DEVICES": ""}

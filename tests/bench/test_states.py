@@ -10,6 +10,7 @@ import pytest
 
 from bench import attempts
 from bench.attempts import End
+from bench.run_folder import PLAN
 from bench.states import CANCELLED, run_state
 from slurm.queue import QueuedJob
 
@@ -53,6 +54,13 @@ def test_a_run_that_no_job_began(tmp_path: Path) -> None:
     assert run_state(tmp_path, said="FAILED").state == "died"
     assert run_state(tmp_path, [job("PENDING", "Priority")]).state == "queued"
     assert [run_state(tmp_path, [job("PENDING", why)]).told for why in ("Priority", "None")] == ["Priority", ""]
+
+
+def test_nothing_is_done_without_a_record(tmp_path: Path) -> None:
+    tried(tmp_path, "done", stage="run")
+    (tmp_path / PLAN).write_text("{}")
+    found = run_state(tmp_path)
+    assert (found.state, found.told) == ("stopped", "its job ended, but there is no record.json")
 
 
 def test_evaluations_of_saved_students_are_done_without_a_record_of_their_own(tmp_path: Path) -> None:

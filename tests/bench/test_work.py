@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,6 +47,29 @@ def job(folder: Path, monkeypatch: pytest.MonkeyPatch, does: object) -> Work:
         monkeypatch.setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     monkeypatch.setattr("bench.cli.command_line", lambda _: lambda *_, **__: does())  # type: ignore[operator]
     return Work("a run", "train", ("run",), folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "told"),
+    [(130, "stopped", "SIGINT"), (1, "failed", "exit code 1"), (0, "done", ""), (None, "done", "")],
+)
+def test_a_command_that_ends_with_an_exit_code_is_not_done(
+    code: int | None, end: str, told: str, tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typer makes an exit code of Ctrl-C and of typer.Exit, and returns it."""
+    with pytest.raises(SystemExit) if end != "done" else contextlib.nullcontext():
+        job(tmp_path, monkeypatch, lambda: code)()
+    (attempt,) = attempts(tmp_path)
+    assert (attempt.end, attempt.told) == (end, told) and not in_job
+
+
+def test_a_warning_after_the_end_is_not_heard(
+    tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(tmp_path, monkeypatch, lambda: None)()
+    kill(signal.SIGUSR2)
+    kill(signal.SIGTERM)
+    assert attempts(tmp_path)[0].end == "done" and not in_job
 
 
 def kill(number: signal.Signals) -> None:
