@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import UserError
+from tasks.errors import UserError, listed
+from tasks.escape import printable
 from tasks.features.array_pickle import read_array_pickle
 from tasks.files import file_sha256
 from tasks.progress import Progress
@@ -113,7 +114,7 @@ Found = tuple[str, str, Any, Any]
 def _read_npz(path: Path) -> list[Found]:
     arrays = read_arrays(path, ("mu", "sigma", "mu_s", "sigma_s"))
     if {"mu", "sigma"} - arrays.keys():
-        raise UserError(f"{path} has no mu and sigma; it has {', '.join(_members(path)) or 'no arrays'}")
+        raise UserError(f"{path} has no mu and sigma; it has {listed(map(printable, _members(path)))}")
     found: list[Found] = [("", FID_FEATURES, arrays["mu"], arrays["sigma"])]
     if {"mu_s", "sigma_s"} <= arrays.keys():
         found.append(("-spatial", SPATIAL_FEATURES, arrays["mu_s"], arrays["sigma_s"]))
@@ -130,7 +131,7 @@ def _read_pickle(path: Path) -> list[Found]:
             found.append((suffix, features, entry["mu"], entry["sigma"]))
     if not found:
         raise UserError(
-            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {', '.join(content) or 'nothing'}"
+            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {listed(map(printable, content))}"
         )
     return found
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.errors import UserError, unknown
-from tasks.files import canonical_json, whole_folder
+from tasks.errors import UserError, first_line, unknown
+from tasks.files import canonical_json, regular_file, whole_folder
 
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
@@ -25,6 +25,10 @@ CLEAN_FEATURES = f"{FID_FEATURES}-clean"
 """The same network behind clean-fid's resize: the FID of text-to-image papers."""
 SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
 DINO_FEATURES = "dinov2-vitl14"
+DIMENSIONS = {FID_FEATURES: 2048, CLEAN_FEATURES: 2048, SPATIAL_FEATURES: 2023, DINO_FEATURES: 1024}
+"""Numbers that each published network makes of an image; statistics of another size are of another layer."""
+MAX_ARRAY_BYTES = 2**30
+"""Largest array that is read from a file of others; statistics of 2,048 features take 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -131,17 +135,42 @@ def _describe(folder: Path) -> Description:
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read those of `names` that the npz file has. Raises UserError if it is damaged or holds Python objects."""
+    """Read those of `names` that the npz file has.
+
+    Raises UserError if it is damaged, holds Python objects, or an array is larger than MAX_ARRAY_BYTES.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names if name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged or no .npz file of numbers: {error}") from error
+        with zipfile.ZipFile(regular_file(path)) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            present = [name for name in names if f"{name}.npy" in members]
+            return {name: _array(archive, members[f"{name}.npy"]) for name in present}
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
+        said = first_line(error)
+        raise UserError(f"{path} is damaged or no .npz file of numbers: {said}; fix: download it again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Read one .npy member, whose header may ask for no more memory than its bytes fill. Raises ValueError."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    asked = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or asked > min(info.file_size, MAX_ARRAY_BYTES):
+        what = "Python objects" if dtype.hasobject else f"{asked:,} bytes"
+        raise ValueError(
+            f"{info.filename} asks for {what}, of {info.file_size:,} there and {MAX_ARRAY_BYTES:,} at most"
+        )
+    with archive.open(info) as member:
+        found: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+    return found
 
 
 def _rows(path: Path) -> np.ndarray:
-    try:
-        found: np.ndarray = np.load(path, allow_pickle=False)
+    try:  # mapped first: a header that asks for more than the file has is refused, and takes no memory
+        found: np.ndarray = np.array(np.load(regular_file(path), mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); delete {path.parent} and build it again") from None
     return found
@@ -159,11 +188,19 @@ def checked_reference(
         raise UserError(
             f"{where}: mu and sigma of {name} are {list(mean.shape)} and {list(cov.shape)}, not [D], [D, D]"
         )
+    size = DIMENSIONS.get(about.features, len(mean))
+    if len(mean) != size:
+        raise UserError(
+            f"{where}: {name} has {len(mean)} features, and {about.features} has {size}: these statistics are of "
+            "another layer or network; fix: name those of the right one"
+        )
     for what, array in (("mu", mean), ("sigma", cov)):
         if not np.isfinite(array).all():
             raise UserError(
                 f"{where}: {what} of {name} is not finite in {int((~np.isfinite(array)).sum())} places"
             )
+    if not cov.any():
+        raise UserError(f"{where}: sigma of {name} is 0 everywhere, and no covariance of images")
     skew, largest = float(np.abs(cov - cov.T).max()), float(np.abs(cov).max())
     if skew > TOLERANCE * largest:
         raise UserError(
@@ -182,8 +219,9 @@ def checked_reference(
 
 
 def _as_float64(array: Any, what: str) -> np.ndarray:
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise UserError(f"{what} is {getattr(array, 'dtype', type(array).__name__)}, not an array of numbers")
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize < 4:
+        found = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{what} is {found}, not an array of numbers of at least 32 bits, with a fraction")
     return np.ascontiguousarray(array, dtype=np.float64)
 
 

@@ -19,7 +19,7 @@ from bench.cli.options import (
     parse_paths,
 )
 from tasks.errors import UserError
-from tasks.task import Sources, Task, default_cache
+from tasks.task import Need, Sources, Task, default_cache
 
 SPELT = {"references": "reference", "preferences": "preference"}
 """Options that are not called as the field of Sources that they fill."""
@@ -112,7 +112,11 @@ def prepare(
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
-    chosen = declared.choose(inputs, progress)
+    try:
+        chosen = declared.choose(inputs, progress)
+    except UserError:  # what was wrong follows; this is what the task still lacks without it
+        _print_missing(declared.lacks(inputs))
+        raise
     prepared = chosen.prepare(inputs, progress)
     assets = [*prepared.data, *prepared.weights]
     if pairs:
@@ -122,9 +126,12 @@ def prepare(
         assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
-    for need in chosen.lacks(inputs):
-        if need.for_training:
-            print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
+    _print_missing(need for need in chosen.lacks(inputs) if need.for_training)
+
+
+def _print_missing(needs: Iterable[Need]) -> None:
+    for need in needs:
+        print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
 
 
 def refuse_idle(task: Task, inputs: Sources) -> None:

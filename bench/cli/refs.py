@@ -162,8 +162,10 @@ def _images(path: Path) -> np.ndarray:
     """Map the images of a .npy file. Raises UserError if they are no images."""
     import numpy as np
 
+    from tasks.files import regular_file
+
     try:
-        stack = np.load(path, mmap_mode="r", allow_pickle=False)
+        stack = np.load(regular_file(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is no .npy file of numbers: {error}") from error
     if not isinstance(stack, np.ndarray) or stack.dtype != np.uint8 or stack.ndim != 4 or stack.shape[1] != 3:

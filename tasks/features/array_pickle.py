@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import UserError
+from tasks.files import regular_file
 from tasks.pickle_guard import UnsafePickleError, refuse_opcodes
 
+MAX_BYTES = 2**30
+MAX_ENTRIES = 1000
+"""Numbers, texts, arrays and dictionaries in one file; published references hold about ten."""
 NUMBERS = {"f4", "f8", "i4", "i8", "u4", "u8"}
 """Types of numbers that an array may have."""
 
@@ -73,16 +77,21 @@ class _Reader(pickle.Unpickler):
 def read_array_pickle(path: Path) -> dict[str, Any]:
     """Read a pickled dictionary of numbers, texts, numpy arrays of numbers, and more such dictionaries.
 
-    Raises UserError, with the name of what the file asks for, if it holds anything else or is damaged. Not
-    covered: the memory that a file takes which is merely huge.
+    Raises UserError, with the name of what the file asks for, if it holds anything else, is damaged, larger than
+    MAX_BYTES, or holds more than MAX_ENTRIES entries: a few hundred bytes can share a dictionary 2^40 times.
     """
     try:
+        size = regular_file(path).stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read")
         with path.open("rb") as file:
             refuse_opcodes(file)
-            found = _plain(_Reader(file).load())
+            found = _Plain().of(_Reader(file).load())
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except UnsafePickleError as error:
+    except UserError as error:
+        if not isinstance(error, UnsafePickleError):
+            raise
         raise UnsafePickleError(f"{path} is refused, nothing in it was run: it {error}") from None
     except RecursionError:
         raise UserError(f"{path} is refused: it holds itself, or is nested without end") from None
@@ -93,24 +102,33 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """Turn what the reader left into plain data and arrays; raises ValueError."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError("a dictionary has keys that are not texts")
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, _Scalar):
-        dtype, data = value.args
-        return _array(data, dtype, (), fortran=False).item()
-    if isinstance(value, _Buffer):
-        data, dtype, shape, order = value.args
-        return _array(data, dtype, shape, fortran=order == "F")
-    if isinstance(value, _Array):
-        _version, shape, dtype, fortran, data = value.state
-        return _array(data, dtype, shape, fortran)
-    raise ValueError(f"it holds {type(value).__name__.removeprefix('_')}, which is neither number nor array")
+class _Plain:
+    """Turns what the reader left into plain data and arrays."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+
+    def of(self, value: Any) -> Any:
+        """Return plain data; raises ValueError."""
+        self.entries += 1
+        if self.entries > MAX_ENTRIES:
+            raise ValueError(f"it holds more than {MAX_ENTRIES:,} entries")
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError("a dictionary has keys that are not texts")
+            return {key: self.of(item) for key, item in value.items()}
+        if isinstance(value, _Scalar):
+            dtype, data = value.args
+            return _array(data, dtype, (), fortran=False).item()
+        if isinstance(value, _Buffer):
+            data, dtype, shape, order = value.args
+            return _array(data, dtype, shape, fortran=order == "F")
+        if isinstance(value, _Array):
+            _version, shape, dtype, fortran, data = value.state
+            return _array(data, dtype, shape, fortran)
+        raise ValueError(f"it holds {type(value).__name__.removeprefix('_')}, which is neither number nor array")
 
 
 def _array(data: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray:

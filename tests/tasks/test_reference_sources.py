@@ -1,15 +1,28 @@
 """Where references come from: published files, checked and never run, and real images seen once."""
 
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.errors import UserError
 from tasks.progress import SilentProgress
 from tasks.reference_sources import import_reference, references_from, seen_in_batches
+from tasks.references import DIMENSIONS, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+
+
+@pytest.fixture(autouse=True)
+def _small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that make six numbers of an image, three or two, in place of 2,048, 2,023 and 1,024."""
+    for name, size in ((FID_FEATURES, 6), (SPATIAL_FEATURES, 3), (DINO_FEATURES, 2)):
+        monkeypatch.setitem(DIMENSIONS, name, size)
+
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(40, 6)) + 5
@@ -62,9 +75,14 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(tmp_path:
         (MU, SIGMA - 2 * np.eye(6), "no covariance: its eigenvalues go from"),
         (MU, SIGMA[:5, :5], r"\[6\] and \[5, 5\], not \[D\], \[D, D\]"),
         (np.where(np.arange(6) == 2, np.nan, MU), SIGMA, "mu of bad is not finite in 1 places"),
+        (MU, np.where(np.eye(6) > 0, np.inf, SIGMA), "sigma of bad is not finite in 6 places"),
+        (MU, np.zeros((6, 6)), "sigma of bad is 0 everywhere"),
         (np.array(["a"] * 6), SIGMA, "not an array of numbers"),
+        (MU, SIGMA.astype(np.float16), "sigma of bad is float16, not an array of numbers of at least 32 bits"),
+        (MU.astype(np.int64), SIGMA, "mu of bad is int64, not an array of numbers"),
+        (MU, SIGMA.astype(complex), "sigma of bad is complex128, not an array of numbers"),
+        (MU[:4], SIGMA[:4, :4], "bad has 4 features, and inception-2015-12-05 has 6: .* of another layer"),
     ],
-    ids=["asymmetric", "indefinite", "shapes", "nan", "text"],
 )
 def test_what_is_no_mean_and_covariance_is_refused(
     mu: np.ndarray, sigma: np.ndarray, told: str, tmp_path: Path
@@ -90,6 +108,64 @@ def test_other_files_are_refused_by_their_first_bytes(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:300])
     with pytest.raises(UserError, match=r"cut\.npz is damaged"):
         import_reference(tmp_path / "cut.npz", "x")
+
+
+def npz(path: Path, header: bytes, data: bytes) -> Path:
+    """An npz whose mu has this header."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mu.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data)
+        archive.writestr("sigma.npy", b"")
+    return path
+
+
+def test_a_header_that_asks_for_terabytes_and_a_bomb_are_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+    with pytest.raises(UserError, match=r"x.npz is damaged .*mu.npy asks for 8,000,000,000,000 bytes"):
+        import_reference(npz(tmp_path / "x.npz", header, b"1" * 64), "x")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (250000000,), }\n"
+    with pytest.raises(UserError, match=r"y.npz is damaged .*mu.npy asks for 2,000,000,000 bytes"):
+        import_reference(npz(tmp_path / "y.npz", header, b"1" * 64), "y")
+
+
+def test_a_pickle_of_shared_dictionaries_is_refused_at_once(tmp_path: Path) -> None:
+    shared: dict[str, object] = {"mu": 1}
+    for _ in range(40):
+        shared = {"a": shared, "b": shared}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(shared))
+    with pytest.raises(UserError, match=r"x.pkl is refused: it holds more than 1,000 entries"):
+        import_reference(tmp_path / "x.pkl", "x")
+
+
+def test_a_named_pipe_and_a_device_are_no_references(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match="no file"):
+            import_reference(path, "x")
+
+
+def _sound(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "npz":
+        np.savez(buffer, mu=MU, sigma=SIGMA)
+        return buffer.getvalue()
+    return pickle.dumps({"fid": {"mu": MU, "sigma": SIGMA}})
+
+
+@pytest.mark.parametrize("kind", ["npz", "pkl"])
+@given(at=st.integers(0, 2000), put=st.binary(max_size=8), cut=st.booleans())
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_bytes_a_reference_is_sound_or_refused_by_name(
+    kind: str, at: int, put: bytes, cut: bool, tmp_path: Path
+) -> None:
+    sound = _sound(kind)
+    at %= len(sound)
+    path = tmp_path / "x.bin"
+    path.write_bytes(sound[:at] + put + (b"" if cut else sound[at + len(put) :]))
+    try:
+        (found,) = import_reference(path, "x")
+        assert np.isfinite(found.cov).all() and np.array_equal(found.cov, found.cov.T)
+    except UserError as error:
+        assert "x.bin" in str(error)
 
 
 def built(images: np.ndarray, keep: int, batch_size: int) -> list:
