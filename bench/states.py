@@ -12,6 +12,7 @@ from bench.held import is_held
 from bench.run_folder import PLAN, RECORD
 from bench.status import TRAINING, read_status
 from bench.stopping import DivergedError
+from tasks.errors import UserError
 from tasks.files import read_object
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
@@ -23,6 +24,10 @@ CANCELLED = "cancelled by the user"
 """What an attempt is told that `bench cancel` ends."""
 
 DAMAGED = f"{RECORD} is damaged; bench report says what is wrong with it"
+
+
+class SilentQueueError(UserError):
+    """The queue gives no answer, or there is none on this machine."""
 
 
 class InQueue(Protocol):
@@ -66,6 +71,8 @@ class RunState:
     requeues: int = 0
     told: str = ""
     """Why it stands where it stands."""
+    submitted: bool = False
+    """Whether it was ever sent to a queue, from which `bench resume` goes on."""
 
     @property
     def run(self) -> str:

@@ -91,7 +91,8 @@ class _TaskGraph:
             yield Batch(train, "train", tuple(map(self.commands.training, part)), share, prepare)
             works = tuple(map(self.commands.evaluation, part))
             yield Batch(evaluate, "evaluate", works, self._share("evaluate"), train, each=True)
-        ready = [one for one in self.todo if one not in fresh]
+        trained = {id(one) for one in fresh}  # comparing plans would take as long as their square
+        ready = [one for one in self.todo if id(one) not in trained]
         for number, rest in enumerate(_parts(ready, self.largest)):
             works = tuple(map(self.commands.evaluation, rest))
             yield Batch(f"ready-{self.task.name}-{number}", "evaluate", works, self._share("evaluate"), prepare)

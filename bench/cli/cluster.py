@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +14,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RunsOption
+from bench.cli.status_table import full_name
 from tasks.errors import UserError, counted, listed, unknown
+from tasks.escape import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bench.states import RunState
 
-_NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen"
+_NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
 ASK_EVERY = 5
 """Seconds between two questions to the queue, while a log is followed."""
-STAGES = {"prepare": "preparation", "train": "training", "evaluate": "evaluation"}
-"""What a job is for, in the words of the bars that it shows once it has begun."""
-EverySeconds = Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")]
+EverySeconds = Annotated[
+    float,
+    typer.Option(
+        "--every", min=0.5, help="Seconds between two looks; up to four times as many while nothing moves."
+    ),
+]
+PATIENT = 4.0
+"""How many times as long a look may wait while nothing changes."""
 
 
 def status(
@@ -37,7 +40,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again and again, until nothing is under way.")
     ] = False,
-    every: EverySeconds = 5,
+    every: EverySeconds = 30,
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Show where every run is; exit code 1 if one failed, died or stopped."""
@@ -45,19 +48,18 @@ def status(
         with _only_looking():
             states = follow(runs, chosen, every)
     else:
-        states = _states(runs, chosen)
-        _print(states)
+        states = _states_or_folders(runs, chosen)
+        _print(states, runs)
     _exit_code(states)
 
 
-def wait(chosen: RunsArgument = [], every: EverySeconds = 10, runs: RunsOption = Path("runs")) -> None:
+def wait(chosen: RunsArgument = [], every: EverySeconds = 30, runs: RunsOption = Path("runs")) -> None:
     """Wait until nothing is under way; exit code 1 if a run failed, died or stopped."""
     watch = _Watch(runs, chosen, _states(runs, chosen))
     with _only_looking():
         while watch.goes_on:
-            time.sleep(every)
-            watch.look()
-    _print(watch.states)
+            watch.wait(every)
+    _print(watch.states, runs)
     _exit_code(watch.states)
 
 
@@ -70,18 +72,17 @@ def logs(
     """Print what a run's jobs printed."""
     from bench.run_folder import LOG
 
-    states = _states(runs, [run])
+    states = _states_or_folders(runs, [run])
     if len(states) > 1:
-        raise UserError(f"{len(states)} runs are called {run!r}: {listed(map(_full_name, states))}")
+        raise UserError(f"{len(states)} runs are called {run!r}: {listed(map(full_name, states))}")
     (state,) = states
     path = state.folder / LOG
     if not path.exists():
-        raise UserError(
-            f"{state.run} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
-        )
+        why = printable(state.told) or "its job has not begun"
+        raise UserError(f"{full_name(state)} ({state.state}) has printed nothing yet; {why}")
     with path.open(encoding="utf-8", errors="replace") as file, _only_looking():
         kept, seconds = file.readlines(), itertools.count(1)
-        watch = _Watch(runs, [_full_name(state)], states)
+        watch = _Watch(runs, [full_name(state)], states)
         sys.stdout.writelines(kept[-lines:] if lines else kept)
         while follow and watch.goes_on:
             sys.stdout.writelines(file.readlines())
@@ -127,12 +128,26 @@ def resume(
         )
 
 
-def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
-    """Where the chosen runs are, or all but what is prepared. Raises UserError for a name that none has."""
+def _states_or_folders(runs: Path, chosen: Sequence[str]) -> list[RunState]:
+    """Where the chosen runs are; as far as their folders tell, where the queue gives no answer."""
+    from bench.states import SilentQueueError
+
+    try:
+        return _states(runs, chosen)
+    except SilentQueueError as error:
+        print(f"warning: {error}; this is what the folders of the runs tell", file=sys.stderr)
+        return _states(runs, chosen, ask=False)
+
+
+def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunState]:
+    """Where the chosen runs are, or all but what is prepared. Raises UserError for a name that none has.
+
+    Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
+    """
     from bench.cli.standing import submitted
     from bench.states import run_folders, run_state
 
-    found = submitted(runs)
+    found = submitted(runs, ask)
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():
         found[folder] = run_state(folder)
     if not found:
@@ -143,7 +158,9 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
         return states
     wanted = set[Path]()
     for name in chosen:
-        of_name = [state.folder for state in states if name in (state.run, _full_name(state))]
+        of_name = [
+            state.folder for state in states if name in (state.run, full_name(state)) or _is_job(state, name)
+        ]
         of_name = of_name or [state.folder for state in states if _begins_with(state, name)]
         if not of_name:
             raise unknown("run", name, [state.run for state in states])
@@ -151,13 +168,14 @@ def _states(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     return [state for state in states if state.folder in wanted]
 
 
-def _full_name(state: RunState) -> str:
-    return f"{state.task}/{state.run}"
+def _is_job(state: RunState, name: str) -> bool:
+    """Whether a name is that of a run's job, 123_4, or of its whole array, 123."""
+    return bool(state.job) and name in (state.job, state.job.partition("_")[0])
 
 
 def _begins_with(state: RunState, name: str) -> bool:
     """Whether a run's name begins so, up to a hyphen or into the hash at its end: dmd2-s1 is not dmd2-s10."""
-    rests = [full.removeprefix(name) for full in (state.run, _full_name(state)) if full.startswith(name)]
+    rests = [full.removeprefix(name) for full in (state.run, full_name(state)) if full.startswith(name)]
     return any(name.endswith(("-", "/")) or rest.startswith("-") or "-" not in rest for rest in rests)
 
 
@@ -178,6 +196,15 @@ class _Watch:
     states: list[RunState]
     """As of the last look that was answered."""
     silent: bool = False
+    quiet: int = 0
+    """Looks in a row that found nothing new."""
+
+    def wait(self, every: float) -> None:
+        """Wait, longer while nothing changes, and look again: a queue has other users, too."""
+        time.sleep(every * min(PATIENT, 1.5**self.quiet))
+        before = self.states
+        self.look()
+        self.quiet = self.quiet + 1 if self.states == before else 0
 
     @property
     def goes_on(self) -> bool:
@@ -204,51 +231,29 @@ def _only_looking() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def follow(runs: Path, chosen: Sequence[str], every: float = 5) -> list[RunState]:
+def follow(runs: Path, chosen: Sequence[str], every: float = 30) -> list[RunState]:
     """Show where runs are, again and again, until nothing of them is under way; return how they ended."""
     from rich.live import Live
 
+    from bench.cli.status_table import status_table
+
     watch = _Watch(runs, chosen, _states(runs, chosen))
-    with Live(_table(watch.states), auto_refresh=False) as live:
+    with Live(auto_refresh=False) as live:
+        live.update(status_table(watch.states, runs, live.console.width), refresh=True)
         while watch.goes_on:
-            time.sleep(every)
-            watch.look()
-            live.update(_table(watch.states), refresh=True)
+            watch.wait(every)
+            live.update(status_table(watch.states, runs, live.console.width), refresh=True)
     return watch.states
 
 
-def _print(states: Sequence[RunState]) -> None:
+def _print(states: Sequence[RunState], runs: Path) -> None:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else max(200, shutil.get_terminal_size().columns)
-    Console(width=width, highlight=False).print(_table(states))
+    from bench.cli.status_table import status_table
 
-
-def _table(states: Sequence[RunState]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    counted = Counter(state.state for state in states)
-    title = ", ".join(f"{count} {state}" for state, count in counted.most_common())
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for heading in ("task", "run", "state", "stage", "job", "node"):
-        table.add_column(heading, no_wrap=heading == "run")
-    for heading in ("steps", "images/s", "left", "FD", "requeues"):
-        table.add_column(heading, justify="right")
-    table.add_column("why")
-    for state in states:
-        steps = "" if state.completed is None else f"{state.completed}/{state.total}"
-        speed = "" if state.images_per_second is None else f"{state.images_per_second:.3g}"
-        left = "" if state.seconds_left is None else _duration(state.seconds_left)
-        fd = "" if state.fd is None else f"{state.fd:.4g}"
-        where = (state.state, STAGES.get(state.stage, state.stage), state.job, state.node)
-        table.add_row(state.task, state.run, *where, steps, speed, left, fd, str(state.requeues or ""), state.told)
-    return table
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 1000, highlight=False)
+    console.print(status_table(states, runs, console.width if terminal else None))
 
 
 def _exit_code(states: Sequence[RunState]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 
 from bench.states import RunState, run_state
@@ -12,16 +11,16 @@ from slurm import SUBMISSIONS
 from tasks.errors import UserError
 
 
-def submitted(runs: Path) -> dict[Path, RunState]:
-    """The runs that were ever submitted from a folder of runs, by their own; none on a machine without Slurm.
+def submitted(runs: Path, ask: bool = True) -> dict[Path, RunState]:
+    """The runs that were ever submitted from a folder of runs, by their own.
 
-    Raises UserError if the queue gives no answer.
+    Raises SilentQueueError if the queue gives no answer, or there is none here, unless it is not to be asked.
     """
-    if not (runs / SUBMISSIONS).is_dir() or shutil.which("squeue") is None:
+    if not (runs / SUBMISSIONS).is_dir():
         return {}
     from slurm.watch import submitted_states
 
-    return {state.folder: state for state in submitted_states(runs)}
+    return {state.folder: state for state in submitted_states(runs, ask)}
 
 
 def standing(runs: Path) -> Look:

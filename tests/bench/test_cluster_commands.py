@@ -12,8 +12,8 @@ from tests_support import TINY_PLUGIN
 
 from bench import attempts
 from bench.cli import cluster
-from bench.cli.cluster import _duration
 from bench.cli.on_cluster import OnCluster, _cost
+from bench.cli.status_table import duration
 from bench.commands import Commands
 from bench.plan import Run
 from bench.run_folder import LOG
@@ -181,7 +181,7 @@ def test_where_all_is_finished_no_cluster_is_asked_and_no_other_run_is_waited_fo
     ("seconds", "shown"), [(20, "20 s"), (90, "2 min"), (3590, "1 h 00"), (3700, "1 h 02"), (7190, "2 h 00")]
 )
 def test_durations_are_rounded_as_a_whole(seconds: float, shown: str) -> None:
-    assert _duration(seconds) == shown
+    assert duration(seconds) == shown
 
 
 def test_jobs_without_gpus_cost_hours_of_their_cores() -> None:

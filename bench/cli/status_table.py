@@ -1,0 +1,129 @@
+"""The table of `bench status`: what matters first, in the width that there is, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.run_folder import PLAN
+from bench.states import RunState
+from bench.stopping import DivergedError
+from tasks.escape import printable, rich_text
+from tasks.files import read_object
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+STAGES = {"prepare": "preparation", "train": "training", "evaluate": "evaluation"}
+"""What a job is for, in the words of the bars that it shows once it has begun."""
+
+
+class _Column(NamedTuple):
+    heading: str
+    cell: Callable[[RunState], str]
+    right: bool = False
+
+
+COLUMNS = (
+    _Column("run", lambda state: full_name(state)),
+    _Column("state", lambda state: state.state),
+    _Column("steps", lambda state: "" if state.completed is None else f"{state.completed}/{state.total}", True),
+    _Column("left", lambda state: "" if state.seconds_left is None else duration(state.seconds_left), True),
+    _Column("FD", lambda state: "" if state.fd is None else f"{state.fd:.4g}", True),
+    _Column("stage", lambda state: STAGES.get(state.stage, state.stage)),
+    _Column("job", lambda state: state.job),
+    _Column("node", lambda state: state.node),
+    _Column(
+        "images/s", lambda state: "" if state.images_per_second is None else f"{state.images_per_second:.3g}", True
+    ),
+    _Column("requeues", lambda state: str(state.requeues or ""), True),
+)
+"""In the order of what matters: where the width does not do, the last are left out; run and state never are."""
+
+
+def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> Group:
+    """Draw where runs are; below the table, why those that stand do, and the next command for each.
+
+    `width` is of the terminal, in characters; None: whatever it takes.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    counted = Counter(state.state for state in states)
+    title = ", ".join(f"{count} {state}" for state, count in counted.most_common())
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    shown = _fitting([[printable(column.cell(state)) for state in states] for column in COLUMNS], width)
+    for column, _ in shown:
+        fold = column.heading == "run"
+        table.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            no_wrap=not fold,
+            overflow="fold" if fold else "ellipsis",
+        )
+    for row in zip(*(cells for _, cells in shown), strict=True):
+        table.add_row(*map(rich_text, row))
+    lines = [rich_text(line) for state in states for line in _explained(state, runs)]
+    return Group(table, *lines)
+
+
+def full_name(state: RunState) -> str:
+    """The name that every command takes: TASK/RUN."""
+    return f"{state.task}/{state.run}"
+
+
+def next_command(state: RunState, runs: Path) -> str:
+    """What to type for a run that stands without a result; nothing where it goes on by itself or is done."""
+    if state.under_way or state.state == "done":
+        return ""
+    if state.told.startswith(DivergedError.__name__):
+        return "run it with another recipe: it would diverge again"
+    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    name = shlex.quote(full_name(state))
+    again = f"bench resume {name}{where}" if state.submitted else _run_again(state, where)
+    look = f"bench logs {name}{where}; then " if state.state in ("failed", "died") else ""
+    return f"{look}{again}"
+
+
+def duration(seconds: float) -> str:
+    """Format seconds for people: `2 h 05`, `12 min`, `40 s`."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def _fitting(cells: list[list[str]], width: int | None) -> list[tuple[_Column, list[str]]]:
+    """The columns that have something to show, as many as fit."""
+    found: list[tuple[_Column, list[str]]] = []
+    taken = 0
+    for number, (column, texts) in enumerate(zip(COLUMNS, cells, strict=True)):
+        needed = max(len(text) for text in (column.heading, *texts)) + 2
+        if number < 2 or (any(texts) and (width is None or taken + needed <= width)):
+            found.append((column, texts))
+            taken += needed
+    return found
+
+
+def _explained(state: RunState, runs: Path) -> list[str]:
+    step = next_command(state, runs)
+    lines = [f"{full_name(state)}: {state.told or state.state}"] if state.told or step else []
+    return [*lines, *([f"    next: {step}"] if step else [])]
+
+
+def _run_again(state: RunState, where: str) -> str:
+    """The command that makes a run of this machine again, as its plan has it."""
+    plan = read_object(state.folder / PLAN) or {}
+    method, task = plan.get("name"), plan.get("task")
+    if not isinstance(method, str) or not isinstance(task, str):
+        return "the same command again"
+    if plan.get("kind") == "baseline":
+        return f"bench eval --task {shlex.quote(task)} --sampler {shlex.quote(method)}{where}"
+    passed = plan.get("passed")
+    values = passed.items() if isinstance(passed, dict) else ()
+    changed = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in values)
+    what = f"--method {shlex.quote(method)} --task {shlex.quote(task)} --seed {plan.get('seed')}"
+    return f"bench run {what}{changed}{where}"
