@@ -11,6 +11,8 @@ import contextlib
 import datetime
 import fcntl
 import json
+import os
+import pwd
 import re
 import secrets
 import shlex
@@ -26,6 +28,7 @@ from submitit import AutoExecutor
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
+from bench.states import run_state
 from bench.work import Work
 from methods.resources import Resources
 from slurm import SUBMISSIONS, queue
@@ -112,11 +115,37 @@ def _batch(entry: dict[str, Any]) -> Batch:
 
 @contextlib.contextmanager
 def submitting(runs: Path) -> Iterator[None]:
-    """While no other process submits from a folder of runs: what is found in the queue stays there."""
+    """While no other process submits from a folder of runs: what is found in the queue stays there.
+
+    Raises UserError where another user has submitted work from it that has no result yet: the queue does not show
+    their jobs, so that the work would be done twice.
+    """
+    _refuse_other_users(runs)
     (runs / SUBMISSIONS).mkdir(parents=True, exist_ok=True)
     with (runs / SUBMISSIONS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _refuse_other_users(runs: Path) -> None:
+    for path in sorted((runs / SUBMISSIONS).glob(f"*/{FILE}")):
+        owner = path.stat().st_uid
+        if owner == os.getuid():
+            continue
+        graph = read_submission(path).graph
+        works = [work for batch in graph for work in batch.works if work.stage != "prepare"]
+        if any(run_state(work.folder).state != "done" for work in works):
+            raise UserError(
+                f"user {_user(owner)} has submitted runs from {runs} that have no result yet ({path.parent}), and "
+                "Slurm does not show their jobs to others; fix: name a folder of your own: --runs DIR"
+            )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def submit(planned: Submission, profile: Profile) -> Submission:

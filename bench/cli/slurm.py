@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.cli.options import DryRunOption, RunsOption
 from tasks.errors import UserError, counted
 
-app = typer.Typer(help="Profiles of clusters.", no_args_is_help=True)
+app = typer.Typer(help="Profiles of clusters, and what submissions leave behind.", no_args_is_help=True)
 
 
 @app.command("profiles")
@@ -47,3 +49,16 @@ def check(
     if found:
         raise UserError(f"profile {profile!r} does not fit this cluster:\n  " + "\n  ".join(found))
     print(f"profile {profile!r} fits: jobs of {task} would start")
+
+
+@app.command("clean")
+def clean_(dry_run: DryRunOption = False, runs: RunsOption = Path("runs")) -> None:
+    """Remove the job folders of submissions that are all done, and frozen code that nothing runs any more."""
+    from slurm.clean import clean, leftovers, total
+    from tasks.files import human_size
+
+    found = leftovers(runs) if dry_run else clean(runs)
+    for one in found:
+        print(f"{human_size(one.bytes):>10}  {one.what}: {one.folder}")
+    done = "would be removed" if dry_run else "removed"
+    print(f"{human_size(total(found))} {done}" if found else "nothing to remove")

@@ -1,0 +1,68 @@
+"""What submissions leave behind: folders of jobs that are over, and frozen code that nothing runs any more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.states import run_state
+from slurm import SUBMISSIONS
+from slurm.launch import CODE
+from slurm.queue import queued_jobs
+from slurm.submission import Submission, mend, submissions, submitting
+from tasks.files import folder_size
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder that may go."""
+
+    folder: Path
+    what: str
+    bytes: int
+
+
+def leftovers(runs: Path) -> list[Leftover]:
+    """Find what may go: submissions whose runs all have results and no job, and code that no other one runs.
+
+    What is under way, waits, or can be resumed is kept whole. Raises UserError if the queue gives no answer.
+    """
+    made = submissions(runs)
+    queued = {job.name for job in queued_jobs().values()} if made else set[str]()
+    over = [one for one in made if _is_over(one, queued)]
+    used = {one.code for one in made if one not in over}
+    code = runs / SUBMISSIONS / CODE
+    frozen = sorted(code.iterdir()) if code.is_dir() else []
+    return [
+        *(Leftover(one.folder, "submission, all done", folder_size(one.folder)) for one in over),
+        *(
+            Leftover(one, "frozen code", folder_size(one))
+            for one in frozen
+            if one.is_dir() and one.resolve() not in {path.resolve() for path in used}
+        ),
+    ]
+
+
+def clean(runs: Path) -> list[Leftover]:
+    """Remove what may go, while nobody submits; return it. Raises UserError if the queue gives no answer."""
+    with submitting(runs):
+        mend(runs)
+        found = leftovers(runs)
+        for one in found:
+            shutil.rmtree(one.folder)
+    return found
+
+
+def total(found: Sequence[Leftover]) -> int:
+    """Bytes of all."""
+    return sum(one.bytes for one in found)
+
+
+def _is_over(submission: Submission, queued: set[str]) -> bool:
+    """Whether a submission has no job in the queue, and all that it was for has a result."""
+    if not submission.jobs or any(submission.job_name(batch) in queued for batch in submission.graph):
+        return False
+    works = [work for batch in submission.graph for work in batch.works if work.stage != "prepare"]
+    return all(run_state(work.folder).state == "done" for work in works)
