@@ -4,8 +4,8 @@ The text is `page.md`, where whatever follows from records stands in double brac
 
 - `{{mean TASK METRIC METHOD}}` is a method's mean over training seeds, or a sampler's value;
 - `{{lower TASK METRIC METHOD OTHER}}`, `{{higher ...}}` and `{{level ...}}` claim that one method's mean is below
-  or above another's or a sampler's at p < .05, or that neither is shown, and become the test over training seeds. A
-  claim that the records do not bear out ends the command: the text has to change.
+  or above another's or a sampler's at p < .05, or that neither is shown, and become the test over training seeds.
+  A claim that the records do not bear out ends the command: the text has to change.
 - `{{untested TASK METRIC METHOD OTHER}}` says that one of the two has a single training seed;
 - `{{table TASK: METRIC ...` and lines `METHOD | label` up to `}}` are a table.
 """
