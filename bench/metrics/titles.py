@@ -61,4 +61,7 @@ def shown_title(name: str, recorded: str, protocol: Mapping[str, Any]) -> str:
     the values are multiplied by."""
     if (name, recorded) == (DIVERSITY.name, EARLIER_DIVERSITY):
         return title_of(DIVERSITY, protocol.get("views", {}).get(DIVERSITY.view, LPIPS))
+    name = shown_name(name, protocol)
+    if name == UNSCALED_KID:
+        return f"{recorded} of unscaled features"
     return f"{recorded} × {TIMES[name]:,}" if name in TIMES else recorded

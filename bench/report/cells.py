@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.metrics.titles import TIMES
-from bench.report.summary import TRAINING_SEEDS
+from bench.metrics.titles import TIMES, shown_name, shown_title
+from bench.records import MetricResult
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS, standard_error
 from tasks.files import human_size
 
 NOTHING = "–"
@@ -62,6 +64,19 @@ def measured(row: dict[str, Any]) -> str:
     if row["n_failed"] and row["kind"] != "baseline":
         more.append(f"{row['n_failed']} failed")
     return f"{text} ({'; '.join(more)})" if more else text
+
+
+def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:
+    """Return the line for one metric of one student or sampler: its value, and what the uncertainty is over."""
+    times = TIMES.get(shown_name(metric.name, protocol), 1)
+    title = shown_title(metric.name, metric.title, protocol)
+    if metric.value is None:
+        return f"{title:<28} {NOTHING}"
+    text = f"{title:<28} {times * metric.value:.6g}"
+    if metric.low is not None and metric.high is not None:
+        text += f"  [{times * metric.low:.6g}, {times * metric.high:.6g}] over {GENERATION_SEEDS}"
+    error = standard_error(metric)
+    return text if error is None else f"{text}  SE {times * error:.3g} over images"
 
 
 def recipe(row: dict[str, Any]) -> str:

@@ -62,12 +62,15 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
 
 def _measured(metric: MetricResult, record: Record) -> tuple[Any, ...]:
     """A metric's name in tables, and its numbers."""
+    numbers = (metric.value, metric.low, metric.high, metric.level, standard_error(metric))
+    return shown_name(metric.name, record.protocol), metric.title, metric.direction, *numbers
+
+
+def standard_error(metric: MetricResult) -> float | None:
+    """Of one measurement over its images, where the metric gives one: the root of the mean variance of several."""
     found = [one.get("standard_error") for one in metric.diagnostics]
     errors = [one for one in found if isinstance(one, float) and math.isfinite(one)]
-    # Of one measurement: the root of the mean variance, where there were several.
-    error = math.sqrt(math.fsum(one**2 for one in errors) / len(errors)) if errors else None
-    numbers = (metric.value, metric.low, metric.high, metric.level, error)
-    return shown_name(metric.name, record.protocol), metric.title, metric.direction, *numbers
+    return math.hypot(*errors) / math.sqrt(len(errors)) if errors else None
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:

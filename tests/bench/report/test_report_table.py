@@ -9,6 +9,7 @@ import pytest
 from bench.metrics.intervals import t_interval
 from bench.records import Record, load_records
 from bench.registry import Catalogue, Registry, load_catalogue
+from bench.report.cells import one_result
 from bench.report.recipes import FilledRecipes, defaults
 from bench.report.table import ReportTable, suite_table, task_table, tidy
 from bench.suites import RESULTS, load_paper_table, load_suite
@@ -367,3 +368,19 @@ def test_a_diversity_is_called_by_the_network_that_sees_it(make_record: Make) ->
     judge = {"lpips": "convolutions of a judge"}
     old = make_record(metric="diversity", title="LPIPS diversity", views=judge)
     assert "Diversity (convolutions of a judge) ↓" in task_table([old], "fashion").sections[0].cells
+
+
+def test_the_line_of_one_evaluation_says_what_its_interval_is_over(make_record: Make) -> None:
+    scaled = {
+        "metric": "kid-rms",
+        "title": "KID of fashion-cnn64 / RMS",
+        "diagnostics": [{"standard_error": 0.002}],
+    }
+    record = make_record(fd=(0.02, 0.03), **scaled)
+    _, _, low, high = t_interval((20.0, 30.0))
+    interval = f"[{low:.6g}, {high:.6g}] over generation seeds"
+    shown = one_result(record.metrics[0], record.protocol)
+    assert shown == f"KID of fashion-cnn64 / RMS × 1,000 25  {interval}  SE 2 over images"
+    old = make_record(fd=(14961.0,), metric="kid", title="KID")
+    assert one_result(old.metrics[0], old.protocol).split() == ["KID", "of", "unscaled", "features", "14961"]
+    assert one_result(make_record(fd=(2.0,)).metrics[0], {}).split() == ["FD", "2"]
