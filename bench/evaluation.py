@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from bench.distributed import from_main
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
 from bench.metrics.intervals import t_interval
-from bench.metrics.titles import title_of
+from bench.metrics.titles import name_of, title_of
 from bench.records import MetricResult
 from bench.stopping import DivergedError
 from tasks.device import this_device
@@ -181,6 +181,7 @@ class Evaluator:
             "subject": subject,
             "protocol": self.protocol.digest(),
             "references": {view: reference.sha256 for view, reference in self.references.items()},
+            "quantities": {name: self._name(name) for name in self.metrics},
         }
         before = from_main(lambda: self._finished(path, made_of))
         if before is not None:
@@ -195,7 +196,8 @@ class Evaluator:
         return done
 
     def _finished(self, path: Path, made_of: Mapping[str, Any]) -> Repetition | None:
-        """Read a repetition that was measured before, if it is of the same weights, protocol and reference."""
+        """Read a repetition that was measured before, if it is of the same weights, protocol, reference and
+        quantities: a metric may have come to mean another."""
         if not path.exists():
             return None
         found = read_repetition(path)
@@ -207,7 +209,7 @@ class Evaluator:
         interval = t_interval(values)
         is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
-            name=name,
+            name=self._name(name),
             title=title_of(info, self.protocol.network(info.view))
             + (f", min of {len(values)}" if is_minimum else ""),
             direction=info.direction,
@@ -219,6 +221,11 @@ class Evaluator:
             samples=self.protocol.samples,
             diagnostics=[dict(part.diagnostics) for part in parts],
         )
+
+    def _name(self, metric: str) -> str:
+        """The name under which a metric's value is recorded."""
+        info = self.metrics[metric].info
+        return name_of(info, self.protocol.network(info.view))
 
     def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""

@@ -66,6 +66,7 @@ def evaluate(
     from bench.distributed import from_main, join_workers
     from bench.plan import BaselineRun, refuse_another_plan
     from bench.progress import StatusProgress
+    from bench.report.cells import one_result
     from bench.runner import Runner
 
     torch.set_num_threads(threads)
@@ -82,8 +83,7 @@ def evaluate(
     else:
         metrics = _measure(Runner(catalogue, declared.prepare(where, progress), progress), subject, steps, runs)
     for metric in metrics:
-        spread = f"  [{metric.low:.6g}, {metric.high:.6g}]" if metric.low is not None else ""
-        print(f"{metric.title:<28} {metric.value:.6g}{spread}")
+        print(one_result(metric, declared.protocol.as_dict()))
 
 
 def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:

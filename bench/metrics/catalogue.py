@@ -71,8 +71,10 @@ KID = MetricInfo(
     title="KID",
     direction="lower",
     min_samples=500,
-    summary="unbiased kernel distance of the features, over all pairs; not multiplied by 1000",
-    source="Bińkowski et al. 2018, arXiv:1801.01401",
+    summary="unbiased kernel distance of the features, over all pairs, with its standard error; those of another "
+    "network than an Inception are first divided by their root mean square on the reference, and the value is "
+    "called kid-rms; tables show it times 1,000",
+    source="Bińkowski et al. 2018, arXiv:1801.01401; without a scale for other networks",
     implementation="bench.metrics.kernel:KernelDistance",
 )
 

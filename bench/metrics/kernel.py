@@ -2,50 +2,95 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured, row_blocks
 from bench.metrics.catalogue import KID, MetricInfo
+from bench.metrics.titles import has_published_scale
+from tasks.errors import UserError
 
 TILE = 1024
 """Rows and columns of the kernel matrix held at once: 8 MiB of float64, whatever the number of images."""
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased squared MMD between x [n, D] and y [m, D] under k(a, b) = (a.b / D + 1)^3.
+def kernel_distance(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
+    """Unbiased squared MMD between x [n, D] and y [m, D] under k(a, b) = (a.b / (D scale^2) + 1)^3.
 
     All pairs are used, in float64: no random subsets, so the same features give the same number, with less
-    variance. It may be negative when the distributions are close. Source: Bińkowski et al. 2018, eq. 4.
+    variance. It may be negative when the distributions are close. Source: Bińkowski et al. 2018, eq. 4, whose
+    features have the scale 1; `root_mean_square` of the real features makes it independent of their unit.
     """
-    return mean_within(x) + mean_within(y) - 2 * mean_across(x, y)
+    return distance_of(sums_within(x, scale), sums_within(y, scale), sums_across(x, y, scale)[0])
 
 
-def mean_within(x: np.ndarray) -> float:
-    """Mean of k(x_i, x_j) over i != j, for x [n, D] with n >= 2."""
-    n = len(x)
-    total = 0.0
-    for rows in row_blocks(n, TILE):
-        diagonal_tile = _kernel(x[rows], x[rows])
-        total += diagonal_tile.sum() - np.trace(diagonal_tile)
-        for columns in row_blocks(n - rows.stop, TILE):
+def root_mean_square(features: np.ndarray) -> float:
+    """Root of the mean square of all numbers in features [n, D], in float64."""
+    total = math.fsum(float(np.square(features[rows], dtype=np.float64).sum()) for rows in blocks(features))
+    return math.sqrt(total / features.size)
+
+
+def distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray) -> float:
+    """The squared MMD from the kernel's sums over the other points of x [n] and of y [m], and from x to y [n]."""
+    n, m = len(within_x), len(within_y)
+    return float(within_x.sum() / (n * (n - 1)) + within_y.sum() / (m * (m - 1)) - 2 * across_x.sum() / (n * m))
+
+
+def standard_error(
+    within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray, across_y: np.ndarray
+) -> float | None:
+    """Standard error of `distance_of` over the points of both sets, from such sums; None below 3 points.
+
+    It is the delete-one jackknife's, which errs on the large side when the distributions are close.
+    Source: Efron and Stein 1981; Schucany and Bankson 1989 for U-statistics.
+    """
+    sides = (within_x, across_x, len(within_y)), (within_y, across_y, len(within_x))
+    if min(len(within) for within, _, _ in sides) < 3:
+        return None
+    return math.sqrt(sum(_jackknife_variance(*side) for side in sides))
+
+
+def _jackknife_variance(within: np.ndarray, across: np.ndarray, others: int) -> float:
+    """Variance of the distance over one set's n points; what the other set adds alone is the same in all terms."""
+    n = len(within)
+    left = (within.sum() - 2 * within) / ((n - 1) * (n - 2)) - 2 * (across.sum() - across) / ((n - 1) * others)
+    return float((n - 1) / n * np.square(left - left.mean()).sum())
+
+
+def sums_within(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Sum of k(x_i, x_j) over all j != i, for x [n, D] with n >= 2: [n] float64."""
+    sums = np.zeros(len(x))
+    for rows in blocks(x):
+        diagonal_tile = _kernel(x[rows], x[rows], scale)
+        sums[rows] += diagonal_tile.sum(axis=1) - np.diagonal(diagonal_tile)
+        for columns in row_blocks(len(x) - rows.stop, TILE):
             # The kernel is symmetric: this tile stands for its mirror image too.
-            total += 2 * _kernel(x[rows], x[rows.stop :][columns]).sum()
-    return float(total) / (n * (n - 1))
+            tile = _kernel(x[rows], x[rows.stop :][columns], scale)
+            sums[rows] += tile.sum(axis=1)
+            sums[rows.stop :][columns] += tile.sum(axis=0)
+    return sums
 
 
-def mean_across(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean of k(x_i, y_j) over all pairs of x [n, D] and y [m, D]."""
-    total = 0.0
-    for rows in row_blocks(len(x), TILE):
-        for columns in row_blocks(len(y), TILE):
-            total += _kernel(x[rows], y[columns]).sum()
-    return float(total) / (len(x) * len(y))
+def sums_across(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of k(x_i, y_j) over all j, [n], and over all i, [m], for x [n, D] and y [m, D]: float64."""
+    of_x, of_y = np.zeros(len(x)), np.zeros(len(y))
+    for rows in blocks(x):
+        for columns in blocks(y):
+            tile = _kernel(x[rows], y[columns], scale)
+            of_x[rows] += tile.sum(axis=1)
+            of_y[columns] += tile.sum(axis=0)
+    return of_x, of_y
 
 
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    base = (x.astype(np.float64) / x.shape[1]) @ y.astype(np.float64).T
+def blocks(x: np.ndarray) -> list[slice]:
+    """The rows of x, a tile's height at a time."""
+    return list(row_blocks(len(x), TILE))
+
+
+def _kernel(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
+    base = (x.astype(np.float64) / (x.shape[1] * scale**2)) @ y.astype(np.float64).T
     base += 1
     cube = base * base
     cube *= base
@@ -53,15 +98,39 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 class KernelDistance(FeatureMetric):
-    """KID over the full sets, in the protocol's feature space."""
+    """KID over the full sets: as published in an Inception's features, of scaled features in any other's.
+
+    The published kernel adds 1 to a.b / D, which means something only for features of about unit size, as the
+    Inception's. A small classifier's are ten times larger, and the cube turns that into thousands: they are
+    divided by their root mean square over the real images, and the value is recorded under another name.
+    """
 
     info: ClassVar[MetricInfo] = KID
 
     def result(self) -> Measured:
-        """Distance, and the reference's size; raises UserError if there are too few images."""
+        """Distance, its standard error over the images, and the reference's size and scale.
+
+        Raises UserError if there are too few images, or if the real images' features are all zero.
+        """
         generated, real = self.features(), self.real
         self.require(len(generated), "generated", defined=2)
         self.require(len(real), "reference", defined=2)
-        within_real = self.reference.once("kid", lambda: mean_within(real))
-        value = mean_within(generated) + within_real - 2 * mean_across(generated, real)
-        return Measured(value, len(generated), {"reference_samples": len(real)})
+        scale = self._scale()
+        within_real = self.reference.once(f"kernel sums, scale {scale}", lambda: sums_within(real, scale))
+        sums = (sums_within(generated, scale), within_real, *sums_across(generated, real, scale))
+        diagnostics: dict[str, float | int | bool] = {"reference_samples": len(real), "feature_scale": scale}
+        error = standard_error(*sums)
+        if error is not None:
+            diagnostics["standard_error"] = error
+        return Measured(distance_of(*sums[:3]), len(generated), diagnostics)
+
+    def _scale(self) -> float:
+        if has_published_scale(self.protocol.network(self.info.view)):
+            return 1.0
+        scale = self.reference.once("root mean square", lambda: root_mean_square(self.real))
+        if scale == 0:
+            raise UserError(
+                f"metric {self.info.name!r} divides features by their root mean square over the reference "
+                f"{self.reference.name!r}, which is 0; fix: take another feature network, or leave the metric out"
+            )
+        return scale

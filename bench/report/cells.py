@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from bench.metrics.titles import TIMES, shown_name, shown_title
+from bench.records import MetricResult
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS, standard_error
 from tasks.files import human_size
 
 NOTHING = "–"
@@ -32,8 +36,12 @@ def number(value: float | None) -> str:
 
 
 def measured(row: dict[str, Any]) -> str:
-    """Format a summary row's value with its uncertainty: `mean ± half width (n=seeds)` over training seeds,
-    or `value [low, high]` over generation seeds; else say why there is none: missing, at work, failed."""
+    """Format a summary row's value with its uncertainty, and say which one that is.
+
+    That is `mean ± half width over training seeds (n=seeds)`, or `value [low, high] over generation seeds`. The
+    standard error over the images of one measurement is shown where there is neither, and beside KID. A row
+    without a value says why: missing, at work, failed.
+    """
     if row["status"] == "quoted":
         return NOTHING
     if row["status"] == "missing":
@@ -42,14 +50,33 @@ def measured(row: dict[str, Any]) -> str:
         return f"failed: {row['error']}"
     if pd.isna(row.get("value")):
         return NOTHING
-    value = row["value"]
-    text = f"{value:.{_decimals(value)}f}"
-    if row["interval"] == "training seeds":
-        text += f" ± {row['high'] - value:.{_decimals(value)}f}"
+    times = TIMES.get(row["metric"], 1)
+    value, low, high = (times * row[name] for name in ("value", "low", "high"))
+    decimals = _decimals(value)
+    text = f"{value:.{decimals}f}"
+    if row["interval"] == TRAINING_SEEDS:
+        text += f" ± {high - value:.{decimals}f} over {TRAINING_SEEDS}"
     elif row["interval"]:
-        text += f" [{row['low']:.{_decimals(value)}f}, {row['high']:.{_decimals(value)}f}]"
-    failed = f"; {row['n_failed']} failed" if row["n_failed"] else ""
-    return text if row["kind"] == "baseline" else f"{text} (n={row['n_seeds']}{failed})"
+        text += f" [{low:.{decimals}f}, {high:.{decimals}f}] over {row['interval']}"
+    more = [] if row["kind"] == "baseline" else [f"n={row['n_seeds']}"]
+    if pd.notna(row["standard_error"]) and (times != 1 or not row["interval"]):
+        more.append(f"SE {times * row['standard_error']:.{decimals}f} over images")
+    if row["n_failed"] and row["kind"] != "baseline":
+        more.append(f"{row['n_failed']} failed")
+    return f"{text} ({'; '.join(more)})" if more else text
+
+
+def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:
+    """Return the line for one metric of one student or sampler: its value, and what the uncertainty is over."""
+    times = TIMES.get(shown_name(metric.name, protocol), 1)
+    title = shown_title(metric.name, metric.title, protocol)
+    if metric.value is None:
+        return f"{title:<28} {NOTHING}"
+    text = f"{title:<28} {times * metric.value:.6g}"
+    if metric.low is not None and metric.high is not None:
+        text += f"  [{times * metric.low:.6g}, {times * metric.high:.6g}] over {GENERATION_SEEDS}"
+    error = standard_error(metric)
+    return text if error is None else f"{text}  SE {times * error:.3g} over images"
 
 
 def recipe(row: dict[str, Any]) -> str:

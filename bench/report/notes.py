@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
 from bench.records import Record
 
 NOTICED = {
@@ -31,8 +32,25 @@ def notes(records: Sequence[Record]) -> list[str]:
         f"{protocol.get('samples')} images, {protocol.get('repetitions')} generation seed(s).",
         f"± is the half width of the {_list(f'{level:.0%}' for level in levels)} Student-t interval "
         "over n training seeds; "
-        "[low, high] is that interval over the generation seeds of one run. Bold: the best trained student.",
+        "[low, high] is that interval over the generation seeds of one run, which is narrower: it leaves out how "
+        "much another training would differ, and ranks no methods.",
+        "Bold: better than every other trained student by more than both intervals over training seeds; nothing "
+        "is bold where a row has one training seed.",
     ]
+    names = {shown_name(metric.name, protocol) for record in records for metric in record.metrics}
+    if names & TIMES.keys():
+        lines.append(
+            "KID: the unbiased estimate over all pairs of images, times 1,000. SE is the standard error of one "
+            "measurement over its generated and real images. / RMS: the features were divided by their root mean "
+            "square over the real images; the published definition, of an Inception's features, has no such scale."
+        )
+    unscaled = sum(shown_name(one.name, protocol) == UNSCALED_KID for record in records for one in record.metrics)
+    if unscaled:
+        lines.append(
+            f"KID of {unscaled} record(s) is left out: it is of the features of {protocol.get('features')} as "
+            f"they are, and its size says nothing. `--format csv` has it as {UNSCALED_KID}; fix: measure the "
+            "student again, bench eval --checkpoint FILE."
+        )
     if students:
         seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
         lines.append(f"Training seeds: {_list(seeds)}.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
 from bench.metrics.intervals import t_interval
-from bench.records import Record
+from bench.metrics.titles import shown_name
+from bench.records import MetricResult, Record
+from bench.report.recipes import FilledRecipes
 from tasks.files import repeated_digest
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
@@ -17,8 +19,12 @@ RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recip
 VARIANT = [*RECIPE, "variant_sha256"]
 """... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
 
-_METRIC = ("title", "direction", "value", "low", "high", "level")
-_measured = attrgetter("name", *_METRIC)
+TRAINING_SEEDS = "training seeds"
+"""What an interval is over that tells how far a method's results vary: only by it are methods ranked."""
+GENERATION_SEEDS = "generation seeds"
+"""What an interval is over that tells how far the images of one student vary, or of a sampler."""
+
+_METRIC = ("title", "direction", "value", "low", "high", "level", "standard_error")
 _SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe")
 _COUNTS = ("iterations", "generator_updates", "training_images")
 _MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
@@ -43,20 +49,37 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
     Times are in seconds, sizes in bytes. `line_of` tells which line of a table a record belongs to.
     """
     records = sorted(records, key=lambda record: record.provenance.created)
-    facts = pd.DataFrame([{**_facts(record), "line": line_of(record)} for record in records], columns=_FACTS)
-    measured = ((row, metric) for row, record in enumerate(records) for metric in record.metrics)
-    values = [(row, *_measured(metric)) for row, metric in measured]
+    filled = FilledRecipes()
+    facts = pd.DataFrame(
+        [{**_facts(record, filled), "line": line_of(record)} for record in records], columns=_FACTS
+    )
+    values = [(row, *_measured(metric, record)) for row, record in enumerate(records) for metric in record.metrics]
     metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")
     frame = facts.join(metrics).reset_index(drop=True).fillna({"metric": ""})
-    numbers = ["value", "low", "high", "level"]
+    numbers = ["value", "low", "high", "level", "standard_error"]
     return frame.astype({"train_seed": "Int64"} | dict.fromkeys(numbers, "float64"))
+
+
+def _measured(metric: MetricResult, record: Record) -> tuple[Any, ...]:
+    """A metric's name in tables, and its numbers."""
+    numbers = (metric.value, metric.low, metric.high, metric.level, standard_error(metric))
+    return shown_name(metric.name, record.protocol), metric.title, metric.direction, *numbers
+
+
+def standard_error(metric: MetricResult) -> float | None:
+    """Of one measurement over its images, where the metric gives one: the root of the mean variance of several."""
+    found = [one.get("standard_error") for one in metric.diagnostics]
+    errors = [one for one in found if isinstance(one, float) and math.isfinite(one)]
+    return math.hypot(*errors) / math.sqrt(len(errors)) if errors else None
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Average a tidy frame over training seeds: one row per variant and metric.
 
     With two seeds or more the interval is Student's over the training seeds; with one, that record's own
-    over its generation seeds. If a training seed was recorded twice, the newest counts. A recipe of which no
+    over its generation seeds, which leaves out how much another training would differ: the column `interval`
+    says which, and is empty where there is none. `standard_error` is that of one measurement over its images,
+    where the metric gives one. If a training seed was recorded twice, the newest counts. A recipe of which no
     run succeeded has one row, whose status is failed.
     """
     ok = frame[frame["status"] == "ok"].drop_duplicates([*VARIANT, "metric", "train_seed"], keep="last")
@@ -86,6 +109,7 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     columns |= {f"{name}_high": (name, "max") for name in _COUNTS}
     columns |= {name: (name, "mean") for name in _MEANS} | {"peak_memory_bytes": ("peak_memory_bytes", "max")}
     columns |= {"values": ("value", list), "seeds": ("train_seed", list)}
+    columns |= {"standard_error": ("standard_error", "mean")}
     groups = frame.groupby(keys, sort=False).agg(**columns).reset_index()
     groups["seeds"] = [" ".join(str(seed) for seed in sorted(set(g) - {pd.NA})) for g in groups["seeds"]]
     return groups
@@ -96,14 +120,14 @@ def _interval(row: dict[str, Any]) -> dict[str, Any]:
     values = [value for value in row["values"] if pd.notna(value)]
     if len(values) >= 2:
         mean, std, low, high = t_interval(values, row["level"])
-        found = {"value": mean, "std": std, "low": low, "high": high, "interval": "training seeds"}
+        found = {"value": mean, "std": std, "low": low, "high": high, "interval": TRAINING_SEEDS}
     else:
         found = {name: row[name] for name in ("value", "low", "high")} | {"std": None}
-        found["interval"] = "generation seeds" if pd.notna(row["low"]) else ""
+        found["interval"] = GENERATION_SEEDS if pd.notna(row["low"]) else ""
     return found | {"n_seeds": len(values)}
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
     # Chosen by a metric, the iteration differs between seeds; otherwise another iteration is another result.
@@ -119,7 +143,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "kind": record.kind,
         "method": record.method.name,
         "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
-        "recipe_sha256": repeated_digest(_trained_how(record)),
+        "recipe_sha256": repeated_digest(_trained_how(record, filled)),
         "selection": selection,
         "weights": weights,
         "variant_sha256": repeated_digest([record.sampler, selection, weights, iteration]),
@@ -145,7 +169,7 @@ def networks_sha256(record: Record) -> str:
     return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
-def _trained_how(record: Record) -> list[Any]:
+def _trained_how(record: Record, filled: FilledRecipes) -> list[Any]:
     """What tells two recipes apart: the class and the resolved numbers, not who typed which of them."""
     method = record.method
-    return [method.name, method.distiller, method.plugin_sha256, method.recipe]
+    return [method.name, method.distiller, method.plugin_sha256, filled(method)]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics.titles import shown_title
+from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.records import Record, collector_paused
 from bench.report import cells
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
-from bench.report.summary import networks_sha256, summarise, tidy
+from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
 from bench.suites import PaperTable, Suite, SuiteScale
 from bench.unfinished import Unfinished
@@ -27,7 +27,7 @@ _COUNTS = (
 _CSV = (
     *("label", "task", "protocol", "protocol_sha256", "smoke", "kind", "method", "passed", "recipe_sha256"),
     *("selection", "weights", "variant_sha256", "status", "error", "metric", "direction"),
-    *("value", "std", "low", "high", "level", "interval", "seeds", *_COUNTS),
+    *("value", "std", "low", "high", "level", "interval", "standard_error", "seeds", *_COUNTS),
     *("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
 )
 
@@ -40,7 +40,7 @@ class Section:
     cells: pd.DataFrame
     """Text, as shown to people."""
     best: frozenset[tuple[int, str]]
-    """Row and column of the best trained student of each metric."""
+    """Row and column of each metric's best trained student, where it is the best beyond what training seeds do."""
     notes: tuple[str, ...]
 
 
@@ -82,7 +82,8 @@ def suite_table(
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile everything that was recorded for a task, baselines first, whoever wrote the method."""
     of_task = [record for record in records if record.task == task]
-    columns = tuple(dict.fromkeys(metric.name for record in of_task for metric in record.metrics))
+    names = (shown_name(metric.name, record.protocol) for record in of_task for metric in record.metrics)
+    columns = tuple(name for name in dict.fromkeys(names) if name != UNSCALED_KID)
     return _compile(f"All results: {task}", task, recorded_lines(of_task), columns, None, of_task, ())
 
 
@@ -182,11 +183,23 @@ def _cells(
 
 
 def _best(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
-    """The rows whose trained student is best; a checkpoint chosen by the test metric does not compete."""
-    found = {number: metrics[name] for number, metrics in enumerate(lines) if name in metrics}
-    rivals = {
-        number: row["value"] if row["direction"] == "lower" else -row["value"]
-        for number, row in found.items()
-        if row["kind"] == "method" and row["selection"] != "best-by-test-metric" and pd.notna(row["value"])
-    }
-    return [number for number, value in rivals.items() if value == min(rivals.values())]
+    """The row whose trained student is better than every other's by more than both intervals over training seeds.
+
+    No row is where one has fewer than two training seeds: the interval over its generation seeds says nothing of
+    the method. A checkpoint chosen by the test metric does not compete.
+    """
+    rivals = [
+        (number, metrics[name])
+        for number, metrics in enumerate(lines)
+        if name in metrics and metrics[name]["kind"] == "method" and pd.notna(metrics[name]["value"])
+        if metrics[name]["selection"] != "best-by-test-metric"
+    ]
+    if len(rivals) < 2 or any(row["interval"] != TRAINING_SEEDS for _, row in rivals):
+        return []
+    (_, worst, best), (nearest, _, _), *_ = sorted((*_span(row), number) for number, row in rivals)
+    return [best] if worst < nearest else []
+
+
+def _span(row: dict[str, Any]) -> tuple[float, float]:
+    """A row's interval, the better end first, turned so that lower is better."""
+    return (row["low"], row["high"]) if row["direction"] == "lower" else (-row["high"], -row["low"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,3 +151,22 @@ def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
     assert evaluator.evaluate(broken, tmp_path, "weights a")[0] == first
     with pytest.raises(AssertionError, match="generated again"):
         evaluator.evaluate(broken, tmp_path, "weights b")
+
+
+def test_kid_of_scaled_features_has_a_name_of_its_own_and_earlier_repetitions_are_not_taken_for_it(
+    tiny: Prepared, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
+    sampler = tiny.sampled(tiny.task.baselines["teacher-ode"]).sampler
+    found = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
+    assert "kid" not in found and found["kid-rms"].title == "KID of digits-cnn32 / RMS"
+    assert abs(found["kid-rms"].value or 0) < 10
+    assert all(one["standard_error"] > 0 for one in found["kid-rms"].diagnostics)
+
+    for path in tmp_path.glob("repetition-*.json"):
+        earlier = json.loads(path.read_text())
+        del earlier["made_of"]["quantities"]
+        earlier["metrics"]["kid"]["value"] = 14961.0
+        path.write_text(json.dumps(earlier))
+    again = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
+    assert again["kid-rms"].value == found["kid-rms"].value

@@ -271,7 +271,9 @@ def test_patches_that_nobody_counted_are_not_said_to_be_whole(
             "convolutions of scenes-judge64, weights 1",
             "Diversity (convolutions of scenes-judge64, weights 1)",
         ),
-        (KID, "fashion-cnn64", "KID"),
+        (KID, "fashion-cnn64", "KID of fashion-cnn64 / RMS"),
+        (KID, "inception-2015-12-05", "KID"),
+        (KID, "inception-own-0123456789ab", "KID"),
     ],
 )
 def test_a_heading_names_the_network_that_makes_the_number(metric: MetricInfo, network: str, title: str) -> None:

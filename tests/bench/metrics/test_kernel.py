@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bench.metrics import kernel
 from bench.metrics.base import Metric, Reference
-from bench.metrics.kernel import KernelDistance, kernel_distance
+from bench.metrics.kernel import (
+    KernelDistance,
+    kernel_distance,
+    root_mean_square,
+    standard_error,
+    sums_across,
+    sums_within,
+)
+from tasks.errors import UserError
 from tasks.protocol import Protocol
+
+INCEPTION = "inception-2015-12-05"
 
 
 def textbook(x: np.ndarray, y: np.ndarray) -> float:
@@ -74,17 +86,101 @@ def test_the_metric_shares_the_reference_part_between_repetitions(
 ) -> None:
     generated, real = sets
     reference = as_reference(real)
+    smoke = replace(smoke, features=INCEPTION)
     first = feed(KernelDistance(reference, smoke), generated, 8).result()
     assert first.value == pytest.approx(textbook(generated, real), rel=1e-11)
     assert (first.samples, first.diagnostics["reference_samples"]) == (37, 53)
 
     seen: list[int] = []
-    within = kernel.mean_within
+    within = kernel.sums_within
 
-    def spy(x: np.ndarray) -> float:
+    def spy(x: np.ndarray, scale: float) -> np.ndarray:
         seen.append(len(x))
-        return within(x)
+        return within(x, scale)
 
-    monkeypatch.setattr(kernel, "mean_within", spy)
+    monkeypatch.setattr(kernel, "sums_within", spy)
     assert feed(KernelDistance(reference, smoke), generated).result().value == first.value
     assert seen == [37]
+
+
+def fidelitys(x: np.ndarray, y: np.ndarray) -> float:
+    """KID by torch-fidelity of x and y [n, D], of one subset that holds all points."""
+    metric_kid = pytest.importorskip("torch_fidelity.metric_kid", reason="torch-fidelity is not installed")
+    sizes = {"kid_subsets": 1, "kid_subset_size": len(x), "verbose": False}
+    found = metric_kid.kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), **sizes)
+    return float(found[metric_kid.KEY_METRIC_KID_MEAN])
+
+
+def test_equals_torch_fidelity_when_its_subset_is_the_full_set(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = sets[0], sets[1][:37]
+    expected = fidelitys(x, y)
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-11)
+
+
+def test_a_scale_is_the_same_as_divided_features(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    """Also by torch-fidelity on the divided features."""
+    x, y = sets
+    scale = root_mean_square(y)
+    assert scale == pytest.approx(np.sqrt((y**2).mean()), rel=1e-14)
+    assert kernel_distance(x, y, scale) == pytest.approx(textbook(x / scale, y / scale), rel=1e-11)
+    expected = fidelitys(x / scale, y[:37] / scale)
+    assert kernel_distance(x, y[:37], scale) == pytest.approx(expected, rel=1e-11)
+
+
+def test_two_points_by_closed_form_after_scaling(
+    smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    """All real features are c and all generated ones 0: within 8 and 1, across 1, whatever c is."""
+    for c in (0.01, 1.0, 100.0):
+        real, generated = np.full((5, 3), c), np.zeros((4, 3))
+        found = feed(KernelDistance(as_reference(real), smoke), generated).result()
+        assert found.value == pytest.approx(8 + 1 - 2 * 1, rel=1e-12)
+        assert found.diagnostics["feature_scale"] == pytest.approx(c)
+
+
+def test_the_unit_of_a_classifiers_features_does_not_change_its_kid(
+    sets: tuple[np.ndarray, np.ndarray],
+    smoke: Protocol,
+    as_reference: Callable[[np.ndarray], Reference],
+    feed: Callable[..., Metric],
+) -> None:
+    """Unscaled, features ten times as large made it up to 10^6 times as large: 14,961 on `digits`."""
+    generated, real = sets
+
+    def kid(unit: float, features: str) -> float:
+        protocol = replace(smoke, features=features)
+        metric = KernelDistance(as_reference(unit * real), protocol)
+        return float(feed(metric, unit * generated).result().value)
+
+    assert kid(11.0, "digits-cnn32") == pytest.approx(kid(1.0, "digits-cnn32"), rel=1e-9)
+    assert kid(11.0, INCEPTION) > 100 * kid(1.0, INCEPTION)
+    assert kid(1.0, INCEPTION) == pytest.approx(textbook(generated, real), rel=1e-11)
+
+
+def test_features_that_are_all_zero_have_no_scale(
+    smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    with pytest.raises(UserError, match=r"root mean square .* is 0; fix: "):
+        feed(KernelDistance(as_reference(np.zeros((5, 3))), smoke), np.ones((5, 3))).result()
+
+
+def test_the_standard_error_is_the_jackknifes(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = sets
+    n, m = len(x), len(y)
+    without_x = np.array([kernel_distance(np.delete(x, i, 0), y) for i in range(n)])
+    without_y = np.array([kernel_distance(x, np.delete(y, j, 0)) for j in range(m)])
+    variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()
+    found = standard_error(sums_within(x), sums_within(y), *sums_across(x, y))
+    assert found == pytest.approx(np.sqrt(variance), rel=1e-9)
+    assert standard_error(np.ones(2), np.ones(9), np.ones(2), np.ones(9)) is None
+
+
+def test_the_standard_error_is_the_spread_of_repeated_measurements() -> None:
+    rng = np.random.default_rng(2)
+    values, errors = [], []
+    for _ in range(300):
+        x, y = rng.normal(size=(60, 4)), rng.normal(0.7, 1.2, size=(50, 4))
+        sums = (sums_within(x), sums_within(y), *sums_across(x, y))
+        values.append(kernel.distance_of(*sums[:3]))
+        errors.append(standard_error(*sums))
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.2)

@@ -18,13 +18,15 @@ def compiled(records: list[Record]) -> ReportTable:
 
 
 def test_markdown_has_a_heading_per_protocol_the_best_in_bold_and_notes(make_record: Make) -> None:
-    records = [make_record(fd=(2.0,)), make_record("gan", fd=(4.0,)), make_record(protocol="other")]
+    values = {"dmd2": (2.0, 2.1, 2.05), "gan": (4.0, 4.1, 4.05)}
+    records = [make_record(name, seed, (fd,)) for name in values for seed, fd in enumerate(values[name])]
+    records.append(make_record(protocol="other"))
     text = to_markdown(compiled(records))
     assert text.startswith("## Ablation")
     assert text.count("\n### Protocol ") == 2
-    assert "**2.00 (n=1)**" in text
-    assert "**4.00" not in text
-    assert "\n- Training seeds: 0." in text
+    assert "**2.05 ± 0.12 over training seeds (n=3)**" in text
+    assert "**4.0" not in text
+    assert "\n- Training seeds: 0, 1, 2." in text
 
 
 def test_csv_keeps_every_bit_and_the_papers_value(make_record: Make) -> None:

@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench.metrics.intervals import t_interval
-from bench.records import Record
+from bench.records import Record, load_records
+from bench.registry import Catalogue, Registry, load_catalogue
+from bench.report.cells import one_result
+from bench.report.recipes import FilledRecipes, defaults
 from bench.report.table import ReportTable, suite_table, task_table, tidy
-from bench.suites import load_paper_table, load_suite
+from bench.suites import RESULTS, load_paper_table, load_suite
+from methods.recipe import Recipe
+from methods.recipes import DMDRecipe
+from tasks.files import digest
 
 Make = Callable[..., Record]
 
@@ -37,13 +44,15 @@ def test_tidy_has_a_row_per_record_and_metric_and_one_for_a_failure(make_record:
 def test_seeds_are_averaged_with_students_interval_over_the_seeds(make_record: Make) -> None:
     table = table3([make_record(seed=s, fd=(fd, fd)) for s, fd in enumerate((2.0, 2.5, 3.3))])
     mean, _, _, high = t_interval([2.0, 2.5, 3.3])
-    assert row(table, DMD2)["FD ↓"] == f"{mean:.2f} ± {(high or 0) - mean:.2f} (n=3)"
+    assert row(table, DMD2)["FD ↓"] == f"{mean:.2f} ± {(high or 0) - mean:.2f} over training seeds (n=3)"
     assert row(table, DMD2)["paper FID"] == "1.51"
 
 
 def test_one_seed_shows_the_interval_over_generation_seeds(make_record: Make) -> None:
     _, _, low, high = t_interval((2.0, 2.2))
-    assert row(table3([make_record()]), DMD2)["FD ↓"] == f"2.10 [{low:.2f}, {high:.2f}] (n=1)"
+    assert (
+        row(table3([make_record()]), DMD2)["FD ↓"] == f"2.10 [{low:.2f}, {high:.2f}] over generation seeds (n=1)"
+    )
     assert row(table3([make_record(fd=(2.0,))]), DMD2)["FD ↓"] == "2.00 (n=1)"
 
 
@@ -81,17 +90,141 @@ def test_recipes_and_selections_are_rows_of_their_own(make_record: Make) -> None
     assert mine["recipe"].str.startswith("lr=0.001").tolist() == [False, True, False]
 
 
+def several(make_record: Make, method: str, *fds: float, **more: Any) -> list[Record]:
+    """Records of one method, one training seed each, whose generation seeds hardly differ."""
+    return [make_record(method, seed, (fd - 0.01, fd + 0.01), **more) for seed, fd in enumerate(fds)]
+
+
+def bold(table: ReportTable) -> set[str]:
+    section = table.sections[0]
+    return {section.cells.loc[number, "method"] for number, _ in section.best}
+
+
+def test_bold_is_what_is_better_than_all_others_beyond_the_intervals_over_training_seeds(
+    make_record: Make,
+) -> None:
+    clear = several(make_record, "dmd2", 6.0, 6.1, 6.2) + several(make_record, "gan", 9.0, 9.1, 9.2)
+    assert bold(table3(clear)) == {DMD2}
+    assert bold(table3([*clear, *several(make_record, "dmd", 6.3, 6.4, 6.5)])) == set()
+
+
+def test_the_spread_of_generation_seeds_makes_nothing_bold(make_record: Make) -> None:
+    """One training seed each, far apart beside the generation seeds' interval: no rank follows."""
+    one = several(make_record, "dmd2", 6.0) + several(make_record, "gan", 9.0)
+    assert bold(table3(one)) == set()
+    assert bold(table3([*several(make_record, "dmd2", 6.0, 6.1, 6.2), *several(make_record, "gan", 9.0)])) == set()
+
+
+def test_a_row_alone_is_not_bold(make_record: Make) -> None:
+    assert bold(table3(several(make_record, "dmd2", 6.0, 6.1, 6.2))) == set()
+
+
+def test_higher_is_better_where_the_metric_says_so(make_record: Make) -> None:
+    rows = several(make_record, "dmd2", 0.5, 0.51, 0.52) + several(make_record, "gan", 0.9, 0.91, 0.92)
+    turned = [
+        one.model_copy(update={"metrics": [one.metrics[0].model_copy(update={"direction": "higher"})]})
+        for one in rows
+    ]
+    assert bold(table3(turned)) == {"GAN only"}
+
+
 def test_a_checkpoint_chosen_by_the_test_metric_is_never_the_best(make_record: Make) -> None:
-    records = [make_record(fd=(2.0,)), make_record(fd=(1.0,), selection="best-by-test-metric")]
-    section = table3([*records, make_record("gan", fd=(4.0,))]).sections[0]
+    chosen = several(make_record, "dmd2", 1.0, 1.1, 1.2, selection="best-by-test-metric")
+    rows = several(make_record, "dmd2", 6.0, 6.1, 6.2) + several(make_record, "gan", 9.0, 9.1, 9.2)
+    section = table3([*chosen, *rows]).sections[0]
     ((best, column),) = section.best
-    assert (column, section.cells.loc[best, column]) == ("FD ↓", "2.00 (n=1)")
+    assert (column, section.cells.loc[best, "checkpoint"]) == ("FD ↓", "last, ema")
 
 
 def test_a_teacher_is_never_the_best(make_record: Make) -> None:
-    records = [make_record("teacher-ode", None, (1.0,), kind="baseline"), make_record(fd=(2.0,))]
-    section = table3(records).sections[0]
-    assert {section.cells.loc[number, "method"] for number, _ in section.best} == {DMD2}
+    records = [make_record("teacher-ode", None, (1.0, 1.01), kind="baseline")]
+    rows = several(make_record, "dmd2", 6.0, 6.1, 6.2) + several(make_record, "gan", 9.0, 9.1, 9.2)
+    assert bold(table3([*records, *rows])) == {DMD2}
+
+
+def test_records_from_before_a_recipe_gained_a_field_pool_with_later_ones(
+    make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field with a default is what was done before there was one; another value is another recipe."""
+
+    class Longer(DMDRecipe):
+        """The recipe of a later version."""
+
+        added: tuple[float, float] = (0.5, 1.0)
+
+    found = load_catalogue().methods.get("dmd2")
+    later = replace(found, recipe_model=lambda: Longer)
+    monkeypatch.setattr(Registry, "get", lambda *_: later)
+
+    def made(seed: int, fd: float, **recipe: object) -> Record:
+        record = make_record(seed=seed, fd=(fd,), recipe={"lr": 6e-4, **recipe})
+        return record.model_copy(
+            update={"method": record.method.model_copy(update={"distiller": later.distiller})}
+        )
+
+    table = table3([made(0, 2.0), made(1, 3.0, added=[0.5, 1.0]), made(2, 9.0, added=[0.5, 2.0])])
+    cells = table.sections[0].cells
+    shown = cells[cells["method"] == DMD2]["FD ↓"].tolist()
+    assert [text.split()[0] + text[text.index("(") :] for text in shown] == ["2.50(n=2)", "9.00(n=1)"]
+
+
+def test_a_strangers_records_pool_when_all_recipes_gain_a_field(make_record: Make) -> None:
+    old = make_record("my-plugin", 0, (2.0,))
+    values = {**old.method.recipe, **defaults(Recipe), "lr": old.method.recipe["lr"]}
+    new = make_record("my-plugin", 1, (3.0,))
+    new = new.model_copy(update={"method": new.method.model_copy(update={"recipe": values})})
+    assert task_table([old, new], "fashion").data["n_seeds"].tolist() == [2]
+
+
+def test_committed_records_pool_with_a_run_of_today(catalogue: Catalogue) -> None:
+    """A record's recipe and what the same command resolves to today are one recipe."""
+    found = load_records([RESULTS / "records"])
+    assert found.records and not found.problems
+    filled = FilledRecipes()
+    for record in found.records:
+        if record.kind == "method":
+            task = catalogue.tasks.get(record.task)
+            method = catalogue.methods.get(record.method.name)
+            today = method.recipe(task.recipes or task.name, task.scale, record.method.passed)
+            assert filled(record.method) == today.model_dump(mode="json"), record.run_id
+
+
+def test_kid_is_shown_times_1000_with_its_standard_error(make_record: Make) -> None:
+    noticed = [{"standard_error": 0.003}, {"standard_error": 0.004}]
+    scaled = {"metric": "kid-rms", "title": "KID of fashion-cnn64 / RMS", "diagnostics": noticed}
+    table = task_table([make_record(fd=(0.02, 0.03), **scaled)], "fashion")
+    _, _, low, high = t_interval((20.0, 30.0))
+    cell = table.sections[0].cells["KID of fashion-cnn64 / RMS × 1,000 ↓"].item()
+    error = 1000 * ((0.003**2 + 0.004**2) / 2) ** 0.5
+    assert cell == f"25.00 [{low:.2f}, {high:.2f}] over generation seeds (n=1; SE {error:.2f} over images)"
+    assert table.data["value"].item() == pytest.approx(0.025)
+    assert table.data["standard_error"].item() == pytest.approx(error / 1000)
+
+
+def test_kid_of_unscaled_features_is_never_in_a_column_with_the_scaled(make_record: Make) -> None:
+    """Old records call both `kid`: on digits it was 14,961."""
+    old = make_record(seed=0, fd=(14961.0,), metric="kid", title="KID")
+    new = make_record(seed=1, fd=(0.02,), metric="kid-rms", title="KID of fashion-cnn64 / RMS")
+    table = task_table([old, new], "fashion")
+    assert not any("14961" in str(text) for text in table.sections[0].cells.to_numpy().ravel())
+    assert any("KID of 1 record(s) is left out" in note for note in table.sections[0].notes)
+    assert dict(zip(table.data["metric"], table.data["value"], strict=True)) == {
+        "kid-unscaled": 14961.0,
+        "kid-rms": 0.02,
+    }
+
+
+def test_kid_of_an_inception_is_the_published_one_in_old_records_too(make_record: Make) -> None:
+    record = make_record(fd=(0.002,), metric="kid", title="KID")
+    declared = record.protocol | {"features": "inception-2015-12-05"}
+    record = record.model_copy(update={"protocol": declared, "protocol_sha256": digest(declared)})
+    assert task_table([record], "fashion").sections[0].cells["KID × 1,000 ↓"].item() == "2.00 (n=1)"
+
+
+def test_damaged_diagnostics_have_no_standard_error(make_record: Make) -> None:
+    odd = [{"standard_error": "x"}, {"standard_error": float("inf")}, {"standard_error": True}]
+    table = task_table([make_record(diagnostics=odd)], "fashion")
+    assert table.data["standard_error"].isna().all()
 
 
 def test_missing_and_failed_rows_are_shown(make_record: Make) -> None:
@@ -235,3 +368,19 @@ def test_a_diversity_is_called_by_the_network_that_sees_it(make_record: Make) ->
     judge = {"lpips": "convolutions of a judge"}
     old = make_record(metric="diversity", title="LPIPS diversity", views=judge)
     assert "Diversity (convolutions of a judge) ↓" in task_table([old], "fashion").sections[0].cells
+
+
+def test_the_line_of_one_evaluation_says_what_its_interval_is_over(make_record: Make) -> None:
+    scaled = {
+        "metric": "kid-rms",
+        "title": "KID of fashion-cnn64 / RMS",
+        "diagnostics": [{"standard_error": 0.002}],
+    }
+    record = make_record(fd=(0.02, 0.03), **scaled)
+    _, _, low, high = t_interval((20.0, 30.0))
+    interval = f"[{low:.6g}, {high:.6g}] over generation seeds"
+    shown = one_result(record.metrics[0], record.protocol)
+    assert shown == f"KID of fashion-cnn64 / RMS × 1,000 25  {interval}  SE 2 over images"
+    old = make_record(fd=(14961.0,), metric="kid", title="KID")
+    assert one_result(old.metrics[0], old.protocol).split() == ["KID", "of", "unscaled", "features", "14961"]
+    assert one_result(make_record(fd=(2.0,)).metrics[0], {}).split() == ["FD", "2"]

@@ -1,0 +1,53 @@
+"""Recipes of records as today's models read them: with the defaults of fields that came later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.records import MethodInfo
+from bench.registry import load_catalogue
+from tasks.errors import UserError
+
+
+class FilledRecipes:
+    """Fills the defaults of recipe models into recorded recipes, so that records pool with later ones.
+
+    A recipe gains a field with every new option, whose default is what was done before there was one.
+    """
+
+    def __init__(self) -> None:
+        self._methods = load_catalogue().methods
+        self._defaults: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def __call__(self, method: MethodInfo) -> dict[str, Any]:
+        """Return all values of a recorded recipe; empty for a baseline, which has none."""
+        if not method.distiller:
+            return dict(method.recipe)
+        key = method.name, method.distiller
+        if key not in self._defaults:
+            self._defaults[key] = self._defaults_of(method)
+        return {**self._defaults[key], **method.recipe}
+
+    def _defaults_of(self, method: MethodInfo) -> dict[str, Any]:
+        """Of the installed method's model; of what all recipes have for a method that is not installed."""
+        from methods.recipe import Recipe
+
+        try:
+            found = self._methods.get(method.name)
+            model = found.recipe_model() if found.distiller == method.distiller else Recipe
+        except UserError:
+            model = Recipe
+        return defaults(model)
+
+
+def defaults(model: Any) -> dict[str, Any]:
+    """Return the defaults of a pydantic model's fields, as JSON has them; required fields have none."""
+    from pydantic_core import to_jsonable_python
+
+    fields = model.model_fields.items()
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in fields
+        if not field.is_required()
+    }
