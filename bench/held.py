@@ -11,6 +11,7 @@ from typing import IO
 
 from bench.run_folder import LOCK
 from tasks.errors import UserError
+from tasks.files import regular_file
 
 
 @contextlib.contextmanager
@@ -26,6 +27,8 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LOCK).exists():
+        regular_file(folder / LOCK)  # a named pipe would keep this process for ever
     with (folder / LOCK).open("w") as lock:
         until = time.monotonic() + patience
         while not _taken(lock):
@@ -46,7 +49,7 @@ def _taken(lock: IO[str]) -> bool:
 def is_held(folder: Path) -> bool:
     """Whether somebody works on a run at this moment."""
     path = folder / LOCK
-    if not path.exists():
+    if not path.is_file():
         return False
     with path.open("r+") as lock:
         return not _taken(lock)

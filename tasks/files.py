@@ -129,8 +129,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
     Raises UserError that names the file if it is missing, no regular file, unreadable or larger.
     """
+    kind = _kind(path)
+    if kind != "file":
+        raise UserError(f"{path}: cannot be read: it is {kind}")
     try:
-        with regular_file(path).open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error

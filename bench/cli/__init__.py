@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
 
 import typer
 
+from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.stopping import Stopped
 from tasks.errors import UserError
 
@@ -59,15 +61,21 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line on stderr and exit code 2, Ctrl-C is 130."""
+    """Run the command line: whatever goes wrong is one line on stderr and exit code 2; Ctrl-C is 130."""
     signal.signal(signal.SIGTERM, _interrupt)
+    open_streams()
     try:
-        command_line(next(iter(sys.argv[1:]), None))()
-    except UserError as error:
+        try:
+            command_line(next(iter(sys.argv[1:]), None))()
+        finally:
+            flush_output()
+    except (UserError, OSError) as error:  # an unreadable folder, a full disk: what and where, no traceback
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # an unreadable folder, a full disk: what and where, without a traceback
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(f"error: {unexpected(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Stopped):
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -7,8 +7,8 @@ import itertools
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RunsOption
+from bench.cli.terminal import print
 from tasks.errors import UserError, counted, listed, unknown
+from tasks.escape import printable, rich_text
+from tasks.files import regular_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,17 +82,22 @@ def logs(
         raise UserError(
             f"{state.run} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
         )
-    with path.open(encoding="utf-8", errors="replace") as file, _only_looking():
-        kept, seconds = file.readlines(), itertools.count(1)
+    with regular_file(path).open(encoding="utf-8", errors="replace") as file, _only_looking():
+        kept, seconds = deque(file, maxlen=lines or None), itertools.count(1)
         watch = _Watch(runs, [_full_name(state)], states)
-        sys.stdout.writelines(kept[-lines:] if lines else kept)
+        _write(kept)
         while follow and watch.goes_on:
-            sys.stdout.writelines(file.readlines())
+            _write(file.readlines())
             sys.stdout.flush()
             time.sleep(1)
             if next(seconds) % ASK_EVERY == 0:  # the file is read more often than the controller is asked
                 watch.look()
-        sys.stdout.writelines(file.readlines())
+        _write(file.readlines())
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write lines of a log, as no terminal obeys them."""
+    sys.stdout.writelines(printable(line, lines=True) for line in lines)
 
 
 def cancel(
@@ -222,6 +230,9 @@ def _print(states: Sequence[RunState]) -> None:
 
     width = None if sys.stdout.isatty() else max(200, shutil.get_terminal_size().columns)
     Console(width=width, highlight=False).print(_table(states))
+    for state in states:
+        for problem in state.problems:
+            print(f"warning: {problem}", file=sys.stderr)
 
 
 def _table(states: Sequence[RunState]) -> Table:
@@ -242,7 +253,8 @@ def _table(states: Sequence[RunState]) -> Table:
         left = "" if state.seconds_left is None else _duration(state.seconds_left)
         fd = "" if state.fd is None else f"{state.fd:.4g}"
         where = (state.state, STAGES.get(state.stage, state.stage), state.job, state.node)
-        table.add_row(state.task, state.run, *where, steps, speed, left, fd, str(state.requeues or ""), state.told)
+        row = (state.task, state.run, *where, steps, speed, left, fd, state.requeues or "", state.told)
+        table.add_row(*map(rich_text, row))
     return table
 
 

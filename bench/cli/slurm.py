@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.terminal import print
 from tasks.errors import UserError, counted
 
 app = typer.Typer(help="Profiles of clusters.", no_args_is_help=True)
