@@ -6,10 +6,13 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.run_folder import ATTEMPTS
 from bench.training_log import append_line
+from tasks.errors import UserError
+from tasks.files import read_text
+from tasks.numbers import is_finite
 
 End = Literal["done", "failed", "requeued", "stopped"]
 
@@ -48,12 +51,40 @@ def finish(folder: Path, attempt: Attempt, end: End, told: str = "") -> None:
 
 def attempts(folder: Path) -> list[Attempt]:
     """All attempts on a run, in the order in which they began."""
-    found: dict[tuple[str, int, float], Attempt] = {}
+    return read_attempts(folder)[0]
+
+
+def read_attempts(folder: Path) -> tuple[list[Attempt], list[str]]:
+    """Return all attempts on a run, in the order in which they began, and what of the file is no attempt.
+
+    A last line cut short by a kill is no problem: what it would have said is known from what is missing.
+    """
     path = folder / ATTEMPTS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            attempt = Attempt(**json.loads(line))
-        except (ValueError, TypeError):
-            continue  # cut short by a kill: what it would have said is known from what is missing
-        found[attempt.job, attempt.restart, attempt.began] = attempt
-    return list(found.values())
+    if not path.exists():
+        return [], []
+    try:
+        lines = read_text(path).split("\n")
+    except UserError as error:
+        return [], [str(error)]
+    found: dict[tuple[str, int, float], Attempt] = {}
+    odd = []
+    for number, line in enumerate(lines, start=1):
+        attempt = _attempt(line)
+        if attempt is not None:
+            found[attempt.job, attempt.restart, attempt.began] = attempt
+        elif line and number < len(lines):
+            odd.append(number)
+    several = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+    return list(found.values()), [f"{path}:{odd[0]}: not an attempt{several}; skipped"] if odd else []
+
+
+def _attempt(line: str) -> Attempt | None:
+    """Read a line; None if it is no attempt."""
+    try:
+        found = Attempt(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (found.job, found.node, found.stage, found.told)
+    whole = all(isinstance(text, str) for text in texts) and isinstance(found.restart, int)
+    times = is_finite(found.began) and (found.ended is None or is_finite(found.ended))
+    return found if whole and times and found.end in (None, *get_args(End)) else None

@@ -24,6 +24,7 @@ from bench.progress import bars, figures_text
 from bench.run_folder import JOB, STATUS
 from bench.status import read_status
 from bench.work import Work
+from tasks.escape import printable, rich_text
 
 POLL_SECONDS = 0.5
 ENDLESS_MINUTES = 60 * 24 * 365
@@ -88,7 +89,7 @@ def run_jobs(works: Sequence[Work], parallel: int, share: Share, console: Consol
             while waiting or running:
                 while waiting and len(running) < parallel:
                     work = waiting.pop(0)
-                    bar = drawn.add_task(work.label, total=None, figures="starting")
+                    bar = drawn.add_task(printable(work.label), total=None, figures="starting")
                     slot = min(set(range(parallel)) - {worker.slot for worker in running})
                     running.append(_Worker(work, _start(replace(work, parent=lock), slot, share), bar, slot))
                 time.sleep(POLL_SECONDS)
@@ -100,7 +101,7 @@ def run_jobs(works: Sequence[Work], parallel: int, share: Share, console: Consol
                         outcome = _outcome(worker)
                         ended.append(outcome)
                         state = "done" if outcome.done else f"failed: {outcome.told}"
-                        console.print(f"{worker.work.label}: {state}", highlight=False, markup=False)
+                        console.print(rich_text(f"{worker.work.label}: {state}"))
         finally:
             _stop(running)
     return ended
@@ -151,7 +152,7 @@ def _show(worker: _Worker, drawn: RichBars) -> None:
     if status is not None:
         drawn.update(
             worker.bar,
-            description=f"{worker.work.label}: {status.stage}",
+            description=printable(f"{worker.work.label}: {status.stage}"),
             total=status.total,
             completed=status.completed,
             figures=figures_text(status.figures),

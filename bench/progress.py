@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichBars
 
 from bench.status import Status
+from tasks.escape import printable
 
 STATUS_EVERY = 1.0
 """Seconds between two writes of the status file."""
@@ -23,11 +24,11 @@ PLAIN_EVERY = 30.0
 def bars(console: Console) -> RichBars:
     """Return the columns that all our bars have."""
     return RichBars(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}", style="dim"),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False),
         console=console,
         transient=not console.is_terminal,
     )
@@ -35,7 +36,7 @@ def bars(console: Console) -> RichBars:
 
 def figures_text(figures: dict[str, float]) -> str:
     """Format figures for the end of a bar: `dm 0.123  fd 4.56`."""
-    return "  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in figures.items())
+    return printable("  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in figures.items()))
 
 
 class StatusProgress:
@@ -80,7 +81,7 @@ class StatusProgress:
 
     def note(self, text: str) -> None:
         """Say one line that stays."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(printable(text, lines=True), highlight=False, markup=False)
 
     def _write(self, force: bool = False) -> None:
         now, status = time.monotonic(), self.status

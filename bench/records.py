@@ -8,13 +8,33 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from bench.run_folder import OTHER_PROTOCOLS, RECORD
 from tasks.errors import UserError
-from tasks.files import repeated_digest, write_text
+from tasks.escape import is_name
+from tasks.files import read_bytes, repeated_digest, write_text
+
+
+def _as_name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(f"{text[:60]!r} is no name: letters, digits and _ . + - inside")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_as_name)]
+"""Part of the paths of a run, RUNS/TASK/RUN."""
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""What fits the 64-bit integers of tables."""
+Diagnostic = (
+    StrictBool
+    | Annotated[int, Field(strict=True, gt=-(2**63), lt=2**63)]
+    | Annotated[float, Field(strict=True)]
+    | None
+)
+"""What a metric noticed: a count, a measure, or whether; never text that looks like one."""
 
 
 class Model(BaseModel):
@@ -61,18 +81,18 @@ class MetricResult(Model):
     """Lower bound of the Student-t interval over the generation seeds."""
     high: float | None
     """Upper bound of it."""
-    level: float = 0.95
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Confidence level of the interval."""
-    samples: int
+    samples: Count
     """Images per generation seed."""
-    diagnostics: list[dict[str, Any]]
+    diagnostics: list[dict[str, Diagnostic]]
     """What the metric noticed, one per generation seed: rank, clipped eigenvalues, and so on."""
 
 
 class CheckpointInfo(Model):
     """Which weights were evaluated, and how they were chosen."""
 
-    iteration: int
+    iteration: Count
     selection: Literal["last", "best-by-test-metric", "none"]
     """none: there was nothing to choose from, as for a baseline."""
     sha256: str
@@ -83,22 +103,22 @@ class CheckpointInfo(Model):
 class Cost(Model):
     """What the result took."""
 
-    iterations: int
-    generator_updates: int
-    generated_images: int
+    iterations: Count
+    generator_updates: Count
+    generated_images: Count
     """Iterations times batch size. What a method generates besides, for regression pairs or in backward
     simulation, is not counted."""
-    network_evaluations: int
+    network_evaluations: Count
     """Forward passes per sample (NFE)."""
     train_seconds: float
     """Over all attempts, without the looks at FD on the way; 0 if the run failed."""
     evaluate_seconds: float
-    threads: int
-    processes: int = 1
+    threads: Count
+    processes: Count = 1
     """Processes that worked on it together; on GPUs, as many of those."""
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     """Of the first process."""
-    parameters: int
+    parameters: Count
     gpu_hours: float
     """0 on a CPU."""
 
@@ -108,7 +128,7 @@ class Asset(Model):
 
     role: str
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 class Provenance(Model):
@@ -124,7 +144,7 @@ class Provenance(Model):
     platform: str
     cpu: str
     gpu: str | None
-    threads: int
+    threads: Count
     argv: list[str]
     precision: str
     tf32: bool
@@ -144,16 +164,16 @@ class Record(Model):
     """One result: a method or a baseline, on a task, under a protocol, from one training seed."""
 
     schema_version: Literal[1] = 1
-    run_id: str
+    run_id: Name
     kind: Literal["method", "baseline"]
     """A trained student, or a named sampler of the teacher such as `teacher-ode`."""
     status: Literal["ok", "failed"]
     method: MethodInfo
-    task: str
+    task: Name
     protocol: dict[str, Any]
     protocol_sha256: str
     """Digest of `protocol`; numbers share a column only where it is equal."""
-    train_seed: int | None
+    train_seed: Count | None
     """None for a baseline."""
     metrics: list[MetricResult]
     checkpoint: CheckpointInfo | None
@@ -169,11 +189,27 @@ class Record(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
+        method, protocol = self.method, self.protocol
+        for what, values in {"method": [method.passed, method.recipe], "sampler": self.sampler}.items():
+            _refuse_no_json(what, values)
+        _refuse_no_json("protocol", protocol)
+        views = protocol.get("views", {})
+        networks = list(views.values()) if isinstance(views, dict) else [None]
+        if not all(isinstance(text, str) for text in (protocol.get("name", ""), *networks)):
+            raise ValueError("protocol has a name or views that are no text")
         if self.protocol_sha256 != repeated_digest(self.protocol):
             raise ValueError("protocol_sha256 is not the digest of protocol")
         if (self.status == "failed") != (self.error is not None):
             raise ValueError("status and error disagree")
         return self
+
+
+def _refuse_no_json(what: str, values: Any) -> None:
+    """Raise ValueError for numbers that have no digest, by which tables tell recipes apart."""
+    try:
+        repeated_digest(values)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} holds what plain JSON has no form for ({error})") from None
 
 
 class Loaded(NamedTuple):
@@ -202,9 +238,7 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Read one record; raise UserError naming the file, what is wrong with it and what mends it."""
     try:
-        return Record.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        return Record.model_validate_json(read_bytes(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

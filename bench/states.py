@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bench.attempts import Attempt, attempts
+from bench.attempts import Attempt, read_attempts
 from bench.held import is_held
-from bench.run_folder import PLAN, RECORD
+from bench.run_folder import PLAN, RECORD, STATUS
 from bench.status import TRAINING, read_status
 from bench.stopping import DivergedError
 from tasks.errors import UserError
 from tasks.files import read_object
+from tasks.numbers import is_finite
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
 
@@ -73,6 +74,8 @@ class RunState:
     """Why it stands where it stands."""
     submitted: bool = False
     """Whether it was ever sent to a queue, from which `bench resume` goes on."""
+    problems: tuple[str, ...] = ()
+    """What of its files could not be read, each with the file's name."""
 
     @property
     def run(self) -> str:
@@ -105,9 +108,10 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
 
     Works from the run's folder alone where there is no queue.
     """
-    tried = attempts(folder)
+    tried, problems = read_attempts(folder)
     last = tried[-1] if tried else None
-    found = RunState(folder, "new", told=said, requeues=sum(one.restart > 0 for one in tried))
+    requeues = sum(one.restart > 0 for one in tried)
+    found = RunState(folder, "new", told=said, requeues=requeues, problems=tuple(problems))
     if last is not None:
         found = replace(found, stage=last.stage, job=last.job, node=last.node)
     if last is not None and last.told == CANCELLED:
@@ -129,6 +133,8 @@ def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
             return replace(found, state="failed", told=told)
         fd = next((metric["value"] for metric in record.get("metrics", ()) if metric["name"] == "fd"), None)
     except (KeyError, TypeError):
+        return replace(found, state="failed", told=DAMAGED)
+    if fd is not None and not is_finite(fd):
         return replace(found, state="failed", told=DAMAGED)
     return replace(found, state="done", fd=fd)
 
@@ -183,11 +189,14 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
 def _progress(found: RunState, last: Attempt | None) -> RunState:
     """Add what the run's status file says; right after the start there is none, or that of the attempt before."""
     status = read_status(found.folder)
+    if status is None and (found.folder / STATUS).exists():
+        odd = f"{found.folder / STATUS}: not a status file; skipped"
+        return replace(found, problems=(*found.problems, odd))
     if status is None or (last is not None and status.time < last.began):
         return found
-    batch, rate = 1, status.rate
-    if status.stage == TRAINING and (plan := read_object(found.folder / PLAN)) is not None:
-        batch = plan.get("recipe", {}).get("batch_size", 1)
+    rate, batch = status.rate, 1
+    if status.stage == TRAINING:
+        batch = _batch_size(found.folder)
     return replace(
         found,
         stage=status.stage,
@@ -197,6 +206,13 @@ def _progress(found: RunState, last: Attempt | None) -> RunState:
         seconds_left=rate and (status.total - status.completed) / rate,
         fd=status.figures.get("fd"),
     )
+
+
+def _batch_size(folder: Path) -> int:
+    """The batch size of a run's recipe; 1 if its plan says nothing of it."""
+    recipe = (read_object(folder / PLAN) or {}).get("recipe")
+    size = recipe.get("batch_size") if isinstance(recipe, dict) else None
+    return size if isinstance(size, int) and is_finite(size) else 1
 
 
 def _stood(found: RunState, last: Attempt | None) -> RunState:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.run_folder import STATUS
 from tasks.files import read_object, write_text
+from tasks.numbers import is_finite
 
 TRAINING = "training"
 """The stage whose steps are iterations, each of a batch of images; the steps of the others are images."""
@@ -51,5 +52,8 @@ def read_status(folder: Path) -> Status | None:
         figures = found.figures.values()
     except (TypeError, AttributeError):
         return None
-    numbers = (found.total, found.completed, found.began, found.began_at, found.time, *figures)
-    return found if all(isinstance(number, int | float) for number in numbers) else None
+    if not isinstance(found.stage, str):
+        return None
+    numbers = (found.total, found.completed, found.began, found.began_at, found.time)
+    shown = all(isinstance(number, int | float) for number in figures)  # a loss may be NaN
+    return found if shown and all(is_finite(number) for number in numbers) else None

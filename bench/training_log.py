@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.files import write_text
+from tasks.files import read_text, regular_file, write_text
+from tasks.numbers import is_finite
+
+MOST_BYTES = 1 << 30
+"""Largest log that is read: a thousand bytes for each of a million iterations."""
 
 
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """Append one line and hand it to the system, so that a killed run keeps what it logged."""
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
 
@@ -20,18 +26,33 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read all whole lines; a last line cut short by a kill is dropped, any other damage is an error."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path, MOST_BYTES).split("\n")
     found = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is not whole
-        try:
-            entry = json.loads(line)
-            entry["iteration"]
-        except (ValueError, KeyError, TypeError):
+        entry = _entry(line)
+        if entry is None:
             raise UserError(
                 f"{path}:{number}: not a line of metrics: {line[:60]!r}; delete the run's folder and run again"
-            ) from None
+            )
         found.append(entry)
     return found
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """Read a line; None if it is none of ours: figures of an iteration are numbers, though they may be NaN."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    iteration = entry.get("iteration")
+    whole = isinstance(iteration, int) and is_finite(iteration)
+    return entry if whole and all(_is_figure(value) for value in entry.values()) else None
+
+
+def _is_figure(value: object) -> bool:
+    return value is None or isinstance(value, float) or is_finite(value)
 
 
 def cut_back(path: Path, iteration: int) -> None:

@@ -44,14 +44,13 @@ def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
     about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None
+    protocol, recipe, seed = about["protocol"], about.get("recipe", {}), about["seed"]
+    if not (isinstance(about["name"], str) and isinstance(protocol, dict) and isinstance(recipe, dict)):
+        return None
+    if not isinstance(protocol.get("name", ""), str) or not isinstance(seed, int | None):
+        return None
     at = look(folder)
     if not at.under_way and (folder / RECORD).exists():
         return None
-    return Unfinished(
-        about.get("kind", "baseline" if about["seed"] is None else "method"),
-        about["name"],
-        about["protocol"].get("name", ""),
-        about.get("recipe", {}),
-        about["seed"],
-        at,
-    )
+    kind = about.get("kind", "baseline" if seed is None else "method")
+    return Unfinished(kind, about["name"], protocol.get("name", ""), recipe, seed, at)

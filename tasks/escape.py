@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ def printable(text: object, *, lines: bool = False) -> str:
 
     Line feeds and tabs are kept where `lines` is true, for text of several lines.
     """
-    return "".join(_shown(letter, lines) for letter in str(text))
+    plain = str(text)
+    return plain if plain.isprintable() else "".join(_shown(letter, lines) for letter in plain)
 
 
 def rich_text(text: object) -> Text:
@@ -25,6 +27,46 @@ def rich_text(text: object) -> Text:
     from rich.text import Text
 
     return Text(printable(text))
+
+
+def markdown(text: object) -> str:
+    """Return text as Markdown shows it literally, on one line and in a table's cell.
+
+    Pipes, HTML, links, emphasis, code and mathematics of it are plain text; an underscore within a word is one
+    anyway and stays, so that names remain readable in the source.
+    """
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0]) or "\\" + found[0], printable(text))
+
+
+_MARKUP = re.compile(r"[\\`*|$<~]|(?<!\w)_|_(?!\w)|!(?=\[)|(?<=\])\(|(?<=\])\[|&(?=#?\w+;)")
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+
+
+def csv_text(text: object) -> str:
+    """Return text as a field of a CSV file that no spreadsheet takes for a formula.
+
+    What begins like a formula gets an apostrophe in front, which spreadsheets do not show; numbers, negative ones
+    too, stay as they are. Control characters are written out, but for line feeds and tabs, which CSV quotes.
+    """
+    shown = printable(text, lines=True)
+    if shown[:1] not in ("\t", "\n") and shown.lstrip()[:1] not in _FORMULA:
+        return shown
+    return shown if _NUMBER.fullmatch(shown) else f"'{shown}"
+
+
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+_NAME = re.compile(r"\w[\w.+-]{0,199}")
+
+
+def is_name(text: object) -> bool:
+    """Whether this is a name that can be a folder and a word of a command: letters, digits, and `_ . + -` inside.
+
+    Names of tasks and runs become folders, so `../x` and control characters are none.
+    """
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def _shown(letter: str, lines: bool) -> str:

@@ -120,11 +120,41 @@ _KINDS = {
 }
 
 
+MOST_BYTES = 64 << 20
+"""Largest file of ours that is read as a whole: records and descriptions take kilobytes, long logs megabytes."""
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises UserError that names the file if it is missing, no regular file, unreadable or larger.
+    """
+    kind = _kind(path)
+    if kind != "file":
+        raise UserError(f"{path}: cannot be read: it is {kind}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > most:
+        raise UserError(f"{path}: cannot be read: it is larger than {human_size(most)}, which no such file is")
+    return content
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Read a regular file of UTF-8 text as `read_bytes` does. Raises UserError that names the file."""
+    try:
+        return read_bytes(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read: it is not UTF-8 text (byte {error.start})") from None
+
+
 def read_object(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if there is none, or the file is somebody else's, cut short or too deep."""
     try:
-        found = json.loads(regular_file(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, UserError):
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError, UserError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from bench import launcher
+from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.stopping import Stopped
 from tasks.errors import UserError
 
@@ -81,20 +82,26 @@ def _clear_launcher(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line on stderr and exit code 2, Ctrl-C is 130."""
+    """Run the command line: whatever goes wrong is one line on stderr and exit code 2; Ctrl-C is 130."""
     _hear_signals()
+    open_streams()
     _clear_launcher(sys.argv[1:])
     try:
-        command_line(next(iter(sys.argv[1:]), None))()
+        try:
+            command_line(next(iter(sys.argv[1:]), None))()
+        finally:
+            flush_output()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what Typer makes of an interrupt
             print(GOES_ON, file=sys.stderr)
         raise
-    except UserError as error:
+    except (UserError, OSError) as error:  # an unreadable folder, a full disk: what and where, no traceback
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # an unreadable folder, a full disk: what and where, without a traceback
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(f"error: {unexpected(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Stopped):
         print(GOES_ON, file=sys.stderr)

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.needs import need_lines
 from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.terminal import print
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:

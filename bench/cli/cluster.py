@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,15 +16,17 @@ import typer
 
 from bench.cli.options import RunsOption
 from bench.cli.status_table import full_name
+from bench.cli.terminal import print
 from tasks.errors import UserError, counted, listed, unknown
 from tasks.escape import printable
+from tasks.files import regular_file
 
 if TYPE_CHECKING:
     from bench.states import RunState
 
 _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
-ASK_EVERY = 5
+ASK_EVERY = 30
 """Seconds between two questions to the queue, while a log is followed."""
 EverySeconds = Annotated[
     float,
@@ -78,19 +81,25 @@ def logs(
     (state,) = states
     path = state.folder / LOG
     if not path.exists():
-        why = printable(state.told) or "its job has not begun"
-        raise UserError(f"{full_name(state)} ({state.state}) has printed nothing yet; {why}")
-    with path.open(encoding="utf-8", errors="replace") as file, _only_looking():
-        kept, seconds = file.readlines(), itertools.count(1)
+        raise UserError(
+            f"{full_name(state)} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
+        )
+    with regular_file(path).open(encoding="utf-8", errors="replace") as file, _only_looking():
+        kept, seconds = deque(file, maxlen=lines or None), itertools.count(1)
         watch = _Watch(runs, [full_name(state)], states)
-        sys.stdout.writelines(kept[-lines:] if lines else kept)
+        _write(kept)
         while follow and watch.goes_on:
-            sys.stdout.writelines(file.readlines())
+            _write(file.readlines())
             sys.stdout.flush()
             time.sleep(1)
             if next(seconds) % ASK_EVERY == 0:  # the file is read more often than the controller is asked
                 watch.look()
-        sys.stdout.writelines(file.readlines())
+        _write(file.readlines())
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write lines of a log, as no terminal obeys them."""
+    sys.stdout.writelines(printable(line, lines=True) for line in lines)
 
 
 def cancel(
@@ -254,6 +263,9 @@ def _print(states: Sequence[RunState], runs: Path) -> None:
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 1000, highlight=False)
     console.print(status_table(states, runs, console.width if terminal else None))
+    for state in states:
+        for problem in state.problems:
+            print(f"warning: {problem}", file=sys.stderr)
 
 
 def _exit_code(states: Sequence[RunState]) -> None:

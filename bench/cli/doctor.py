@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.needs import need_lines
 from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.terminal import print
 from tasks.errors import UserError
 from tasks.task import default_cache
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bench.cli.terminal import print
 from tasks.errors import UserError
 
 if TYPE_CHECKING:

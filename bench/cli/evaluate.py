@@ -24,6 +24,7 @@ from bench.cli.options import (
     sources,
     subject_of,
 )
+from bench.cli.terminal import print
 from tasks.task import Baseline
 
 if TYPE_CHECKING:

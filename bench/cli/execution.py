@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.cli.standing import standing
+from bench.cli.terminal import print
 from bench.run_folder import LOG
 from tasks.errors import UserError, listed
+from tasks.escape import rich_text
 from tasks.machine import cores
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class Workers:
         fitting = (share.gpus or cores() // threads) // self.processes
         for outcome in run_jobs(work, min(self.jobs or max(1, fitting), len(work)), share, console):
             if not outcome.done:
-                console.print(f"failed: {outcome.work.label}, log: {outcome.work.folder / LOG}", highlight=False)
+                log = outcome.work.folder / LOG
+                console.print(rich_text(f"failed: {outcome.work.label}, log: {log}"), soft_wrap=True)
 
 
 def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.execution import Hands, Workers, lacks_weights
+from bench.cli.terminal import print
 from tasks.errors import UserError, counted
 
 if TYPE_CHECKING:

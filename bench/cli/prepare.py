@@ -18,6 +18,7 @@ from bench.cli.options import (
     declared_task,
     parse_paths,
 )
+from bench.cli.terminal import print
 from tasks.errors import UserError
 from tasks.task import Need, Sources, Task, default_cache
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import CacheOption, ThreadsOption
+from bench.cli.terminal import print
 from tasks.errors import UserError
 from tasks.task import default_cache
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RunsOption
+from bench.cli.terminal import print
 from tasks.errors import UserError, unknown
 
 if TYPE_CHECKING:

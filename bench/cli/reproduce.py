@@ -36,6 +36,7 @@ from bench.cli.options import (
     sources,
 )
 from bench.cli.standing import standing
+from bench.cli.terminal import print
 
 if TYPE_CHECKING:
     from bench.commands import Commands

@@ -39,6 +39,7 @@ from bench.cli.options import (
     sources,
 )
 from bench.cli.standing import standing
+from bench.cli.terminal import print
 from tasks.errors import UserError
 
 if TYPE_CHECKING:

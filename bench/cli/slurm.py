@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import DryRunOption, RunsOption
+from bench.cli.terminal import print
 from tasks.errors import UserError, counted
 
 app = typer.Typer(help="Profiles of clusters, and what submissions leave behind.", no_args_is_help=True)

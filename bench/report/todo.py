@@ -13,6 +13,7 @@ from bench.states import UNDER_WAY
 from bench.stopping import DivergedError
 from bench.suites import SuiteScale
 from bench.unfinished import Look, Unfinished, unfinished
+from tasks.escape import markdown
 
 
 def work_of(scale: SuiteScale, root: Path, look: Look) -> list[Unfinished]:
@@ -27,7 +28,7 @@ def work_of(scale: SuiteScale, root: Path, look: Look) -> list[Unfinished]:
 def what_is_left(
     lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[Unfinished]
 ) -> list[str]:
-    """What each line of the table lacks: its seeds by their state, and what mends that.
+    """What each line of the table lacks, as markdown: its seeds by their state, and what mends that.
 
     `records` are of the scale's task; with a protocol, only its own count.
     """
@@ -60,7 +61,7 @@ def _told(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale
     mend = "" if state.startswith(UNDER_WAY) else f"; {command(line, trained, scale)}"
     if state == f"failed: {DivergedError.__name__}":
         mend = ", and would again: it needs another recipe"
-    return f"{line.label}{whose}: {state}{mend}"
+    return f"{markdown(line.label)}{whose}: {markdown(state)}{mend}"
 
 
 def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:

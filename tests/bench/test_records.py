@@ -1,14 +1,20 @@
 """Records: what a result is, how it is kept, and what a broken one says."""
 
+import copy
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.records import Record, load_records, read_record, write_record
+from bench.report.render import to_csv, to_markdown
+from bench.report.table import task_table
 from tasks.errors import UserError
 from tasks.files import digest
 
@@ -166,3 +172,132 @@ def test_load_finds_run_folders_and_committed_records_and_reports_broken_ones(tm
     assert [record.run_id for record in records] == ["a", "b"]
     assert len(problems) == 1
     assert "torn.json" in problems[0]
+
+
+def changed(path: tuple[str | int, ...], value: object) -> str:
+    """The JSON of the example with another value at a path of keys."""
+    fields = example().model_dump()
+    inner: Any = fields
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    if path[0] == "protocol":
+        with_digest = copy.deepcopy(fields["protocol"])
+        try:
+            fields["protocol_sha256"] = digest(with_digest)
+        except (ValueError, RecursionError):
+            fields["protocol_sha256"] = "0" * 64
+    return json.dumps(fields).replace('"enormous"', "9" * 5000)  # which Python would not write
+
+
+def deep(levels: int) -> Any:
+    found: Any = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("method", "recipe", "lr"), math.nan),
+        (("method", "passed", "lr"), math.inf),
+        (("method", "recipe", "iterations"), "enormous"),
+        (("sampler", "sigmas"), [math.nan]),
+        (("protocol", "name"), ["x"]),
+        (("protocol", "views"), {"main": 3}),
+        (("protocol", "samples"), math.nan),
+        (("metrics", 0, "diagnostics"), "none"),
+        (("metrics", 0, "diagnostics", 0, "clipped"), "many"),
+        (("metrics", 0, "diagnostics", 0, "clipped"), "3"),
+        (("metrics", 0, "level"), 95),
+        (("metrics", 0, "name"), 7),
+        (("cost", "iterations"), 2**63),
+        (("cost", "peak_memory_bytes"), -1),
+        (("train_seed",), 2**63),
+        (("run_id",), "../../evil"),
+        (("task",), "a\x1b[31m"),
+        (("method", "name"), None),
+        (("method", "recipe", "betas"), deep(900)),
+    ],
+)
+def test_an_odd_record_is_named_and_the_rest_is_shown(
+    tmp_path: Path, path: tuple[str, ...], value: object
+) -> None:
+    write_record(tmp_path / "good.json", example(run_id="good"))
+    (tmp_path / "odd.json").write_text(changed(path, value))
+    records, problems = load_records([tmp_path])
+    shown = to_markdown(task_table(records, "fashion"))
+    assert "0.300" in shown
+    assert [record.run_id for record in records] == ["good"]
+    assert len(problems) == 1
+    assert str(tmp_path / "odd.json") in problems[0]
+    assert "\n" not in problems[0]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "bytes", "zero", "huge"])
+def test_a_record_that_is_no_text_file_neither_hangs_nor_hides_others(tmp_path: Path, kind: str) -> None:
+    write_record(tmp_path / "runs" / "fashion" / "good" / "record.json", example(run_id="good"))
+    odd = tmp_path / "runs" / "fashion" / "odd" / "record.json"
+    odd.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(odd)
+    elif kind == "folder":
+        odd.mkdir()
+    elif kind == "zero":
+        odd.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with odd.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        odd.write_bytes(b"\xff\xfe{}")
+    records, problems = load_records([tmp_path / "runs"])
+    assert [record.run_id for record in records] == ["good"]
+    assert len(problems) == 1
+    assert str(odd) in problems[0]
+
+
+def every_path(value: Any, here: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Paths of keys to all that a record holds."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [path for key, inner in items for path in ((*here, key), *every_path(inner, (*here, key)))]
+    return []
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["\x1b[2J", "[/x]", "a|b\nc", "=1+1", "../../x", "NaN", "$x", "`"]),
+    st.lists(st.one_of(st.integers(), st.text(max_size=3)), max_size=3),
+    st.dictionaries(st.text(max_size=4), st.one_of(st.floats(), st.text(max_size=4)), max_size=3),
+)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(every_path(example().model_dump())), value=ODD)
+def test_a_record_with_any_odd_value_is_shown_or_named(
+    tmp_path: Path, path: tuple[str | int, ...], value: object
+) -> None:
+    write_record(tmp_path / "good.json", example(run_id="good"))
+    (tmp_path / "odd.json").write_text(changed(path, value), encoding="utf-8")
+    records, problems = load_records([tmp_path])
+    assert len(records) + len(problems) == 2
+    assert all(str(tmp_path / "odd.json") in problem and "\n" not in problem for problem in problems)
+    if not problems:  # records come in the order of their files' names
+        table = task_table(records, records[1].task)
+        assert "\x1b" not in to_markdown(table) + to_csv(table)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=64), st.text(max_size=64).map(lambda text: json.dumps(text).encode())))
+def test_any_bytes_as_a_record_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_record(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
