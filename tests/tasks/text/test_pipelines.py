@@ -71,7 +71,7 @@ class TestOneFile:
 
     def test_of_another_architecture(self, sd15_folder: Path, sdxl_folder: Path, tmp_path: Path) -> None:
         write_single_file(sdxl_folder, tmp_path / "model.safetensors")
-        with pytest.raises(UserError, match=r"cannot read .*model\.safetensors as a pipeline like"):
+        with pytest.raises(UserError, match=r"model\.safetensors is not a pipeline like"):
             load_pipeline(tmp_path / "model.safetensors", architecture=sd15_folder)
 
     def test_missing_weights_are_not_made_up(self, sd15_folder: Path, tmp_path: Path) -> None:
