@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from bench.cli.options import (
     parse_paths,
 )
 from tasks.errors import UserError
+from tasks.files import regular_file_or_folder
 from tasks.task import Sources, Task, default_cache
 
 SPELT = {"references": "reference", "preferences": "preference"}
@@ -103,6 +105,7 @@ def prepare(
         crop=crop,
     )
     refuse_idle(declared, inputs)
+    refuse_special(inputs)
 
     import torch
     from rich.console import Console
@@ -125,6 +128,14 @@ def prepare(
     for need in chosen.lacks(inputs):
         if need.for_training:
             print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
+
+
+def refuse_special(inputs: Sources) -> None:
+    """Raise UserError for a path that is neither a regular file nor a folder: opening it could take for ever."""
+    named = [getattr(inputs, one.name) for one in fields(inputs)]
+    for path in [*named, *inputs.preferences.values(), *map(Path, inputs.references)]:
+        if isinstance(path, Path) and path.expanduser().exists():
+            regular_file_or_folder(path.expanduser())
 
 
 def refuse_idle(task: Task, inputs: Sources) -> None:

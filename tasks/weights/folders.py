@@ -64,7 +64,7 @@ def load_network(
             )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
         raise UserError(f"cannot read {folder}: {printable(first_line(error))}; fix: {fix}") from None
-    unexpected = [name for name in report["unexpected_keys"] if not _counts(files, name)]
+    unexpected = [name for name in report["unexpected_keys"] if name.rpartition(".")[2] not in POSITIONS]
     other = [f"{_name_of(one)} (misshapen)" for one in report["mismatched_keys"]]
     missing = sorted(report["missing_keys"])
     if finite and not (odd or other or missing):  # networks that lack something are not all in memory
@@ -92,24 +92,13 @@ def odd_types(file: Path) -> list[str]:
     """List the tensors of a safetensors file that are no weights: quantised, whole numbers, of 8 bits."""
     with safe_open(regular_file(file), "pt") as opened:
         kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no dictionary)
-    return [
+        positions = [name for name in kinds if name.rpartition(".")[2] in POSITIONS]
+        odd = [name for name in positions if not is_count(opened.get_tensor(name))]
+    return [f"{name} (unexpected: other positions than 0, 1, 2, ...)" for name in odd] + [
         f"{name} ({kind}: quantised or no weights)"
         for name, kind in kinds.items()
         if kind not in FLOATS and name.rpartition(".")[2] not in COUNTERS
     ]
-
-
-def _counts(files: list[Path], name: str) -> bool:
-    """Say whether a tensor that a network has no use for holds 0, 1, 2, ..., which it makes itself."""
-    if name.rpartition(".")[2] not in POSITIONS:
-        return False
-    for file in files:
-        with safe_open(file, "pt") as opened:
-            # A library may leave out the beginning of a name.
-            for held in opened.keys():  # noqa: SIM118 (no dictionary)
-                if held == name or held.endswith(f".{name}"):
-                    return is_count(opened.get_tensor(held))
-    return False
 
 
 def is_count(value: Tensor) -> bool:

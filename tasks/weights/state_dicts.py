@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,8 +80,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UserError(f"{path} is cut short or damaged ({_short(error)}); fix: download it again") from None
     except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
+        asked = re.search(r"GLOBAL (\S{1,80})", str(error))
+        what = f"it asks for {printable(asked[1])}" if asked else _short(error)
         raise UserError(
-            f"{path} is cut short, damaged or holds more than weights ({_short(error)}); "
+            f"{path} is cut short, damaged or holds more than weights ({what}); "
             "nothing in it was run; fix: download it again"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
