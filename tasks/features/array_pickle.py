@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tasks.errors import UserError
+from tasks.files import regular_file
 from tasks.pickle_guard import UnsafePickleError, refuse_opcodes
 
 NUMBERS = {"f4", "f8", "i4", "i8", "u4", "u8"}
@@ -76,10 +78,11 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
     Raises UserError, with the name of what the file asks for, if it holds anything else or is damaged. Not
     covered: the memory that a file takes which is merely huge.
     """
+    regular_file(path)
     try:
         with path.open("rb") as file:
             refuse_opcodes(file)
-            found = _plain(_Reader(file).load())
+            found = _plain(_Reader(file).load(), iter(range(MAX_VALUES)))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror}") from error
     except UnsafePickleError as error:
@@ -93,14 +96,20 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """Turn what the reader left into plain data and arrays; raises ValueError."""
+MAX_VALUES = 10_000
+"""Values in a file. Published ones have a dozen; a few dictionaries that hold each other twice, any number."""
+
+
+def _plain(value: Any, left: Iterator[int]) -> Any:
+    """Turn what the reader left into plain data and arrays, as long as numbers are left; raises ValueError."""
+    if next(left, None) is None:
+        raise ValueError(f"it holds more than {MAX_VALUES:,} values, some of them again and again")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ValueError("a dictionary has keys that are not texts")
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, left) for key, item in value.items()}
     if isinstance(value, _Scalar):
         dtype, data = value.args
         return _array(data, dtype, (), fortran=False).item()

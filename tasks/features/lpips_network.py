@@ -64,9 +64,7 @@ def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["ma
     # The same layers are there as `lins`, too.
     layers = {name: value for name, value in model.state_dict().items() if re.match(r"lin\d", name)}
     if wrong := differences(layers, linear):
-        raise UserError(
-            f"the package lpips does not fit its own weights of {net}: {wrong}; fix: install lpips 0.1.4"
-        )
+        raise UserError(f"the package lpips does not fit its weights of {net}: {wrong}; fix: install lpips 0.1.4")
     model.load_state_dict(linear, strict=False, assign=True)
     if pooling == "average":
         for part in list(model.net.modules()):

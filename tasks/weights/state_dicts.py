@@ -52,12 +52,13 @@ def file_kind(path: Path) -> FileKind:
             start = file.read(64)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    # First: the length of the header, which is in front, may begin with any byte, a pickle's too.
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= min(MAX_HEADER, size):
+        return "safetensors"
     if start.startswith((TORCH_ZIP, TORCH_OLD)):
         return "torch"
     if start[:1] == b"\x80":
         return "pickle"
-    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
-        return "safetensors"
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
     looks = f"a file of {human_size(size)} that starts with {start[:16]!r}" if start else "an empty file"
