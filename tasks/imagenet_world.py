@@ -209,9 +209,7 @@ class ImageNetWorld(EDMWorld):
         try:
             loaded.denoiser.schedule, index = loaded.denoiser.schedule.starting_at(start)
         except ValueError as error:
-            raise UserError(
-                f"--student-start: {error}; fix: name the noise level that it was trained at"
-            ) from None
+            raise UserError(f"--student-start {error}; fix: name the noise level that it was trained at") from None
         return loaded.denoiser, [index]
 
     def _published(self, path: Path) -> LoadedDenoiser:
