@@ -320,7 +320,7 @@ def test_a_state_dict_that_runs_code_is_refused_and_nothing_runs(tmp_path: Path)
             return Path.touch, (marker,)
 
     torch.save({"fc.weight": Malicious()}, path)
-    with pytest.raises(UserError, match=r"holds more than weights \(it asks for pathlib"):
+    with pytest.raises(UserError, match=r"holds more than weights \(it asks for "):
         load(path, tmp_path)
     assert not marker.exists()
 
