@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,4 +39,4 @@ def read_best(folder: Path) -> Best | None:
     try:
         return Best(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete {folder}") from None
+        raise UserError(f"{path} is damaged ({error}); fix: rm -r {shlex.quote(str(folder))}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -152,7 +153,7 @@ def read_repetition(path: Path) -> Repetition:
         metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
         return Repetition(found["made_of"], metrics, float(found["seconds"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+        raise UserError(f"{path} is damaged; delete it and run again: rm {shlex.quote(str(path))}") from None
 
 
 class Evaluator:

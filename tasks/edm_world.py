@@ -54,6 +54,12 @@ class EDMWorld(PairedTeacher):
                 f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
                 f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
             )
+        config, channels = saved.denoiser.unet.config, self.task.image_shape[0] * saved.denoiser.patch_size**2
+        if (config.in_channels, config.num_class_embeds) != (channels, self.classes):
+            raise UserError(
+                f"{folder} has {config.in_channels} channels and {config.num_class_embeds} classes, and students "
+                f"of task {self.task.name!r} have {channels} and {self.classes}; fix: name a student of this task"
+            )
         if steps not in (None, len(saved.indices)):
             raise no_such_sampler(folder, steps, [len(saved.indices)])
         return saved.denoiser, saved.indices

@@ -101,6 +101,14 @@ def regular_file_or_folder(path: Path) -> Path:
     return path
 
 
+def refuse_special_files(folder: Path) -> None:
+    """Raise UserError if a folder holds a named pipe, a device or a socket, which would make a reader hang."""
+    for path in folder.rglob("*"):
+        kind = _kind(path)
+        if kind in _KINDS.values() and kind not in ("file", "a folder"):
+            raise UserError(f"{path} is {kind}, and only regular files are read; fix: remove it from {folder}")
+
+
 def _kind(path: Path) -> str:
     """Say what a path names: `file`, `a folder`, `a named pipe`, ..., or `missing`."""
     try:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from tasks.saved import DESCRIPTION, load_denoiser, no_such_sampler, save_denois
 from tasks.task import Sources
 from tasks.verified import verified, verified_reference
 from tasks.views import Features
-from tasks.weights.checkpoints import load_edm_denoiser
+from tasks.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from tasks.weights.export import export_student
 
 TAPS = ("pool", "logits")
@@ -191,10 +192,44 @@ class ImageNetWorld(EDMWorld):
         """Read one of ours, or published weights: DMD2's one-step students, consistency models."""
         if (folder / DESCRIPTION).is_file():
             return super().load_student(folder, steps)
-        loaded = load_edm_denoiser(folder)
+        loaded = self._published(folder)
+        if loaded.format == "EDM pickle":
+            raise UserError(
+                f"{folder} is a network in EDM's format, and nothing in it says whether it is a student or at "
+                "which noise level that starts; fix: --student-start SIGMA (80 as DMD2 trains, 2.5 as SiD does)"
+            )
         if (steps or 1) not in loaded.samplers:
             raise no_such_sampler(folder, steps, loaded.samplers)
         return loaded.denoiser, loaded.samplers[steps or 1]
+
+    def load_student_from(self, path: Path, start: float) -> tuple[Denoiser, list[int]]:
+        loaded = None if (path / DESCRIPTION).is_file() else self._published(path)
+        if loaded is None or loaded.format not in ("EDM pickle", "DMD2 checkpoint"):
+            return super().load_student_from(path, start)
+        try:
+            loaded.denoiser.schedule, index = loaded.denoiser.schedule.starting_at(start)
+        except ValueError as error:
+            raise UserError(f"--student-start {error}; fix: name the noise level that it was trained at") from None
+        return loaded.denoiser, [index]
+
+    def _published(self, path: Path) -> LoadedDenoiser:
+        """Read published weights. Raises UserError if they are the teacher's, or of images of another kind."""
+        loaded = load_edm_denoiser(path)
+        assert isinstance(self.teacher, EDMDenoiser)
+        own: Any = loaded.denoiser.unet
+        teacher: Any = self.teacher.unet
+        sizes = [
+            (one.config.in_channels, one.config.sample_size, one.config.num_class_embeds) for one in (own, teacher)
+        ]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"{path} is a network for (channels, pixels, classes) {sizes[0]}, and task {self.task.name!r} has "
+                f"{sizes[1]}; fix: name a student of this task's teacher"
+            )
+        weights = teacher.state_dict()
+        if all(name in weights and torch.equal(value, weights[name]) for name, value in own.state_dict().items()):
+            raise UserError(f"{path} is the teacher itself, and no student; fix: evaluate it with --sampler")
+        return loaded
 
     @torch.no_grad()
     def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.classifier import accuracy, train_classifier
@@ -26,6 +26,7 @@ from tasks.saved import load_denoiser, save_denoiser
 from tasks.task import Sources
 from tasks.teacher import train_teacher
 from tasks.views import Features
+from tasks.weights.state_dicts import fill, read_state_dict
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> MicroWorld:
@@ -94,9 +95,10 @@ class MicroWorld(EDMWorld):
                 self.progress.note(f"feature network {self.task.protocol.features}: held-out accuracy {share:.3f}")
         self.network = FeatureClassifier(self.task.image_shape, self.classes, recipe.width, recipe.features).eval()
         try:
-            self.network.load_state_dict(load_file(path))
-        except (SafetensorError, RuntimeError) as error:
-            raise UserError(f"cannot read the feature network {path}: {error}; delete it and run again") from None
+            fill(self.network, read_state_dict(path), str(path), "the feature network")
+        except UserError as error:
+            what, again = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
+            raise UserError(f"cannot read the feature network {path}: {what}; fix: {again}") from None
         self.network.requires_grad_(False)
         return path
 

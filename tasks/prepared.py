@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tasks.denoiser import Denoiser
 from tasks.device import this_device
+from tasks.errors import UserError
 from tasks.files import file_sha256
 from tasks.protocol import MAIN
 from tasks.references import ReferenceStatistics
@@ -122,6 +123,13 @@ class Prepared(ABC):
         `steps` picks one of its samplers, where it has several. Raises UserError if there is none of so many
         steps, if it is no student, or if it makes images of another shape.
         """
+
+    def load_student_from(self, path: Path, start: float) -> tuple[Denoiser, list[int]]:
+        """Read a published one-step student whose file does not say at which noise level sigma it starts.
+
+        Returns it and the grid position of its step. Raises UserError where no format of the task leaves it open.
+        """
+        raise UserError(f"{path} says where its student starts; fix: leave out --student-start {start:g}")
 
     @abstractmethod
     def conditions(self, indices: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +15,11 @@ from typing import Any, Literal
 from diffusers import ModelMixin, UNet2DModel
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError, first_line
-from tasks.files import whole_folder
+from tasks.errors import UserError
+from tasks.escape import printable
+from tasks.files import read_object, whole_folder
 from tasks.schedules import EDMSchedule
+from tasks.weights.folders import load_network
 
 DESCRIPTION = "denoiser.json"
 EDM = "edm"
@@ -64,14 +69,51 @@ def described(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
     """
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser saved by bench")
+        raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser of bench; fix: name another folder")
+    about = read_object(path)
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        if about is None:
+            raise ValueError("it is no JSON object")
         if about["kind"] != kind:
             raise ValueError(f"unknown kind {about['kind']!r}, expected {kind!r}")
         yield about
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete {folder}") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        what = printable(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(f"{path} is damaged ({what}); fix: {removal(folder)}") from None
+
+
+def removal(folder: Path) -> str:
+    """The command that removes a damaged folder, before it is made again."""
+    return f"rm -r {shlex.quote(str(folder))}, and make or copy it again"
+
+
+def number_of(about: Mapping[str, Any], key: str) -> float:
+    """The positive, finite number under a description's key. Raises ValueError if there is none such."""
+    value = about[key]
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ValueError(f"{key} is {value!r}, and a positive number is wanted")
+    return float(value)
+
+
+def whole_of(about: Mapping[str, Any], key: str) -> int:
+    """The positive whole number under a description's key. Raises ValueError if there is none such."""
+    value = about[key]
+    if type(value) is not int or not 0 < value < 1 << 31:
+        raise ValueError(f"{key} is {value!r}, and a positive whole number is wanted")
+    return value
+
+
+def indices_of(about: Mapping[str, Any], grid: int) -> list[int]:
+    """The grid positions of a student's steps, none of another denoiser's, on a grid of so many times.
+
+    Raises ValueError unless they are whole numbers below `grid` that descend: noise falls from step to step.
+    """
+    found = about["student_indices"]
+    if not isinstance(found, list) or any(type(index) is not int or not 0 <= index < grid for index in found):
+        raise ValueError(f"student_indices is {found!r}, and whole numbers from 0 to {grid - 1} are wanted")
+    if any(after >= before for before, after in itertools.pairwise(found)):
+        raise ValueError(f"student_indices is {found!r}, and they descend from step to step")
+    return found
 
 
 def bottleneck_of(about: Mapping[str, Any]) -> Literal["encoder", "mid"]:
@@ -96,13 +138,15 @@ def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> U
 def load_denoiser(folder: Path) -> SavedDenoiser:
     """Read what `save_denoiser` wrote, in evaluation mode. Raises UserError that names the broken file."""
     with described(folder, EDM) as about:
-        schedule, patch_size = EDMSchedule(float(about["sigma_data"])), int(about["patch_size"])
-        bottleneck, indices = bottleneck_of(about), [int(index) for index in about["student_indices"]]
-    try:
-        unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
-    except Exception as error:  # diffusers, safetensors and json each have their own; the user needs the file
+        schedule, patch_size = EDMSchedule(number_of(about, "sigma_data")), whole_of(about, "patch_size")
+        bottleneck, indices = bottleneck_of(about), indices_of(about, len(schedule.grid))
+    # Numbers that are not finite are told by its images, as those of a student in training are.
+    unet = load_network(UNet2DModel, folder / "unet", removal(folder), finite=False)
+    config = unet.config
+    if config.in_channels != config.out_channels or config.in_channels % patch_size**2:
         raise UserError(
-            f"cannot read {folder / 'unet'}: {first_line(error)}; delete {folder} and run again"
-        ) from None
+            f"{folder / 'unet'} takes {config.in_channels} channels and gives {config.out_channels} in patches of "
+            f"{patch_size}x{patch_size}: that is no denoiser of images; fix: {removal(folder)}"
+        )
     denoiser = EDMDenoiser(unet, schedule, patch_size, bottleneck)
     return SavedDenoiser(denoiser.eval().requires_grad_(False), indices)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tasks.data.scenes import CAPTIONS, truths
@@ -28,6 +28,7 @@ from tasks.task import Sources
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.views import Features
+from tasks.weights.state_dicts import fill, read_state_dict
 
 PATCH, LPIPS = "patch", "lpips"
 """The views of single items, and of pairs of a caption's images."""
@@ -104,9 +105,10 @@ class ScenesWorld(PairedTeacher):
 
     def _load(self, network: M, path: Path) -> M:
         try:
-            network.load_state_dict(load_file(path))
-        except (SafetensorError, RuntimeError) as error:
-            raise UserError(f"cannot read {path}: {error}; delete it and run again") from None
+            fill(network, read_state_dict(path), str(path), "the task's own network")
+        except UserError as error:
+            what, again = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
+            raise UserError(f"cannot read {path}: {what}; fix: {again}") from None
         return network.eval().requires_grad_(False)
 
     def _references(self, judge_sha256: str) -> dict[str, Path]:

@@ -70,6 +70,20 @@ class EDMSchedule(NoiseSchedule):
         self.sigma_data = sigma_data
         self.grid = karras_levels(steps, sigma_min, sigma_max, rho).flip(0)
 
+    def starting_at(self, sigma: float) -> tuple[EDMSchedule, int]:
+        """Return a copy whose grid has this noise level, in place of the nearest one, and its position.
+
+        Raises ValueError if the level is not within the grid.
+        """
+        if not self.grid[0] <= sigma <= self.grid[-1] + 1e-6:
+            raise ValueError(f"{sigma:g} is not between {self.grid[0]:g} and {self.grid[-1]:g}")
+        index = int((self.grid - sigma).abs().argmin())
+        changed = copy.copy(self)
+        if not math.isclose(float(self.grid[index]), sigma, rel_tol=1e-9):
+            changed.grid = self.grid.clone()
+            changed.grid[index] = sigma
+        return changed, index
+
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
 

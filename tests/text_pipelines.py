@@ -149,6 +149,14 @@ def save_sd15(folder: Path, prediction: str = "epsilon") -> Path:
             requires_safety_checker=False,
         )
     pipeline.save_pretrained(folder)
+    # As the published configuration is: it says no more than this, and other schedulers take it as theirs.
+    config = folder / "scheduler" / "scheduler_config.json"
+    held = json.loads(config.read_text())
+    kept = {
+        key: held[key] for key in held if key.startswith(("_class", "beta", "num_train", "trained", "prediction"))
+    }
+    options = {"steps_offset": 1, "skip_prk_steps": True, "set_alpha_to_one": False, "clip_sample": False}
+    config.write_text(json.dumps(kept | options))
     return folder
 
 

@@ -18,13 +18,16 @@ from bench.cli.options import (
     RunIdOption,
     RunsOption,
     StepsOption,
+    StudentStartOption,
     ThreadsOption,
     WorkerOption,
     declared_task,
+    loaded_student,
     sources,
     subject_of,
 )
 from bench.cli.terminal import print
+from tasks.errors import UserError
 from tasks.task import Baseline
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def evaluate(
     protocol: ProtocolOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
     steps: StepsOption = None,
+    student_start: StudentStartOption = None,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -69,11 +73,14 @@ def evaluate(
     from bench.progress import StatusProgress
     from bench.report.cells import one_result
     from bench.runner import Runner
+    from bench.stopping import DivergedError
 
     torch.set_num_threads(threads)
     progress: Progress = StatusProgress(Console(stderr=True))
     metrics: Sequence[MetricResult]
     if isinstance(subject, Baseline):
+        if student_start is not None:
+            raise UserError("--student-start goes with --checkpoint; fix: leave it out with --sampler")
         run = BaselineRun(declared, runs, subject)
         if worker:
             refuse_another_plan(run, run_id)
@@ -82,15 +89,23 @@ def evaluate(
         metrics = Runner(catalogue, declared.prepare(where, progress), progress).baseline(run).metrics
         print(f"record: {run.record}")
     else:
-        metrics = _measure(Runner(catalogue, declared.prepare(where, progress), progress), subject, steps, runs)
+        runner = Runner(catalogue, declared.prepare(where, progress), progress)
+        try:
+            metrics = _measure(runner, subject, steps, student_start, runs)
+        except DivergedError as error:
+            raise UserError(
+                f"{subject}: {error}; its training has diverged, or the file is damaged; fix: name another student"
+            ) from None
     for metric in metrics:
         print(one_result(metric, declared.protocol.as_dict()))
 
 
-def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) -> Sequence[MetricResult]:
+def _measure(
+    runner: Runner, checkpoint: Path, steps: int | None, start: float | None, runs: Path
+) -> Sequence[MetricResult]:
     """Measure a saved student, or published weights, which are of no run: those have a record of their own."""
     from bench.plan import PublishedRun
-    from bench.run_folder import STUDENT, student_of
+    from bench.run_folder import PLAN, STUDENT, student_of
     from bench.runner import sampler_description, student_sampler
     from tasks.files import path_sha256
     from tasks.saved import DESCRIPTION
@@ -98,8 +113,10 @@ def _measure(runner: Runner, checkpoint: Path, steps: int | None, runs: Path) ->
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
         checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
     path = student_of(checkpoint)
+    if path == checkpoint and (checkpoint / PLAN).is_file():
+        raise UserError(f"the run in {checkpoint} has no student yet: its training is not over; fix: bench resume")
     sha256 = path_sha256(path)
-    student, indices = runner.prepared.load_student(path, steps)
+    student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
         name = (path if path.is_dir() else path.with_suffix("")).resolve().name
         described = sampler_description(student, indices)

@@ -12,8 +12,10 @@ from bench.cli.options import (
     DownloadOption,
     PluginOption,
     StepsOption,
+    StudentStartOption,
     ThreadsOption,
     declared_task,
+    loaded_student,
     sources,
     subject_of,
 )
@@ -31,6 +33,7 @@ def latency(
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named baseline of the task.")] = None,
     steps: StepsOption = None,
+    student_start: StudentStartOption = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed images before them.")] = 3,
     bf16: Annotated[bool, typer.Option("--bf16", help="Denoise under bf16 autocast; else in float32.")] = False,
@@ -60,7 +63,7 @@ def latency(
     if isinstance(chosen, Baseline):
         subject = prepared.sampled(chosen)
     else:
-        student = prepared.load_student(student_of(chosen), steps)
+        student = loaded_student(prepared, student_of(chosen), steps, student_start)
         subject = Sampled(prepared, student_sampler(*student), "")
     _print(latency_of(subject, repetitions, warm_up, bf16))
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasks.errors import UserError, unknown
+from tasks.files import regular_file_or_folder
 from tasks.task import Baseline, Sources, Task, default_cache
 
 if TYPE_CHECKING:
     from bench.registry import Catalogue
+    from tasks.denoiser import Denoiser
+    from tasks.prepared import Prepared
 
 PluginOption = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that defines a Distiller or a Task; repeatable.")
@@ -50,6 +53,13 @@ SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe v
 StepsOption = Annotated[
     int | None,
     typer.Option("--steps", min=1, help="Steps of the checkpoint's sampler, where it has several."),
+]
+StudentStartOption = Annotated[
+    float | None,
+    typer.Option(
+        "--student-start",
+        help="Noise level sigma at which a one-step student in EDM's format starts: 80 for DMD2's, 2.5 for SiD's.",
+    ),
 ]
 WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
 RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
@@ -92,13 +102,27 @@ def subject_of(
     if checkpoint is not None:
         if not checkpoint.exists():
             raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
-        return checkpoint
+        return regular_file_or_folder(checkpoint)
     if steps is not None:
         raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
     name = sampler or ""  # one of the two was given
     if name not in task.baselines:
         raise unknown("sampler", name, task.baselines)
     return task.baselines[name]
+
+
+def loaded_student(
+    prepared: Prepared, path: Path, steps: int | None, start: float | None
+) -> tuple[Denoiser, list[int]]:
+    """Read a student of a prepared task, which starts at the noise level `start` if its file leaves that open.
+
+    Raises UserError as `Prepared.load_student` does, and if both options are given.
+    """
+    if start is None:
+        return prepared.load_student(path, steps)
+    if steps not in (None, 1):
+        raise UserError(f"--student-start is for students of one step; fix: leave out --steps {steps}")
+    return prepared.load_student_from(path, start)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

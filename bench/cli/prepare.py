@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from bench.cli.options import (
 )
 from bench.cli.terminal import print
 from tasks.errors import UserError
+from tasks.files import regular_file_or_folder
 from tasks.task import Need, Sources, Task, default_cache
 
 SPELT = {"references": "reference", "preferences": "preference"}
@@ -104,6 +106,7 @@ def prepare(
         crop=crop,
     )
     refuse_idle(declared, inputs)
+    refuse_special(inputs)
 
     import torch
     from rich.console import Console
@@ -133,6 +136,14 @@ def prepare(
 def _print_missing(needs: Iterable[Need]) -> None:
     for need in needs:
         print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
+
+
+def refuse_special(inputs: Sources) -> None:
+    """Raise UserError for a path that is neither a regular file nor a folder: opening it could take for ever."""
+    named = [getattr(inputs, one.name) for one in fields(inputs)]
+    for path in [*named, *inputs.preferences.values(), *map(Path, inputs.references)]:
+        if isinstance(path, Path) and path.expanduser().exists():
+            regular_file_or_folder(path.expanduser())
 
 
 def refuse_idle(task: Task, inputs: Sources) -> None:

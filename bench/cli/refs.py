@@ -68,6 +68,10 @@ def build(
     own_weights: Annotated[
         bool, typer.Option("--own-weights", help="Take --weights whatever its hash; not comparable with others.")
     ] = False,
+    run_torchscript_code: Annotated[
+        bool,
+        typer.Option("--run-torchscript-code", help="Run the program in --weights, whoever wrote it."),
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Allow the weights to be downloaded.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     spatial: Annotated[bool, typer.Option("--spatial", help="Also the spatial features, for sFID.")] = False,
@@ -109,6 +113,7 @@ def build(
         device=device,
         batch_size=batch_size,
         own_weights=own_weights,
+        run_code=run_torchscript_code,
     )
     named = {"": inception.name}
     if spatial:

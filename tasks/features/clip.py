@@ -20,6 +20,7 @@ from tasks.features.preprocess import Squares, to_pil
 from tasks.features.scoring import CLIPProtocol
 from tasks.features.weights import FoundWeights
 from tasks.files import file_sha256
+from tasks.weights.compare import without_prefixes
 from tasks.weights.state_dicts import fill, read_state_dict
 
 
@@ -144,9 +145,10 @@ def load_clip(
         raise unknown("architecture of open_clip", protocol.architecture, open_clip.list_models())
     with init_empty_weights():  # weights of its own would be drawn only to be overwritten
         model = open_clip.CLIP(**config)
-    state = read_state_dict(weights)
-    if "logit_scale" in state:  # some files keep the temperature, which no cosine needs, as a row of one
-        state["logit_scale"] = state["logit_scale"].reshape(())
+    state = without_prefixes(read_state_dict(weights), model.state_dict().__contains__)
+    temperature = state.get("logit_scale")
+    if temperature is not None and temperature.numel() == 1:  # some files keep it, which no cosine needs, as a row
+        state["logit_scale"] = temperature.reshape(())
     fill(model, state, str(weights), protocol.architecture)
     model.eval().requires_grad_(False).to(device)
     return CLIPScorer(

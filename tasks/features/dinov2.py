@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tasks.errors import UserError, first_line
+from tasks.errors import UserError
 from tasks.features.precision import frozen_network
 from tasks.files import folder_sha256
 from tasks.references import DINO_FEATURES
+from tasks.weights.folders import load_network
 
 SIDE = 224
 """Side of the images that the network sees."""
@@ -73,17 +74,8 @@ def load_dinov2(folder: Path, device: torch.device | str = "cpu") -> DINOv2Featu
             f"{folder} is no DINOv2 in transformers' format: it has no config.json; "
             "get one: hf download facebook/dinov2-large --local-dir FOLDER"
         )
-    try:
-        loaded: Any = Dinov2Model.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except Exception as error:  # transformers, safetensors and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: download it again") from None
-    network, report = loaded
-    wrong = sorted([*report["missing_keys"], *report["mismatched_keys"]], key=str)
-    if wrong:
-        raise UserError(f"{folder} lacks {len(wrong)} weights of a DINOv2, such as {wrong[0]}")
+    network: Any = load_network(Dinov2Model, folder)
     sizes = {key: getattr(network.config, key) for key in LARGE}
     own = "dinov2-own-{hidden_size}-{num_hidden_layers}-{patch_size}".format(**sizes)
     name = DINO_FEATURES if sizes == LARGE else own
-    return DINOv2Features(network.eval().requires_grad_(False).to(device), name, folder)
+    return DINOv2Features(network.to(device), name, folder)

@@ -21,6 +21,8 @@ from tasks.features.preference import Liked, PreferenceModel
 from tasks.features.preprocess import to_pil
 from tasks.features.scoring import PREFERENCES
 from tasks.files import folder_sha256
+from tasks.weights.compare import problems, without_prefixes
+from tasks.weights.folders import is_count
 from tasks.weights.state_dicts import fill, read_state_dict
 
 WEIGHTS, VOCABULARY = "ImageReward.pt", "vocab.txt"
@@ -30,6 +32,7 @@ TOKENS = 35
 """What is read of a prompt, with its start and its end."""
 VISION, TEXT, HEAD = "blip.visual_encoder.", "blip.text_encoder.", "mlp.layers."
 """Beginnings of names; what begins otherwise served BLIP's own training."""
+KNOWN = ("blip.", HEAD)
 HEAD_LAYERS = (0, 2, 4, 6, 7)
 """Numbers of the linear layers; those between are dropout, of no consequence here."""
 ATTENTION_WIDTH = 64
@@ -95,10 +98,14 @@ def load_image_reward(path: Path, *, device: torch.device | str = "cpu", batch_s
         raise UserError(f"{path} has no {' and no '.join(missing)}; {mend}")
     transformers = optional_module("transformers", "ImageReward", "text")
     open_clip = optional_module("open_clip", "ImageReward", "text")
-    state = read_state_dict(path / WEIGHTS)
+    state = without_prefixes(read_state_dict(path / WEIGHTS), lambda name: name.startswith(KNOWN))
+    if other := problems((), [name for name in state if not name.startswith(KNOWN)]):
+        raise UserError(f"{path / WEIGHTS} is not ImageReward: {other}; {mend}")
     parts = {prefix: under(state, prefix) for prefix in (VISION, TEXT, HEAD)}
     parts[VISION] = {vision_name(name): value for name, value in parts[VISION].items()}
-    parts[TEXT].pop("embeddings.position_ids", None)  # 0, 1, 2, ...: older files keep them
+    positions = parts[TEXT].pop("embeddings.position_ids", None)  # older files keep them
+    if positions is not None and not is_count(positions):
+        raise UserError(f"{path / WEIGHTS} is not ImageReward: {TEXT}embeddings.position_ids do not count; {mend}")
     try:
         with init_empty_weights():  # weights of its own would be drawn only to be overwritten
             vision = transformers.BlipVisionModel(vision_config(transformers, parts[VISION]))

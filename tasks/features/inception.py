@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,13 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import UserError, first_line, listed, unknown
+from tasks.errors import UserError, first_line, unknown
 from tasks.features.inception_network import TAPS, Inception
 from tasks.features.precision import frozen_network
 from tasks.features.preprocess import clean_resize
 from tasks.features.weights import FoundWeights, WeightsFile, find_weights
 from tasks.progress import Progress
 from tasks.references import CLEAN_FEATURES, FID_FEATURES
+from tasks.weights.compare import differences, without_prefixes
+from tasks.weights.state_dicts import read_state_dict
 
 PORT = WeightsFile(
     name="pt_inception-2015-12-05-6726825d.pth",
@@ -123,6 +127,7 @@ def load_inception(
     batch_size: int = 32,
     own_weights: bool = False,
     resize: Resize = "tf1",
+    run_code: bool = False,
 ) -> InceptionFeatures:
     """Load the extractor from `weights`, or from `file` in the cache (downloaded only if `download`).
 
@@ -130,15 +135,20 @@ def load_inception(
     UserError if the file is missing, has another hash than `file`, or does not hold this network.
 
     Trust: a file with the published hash is the published file. `own_weights` waives the hash. A state dict
-    (PORT) is then still only read as tensors; a TorchScript file is a *program* that is run here: it cannot
-    run Python, but use one only from somebody whose programs you would run.
+    (PORT) is then still only read as tensors; a TorchScript file is a *program* that can write files, and another
+    one than the published is run only where `run_code` says so.
     """
     known = TAPS if file is PORT else SCRIPTED_TAPS
     for tap in taps:
         if tap not in known:
             raise unknown(f"output of {file.name}", tap, known)
     found = find_weights(file, weights, cache, download, progress, own_weights)
-    network = _port(found.path) if file is PORT else _scripted(found.path, device)
+    if file is not PORT and found.sha256 != file.sha256 and not run_code:
+        raise UserError(
+            f"{found.path} is not {file.name} but a TorchScript program of somebody's, which can overwrite files "
+            f"when it is run; fix: name {file.name}, or add --run-torchscript-code if you trust who wrote it"
+        )
+    network = _port(found.path) if file is PORT else _scripted(found, device)
     published = CLEAN_FEATURES if resize == "clean" else FID_FEATURES
     own = published.replace(FID_FEATURES, f"inception-own-{found.sha256[:12]}")
     name = published if found.sha256 == file.sha256 else own
@@ -147,43 +157,37 @@ def load_inception(
 
 def _port(path: Path) -> Inception:
     """Read a state dict with the port's names. Raises UserError."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise UserError(f"{path} is no state dict that torch can read: {first_line(error)}") from error
+    state = read_state_dict(path)
     with torch.device("meta"):  # weights of its own would be drawn only to be overwritten
         network = Inception()
     network.load_state_dict(_checked(path, state, network.state_dict()), assign=True)
     return network.faster()
 
 
-def _checked(path: Path, state: object, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _checked(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of `expected` from `state`; UserError says which are missing, too many or misshapen."""
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds {type(state).__name__}, not a state dict of tensors")
+    state = without_prefixes(state, expected.__contains__)
     # Counters of training steps, which old files lack and evaluation does not read.
     counters = {name: torch.tensor(0) for name in expected if name.endswith("num_batches_tracked")}
     given = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
     wanted = {name: value for name, value in expected.items() if name not in counters}
-    problems = {
-        "lacks": [name for name in wanted if name not in given],
-        "has unknown": [str(name) for name in given if name not in wanted],
-        "has other shapes of": [n for n in wanted if n in given and given[n].shape != wanted[n].shape],
-    }
-    found = [f"{what} {listed(names, 3)}" for what, names in problems.items() if names]
-    if found:
-        raise UserError(f"{path} is not the FID Inception: it {', '.join(found)}; {PORT.name} is")
+    if wrong := differences(wanted, given):
+        raise UserError(f"{path} is not the FID Inception: {wrong}; fix: name {PORT.name}")
     return {**{name: value.float() for name, value in given.items()}, **counters}
 
 
-def _scripted(path: Path, device: torch.device | str) -> ScriptedInception:
-    """Read NVIDIA's program. Raises UserError."""
+def _scripted(found: FoundWeights, device: torch.device | str) -> ScriptedInception:
+    """Read NVIDIA's program, from the bytes whose hash was judged. Raises UserError."""
+    path = found.path
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != found.sha256:
+        raise UserError(f"{path} has changed while it was read; fix: run the command again")
     try:
-        program = torch.jit.load(path, map_location=device)
+        program = torch.jit.load(io.BytesIO(data), map_location=device)
     except UNREADABLE as error:
         raise UserError(f"{path} is no TorchScript program: {first_line(error)}") from error
     shapes = {name: list(value.shape) for name, value in program.state_dict().items()}
     if shapes.get("output.weight") != [TAPS["logits"], TAPS["pool"]]:
-        found = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
-        raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {found}")
+        held = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
+        raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {held}")
     return ScriptedInception(program)

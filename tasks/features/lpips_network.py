@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from tasks.errors import UserError
 from tasks.extras import optional_module
 from tasks.features.weights import WeightsFile
+from tasks.weights.compare import differences, without_prefixes
 from tasks.weights.state_dicts import read_state_dict
 
 TRUNKS: Mapping[str, WeightsFile] = {
@@ -34,6 +36,10 @@ TRUNKS: Mapping[str, WeightsFile] = {
 """torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
 
 
+FEATURES, CLASSIFIER = "features.", "classifier."
+"""Beginnings of the names of torchvision's layers; LPIPS has no use for the second."""
+
+
 def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["max", "average"] = "max") -> Any:
     """Build the package's LPIPS, frozen, in evaluation mode, on the CPU; its linear layers are in the package.
 
@@ -47,15 +53,18 @@ def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["ma
         model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
     state = read_state_dict(trunk)
     # The package cuts torchvision's `features` into slices, and keeps the numbers of the layers.
-    names = {name: f"features.{name.partition('.')[2]}" for name in model.net.state_dict()}
-    missing = [name for name in names.values() if name not in state]
-    if missing:
-        raise UserError(f"{trunk} is not torchvision's {net}: it lacks {len(missing)} tensors, as {missing[0]}")
+    expected = model.net.state_dict()
+    names = {name: f"features.{name.partition('.')[2]}" for name in expected}
+    state = without_prefixes(state, lambda name: name.startswith((FEATURES, CLASSIFIER)))
+    trunk_alone = {name: value for name, value in state.items() if not name.startswith(CLASSIFIER)}
+    if wrong := differences({given: expected[name] for name, given in names.items()}, trunk_alone):
+        raise UserError(f"{trunk} is not torchvision's {net}: {wrong}; fix: download it again")
     linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
-    try:
-        model.net.load_state_dict({name: state[given].float() for name, given in names.items()}, assign=True)
-    except RuntimeError:
-        raise UserError(f"{trunk} is not torchvision's {net}: its layers have other sizes") from None
+    model.net.load_state_dict({name: state[given].float() for name, given in names.items()}, assign=True)
+    # The same layers are there as `lins`, too.
+    layers = {name: value for name, value in model.state_dict().items() if re.match(r"lin\d", name)}
+    if wrong := differences(layers, linear):
+        raise UserError(f"the package lpips does not fit its weights of {net}: {wrong}; fix: install lpips 0.1.4")
     model.load_state_dict(linear, strict=False, assign=True)
     if pooling == "average":
         for part in list(model.net.modules()):

@@ -18,6 +18,7 @@ from tasks.features.precision import frozen_network
 from tasks.features.preprocess import to_pil
 from tasks.features.scoring import HPS_PROTOCOL, PREFERENCES, clip_protocol
 from tasks.files import folder_sha256
+from tasks.weights.folders import load_network
 
 PICKSCORE_FILES = ("*.json", "*.txt", "*.safetensors")
 """What is read of PickScore's folder."""
@@ -116,11 +117,11 @@ def load_pickscore(path: Path, *, device: torch.device | str = "cpu", batch_size
         raise UserError(f"PickScore's network is not in {path}: it has no config.json; {mend}")
     transformers = optional_module("transformers", "PickScore", "text")
     try:
-        model = transformers.CLIPModel.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = load_network(transformers.CLIPModel, path, mend.removeprefix("fix: "))
         processor = transformers.CLIPProcessor.from_pretrained(path, local_files_only=True)
+    except UserError as error:
+        raise UserError(f"{path} is not PickScore's: {error}") from None
     except Exception as error:  # transformers, safetensors and json each have their own
         raise UserError(f"{path} is not PickScore's: {first_line(error)}; {mend}") from error
-    model.eval().requires_grad_(False).to(device)
+    model.to(device)
     return PickScore(model, processor, path, folder_sha256(path, PICKSCORE_FILES), batch_size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import UserError
-from tasks.files import file_sha256, human_size, made_once, whole_file
+from tasks.files import file_sha256, human_size, made_once, regular_file, whole_file
 from tasks.progress import Progress
 
 TIMEOUT = 30.0
@@ -55,8 +55,9 @@ def find_weights(
         if own_weights:
             raise UserError("--own-weights goes with --weights PATH, and there is no PATH")
         path = _in_cache(file, cache / "weights" / file.name, download, progress)
-    elif not path.is_file():
+    elif not path.exists():
         raise UserError(f"no file {path}; {_mend(file)}")
+    regular_file(path)
     try:
         sha256 = file_sha256(path)
     except OSError as error:

@@ -1,8 +1,9 @@
-"""LoRA: low-rank adapters on a UNet by peft, written and read in the form that is published (kohya's)."""
+"""LoRA: low-rank adapters on a UNet by peft, written in the form that is published (kohya's), merged from any."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,19 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from tasks.errors import UserError, listed
+from tasks.escape import printable
+from tasks.text.lora_files import (
+    ALPHA,
+    DOWN,
+    PREFIX,
+    TEXT_PREFIXES,
+    UP,
+    Adapter,
+    LoRASettings,
+    layers_of,
+    names_of,
+)
+from tasks.weights.compare import not_weights
 
 TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -19,8 +33,9 @@ TARGETS = (
 )
 """The UNet's layers that DMD2's SDXL LoRA adapts (official code)."""
 ADAPTER = "default"
-PREFIX = "lora_unet_"
-DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+OF_TEXT = "; it adapts text encoders too, and students here are UNets; fix: save the UNet's part alone"
+Note = Callable[[str], None]
+"""Tells the user one thing."""
 
 
 @dataclass(frozen=True)
@@ -67,41 +82,62 @@ def lora_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def merge_lora(unet: UNet2DConditionModel, state: Mapping[str, Tensor], source: str) -> None:
-    """Add a LoRA of the published form to the weights of a UNet without adapters.
+def merge_lora(
+    unet: UNet2DConditionModel,
+    state: Mapping[str, Tensor],
+    source: str,
+    settings: LoRASettings | None = None,
+    note: Note | None = None,
+) -> None:
+    """Add a LoRA of any published form (`tasks.text.lora_files`) to the weights of a UNet without adapters.
 
-    Raises UserError with the list of what is missing, unexpected or misshapen; `source` names the file.
+    `settings` are what the file says beside its tensors. A layer whose alpha is nowhere takes its rank as alpha,
+    as all libraries do, and `note` is told so. Raises UserError with the list of what is missing, unexpected,
+    misshapen or no weights; `source` names the file. The UNet is changed only if all of it fits.
     """
-    layers = {
-        PREFIX + name.replace(".", "_"): module
-        for name, module in unet.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    }
-    found: dict[str, dict[str, Tensor]] = {}
-    wrong = []
-    for key, value in state.items():
-        layer, _, part = key.partition(".")
-        if layer in layers and part in (DOWN, UP, ALPHA):
-            found.setdefault(layer, {})[part] = value
-        else:
-            wrong.append(f"{key} (unexpected)")
-    changes = {}
-    for layer, parts in found.items():
-        absent = [f"{layer}.{part} (missing)" for part in (DOWN, UP, ALPHA) if part not in parts]
-        wrong += absent
-        if absent:
+    layers = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    blocks = unet.config.layers_per_block
+    names = names_of(layers, blocks if isinstance(blocks, int) else blocks[0])
+    found, wrong = layers_of(state, names, settings or LoRASettings())
+    changes, without_alpha = {}, 0
+    for name, adapter in found.items():
+        problem = _misfit(layers[name].weight, adapter)
+        if problem:
+            wrong.append(f"{name} ({problem})")
             continue
-        weight, down, up = layers[layer].weight, parts[DOWN], parts[UP]
-        rank = len(down)
-        if down.shape[1:] != weight.shape[1:] or up.flatten(1).shape != (len(weight), rank):
-            shapes = f"{list(up.shape)} by {list(down.shape)} for {list(weight.shape)}"
-            wrong.append(f"{layer} ({shapes})")
-            continue
-        changes[layer] = low_rank(up, down, float(parts[ALPHA]))
+        assert adapter.down is not None and adapter.up is not None
+        without_alpha += adapter.alpha is None
+        alpha = float(len(adapter.down)) if adapter.alpha is None else adapter.alpha
+        changes[name] = low_rank(adapter.up, adapter.down, alpha).reshape(layers[name].weight.shape)
     if wrong or not changes:
-        raise UserError(f"{source}: LoRA and UNet do not fit: {listed(wrong)}; layers that fit: {len(changes)}")
-    for layer, change in changes.items():
-        layers[layer].weight += change.to(layers[layer].weight)
+        hint = OF_TEXT if any(name.startswith(TEXT_PREFIXES) for name in state) else ""
+        what = listed(map(printable, wrong))
+        raise UserError(f"{source}: LoRA and UNet do not fit: {what}; layers that fit: {len(changes)}{hint}")
+    if without_alpha and note:
+        note(f"{source} names no alpha for {without_alpha} of {len(changes)} layers: alpha = rank is taken")
+    for name, change in changes.items():
+        layers[name].weight += change.to(layers[name].weight)
+
+
+def _misfit(weight: Tensor, adapter: Adapter) -> str:
+    """Say why an adapter cannot change a layer's weight; empty if it can."""
+    down, up, alpha = adapter.down, adapter.up, adapter.alpha
+    if down is None or up is None:
+        return f"{'lora_down' if down is None else 'lora_up'}.weight is missing"
+    if not down.numel() or not up.numel() or down.ndim < 2:
+        return f"{list(up.shape)} by {list(down.shape)}"
+    # A linear layer's may be written as 1x1 convolutions, and the other way round.
+    fits = _without_ones(down.shape[1:]) == _without_ones(weight.shape[1:])
+    if not fits or up.flatten(1).shape != (len(weight), len(down)):
+        return f"{list(up.shape)} by {list(down.shape)} for {list(weight.shape)}"
+    if alpha is not None and (alpha == 0 or not math.isfinite(alpha)):
+        return f"alpha {alpha:g}, by which it changes nothing"
+    return not_weights(down) or not_weights(up)
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """A layer's inputs and the side of its kernel, without a kernel of one pixel."""
+    return tuple(shape[:1]) if all(side == 1 for side in shape[1:]) else tuple(shape)
 
 
 def low_rank(up: Tensor, down: Tensor, alpha: float) -> Tensor:

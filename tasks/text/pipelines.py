@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
-from diffusers.utils import logging as diffusers_log
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from transformers.utils import logging as transformers_log
 
 from tasks.errors import UserError, first_line, listed
+from tasks.escape import printable
+from tasks.files import read_object, refuse_special_files
 from tasks.schedules import VPSchedule
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
 from tasks.text.latents import LatentSpace
-from tasks.weights.state_dicts import file_kind, require
+from tasks.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
+from tasks.weights.folders import WEIGHTS, load_network
+from tasks.weights.state_dicts import file_kind, read_state_dict, require
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 CONFIGURATION = ["*.json", "*/*.json", "*/*.txt"]
 """The files of a pipeline that hold no weights."""
-WEIGHTS = [f"{stem}{part}.safetensors" for stem in ("diffusion_pytorch_model", "model") for part in ("", "-0*")]
-"""The files that a network's weights are read from, whole or in parts; no other is, for hashes name these."""
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 PIPELINE_FILES = [
     "model_index.json",
@@ -44,6 +35,15 @@ PIPELINE_FILES = [
     *(f"{part}/{name}" for part in PARTS for name in WEIGHTS),
 ]
 """The files of a pipeline in float32, without those for other libraries and precisions."""
+CHANGED_BY: Mapping[str, Any] = {
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "use_flow_sigmas": False,
+    "snr_shift_scale": None,
+}
+"""Options of a scheduler that change what its network was trained on, with the values that do not."""
+TIMES = 1000
+"""Times of the noise schedule; steps of students are named by their position among them."""
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TINY_VAE_FILES = ["config.json", *WEIGHTS]
 
@@ -81,23 +81,33 @@ class TextPipeline:
 
 def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
     """The noise schedule of a diffusers scheduler's configuration. Raises UserError if it is of another kind."""
-    missing = {"beta_schedule": None, "trained_betas": None, "rescale_betas_zero_snr": False}
+    missing = {"beta_schedule": None, **CHANGED_BY}
     if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
         raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
     found = missing | dict(scheduler)
     for key, known in (missing | {"beta_schedule": "scaled_linear"}).items():
         if found[key] != known:
-            raise UserError(f"the scheduler's {key} is {found[key]!r}; only {known!r} is known here")
+            raise UserError(f"the scheduler's {key} is {_shown(found[key])}; only {known!r} is known here")
     predictions: dict[str, Literal["epsilon", "v"]] = {"epsilon": "epsilon", "v_prediction": "v"}
     prediction = found.get("prediction_type", "epsilon")
-    if prediction not in predictions:
-        raise UserError(f"the scheduler's prediction_type is {prediction!r}; known: {', '.join(predictions)}")
-    return VPSchedule(
-        predictions[prediction],
-        float(scheduler["beta_start"]),
-        float(scheduler["beta_end"]),
-        int(scheduler["num_train_timesteps"]),
-    )
+    if not isinstance(prediction, str) or prediction not in predictions:
+        raise UserError(
+            f"the scheduler's prediction_type is {_shown(prediction)}; known: {', '.join(predictions)}"
+        )
+    start, end, steps = (scheduler[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
+    numbers = all(type(beta) in (int, float) and math.isfinite(beta) for beta in (start, end))
+    if not numbers or not 0 < start <= end < 1:
+        raise UserError(
+            f"the scheduler's beta_start is {_shown(start)} and its beta_end {_shown(end)}; they are numbers "
+            "between 0 and 1, the second not the smaller; fix: download it again"
+        )
+    if type(steps) is not int or steps != TIMES:
+        raise UserError(f"the scheduler's num_train_timesteps is {_shown(steps)}; only {TIMES} is known here")
+    return VPSchedule(predictions[prediction], float(start), float(end), steps)
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value))[:80]
 
 
 def load_pipeline(
@@ -112,6 +122,8 @@ def load_pipeline(
     if none is named. Raises UserError that names the broken part.
     """
     path = Path(source)
+    if path.exists():
+        require(path)
     if path.is_file():
         return _from_file(path, architecture, download)
     if not path.is_dir() and str(source).count("/") != 1:
@@ -119,10 +131,10 @@ def load_pipeline(
     folder = path if path.is_dir() else from_hub(str(source), download, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
         raise UserError(f"{folder} has no model_index.json: not a pipeline in diffusers' folder format")
-    unet = load_part(UNet2DConditionModel, folder / "unet")
+    unet = load_network(UNet2DConditionModel, folder / "unet")
     return TextPipeline(
         unet,
-        LatentSpace(load_part(AutoencoderKL, folder / "vae")),
+        LatentSpace(load_network(AutoencoderKL, folder / "vae")),
         _encoder(folder, unet.config.addition_embed_type == "text_time"),
         _json(folder / "scheduler" / "scheduler_config.json"),
     )
@@ -132,7 +144,7 @@ def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
     """Read a tiny VAE, a folder or a hub's model ("madebyollin/taesdxl"), as another latent space of a model."""
     path = Path(source)
     folder = path if path.is_dir() else from_hub(str(source), download, TINY_VAE_FILES)
-    return LatentSpace(load_part(AutoencoderTiny, folder))
+    return LatentSpace(load_network(AutoencoderTiny, folder))
 
 
 def named_folder(named: Path, download: bool, files: list[str]) -> Path:
@@ -164,60 +176,17 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
         ) from None
 
 
-def load_part(kind: Any, folder: Path, fix: str = "download it again") -> Any:
-    """Read one network of a pipeline, float32, frozen. Raises UserError if WEIGHTS or some of them are missing.
-
-    Libraries only warn of missing weights, and go on with random ones.
-    """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json; fix: {fix}")
-    if not any(any(folder.glob(name)) for name in WEIGHTS):
-        held = sorted(file.name for file in folder.iterdir())
-        raise UserError(
-            f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(held)}: pickles and variants in "
-            f"half precision are not read; fix: {fix}"
-        )
-    try:
-        with _quiet():
-            network, report = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                torch_dtype=torch.float32,
-            )
-    except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: {fix}") from None
-    wrong = [*report["missing_keys"], *report["mismatched_keys"]]
-    if wrong:
-        raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)} missing or misshapen")
-    return network.eval().requires_grad_(False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars, one for each small part, off the user's terminal."""
-    shown = [library for library in (diffusers_log, transformers_log) if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in shown:
-            library.enable_progress_bar()
-
-
 def _encoder(folder: Path, sdxl: bool) -> TextEncoder:
-    one = _tokenizer(folder / "tokenizer"), load_part(CLIPTextModel, folder / "text_encoder")
+    one = _tokenizer(folder / "tokenizer"), load_network(CLIPTextModel, folder / "text_encoder")
     if not sdxl:
         return CLIPEncoder(*one)
-    second = load_part(CLIPTextModelWithProjection, folder / "text_encoder_2")
+    second = load_network(CLIPTextModelWithProjection, folder / "text_encoder_2")
     two = _tokenizer(folder / "tokenizer_2"), second
-    zero_null = bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
-    return SDXLEncoder((one[0], two[0]), (one[1], two[1]), zero_null)
+    return SDXLEncoder((one[0], two[0]), (one[1], two[1]), _zero_null(folder))
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
+    refuse_special_files(folder)
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers have many kinds
@@ -227,36 +196,28 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
 def _from_file(path: Path, architecture: str | Path | None, download: bool) -> TextPipeline:
     if file_kind(path) != "safetensors":
         raise UserError(f"{path} is not a .safetensors file; other formats of one file are not read")
-    try:
-        with safe_open(path, "pt") as file:
-            sdxl = any(name.startswith("conditioner.") for name in file.keys())  # noqa: SIM118 (not a dictionary)
-    except SafetensorError as error:
-        raise UserError(f"{path} is cut short or damaged ({error}); fix: download it again") from None
+    state = read_state_dict(path)
+    sdxl = any(name.startswith(SDXL_TEXT) for name in state)
     like = architecture or (SDXL if sdxl else SD15)
     folder = Path(like) if Path(like).is_dir() else from_hub(str(like), download, CONFIGURATION)
-    kind = StableDiffusionXLPipeline if sdxl else StableDiffusionPipeline
-    parts = {} if sdxl else {"safety_checker": None, "requires_safety_checker": False}
-    try:
-        # Given a folder diffusers looks nowhere else; without one it downloads even if told not to.
-        with _quiet():
-            pipeline = kind.from_single_file(str(path), config=str(folder), local_files_only=True, **parts)
-    except Exception as error:  # diffusers, transformers, safetensors and torch each have their own
-        raise UserError(f"cannot read {path} as a pipeline like {like}: {first_line(error)}") from None
-    for part in (pipeline.unet, pipeline.text_encoder, *([pipeline.text_encoder_2] if sdxl else [])):
-        part.float().eval().requires_grad_(False)
-    encoder: TextEncoder = CLIPEncoder(pipeline.tokenizer, pipeline.text_encoder)
+    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    refuse_another_schedule(path, state, schedule_of(scheduler).log_alpha_bar)
+    unet, vae, text = read_one_file(path, state, folder, str(like))
+    tokenizer = _tokenizer(folder / "tokenizer")
+    encoder: TextEncoder = CLIPEncoder(tokenizer, text[0])
     if sdxl:
-        encoder = SDXLEncoder(
-            (pipeline.tokenizer, pipeline.tokenizer_2),
-            (pipeline.text_encoder, pipeline.text_encoder_2),
-            pipeline.config.force_zeros_for_empty_prompt,
-        )
-    return TextPipeline(pipeline.unet, LatentSpace(pipeline.vae), encoder, dict(pipeline.scheduler.config))
+        tokenizers = tokenizer, _tokenizer(folder / "tokenizer_2")
+        encoder = SDXLEncoder(tokenizers, (text[0], text[1]), _zero_null(folder))
+    return TextPipeline(unet, LatentSpace(vae), encoder, scheduler)
+
+
+def _zero_null(folder: Path) -> bool:
+    """Whether SDXL's unconditional entry is zero, as its pipeline says."""
+    return bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({first_line(error)}); fix: download it again") from None
-    return dict(value)
+    found = read_object(path)
+    if found is None:
+        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
+    return found

@@ -18,8 +18,10 @@ from tasks.errors import UserError
 from tasks.samplers import SampleNoise
 from tasks.text.baselines import HubWeights, TextBaseline
 from tasks.text.denoiser import predict
-from tasks.text.pipelines import TextPipeline, from_hub, load_part, load_pipeline
+from tasks.text.lora import Note
+from tasks.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
 from tasks.text.published import load_published_unet
+from tasks.weights.folders import load_network
 
 
 class RectifiedFlowScheduler:
@@ -44,11 +46,42 @@ class RectifiedFlowScheduler:
         return (sample + self.length * model_output,)
 
 
-def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any]) -> Any:
-    """Make a baseline's scheduler from the configuration of its pipeline's own."""
+PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
+    False: {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1},
+    True: {
+        "clip_sample": False,
+        "interpolation_type": "linear",
+        "sample_max_value": 1.0,
+        "set_alpha_to_one": False,
+        "skip_prk_steps": True,
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+        "use_karras_sigmas": False,
+    },
+}
+"""Options in the scheduler files that SD1.5 and SDXL were published with, by whether it is SDXL; all others are
+diffusers' defaults. Every baseline takes these, whatever the file in the teacher's folder has become since."""
+
+
+def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdxl: bool) -> Any:
+    """Make a baseline's scheduler: of its pipeline's own it takes the noise schedule and the prediction alone.
+
+    Every other option is pinned: by the baseline's `settings`, or by what the model was published with. Raises
+    UserError if the schedule is of an unknown kind.
+    """
     if baseline.scheduler == RectifiedFlowScheduler.__name__:
         return RectifiedFlowScheduler()
-    return getattr(diffusers, baseline.scheduler).from_config(dict(configuration), **baseline.settings)
+    kind, own = getattr(diffusers, baseline.scheduler), schedule_of(configuration)
+    taken = {
+        "num_train_timesteps": len(own.grid),
+        "beta_start": own.beta_start,
+        "beta_end": own.beta_end,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": {"epsilon": "epsilon", "v": "v_prediction"}[own.prediction],
+    }
+    known = inspect.signature(kind.__init__).parameters
+    pinned = {key: value for key, value in PUBLISHED[sdxl].items() if key in known}
+    return kind(**{**taken, **pinned, **baseline.settings})
 
 
 @torch.no_grad()
@@ -61,7 +94,7 @@ def sample(
     `pipeline.latents.shape(baseline.resolution)`: samples do not depend on the batch they are made in.
     Everything runs where `pipeline.unet` and `condition` are. `null_condition` [1, K].
     """
-    scheduler = make_scheduler(baseline, pipeline.scheduler)
+    scheduler = make_scheduler(baseline, pipeline.scheduler, pipeline.sdxl)
     if baseline.timesteps is None:
         scheduler.set_timesteps(baseline.steps, device=condition.device)
     else:
@@ -89,12 +122,16 @@ def sample(
 
 
 def load_baseline(
-    baseline: TextBaseline, teacher: TextPipeline, path: Path | None = None, download: bool = False
+    baseline: TextBaseline,
+    teacher: TextPipeline,
+    path: Path | None = None,
+    download: bool = False,
+    note: Note | None = None,
 ) -> TextPipeline:
     """Return the pipeline of a baseline: the teacher's with another UNet, or one of its own.
 
     `path`: a local copy of its weights; else they are taken from the hub's cache, or with `download` from
-    the hub. Raises UserError that says what is missing or does not fit.
+    the hub. `note` is told what its file leaves open. Raises UserError that says what is missing or does not fit.
     """
     weights = baseline.weights
     if weights is None:
@@ -103,9 +140,10 @@ def load_baseline(
         pipeline = load_pipeline(path or weights.repository, download)
     elif weights.kind == "unet-folder":
         folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
-        pipeline = replace(teacher, unet=load_part(UNet2DConditionModel, folder))
+        pipeline = replace(teacher, unet=load_network(UNet2DConditionModel, folder))
     else:
-        pipeline = replace(teacher, unet=load_published_unet(path or _file(weights, download), teacher.unet))
+        file = path or _file(weights, download)
+        pipeline = replace(teacher, unet=load_published_unet(file, teacher.unet, note))
     if pipeline.sdxl != teacher.sdxl:
         raise UserError(f"the weights of {baseline.name!r} and the teacher are of different kinds (SD1.5, SDXL)")
     if (pipeline.unet.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:

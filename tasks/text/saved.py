@@ -6,21 +6,34 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from tasks.errors import UserError
 from tasks.files import whole_folder
-from tasks.saved import bottleneck_of, described, save_unet, write_description
+from tasks.saved import (
+    DESCRIPTION,
+    bottleneck_of,
+    described,
+    indices_of,
+    number_of,
+    removal,
+    save_unet,
+    whole_of,
+    write_description,
+)
 from tasks.schedules import VPSchedule
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.layout import ConditionLayout
 from tasks.text.lora import has_lora, lora_state, merge_lora
-from tasks.text.pipelines import load_part
+from tasks.weights.folders import load_network
 from tasks.weights.state_dicts import read_state_dict
 
 TEXT = "text"
+MAX_TIMES = 100_000
+"""Times of a noise schedule; Stable Diffusion's has 1,000."""
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that `load_lora_weights` looks for in a folder."""
 
@@ -60,16 +73,36 @@ def load_text_denoiser(folder: Path, teacher: TextDenoiser | None = None) -> tup
         prediction, (beta_start, beta_end, steps) = about["prediction"], about["betas"]
         if prediction not in ("epsilon", "v") or about["weights"] not in ("unet", "lora"):
             raise ValueError(f"unknown prediction {prediction!r} or weights {about['weights']!r}")
-        schedule = VPSchedule(prediction, float(beta_start), float(beta_end), int(steps))
-        layout, lora = ConditionLayout(**about["layout"]), about["weights"] == "lora"
-        resolution, patch_size = about["resolution"], int(about["patch_size"])
-        bottleneck, indices = bottleneck_of(about), [int(index) for index in about["student_indices"]]
+        betas = {"beta_start": beta_start, "beta_end": beta_end, "steps": steps}
+        start, end, times = number_of(betas, "beta_start"), number_of(betas, "beta_end"), whole_of(betas, "steps")
+        if not start <= end < 1 or times > MAX_TIMES:
+            raise ValueError(f"betas are {about['betas']!r}")
+        schedule = VPSchedule(prediction, start, end, times)
+        layout, lora = _layout(about["layout"]), about["weights"] == "lora"
+        resolution = None if about["resolution"] is None else whole_of(about, "resolution")
+        patch_size = whole_of(about, "patch_size")
+        bottleneck, indices = bottleneck_of(about), indices_of(about, times)
     if lora:
         if teacher is None:
-            raise UserError(f"{folder} holds a LoRA, which is no denoiser without its teacher")
+            raise UserError(f"{folder} holds a LoRA, which is no denoiser without its teacher; fix: name a UNet")
         unet = copy.deepcopy(teacher.unet)
         merge_lora(unet, read_state_dict(folder / LORA_FILE), str(folder / LORA_FILE))
     else:
-        unet = load_part(UNet2DConditionModel, folder / "unet", f"delete {folder} and run again")
-    denoiser = TextDenoiser(unet, schedule, layout, resolution, patch_size, bottleneck)
+        # Numbers that are not finite are told by its images, as those of a student in training are.
+        unet = load_network(UNet2DConditionModel, folder / "unet", removal(folder), finite=False)
+    try:
+        denoiser = TextDenoiser(unet, schedule, layout, resolution, patch_size, bottleneck)
+    except ValueError as error:
+        raise UserError(f"{folder}: {DESCRIPTION} and unet/ do not fit: {error}; fix: {removal(folder)}") from None
     return denoiser.eval().requires_grad_(False), indices
+
+
+def _layout(found: Any) -> ConditionLayout:
+    """Read how conditions are laid out. Raises ValueError, TypeError or KeyError."""
+    sizes = {key: whole_of(found, key) for key in ("tokens", "width")}
+    pooled = found["pooled"]
+    if pooled != 0:
+        pooled = whole_of(found, "pooled")
+    if len(found) != len(sizes) + 1:
+        raise ValueError(f"layout is {found!r}")
+    return ConditionLayout(**sizes, pooled=pooled)

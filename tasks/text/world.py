@@ -27,7 +27,7 @@ from tasks.text.choose import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.conditions import PromptConditions
 from tasks.text.denoiser import TextDenoiser
 from tasks.text.encoders import SDXLEncoder
-from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae
+from tasks.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae, schedule_of
 from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
@@ -221,7 +221,7 @@ class TextWorld(PairedTeacher):
     def sampled(self, baseline: Baseline) -> Sampled:
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
         assert isinstance(baseline, TextBaseline)
-        pipeline = load_baseline(baseline, self.pipeline, download=self.download)
+        pipeline = load_baseline(baseline, self.pipeline, download=self.download, note=self.progress.note)
         world = copy.copy(self)
         world._use(pipeline, baseline.resolution)
 
@@ -247,7 +247,8 @@ class TextWorld(PairedTeacher):
             if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
                 raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         else:
-            unet = load_published_unet(folder, self.pipeline.unet)
+            schedule = schedule_of(self.pipeline.scheduler)
+            unet = load_published_unet(folder, self.pipeline.unet, self.progress.note, schedule)
             student = replace(self.pipeline, unet=unet).denoiser(self.task.rules.resolution)
             known = list(self.task.published_indices)
             indices = list(self.task.published_indices.get(steps or known[0], ()))

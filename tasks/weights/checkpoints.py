@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from accelerate import init_empty_weights
 from diffusers import UNet2DModel
 from torch import Tensor
 
 from tasks.denoiser import EDMDenoiser
-from tasks.errors import UserError, first_line, listed, unknown
+from tasks.errors import UserError, listed, unknown
+from tasks.escape import printable
+from tasks.files import read_object
 from tasks.saved import DESCRIPTION, load_denoiser
 from tasks.schedules import EDMSchedule
+from tasks.weights.compare import without_prefixes
 from tasks.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, ConsistencySchedule, published_steps
 from tasks.weights.convert import check_attributes, infer_network, official_shapes, to_diffusers
 from tasks.weights.edm_unet import edm_unet_with
+from tasks.weights.folders import WEIGHTS, load_network
 from tasks.weights.restricted_pickle import read_official_pickle
-from tasks.weights.state_dicts import file_kind, read_state_dict, require
+from tasks.weights.state_dicts import file_kind, fill, read_state_dict, require
 
 Role = Literal["generator", "teacher", "critic"]
 Preconditioning = Literal["edm", "openai-edm", "consistency"]
@@ -35,6 +39,8 @@ PREFIXES: Mapping[Role, tuple[str, ...]] = {
 GENERATOR_FILES = ("pytorch_model.bin", "model.safetensors")
 GUIDANCE_FILES = ("pytorch_model_1.bin", "model_1.safetensors")
 """accelerate's names in a training's folder: the generator; teacher, critic and discriminator."""
+PICKLED = "diffusion_pytorch_model.bin"
+"""diffusers' older form of a folder's weights; read as tensors alone."""
 FIRST_LAYER = "model.map_layer0.weight"
 
 
@@ -134,7 +140,8 @@ def _from_pickle(path: Path) -> LoadedDenoiser:
 
 
 def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
-    state = read_state_dict(path)
+    begins = tuple(f"{prefix}model." for prefixes in PREFIXES.values() for prefix in prefixes)
+    state = without_prefixes(read_state_dict(path), lambda name: name.startswith(begins))
     held = {
         name: prefix for name, prefixes in PREFIXES.items() for prefix in prefixes if prefix + FIRST_LAYER in state
     }
@@ -152,7 +159,8 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
     config = _json(folder / "config.json")
     if config.get("_class_name") != "UNet2DModel" or not config.get("num_class_embeds"):
         raise UserError(
-            f"{folder} holds a {config.get('_class_name')} for {config.get('num_class_embeds') or 'no'} classes; "
+            f"{folder} holds a {printable(config.get('_class_name'))[:80]} for "
+            f"{printable(config.get('num_class_embeds') or 'no')[:80]} classes; "
             "expected a class-conditional UNet2DModel"
         )
     root = folder.parent if folder.name == "unet" else folder
@@ -165,16 +173,14 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
             f"nothing beside {folder} says how its network is used, and the wrong way gives bad images without "
             f"an error; say one of {listed(get_args(Preconditioning))}"
         )
-    try:
-        # Without dropout, as DMD2 trains; OpenAI's teacher has 0.1 in its config.
-        unet, report = UNet2DModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dropout=0.0
-        )
-    except Exception as error:  # diffusers, safetensors, torch and json each have their own
-        raise UserError(f"cannot read {folder}: {first_line(error)}; fix: download it again") from None
-    # diffusers only warns, and leaves random numbers where weights are missing.
-    if wrong := [f"{name} ({kind[:-5]})" for kind in report for name in report[kind]]:
-        raise UserError(f"{folder}: weights and config.json do not fit: {listed(wrong)}")
+    # Without dropout, as DMD2 trains; OpenAI's teacher has 0.1 in its config.
+    pickled = folder / PICKLED
+    if pickled.is_file() and not any(any(folder.glob(name)) for name in WEIGHTS):
+        with init_empty_weights():
+            unet = UNet2DModel.from_config(config, dropout=0.0)
+        fill(unet, read_state_dict(pickled), str(pickled), "what config.json describes")
+    else:
+        unet = load_network(UNet2DModel, folder, dropout=0.0)
     if preconditioning != "consistency":
         return LoadedDenoiser(_denoiser(unet, preconditioning), "diffusers", folder, preconditioning)
     schedule = ConsistencySchedule(_training_levels(root))
@@ -194,10 +200,7 @@ def _training_levels(root: Path) -> int:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); fix: download it again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__} where a dictionary is due")
-    return value
+    found = read_object(path)
+    if found is None:
+        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
+    return found

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tasks.errors import UserError, listed
 from tasks.pickle_guard import shown
+from tasks.weights.compare import not_weights
 from tasks.weights.edm_unet import EPSILON, GROUPS, HEAD_CHANNELS, EDMNetwork, edm_unet
 
 FILTER = "resample_filter"
@@ -198,8 +199,8 @@ def to_diffusers(official: Mapping[str, Tensor], network: EDMNetwork) -> dict[st
     converted: dict[str, Tensor] = {}
     for entry in entries(network):
         tensor = official[entry.official].detach()
-        if not tensor.is_floating_point():
-            raise UserError(f"{entry.official} holds {tensor.dtype}, not weights")
+        if problem := not_weights(tensor):
+            raise UserError(f"{entry.official} holds no weights ({problem})")
         if not entry.diffusers and not bool((tensor == 0.25).all()):
             raise UserError(f"{entry.official} is {tensor.flatten().tolist()}; diffusers has the 2x2 box, 0.25")
         if entry.diffusers:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.files import regular_file
 from tasks.pickle_guard import UnsafePickleError, shown
 from tasks.weights.inert import (
     Container,
@@ -58,6 +59,7 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
 
     Raises UnsafePickleError, a UserError that names the file, for anything but such a pickle.
     """
+    regular_file(path)
     try:
         with path.open("rb") as file:
             top = unpickle(file)

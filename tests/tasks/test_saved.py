@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DModel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from tasks.denoiser import EDMDenoiser
 from tasks.errors import UserError
@@ -143,6 +146,92 @@ def test_a_damaged_network_is_named(folder: Path, file: str, content: bytes) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("student_indices", [-1]),
+        ("student_indices", [499, 999]),
+        ("student_indices", [999, 999]),
+        ("student_indices", [1000]),
+        ("student_indices", [2.7]),
+        ("student_indices", [True]),
+        ("student_indices", "999"),
+        ("student_indices", {"999": 1}),
+        ("sigma_data", -0.5),
+        ("sigma_data", 0),
+        ("sigma_data", float("nan")),
+        ("sigma_data", 10**400),
+        ("sigma_data", "0.5"),
+        ("patch_size", 0),
+        ("patch_size", 2.5),
+        ("patch_size", -2),
+        ("bottleneck", ["mid"]),
+        ("kind", {"edm": 1}),
+    ],
+)
+def test_numbers_that_no_denoiser_has(folder: Path, key: str, value: object) -> None:
+    path = folder / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=r"denoiser\.json is damaged .*; fix: rm -r ") as caught:
+        load_denoiser(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_advice_quotes_the_folder(denoiser: EDMDenoiser, tmp_path: Path) -> None:
+    folder = tmp_path / "two words; x"
+    save_denoiser(denoiser, folder, [999])
+    (folder / DESCRIPTION).write_text("{")
+    with pytest.raises(UserError, match=f"fix: rm -r '{folder}', and make"):
+        load_denoiser(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv_out.bias": None}, r"conv_out\.bias \(missing\)"),
+        ({"foreign": torch.zeros(1)}, r"foreign \(unexpected\)"),
+        ({"conv_out.bias": torch.zeros(4, dtype=torch.int8)}, "quantised"),
+    ],
+)
+def test_foreign_or_missing_tensors(folder: Path, changes: dict[str, torch.Tensor | None], message: str) -> None:
+    state = {name: value for name, value in (load_file(folder / WEIGHTS) | changes).items() if value is not None}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=message):
+        load_denoiser(folder)
+
+
+def test_another_class_of_network(folder: Path) -> None:
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "UNet1DModel"}))
+    with pytest.raises(UserError, match="holds a UNet1DModel, and a UNet2DModel is wanted"):
+        load_denoiser(folder)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["kind", "sigma_data", "patch_size", "bottleneck", "student_indices"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+            lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=3), one, max_size=2),
+            max_leaves=5,
+        ),
+    )
+)
+def test_any_description_is_read_or_named(folder: Path, changes: dict[str, object]) -> None:
+    path = folder / DESCRIPTION
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | changes))
+    try:
+        found = load_denoiser(folder)
+        assert found.indices == sorted(set(found.indices), reverse=True)
+        assert found.denoiser.schedule.sigma_data > 0
+    except UserError as error:
+        assert str(folder) in str(error) and "\n" not in str(error)
+    finally:
+        path.write_text(whole)
+
+
 @pytest.mark.parametrize("keep", [0.1, 0.9])
 def test_a_cut_off_network_is_named(folder: Path, keep: float) -> None:
     path = folder / WEIGHTS
@@ -152,10 +241,12 @@ def test_a_cut_off_network_is_named(folder: Path, keep: float) -> None:
         load_denoiser(folder)
 
 
-@pytest.mark.parametrize("gone", [WEIGHTS, "unet/config.json"])
-def test_a_missing_part_is_named(folder: Path, gone: str) -> None:
+@pytest.mark.parametrize(
+    ("gone", "message"), [(WEIGHTS, "has neither .* only config.json"), ("unet/config.json", "has no config.json")]
+)
+def test_a_missing_part_is_named(folder: Path, gone: str, message: str) -> None:
     (folder / gone).unlink()
-    with pytest.raises(UserError, match="cannot read") as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_denoiser(folder)
     assert str(folder / "unet") in str(caught.value)
 

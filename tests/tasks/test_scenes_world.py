@@ -183,7 +183,7 @@ def test_damage_is_named(world: ScenesWorld, task: ScenesTask, tmp_path: Path) -
     own = shutil.copytree(world.cache, tmp_path / "cache")
     path = task.features_path(own)
     path.write_bytes(b"garbage")
-    with pytest.raises(UserError, match="delete it and run again") as caught:
+    with pytest.raises(UserError, match=r"fix: rm .*, and run again") as caught:
         task.prepare(Sources(own), SilentProgress())
     assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="the training images from here are not those of task 'scenes'"):

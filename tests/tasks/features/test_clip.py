@@ -249,11 +249,11 @@ def test_another_network_and_no_file_are_refused(weights: Path, tmp_path: Path) 
         UserError, match=r"needs the weights 'laion2b_s12b_b42k' of ViT-g-14.*huggingface.co/laion"
     ):
         load_clip(CLIP_G14_DMD2, None)
-    with pytest.raises(UserError, match="is not ViT-B-32: it differs in "):
+    with pytest.raises(UserError, match=r"is not ViT-B-32: visual\."):
         load_clip(replace(DMD2, architecture="ViT-B-32"), weights)
     with pytest.raises(UserError, match="unknown architecture of open_clip 'ViT-q-14'; did you mean 'ViT-g-14'"):
         load_clip(replace(DMD2, architecture="ViT-q-14"), weights)
     state = torch.load(weights, weights_only=True)
     torch.save({**state, "text_projection": torch.zeros(3, 3)}, tmp_path / "other.bin")
-    with pytest.raises(UserError, match=r"differs in text_projection$"):
+    with pytest.raises(UserError, match=r"text_projection \(\[3, 3\] for \[32, 24\]\)$"):
         load_clip(DMD2, tmp_path / "other.bin")

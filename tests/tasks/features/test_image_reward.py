@@ -111,13 +111,17 @@ def test_files_of_something_else_are_refused(folder: Path, tmp_path: Path) -> No
         load_image_reward(tmp_path)
     (tmp_path / "vocab.txt").write_bytes((folder / "vocab.txt").read_bytes())
     for state, message in (
-        ({"conv.weight": torch.ones(1)}, "is not ImageReward .*embeddings.patch_embedding.weight"),
+        ({"blip.conv.weight": torch.ones(1)}, "is not ImageReward .*embeddings.patch_embedding.weight"),
         (without("mlp.layers.7.weight"), "is not ImageReward .*7.weight"),
         (
             without("blip.text_encoder.encoder.layer.1.output.dense.bias"),
-            "differs in encoder.layer.1.output.dense",
+            r"is not ImageReward: encoder.layer.1.output.dense.bias \(missing\)$",
         ),
-        (without("blip.visual_encoder.norm.bias"), "differs in post_layernorm.bias$"),
+        (
+            {**image_reward_weights(), "conv.weight": torch.ones(1)},
+            r"is not ImageReward: conv.weight \(unexpected\)",
+        ),
+        (without("blip.visual_encoder.norm.bias"), r"is not ImageReward: post_layernorm.bias \(missing\)$"),
     ):
         torch.save(state, tmp_path / "ImageReward.pt")
         with pytest.raises(UserError, match=message):

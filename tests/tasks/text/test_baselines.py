@@ -21,7 +21,7 @@ from tasks.samplers import SampleNoise, few_step
 from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES, TextBaseline
 from tasks.text.lora import LoRASpec, add_lora, lora_state
 from tasks.text.pipelines import TextPipeline, load_pipeline
-from tasks.text.sampling import load_baseline, sample
+from tasks.text.sampling import load_baseline, make_scheduler, sample
 
 PROMPTS = ["a red cat", "the dog of a shoe", "a photo"]
 SEEDS = [11, 12, 13]
@@ -109,6 +109,39 @@ def stock_latents(folder: Path, pipeline: TextPipeline, baseline: TextBaseline) 
         output_type="latent",
         **steps,
     ).images
+
+
+CHANGED = {
+    "use_karras_sigmas": True,
+    "thresholding": True,
+    "clip_sample": True,
+    "timestep_spacing": "trailing",
+    "steps_offset": 7,
+    "set_alpha_to_one": True,
+    "final_sigmas_type": "sigma_min",
+    "interpolation_type": "log_linear",
+    "sigma_max": 3.0,
+    "algorithm_type": "sde-dpmsolver++",
+    "original_inference_steps": 20,
+}
+"""Options that a tool may have left in the scheduler file of a teacher's folder."""
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_scheduler_takes_no_option_of_the_teacher_s_folder(
+    kind: str, name: str, teachers: dict[str, TextPipeline]
+) -> None:
+    baseline, own = declared(kind, name), teachers[kind].scheduler
+    schedulers = [make_scheduler(baseline, config, kind == "sdxl") for config in (own, {**own, **CHANGED})]
+    if baseline.scheduler == "RectifiedFlowScheduler":
+        return
+    assert dict(schedulers[0].config) == dict(schedulers[1].config)
+    assert schedulers[0].config.beta_end == 0.012
+    for scheduler in schedulers:
+        scheduler.set_timesteps(
+            **({"timesteps": [*baseline.timesteps]} if baseline.timesteps else {"num_inference_steps": 4})
+        )
+    assert torch.equal(schedulers[0].timesteps, schedulers[1].timesteps)
 
 
 @pytest.mark.parametrize(("kind", "name"), STOCK)

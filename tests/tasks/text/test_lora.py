@@ -151,7 +151,7 @@ class TestWhatDoesNotFit:
     def test_half_a_layer(self) -> None:
         state = self.state()
         del state["lora_unet_mid_block_attentions_0_proj_in.lora_up.weight"]
-        self.refused(state, r"mid_block_attentions_0_proj_in\.lora_up\.weight \(missing\)")
+        self.refused(state, r"mid_block\.attentions\.0\.proj_in \(lora_up\.weight is missing\)")
 
     def test_a_wrong_shape(self) -> None:
         state = self.state()

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from single_file import write_single_file
 from text_pipelines import SCALED_LINEAR, SIDE, normal, save_sd15, taesd
+from torch import Tensor
 
 from tasks.errors import UserError
 from tasks.text.pipelines import load_pipeline, load_tiny_vae, named_folder, schedule_of
@@ -44,6 +45,15 @@ def test_v_prediction(tmp_path: Path) -> None:
     assert load_pipeline(save_sd15(tmp_path / "v", "v")).denoiser().schedule.prediction == "v"
 
 
+@pytest.fixture(scope="module")
+def one_files(sd15_folder: Path, sdxl_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both pipelines as one file each."""
+    folder = tmp_path_factory.mktemp("one")
+    for kind, source in (("sd15", sd15_folder), ("sdxl", sdxl_folder)):
+        write_single_file(source, folder / f"{kind}.safetensors")
+    return {kind: folder / f"{kind}.safetensors" for kind in ("sd15", "sdxl")}
+
+
 class TestOneFile:
     """A single .safetensors file, with the names of the original checkpoints; no network."""
 
@@ -71,7 +81,7 @@ class TestOneFile:
 
     def test_of_another_architecture(self, sd15_folder: Path, sdxl_folder: Path, tmp_path: Path) -> None:
         write_single_file(sdxl_folder, tmp_path / "model.safetensors")
-        with pytest.raises(UserError, match=r"cannot read .*model\.safetensors as a pipeline like"):
+        with pytest.raises(UserError, match=r"model\.safetensors is not a pipeline like"):
             load_pipeline(tmp_path / "model.safetensors", architecture=sd15_folder)
 
     def test_missing_weights_are_not_made_up(self, sd15_folder: Path, tmp_path: Path) -> None:
@@ -82,6 +92,80 @@ class TestOneFile:
         save_file(state, file)
         with pytest.raises(UserError, match=r"model\.safetensors"):
             load_pipeline(file, architecture=sd15_folder)
+
+    @pytest.mark.parametrize(
+        ("kind", "start"),
+        [
+            ("sd15", "model.diffusion_model.input_blocks.0."),
+            ("sd15", "model.diffusion_model."),
+            ("sd15", "first_stage_model.encoder.conv_in."),
+            ("sd15", "first_stage_model."),
+            ("sd15", "cond_stage_model.transformer.text_model.encoder.layers.1."),
+            ("sd15", "cond_stage_model."),
+            ("sdxl", "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias"),
+            ("sdxl", "conditioner.embedders.1.model.text_projection"),
+            ("sdxl", "conditioner.embedders.1.model.positional_embedding"),
+            ("sdxl", "conditioner.embedders.1.model.transformer.resblocks.1."),
+            ("sdxl", "conditioner.embedders.1."),
+            ("sdxl", "model.diffusion_model.label_emb."),
+        ],
+    )
+    def test_no_part_of_it_is_made_up(
+        self,
+        kind: str,
+        start: str,
+        one_files: dict[str, Path],
+        sd15_folder: Path,
+        sdxl_folder: Path,
+        tmp_path: Path,
+    ) -> None:
+        state = {name: value for name, value in load_file(one_files[kind]).items() if not name.startswith(start)}
+        save_file(state, tmp_path / "pruned.safetensors")
+        with pytest.raises(UserError, match=r"pruned\.safetensors"):
+            load_pipeline(
+                tmp_path / "pruned.safetensors", architecture=sd15_folder if kind == "sd15" else sdxl_folder
+            )
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"v_pred": torch.zeros(0)}, r"v_pred \(unexpected\)"),
+            ({"model.diffusion_model.extra.weight": torch.ones(1)}, r"extra\.weight \(unexpected\)"),
+            ({"first_stage_model.extra.weight": torch.ones(1)}, r"extra\.weight \(unexpected\)"),
+            ({"cond_stage_model.transformer.extra": torch.ones(1)}, r"extra \(unexpected\)"),
+            ({"model_ema.decay": torch.ones(1)}, r"two UNets.*emaonly"),
+            ({"alphas_cumprod": torch.linspace(1, 0.1, 1000)}, "another noise schedule"),
+            ({"model.diffusion_model.out.2.bias": torch.zeros(4, dtype=torch.int8)}, "quantised"),
+            ({"model.diffusion_model.out.2.bias": torch.zeros(5)}, r"\[5\] for \[4\]"),
+        ],
+    )
+    def test_nothing_of_it_is_ignored(
+        self,
+        changes: dict[str, Tensor],
+        message: str,
+        one_files: dict[str, Path],
+        sd15_folder: Path,
+        tmp_path: Path,
+    ) -> None:
+        save_file(load_file(one_files["sd15"]) | changes, tmp_path / "more.safetensors")
+        with pytest.raises(UserError, match=message):
+            load_pipeline(tmp_path / "more.safetensors", architecture=sd15_folder)
+
+    def test_what_served_training_is_no_hindrance(
+        self, one_files: dict[str, Path], sd15_folder: Path, tmp_path: Path
+    ) -> None:
+        """The official files hold the schedule, and the numbers of the text encoder's positions."""
+        alpha_bar = DDIMScheduler(**SCALED_LINEAR).alphas_cumprod
+        positions = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+        more = {
+            "alphas_cumprod": alpha_bar,
+            "betas": torch.zeros(1000),
+            "first_stage_model.loss.logvar": torch.ones(1),
+        }
+        save_file(load_file(one_files["sd15"]) | more | positions, tmp_path / "official.safetensors")
+        found = load_pipeline(tmp_path / "official.safetensors", architecture=sd15_folder)
+        expected = load_pipeline(sd15_folder).encoder.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in found.encoder.state_dict().items())
 
     def test_another_format(self, tmp_path: Path) -> None:
         torch.save({"a": torch.zeros(1)}, tmp_path / "model.ckpt")
@@ -103,6 +187,12 @@ class TestSchedule:
             ("prediction_type", "sample", "prediction_type is 'sample'; known: epsilon, v_prediction"),
             ("rescale_betas_zero_snr", True, "rescale_betas_zero_snr is True; only False"),
             ("trained_betas", [0.1, 0.2], r"trained_betas is \[0.1, 0.2\]; only None"),
+            ("use_flow_sigmas", True, "use_flow_sigmas is True; only False"),
+            ("beta_start", "0.1", r"beta_start is '0\.1'.*numbers between 0 and 1"),
+            ("beta_end", float("nan"), r"beta_end nan"),
+            ("beta_start", 0.5, r"beta_start is 0\.5 and its beta_end 0\.012"),
+            ("num_train_timesteps", 500, "num_train_timesteps is 500; only 1000"),
+            ("prediction_type", ["epsilon"], r"prediction_type is \['epsilon'\]"),
         ],
     )
     def test_others_are_refused(self, key: str, value: object, message: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import LCMScheduler
 from safetensors.torch import save_file
-from text_pipelines import normal, tiny_unet
+from text_pipelines import SCALED_LINEAR, normal, tiny_unet
 from torch import Tensor, nn
 
 from tasks.errors import UserError
+from tasks.schedules import VPSchedule
 from tasks.text.lora import LoRASpec, add_lora, lora_state
 from tasks.text.published import load_published_unet
 
@@ -95,7 +98,79 @@ def test_a_lora_training_s_folder(teacher: nn.Module, tmp_path: Path) -> None:
     torch.testing.assert_close(run(load_published_unet(tmp_path, teacher)), run(unet), rtol=1e-5, atol=1e-5)
 
 
+def test_a_unet_in_parts(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
+    student.save_pretrained(tmp_path, max_shard_size="50KB")
+    assert (tmp_path / "diffusion_pytorch_model.safetensors.index.json").is_file()
+    assert torch.equal(run(load_published_unet(tmp_path, teacher)), run(student))
+
+
+def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
+    """Its unet/ is the student, and that is said; its scheduler must be of the teacher's schedule."""
+    student.save_pretrained(tmp_path / "unet")
+    (tmp_path / "model_index.json").write_text("{}")
+    notes: list[str] = []
+    assert torch.equal(run(load_published_unet(tmp_path, teacher, notes.append, VPSchedule())), run(student))
+    assert notes == [f"of the pipeline {tmp_path} only unet/ is the student; all else is the teacher's"]
+    (tmp_path / "scheduler").mkdir()
+    LCMScheduler(**SCALED_LINEAR, prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
+    with pytest.raises(UserError, match="another schedule than the teacher: prediction v for epsilon; fix"):
+        load_published_unet(tmp_path, teacher, notes.append, VPSchedule())
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "unet.", "model.diffusion_model.", "module._orig_mod."]
+)
+def test_prefixes_of_tools(teacher: nn.Module, student: nn.Module, prefix: str, tmp_path: Path) -> None:
+    torch.save({prefix + name: value for name, value in student.state_dict().items()}, tmp_path / "unet.bin")
+    assert torch.equal(run(load_published_unet(tmp_path / "unet.bin", teacher)), run(student))
+
+
 class TestWhatIsWrong:
+    def test_a_folder_with_two_students(self, teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
+        folder = tmp_path / "two students"
+        student.save_pretrained(folder)
+        save_file(lora_state(adapted(teacher)), folder / "pytorch_lora_weights.safetensors")
+        with pytest.raises(UserError, match=r"nothing says which is the student; fix: .*--checkpoint '.*two stud"):
+            load_published_unet(folder, teacher)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"act_fn": "relu"}, r"act_fn \(relu for silu\)"),
+            ({"attention_head_dim": [4, 4]}, r"attention_head_dim \(\[4, 4\] for"),
+            ({"_class_name": "UNet3DConditionModel"}, "holds a UNet3DConditionModel, and a UNet2D"),
+        ],
+    )
+    def test_another_network_of_the_same_shapes(
+        self, teacher: nn.Module, student: nn.Module, values: dict[str, object], message: str, tmp_path: Path
+    ) -> None:
+        student.save_pretrained(tmp_path)
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | values))
+        with pytest.raises(UserError, match=message):
+            load_published_unet(tmp_path, teacher)
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+    def test_a_quantised_unet(
+        self, teacher: nn.Module, student: nn.Module, dtype: torch.dtype, tmp_path: Path
+    ) -> None:
+        state = {name: value.to(dtype) for name, value in student.state_dict().items()}
+        save_file(state, tmp_path / "unet.safetensors")
+        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or no weights"):
+            load_published_unet(tmp_path / "unet.safetensors", teacher)
+
+    def test_a_pipeline_in_one_file_is_no_student(self, teacher: nn.Module, tmp_path: Path) -> None:
+        state = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}
+        save_file(state, tmp_path / "sdxl.safetensors")
+        with pytest.raises(UserError, match=r"a pipeline in one file; fix: read it with .*from_single_file"):
+            load_published_unet(tmp_path / "sdxl.safetensors", teacher)
+
+    def test_a_training_of_a_lora_says_which_alpha_is_taken(self, teacher: nn.Module, tmp_path: Path) -> None:
+        torch.save(adapted(teacher).state_dict(), tmp_path / "pytorch_model.bin")
+        notes: list[str] = []
+        load_published_unet(tmp_path, teacher, notes.append)
+        assert len(notes) == 1 and "keeps no alpha: DMD2's 8 is taken" in notes[0]
+
     def test_names_and_shapes(self, teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
         state = student.state_dict()
         del state["conv_out.bias"]

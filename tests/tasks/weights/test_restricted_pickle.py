@@ -405,7 +405,7 @@ def test_a_damaged_file_never_raises_anything_else(tmp_path: Path, marker: Path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing\.pkl: No such file"):
+    with pytest.raises(UserError, match=r"nothing\.pkl is missing"):
         read_official_pickle(tmp_path / "nothing.pkl")
 
 
