@@ -53,7 +53,7 @@ def file_kind(path: Path) -> FileKind:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     # First: the length of the header, which is in front, may begin with any byte, a pickle's too.
-    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= min(MAX_HEADER, size):
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
         return "safetensors"
     if start.startswith((TORCH_ZIP, TORCH_OLD)):
         return "torch"
