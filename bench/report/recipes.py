@@ -36,7 +36,7 @@ class FilledRecipes:
         try:
             found = self._methods.get(method.name)
             model = found.recipe_model() if found.distiller == method.distiller else Recipe
-        except UserError:
+        except (UserError, ImportError, AttributeError):  # not installed, or broken: its records are shown anyway
             model = Recipe
         return defaults(model)
 
