@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from slurm.environment import environment
 from tasks.errors import UserError
 
 PREFIX = "bench-"
 """Of the names of all our jobs."""
+DEFAULT_ARRAY = 1000
+"""Most jobs that a cluster takes in one array unless it says otherwise."""
 SECONDS = 60.0
 """That a command of Slurm may take."""
 NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
@@ -40,7 +43,9 @@ def slurm(*command: str) -> str:
             "run here with --executor local, or log in to one"
         )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment()
+        )
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; try again later") from None
     if done.returncode != 0:
@@ -95,7 +100,7 @@ def _accounts(ids: set[str]) -> dict[str, str]:
 def largest_array() -> int:
     """Most jobs that the cluster takes in one array."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", slurm("scontrol", "show", "config"), re.MULTILINE)
-    return max(1, int(found.group(1)) - 1) if found else 1000
+    return max(1, int(found.group(1)) - 1) if found else DEFAULT_ARRAY
 
 
 def release(jobs: Sequence[str]) -> None:
