@@ -35,13 +35,19 @@ class QueuedJob:
     node: str
 
 
+def require_commands(*names: str) -> None:
+    """Raise UserError if this machine lacks a command of Slurm."""
+    for name in names:
+        if shutil.which(name) is None:
+            raise UserError(
+                f"there is no {name} on PATH: this machine is no login node of a Slurm cluster; "
+                "fix: run here with --executor local, or log in to one"
+            )
+
+
 def slurm(*command: str) -> str:
     """Run a command of Slurm; return what it prints. Raises UserError with what it says is wrong."""
-    if shutil.which(command[0]) is None:
-        raise UserError(
-            f"there is no {command[0]} on PATH: this machine is no login node of a Slurm cluster; "
-            "run here with --executor local, or log in to one"
-        )
+    require_commands(command[0])
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment()

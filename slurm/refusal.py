@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 FIXES = {
+    "configuration source|contact slurm|socket timed out|connection refused|zero bytes": "Slurm gives no answer; "
+    "try again later, or see what SLURM_CONF names",
     "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
     "seeds or methods",
     "wckey|workload": "sacctmgr show wckeys user=$USER lists your keys; set wckey under [sbatch] in the profile",

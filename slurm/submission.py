@@ -126,6 +126,7 @@ def submit(planned: Submission, profile: Profile) -> Submission:
 
     Raises UserError with what Slurm says if it refuses one: then nothing of it is in the queue.
     """
+    queue.require_commands("sbatch", "srun")  # submitit looks for srun where it submits arrays
     submission = planned
     submission.write()
     try:

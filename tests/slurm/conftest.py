@@ -19,6 +19,35 @@ from cluster_runs import PROFILE
 from slurm.local.cluster import Cluster, missing_commands
 from tasks.errors import UserError, first_line
 
+INSIDE_A_JOB = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_JOBID": "7",
+    "SLURM_ARRAY_JOB_ID": "6",
+    "SLURM_ARRAY_TASK_ID": "5",
+    "SLURM_RESTART_COUNT": "3",
+    "SLURM_MEM_PER_CPU": "2000",
+    "SLURM_CPU_BIND": "quiet,mask_cpu:0x1",
+    "SLURM_CPUS_PER_TASK": "64",
+    "SLURM_NTASKS": "9",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_GPUS": "4",
+    "SLURM_TRES_PER_TASK": "cpu:4",
+    "SLURM_NODELIST": "nowhere",
+    "SLURM_HINT": "nomultithread",
+    "SLURM_EXPORT_ENV": "NONE",
+    "SBATCH_EXPORT": "NONE",
+    "SBATCH_PARTITION": "nowhere",
+    "SBATCH_ACCOUNT": "nobody",
+    "SBATCH_QOS": "none",
+    "SBATCH_ARRAY_INX": "0-3",
+    "SRUN_CPUS_PER_TASK": "64",
+    "SALLOC_PARTITION": "nowhere",
+    "SQUEUE_PARTITION": "nowhere",
+    "SINFO_PARTITION": "nowhere",
+    "SCANCEL_INTERACTIVE": "yes",
+}
+"""What the environment of a job holds, and what users set for sbatch; none of it may reach another job."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,11 +106,11 @@ def running_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A running cluster, its queue empty and its nodes idle, to which this process's Slurm commands speak."""
-    for name in list(os.environ):
-        if name.startswith(("SLURM", "SBATCH", "SRUN")):
-            monkeypatch.delenv(name)
-    for name, value in running_cluster.exports.items():
+    """A running cluster, its queue empty and its nodes idle, to which this process's Slurm commands speak.
+
+    They are given inside a job of another kind, as users give them in salloc or in a notebook.
+    """
+    for name, value in {**INSIDE_A_JOB, **running_cluster.exports}.items():
         monkeypatch.setenv(name, value)
     yield running_cluster
     running_cluster.clear()
@@ -92,7 +121,9 @@ def profile(running_cluster: Cluster) -> Iterator[str]:
     """A profile of the running cluster, whose jobs start at once."""
     path = running_cluster.root / "python"
     server = quick_python.start_server(str(path))
-    python = shlex.join([sys.executable, "-I", "-S", quick_python.__file__, str(path)])
+    # Inside a job CUDA_VISIBLE_DEVICES is that job's, and so the one that hides GPUs from tests is not passed on.
+    hidden = ["env", "CUDA_VISIBLE_DEVICES="]
+    python = shlex.join([*hidden, sys.executable, "-I", "-S", quick_python.__file__, str(path)])
     yield f"python = {python!r}\n{PROFILE}"
     os.kill(server, signal.SIGKILL)
     os.waitpid(server, 0)
