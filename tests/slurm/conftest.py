@@ -15,38 +15,10 @@ from pathlib import Path
 import pytest
 import quick_python
 from cluster_runs import PROFILE
+from stub_slurm import INSIDE_A_JOB
 
 from slurm.local.cluster import Cluster, missing_commands
 from tasks.errors import UserError, first_line
-
-INSIDE_A_JOB = {
-    "SLURM_JOB_ID": "7",
-    "SLURM_JOBID": "7",
-    "SLURM_ARRAY_JOB_ID": "6",
-    "SLURM_ARRAY_TASK_ID": "5",
-    "SLURM_RESTART_COUNT": "3",
-    "SLURM_MEM_PER_CPU": "2000",
-    "SLURM_CPU_BIND": "quiet,mask_cpu:0x1",
-    "SLURM_CPUS_PER_TASK": "64",
-    "SLURM_NTASKS": "9",
-    "SLURM_NTASKS_PER_NODE": "4",
-    "SLURM_GPUS": "4",
-    "SLURM_TRES_PER_TASK": "cpu:4",
-    "SLURM_NODELIST": "nowhere",
-    "SLURM_HINT": "nomultithread",
-    "SLURM_EXPORT_ENV": "NONE",
-    "SBATCH_EXPORT": "NONE",
-    "SBATCH_PARTITION": "nowhere",
-    "SBATCH_ACCOUNT": "nobody",
-    "SBATCH_QOS": "none",
-    "SBATCH_ARRAY_INX": "0-3",
-    "SRUN_CPUS_PER_TASK": "64",
-    "SALLOC_PARTITION": "nowhere",
-    "SQUEUE_PARTITION": "nowhere",
-    "SINFO_PARTITION": "nowhere",
-    "SCANCEL_INTERACTIVE": "yes",
-}
-"""What the environment of a job holds, and what users set for sbatch; none of it may reach another job."""
 
 
 @pytest.hookimpl(tryfirst=True)
