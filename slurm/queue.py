@@ -56,7 +56,8 @@ def slurm(*command: str) -> str:
         raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; try again later") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise UserError(f"{' '.join(command[:2])} failed: {said.splitlines()[-1]}")
+        lines = [line for line in said.splitlines() if not line.startswith('Try "')] or [said]
+        raise UserError(f"{' '.join(command[:2])} failed: {lines[-1]}")
     return done.stdout
 
 
