@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 import platform
 import resource
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import bench
+from bench.commit import commit
 from bench.records import Provenance
 from bench.typed import typed_command
-
-COMMIT_FILE = "commit.json"
-"""Beside the packages of a snapshot."""
 
 PACKAGES = (
     "distillation-bench",
@@ -64,31 +58,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def commit() -> dict[str, Any]:
-    """The commit of this package's own source, as a record has it; of a snapshot, the one it was taken of."""
-    source = Path(bench.__file__).parent.parent
-    taken = source / COMMIT_FILE
-    if taken.is_file():
-        found: dict[str, Any] = json.loads(taken.read_text(encoding="utf-8"))
-        return found
-    changed = _git(source, "status", "--porcelain", "--untracked-files=no")
-    return {
-        "git_commit": _git(source, "rev-parse", "HEAD"),
-        "git_dirty": None if changed is None else bool(changed),
-    }
-
-
-def _git(source: Path, *arguments: str) -> str | None:
-    """Ask git about a folder; None if it is not in a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _cpu_model() -> str:

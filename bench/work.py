@@ -163,7 +163,9 @@ def _is_kept(job: JobEnvironment) -> bool:
 
 
 def _restarts() -> int:
-    """How often the queue has started this job before."""
+    """How often the queue has started this job before; of work on this machine, inside another's job, never."""
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        return 0
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 

@@ -23,7 +23,7 @@ def main(submission: str, batch: str, code: str) -> None:
     """Look at how the work ended; the exit code stays what it was."""
     found = read_submission(Path(submission) / FILE)
     works = next(one.works for one in found.graph if one.name == batch)
-    work = works[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    work = works[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(works) > 1 else 0]
     tried = attempts.attempts(work.folder)
     if int(code) != 0 and tried and tried[-1].end is None:
         _tell(work, tried[-1], int(code))

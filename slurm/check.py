@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench.work import Work
 from methods.resources import Resources, Stage
+from slurm.graph import Batch
 from slurm.profile import Profile
-from slurm.queue import slurm
-from tasks.errors import counted, hint
+from slurm.queue import require_commands, slurm
+from slurm.submission import new_submission, require_fit
+from tasks.errors import UserError, counted, hint
 
 STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")
 
@@ -29,6 +34,24 @@ class NodeKind:
     features: frozenset[str]
     gpus: int
     gpu_types: frozenset[str]
+
+
+def refusals(profile_name: str, profile: Profile, asked: dict[Stage, Resources], task: str) -> list[str]:
+    """Ask `sbatch --test-only` with the very scripts that a task's stages would get; return what it refuses.
+
+    Raises UserError where there is no sbatch.
+    """
+    require_commands("sbatch")
+    with tempfile.TemporaryDirectory() as folder:
+        submission = new_submission(Path(folder), profile_name)
+        found = []
+        for stage in STAGES:
+            work = Work(f"{stage} {task}", stage, (), submission.folder)
+            try:
+                require_fit(submission, Batch(f"{stage}-{task}", stage, (work, work), asked[stage]), profile)
+            except UserError as error:
+                found.append(str(error))
+        return found
 
 
 def node_kinds() -> list[NodeKind]:
@@ -73,19 +96,16 @@ def problems(profile: Profile, asked: dict[Stage, Resources], kinds: Sequence[No
 def _stage_problems(profile: Profile, stage: Stage, asked: Resources, kinds: Sequence[NodeKind]) -> Iterator[str]:
     settings = profile.settings(stage)
     names = sorted({kind.partition for kind in kinds})
-    if settings.partition is not None and settings.partition not in names:
-        told = hint(settings.partition, names)
-        yield f"{stage}: no partition {settings.partition!r} with nodes that are up; {told}"
-        return
-    inside = [
-        kind
-        for kind in kinds
-        if kind.partition == settings.partition or (settings.partition is None and kind.is_default)
-    ]
+    partitions = None if settings.partition is None else settings.partition.split(",")
+    for name in partitions or ():
+        if name not in names:
+            yield f"{stage}: no partition {name!r} with nodes that are up; {hint(name, names)}"
+            return
+    inside = [kind for kind in kinds if (kind.is_default if partitions is None else kind.partition in partitions)]
     if not inside:
         yield f"{stage}: there is no default partition; set partition in the profile: {', '.join(names)}"
         return
-    where = f"{stage}: partition {inside[0].partition!r}"
+    where = f"{stage}: partition {settings.partition or inside[0].partition!r}"
     if settings.constraint is not None and not re.search(r"[&|*\[(]", settings.constraint):
         fitting = [kind for kind in inside if settings.constraint in kind.features]
         if not fitting:

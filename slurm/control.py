@@ -38,8 +38,9 @@ def resume_runs(
 ) -> Iterator[Submission]:
     """Submit again, of the runs at which `look` looks, what ended without a result; yield each submission.
 
-    What each run needs is taken from its last submission: the same commands, the same frozen code. Raises
-    UserError if Slurm refuses one: those that came before it are in the queue.
+    What each run does is taken from its last submission: the same commands, the same frozen code; what its jobs
+    ask for, from the profile as it is now. Raises UserError if Slurm refuses one: those that came before it are
+    in the queue.
     """
     if not submissions(runs):
         look()
@@ -52,9 +53,10 @@ def resume_runs(
             here = {work.folder.resolve() for batch in graph for work in batch.works} & wanted
             if here:
                 profile = profile_name or last.profile
-                content = tuple(batch for batch in graph if batch.works)
+                now = load_profile(profile)
+                content = tuple(batch.refitted(now) for batch in graph if batch.works)
                 new = replace(new_submission(runs, profile), graph=content, code=last.code)
-                yield submit(new, load_profile(profile))
+                yield submit(new, now)
                 wanted -= here
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,19 @@ class Batch:
     """Name of the batch that comes before; None: none does."""
     each: bool = False
     """Each job waits for its own counterpart in that batch alone, not for all of it."""
+    task: str = ""
+    """Name of the task whose recipes say what is asked for; empty in a file of an older version."""
+    scale: str = ""
+    """Of that task."""
+    images: int = 0
+    """Images that the processes of a job divide among them; 0: they divide none."""
+
+    def refitted(self, profile: Profile) -> Batch:
+        """Return the batch with what it gets of a profile now, whatever it got before. Raises UserError."""
+        if not self.task:
+            return replace(self, resources=profile.capped(self.resources, self.stage))
+        share = profile.share(self.task, self.scale, self.stage)
+        return replace(self, resources=_dividing(share, self.images, self.name) if self.images else share)
 
 
 def build_graph(
@@ -60,12 +74,11 @@ def evaluations(
         return []
     prepare = f"prepare-{task.name}"
     shared = (commands.preparation(task, 0, folder / prepare / ASSETS),)
-    asked = profile.share(task.name, task.scale, "evaluate")
-    saved = [
-        Batch(f"saved-{task.name}-{number}", "evaluate", tuple(part), asked, after=prepare)
-        for number, part in enumerate(_parts(work, largest))
-    ]
-    return [Batch(prepare, "prepare", shared, profile.share(task.name, task.scale, "prepare")), *saved]
+    batches = [Batch(prepare, "prepare", shared, Resources(), task=task.name, scale=task.scale)]
+    for number, part in enumerate(_parts(work, largest)):
+        name = f"saved-{task.name}-{number}"
+        batches.append(Batch(name, "evaluate", tuple(part), Resources(), prepare, False, task.name, task.scale))
+    return [batch.refitted(profile) for batch in batches]
 
 
 class _TaskGraph:
@@ -80,22 +93,31 @@ class _TaskGraph:
     def batches(self) -> Iterator[Batch]:
         """All of them, in an order in which each comes after the one that it waits for."""
         prepare = f"prepare-{self.task.name}"
-        yield Batch(prepare, "prepare", self._preparations(), self._share("prepare"))
+        yield self._batch(prepare, "prepare", self._preparations())
         fresh = [one for one in self.todo if isinstance(one, Run) and not (one.folder / TRAINED).exists()]
         by_share: dict[Resources, list[Run]] = {}
         for run in fresh:
-            by_share.setdefault(_dividing(self._share("train"), run), []).append(run)
+            by_share.setdefault(_dividing(self._share("train"), _images(run), run.label), []).append(run)
         parts = [(share, part) for share, alike in by_share.items() for part in _parts(alike, self.largest)]
         for number, (share, part) in enumerate(parts):
             train, evaluate = f"train-{self.task.name}-{number}", f"evaluate-{self.task.name}-{number}"
-            yield Batch(train, "train", tuple(map(self.commands.training, part)), share, prepare)
-            works = tuple(map(self.commands.evaluation, part))
-            yield Batch(evaluate, "evaluate", works, self._share("evaluate"), train, each=True)
+            images = math.gcd(*map(_images, part))
+            yield replace(
+                self._batch(train, "train", map(self.commands.training, part), prepare),
+                resources=share,
+                images=images,
+            )
+            works = map(self.commands.evaluation, part)
+            yield replace(self._batch(evaluate, "evaluate", works, train), each=True)
         trained = {id(one) for one in fresh}  # comparing plans would take as long as their square
         ready = [one for one in self.todo if id(one) not in trained]
         for number, rest in enumerate(_parts(ready, self.largest)):
-            works = tuple(map(self.commands.evaluation, rest))
-            yield Batch(f"ready-{self.task.name}-{number}", "evaluate", works, self._share("evaluate"), prepare)
+            works = map(self.commands.evaluation, rest)
+            yield self._batch(f"ready-{self.task.name}-{number}", "evaluate", works, prepare)
+
+    def _batch(self, name: str, stage: Stage, works: Iterable[Work], after: str | None = None) -> Batch:
+        task, asked = self.task, self._share(stage)
+        return Batch(name, stage, tuple(works), asked, after, task=task.name, scale=task.scale)
 
     def _preparations(self) -> tuple[Work, ...]:
         """The task's assets, and each number of pairs that a method asks for."""
@@ -108,16 +130,24 @@ class _TaskGraph:
         return self.profile.share(self.task.name, self.task.scale, stage)
 
 
-def _dividing(asked: Resources, run: Run) -> Resources:
-    """As many GPUs as divide a run's batch among them. Raises UserError if not even one node's do."""
-    share = run.recipe.batch_size
+def _images(run: Run) -> int:
+    """Images of one micro-batch of a run. Raises UserError if its batch does not divide into micro-batches."""
+    recipe = run.recipe
+    if recipe.batch_size % recipe.gradient_accumulation:
+        parts = recipe.gradient_accumulation
+        raise UserError(f"{run.label}: batch_size {recipe.batch_size} does not divide into {parts} micro-batches")
+    return recipe.batch_size // recipe.gradient_accumulation
+
+
+def _dividing(asked: Resources, images: int, label: str) -> Resources:
+    """As many GPUs as divide images among them. Raises UserError if not even one node's do."""
     for nodes in range(asked.nodes, 0, -1):
         for gpus in range(asked.gpus, 0, -1):
             fitting = replace(asked, nodes=nodes, gpus=gpus)
-            if share % (fitting.processes * run.recipe.gradient_accumulation) == 0:
+            if images % fitting.processes == 0:
                 return fitting
-    if asked.gpus == 0 and share % (asked.nodes * run.recipe.gradient_accumulation):
-        raise UserError(f"{run.label}: batch_size {share} does not divide among {asked.nodes} nodes")
+    if asked.gpus == 0 and images % asked.nodes:
+        raise UserError(f"{label}: {images} images of a batch do not divide among {asked.nodes} nodes")
     return asked
 
 

@@ -13,10 +13,11 @@ from bench.work import Work
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, build_graph, evaluations
 from slurm.profile import Profile, load_profile
-from slurm.queue import largest_array
+from slurm.queue import DEFAULT_ARRAY, largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
 from slurm.submission import Submission, mend, new_submission, submit, submitting
 from slurm.watch import busy_folders
+from tasks.errors import UserError, first_line
 from tasks.task import Task
 
 CODE = "code"
@@ -32,28 +33,51 @@ class Launch:
     commands: Commands
     runs: Sequence[Run | BaselineRun] = ()
     """Whose folders get their plans, so that others can tell what waits."""
+    unasked: str = ""
+    """Why the queue could not be asked, if so: then what it holds already is planned again."""
 
 
-def plan_launch(planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str) -> Launch:
-    """Plan the jobs of all that is neither finished nor in the queue. Changes nothing. Raises UserError."""
-    busy = busy_folders(commands.runs)
+def plan_launch(
+    planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str, dry: bool = False
+) -> Launch:
+    """Plan the jobs of all that is neither finished nor in the queue. Changes nothing.
+
+    Raises UserError for a bad profile and, unless it is a `dry` run, where the queue can't be asked.
+    """
+    profile = load_profile(profile_name)
+    busy, largest, unasked = _asked(commands.runs, dry)
     todo = [one for one in planned if one.folder.resolve() not in busy and one.finished() is None]
-    largest = largest_array()
-    launch = _planned(commands, profile_name, partial(build_graph, todo, largest=largest))
-    return replace(launch, runs=todo)
+    launch = _planned(commands, profile, profile_name, partial(build_graph, todo, largest=largest))
+    return replace(launch, runs=todo, unasked=unasked)
 
 
 def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:
     """Plan evaluations of saved students that are not in the queue. Changes nothing. Raises UserError."""
-    busy = busy_folders(commands.runs)
-    todo, largest = [one for one in work if one.folder.resolve() not in busy], largest_array()
-    return _planned(commands, profile_name, partial(evaluations, todo, task, largest=largest))
+    profile = load_profile(profile_name)
+    busy, largest, _ = _asked(commands.runs, dry=False)
+    todo = [one for one in work if one.folder.resolve() not in busy]
+    return _planned(commands, profile, profile_name, partial(evaluations, todo, task, largest=largest))
+
+
+def _asked(runs: Path, dry: bool) -> tuple[set[Path], int, str]:
+    """Ask the cluster which folders are under way, and how large an array may be.
+
+    A dry run goes on without an answer: nothing under way, Slurm's default, and why there was no answer.
+    """
+    try:
+        return busy_folders(runs), largest_array(), ""
+    except UserError as error:
+        if not dry:
+            raise
+        return set(), DEFAULT_ARRAY, first_line(error)
 
 
 def _planned(
-    commands: Commands, profile_name: str, graph_of: Callable[[Commands, Profile, Path], list[Batch]]
+    commands: Commands,
+    profile: Profile,
+    profile_name: str,
+    graph_of: Callable[[Commands, Profile, Path], list[Batch]],
 ) -> Launch:
-    profile = load_profile(profile_name)
     new = new_submission(commands.runs, profile_name)
     code = (commands.runs / SUBMISSIONS / CODE).resolve() / content_name(commands.plugins)
     frozen = replace(commands, plugins=[frozen_plugin(code, plugin) for plugin in commands.plugins])

@@ -7,16 +7,34 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from methods.resources import Resources, Stage, resources
+from slurm.flags import Flags, sbatch_flags, srun_arguments
 from tasks.errors import UserError, hint, unknown
+from tasks.escape import printable
 
 SHIPPED = Path(__file__).parent / "profiles"
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator(
+        "partition", "qos", "constraint", "account", "gpu_type", "python", "scratch", check_fields=False
+    )
+    @classmethod
+    def _one_line(cls, text: str | None) -> str | None:
+        if text is not None and (not text or printable(text) != text):
+            raise ValueError("fix: give one line of text, or remove the key")
+        return text
+
+    @field_validator("sbatch", mode="before", check_fields=False)
+    @classmethod
+    def _read_flags(cls, table: object) -> Flags:
+        if not isinstance(table, dict):
+            raise ValueError('fix: write a table, such as [sbatch] and below it comment = "bench"')
+        return sbatch_flags(table)
 
 
 class StageSettings(_Data):
@@ -30,6 +48,8 @@ class StageSettings(_Data):
     cpus: int | None = Field(default=None, ge=1)
     memory_gb: float | None = Field(default=None, gt=0)
     hours: float | None = Field(default=None, gt=0)
+    sbatch: Flags = {}
+    """More flags of sbatch for this stage alone; false leaves out one that is given for all."""
 
 
 class Profile(_Data):
@@ -61,7 +81,20 @@ class Profile(_Data):
     """How Python is started, where not by its own path: inside a container, for one."""
     scratch: str | None = None
     """Folder of the node for temporary files; may hold variables of the job's shell."""
+    sbatch: Flags = {}
+    """More flags of sbatch: `wckey = "vision"`, `mail-type = ["END", "FAIL"]`, `no-requeue = true`."""
+    srun: tuple[str, ...] = ()
+    """More arguments of srun: `["--mpi=pmix", "--container-image=/images/bench.sqsh"]`; no shell reads them."""
     stages: dict[Stage, StageSettings] = {}
+
+    @field_validator("srun")
+    @classmethod
+    def _check_srun(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return srun_arguments(arguments)
+
+    def flags(self, stage: Stage) -> Flags:
+        """Flags of sbatch that the profile gives to a stage's jobs as they are."""
+        return {**self.sbatch, **self.stages.get(stage, StageSettings()).sbatch}
 
     def settings(self, stage: Stage) -> StageSettings:
         """What the profile says of a stage: its own words, else those for all."""
@@ -135,8 +168,10 @@ def load_profile(name: str) -> Profile:
         raise UserError(f"no profile {path}; a name, or the path of a .toml file: bench slurm profiles lists them")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"profile {path} is not TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"profile {path} can't be read: {error.strerror}") from None
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
@@ -151,6 +186,14 @@ def _mistake(error: ValidationError) -> str:
         last = str(first["loc"][-1])
         fields = StageSettings.model_fields if len(first["loc"]) > 1 else Profile.model_fields
         return f"unknown key {key!r}; {hint(last, fields)}"
-    # `setup` alone has lines; of what TOML calls an array pydantic speaks as of Python's tuples.
-    told = 'a list of shell lines, such as ["module load cuda"]' if first["type"] == "tuple_type" else first["msg"]
+    if first["type"] == "value_error":
+        return f"bad value {first['input']!r} for {key!r}: {first['ctx']['error']}"
+    told = _LISTS[key] if first["type"] == "tuple_type" and key in _LISTS else first["msg"]
     return f"bad value {first['input']!r} for {key!r}: {told}"
+
+
+_LISTS = {
+    "setup": 'a list of shell lines, such as ["module load cuda"]',
+    "srun": 'a list of arguments, such as ["--mpi=pmix"]',
+}
+"""What lists of texts hold: of what TOML calls an array pydantic speaks as of Python's tuples."""

@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from slurm.environment import environment
 from tasks.errors import UserError
 
 PREFIX = "bench-"
 """Of the names of all our jobs."""
+DEFAULT_ARRAY = 1000
+"""Most jobs that a cluster takes in one array unless it says otherwise."""
 SECONDS = 60.0
 """That a command of Slurm may take."""
 NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
@@ -32,20 +35,29 @@ class QueuedJob:
     node: str
 
 
+def require_commands(*names: str) -> None:
+    """Raise UserError if this machine lacks a command of Slurm."""
+    for name in names:
+        if shutil.which(name) is None:
+            raise UserError(
+                f"there is no {name} on PATH: this machine is no login node of a Slurm cluster; "
+                "fix: run here with --executor local, or log in to one"
+            )
+
+
 def slurm(*command: str) -> str:
     """Run a command of Slurm; return what it prints. Raises UserError with what it says is wrong."""
-    if shutil.which(command[0]) is None:
-        raise UserError(
-            f"there is no {command[0]} on PATH: this machine is no login node of a Slurm cluster; "
-            "run here with --executor local, or log in to one"
-        )
+    require_commands(command[0])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment()
+        )
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; try again later") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise UserError(f"{' '.join(command[:2])} failed: {said.splitlines()[-1]}")
+        lines = [line for line in said.splitlines() if not line.startswith('Try "')] or [said]
+        raise UserError(f"{' '.join(command[:2])} failed: {lines[-1]}")
     return done.stdout
 
 
@@ -95,7 +107,7 @@ def _accounts(ids: set[str]) -> dict[str, str]:
 def largest_array() -> int:
     """Most jobs that the cluster takes in one array."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", slurm("scontrol", "show", "config"), re.MULTILINE)
-    return max(1, int(found.group(1)) - 1) if found else 1000
+    return max(1, int(found.group(1)) - 1) if found else DEFAULT_ARRAY
 
 
 def release(jobs: Sequence[str]) -> None:

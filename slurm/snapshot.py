@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bench
-from bench.provenance import COMMIT_FILE, commit
+from bench.commit import COMMIT_FILE, commit
 from tasks.files import made_once, whole_folder
 
 PACKAGES = ("bench", "methods", "tasks", "results", "slurm")

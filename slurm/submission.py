@@ -13,32 +13,32 @@ import fcntl
 import json
 import os
 import pwd
-import re
 import secrets
 import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from submitit import AutoExecutor
-from submitit.core.utils import FailedJobError
-from submitit.slurm.slurm import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench.states import run_state
 from bench.work import Work
 from methods.resources import Resources
 from slurm import SUBMISSIONS, queue
+from slurm.environment import clean_environment
 from slurm.graph import Batch
 from slurm.profile import Profile, anywhere
+from slurm.refusal import refusal
+from slurm.script import JOBS as JOBS
+from slurm.script import Script
 from tasks.errors import UserError
 from tasks.files import write_text
 
-FILE, JOBS = "submission.json", "jobs"
-"""In the folder of a submission: its description, and what submitit writes."""
+FILE = "submission.json"
+"""In the folder of a submission: its description."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def read_submission(path: Path) -> Submission:
         own = {key: data[key] for key in ("id", "profile", "jobs", "let_go")}
         return Submission(**own, folder=path.parent, graph=graph, code=Path(data["code"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); delete it: rm {path}") from None
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); fix: rm {shlex.quote(str(path))}"
+        ) from None
 
 
 def _batch(entry: dict[str, Any]) -> Batch:
@@ -153,11 +155,12 @@ def submit(planned: Submission, profile: Profile) -> Submission:
 
     Raises UserError with what Slurm says if it refuses one: then nothing of it is in the queue.
     """
+    queue.require_commands("sbatch", "srun")  # submitit looks for srun where it submits arrays
     submission = planned
     submission.write()
     try:
         for batch in submission.graph:
-            _require_fit(submission, batch, profile)
+            require_fit(submission, batch, profile)
         for batch in submission.graph:
             job = _on_hold(submission, batch, profile)
             submission = replace(submission, jobs={**submission.jobs, batch.name: job})
@@ -198,15 +201,17 @@ def mend(runs: Path) -> None:
 
 
 def sbatch_text(submission: Submission, batch: Batch, profile: Profile, hold: bool = True) -> str:
-    """What would be given to sbatch."""
-    executor = _executor(submission, batch, profile, hold)._executor
-    assert isinstance(executor, SlurmExecutor)
-    if len(batch.works) > 1:
-        executor.parameters["map_count"] = len(batch.works)
-    return executor._make_submission_file_text(executor._submitit_command_str, "")
+    """Return what would be given to sbatch. Raises UserError for a folder that a script can't name."""
+    return _script(submission, batch, profile, hold).text()
 
 
-def _require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
+def _script(submission: Submission, batch: Batch, profile: Profile, hold: bool) -> Script:
+    before = None if batch.after is None else submission.jobs.get(batch.after, f"<{batch.after}>")
+    name = submission.job_name(batch)
+    return Script(batch, profile, name, submission.folder, submission.code, before, hold)
+
+
+def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
     """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask."""
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
         script.write(sbatch_text(submission, replace(batch, after=None), profile, hold=False))
@@ -214,99 +219,18 @@ def _require_fit(submission: Submission, batch: Batch, profile: Profile) -> None
         try:
             queue.slurm("sbatch", "--test-only", script.name)
         except UserError as error:
-            raise UserError(_refusal(f"error: {error}", batch, submission.profile)) from None
+            raise UserError(refusal(f"error: {error}", _what(batch), submission.profile)) from None
 
 
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
-    executor = _executor(submission, batch, profile, hold=True)
+    executor = _script(submission, batch, profile, hold=True).executor()
     try:
-        with executor.batch():
+        with clean_environment(), executor.batch():
             jobs = [executor.submit(work) for work in batch.works]
-    except FailedJobError as error:
-        raise UserError(_refusal(str(error), batch, submission.profile)) from None
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise UserError(refusal(str(error), _what(batch), submission.profile)) from None
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _executor(submission: Submission, batch: Batch, profile: Profile, hold: bool) -> AutoExecutor:
-    asked, settings = batch.resources, profile.settings(batch.stage)
-    executor = AutoExecutor(
-        submission.folder / JOBS,
-        cluster="slurm",
-        slurm_python=_python(profile),
-        slurm_max_num_timeout=profile.max_timeouts,
-    )
-    more: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
-    if hold:
-        more["hold"] = True
-    gpus: dict[str, Any] = {}
-    if asked.gpus and profile.gpu_type:
-        more["gpus-per-node"] = f"{profile.gpu_type}:{asked.gpus}"
-    elif asked.gpus:
-        gpus["gpus_per_node"] = asked.gpus
-    if batch.after is not None:
-        before = submission.jobs.get(batch.after, f"<{batch.after}>")
-        one = len(batch.works) == 1
-        more["dependency"] = f"{'aftercorr' if batch.each and not one else 'afterok'}:{before}"
-    tasks = max(1, asked.gpus)
-    executor.update_parameters(
-        name=submission.job_name(batch),
-        timeout_min=max(1, round(60 * asked.hours)),
-        mem_gb=asked.memory_gb,
-        nodes=asked.nodes,
-        tasks_per_node=tasks,
-        cpus_per_task=max(1, asked.cpus // tasks),
-        stderr_to_stdout=True,
-        slurm_partition=settings.partition,
-        slurm_qos=settings.qos,
-        slurm_constraint=settings.constraint,
-        slurm_account=profile.account,
-        slurm_array_parallelism=profile.max_jobs,
-        slurm_signal_delay_s=profile.signal_seconds,
-        slurm_setup=_setup(profile, submission.code),
-        slurm_teardown=_teardown(profile, submission, batch),
-        slurm_srun_args=["--kill-on-bad-exit=1"],
-        slurm_additional_parameters=more,
-        **gpus,
-    )
-    return executor
-
-
-def _setup(profile: Profile, snapshot: Path) -> list[str]:
-    """Shell lines of a job: the cluster's own, then the frozen code."""
-    lines = [*profile.setup, f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}}"]
-    if profile.scratch is not None:
-        lines.append(f'export TMPDIR="{profile.scratch}"')
-    return [*lines, "export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1"]
-
-
-def _teardown(profile: Profile, submission: Submission, batch: Batch) -> list[str]:
-    """Shell lines after the work: what died without a word is told of, and the exit code stays what it was."""
-    told = f"{shlex.quote(str(submission.folder))} {batch.name}"
-    return ["code=$?", f'[ "$code" = 0 ] || {_python(profile)} -m slurm.aftermath {told} "$code"', "exit $code"]
-
-
-def _python(profile: Profile) -> str:
-    return profile.python or shlex.quote(sys.executable)
-
-
-FIXES = {
-    "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
-    "seeds or methods",
-    "partition": "sinfo lists the partitions; set partition in the profile",
-    "account": "sacctmgr show associations user=$USER lists your accounts; set account in the profile",
-    "qos": "sacctmgr show qos lists them; set qos in the profile",
-    "feature|constraint": "sinfo -o %f lists what nodes offer; set constraint in the profile",
-    "configuration|node count|gres": "no node has that much; sinfo -o '%P %c %m %G' lists what they have; lower "
-    "gpus_per_node, cpus_per_node or memory_gb_per_node in the profile",
-    "time": "set max_hours in the profile to what the partition allows (sinfo -o '%P %l')",
-}
-"""What mends a refusal, by words in it; the first that fits."""
-
-
-def _refusal(text: str, batch: Batch, profile: str) -> str:
-    """What sbatch said, and what mends it."""
-    lines = [line for line in text.splitlines() if "error:" in line] or text.splitlines()[:1] or ["no reason"]
-    said = lines[-1].strip()
-    fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
-    told = next(fitting, f"bench slurm check --profile {profile} says what fits")
-    return f"Slurm refused {batch.name} (jobs: {len(batch.works)}, profile {profile}): {said}; {told}"
+def _what(batch: Batch) -> str:
+    return f"{batch.name} (jobs: {len(batch.works)})"

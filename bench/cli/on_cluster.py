@@ -64,10 +64,10 @@ class OnCluster:
         return every
 
     def show_jobs(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
-        """Print what would be submitted. Raises UserError."""
+        """Print what would be submitted, also where there is no Slurm. Raises UserError."""
         from slurm.launch import plan_launch
 
-        _show_launch(plan_launch([*planned, *self._ready(baselines)], self.commands, self.profile))
+        _show_launch(plan_launch([*planned, *self._ready(baselines)], self.commands, self.profile, dry=True))
 
     def _ready(self, baselines: Sequence[BaselineRun]) -> list[BaselineRun]:
         """Those that can be evaluated; why the others cannot is said."""
@@ -110,7 +110,10 @@ def hands(
             raise UserError("--profile and --detach go with --executor slurm")
         return Workers(commands, jobs, processes)
     if profile is None:
-        raise UserError("--executor slurm needs --profile NAME; bench slurm profiles lists them")
+        raise UserError("--executor slurm needs --profile NAME; fix: bench slurm profiles lists them")
+    from slurm.profile import load_profile
+
+    load_profile(profile)  # before anything else is looked at
     if jobs is not None or processes != 1:
         raise UserError("--jobs and --processes are for this machine; on a cluster the profile says how many")
     return OnCluster(commands, profile, detach)
@@ -118,8 +121,18 @@ def hands(
 
 def _show(made: Submission) -> None:
     """Say which jobs are in the queue now."""
+    _tell_overridden()
     for batch in made.graph:
         print(f"{batch.name}: job {made.jobs[batch.name]}, {counted(len(batch.works), 'job')}", file=sys.stderr)
+
+
+def _tell_overridden() -> None:
+    """Say which settings of this shell would have overridden the profile, and have not."""
+    from slurm.environment import overridden
+
+    if names := overridden():
+        told = f"{', '.join(names)}: not used, since the profile says what jobs ask for"
+        print(f"{told}; fix: set it in the profile, under [sbatch]", file=sys.stderr)
 
 
 def _show_launch(launch: Launch) -> None:
@@ -127,6 +140,9 @@ def _show_launch(launch: Launch) -> None:
     from slurm.submission import sbatch_text
 
     graph = launch.submission.graph
+    _tell_overridden()
+    if launch.unasked:
+        print(f"\nplanned without a cluster, as if its queue were empty: {launch.unasked}")
     if not graph:
         print("\nnothing to submit: all is finished or in the queue")
         return

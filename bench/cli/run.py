@@ -125,7 +125,7 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int, only_tra
     from_main(run.begin)
     with listening() as stop:
         prepared = run.task.prepare(where, progress)
-        patience = PATIENCE if "SLURM_JOB_ID" in os.environ else 0
+        patience = PATIENCE if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0
         runner = Runner(catalogue, prepared, progress, stop, patience)
         record = runner.train(run) if only_train else runner.run(run)
     if record is not None and record.error is not None:

@@ -33,9 +33,12 @@ def check(
     profile: Annotated[str, typer.Option("--profile", help="A profile, by name or file.")],
     task: Annotated[str, typer.Option("--task", help="A task whose runs are to fit.")] = "digits",
 ) -> None:
-    """Ask the cluster whether jobs of a profile will fit; exit code 2 says what will not, and what mends it."""
+    """Ask the cluster whether jobs of a profile will fit; exit code 2 says what will not, and what helps.
+
+    What its nodes have is looked up first; then sbatch tests the very scripts that would be submitted.
+    """
     from bench.registry import load_catalogue
-    from slurm.check import STAGES, node_kinds, problems
+    from slurm.check import STAGES, node_kinds, problems, refusals
     from slurm.profile import load_profile
 
     chosen = load_profile(profile)
@@ -46,7 +49,7 @@ def check(
         nodes, each = counted(share.nodes, "node"), " each" * (share.nodes > 1)
         parts = f"{counted(share.gpus, 'GPU')}, {counted(share.cpus, 'CPU')} and {share.memory_gb:g} GB"
         print(f"{stage:<10}{nodes} of {parts}{each}, for {counted(share.hours, 'hour')}")
-    found = problems(chosen, asked, kinds)
+    found = problems(chosen, asked, kinds) or refusals(profile, chosen, asked, declared.name)
     if found:
         raise UserError(f"profile {profile!r} does not fit this cluster:\n  " + "\n  ".join(found))
     print(f"profile {profile!r} fits: jobs of {task} would start")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from slurm.environment import KEPT, environment
 from slurm.local.conf import Settings, read_settings, write_conf
 from slurm.local.processes import MARK, Process, kill_all, processes
 from tasks.errors import UserError, unknown
@@ -63,9 +64,7 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """This process's environment with `exports`, without what another Slurm may have set."""
-        own = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))
-        }
+        own = {name: value for name, value in environment().items() if name not in KEPT}
         return own | {"PATH": search_path()} | self.exports
 
     def ask(self, *command: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import quick_python
 from cluster_runs import PROFILE
+from stub_slurm import INSIDE_A_JOB
 
 from slurm.local.cluster import Cluster, missing_commands
 from tasks.errors import UserError, first_line
@@ -77,11 +78,11 @@ def running_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A running cluster, its queue empty and its nodes idle, to which this process's Slurm commands speak."""
-    for name in list(os.environ):
-        if name.startswith(("SLURM", "SBATCH", "SRUN")):
-            monkeypatch.delenv(name)
-    for name, value in running_cluster.exports.items():
+    """A running cluster, its queue empty and its nodes idle, to which this process's Slurm commands speak.
+
+    They are given inside a job of another kind, as users give them in salloc or in a notebook.
+    """
+    for name, value in {**INSIDE_A_JOB, **running_cluster.exports}.items():
         monkeypatch.setenv(name, value)
     yield running_cluster
     running_cluster.clear()
@@ -92,7 +93,9 @@ def profile(running_cluster: Cluster) -> Iterator[str]:
     """A profile of the running cluster, whose jobs start at once."""
     path = running_cluster.root / "python"
     server = quick_python.start_server(str(path))
-    python = shlex.join([sys.executable, "-I", "-S", quick_python.__file__, str(path)])
+    # Inside a job CUDA_VISIBLE_DEVICES is that job's, and so the one that hides GPUs from tests is not passed on.
+    hidden = ["env", "CUDA_VISIBLE_DEVICES="]
+    python = shlex.join([*hidden, sys.executable, "-I", "-S", quick_python.__file__, str(path)])
     yield f"python = {python!r}\n{PROFILE}"
     os.kill(server, signal.SIGKILL)
     os.waitpid(server, 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
-from command import output
+from command import bench, output
 
 from methods.resources import Resources, Stage
 from slurm import check
@@ -19,9 +22,19 @@ old|infinite|9|8|32000|(null)|gpu:2|down*
 
 
 @pytest.fixture(autouse=True)
-def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster of three partitions, of which one is down."""
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster of three partitions, of which one is down; its sbatch keeps the scripts that it is given."""
     monkeypatch.setattr(check, "slurm", lambda *_: SINFO)
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text(f"""#!/bin/sh
+for last; do :; done
+echo "$1" >> {tmp_path}/asked
+/bin/cat "$last" >> {tmp_path}/scripts
+if /bin/grep -q 'wckey=wrong' "$last"; then echo 'sbatch: error: Invalid wckey specification' >&2; exit 1; fi
+""")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return tmp_path
 
 
 def asked(**changes: float) -> dict[Stage, Resources]:
@@ -48,6 +61,40 @@ def test_partitions_are_read_with_their_limits_and_gpus() -> None:
 def test_what_each_stage_asks_for_is_shown_in_words() -> None:
     shown = output("slurm", "check", "--profile", "cpu", "--task", "digits")
     assert "evaluate  1 node of 0 GPUs, 1 CPU and 4 GB, for 1 hour\n" in shown
+
+
+def test_sbatch_tests_exactly_what_would_be_submitted(commands: Path) -> None:
+    profile = commands / "mine.toml"
+    profile.write_text("""
+partition = "main,debug"
+account = "lab"
+qos = "normal"
+memory_gb_per_node = 4
+[sbatch]
+wckey = "vision"
+reservation = "week"
+[stages.train.sbatch]
+nice = 100
+""")
+    output("slurm", "check", "--profile", profile)
+    assert (commands / "asked").read_text().split() == ["--test-only"] * 3
+    scripts = (commands / "scripts").read_text()
+    for flag in ("partition=main,debug", "account=lab", "qos=normal", "wckey=vision", "reservation=week"):
+        assert scripts.count(f"#SBATCH --{flag}\n") == 3, flag
+    assert scripts.count("#SBATCH --nice=100\n") == 1 and scripts.count("--array=0-1") == 3
+    assert "--hold" not in scripts, "of jobs on hold sbatch does not say whether they fit"
+
+
+def test_what_sbatch_refuses_is_told_for_each_stage_with_a_fix(commands: Path) -> None:
+    (commands / "mine.toml").write_text('[sbatch]\nwckey = "wrong"\n')
+    refused = bench("slurm", "check", "--profile", commands / "mine.toml")
+    assert refused.code == 2 and refused.text.count("Invalid wckey specification") == 3
+    assert "fix: sacctmgr show wckeys" in refused.text
+
+
+def test_a_list_of_partitions_is_no_partition_of_that_name() -> None:
+    assert not told(Profile(partition="main,debug"))
+    assert "no partition 'mian'" in told(Profile(partition="debug,mian"))
 
 
 def test_a_profile_that_fits_has_no_problems() -> None:

@@ -211,3 +211,60 @@ def test_without_slurm_the_error_says_where_to_go(
     assert refused.code == 2
     assert "no login node of a Slurm cluster" in refused.text and "--executor local" in refused.text
     assert not (tmp_path / "runs" / SUBMISSIONS).exists() or not submissions(tmp_path / "runs")
+
+
+def test_resuming_asks_for_the_memory_that_the_profile_says_now(
+    quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
+) -> None:
+    def memory() -> set[str]:
+        return set(quiet.ask("squeue", "--me", "-h", "-r", "-o", "%m").split())
+
+    submit()
+    assert memory() == {"1G"}
+    bench("cancel", "--all")
+    (tmp_path / "mine.toml").write_text(PROFILE.replace("memory_gb_per_node = 1", "memory_gb_per_node = 2"))
+    assert "submitted again: 5 jobs" in bench("resume").text
+    assert memory() == {"2G"}
+
+
+def test_flags_of_the_profile_are_what_slurm_reads(
+    quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
+) -> None:
+    more = """
+[sbatch]
+comment = "it's for \\"table 3\\", twice"
+nice = 100
+no-requeue = true
+exclude = ["127.0.0.2"]
+mem-per-cpu = "300M"
+mail-type = ["END", "FAIL"]
+export = "NONE"
+"""
+    done = submit(more)
+    assert done.code == 0, done.text
+    (made,) = submissions(tmp_path / "runs")
+    text = quiet.ask("scontrol", "show", "job", made.jobs["prepare-tiny"])
+    for told in (
+        'Comment=it\'s for "table 3", twice',
+        "Nice=100",
+        "Requeue=0",
+        "ExcNodeList=127.0.0.2",
+        "MinMemoryCPU=300M",
+    ):
+        assert told in text, told
+    assert "WCKey" not in text
+    assert "profile" in bench("slurm", "check", "--profile", tmp_path / "mine.toml", "--task", "digits").text
+
+
+def test_check_is_told_by_sbatch_what_nodes_do_not_show(quiet: Cluster, tmp_path: Path) -> None:
+    quiet.ask("scontrol", "update", "PartitionName=main", "State=UP")
+    profile = tmp_path / "mine.toml"
+    profile.write_text(PROFILE)
+    fits = bench("slurm", "check", "--profile", profile)
+    assert fits.code == 0, fits.text
+    profile.write_text(f'{PROFILE}[sbatch]\nreservation = "nosuch"\n')
+    refused = bench("slurm", "check", "--profile", profile)
+    assert refused.code == 2 and "fix: scontrol show reservation lists them" in refused.text
+    profile.write_text(f"{PROFILE}[sbatch]\nno-such-flag = true\n")
+    refused = bench("slurm", "check", "--profile", profile)
+    assert refused.code == 2 and "fix: sbatch --help lists the flags" in refused.text

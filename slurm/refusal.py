@@ -1,0 +1,35 @@
+"""What Slurm says when it refuses jobs, and what helps."""
+
+from __future__ import annotations
+
+import re
+
+FIXES = {
+    "configuration source|contact slurm|socket timed out|connection refused|zero bytes": "Slurm gives no answer; "
+    "try again later, or see what SLURM_CONF names",
+    "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
+    "seeds or methods",
+    "wckey|workload": "sacctmgr show wckeys user=$USER lists your keys; set wckey under [sbatch] in the profile",
+    "reservation": "scontrol show reservation lists them; set reservation under [sbatch] in the profile",
+    "partition": "sinfo lists the partitions; set partition in the profile",
+    "account": "sacctmgr show associations user=$USER lists your accounts; set account in the profile",
+    "qos": "sacctmgr show qos lists them; set qos in the profile",
+    "unrecognized option|invalid option|unknown option|ambiguous|invalid argument": "sbatch --help lists the "
+    "flags; correct [sbatch] in the profile",
+    "licen[sc]e": "scontrol show licenses lists them; set licenses under [sbatch] in the profile",
+    "node name|nodelist": "sinfo -N lists the nodes; set nodelist or exclude under [sbatch] in the profile",
+    "feature|constraint": "sinfo -o %f lists what nodes offer; set constraint in the profile",
+    "configuration|node count|gres": "no node has that much; sinfo -o '%P %c %m %G' lists what they have; lower "
+    "gpus_per_node, cpus_per_node or memory_gb_per_node in the profile",
+    "time": "set max_hours in the profile to what the partition allows (sinfo -o '%P %l')",
+}
+"""What helps against a refusal, by words in it; the first that fits."""
+
+
+def refusal(text: str, what: str, profile: str) -> str:
+    """Return what sbatch said of some jobs, and what helps, in one line."""
+    lines = [line for line in text.splitlines() if "error:" in line] or text.splitlines()[:1] or ["no reason"]
+    said = lines[-1].strip()
+    fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
+    fix = next(fitting, f"bench slurm check --profile {profile} says what fits")
+    return f"Slurm refused {what}, profile {profile}: {said}; fix: {fix}"
