@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.evaluation import generate
+from tasks.escape import printable
 from tasks.files import whole_file
 from tasks.prepared import Sampled
 
@@ -34,7 +35,7 @@ def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
             for ends in zip(starts, stops, strict=True)
         ]
         axis.imshow(_tile(torch.cat(parts), rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
+        axis.set_title(printable(title), fontsize=9, parse_math=False)
         axis.axis("off")
     figure.tight_layout()
     with whole_file(path) as temporary:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.metrics.catalogue import MetricInfo
+from bench.plugin_checks import NAMES, importing, refuse_odd, refuse_odd_distiller
 from methods.catalogue import Method
 from tasks.errors import UserError, unknown
-from tasks.files import file_sha256
+from tasks.escape import is_name
+from tasks.files import file_sha256, regular_file
 from tasks.task import Task
 
 T = TypeVar("T")
@@ -37,12 +39,9 @@ class Entry(Generic[T]):
         """Import it. Raises UserError if the import fails: a broken plug-in must not look like ours."""
         if self.thing is None:
             assert self.point is not None
-            try:
-                self.thing = _as_registered(self.name, self.point.load())
-            except Exception as error:
-                raise UserError(
-                    f"{self.name!r} from {self.origin} cannot be loaded: {type(error).__name__}: {error}"
-                ) from error
+            with importing(lambda _: f"{self.name!r} from {self.origin} cannot be loaded"):
+                thing = self.point.load()
+            self.thing = _as_registered(self.name, self.origin, thing)
         return self.thing
 
 
@@ -63,7 +62,9 @@ class Registry(Generic[T]):
         return registry
 
     def add(self, entry: Entry[T]) -> None:
-        """Register a name. Raises UserError if it is taken."""
+        """Register a name. Raises UserError if it is taken, or none."""
+        if not is_name(entry.name):
+            raise UserError(f"{entry.origin}: the {self.kind} name {entry.name!r} is none; fix: give it {NAMES}")
         other = self.entries.get(entry.name)
         if other is not None:
             raise UserError(
@@ -126,46 +127,49 @@ def _add_plugin(catalogue: Catalogue, path: Path) -> None:
     """Run one plug-in file and register each `Distiller` class and each `Task` that it defines."""
     from methods.base import Distiller
 
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"no plug-in file {path}")
+    sha256 = file_sha256(regular_file(path))  # before it runs: a file may change itself
     name = f"bench_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where pickling and dataclasses look for a class's module
-    try:
+    with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
         spec.loader.exec_module(module)
-    except Exception as error:
-        line = _line_in(path, error)
-        raise UserError(f"plug-in {path}{line} failed: {type(error).__name__}: {error}") from error
-    origin, sha256 = f"plug-in {path.name}", file_sha256(path)
+    origin = f"plug-in {path.name}"
     added = 0
-    for thing in vars(module).values():
+    for thing in list(vars(module).values()):
         if inspect.isclass(thing) and issubclass(thing, Distiller) and thing.__module__ == name:
             if inspect.isabstract(thing):
                 missing = ", ".join(sorted(thing.__abstractmethods__))
                 raise UserError(f"plug-in {path}: class {thing.__name__} does not define {missing}")
+            refuse_odd_distiller(thing, f"plug-in {path}")
             method = Method.of(thing, vars(thing).get("name") or thing.__name__.lower())
             catalogue.methods.add(Entry(method.name, origin, plugin_sha256=sha256, thing=method))
             added += 1
-        elif isinstance(thing, Task) and not _imported(catalogue.tasks, thing):
-            catalogue.tasks.add(Entry(thing.name, origin, plugin_sha256=sha256, thing=thing))
-            added += 1
+        elif isinstance(thing, Task):
+            refuse_odd(thing, f"plug-in {path}")
+            if not _imported(catalogue.tasks, thing):
+                catalogue.tasks.add(Entry(thing.name, origin, plugin_sha256=sha256, thing=thing))
+                added += 1
     if not added:
         raise UserError(f"plug-in {path} defines no Distiller class and no Task")
     catalogue.plugins.append(path)
 
 
-def _as_registered(name: str, thing: Any) -> Any:
+def _as_registered(name: str, origin: str, thing: Any) -> Any:
     """What an entry point names, as the registry keeps it: a distiller class becomes a method."""
     if inspect.isclass(thing):
         from methods.base import Distiller
 
         if issubclass(thing, Distiller):
+            refuse_odd_distiller(thing, origin)
             return Method.of(thing, name)
     if not isinstance(thing, Method | Task | MetricInfo):
-        raise TypeError(f"{thing!r} is no method, task or metric")
+        raise UserError(f"{name!r} from {origin} cannot be loaded: {thing!r} is no method, task or metric")
+    refuse_odd(thing, origin)
     return thing
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import results
 from tasks.errors import UserError, unknown
+from tasks.files import read_text
+from tasks.numbers import is_finite
+
+T = TypeVar("T")
 
 RESULTS = Path(results.__file__).parent
 """The paper's tables, the suites and our own records, as they come with the package."""
@@ -172,35 +176,36 @@ def load_suite(name: str) -> Suite:
     What a scale does not say, it takes from the suite.
     """
     data = _read("suite", "suites", name)
-    scales = data.pop("scales")
-    about = {key: data.pop(key) for key in ("title", "paper", "curves") if key in data}
     try:
-        return Suite(
+        scales = data.pop("scales")
+        about = {key: data.pop(key) for key in ("title", "paper", "curves") if key in data}
+        found = Suite(
             name=name,
             title=about["title"],
             paper=about.get("paper"),
             curves=tuple(about.get("curves", ("brightness", "fd"))),
             scales={scale: _scale({**data, **own, "suite": name, "name": scale}) for scale, own in scales.items()},
         )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"suite {name!r} cannot be read: {type(error).__name__}: {error}") from None
+        return _typed(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable("suite", "suites", name, error) from None
 
 
 def _scale(data: Mapping[str, Any]) -> SuiteScale:
     """One scale, with everything that it takes from its suite."""
-    rows = tuple(SuiteRow(**_renamed(row, "set", "overrides")) for row in data["rows"])
+    rows = tuple(_typed(SuiteRow(**_renamed(row, "set", "overrides"))) for row in data["rows"])
     parts = {
         "rows": rows,
         "seeds": tuple(data["seeds"]),
         "columns": tuple(data["columns"]),
-        "baselines": tuple(SuiteBaseline(**entry) for entry in data.get("baselines", ())),
-        "published": tuple(SuiteStudent(**entry) for entry in data.get("published", ())),
+        "baselines": tuple(_typed(SuiteBaseline(**entry)) for entry in data.get("baselines", ())),
+        "published": tuple(_typed(SuiteStudent(**entry)) for entry in data.get("published", ())),
     }
     for row in rows:
         first = (row.starts_from or row.method).partition("/")[0]
         if row.starts_from and [one.method for one in rows if one.starts_from is None].count(first) != 1:
             raise KeyError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
-    return SuiteScale(**{**data, **parts})
+    return _typed(SuiteScale(**{**data, **parts}))
 
 
 def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
@@ -208,16 +213,20 @@ def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
 
 
 def load_paper_table(name: str) -> PaperTable:
-    """Read a table of the paper; raise UserError naming the nearest tables."""
+    """Read a table of the paper; raise UserError naming the nearest tables, or what of its file is wrong."""
     data = _read("paper table", "paper", name)
-    return PaperTable(
-        name=name,
-        title=data["title"],
-        source=data["source"],
-        note=data["note"],
-        columns=tuple(PaperColumn(**column) for column in data["columns"]),
-        rows=tuple(PaperRow(**row) for row in data["rows"]),
-    )
+    try:
+        found = PaperTable(
+            name=name,
+            title=data["title"],
+            source=data["source"],
+            note=data["note"],
+            columns=tuple(_typed(PaperColumn(**column)) for column in data["columns"]),
+            rows=tuple(_typed(PaperRow(**row)) for row in data["rows"]),
+        )
+        return _typed(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable("paper table", "paper", name, error) from None
 
 
 def _names(folder: str) -> list[str]:
@@ -227,4 +236,40 @@ def _names(folder: str) -> list[str]:
 def _read(kind: str, folder: str, name: str) -> dict[str, Any]:
     if name not in _names(folder):
         raise unknown(kind, name, _names(folder))
-    return tomllib.loads((RESULTS / folder / f"{name}.toml").read_text(encoding="utf-8"))
+    try:
+        return tomllib.loads(read_text(RESULTS / folder / f"{name}.toml"))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(kind, folder, name, error) from None
+
+
+def _unreadable(kind: str, folder: str, name: str, error: Exception) -> UserError:
+    path = RESULTS / folder / f"{name}.toml"
+    return UserError(f"{kind} {name!r} cannot be read: {path}: {type(error).__name__}: {error}")
+
+
+def _typed(thing: T) -> T:
+    """Return what was read if all its fields are of their types. Raises TypeError."""
+    for one in fields(thing):  # type: ignore[arg-type]
+        value = getattr(thing, one.name)
+        if not _IS.get(str(one.type), lambda _: True)(value):
+            raise TypeError(f"{one.name} is {value!r}, which is no {one.type}")
+    return thing
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+
+
+_IS: Mapping[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: isinstance(value, str | None),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int) and is_finite(value),
+    "tuple[str, ...]": _texts,
+    "tuple[int, ...]": lambda value: all(isinstance(one, int) and 0 <= one < 2**31 for one in value),
+    "tuple[Curve, ...]": lambda value: _texts(value) and set(value) <= set(get_args(Curve)),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "dict[str, float]": lambda value: isinstance(value, dict) and all(map(is_finite, value.values())),
+    'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),
+}
+"""What the types of fields ask of a value, by how they are written above."""

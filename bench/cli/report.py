@@ -138,5 +138,6 @@ def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
     logs = shown.logs()
     if not logs:
         raise UserError(f"no training logs in {runs} to draw")
-    progress_figure(logs, figure, shown.curves)
+    for problem in progress_figure(logs, figure, shown.curves):
+        print(f"warning: {problem}", file=sys.stderr)
     print(f"figure: {figure}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,5 +169,6 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"
-        progress_figure(logs, figure, suite.curves)
+        for problem in progress_figure(logs, figure, suite.curves):
+            print(f"warning: {problem}", file=sys.stderr)
         print(f"figure: {figure}")

@@ -14,6 +14,7 @@ from bench.run_folder import METRICS
 from bench.suites import Curve, SuiteScale
 from bench.training_log import read_lines
 from tasks.errors import UserError
+from tasks.escape import printable
 from tasks.files import whole_file
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
@@ -23,25 +24,42 @@ PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
 """What a run logs for each curve, and how its panel is labelled."""
 
 
-def progress_figure(paths: Mapping[str, Path], out: Path, curves: Sequence[Curve] = ("brightness", "fd")) -> None:
+def progress_figure(
+    paths: Mapping[str, Path], out: Path, curves: Sequence[Curve] = ("brightness", "fd")
+) -> list[str]:
     """Draw brightness (Fig. 8) and FD (Fig. 9, logarithmic) over iterations, one line per label.
 
-    `paths` are the runs' metrics.jsonl; the suffix of `out` sets the format. Raise UserError for a broken
-    file.
+    `paths` are the runs' metrics.jsonl; the suffix of `out` sets the format. Return one line for each log that
+    could not be read, and is left out. Raise UserError if none could.
     """
+    logs, problems = {}, []
+    for label, path in paths.items():
+        try:
+            logs[label] = read_progress(path)
+        except UserError as error:
+            problems.append(f"{error}; left out of the figure")
+    if not logs:
+        raise UserError("; ".join(problems) or "there are no training logs to draw")
     figure = Figure(figsize=(5.5 * len(curves), 4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for label, path in paths.items():
-        lines = read_progress(path)
+    for label, lines in logs.items():
         for axes, curve in zip(panels, curves, strict=True):
             key = PANELS[curve][0]
             points = [(line["iteration"], line[key]) for line in lines if line.get(key) is not None]
-            axes.plot(*zip(*points, strict=True) if points else ([], []), label=label, linewidth=1.2)
+            axes.plot(*zip(*points, strict=True) if points else ([], []), label=_legend(label), linewidth=1.2)
     for axes, curve in zip(panels, curves, strict=True):
         axes.set(xlabel="iteration", **PANELS[curve][1])
-    panels[-1].legend(fontsize="small")
+    for text in panels[-1].legend(fontsize="small").get_texts():
+        text.set_parse_math(False)  # a dollar sign in a run's name is no mathematics
     with whole_file(out) as temporary:
         figure.savefig(temporary, dpi=150)
+    return problems
+
+
+def _legend(label: str) -> str:
+    """A label on one line; a legend would leave out one that begins with an underscore."""
+    shown = printable(label)
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict[str, Path]:

@@ -1,13 +1,20 @@
 """Suites name what there is; the paper's tables, as data, are those of its text."""
 
+import json
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.plan import Run, refuse_idle_overrides
 from bench.records import Record, write_record
 from bench.registry import Catalogue, load_catalogue
+from bench.report.lines import suite_lines
 from bench.suite_plan import SuitePlan
 from bench.suites import SuiteRow, SuiteScale, load_paper_table, load_suite, paper_table_names, suite_names
 from tasks.errors import UserError
@@ -231,3 +238,82 @@ def test_a_wrong_name_answers_with_the_nearest() -> None:
         load_suite("table3").scale("mikro")
     with pytest.raises(UserError, match="row of table3"):
         load_paper_table("table3").row("dmd3")
+
+
+SUITE = {
+    "title": "A suite",
+    "columns": ["fd"],
+    "seeds": [0],
+    "rows": [{"method": "dmd2", "label": "DMD2"}],
+    "scales": {"micro": {"task": "digits"}},
+}
+PAPER = {
+    "title": "A table",
+    "source": "the paper",
+    "note": "",
+    "columns": [{"name": "fid", "title": "FID", "direction": "lower"}],
+    "rows": [{"key": "a", "label": "A", "values": {"fid": 1.0}, "source": "it"}],
+}
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(-(2**40), 2**40), st.floats(), st.sampled_from(["", "x", "a|b"])),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def toml(value: Any) -> str:
+    """A value as TOML has it, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf")
+
+
+def written(folder: Path, data: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "odd.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in data.items()))
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(["paper", "curves", "note", "protocol", *SUITE]), value=VALUES)
+def test_a_suite_of_any_values_is_read_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
+) -> None:
+    monkeypatch.setattr("bench.suites.RESULTS", tmp_path)
+    written(tmp_path / "suites", SUITE)
+    assert load_suite("odd").scale("micro").rows[0].label == "DMD2"
+    written(tmp_path / "suites", SUITE | {field: value})
+    try:
+        for part in load_suite("odd").scales.values():
+            assert suite_lines(part, None) is not None
+    except UserError as error:
+        assert str(tmp_path / "suites" / "odd.toml") in str(error)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(list(PAPER)), value=VALUES)
+def test_a_table_of_the_paper_of_any_values_is_read_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
+) -> None:
+    monkeypatch.setattr("bench.suites.RESULTS", tmp_path)
+    written(tmp_path / "paper", PAPER | {field: value})
+    try:
+        assert load_paper_table("odd").rows is not None
+    except UserError as error:
+        assert str(tmp_path / "paper" / "odd.toml") in str(error)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"title = ", b"x = " + b"[" * 5000, None])
+def test_a_suite_that_is_no_toml_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setattr("bench.suites.RESULTS", tmp_path)
+    (tmp_path / "suites").mkdir()
+    path = tmp_path / "suites" / "odd.toml"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        load_suite("odd")
