@@ -163,6 +163,11 @@ def to_unit_range(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor, rule: Literal["round", "truncate"] = "round") -> Tensor:
-    """Float -1 ... 1 -> uint8, clipped; rounded to the nearest grey level (EDM) or cut to the one below."""
-    levels = images * 127.5 + 127.5
-    return (levels.round() if rule == "round" else levels).clamp(0, 255).to(torch.uint8)
+    """Float -1 ... 1 -> uint8, clipped, by the official expressions to the bit, in the dtype of `images`.
+
+    round: the whole part of x * 127.5 + 128, the nearest grey level (EDM's generate.py). truncate: the whole part
+    of (x + 1) * 127.5, the level below (DMD2's scripts). The order of operations decides pixels that lie within a
+    rounding error of the next level.
+    """
+    levels = images * 127.5 + 128 if rule == "round" else (images + 1) * 127.5
+    return levels.clamp(0, 255).to(torch.uint8)

@@ -31,8 +31,9 @@ class Protocol:
     """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
     random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
     uint8: Literal["round", "truncate"]
-    """round: (127.5 x + 127.5) rounded to the nearest grey level and clipped, as EDM.
-    truncate: cut to the grey level below, half a level darker on average, as the official DMD2 script."""
+    """round: the nearest grey level, the whole part of x * 127.5 + 128, clipped, as EDM.
+    truncate: the grey level below, the whole part of (x + 1) * 127.5, half a level darker on average, as the official
+    DMD2 script."""
     reference: str
     """The real images that the generated ones are compared with."""
     features: str

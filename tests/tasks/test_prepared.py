@@ -1,0 +1,35 @@
+"""Grey levels by the official expressions, to the bit, whatever pixel is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.prepared import to_uint8
+
+
+def near_levels(dtype: type) -> np.ndarray:
+    """Values around every border between two grey levels of either rule: the next few floats on both sides."""
+    borders = np.concatenate([np.arange(0, 511) / 255 - 1, [-1.7, -1e-9, 0, 1e-9, 1.7]]).astype(dtype)
+    steps = np.finfo(dtype).eps * np.arange(-6, 7).astype(dtype)
+    random = np.random.RandomState(0).uniform(-1.05, 1.05, 200_000).astype(dtype)
+    return np.concatenate([(borders[:, None] + steps).ravel(), random])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_edms_expression_to_the_bit(dtype: type) -> None:
+    """EDM's generate.py: the whole part of x * 127.5 + 128, clipped, in the dtype of its images."""
+    x = near_levels(dtype)
+    expected = np.clip(x * dtype(127.5) + dtype(128), 0, 255).astype(np.uint8)
+    assert np.array_equal(to_uint8(torch.from_numpy(x)).numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_truncation_is_the_official_scripts_expression_to_the_bit(dtype: type) -> None:
+    """DMD2's scripts: the whole part of (x + 1) * 127.5, clipped; another order of operations differs."""
+    x = near_levels(dtype)
+    expected = np.clip((x + dtype(1)) * dtype(127.5), 0, 255).astype(np.uint8)
+    assert np.array_equal(to_uint8(torch.from_numpy(x), "truncate").numpy(), expected)
+    other = np.clip(x * dtype(127.5) + dtype(127.5), 0, 255).astype(np.uint8)
+    assert not np.array_equal(other, expected), "else this test shows nothing"
