@@ -78,7 +78,7 @@ def keep_if_best(
 ) -> None:
     """Replace the `best` folder, which appears whole, if no student before had so low an FD.
 
-    `fd_samples`: generated images behind it.     All processes must ask; the first writes.
+    `fd_samples`: generated images behind it. All processes must ask; the first writes.
     """
     before = from_main(lambda: read_best(folder))
     if before is not None and fd >= before.fd:

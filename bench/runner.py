@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -230,8 +231,16 @@ class Runner:
             return seen
 
         teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
+
+        def lpips_trunk() -> Path | None:
+            path = self.prepared.lpips_trunk()
+            if path is not None and path.is_file():
+                more_data.append(file_asset("lpips", path))
+            return path
+
         latent = self.prepared.sample_shape != self.prepared.task.image_shape
-        setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs, pixels, latent)
+        null = self.prepared.null_condition
+        setting = Setting(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
         distiller = run.method.load()(run.recipe, setting)
         if run.recipe.init_from is not None:
             initial = start_from(run.recipe.init_from, distiller)

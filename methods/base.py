@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -52,6 +53,8 @@ class Setting:
     """Return that many teacher noise-image pairs, from the cache or made now."""
     pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _as_it_is
     """Return how losses on pixels see what the networks make, with gradients: latents through a decoder."""
+    lpips_trunk: Callable[[], Path | None] = lambda: None
+    """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
     latent: bool = False
     """Whether the networks make latents and not images."""
 

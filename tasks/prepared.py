@@ -103,6 +103,10 @@ class Prepared(ABC):
         """
         return self.decode, []
 
+    def lpips_trunk(self) -> Path | None:
+        """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
+        return None
+
     @abstractmethod
     def training_condition(self, chosen: Tensor) -> Tensor:
         """The training conditions [B, ...] of these numbers below `training_conditions`, [B], on their device."""

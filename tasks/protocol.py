@@ -32,8 +32,8 @@ class Protocol:
     random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
     uint8: Literal["round", "truncate"]
     """round: the nearest grey level, the whole part of x * 127.5 + 128, clipped, as EDM.
-    truncate: the grey level below, the whole part of (x + 1) * 127.5, half a level darker on average, as the official
-    DMD2 script."""
+    truncate: the grey level below, the whole part of (x + 1) * 127.5, half a level darker on average, as the
+    official DMD2 script."""
     reference: str
     """The real images that the generated ones are compared with."""
     features: str
