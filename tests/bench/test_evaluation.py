@@ -94,7 +94,7 @@ def test_the_least_of_the_repetitions_is_shown_only_where_the_protocol_says_so(
 
 def test_uint8_is_rounded_and_clipped() -> None:
     grey = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])
-    assert to_uint8(grey).tolist() == [0, 0, 128, 191, 255, 255]  # 127.5 rounds up, 191.25 down
+    assert to_uint8(grey).tolist() == [0, 0, 128, 191, 255, 255]  # 127.5 rounds to even; 191.25 rounds down
 
 
 def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: Prepared) -> None:
