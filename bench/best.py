@@ -22,9 +22,11 @@ class Best:
 
     iteration: int
     fd: float
-    """On the few samples of a look on the way: no result."""
+    """On the samples of a look on the way: no result."""
     sha256: str
     """Of the student's folder."""
+    fd_samples: int | None = None
+    """Generated images behind `fd`; None in files from before it was written down."""
 
     def write(self, folder: Path) -> None:
         """Write it into a `best` folder."""

@@ -69,11 +69,16 @@ def _write(folder: Path, content: dict[str, Any], iteration: int) -> None:
 
 
 def keep_if_best(
-    folder: Path, distiller: Distiller[Any], state: TrainingState, fd: float, save_student: Callable[[Path], None]
+    folder: Path,
+    distiller: Distiller[Any],
+    state: TrainingState,
+    fd: float,
+    fd_samples: int,
+    save_student: Callable[[Path], None],
 ) -> None:
     """Replace the `best` folder, which appears whole, if no student before had so low an FD.
 
-    All processes must ask; the first writes.
+    `fd_samples`: generated images behind it. All processes must ask; the first writes.
     """
     before = from_main(lambda: read_best(folder))
     if before is not None and fd >= before.fd:
@@ -84,7 +89,7 @@ def keep_if_best(
     with whole_folder(folder) as temporary:
         _write(temporary / CHECKPOINTS, content, state.iteration)
         save_student(temporary / STUDENT)
-        Best(state.iteration, fd, folder_sha256(temporary / STUDENT)).write(temporary)
+        Best(state.iteration, fd, folder_sha256(temporary / STUDENT), fd_samples).write(temporary)
 
 
 def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -27,6 +28,7 @@ from bench.stopping import StopSignal
 from bench.trained import TrainedStudent, read_trained
 from bench.training import Cadence, Trainer
 from methods.base import Pairs, Setting
+from methods.recipe import Recipe
 from tasks.denoiser import Denoiser
 from tasks.device import this_device
 from tasks.errors import UserError
@@ -45,6 +47,17 @@ GLANCE_SAMPLES = 1000
 def metrics_of(catalogue: Catalogue, prepared: Prepared) -> dict[str, type[Metric]]:
     """Import the metrics that a task's protocol names."""
     return {name: catalogue.metrics.get(name).load() for name in prepared.task.protocol.metrics}
+
+
+def glance_every(recipe: Recipe) -> int:
+    """Iterations between two looks at FD: where a student is chosen by them, as the recipe has it."""
+    chosen = recipe.best_every if recipe.keep_best else 0
+    return chosen or max(1, recipe.iterations // GLANCES_PER_RUN)
+
+
+def glance_samples(recipe: Recipe) -> int:
+    """Generated images of a look at FD: where a student is chosen by it, as many as the recipe has."""
+    return recipe.best_samples if recipe.keep_best else GLANCE_SAMPLES
 
 
 def student_sampler(student: Denoiser, indices: list[int]) -> Sampler:
@@ -170,11 +183,6 @@ class Runner:
         )
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
-        if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
-            protocol = run.task.protocol.name
-            raise UserError(
-                f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
-            )
         trained = self._before(run) or self._train(run, made)
         student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
         sampler = student_sampler(student, indices)
@@ -203,6 +211,11 @@ class Runner:
 
     def _train(self, run: Run, made: Provenance) -> TrainedStudent:
         """Train a run's student, or go on with it, and save it."""
+        if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
+            protocol = run.task.protocol.name
+            raise UserError(
+                f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
+            )
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         more_data: list[PreparedAsset] = []
@@ -218,16 +231,25 @@ class Runner:
             return seen
 
         teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
-        setting = Setting(accelerator, teacher, self.prepared.null_condition, make_pairs, pixels)
+
+        def lpips_trunk() -> Path | None:
+            path = self.prepared.lpips_trunk()
+            if path is not None and path.is_file():
+                more_data.append(file_asset("lpips", path))
+            return path
+
+        latent = self.prepared.sample_shape != self.prepared.task.image_shape
+        null = self.prepared.null_condition
+        setting = Setting(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
         distiller = run.method.load()(run.recipe, setting)
         if run.recipe.init_from is not None:
             initial = start_from(run.recipe.init_from, distiller)
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
-            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), max(1, iterations // GLANCES_PER_RUN)),
+            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), glance_every(run.recipe)),
             self.progress,
-            lambda student: self.evaluator.glance(student_sampler(student, indices), GLANCE_SAMPLES),
+            lambda student: self.evaluator.glance(student_sampler(student, indices), glance_samples(run.recipe)),
         )
         folder = run.folder / STUDENT
         if accelerator.is_main_process:

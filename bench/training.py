@@ -133,7 +133,7 @@ class Trainer:
             self._log({"iteration": done, **measured})
             bar.advance(0, **measured)
             if self.recipe.keep_best:
-                self._keep_if_best(done, student, measured["fd"])
+                self._keep_if_best(done, student, measured)
             self._begun += time.perf_counter() - paused  # a look at FD is not training
         if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
             self._save(done)
@@ -241,13 +241,14 @@ class Trainer:
         save_checkpoint(self.folder / CHECKPOINTS, self.distiller, self._state(done))
         self.accelerator.wait_for_everyone()
 
-    def _keep_if_best(self, done: int, student: Denoiser, fd: float) -> None:
+    def _keep_if_best(self, done: int, student: Denoiser, measured: dict[str, float]) -> None:
         """Keep a student aside, with the networks it was trained with, if it has the lowest FD so far."""
 
         def save(folder: Path) -> None:
             self.prepared.save_student(student, folder, self.distiller.indices)
 
-        keep_if_best(self.folder / BEST, self.distiller, self._state(done), fd, save)
+        found = measured["fd"], int(measured["fd_samples"])
+        keep_if_best(self.folder / BEST, self.distiller, self._state(done), *found, save)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -52,6 +53,10 @@ class Setting:
     """Return that many teacher noise-image pairs, from the cache or made now."""
     pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _as_it_is
     """Return how losses on pixels see what the networks make, with gradients: latents through a decoder."""
+    lpips_trunk: Callable[[], Path | None] = lambda: None
+    """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
+    latent: bool = False
+    """Whether the networks make latents and not images."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,18 @@ class Distiller(ABC, Generic[R]):
         for player in self.players.values():
             for group in player.optimizer.param_groups:
                 group["lr"] = player.lr * factor
+
+    def statistics(self, made: Tensor) -> dict[str, Tensor]:
+        """Return mean and standard deviation of what the student makes, to log.
+
+        Of images [B, C, H, W] it is the brightness of Figure 8: their range [-1, 1] becomes [0, 1], clamped as in
+        the official code. Latents have no brightness; theirs are logged as they are, under another name.
+        """
+        made = made.detach()
+        if self.setting.latent:
+            return {"latent_mean": made.mean(), "latent_std": made.std()}
+        levels = (made * 0.5 + 0.5).clamp(0, 1)
+        return {"pixel_mean": levels.mean(), "pixel_std": levels.std()}
 
     @property
     def generator(self) -> Player:

@@ -33,6 +33,8 @@ class Method:
     load: Callable[[], type[Distiller[Any]]]
     published: Mapping[str, str] = field(default_factory=dict)
     """By task: what its authors say that it took."""
+    relative: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Values that are `times` another one, `of`, of the task's recipe, by key: they win over layers."""
 
     def passed(self, task: str, scale: str) -> dict[str, Any]:
         """Return the recipe values that differ from the class's defaults by this method's own data."""
@@ -47,7 +49,16 @@ class Method:
         from methods.recipe import build_recipe
 
         values = {**self.passed(task, scale), **overrides}
-        return build_recipe(self.recipe_model(), values, f"method {self.name!r}")
+        recipe = build_recipe(self.recipe_model(), values, f"method {self.name!r}")
+        relative = {
+            # Twelve digits: 5 x 6e-4 is 3e-3, as somebody would write it.
+            key: float(f"{rule['times'] * getattr(recipe, rule['of']):.12g}")
+            for key, rule in self.relative.items()
+            if key not in overrides
+        }
+        if not relative:
+            return recipe
+        return build_recipe(self.recipe_model(), values | relative, f"method {self.name!r}")
 
     @classmethod
     def of(cls, distiller: type[Distiller[Any]], name: str) -> Method:
@@ -84,6 +95,7 @@ def _built_in(name: str, family: str, distiller: str, model: str) -> Method:
         layers,
         lambda: load_class(distiller),
         published,
+        entry.get("relative", {}),
     )
 
 
@@ -92,6 +104,7 @@ def _dmd(name: str) -> Method:
 
 
 DMD = _dmd("dmd")
+DMD_MSE = _dmd("dmd-mse")
 DMD_NO_REGRESSION = _dmd("dmd-no-regression")
 DMD_TTUR = _dmd("dmd-ttur")
 DMD_TTUR10 = _dmd("dmd-ttur10")

@@ -76,7 +76,7 @@ class DMD(Distiller[DMDRecipe]):
             fake = generator(*start)
         figures = self.update_generator(fake, start.condition, batch) if generator_turn else {}
         figures |= self.update_critic(fake.detach(), start.condition, batch)
-        return figures | {"pixel_mean": fake.detach().mean(), "pixel_std": fake.detach().std()}
+        return figures | self.statistics(fake)
 
     @torch.no_grad()
     def simulate(self, batch: Batch) -> Noised:

@@ -32,15 +32,14 @@ def distance_of(recipe: PairRecipe, setting: Setting) -> Distance:
     """
     if recipe.regression_distance == "mse":
         return regression_loss
-    path = recipe.lpips_weights
+    path = recipe.lpips_weights or setting.lpips_trunk()
+    fix = f"fix: bench prepare --lpips FILE, or add --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
-        raise UserError(
-            f"regression_distance=lpips needs torchvision's VGG16: add --set lpips_weights=FILE ({VGG16.url})"
-        )
+        raise UserError(f"regression_distance=lpips needs torchvision's VGG16, and none was chosen; {fix}")
     if not path.is_file():
-        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's {VGG16.name}")
+        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's {VGG16.name}; {fix}")
     if file_sha256(path) != VGG16.sha256:
-        raise UserError(f"lpips_weights: {path} is not torchvision's {VGG16.name}, by its SHA-256")
+        raise UserError(f"lpips_weights: {path} is not torchvision's {VGG16.name}, by its SHA-256; {fix}")
     network = lpips_network("vgg", path, recipe.lpips_pooling).to(setting.accelerator.device)
     pixels = setting.pixels()
     return lambda x, y: lpips_distance(network, pixels(x), pixels(y))

@@ -23,9 +23,13 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision", "sharding"}
+        {
+            *("init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision", "sharding"),
+            *("warmup_from_zero", "best_every", "best_samples"),
+        }
     )
-    """Keys that came after runs were named by their recipes: at their defaults they are no part of a name."""
+    """Keys that came after runs were named by their recipes: at their defaults, or without effect, they are no
+    part of a name."""
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
@@ -38,7 +42,10 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay, all networks."""
     warmup: int = Field(500, ge=0)
-    """Iterations over which learning rates rise linearly from 0."""
+    """Iterations over which learning rates rise linearly to their full values."""
+    warmup_from_zero: bool = False
+    """The first iteration has rate 0, as in the official schedule: iteration i, from 0, has i / warmup of the full
+    rate. False: (i + 1) / warmup, as micro recipes have it."""
     lr_decay: float = Field(0.0, ge=0, le=1)
     """Last fraction of training over which learning rates fall to 0 along a cosine; 0: constant."""
     clip_norm: float = Field(10.0, gt=0)
@@ -70,6 +77,11 @@ class Recipe(BaseModel):
     keep_best: bool = False
     """Also keep the networks that had the lowest FD on the way, in the run's folder `best`; the result stays that
     of the last ones."""
+    best_every: int = Field(0, ge=0)
+    """Iterations between two measurements of FD from which keep_best chooses; 0: a tenth of training."""
+    best_samples: int = Field(1000, ge=2)
+    """Generated images of each measurement, at most the protocol's. The official selection for ImageNet-64 takes
+    50,000 every 500 iterations."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
     student_start: float = Field(1.0, gt=0, le=1)
@@ -108,18 +120,25 @@ class Recipe(BaseModel):
 
     def idle(self) -> dict[str, str]:
         """Keys without effect as the other values stand, and why: overriding one is a mistake."""
-        return {} if self.lora_rank else {"lora_alpha": "lora_rank is 0: the whole student is trained"}
+        found = {} if self.lora_rank else {"lora_alpha": "lora_rank is 0: the whole student is trained"}
+        if not self.keep_best:
+            found |= dict.fromkeys(("best_every", "best_samples"), "keep_best is off")
+        if not self.warmup:
+            found["warmup_from_zero"] = "warmup is 0"
+        return found
 
     def named(self) -> dict[str, Any]:
         """What of the recipe is part of a run's name: no path, since the same bytes may lie anywhere."""
         values, fields = self.model_dump(mode="json"), type(self).model_fields
         paths = {key for key in self.later if isinstance(getattr(self, key), Path)}
         default = {key for key in self.later if getattr(self, key) == fields[key].default}
-        return {key: value for key, value in values.items() if key not in paths | default}
+        idle = self.later & self.idle().keys()
+        return {key: value for key, value in values.items() if key not in paths | default | idle}
 
     def rate_at(self, iteration: int) -> float:
-        """Factor on every learning rate at an iteration: linear warm-up, then a cosine tail."""
-        warm = min(1.0, (iteration + 1) / self.warmup) if self.warmup else 1.0
+        """Factor on every learning rate at an iteration, from 0: linear warm-up, then a cosine tail."""
+        risen = iteration if self.warmup_from_zero else iteration + 1
+        warm = min(1.0, risen / self.warmup) if self.warmup else 1.0
         tail = self.lr_decay * self.iterations
         into = iteration - (self.iterations - tail)
         if into <= 0:

@@ -35,13 +35,16 @@ class PairRecipe(Recipe):
     """Between the student's image and the teacher's: mean squared error (of what the networks make), or LPIPS on
     VGG16 (DMD on ImageNet; of latents, through a tiny VAE)."""
     lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth, which lpips needs."""
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --lpips` chose
+    for the task."""
     lpips_pooling: Literal["max", "average"] = "max"
     """Between the trunk's layers: VGG16's own, or average, as in DMD2's pretraining of SDXL."""
 
     @property
     def roles(self) -> frozenset[str]:
-        return super().roles | ({"tiny_vae"} if self.regression_distance == "lpips" else set())
+        if self.regression_distance != "lpips":
+            return super().roles
+        return super().roles | {"tiny_vae"} | ({"lpips"} if self.lpips_weights is None else set())
 
     @property
     def teacher_pairs(self) -> int:

@@ -28,8 +28,4 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
         made = self.generator.prepared(self.schedule.prior(pairs.noise, t), t, pairs.condition)
         loss = self.distance(made, pairs.image)
         self.descend(self.generator, loss)
-        return {
-            "loss/regression": loss.detach(),
-            "pixel_mean": made.detach().mean(),
-            "pixel_std": made.detach().std(),
-        }
+        return {"loss/regression": loss.detach(), **self.statistics(made)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice, write_choice
 from tasks.errors import UserError
+from tasks.features.scoring import LPIPS_TRUNK
 from tasks.progress import Progress
 from tasks.task import Need, Sources
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 REQUIRED = ("data", "teacher", "features", "reference")
 """Roles without which nothing runs; the others are for further metrics."""
+LPIPS = "lpips"
+"""A role that only recipes use whose regression takes LPIPS as distance."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Chosen:
     """A reference in the Inception's spatial features, for sFID."""
     dinov2: ChosenAsset | None = None
     dinov2_reference: ChosenAsset | None = None
+    lpips: ChosenAsset | None = None
+    """The trunk of LPIPS, of recipes whose regression takes it as distance: no part of what others are made of."""
 
     @property
     def further_views(self) -> dict[str, str]:
@@ -89,7 +94,7 @@ class ImageNetTask(ChosenTask):
 
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
-        *("features", "references", "dinov2", "own_weights"),
+        *("features", "references", "dinov2", "lpips", "own_weights"),
     )
 
     def located(self, cache: Path) -> ImageNetTask:
@@ -114,7 +119,7 @@ class ImageNetTask(ChosenTask):
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
-            if asset is not None or role in REQUIRED
+            if role != LPIPS and (asset is not None or role in REQUIRED)
         }
 
     def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
@@ -131,6 +136,11 @@ class ImageNetTask(ChosenTask):
             ),
         }
         return [need_of(role, what, chosen[role], mend) for role, (what, mend) in how.items()]
+
+    def role_needs(self, roles: Collection[str]) -> list[Need]:
+        fix = f"bench prepare --task {self.name} --lpips FILE ({LPIPS_TRUNK})"
+        asked = [need_of(LPIPS, "LPIPS's trunk, VGG16", self.chosen.lpips, fix, for_training=True)]
+        return asked if LPIPS in roles else []
 
     def choose(self, sources: Sources, progress: Progress) -> ImageNetTask:
         from tasks.imagenet_world import choose

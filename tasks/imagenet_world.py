@@ -19,6 +19,8 @@ from tasks.edm_world import EDMWorld
 from tasks.errors import UserError
 from tasks.features.dinov2 import load_dinov2
 from tasks.features.inception import load_inception
+from tasks.features.lpips_network import TRUNKS
+from tasks.features.weights import find_weights
 from tasks.files import folder_sha256, made_once, path_sha256
 from tasks.imagenet import Chosen, ChosenAsset, ImageNetTask, spatial_of
 from tasks.prepared import RealImages, Samples
@@ -63,6 +65,11 @@ def choose(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     if sources.dinov2 is not None:
         dinov2 = load_dinov2(sources.dinov2)
         chosen = replace(chosen, dinov2=ChosenAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
+        chosen.write(path)
+    if sources.lpips is not None:
+        trunk = find_weights(TRUNKS["vgg"], sources.lpips, sources.cache, download=False, progress=progress)
+        own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
+        chosen = replace(chosen, lpips=ChosenAsset(str(trunk.path.resolve()), trunk.sha256, own))
         chosen.write(path)
 
 
@@ -181,6 +188,9 @@ class ImageNetWorld(EDMWorld):
         real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
         self.data.append(verified_asset)
         return real
+
+    def lpips_trunk(self) -> Path | None:
+        return None if self.task.chosen.lpips is None else Path(self.task.chosen.lpips.path)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Save it with a card that says how to use it with diffusers alone."""

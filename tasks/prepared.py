@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from tasks.denoiser import Denoiser
 from tasks.device import this_device
 from tasks.errors import UserError
 from tasks.files import file_sha256
-from tasks.protocol import MAIN
+from tasks.protocol import MAIN, UInt8Rule
 from tasks.references import ReferenceStatistics
 from tasks.samplers import Sampler, baseline_sampler
 from tasks.task import Baseline, Task
@@ -104,6 +103,10 @@ class Prepared(ABC):
         """
         return self.decode, []
 
+    def lpips_trunk(self) -> Path | None:
+        """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
+        return None
+
     @abstractmethod
     def training_condition(self, chosen: Tensor) -> Tensor:
         """The training conditions [B, ...] of these numbers below `training_conditions`, [B], on their device."""
@@ -170,7 +173,15 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def to_uint8(images: Tensor, rule: Literal["round", "truncate"] = "round") -> Tensor:
-    """Float -1 ... 1 -> uint8, clipped; rounded to the nearest grey level (EDM) or cut to the one below."""
-    levels = images * 127.5 + 127.5
-    return (levels.round() if rule == "round" else levels).clamp(0, 255).to(torch.uint8)
+def to_uint8(images: Tensor, rule: UInt8Rule = "round") -> Tensor:
+    """Float -1 ... 1 -> uint8, clipped, by a protocol's rule, in the dtype of `images`.
+
+    edm: the whole part of x * 127.5 + 128 (EDM's generate.py). truncate: the whole part of (x + 1) * 127.5 (DMD2's
+    scripts). Both are the official expressions, to the bit. round: x * 127.5 + 127.5 to the nearest grey level,
+    half to even, which is edm's but for pixels within a rounding error of the border of two levels.
+    """
+    if rule == "round":
+        levels = (images * 127.5 + 127.5).round()
+    else:
+        levels = images * 127.5 + 128 if rule == "edm" else (images + 1) * 127.5
+    return levels.clamp(0, 255).to(torch.uint8)

@@ -12,6 +12,9 @@ from tasks.text.rules import TextRules
 MAIN = "main"
 """The view of the protocol's own feature network; a protocol names its others."""
 
+UInt8Rule = Literal["round", "edm", "truncate"]
+"""How a protocol makes grey levels of what networks make."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -30,9 +33,10 @@ class Protocol:
     labels: Literal["balanced", "random"]
     """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
     random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
-    uint8: Literal["round", "truncate"]
-    """round: (127.5 x + 127.5) rounded to the nearest grey level and clipped, as EDM.
-    truncate: cut to the grey level below, half a level darker on average, as the official DMD2 script."""
+    uint8: UInt8Rule
+    """round: 127.5 x + 127.5 rounded to the nearest grey level, and clipped.
+    edm: the same by EDM's own expression, the whole part of x * 127.5 + 128: about one pixel in 100,000 differs.
+    truncate: the whole part of (x + 1) * 127.5, half a level darker on average, as the official DMD2 scripts."""
     reference: str
     """The real images that the generated ones are compared with."""
     features: str

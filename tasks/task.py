@@ -162,6 +162,10 @@ class Task(ABC):
         """Say what a baseline needs besides, and what of it is here; as cheap as `needs`."""
         return []
 
+    def role_needs(self, roles: Collection[str]) -> list[Need]:  # noqa: ARG002 (most tasks have none)
+        """Say what recipes that use these roles need besides, and what of it is here; as cheap as `needs`."""
+        return []
+
     def lacks(self, sources: Sources) -> list[Need]:
         """Return what of `needs` is missing."""
         return [need for need in self.needs(sources) if need.path is None]

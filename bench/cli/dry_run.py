@@ -20,6 +20,8 @@ def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: S
         print(f"{task.name} needs")
         for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
             print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}")
+        for need in recipe_needs([run for run in planned if run.task.name == task.name]):
+            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}")
     for line in _memory(planned):
         print(line)
     print()
@@ -34,17 +36,39 @@ def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: S
         print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}")
 
 
-def require_all(tasks: Sequence[Task], baselines: Sequence[BaselineRun], where: Sources) -> None:
+def recipe_needs(planned: Sequence[Run]) -> list[Need]:
+    """What the recipes of these runs ask of their task besides what every run does, each thing once."""
+    found = {need.role: need for run in planned for need in run.task.role_needs(run.recipe.roles)}
+    return list(found.values())
+
+
+def require_for_recipes(planned: Sequence[Run]) -> None:
+    """Raise UserError that names what unfinished runs of a task lack for their recipes, and how to get it."""
+    unfinished = [run for run in planned if run.finished() is None]
+    if missing := [need for need in recipe_needs(unfinished) if need.path is None]:
+        lacking = sorted({run.method.name for run in unfinished if recipe_needs([run])})
+        told = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
+        raise UserError(
+            f"nothing was run; {', '.join(lacking)} on task {planned[0].task.name!r} needs more than is prepared; "
+            f"missing:{told}"
+        )
+
+
+def require_all(
+    tasks: Sequence[Task], planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources
+) -> None:
     """Raise UserError that names all that is missing, with the commands that get it, before anything is run.
 
     Tasks that make what they need from their data are asked nothing.
     """
     chosen = {task.name: task for task in tasks if task.chosen_once}.values()
     if not any(task.lacks(where) for task in chosen):
+        require_for_recipes(planned)
         return
     told = []
     for task in chosen:
-        needs = _needs(task, [run for run in baselines if run.task.name == task.name], where)
+        needs = list(_needs(task, [run for run in baselines if run.task.name == task.name], where))
+        needs = [*needs, *recipe_needs([run for run in planned if run.task.name == task.name])]
         told += [f"\n  {task.name}, {need.role}: {need.fix}" for need in needs if need.path is None]
     raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
 

@@ -105,7 +105,7 @@ def reproduce(
         _show_the_rest(plan, found, look)
         workers.show_jobs(first, baselines)
         return
-    require_all([trained_on, measured_by], baselines, where)
+    require_all([trained_on, measured_by], first, baselines, where)
 
     wanted = workers.execute(first, baselines)
     workers.evaluate(_published_work(plan, found, commands), measured_by)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.dry_run import show_plan
+from bench.cli.dry_run import require_for_recipes, show_plan
 from bench.cli.execution import raise_failures
 from bench.cli.on_cluster import (
     DetachOption,
@@ -107,6 +107,7 @@ def run(
         return
     if declared.chosen_once and any(run.finished() is None for run in planned):
         declared.require(where, training=True)  # before a baseline takes its hours
+        require_for_recipes(planned)
     wanted = workers.execute(planned, baselines)
     _show_results(declared, planned, baselines)
     raise_failures(wanted)

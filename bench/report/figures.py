@@ -18,7 +18,7 @@ from tasks.escape import printable
 from tasks.files import whole_file
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
-    "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images"}),
+    "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images, 0 to 1"}),
     "fd": ("fd", {"title": "Distance to real images", "ylabel": "FD", "yscale": "log"}),
 }
 """What a run logs for each curve, and how its panel is labelled."""

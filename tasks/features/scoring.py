@@ -8,6 +8,9 @@ from typing import Literal
 
 from tasks.errors import unknown
 
+LPIPS_TRUNK = "torchvision's vgg16-397923af.pth, https://download.pytorch.org/models/vgg16-397923af.pth"
+"""The network that LPIPS as a regression's distance reads, as people find it."""
+
 
 @dataclass(frozen=True)
 class CLIPProtocol:

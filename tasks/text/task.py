@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice
-from tasks.features.scoring import PREFERENCES, clip_protocol
+from tasks.features.scoring import LPIPS_TRUNK, PREFERENCES, clip_protocol
 from tasks.progress import Progress
 from tasks.protocol import Protocol
 from tasks.task import Baseline, Need, Sources
@@ -27,6 +27,8 @@ TRAINING_PROMPTS = "training_prompts"
 """A role that may stay empty: students are then trained on the captions of the real latents."""
 TINY_VAE = "tiny_vae"
 """Another that may: only losses on pixels use it."""
+LPIPS = "lpips"
+"""Another: the trunk that LPIPS diversity sees with, and LPIPS as a regression's distance."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 """How the evaluation's prompts are read from the file that the user names."""
@@ -98,6 +100,19 @@ class TextTask(ChosenTask):
         return [
             need_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
             for role in (teacher, LATENTS, *others)
+        ]
+
+    def role_needs(self, roles: Collection[str]) -> list[Need]:
+        prepare = f"bench prepare --task {self.name}"
+        tiny = "madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+        how = {
+            TINY_VAE: ("a tiny VAE, for losses on pixels", f"{prepare} --tiny-vae {tiny}"),
+            LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --lpips FILE ({LPIPS_TRUNK})"),
+        }
+        return [
+            need_of(role, what, self.chosen.get(role), fix, for_training=True)
+            for role, (what, fix) in how.items()
+            if role in roles
         ]
 
     def baseline_needs(self, baseline: Baseline) -> list[Need]:

@@ -32,7 +32,7 @@ from tasks.text.published import load_published_unet
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.saved import load_text_denoiser, save_text_denoiser
 from tasks.text.sight import Sight
-from tasks.text.task import LATENTS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
 from tasks.verified import verified
 from tasks.views import Features
 
@@ -180,6 +180,9 @@ class TextWorld(PairedTeacher):
                 f"{self.resolution} pixels, and the teacher's are {list(self.sample_shape)}; name another"
             )
         return lambda x0: space.to(x0.device).decode(x0), assets
+
+    def lpips_trunk(self) -> Path | None:
+        return self._chosen(LPIPS) if LPIPS in self.task.chosen else None
 
     @property
     def pair_sampler(self) -> TextBaseline:

@@ -78,6 +78,6 @@ x0 = torch.zeros(len(labels), {channels}, {side}, {side})
 with torch.no_grad():
     for sigma in {sigmas}:
         x0 = denoise(x0 + sigma * torch.randn_like(x0), sigma, labels)
-images = (x0 * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+images = (x0 * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 ```
 """

@@ -49,6 +49,21 @@ def test_the_best_is_kept_beside_the_last_and_evaluated_as_what_it_is(
     )
 
 
+def test_how_often_and_by_how_many_images_it_is_chosen_are_the_recipe_s(
+    plan: Callable[..., Run], runner: Runner
+) -> None:
+    run = plan(keep_best=True, best_every=9, best_samples=40, **HASTY)
+    record = runner.run(run)
+    looks = [line for line in read_lines(run.folder / "metrics.jsonl") if "fd" in line]
+    assert [(look["iteration"], look["fd_samples"]) for look in looks] == [(9, 40), (18, 40), (24, 40)]
+    best = read_best(run.folder / "best")
+    assert best is not None and best.fd_samples == 40
+    recorded = record.method.recipe
+    assert (recorded["best_every"], recorded["best_samples"]) == (9, 40)
+    ids = {plan(keep_best=True, **more, **HASTY).id for more in ({}, {"best_every": 9}, {"best_samples": 40})}
+    assert len(ids) == 3
+
+
 def test_keeping_it_changes_nothing_else(plan: Callable[..., Run], runner: Runner) -> None:
     kept, plain = (runner.run(plan(keep_best=keep, **HASTY)) for keep in (True, False))
     assert [metric.values for metric in kept.metrics] == [metric.values for metric in plain.metrics]

@@ -10,7 +10,7 @@ import pytest
 
 from bench.registry import load_catalogue
 from methods.base import Distiller
-from methods.catalogue import Method
+from methods.catalogue import Method, recipe_data
 from methods.dmd import DMD
 from methods.recipe import Recipe
 from methods.recipes import DMDRecipe
@@ -19,6 +19,8 @@ from tasks.errors import UserError
 CATALOGUE = load_catalogue()
 METHODS = sorted(CATALOGUE.methods.entries)
 MICRO_TASKS = sorted(entry.name for entry in CATALOGUE.tasks if entry.load().scale == "micro")
+
+PAPER = [("imagenet64", "paper"), ("coco10k", "paper"), ("coco30k", "paper")]
 
 #                          DM     regression  GAN    critic updates per generator update
 TABLE_3 = {
@@ -95,9 +97,65 @@ def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(
     assert without.student_steps == 4 and without.input_simulation == "backward"
 
 
-def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision() -> None:
-    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {"precision": "bf16", "warmup": 71}
-    assert recipe_of("dmd2") == DMDRecipe()
+def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision_and_the_official_schedules() -> None:
+    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {
+        "precision": "bf16",
+        "warmup": 71,
+        "warmup_from_zero": True,
+        "best_every": 500,
+        "best_samples": 50_000,
+    }
+    assert recipe_of("dmd2") == DMDRecipe(warmup_from_zero=True)
+
+
+@pytest.mark.parametrize(("task", "scale"), [*((task, "micro") for task in MICRO_TASKS), *PAPER])
+def test_the_critic_of_figure_9_learns_five_times_as_fast_as_the_generator_on_every_task(
+    task: str, scale: str
+) -> None:
+    recipe = recipe_of("dmd-async-lr", task, scale)
+    assert recipe.critic_lr == pytest.approx(5 * recipe.lr, rel=1e-12)
+    assert recipe.lr == recipe_of("dmd-no-regression", task, scale).lr
+    assert recipe.model_dump(exclude={"critic_lr"}) == recipe_of("dmd-no-regression", task, scale).model_dump(
+        exclude={"critic_lr"}
+    )
+
+
+def test_a_relative_rate_follows_what_the_user_sets_and_yields_to_it() -> None:
+    method = CATALOGUE.methods.get("dmd-async-lr")
+    followed, set_apart = (
+        method.recipe("coco10k", "paper", values) for values in ({"lr": "1e-4"}, {"critic_lr": "1e-4"})
+    )
+    assert isinstance(followed, DMDRecipe) and isinstance(set_apart, DMDRecipe)
+    assert (followed.lr, followed.critic_lr) == (1e-4, 5e-4)
+    assert (set_apart.lr, set_apart.critic_lr) == (5e-7, 1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rates_are_those_of_the_task_unless_a_method_says_how_they_relate(name: str) -> None:
+    """A switch that sets an absolute rate would mean another one on every task."""
+    data = recipe_data()["methods"][name]
+    assert not {"lr", "critic_lr"} & data.get("switches", {}).keys()
+
+
+def test_the_official_run_without_gan_took_410_000_iterations() -> None:
+    assert recipe_of("dmd-ttur", "imagenet64").iterations == 410_000
+    assert recipe_of("dmd2", "imagenet64").iterations == 200_000
+
+
+def test_dmd_on_imagenet_regresses_by_lpips_and_its_variant_by_squares() -> None:
+    for task, scale in (*((task, "micro") for task in MICRO_TASKS), *PAPER):
+        dmd, squares = (recipe_of(name, task, scale) for name in ("dmd", "dmd-mse"))
+        assert squares.regression_distance == "mse"
+        assert dmd.regression_distance == ("lpips" if task == "imagenet64" else "mse")
+        assert dmd.model_copy(update={"regression_distance": "mse"}) == squares
+
+
+@pytest.mark.parametrize(("task", "scale"), [*((task, "micro") for task in MICRO_TASKS), *PAPER])
+def test_warm_up_is_the_official_one_at_paper_scale_and_micro_runs_keep_theirs(task: str, scale: str) -> None:
+    for name in METHODS:
+        recipe = CATALOGUE.methods.get(name).recipe(task, scale, {})
+        assert recipe.warmup_from_zero == (scale == "paper")
+        assert (recipe.rate_at(0) == 0) == (scale == "paper")
 
 
 @pytest.mark.parametrize("task", MICRO_TASKS)

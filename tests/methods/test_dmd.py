@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,6 +221,35 @@ class TestStepEqualsTheFormulas:
             assert_close(method.players["critic"].module, reference.critic)
 
 
+class TestBrightness:
+    """What Figure 8 shows, as the official code logs it."""
+
+    def test_images_are_brought_to_zero_to_one_and_clamped(self) -> None:
+        method = make("dmd2")
+        images = torch.tensor([-3.0, -1.0, 0.0, 0.5, 1.0, 9.0]).reshape(1, 1, 2, 3)
+        found = method.statistics(images)
+        levels = torch.tensor([0.0, 0.0, 0.5, 0.75, 1.0, 1.0])
+        assert found.keys() == {"pixel_mean", "pixel_std"}
+        torch.testing.assert_close(found["pixel_mean"], levels.mean())
+        torch.testing.assert_close(found["pixel_std"], levels.std())
+
+    def test_a_training_step_logs_it_of_what_it_made(self) -> None:
+        method = make("dmd2")
+        with torch.no_grad():
+            for parameter in method.generator.module.parameters():
+                parameter.mul_(40)  # images far outside [-1, 1]
+        figures = method.training_step(make_batch(0))
+        assert 0 <= figures["pixel_mean"] <= 1 and figures["pixel_std"] <= 0.51
+
+    def test_latents_have_no_brightness(self) -> None:
+        method = make("dmd2", replace(make_setting(), latent=True))
+        latents = torch.tensor([-3.0, 9.0]).reshape(1, 1, 1, 2)
+        assert {name: float(value) for name, value in method.statistics(latents).items()} == {
+            "latent_mean": 3.0,
+            "latent_std": pytest.approx(72**0.5),
+        }
+
+
 class TestUpdateRule:
     def test_generator_moves_only_on_its_turns_and_the_critic_always(self) -> None:
         method = make("dmd2", critic_updates_per_generator_update=3)
@@ -301,7 +331,7 @@ class TestUpdateRule:
 
     def test_rates_follow_the_recipe_each_network_from_its_own(self) -> None:
         method = make("dmd2", warmup=10, iterations=100)
-        method.set_rates(4)
+        method.set_rates(5)
         rates = {name: p.optimizer.param_groups[0]["lr"] for name, p in method.players.items()}
         assert rates == pytest.approx({"generator": 0.5e-4, "critic": 1e-4})
 

@@ -108,7 +108,7 @@ def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
 
 
 def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
-    with pytest.raises(UserError, match=r"regression_distance=lpips needs .* add --set lpips_weights=FILE"):
+    with pytest.raises(UserError, match=r"regression_distance=lpips needs .*; fix: bench prepare --lpips FILE"):
         distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_setting())
     nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
     with pytest.raises(UserError, match=rf"no file {tmp_path / 'vgg.pth'}; it is torchvision's vgg16-397923af"):
@@ -116,6 +116,29 @@ def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Pat
     with pytest.raises(UserError, match=rf"{trunk} is not torchvision's vgg16-397923af.pth, by its SHA-256"):
         distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), make_setting())
     assert {"lpips_weights", "lpips_pooling"} <= set(RegressionRecipe(lpips_weights=trunk).idle())
+
+
+def test_the_weights_that_were_chosen_for_the_task_are_taken_unless_the_recipe_names_others(
+    trunk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
+    asked = DMDRecipe(regression=True, regression_distance="lpips")
+    x, y = (normal(seed, 1, 3, 32, 32).tanh() for seed in (0, 1))
+    setting = replace(make_setting(), lpips_trunk=lambda: trunk)
+    torch.testing.assert_close(
+        distance_of(asked, setting)(x, y), lpips_distance(lpips_network("vgg", trunk), x, y)
+    )
+    named = asked.model_copy(update={"lpips_weights": tmp_path / "own.pth"})
+    with pytest.raises(UserError, match=rf"there is no file {tmp_path / 'own.pth'}"):
+        distance_of(named, setting)
+
+
+def test_a_recipe_asks_for_lpips_by_its_role_unless_it_names_the_file() -> None:
+    asked = DMDRecipe(regression=True, regression_distance="lpips")
+    assert asked.roles == {"lpips", "tiny_vae"}
+    assert asked.model_copy(update={"lpips_weights": Path("vgg16.pth")}).roles == {"tiny_vae"}
+    assert asked.model_copy(update={"regression": False}).roles == frozenset()
+    assert DMDRecipe(regression=True).roles == RegressionRecipe().roles == frozenset()
 
 
 def test_another_network_is_no_trunk(tmp_path: Path, trunk: Path) -> None:

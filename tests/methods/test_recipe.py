@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import cos, pi
 
 import pytest
+import torch
+from diffusers.optimization import get_constant_schedule_with_warmup
 from pydantic import ValidationError
 
 from methods.recipe import Recipe, build_recipe
@@ -93,12 +96,31 @@ def test_a_recipe_does_not_change() -> None:
         Recipe().lr = 1.0
 
 
+def library_schedule(warmup: int) -> Callable[[int], float]:
+    """The library's own schedule, as a factor on the rate by step."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    factor: Callable[[int], float] = get_constant_schedule_with_warmup(optimizer, warmup).lr_lambdas[0]
+    return factor
+
+
 class TestRate:
     def test_warm_up_is_linear_and_then_the_rate_is_constant(self) -> None:
         recipe = Recipe(iterations=1000, warmup=100)
         assert recipe.rate_at(0) == pytest.approx(0.01)
         assert recipe.rate_at(49) == pytest.approx(0.5)
         assert {recipe.rate_at(i) for i in (99, 100, 500, 999)} == {1.0}
+
+    def test_the_official_warm_up_starts_at_rate_zero(self) -> None:
+        """Diffusers' constant_with_warmup has factor step / warmup at step 0, 1, 2, ..."""
+        recipe = Recipe(iterations=1000, warmup=100, warmup_from_zero=True)
+        schedule = library_schedule(warmup=100)
+        for iteration in (0, 1, 49, 98, 99, 100, 500):
+            assert recipe.rate_at(iteration) == pytest.approx(schedule(iteration), abs=0), iteration
+        assert recipe.rate_at(0) == 0 and recipe.rate_at(99) < recipe.rate_at(100) == 1
+
+    @pytest.mark.parametrize("official", [True, False])
+    def test_without_warm_up_there_is_no_rate_of_zero(self, official: bool) -> None:
+        assert Recipe(warmup=0, warmup_from_zero=official).rate_at(0) == 1
 
     def test_without_warm_up_it_starts_in_full(self) -> None:
         assert Recipe(warmup=0).rate_at(0) == 1
@@ -120,3 +142,13 @@ class TestRate:
 def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
     assert Recipe().teacher_pairs == DMDRecipe(pairs=7).teacher_pairs == 0
     assert DMDRecipe(pairs=7, regression=True).teacher_pairs == RegressionRecipe(pairs=7).teacher_pairs == 7
+
+
+def test_keys_without_effect_are_no_part_of_a_run_s_name() -> None:
+    """The official selection stands in imagenet64's recipes: it changes no run that keeps no best student."""
+    selection = {"best_every": 500, "best_samples": 50_000}
+    assert DMDRecipe(**selection).named() == DMDRecipe().named()
+    assert DMDRecipe(**selection, keep_best=True).named() == DMDRecipe().named() | selection | {"keep_best": True}
+    assert DMDRecipe(warmup=0, warmup_from_zero=True).named() == DMDRecipe(warmup=0).named()
+    assert DMDRecipe(warmup_from_zero=True).named() == DMDRecipe().named() | {"warmup_from_zero": True}
+    assert {"best_every", "best_samples"} <= DMDRecipe().idle().keys()

@@ -114,6 +114,9 @@ def test_one_step_sdxl_is_pretrained_on_pairs() -> None:
     assert (recipe.pairs, recipe.iterations, recipe.batch_size, recipe.lr) == (10_000, 2000, 256, 1e-5)
     assert (recipe.weight_decay, recipe.regression_distance, recipe.lpips_pooling) == (0.01, "lpips", "average")
     assert recipe.clip_norm > 1e6
+    # 500 / 64 of the schedule: over 500 iterations it would learn an eighth less.
+    assert recipe.warmup == 8
+    assert sum(recipe.rate_at(iteration) for iteration in range(2000)) == 1995.5
 
 
 def test_the_lora_is_the_published_one() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tasks.errors import UserError
+from tasks.features.lpips_network import TRUNKS
 from tasks.imagenet import Chosen, ChosenAsset
 from tasks.imagenet64 import TASK
 from tasks.progress import SilentProgress
@@ -89,3 +90,26 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -
         TASK.located(tmp_path).prepare(Sources(tmp_path), SilentProgress())
     for option in ("--data", "--teacher", "--features", "--reference"):
         assert f"bench prepare --task imagenet64 {option}" in str(caught.value)
+
+
+def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Path) -> None:
+    (need,) = TASK.role_needs({"lpips", "tiny_vae"})
+    assert need.path is None and TASK.role_needs(frozenset()) == []
+    assert need.fix.startswith("bench prepare --task imagenet64 --lpips FILE")
+    assert TRUNKS["vgg"].url in need.fix and TRUNKS["vgg"].name in need.fix
+    weights = tmp_path / "vgg16.pth"
+    weights.touch()
+    replace(CHOSEN, lpips=ChosenAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.choice_path(tmp_path))
+    chosen = TASK.located(tmp_path)
+    (found,) = chosen.role_needs({"lpips"})
+    assert found.path == weights
+    CHOSEN.write(TASK.choice_path(tmp_path))
+    without = TASK.located(tmp_path)
+    assert (chosen.identity(), chosen.protocol) == (without.identity(), without.protocol)
+
+
+def test_another_file_is_not_chosen_as_lpips(tmp_path: Path) -> None:
+    (tmp_path / "vgg16.pth").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"vgg16.pth is not vgg16-397923af.pth: its SHA-256 is"):
+        TASK.choose(Sources(tmp_path, lpips=tmp_path / "vgg16.pth"), SilentProgress())
+    assert TASK.located(tmp_path).chosen.lpips is None

@@ -50,14 +50,34 @@ def captions(tmp_path: Path) -> Path:
     return tmp_path / "captions_val2014.json"
 
 
-def test_the_10k_rule_is_what_pandas_makes_of_it(tmp_path: Path) -> None:
-    """Seed 123; shuffle the rows, keep the first of each image, sample."""
-    annotations = write_captions(tmp_path / "captions_val2014.json")
+def official_rows(path: Path) -> pandas.DataFrame:
+    """The official draw by pandas itself: a left merge into `images`, seed 123, shuffle, first of each, sample."""
+    content = json.loads(path.read_text())
+    images, annotations = pandas.DataFrame(content["images"]), pandas.DataFrame(content["annotations"])
+    merged = images.merge(annotations, how="left", left_on="id", right_on="image_id", suffixes=("", "_row"))
     np.random.seed(123)
-    frame = pandas.DataFrame(annotations).sample(frac=1).drop_duplicates("image_id").sample(CHOSEN)
-    chosen = coco10k(tmp_path / "captions_val2014.json")
+    return merged.sample(frac=1).drop_duplicates("image_id").sample(CHOSEN)
+
+
+def test_the_10k_rule_draws_from_captions_merged_into_the_order_of_the_images(captions: Path) -> None:
+    """The annotations of the file are in no order of its images, as in COCO's own."""
+    frame = official_rows(captions)
+    chosen = coco10k(captions)
     assert list(chosen.prompts) == frame.caption.tolist()
-    assert list(chosen.images) == [image_name(i) for i in frame.image_id]
+    assert list(chosen.images) == frame.file_name.tolist()
+    content = json.loads(captions.read_text())
+    assert [row["image_id"] for row in content["annotations"][::5]] != [image["id"] for image in content["images"]]
+
+
+def test_the_10k_list_does_not_depend_on_how_annotations_of_different_images_interleave(captions: Path) -> None:
+    chosen = coco10k(captions)
+    content = json.loads(captions.read_text())
+    content["annotations"].sort(key=lambda row: row["image_id"])  # stable: an image's own stay in their order
+    captions.write_text(json.dumps(content))
+    assert coco10k(captions) == chosen
+    content["images"].sort(key=lambda image: image["id"])
+    captions.write_text(json.dumps(content))
+    assert coco10k(captions).prompts.sha256 != chosen.prompts.sha256
 
 
 def test_the_10k_list_has_one_caption_of_each_of_its_images(captions: Path) -> None:
