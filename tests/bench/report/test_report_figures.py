@@ -32,3 +32,17 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         read_progress(path)
     with pytest.raises(UserError, match="cannot be read"):
         read_progress(tmp_path / "none.jsonl")
+
+
+def test_an_odd_log_and_odd_names_take_no_figure_away(tmp_path: Path) -> None:
+    good, odd = tmp_path / "good.jsonl", tmp_path / "odd.jsonl"
+    good.write_text('{"iteration": 1, "fd": 2.0}\n{"iteration": 2, "fd": NaN}\n')
+    odd.write_text('{"iteration": 1, "fd": "text"}\n')
+    paths = {"$\\frac{": good, "_hidden": good, "a\nb\x1b": good, "odd": odd}
+    problems = progress_figure(paths, tmp_path / "out.svg")
+    assert len(problems) == 1
+    assert f"{odd}:1" in problems[0]
+    assert (tmp_path / "out.svg").stat().st_size > 1000
+    with pytest.raises(UserError, match=r"odd\.jsonl:1"):
+        progress_figure({"odd": odd}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

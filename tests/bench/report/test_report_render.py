@@ -2,12 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 
 from bench.metrics.intervals import t_interval
 from bench.records import Record
 from bench.report.render import to_csv, to_markdown
-from bench.report.table import ReportTable, suite_table
+from bench.report.table import ReportTable, suite_table, task_table
 from bench.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]
@@ -44,3 +45,16 @@ def test_csv_has_a_row_for_what_is_missing(make_record: Make) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(compiled([make_record()])))))
     assert [row["status"] for row in rows if row["method"] == "gan"] == ["missing"]
     assert len(rows) == 8
+
+
+def test_text_of_records_is_literal_in_markdown_and_no_formula_in_csv(make_record: Make) -> None:
+    name = "=1+1|<b>x</b>\n`y`\x1b[31m"
+    table = task_table([make_record(name, fd=(-2.0,)), make_record("-5x")], "fashion")
+    text = to_markdown(table)
+    assert "=1+1\\|&lt;b>x&lt;/b>\\\\n\\`y\\`\\\\x1b[31m" in text
+    assert "\x1b" not in text
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert {row["method"] for row in rows} == {"'=1+1|<b>x</b>\n`y`\\x1b[31m", "'-5x"}
+    assert min(float(row["value"]) for row in rows) == -2.0

@@ -1,0 +1,60 @@
+"""What is printed, wherever it goes: any locale, a reader that leaves, a full disk, a closed stream."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench.cli
+from bench.cli.terminal import print as shown
+from bench.cli.terminal import unexpected
+
+
+def piped(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `$BENCH` is the command line."""
+    variables = {**os.environ, "BENCH": f"{sys.executable} -m bench", **environment}
+    done = ["bash", "-c", command]
+    return subprocess.run(done, capture_output=True, text=True, env=variables, check=False, timeout=120)
+
+
+def test_what_is_printed_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    shown("a\x1b[2J", 3, "b\u202e\n\tc")
+    assert capsys.readouterr().out == "a\\x1b[2J 3 b\\u202e\n\tc\n"
+
+
+@pytest.mark.parametrize("path", sorted(Path(bench.cli.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_command_prints_by_it(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    sources = {node.module for node in imported for name in node.names if name.name == "print"}
+    assert "print" not in called or sources == {"bench.cli.terminal"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("$BENCH list suites | true", 0, ""),
+        ("$BENCH list suites > /dev/full", 2, "error: [Errno 28] No space left on device\n"),
+        ("$BENCH list suites >&-", 0, ""),
+        ("PYTHONIOENCODING=ascii LC_ALL=C $BENCH describe table3", 0, ""),
+        ("$BENCH list $'no\\x1bsuch' 2>&-", 2, ""),
+    ],
+)
+def test_no_stream_gives_a_traceback(command: str, code: int, told: str) -> None:
+    done = piped(command)
+    assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_an_unexpected_error_is_one_line() -> None:
+    try:
+        raise RecursionError("too deep\nand more")
+    except RecursionError as error:
+        told = unexpected(error)
+    assert told.startswith("unexpected RecursionError: too deep (test_terminal.py:")
+    assert "\n" not in told
