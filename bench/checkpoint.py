@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +109,32 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             player.module.load_state_dict(shares_of(players[name]["module"], player.module))
             player.optimizer.load_state_dict(optimizer_shares(players[name]["optimizer"], player.optimizer))
             player.updates = players[name]["updates"]
-        return TrainingState(**content)
+        state = TrainingState(**content)
+        _check_average(state, distiller)
+        return state
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
         back = f"from {found[-2].name}" if len(found) > 1 else "from the start"
         raise UserError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {first_line(error)}); "
-            f"delete it, and the same command goes on {back}: rm {path}"
+            f"delete it, and the same command goes on {back}: rm {shlex.quote(str(path))}"
         ) from None
+
+
+def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
+    """Raise ValueError unless a checkpoint has the EMA that its recipe asks for: the result would be another."""
+    wanted = distiller.recipe.ema_decay is not None and distiller.generator.updates > 0
+    if wanted != (state.average is not None):
+        raise ValueError(
+            "it lacks the EMA that its recipe asks for" if wanted else "its recipe has no EMA, and it has"
+        )
+    if state.average is not None and not distiller.sharded:
+        networks = distiller.generator.module.state_dict()
+        wrong = set(state.average.keys() ^ networks.keys())
+        wrong |= {name for name in networks.keys() - wrong if networks[name].shape != state.average[name].shape}
+        if wrong:
+            raise ValueError(
+                f"the EMA of {len(wrong)} weights is missing or of another shape, such as {min(wrong)}"
+            )
 
 
 def _read(path: Path, distiller: Distiller[Any]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Run(Planned):
             origin=self.origin,
             distiller=self.method.distiller,
             plugin_sha256=self.plugin_sha256,
-            passed=dict(self.passed),
+            passed={key: str(value) if isinstance(value, Path) else value for key, value in self.passed.items()},
             recipe=self.recipe.model_dump(mode="json"),
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.files import remove_temporaries
+
 PLAN = "run.json"
 """What is worked on there (bench.plan)."""
 STATUS = "status.json"
@@ -39,6 +41,12 @@ JOB = ".job"
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first; each is named by its iteration."""
     return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed jobs were writing in a run's folder, whole students among it; its lock must be held."""
+    for place in (folder, *(folder / name for name in (CHECKPOINTS, EVALUATION, OTHER_PROTOCOLS))):
+        remove_temporaries(place)
 
 
 def student_of(path: Path) -> Path:

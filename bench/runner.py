@@ -23,7 +23,7 @@ from bench.provenance import provenance
 from bench.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.records import CheckpointInfo, Provenance, Record, write_record
 from bench.registry import Catalogue
-from bench.run_folder import EVALUATION, SAMPLES, STUDENT
+from bench.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
 from bench.stopping import StopSignal
 from bench.trained import TrainedStudent, read_trained
 from bench.training import Cadence, Trainer
@@ -114,6 +114,8 @@ class Runner:
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
                 return done
+            if PartialState().is_main_process:
+                remove_leftovers(run.folder)
             record = self._recorded(run, self._train)
             if not isinstance(record, Record):
                 return None
@@ -138,6 +140,7 @@ class Runner:
             if done is not None:
                 return done
             if PartialState().is_main_process:
+                remove_leftovers(plan.folder)
                 plan.begin()
             record = make()
             if PartialState().is_main_process:

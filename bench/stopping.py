@@ -24,6 +24,10 @@ class DivergedError(Exception):
     """Training reached a loss, a gradient or an image that is not finite; another try would reach it again."""
 
 
+class UntrainedError(Exception):
+    """Training ended without one update of the student: its images are those of the untrained copy."""
+
+
 class StopSignal:
     """Hears whether this process should stop."""
 

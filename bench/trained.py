@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -49,11 +50,12 @@ def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
     try:
         found = TrainedStudent.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"{path} is damaged; delete it and run again: rm {path}") from None
+        raise UserError(f"{path} is damaged; delete it and run again: rm {shlex.quote(str(path))}") from None
     refuse_another_teacher(folder, found.teacher_sha256, teacher_sha256)
     student = folder / STUDENT
     if not student.is_dir() or folder_sha256(student) != found.sha256:
-        raise UserError(f"{student} is not the student that {path} describes; delete it and run again: rm {path}")
+        again = f"delete it and run again: rm {shlex.quote(str(path))}"
+        raise UserError(f"{student} is not the student that {path} describes; {again}")
     return found
 
 
@@ -62,5 +64,5 @@ def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
     if began != now:
         raise UserError(
             f"the run in {folder} began with another teacher (sha256 {began[:12]}, now {now[:12]}); "
-            f"delete the folder to start over: rm -r {folder}"
+            f"delete the folder to start over: rm -r {shlex.quote(str(folder))}"
         )

@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
 from bench.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.status import TRAINING
-from bench.stopping import DivergedError, Stopped, StopSignal
+from bench.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.trained import refuse_another_teacher
 from bench.training_log import append_line, cut_back
 from methods.base import Batch, Distiller, MicroBatch
@@ -35,6 +35,10 @@ LOG_EVERY = 10
 
 WHOLE = MicroBatch()
 """An iteration's batch in one piece."""
+
+
+OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/")
+"""What the log says itself, by name or the beginning of it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,11 @@ class Trainer:
         with bar_of_training as bar, self.stop.deferred():
             for iteration in range(start, self.recipe.iterations):
                 self.advance(iteration, cadence, bar, measure)
+        if self.distiller.generator.updates == 0:
+            raise UntrainedError(
+                f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
+                'self.descend("generator", loss)'
+            )
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
 
     def begin(self) -> int:
@@ -147,6 +156,8 @@ class Trainer:
         before = {name: player.updates for name, player in distiller.players.items()}
         distiller.set_rates(iteration)
         parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
+        for part in parts:
+            check_figures(part, parts[0])
         figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
         for name, player in distiller.players.items():
             if player.updates > before[name] and player.gradient_norm is not None:
@@ -266,3 +277,32 @@ class Trainer:
         if self.accelerator.is_main_process:
             cut_back(self.metrics_file, state.iteration)
         return state.iteration, state.seconds
+
+
+def check_figures(figures: object, first: object) -> None:
+    """Check what a training step returns to be logged. Raises ValueError unless it is at least one figure, each a
+    tensor without dimensions, under a name that the log has no own use for, and the same names as `first` has.
+    """
+    if not isinstance(figures, dict) or not figures:
+        found = "{}" if isinstance(figures, dict) else type(figures).__name__
+        raise ValueError(
+            f"training_step must return at least one figure to log, {{name: tensor}}, and not {found}"
+        )
+    for name, value in figures.items():
+        if not isinstance(name, str) or not name or any(_is_own(name, own) for own in OWN_FIGURES):
+            raise ValueError(
+                f"training_step returns a figure named {name!r}; names are texts, and the log uses "
+                f"{', '.join(OWN_FIGURES)} itself: name it loss/... or otherwise"
+            )
+        if not isinstance(value, Tensor) or value.ndim or value.is_complex():
+            what = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"training_step returns {what} for {name!r}; a figure is a real tensor without dimensions"
+            )
+    if isinstance(first, dict) and figures.keys() != first.keys():
+        odd = sorted(figures.keys() ^ first.keys())
+        raise ValueError(f"training_step returns {odd[0]!r} for some micro-batches of an iteration alone")
+
+
+def _is_own(name: str, own: str) -> bool:
+    return name.startswith(own) if own.endswith("/") else name == own

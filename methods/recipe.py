@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -151,9 +151,14 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
 
     Raises UserError with the key, its value and the nearest valid keys.
     """
-    for key in values:
+    for key, value in values.items():
         if key not in model.model_fields:
             raise UserError(f"unknown recipe key {key!r} of {who}; {hint(key, sorted(model.model_fields))}")
+        if not _takes_bool(model.model_fields[key].annotation) and _holds_bool(value):
+            raise UserError(
+                f"bad value {str(value).lower()!r} for recipe key {key!r} of {who}: it takes no true or false; "
+                f"fix: bench describe shows its values"
+            )
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -162,3 +167,12 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
             raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Whether true and false are values of a field; pydantic takes them for 1 and 0 elsewhere."""
+    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
+
+
+def _holds_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_bool, value)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import marshal
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -23,42 +25,106 @@ from tasks.errors import UserError
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
-    A reader sees the old file or the new one, never a part; on an exception the temporary file is removed.
+    A reader sees the old file or the new one, never a part; on an exception the temporary file is removed. Raises
+    DiskFullError where the disk is full, whatever the writer calls that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; give it the permissions an ordinary open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _named_if_full(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success rename it to `path`, replacing what was there."""
+    """Yield a temporary folder beside `path`; on success rename it to `path`, replacing what was there.
+
+    All that is in it gets the permissions that an ordinary program would have given: some writers of weights make
+    private files, which nobody else could read in a shared cache. Raises DiskFullError where the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with _named_if_full(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            umask = _umask()
+            for inside in (temporary, *temporary.rglob("*")):
+                inside.chmod((0o777 if inside.is_dir() else 0o666) & ~umask)
+            if path.exists():
+                old = temporary.with_name(f"{temporary.name}.old")
+                path.rename(old)
+                temporary.rename(path)
+                shutil.rmtree(old)
+            else:
+                temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+class DiskFullError(UserError):
+    """There is no room left where a file is to be written; nothing is wrong with what is written."""
+
+
+@contextlib.contextmanager
+def _named_if_full(path: Path) -> Iterator[None]:
+    """Raise DiskFullError in place of what a writer says of a full disk: torch's says `unexpected pos 64 vs 0`."""
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            old = temporary.with_name(f"{temporary.name}.old")
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (isinstance(error, OSError) and error.errno in _FULL) or _is_full(path.parent):
+            raise DiskFullError(
+                f"there is no room left to write {path}; fix: make room, or raise your quota, and run the same "
+                "command again: it goes on from what is there"
+            ) from error
+        raise
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether not even a little can be written into a folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno in _FULL
+    return False
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROBE_BYTES = 1 << 18
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
+"""Names that `whole_file` and `whole_folder` give to what is not whole yet."""
+
+
+def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
+    """Remove what killed writers left in a folder, of `name` or of anything; return what it was.
+
+    To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
+    """
+    removed = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and name in (None, found["name"]):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            removed.append(path)
+    return removed
 
 
 @contextlib.contextmanager
@@ -73,6 +139,8 @@ def made_once(path: Path) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            remove_temporaries(path.parent, path.name)
         yield not path.exists()
 
 

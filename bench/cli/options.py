@@ -132,17 +132,24 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UserError(f"--set takes key=value, not {text!r}; for example --set iterations=1000")
-        if key in found:
-            raise UserError(f"--set gives {key!r} twice")
-        found[key.strip().replace("-", "_")] = _value(value.strip())
+        name = key.strip().replace("-", "_")
+        if not name:
+            raise UserError(f"--set takes key=value, not {text!r}; for example --set iterations=1000")
+        if name in found:
+            raise UserError(f"--set gives {name!r} twice; fix: give it once")
+        found[name] = _value(name, value.strip())
     return found
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     if text.lower() in ("none", "null"):
         return None
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except RecursionError:
+        raise UserError(
+            f"--set {key} is nested too deeply: {text[:20]}...; fix: give a number, a word or a list"
+        ) from None
     except ValueError:
         return text
 

@@ -1,0 +1,110 @@
+"""What a distiller may not do without being told: log what is no figure, never train, lose its average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.checkpoint import checkpoints
+from bench.cli.options import parse_overrides
+from bench.plan import Run
+from bench.runner import Runner
+from bench.stopping import Stopped, StopSignal
+from bench.training import Trainer, check_figures
+from methods.dmd import DMD
+from methods.recipe import Recipe, build_recipe
+from tasks.errors import UserError
+
+ONE = torch.tensor(1.0)
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({}, r"at least one figure .* not \{\}"),
+        (None, "not NoneType"),
+        ([ONE], "not list"),
+        ({"iteration": ONE}, "a figure named 'iteration'"),
+        ({"lr": ONE}, "a figure named 'lr'"),
+        ({"fd": ONE}, "a figure named 'fd'"),
+        ({"gradient/generator": ONE}, "a figure named 'gradient/generator'"),
+        ({1: ONE}, "a figure named 1"),
+        ({"": ONE}, "a figure named ''"),
+        ({"loss/a": torch.ones(3)}, r"returns \[3\] torch.float32 for 'loss/a'"),
+        ({"loss/a": "low"}, "returns str for 'loss/a'"),
+        ({"loss/a": 0.5}, "returns float for 'loss/a'"),
+        ({"loss/a": torch.tensor(1j)}, "for 'loss/a'; a figure is a real tensor"),
+    ],
+)
+def test_what_is_no_figure_is_refused(figures: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_figures(figures, figures)
+
+
+def test_micro_batches_have_the_same_figures() -> None:
+    check_figures({"loss/a": ONE, "count": torch.tensor(3)}, {"count": ONE, "loss/a": ONE})
+    with pytest.raises(ValueError, match="'loss/b' for some micro-batches"):
+        check_figures({"loss/a": ONE}, {"loss/a": ONE, "loss/b": ONE})
+
+
+def test_a_student_that_was_never_trained_is_a_failure_and_no_result(
+    plan: Callable[..., Run], runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def idle(*_: object) -> dict[str, Tensor]:
+        return {"loss/nothing": ONE}
+
+    monkeypatch.setattr(DMD, "training_step", idle)
+    record = runner.run(plan(iterations=3))
+    assert record.error is not None and record.error.type == "UntrainedError"
+    assert "never updated in 3 iterations" in record.error.message and not record.metrics
+
+
+def test_a_checkpoint_whose_average_was_removed_is_refused(
+    plan: Callable[..., Run], runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan(iterations=20, ema_decay=0.9)
+    step = Trainer.step
+    runner.stop = StopSignal()
+
+    def interrupted(self: Trainer, iteration: int) -> dict[str, Tensor]:
+        if iteration == 9 and runner.stop is not None:
+            runner.stop.hear(15)
+        return step(self, iteration)
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(Trainer, "step", interrupted)
+        runner.run(run)
+    path = checkpoints(run.folder / "checkpoints")[-1]
+    whole = torch.load(path, weights_only=True)
+    runner.stop = None
+    name = next(iter(whole["average"]))
+    for average, said in (
+        (None, "it lacks the EMA"),
+        ({key: value for key, value in whole["average"].items() if key != name}, f"EMA of 1 weights .* {name}"),
+    ):
+        torch.save({**whole, "average": average}, path)
+        with pytest.raises(UserError, match=rf"is damaged \(ValueError: .*{said}.*rm "):
+            runner.run(run)
+    assert not run.record.exists()
+
+
+def test_overrides_are_taken_once_and_as_what_they_are() -> None:
+    assert parse_overrides(["batch-size=4", "lr = 0.1"]) == {"batch_size": 4, "lr": 0.1}
+    for twice in (["lr=1", "lr=2"], ["batch-size=4", "batch_size=8"], ["lr=1", " lr =2"]):
+        with pytest.raises(UserError, match="twice"):
+            parse_overrides(twice)
+    with pytest.raises(UserError, match=r"--set betas is nested too deeply: \[\[\["):
+        parse_overrides(["betas=" + "[" * 100_000])
+    for empty in ("=1", " =1", "lr"):
+        with pytest.raises(UserError, match="--set takes key=value"):
+            parse_overrides([empty])
+
+
+@pytest.mark.parametrize(("key", "value"), [("iterations", True), ("lr", False), ("betas", [True, 0.9])])
+def test_true_is_no_number(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"bad value .* for recipe key '{key}' .* no true or false"):
+        build_recipe(Recipe, {key: value}, "x")
+    assert build_recipe(Recipe, {"keep_best": True, "iterations": 5}, "x").keep_best
