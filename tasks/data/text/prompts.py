@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _is_unicode(text: str) -> bool:
 
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
     """Raise UserError if two columns have one name: a reader by name would lose one of them."""
-    twice = next((name for name in names if list(names).count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
 
