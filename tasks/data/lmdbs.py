@@ -9,6 +9,8 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.extras import optional_module
+from tasks.files import regular_file
+from tasks.pickle_guard import shown
 
 MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
 MAGIC_OFFSET = 16
@@ -24,14 +26,15 @@ class ReadOnlyLMDB:
         """Map the folder or file. Raises UserError if it is no LMDB, or is cut short."""
         lmdb = optional_module("lmdb", "reading an LMDB", "imagenet")
         self.path = path
+        file = regular_file(path / DATA_FILE if path.is_dir() else path)
         try:
             self._environment = lmdb.open(
                 str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, create=False
             )
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError, MemoryError) as error:
             raise UserError(f"{path} is no LMDB, or is cut short ({error}); {FIX}") from error
         try:
-            self._check_length(path / DATA_FILE if path.is_dir() else path)
+            self._check_length(file)
         except BaseException:
             self.close()
             raise
@@ -39,8 +42,12 @@ class ReadOnlyLMDB:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Values]:
         """Open the values as they are now; they are valid until the end of the block."""
-        with self._environment.begin(buffers=True) as transaction:
-            yield Values(transaction, self.path)
+        lmdb = optional_module("lmdb", "reading an LMDB", "imagenet")
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                yield Values(transaction, self.path)
+        except lmdb.Error as error:
+            raise UserError(f"{self.path} is damaged ({error}); {FIX}") from error
 
     def close(self) -> None:
         """Unmap the file."""
@@ -76,7 +83,7 @@ class Values:
             shape = tuple(int(dimension) for dimension in bytes(value or b"").split())
         except ValueError:
             shape = ()
-        if not shape:
-            stored = "is missing" if value is None else f"is {bytes(value)!r}"
+        if not shape or min(shape) < 0:
+            stored = "is missing" if value is None else f"is {shown(repr(bytes(value)))}"
             raise UserError(f"{self._path}: the key {kind}_shape {stored}, so it is not the official LMDB; {FIX}")
         return shape

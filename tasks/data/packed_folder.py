@@ -9,11 +9,13 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.data.source import ItemSource
-from tasks.errors import UserError
-from tasks.files import file_sha256
+from tasks.data.source import ItemSource, read_bytes
+from tasks.errors import UserError, first_line
+from tasks.files import file_sha256, regular_file
 
 MANIFEST = "manifest.json"
+MAX_MANIFEST = 1 << 26
+"""Bytes of a manifest: ImageNet's has 30 KB."""
 
 AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
 
@@ -48,11 +50,11 @@ class SourceRecord(BaseModel):
 def read_manifest(folder: Path, kind: type[AnyManifest], what: str) -> AnyManifest:
     """Read the manifest of a folder of `what`. Raises UserError if it is missing or damaged."""
     path = folder / MANIFEST
+    if not path.exists():
+        raise UserError(f"{folder} holds no {MANIFEST}: not a folder of {what}; {mend(folder)}")
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no {MANIFEST}: not a folder of {what}; {mend(folder)}") from None
-    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
+        return kind.model_validate_json(read_bytes(regular_file(path), MAX_MANIFEST))
+    except ValueError as error:  # a ValidationError is a ValueError
         detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise UserError(f"{path} is damaged ({detail}); {mend(folder)}") from None
 
@@ -60,9 +62,14 @@ def read_manifest(folder: Path, kind: type[AnyManifest], what: str) -> AnyManife
 def open_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     """Map one .npy file read-only. Raises UserError if it is damaged, or its header says something else."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing, cut short or damaged ({error}); {mend(path.parent)}") from None
+        # Never np.load, which takes a zip for an .npz; a header that asks for more than the file has is refused.
+        array: np.ndarray = np.lib.format.open_memmap(regular_file(path), mode="r")
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; fix: ')[0]}; {mend(path.parent)}") from None
+    except Exception as error:  # numpy parses the header as Python: a hostile one can raise almost anything
+        raise UserError(
+            f"{path} is missing, cut short or damaged ({first_line(error)}); {mend(path.parent)}"
+        ) from None
     if array.dtype != dtype or array.shape != shape:
         raise UserError(
             f"{path} is {array.shape} {array.dtype}, not {shape} {np.dtype(dtype)}; {mend(path.parent)}"
@@ -73,7 +80,7 @@ def open_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 def verify(folder: Path, sha256: Mapping[str, str]) -> None:
     """Hash files. Raises UserError if one is not what its manifest says."""
     for name, expected in sha256.items():
-        found = file_sha256(folder / name)
+        found = file_sha256(regular_file(folder / name))
         if found != expected:
             raise UserError(
                 f"{folder / name} has changed: its SHA-256 is {found}, its manifest says {expected}; "

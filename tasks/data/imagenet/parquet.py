@@ -16,13 +16,18 @@ from PIL import Image
 
 from tasks.data.imagenet.crops import decode
 from tasks.data.imagenet.source import Source
-from tasks.errors import UserError
+from tasks.errors import UserError, listed
 from tasks.extras import optional_module
-from tasks.files import digest
+from tasks.files import digest, regular_file
+from tasks.pickle_guard import shown
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")
 """The hub's names, such as `train-00007-of-00294` or `train-00007-of-00294-8f67bd2e5b1c9a3d`."""
 FIX = "fix: download it again"
+MAX_ROWS = 100_000_000
+"""Images of one file; a run-length code can ask for more labels than there is memory."""
+MAX_FEATURES = 1 << 24
+"""Bytes of the schema that the `datasets` library leaves; 30 KB for ImageNet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Parquet(Source):
         names: list[str] | None = None
         count = 0
         for file in files:
+            regular_file(file)
             parquet = self._opened(file)
             names = names or _class_names(parquet.schema_arrow.metadata)
             for number in range(parquet.metadata.num_row_groups):
@@ -90,9 +96,14 @@ class Parquet(Source):
             parquet = self._pq.ParquetFile(file)
         except (self._arrow.ArrowException, OSError) as error:
             raise UserError(f"{file} is no parquet file, or is cut short ({error}); {FIX}") from error
+        if parquet.metadata.num_rows > MAX_ROWS:
+            raise UserError(
+                f"{file} says that it holds {parquet.metadata.num_rows:,} images, more than {MAX_ROWS:,}; {FIX}"
+            )
         schema, types = parquet.schema_arrow, self._arrow.types
-        image = schema.field("image").type if "image" in schema.names else None
-        label = schema.field("label").type if "label" in schema.names else None
+        # Of two columns with one name neither is meant.
+        image = schema.field("image").type if schema.names.count("image") == 1 else None
+        label = schema.field("label").type if schema.names.count("label") == 1 else None
         if (
             image is None
             or not types.is_struct(image)
@@ -100,7 +111,7 @@ class Parquet(Source):
             or label is None
             or not types.is_integer(label)
         ):
-            columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+            columns = listed(shown(f"{field.name} ({field.type})") for field in schema)
             raise UserError(
                 f"{file} has the columns {columns}, not image (a struct with bytes) and label (an integer); "
                 "fix: name the parquet files of ImageNet"
@@ -150,7 +161,10 @@ def training_shards(files: Sequence[Path]) -> list[Path]:
 def _class_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
     """Return the class names that the `datasets` library leaves in the schema, if it wrote the file."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        written = (metadata or {})[b"huggingface"]
+        if len(written) > MAX_FEATURES:
+            return None
+        features = json.loads(written)["info"]["features"]
         return [str(name) for name in features["label"]["names"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None

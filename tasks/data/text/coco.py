@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks.data.kinds import IMAGE_KINDS
-from tasks.data.source import Files, images_under
+from tasks.data.source import Files, images_under, read_bytes
 from tasks.data.text.prompts import PromptList, read_prompts
 from tasks.errors import UserError
-from tasks.files import digest
+from tasks.files import digest, regular_file
 
 VAL2014_IMAGES = 40_504
 COCO30K_PROMPTS = 30_000
@@ -121,8 +122,8 @@ def is_captions_file(path: Path) -> bool:
     if path.suffix.lower() != ".json":
         return False
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        content = _json(path)
+    except (UserError, ValueError, RecursionError):
         return False  # who reads it as a list says what is wrong
     return isinstance(content, dict) and "annotations" in content
 
@@ -130,12 +131,14 @@ def is_captions_file(path: Path) -> bool:
 def read_captions(path: Path) -> Captions:
     """Read captions_val2014.json. Raises UserError if it is missing, damaged or of another year or split."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        images = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
-        rows = [(int(row["image_id"]), str(row["caption"])) for row in content["annotations"]]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; fix: name captions_val2014.json") from None
-    except (ValueError, TypeError, KeyError) as error:
+        content = _json(path)
+        images = {int(image["id"]): _text_in(image, "file_name") for image in content["images"]}
+        rows = [(int(row["image_id"]), _text_in(row, "caption")) for row in content["annotations"]]
+        if len(images) != len(content["images"]):
+            raise ValueError("two images have one id")
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; fix: ')[0]}; fix: name captions_val2014.json") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
         raise UserError(
             f"{path} is no captions file of COCO, or is cut short ({type(error).__name__}: {error}); "
             "fix: unpack annotations_trainval2014.zip again"
@@ -147,6 +150,19 @@ def read_captions(path: Path) -> Captions:
             "each; fix: name captions_val2014.json"
         )
     return Captions(images, rows)
+
+
+def _json(path: Path) -> Any:
+    """Read a JSON file. Raises UserError if it cannot be read, is a pipe or a device, or is too large."""
+    return json.loads(read_bytes(regular_file(path)).decode("utf-8-sig"))
+
+
+def _text_in(row: Any, key: str) -> str:
+    """Return a text of a row; TypeError if it is no text: None is not a caption that reads "None"."""
+    if not isinstance(row[key], str):
+        raise TypeError(f"a {key} is {type(row[key]).__name__}, not text")
+    text: str = row[key]
+    return text
 
 
 def real_images(folder: Path) -> Files:

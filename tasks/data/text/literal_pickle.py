@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tasks.data.source import read_bytes
 from tasks.errors import UserError
 from tasks.pickle_guard import UnsafePickleError, refuse_opcodes, shown
+
+MAX_BYTES = 1 << 30
+"""Of a pickle of prompts on disk."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -27,15 +32,18 @@ def read_literal_pickle(path: Path) -> Any:
     in the file is imported or called. UserError if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            refuse_opcodes(file)
-            return _Unpickler(file).load()
+        file = io.BytesIO(read_bytes(path, MAX_BYTES))
+        refuse_opcodes(file)
+        content = _Unpickler(file).load()
+        if rest := len(file.read()):
+            raise UnsafePickleError(f"has {rest:,} bytes after its end, and they would be lost")
+        return content
     except UnsafePickleError as error:
         raise UnsafePickleError(
             f"{path}: refused, nothing in it was run: it {error}; fix: save the prompts as text, one a line"
         ) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError:  # no regular file, or too large
+        raise
     except Exception as error:  # a hostile or cut-off file can make the unpickler raise almost anything
         raise UnsafePickleError(
             f"{path}: not a whole pickle of plain data ({type(error).__name__}: {shown(str(error))}); "

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from tasks.data.packed_folder import SourceRecord, mend, open_array, read_manifest, verify
+from tasks.data.source import read_bytes
 from tasks.errors import UserError
 
 LATENTS, CAPTIONS = "latents.npy", "captions.jsonl"
@@ -102,8 +103,8 @@ def open_latents(folder: Path) -> PackedLatents:
     latents = open_array(folder / LATENTS, np.float16, (manifest.count, *manifest.shape))
     path = folder / CAPTIONS
     try:
-        captions = tuple(json.loads(line) for line in path.read_bytes().splitlines())
-    except (OSError, ValueError) as error:
+        captions = tuple(json.loads(line) for line in read_bytes(path).splitlines())
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is missing, cut short or damaged ({error}); {mend(folder)}") from None
     if len(captions) != manifest.count or not all(isinstance(caption, str) for caption in captions):
         raise UserError(f"{path} has {len(captions):,} captions, not {manifest.count:,}; {mend(folder)}")

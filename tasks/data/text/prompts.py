@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.data.source import read_bytes
 from tasks.data.text.literal_pickle import read_literal_pickle
 from tasks.errors import UserError, first_line, nearest, unknown
 from tasks.extras import optional_module
-from tasks.files import digest
+from tasks.files import digest, human_size, regular_file
 from tasks.pickle_guard import shown
 
 COLUMNS = ("prompt", "caption", "text")
 """Names of the column that holds the prompts, whatever their case; the first that is there is taken."""
+
+MAX_TEXT = 1 << 30
+"""Bytes that a list of prompts may have, on disk and decoded: 200 times the largest published one."""
 
 Table = Mapping[str, Sequence[Any]]
 """Columns by name; a file that holds one nameless list has the one column ''."""
@@ -41,6 +47,10 @@ class PromptList:
         for number, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
                 raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
+            if not _is_unicode(prompt):
+                raise UserError(
+                    f"{source}: prompt {number} holds half a character (a lone surrogate); fix: write it again"
+                )
         return cls(name, tuple(prompts), digest(list(prompts)), source)
 
     def __len__(self) -> int:
@@ -68,8 +78,9 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     read = READERS.get(path.suffix.lower())
     if read is None:
         raise unknown("kind of prompt file", path.suffix or path.name, READERS)
-    if not path.is_file():
+    if not path.exists():
         raise _missing(path)
+    regular_file(path)
     try:
         table = read(path)
     except UnicodeDecodeError as error:
@@ -78,6 +89,8 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
         raise UserError(f"{path} is no table of texts ({error}); fix: download it again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except MemoryError:
+        raise UserError(f"{path} asks for more memory than there is; fix: download it again") from None
     prompts = table[_column(path, table, column)]
     return PromptList.of(name or path.stem, prompts, path.name)
 
@@ -87,9 +100,10 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
     Raises UserError at a line with more or fewer fields than the header, or if there is no line but that.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _text_file(path, newline="") as file:
         reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = next(reader, [])
+        _refuse_repeated(path, header)
         rows = []
         for fields in reader:
             if len(fields) != len(header):
@@ -109,8 +123,29 @@ def caption_column(names: Iterable[str]) -> str | None:
     return next((by_lower[name] for name in COLUMNS if name in by_lower), None)
 
 
+def _text_file(path: Path, newline: str | None = None) -> io.TextIOWrapper:
+    """Open a UTF-8 file of at most MAX_TEXT bytes as `open` does; a pipe or device is refused."""
+    return io.TextIOWrapper(io.BytesIO(read_bytes(path, MAX_TEXT)), encoding="utf-8-sig", newline=newline)
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    """Raise UserError if two columns have one name: a reader by name would lose one of them."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
+
+
 def _text(path: Path) -> Table:
-    with path.open(encoding="utf-8-sig") as file:
+    with _text_file(path) as file:
         return {"": [stripped for line in file if (stripped := line.strip())]}
 
 
@@ -129,18 +164,37 @@ def _parquet(path: Path) -> Table:
                 for field in parquet.schema_arrow
                 if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
             ]
-            table = parquet.read(columns=texts, use_threads=False)
+            _refuse_repeated(path, parquet.schema_arrow.names)
+            table: dict[str, list[Any]] = {name: [] for name in texts}
+            # A dictionary-encoded text can stand in a small file a million times: few rows are decoded at once.
+            stored = max(1, _stored_bytes(parquet.metadata))
+            rows, size = max(1, min(1024, MAX_TEXT // stored)), 0
+            for batch in parquet.iter_batches(rows, columns=texts, use_threads=False) if texts else ():
+                size += batch.nbytes
+                if size > MAX_TEXT or stored > MAX_TEXT:
+                    raise UserError(
+                        f"{path} holds more than {human_size(MAX_TEXT)} of text; fix: keep the prompts alone in it"
+                    )
+                for name in texts:
+                    table[name] += batch.column(name).to_pylist()
     except (arrow.ArrowException, OSError) as error:
         raise UserError(
             f"{path} is no parquet file, or is cut short ({first_line(error)}); fix: download it again"
         ) from error
-    return {name: table.column(name).to_pylist() for name in texts}
+    return table
+
+
+def _stored_bytes(metadata: Any) -> int:
+    """Return the bytes of all columns of a parquet file after decompression, as its footer says."""
+    return sum(int(metadata.row_group(group).total_byte_size) for group in range(metadata.num_row_groups))
 
 
 def _json(path: Path) -> Table:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(read_bytes(path, MAX_TEXT).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON, or is cut short ({error}); fix: download it again") from None
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         try:

@@ -114,7 +114,7 @@ def test_a_missing_file_answers_with_the_nearest_one(tmp_path: Path) -> None:
         read_prompts(tmp_path / "captions_coco_test.txt")
     (tmp_path / "captions_coco14_test.txt").unlink()
     (tmp_path / "lists.txt").mkdir()
-    with pytest.raises(UserError, match=r"lists.txt: no such file; fix: name a"):
+    with pytest.raises(UserError, match=r"lists.txt is a folder, and a regular file is wanted"):
         read_prompts(tmp_path / "lists.txt")
     with pytest.raises(UserError, match=r"unknown kind of prompt file '.tvs'; did you mean '.tsv'"):
         read_prompts(tmp_path / "a.tvs")
