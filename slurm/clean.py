@@ -62,7 +62,11 @@ def total(found: Sequence[Leftover]) -> int:
 
 def _is_over(submission: Submission, queued: set[str]) -> bool:
     """Whether a submission has no job in the queue, and all that it was for has a result."""
-    if not submission.jobs or any(submission.job_name(batch) in queued for batch in submission.graph):
+    if (
+        not submission.jobs
+        or submission.later
+        or any(submission.job_name(batch) in queued for batch in submission.graph)
+    ):
         return False
     works = [work for batch in submission.graph for work in batch.works if work.stage != "prepare"]
     return all(run_state(work.folder).state == "done" for work in works)

@@ -51,6 +51,42 @@ class Batch:
         return replace(self, resources=_dividing(share, self.images, self.name) if self.images else share)
 
 
+Unit = tuple[Batch, ...]
+"""Batches that only make sense together: a training, and the evaluations that wait for it one by one."""
+
+
+def units(graph: Sequence[Batch]) -> list[Unit]:
+    """Group a graph's batches into units, in their order."""
+    found: list[Unit] = []
+    for batch in graph:
+        if batch.each and found and found[-1][-1].name == batch.after:
+            found[-1] += (batch,)
+        else:
+            found.append((batch,))
+    return found
+
+
+def halves(unit: Unit) -> list[Unit]:
+    """Cut each batch of a unit in two, at the same place; [] if there is one job alone, or others wait for it."""
+    middle = len(unit[0].works) // 2
+    if middle == 0 or unit[0].stage == "prepare":
+        return []
+    names = {batch.name for batch in unit}
+
+    def part(suffix: str, start: int | None, stop: int | None) -> Unit:
+        return tuple(
+            replace(
+                batch,
+                name=batch.name + suffix,
+                works=batch.works[start:stop],
+                after=batch.after + suffix if batch.after in names and batch.after else batch.after,
+            )
+            for batch in unit
+        )
+
+    return [part("a", None, middle), part("b", middle, None)]
+
+
 def build_graph(
     todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
 ) -> list[Batch]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+FULL = "submit limit|MaxSubmit|JobLimit|temporarily unable"
+"""Words of a queue that takes no more jobs of this user for now."""
 FIXES = {
     "configuration source|contact slurm|socket timed out|connection refused|zero bytes": "Slurm gives no answer; "
     "try again later, or see what SLURM_CONF names",
-    "submit limit|MaxSubmit|JobLimit|temporarily unable": "wait until jobs of yours have ended, or run with fewer "
-    "seeds or methods",
+    FULL: "wait until jobs of yours have ended, or run with fewer seeds or methods",
     "wckey|workload": "sacctmgr show wckeys user=$USER lists your keys; set wckey under [sbatch] in the profile",
     "reservation": "scontrol show reservation lists them; set reservation under [sbatch] in the profile",
     "partition": "sinfo lists the partitions; set partition in the profile",
@@ -24,6 +25,11 @@ FIXES = {
     "time": "set max_hours in the profile to what the partition allows (sinfo -o '%P %l')",
 }
 """What helps against a refusal, by words in it; the first that fits."""
+
+
+def is_full(text: str) -> bool:
+    """Say whether a refusal is that of a queue that takes no more jobs of this user for now."""
+    return re.search(FULL, text, re.IGNORECASE) is not None
 
 
 def refusal(text: str, what: str, profile: str) -> str:

@@ -3,6 +3,7 @@
 All arrays are submitted on hold. If Slurm refuses one, they are taken back; else their numbers are written into
 the file that describes the submission, and then they are let go, all at once. What a killed submission left on
 hold is mended by the next one: jobs that no file has the numbers of are taken out, the others are let go.
+Where the queue takes no more jobs of this user for now, what found room goes, and the rest is kept for later.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from bench.work import Work
 from methods.resources import Resources
 from slurm import SUBMISSIONS, queue
 from slurm.environment import clean_environment
-from slurm.graph import Batch
+from slurm.graph import Batch, Unit, halves, units
 from slurm.profile import Profile, anywhere
-from slurm.refusal import refusal
+from slurm.refusal import is_full, refusal
 from slurm.script import JOBS as JOBS
 from slurm.script import Script
 from tasks.errors import UserError
@@ -56,6 +57,8 @@ class Submission:
     """The frozen code that its jobs run."""
     let_go: bool = False
     """Whether its jobs are on hold no more."""
+    later: tuple[Batch, ...] = ()
+    """What found no room in the queue, to be submitted when there is some."""
 
     def job_name(self, batch: Batch) -> str:
         """Name of a batch's jobs in the queue."""
@@ -97,8 +100,9 @@ def read_submission(path: Path) -> Submission:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         graph = tuple(_batch(entry) for entry in data["graph"])
+        later = tuple(_batch(entry) for entry in data.get("later", ()))
         own = {key: data[key] for key in ("id", "profile", "jobs", "let_go")}
-        return Submission(**own, folder=path.parent, graph=graph, code=Path(data["code"]))
+        return Submission(**own, folder=path.parent, graph=graph, code=Path(data["code"]), later=later)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}); fix: rm {shlex.quote(str(path))}"
@@ -153,7 +157,8 @@ def _user(number: int) -> str:
 def submit(planned: Submission, profile: Profile) -> Submission:
     """Put a submission's batches into the queue, in their order; return it with the numbers of their jobs.
 
-    Raises UserError with what Slurm says if it refuses one: then nothing of it is in the queue.
+    What finds no room in the queue is `later` in it. Raises UserError with what Slurm says if it refuses one for
+    another reason, or takes none but preparations: then nothing of it is in the queue.
     """
     queue.require_commands("sbatch", "srun")  # submitit looks for srun where it submits arrays
     submission = planned
@@ -161,15 +166,47 @@ def submit(planned: Submission, profile: Profile) -> Submission:
     try:
         for batch in submission.graph:
             require_fit(submission, batch, profile)
-        for batch in submission.graph:
-            job = _on_hold(submission, batch, profile)
-            submission = replace(submission, jobs={**submission.jobs, batch.name: job})
+        submission = _fill(planned, profile)
     except BaseException:
         with contextlib.suppress(UserError):  # no answer: the next submission takes out what is left on hold
             _take_back(submission, queue.queued_jobs())
         raise
     submission.write()
     return _let_go(submission, list(submission.jobs.values()))
+
+
+def _fill(planned: Submission, profile: Profile) -> Submission:
+    """Submit a graph on hold, unit after unit, smaller ones where one finds no room, until the queue is full."""
+    submission, waiting = replace(planned, graph=(), jobs={}), units(planned.graph)
+    while waiting:
+        unit = waiting.pop(0)
+        try:
+            submission = _with(submission, unit, profile)
+        except QueueFullError:
+            if parts := halves(unit):
+                waiting[:0] = parts
+            elif any(batch.stage != "prepare" for batch in submission.graph):
+                return replace(submission, later=tuple(batch for one in (unit, *waiting) for batch in one))
+            else:
+                raise
+    return submission
+
+
+def _with(submission: Submission, unit: Unit, profile: Profile) -> Submission:
+    """Add a unit on hold, or nothing of it."""
+    added: dict[str, str] = {}
+    try:
+        for batch in unit:
+            found = replace(submission, jobs={**submission.jobs, **added})
+            added[batch.name] = _on_hold(found, batch, profile)
+    except QueueFullError:
+        queue.cancel(list(added.values()))
+        raise
+    return replace(submission, graph=(*submission.graph, *unit), jobs={**submission.jobs, **added})
+
+
+class QueueFullError(UserError):
+    """The queue takes no more jobs of this user for now."""
 
 
 def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
@@ -219,7 +256,7 @@ def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
         try:
             queue.slurm("sbatch", "--test-only", script.name)
         except UserError as error:
-            raise UserError(refusal(f"error: {error}", _what(batch), submission.profile)) from None
+            raise _refused(f"error: {error}", batch, submission) from None
 
 
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
@@ -228,9 +265,10 @@ def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
         with clean_environment(), executor.batch():
             jobs = [executor.submit(work) for work in batch.works]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UserError(refusal(str(error), _what(batch), submission.profile)) from None
+        raise _refused(str(error), batch, submission) from None
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _what(batch: Batch) -> str:
-    return f"{batch.name} (jobs: {len(batch.works)})"
+def _refused(said: str, batch: Batch, submission: Submission) -> UserError:
+    kind = QueueFullError if is_full(said) else UserError
+    return kind(refusal(said, f"{batch.name} (jobs: {len(batch.works)})", submission.profile))

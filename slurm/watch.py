@@ -13,6 +13,8 @@ from slurm.queue import QueuedJob, ended_states, queued_jobs
 from slurm.submission import JOBS, Submission, submissions
 from tasks.errors import UserError
 
+NO_ROOM = "the queue takes no more of your jobs for now; bench wait submits it when there is room"
+
 
 @dataclass
 class _Submitted:
@@ -50,6 +52,10 @@ def submitted_states(runs: Path, ask: bool = True) -> list[RunState]:
     for folder, one in found.items():
         if one.lost:
             states[folder] = _on_hold(states[folder], one)
+    for folder in {work.folder.resolve() for one in made for batch in one.later for work in batch.works}:
+        state = states.get(folder) or run_state(folder)
+        if not state.under_way and state.state != "done":
+            states[folder] = replace(state, state="waiting", told=NO_ROOM)
     return [replace(state, submitted=True) for state in states.values()]
 
 

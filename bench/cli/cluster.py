@@ -193,6 +193,16 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
     return any(state.under_way for state in _states(runs, chosen))
 
 
+def _submit_later(runs: Path) -> None:
+    """Submit what found no room in a queue before, as far as there is some now."""
+    from slurm import SUBMISSIONS
+
+    if (runs / SUBMISSIONS).is_dir():
+        from slurm.control import submit_later
+
+        submit_later(runs)
+
+
 @dataclass
 class _Watch:
     """Runs that are looked at again and again.
@@ -223,6 +233,7 @@ class _Watch:
     def look(self) -> None:
         """Look again."""
         try:
+            _submit_later(self.runs)
             self.states, self.silent = _states(self.runs, self.chosen), False
         except UserError as error:
             if not self.silent:

@@ -17,6 +17,7 @@ from command import Printed, bench
 from tests_support import TINY_PLUGIN
 
 from slurm import SUBMISSIONS, queue, submission
+from slurm.control import submit_later
 from slurm.local.cluster import Cluster
 from slurm.local.conf import Settings
 from slurm.submission import submissions
@@ -99,7 +100,7 @@ def test_status_cancel_and_resume_of_what_waits(quiet: Cluster, submit: Callable
     status = bench("status")
     assert status.code == 0
     until(lambda: counted() == {"2 waiting", "1 queued"})  # Slurm takes a moment to say what jobs wait for
-    assert bench("logs", "dmd2-s0").text.startswith("error: dmd2-s0")
+    assert bench("logs", "dmd2-s0").text.startswith("error: tiny/dmd2-s0")
     assert "nothing to resume" in bench("resume").text
     assert bench("cancel", "dmd2-s1").text.startswith("cancelled: dmd2-s1")
     assert counted() == {"1 cancelled", "1 waiting", "1 queued"}
@@ -192,6 +193,28 @@ def test_a_full_queue_takes_all_or_nothing(own_cluster: Cluster, submit: Callabl
         assert refused.code == 2
         assert "wait until jobs of yours have ended" in refused.text
         assert not in_queue(own_cluster)
+
+
+def test_what_finds_no_room_in_the_queue_follows_as_jobs_end(
+    own_cluster: Cluster, submit: Callable[..., Printed], tmp_path: Path
+) -> None:
+    own_cluster.start(Settings(nodes=1, max_jobs=3))
+    own_cluster.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own_cluster.exports.items():
+            patch.setenv(name, value)
+        assert submit().code == 0
+        assert len(in_queue(own_cluster)) == 3  # the preparation, one training, and its evaluation
+        (one,) = submissions(tmp_path / "runs")
+        waiting = {work.folder for batch in one.later for work in batch.works}
+        assert len(waiting) == 1 and bench("status").text.count("the queue takes no more of your jobs") == 1
+        assert submit_later(tmp_path / "runs") == 1 and len(in_queue(own_cluster)) == 3  # no room yet
+        own_cluster.ask("scancel", "--me")
+        until(lambda: not in_queue(own_cluster))
+        assert submit_later(tmp_path / "runs") == 0
+        assert len(in_queue(own_cluster)) == 3
+        assert "cancelled: " in bench("cancel", "--all").text
+        assert not any(one.later for one in submissions(tmp_path / "runs"))
 
 
 @pytest.mark.parametrize("more", ["partitoin = 'main'", "cpus_per_node = 0"])
