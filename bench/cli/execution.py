@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.cli.standing import standing
 from bench.cli.terminal import print
+from bench.held import is_held
 from bench.run_folder import LOG
 from tasks.errors import UserError, listed
 from tasks.escape import rich_text
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from bench.plan import BaselineRun, Run
     from bench.work import Work
     from tasks.task import Sources, Task
+
+
+ENDING_SECONDS = 5.0
+"""How long a run may still be held by a command that is about to end."""
 
 
 class Hands(Protocol):
@@ -116,6 +122,10 @@ def _refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
     look = standing(runs)
     states = [look(one.folder) for one in todo]
     running = [state for state in states if state.state == "running"]
+    end = time.monotonic() + ENDING_SECONDS
+    while running and time.monotonic() < end:  # what was just killed still holds its folder for a moment
+        time.sleep(0.2)
+        running = [state for state in running if is_held(state.folder) or look(state.folder).state == "running"]
     if running:
         raise UserError(
             f"another command works on {listed(f'{state.task}/{state.run}' for state in running)}; "

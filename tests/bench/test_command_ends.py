@@ -16,6 +16,7 @@ from tests_support import TINY_PLUGIN
 
 from bench import parent
 from bench.attempts import attempts
+from bench.cli import execution
 from bench.cli.execution import _refuse_under_way
 from bench.held import held
 from bench.launcher import clear
@@ -85,7 +86,10 @@ def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint
     assert "Traceback" not in printed
 
 
-def test_a_run_that_another_command_works_on_is_refused(plan: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_run_that_another_command_works_on_is_refused(
+    plan: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "ENDING_SECONDS", 0.0)
     run = plan()
     run.begin()
     _refuse_under_way([run], tmp_path)
