@@ -150,5 +150,5 @@ def test_another_network_is_no_trunk(tmp_path: Path, trunk: Path) -> None:
     ):
         lpips_network("vgg", path)
     torch.save(state | {"features.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match="not torchvision's vgg: features.0.weight .*64, 3, 3, 3"):
+    with pytest.raises(UserError, match=r"not torchvision's vgg: features\.0\.weight .*64, 3, 3, 3"):
         lpips_network("vgg", path)
