@@ -12,25 +12,27 @@ from slurm import queue
 from slurm.graph import Batch
 from slurm.profile import load_profile
 from slurm.submission import Submission, mend, new_submission, submissions, submit, submitting
+from slurm.watch import elements, numbers_by_name
 
 
 def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
-    """Cancel all jobs of the runs that are under way; return the names of those runs. Raises UserError."""
-    under_way = {state.folder: state for state in states if state.under_way}
+    """Cancel all jobs of runs without a result, also those on hold; return the runs' names. Raises UserError."""
+    open_ = {state.folder: state for state in states if state.state != "done"}
     made = submissions(runs)
     queued = queue.queued_jobs() if made else {}
+    by_name = numbers_by_name(queued)
     ours = [
-        (job, work)
+        (job, batch.works[place])
         for one in made
-        for job, work in one.elements()
-        if job in queued and work.folder.resolve() in under_way
+        for job, batch, place in elements(one, by_name)
+        if job in queued and batch.works[place].folder.resolve() in open_
     ]
     queue.cancel([job for job, _ in ours])
     first = {work.folder.resolve(): (job, work.stage) for job, work in reversed(ours)}
     for folder, (job, stage) in first.items():
         attempt = attempts.begin(folder, job, 0, "", stage)
         attempts.finish(folder, attempt, "stopped", CANCELLED)
-    return sorted(under_way[folder].run for folder in first)
+    return sorted(open_[folder].run for folder in first)
 
 
 def resume_runs(
