@@ -72,8 +72,12 @@ class RunState:
     requeues: int = 0
     told: str = ""
     """Why it stands where it stands."""
+    fix: str = ""
+    """The command that helps, where its state alone does not say which."""
     submitted: bool = False
     """Whether it was ever sent to a queue, from which `bench resume` goes on."""
+    handles: frozenset[str] = frozenset()
+    """What else it is called: the numbers of its jobs and arrays, and its submissions."""
     problems: tuple[str, ...] = ()
     """What of its files could not be read, each with the file's name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,32 +22,33 @@ from slurm.submission import (
     submit,
     submitting,
 )
-from slurm.watch import busy_folders
+from slurm.watch import busy_folders, elements, numbers_by_name
 
 
 def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
-    """Cancel all jobs of the runs that are under way; return the names of those runs. Raises UserError."""
-    under_way = {state.folder: state for state in states if state.under_way}
+    """Cancel all jobs of runs without a result, also those on hold; return the runs' names. Raises UserError."""
+    open_ = {state.folder: state for state in states if state.state != "done"}
     made = submissions(runs)
     queued = queue.queued_jobs() if made else {}
+    by_name = numbers_by_name(queued)
     ours = [
-        (job, work)
+        (job, batch.works[place])
         for one in made
-        for job, work in one.elements()
-        if job in queued and work.folder.resolve() in under_way
+        for job, batch, place in elements(one, by_name)
+        if job in queued and batch.works[place].folder.resolve() in open_
     ]
     queue.cancel([job for job, _ in ours])
     dropped = set[Path]()
     for one in made:
-        kept = tuple(_left(batch, lambda work: work.folder.resolve() not in under_way) for batch in one.later)
+        kept = tuple(_left(batch, lambda work: work.folder.resolve() not in open_) for batch in one.later)
         if kept != one.later:
-            dropped |= {work.folder.resolve() for batch in one.later for work in batch.works} & under_way.keys()
+            dropped |= {work.folder.resolve() for batch in one.later for work in batch.works} & open_.keys()
             replace(one, later=tuple(batch for batch in kept if batch.works)).write()
     first = {work.folder.resolve(): (job, work.stage) for job, work in reversed(ours)}
     for folder, (job, stage) in first.items():
         attempt = attempts.begin(folder, job, 0, "", stage)
         attempts.finish(folder, attempt, "stopped", CANCELLED)
-    return sorted(under_way[folder].run for folder in first.keys() | dropped)
+    return sorted(open_[folder].run for folder in first.keys() | dropped)
 
 
 def submit_later(runs: Path) -> int:
@@ -54,7 +56,7 @@ def submit_later(runs: Path) -> int:
 
     Raises UserError if the queue gives no answer, or refuses for another reason.
     """
-    if not any(one.later for one in submissions(runs)):
+    if not any(one.later and one.owner == os.getuid() for one in submissions(runs)):
         return 0
     with submitting(runs):
         mend(runs)

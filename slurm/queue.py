@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slurm.environment import environment
@@ -17,6 +18,11 @@ DEFAULT_ARRAY = 1000
 """Most jobs that a cluster takes in one array unless it says otherwise."""
 SECONDS = 60.0
 """That a command of Slurm may take."""
+ENDED = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+)
+"""What the queue says of jobs that are over; of any other state we think that it goes on."""
 NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
 """What accounts say of jobs that are under way; of jobs that the queue has forgotten, they are behind."""
 
@@ -61,33 +67,52 @@ def slurm(*command: str) -> str:
     return done.stdout
 
 
+def all_jobs(users: Iterable[str] = ()) -> dict[str, QueuedJob]:
+    """All our jobs that the queue still knows, by id, the ended ones too; elements of arrays one by one.
+
+    One question to the controller. `users` are others whose jobs are wanted, too, as far as Slurm shows them.
+    """
+    whose = [f"--user={','.join(sorted({str(os.getuid()), *users}))}"] if users else ["--me"]
+    text = slurm("squeue", *whose, "-h", "-r", "--states=all", "-o", "%i|%j|%T|%r|%N")
+    found = (QueuedJob(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4)
+    return {job.id: job for job in found if job.name.startswith(PREFIX)}
+
+
 def queued_jobs() -> dict[str, QueuedJob]:
-    """All our jobs in the queue, by id; elements of arrays one by one."""
-    return _jobs(_squeue())
+    """Our jobs that wait or run, by id; elements of arrays one by one."""
+    return under_way(all_jobs())
 
 
-def ended_states(ids: Iterable[str]) -> dict[str, str]:
-    """How jobs ended that are in the queue no more: what it says for some minutes, then the accounts, if any."""
+def under_way(jobs: Mapping[str, QueuedJob]) -> dict[str, QueuedJob]:
+    """Return those of some jobs that have not ended."""
+    return {number: job for number, job in jobs.items() if job.state not in ENDED}
+
+
+def ended_states(ids: Iterable[str], known: Mapping[str, QueuedJob] | None = None) -> dict[str, str]:
+    """How jobs ended that are in the queue no more: what it says for some minutes, then the accounts, if any.
+
+    `known` is what `all_jobs` has just said. What the accounts say of a job is asked once: it stays so.
+    """
     wanted = set(ids)
     if not wanted:
         return {}
+    jobs = all_jobs() if known is None else known
     found = {
-        job.id: job.state if job.reason in ("None", "") else f"{job.state}: {job.reason}"
-        for job in _jobs(_squeue("--states=all")).values()
+        job.id: job.state if job.reason in ("None", "") else f"{job.state}: {job.reason}" for job in jobs.values()
     }
-    said = _accounts(wanted - found.keys()) | found
     # What of an array was taken out before it began is told as one job.
-    either = {job: said.get(job) or said.get(job.partition("_")[0]) for job in wanted}
+    unknown = {job for job in wanted - found.keys() if _either(job, found) is None and _either(job, _told) is None}
+    _told.update(_accounts(unknown))
+    either = {job: _either(job, found) or _either(job, _told) for job in wanted}
     return {job: state for job, state in either.items() if state}
 
 
-def _squeue(*more: str) -> str:
-    return slurm("squeue", "--me", "-h", "-r", *more, "-o", "%i|%j|%T|%r|%N")
+_told: dict[str, str] = {}
+"""How jobs ended, as the accounts told this process."""
 
 
-def _jobs(text: str) -> dict[str, QueuedJob]:
-    found = (QueuedJob(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4)
-    return {job.id: job for job in found if job.name.startswith(PREFIX)}
+def _either(job: str, said: Mapping[str, str]) -> str | None:
+    return said.get(job) or said.get(job.partition("_")[0])
 
 
 def _accounts(ids: set[str]) -> dict[str, str]:

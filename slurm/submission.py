@@ -19,7 +19,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ from slurm.refusal import is_full, refusal
 from slurm.script import JOBS as JOBS
 from slurm.script import Script
 from tasks.errors import UserError
-from tasks.files import write_text
+from tasks.files import read_text, regular_file, write_text
 
-FILE = "submission.json"
-"""In the folder of a submission: its description."""
+FILE, LOCK = "submission.json", ".lock"
+"""In the folder of a submission, its description; in the folder of all, what the process holds that submits."""
+
+MOST_BYTES = 1 << 30
+"""Largest description that is read: one run takes some kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Submission:
     """Whether its jobs are on hold no more."""
     later: tuple[Batch, ...] = ()
     """What found no room in the queue, to be submitted when there is some."""
+    owner: int = field(default_factory=os.getuid)
+    """User id of who submitted it: the owner of its file."""
 
     def job_name(self, batch: Batch) -> str:
         """Name of a batch's jobs in the queue."""
@@ -74,7 +79,7 @@ class Submission:
 
     def write(self) -> None:
         """Write its file."""
-        content = {**vars(self), "folder": None}
+        content = {**vars(self), "folder": None, "owner": None}
         write_text(self.folder / FILE, json.dumps(content, indent=1, default=_plain) + "\n")
 
 
@@ -98,56 +103,89 @@ def submissions(runs: Path) -> list[Submission]:
 def read_submission(path: Path) -> Submission:
     """Read a submission's file. Raises UserError if it is damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path, MOST_BYTES))
         graph = tuple(_batch(entry) for entry in data["graph"])
         later = tuple(_batch(entry) for entry in data.get("later", ()))
         own = {key: data[key] for key in ("id", "profile", "jobs", "let_go")}
-        return Submission(**own, folder=path.parent, graph=graph, code=Path(data["code"]), later=later)
-    except (ValueError, KeyError, TypeError) as error:
+        texts = [own["id"], own["profile"], *own["jobs"].keys(), *own["jobs"].values()]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(own["let_go"], bool):
+            raise TypeError("a name or a number of a job is no text")
+        if foreign := {batch.after for batch in graph} - {None, *(batch.name for batch in graph)}:
+            raise KeyError(*foreign)
+        owner, code = path.stat().st_uid, Path(data["code"])
+        return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later)
+    except UserError as error:
+        raise UserError(f"{error}; fix: remove it, or ask its owner to let you read it") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}); fix: rm {shlex.quote(str(path))}"
         ) from None
 
 
 def _batch(entry: dict[str, Any]) -> Batch:
-    works = tuple(
-        Work(
-            **{**work, "folder": Path(work["folder"]), **{key: tuple(work[key]) for key in ("arguments", "typed")}}
-        )
-        for work in entry["works"]
+    batch = Batch(
+        **{**entry, "works": tuple(map(_work, entry["works"])), "resources": Resources(**entry["resources"])}
     )
-    return Batch(**{**entry, "works": works, "resources": Resources(**entry["resources"])})
+    if not batch.works or not all(isinstance(text, str) for text in (batch.name, batch.stage, batch.after or "")):
+        raise TypeError("a batch has no jobs, or its name is no text")
+    return batch
+
+
+def _work(entry: dict[str, Any]) -> Work:
+    texts = {key: tuple(entry[key]) for key in ("arguments", "typed")}
+    if not all(isinstance(text, str) for text in (*texts["arguments"], *texts["typed"], entry["stage"])):
+        raise TypeError("an argument is no text")
+    return Work(**{**entry, "folder": Path(entry["folder"]), **texts})
 
 
 @contextlib.contextmanager
 def submitting(runs: Path) -> Iterator[None]:
     """While no other process submits from a folder of runs: what is found in the queue stays there.
 
-    Raises UserError where another user has submitted work from it that has no result yet: the queue does not show
-    their jobs, so that the work would be done twice.
+    Raises UserError where this user may not write, or another one has submitted work that has no result yet: two
+    users could do it twice.
     """
     _refuse_other_users(runs)
-    (runs / SUBMISSIONS).mkdir(parents=True, exist_ok=True)
-    with (runs / SUBMISSIONS / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = runs / SUBMISSIONS / LOCK
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        if lock.exists():
+            regular_file(lock)
+        file = lock.open("w")
+    except OSError as error:
+        raise UserError(f"{runs} is not yours to submit from ({error}); fix: --runs DIR") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+def being_submitted(runs: Path) -> bool:
+    """Whether a process submits from a folder of runs at this moment; False where that cannot be read."""
+    try:
+        with regular_file(runs / SUBMISSIONS / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, UserError):
+        return False
+    return False
+
+
 def _refuse_other_users(runs: Path) -> None:
-    for path in sorted((runs / SUBMISSIONS).glob(f"*/{FILE}")):
-        owner = path.stat().st_uid
-        if owner == os.getuid():
+    for submission in submissions(runs):
+        if submission.owner == os.getuid():
             continue
-        graph = read_submission(path).graph
-        works = [work for batch in graph for work in batch.works if work.stage != "prepare"]
+        works = [work for batch in submission.graph for work in batch.works if work.stage != "prepare"]
         if any(run_state(work.folder).state != "done" for work in works):
             raise UserError(
-                f"user {_user(owner)} has submitted runs from {runs} that have no result yet ({path.parent}), and "
-                "Slurm does not show their jobs to others; fix: name a folder of your own: --runs DIR"
+                f"user {user_name(submission.owner)} has submitted runs from {runs} that have no result yet "
+                f"({submission.folder}), and two users could do them twice; fix: name a folder of your own: "
+                "--runs DIR"
             )
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
+    """Name of a user by its number; the number itself where it has none."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -227,14 +265,24 @@ def _numbers(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> l
     return sorted({job.id.partition("_")[0] for job in queued.values() if job.name.startswith(prefix)})
 
 
-def mend(runs: Path) -> None:
-    """Put right what killed submissions left on hold; to be called while `submitting`. Raises UserError."""
+def mend(runs: Path) -> list[str]:
+    """Put right what killed submissions left on hold; return a line for each. To be called while `submitting`.
+
+    Raises UserError.
+    """
     held = {number: job for number, job in queue.queued_jobs().items() if "Held" in job.reason}
+    lines = []
     for submission in submissions(runs) if held else ():
-        if not submission.jobs:
+        jobs = _numbers(submission, held)
+        if submission.let_go or submission.owner != os.getuid():
+            continue
+        if submission.jobs:
+            _let_go(submission, jobs)
+            lines.append(f"a submission was killed before it let its jobs go, which go on now: {', '.join(jobs)}")
+        else:
             _take_back(submission, held)
-        elif not submission.let_go:
-            _let_go(submission, _numbers(submission, held))
+            lines.append(f"a submission was killed half-way; its jobs are taken out: {', '.join(jobs) or 'none'}")
+    return lines
 
 
 def sbatch_text(submission: Submission, batch: Batch, profile: Profile, hold: bool = True) -> str:

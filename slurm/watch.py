@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.states import RunState, SilentQueueError, run_state
+from slurm import SUBMISSIONS
 from slurm.graph import Batch
-from slurm.queue import QueuedJob, ended_states, queued_jobs
-from slurm.submission import JOBS, Submission, submissions
+from slurm.queue import QueuedJob, all_jobs, ended_states, queued_jobs, under_way
+from slurm.submission import (
+    FILE,
+    JOBS,
+    Submission,
+    being_submitted,
+    read_submission,
+    submissions,
+    user_name,
+)
 from tasks.errors import UserError
 
 NO_ROOM = "the queue takes no more of your jobs for now; bench wait submits it when there is room"
@@ -20,43 +30,48 @@ NO_ROOM = "the queue takes no more of your jobs for now; bench wait submits it w
 class _Submitted:
     """What a folder was last submitted as."""
 
+    submission: Submission
+    typed: tuple[str, ...]
+    """The command that submitted it."""
     jobs: list[str] = field(default_factory=list)
     """Of the last submission, in the order of their stages."""
-    logs: Path = Path()
     before: list[Path] = field(default_factory=list)
     """Folders of the work that its jobs waited for, besides its own."""
-    typed: tuple[str, ...] = ()
-    """The command that submitted it."""
     queued: list[QueuedJob] = field(default_factory=list)
     """Of all submissions."""
-    lost: bool = False
-    """Whether its submission was killed before its jobs were noted: they are on hold, and known by name alone."""
+    handles: set[str] = field(default_factory=set)
+    """Numbers of all jobs and arrays that it ever had, and of its submissions."""
 
 
 def submitted_states(runs: Path, ask: bool = True) -> list[RunState]:
-    """Where every run stands that was ever submitted from a folder of runs.
+    """Where every run stands that was ever submitted from a folder of runs; damaged submissions are told of.
 
-    Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
+    Changes nothing, and reads what another user may read. Raises SilentQueueError if the queue gives no answer,
+    unless it is not to be asked.
     """
-    made = submissions(runs)
-    queued = _queue() if made and ask else {}  # before the folders are: a job that ends in between left its record
-    found = _submitted(made, queued)
+    made, damaged = _readable(runs)
+    busy = being_submitted(runs)
+    known = (
+        _ask(made) if made and ask else {}
+    )  # before the folders are: a job that ends in between left its record
+    found = _submitted(made, under_way(known))
     states = {folder: run_state(folder, one.queued) for folder, one in found.items()}
     silent = [folder for folder, state in states.items() if state.state in ("new", "died", "stopped")]
-    ended = ended_states(job for folder in silent for job in found[folder].jobs) if ask else {}
+    ended = ended_states((job for folder in silent for job in found[folder].jobs), known) if ask else {}
     for folder in silent:
         if ask:
             states[folder] = _told(states[folder], found[folder], ended)
         elif states[folder].state == "new" or not states[folder].job:
             states[folder] = replace(states[folder], told="it was submitted, and the queue gives no answer")
     for folder, one in found.items():
-        if one.lost:
-            states[folder] = _on_hold(states[folder], one)
+        if any("held" in job.reason.lower() for job in one.queued) and states[folder].state == "queued":
+            states[folder] = _on_hold(states[folder], one, runs, busy)
+        states[folder] = replace(states[folder], submitted=True, handles=frozenset(one.handles))
     for folder in {work.folder.resolve() for one in made for batch in one.later for work in batch.works}:
         state = states.get(folder) or run_state(folder)
         if not state.under_way and state.state != "done":
-            states[folder] = replace(state, state="waiting", told=NO_ROOM)
-    return [replace(state, submitted=True) for state in states.values()]
+            states[folder] = replace(state, state="waiting", told=NO_ROOM, submitted=True)
+    return [*damaged, *states.values()]
 
 
 def busy_folders(runs: Path) -> set[Path]:
@@ -65,9 +80,24 @@ def busy_folders(runs: Path) -> set[Path]:
     return {folder for folder, one in found.items() if one.queued and run_state(folder, one.queued).under_way}
 
 
-def _queue() -> dict[str, QueuedJob]:
+def _readable(runs: Path) -> tuple[list[Submission], list[RunState]]:
+    """All submissions, oldest first, and in the place of each that is damaged a line that says so."""
+    made: list[Submission] = []
+    damaged: list[RunState] = []
+    for path in sorted((runs / SUBMISSIONS).glob(f"*/{FILE}")):
+        try:
+            made.append(read_submission(path))
+        except UserError as error:
+            told, _, fix = str(error).rpartition("; fix: ")
+            damaged.append(RunState(path.parent, "failed", told=told, fix=fix))
+    return made, damaged
+
+
+def _ask(made: Sequence[Submission]) -> dict[str, QueuedJob]:
+    """Ask for the jobs of all who submitted."""
+    others = {user_name(one.owner) for one in made if one.owner != os.getuid()}
     try:
-        return queued_jobs()
+        return all_jobs(others)
     except UserError as error:
         raise SilentQueueError(str(error)) from None
 
@@ -76,10 +106,10 @@ def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dic
     """All folders that jobs were submitted for. Of the same preparations, each submission's own, the last."""
     folders: dict[Path, _Submitted] = {}
     preparations: dict[tuple[str, ...], Path] = {}
+    by_name = numbers_by_name(queued)
     for submission in found:
-        here: set[Path] = set()
         batches = {batch.name: batch for batch in submission.graph}
-        for job, batch, place in _elements(submission, queued):
+        for job, batch, place in elements(submission, by_name):
             work = batch.works[place]
             folder = work.folder.resolve()
             if work.stage == "prepare":
@@ -87,12 +117,11 @@ def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dic
                 if before != folder:
                     folders.pop(before, None)
                 preparations[work.arguments] = folder
-            one = folders.setdefault(folder, _Submitted())
-            if folder not in here:
-                here.add(folder)
-                one.jobs, one.logs, one.before = [], submission.folder / JOBS, []
-                one.typed, one.lost = work.typed, not submission.jobs
+            one = folders.setdefault(folder, _Submitted(submission, work.typed))
+            if one.submission is not submission:
+                one.submission, one.typed, one.jobs, one.before = submission, work.typed, [], []
             one.jobs.append(job)
+            one.handles |= {job, job.partition("_")[0], submission.id}
             if batch.after is not None:
                 after = batches[batch.after].works
                 waited = after[place : place + 1] if batch.each else after
@@ -102,41 +131,59 @@ def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dic
     return folders
 
 
-def _elements(submission: Submission, queued: dict[str, QueuedJob]) -> Iterator[tuple[str, Batch, int]]:
+def numbers_by_name(queued: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
+    """Return the numbers of jobs by the names of their arrays."""
+    found: dict[str, list[str]] = {}
+    for job in queued.values():
+        found.setdefault(job.name, []).append(job.id)
+    return found
+
+
+def elements(submission: Submission, by_name: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Batch, int]]:
     """Every job of a submission with its batch and its place in it.
 
     Of one that was killed before it noted its jobs' numbers: those that the queue knows by their names.
     """
-    by_name: dict[str, list[str]] = {}
-    if not submission.jobs:
-        for job in queued.values():
-            by_name.setdefault(job.name, []).append(job.id)
     for batch in submission.graph:
         main = submission.jobs.get(batch.name)
         if main is not None:
             many = len(batch.works) > 1
             yield from ((f"{main}_{k}" if many else main, batch, k) for k in range(len(batch.works)))
-        for number in by_name.get(submission.job_name(batch), ()):
-            yield number, batch, int(number.partition("_")[2] or 0)
+        elif not submission.jobs:
+            for number in by_name.get(submission.job_name(batch), ()):
+                place = int(number.partition("_")[2] or 0)
+                if place < len(batch.works):
+                    yield number, batch, place
 
 
-def _on_hold(state: RunState, one: _Submitted) -> RunState:
-    again = f"; to take it out and submit it again: {shlex.join(one.typed)}" if one.typed else ""
-    jobs = ", ".join(job.id for job in one.queued)
-    return replace(state, state="stopped", told=f"on hold (job {jobs}): its submission was killed{again}")
+def _on_hold(state: RunState, one: _Submitted, runs: Path, busy: bool) -> RunState:
+    """The state of a run whose jobs do not start by themselves, with what lets them."""
+    jobs = [job.id for job in one.queued if "held" in job.reason.lower()]
+    told = f"on hold (job {', '.join(jobs)})"
+    if one.submission.let_go:
+        return replace(state, told=f"{told}: {state.told}", fix=f"scontrol release {','.join(jobs)}")
+    if busy:
+        return replace(state, told="it is being submitted")
+    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    fix = f"bench resume{where}" if one.submission.jobs else shlex.join(one.typed)
+    return replace(state, state="stopped", told=f"{told}: its submission was killed", fix=fix)
 
 
 def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunState:
     """The state of a run without a job, with what the queue says of how its last ones ended."""
-    cause = _cause(submitted)
+    cause, owner = _cause(submitted), submitted.submission.owner
     job, said = next(_not_well(submitted.jobs, ended), ("", ""))
     if not job:
         unknown = f"its jobs are gone: {cause or 'cancelled, or what they waited for failed'}"
+        if owner != os.getuid() and not any(job in ended for job in submitted.jobs):
+            unknown = f"user {user_name(owner)} submitted it, and Slurm shows no such job here"
+            return replace(state, told=f"{unknown}; {state.told}" if state.told else unknown)
         return state if state.job else replace(state, told=unknown)
     found = run_state(state.folder, said=said)
     if found.state == "died":
         told = found.told if found.job else f"{said} before it began"
-        return replace(found, job=job, told=f"{told}; see {submitted.logs}/{job}_0_log.out")
+        log = submitted.submission.folder / JOBS / f"{job}_0_log.out"
+        return replace(found, job=job, told=f"{told}; see {log}")
     if "DependencyNeverSatisfied" in found.told or (not found.job and cause):
         return replace(found, told=f"{cause or 'what its job waited for failed'}, and so it left the queue")
     return found

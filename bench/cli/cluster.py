@@ -24,7 +24,7 @@ from tasks.files import regular_file
 if TYPE_CHECKING:
     from bench.states import RunState
 
-_NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job"
+_NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job or an array"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
 ASK_EVERY = 30
 """Seconds between two questions to the queue, while a log is followed."""
@@ -178,8 +178,8 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
 
 
 def _is_job(state: RunState, name: str) -> bool:
-    """Whether a name is that of a run's job, 123_4, or of its whole array, 123."""
-    return bool(state.job) and name in (state.job, state.job.partition("_")[0])
+    """Whether a name is that of a run's job, 123_4, of its whole array, 123, or of a submission."""
+    return (bool(state.job) and name == state.job) or name in state.handles
 
 
 def _begins_with(state: RunState, name: str) -> bool:

@@ -79,6 +79,8 @@ def full_name(state: RunState) -> str:
 
 def next_command(state: RunState, runs: Path) -> str:
     """What to type for a run that stands without a result; nothing where it goes on by itself or is done."""
+    if state.fix:
+        return state.fix
     if state.under_way or state.state == "done":
         return ""
     if state.told.startswith(DivergedError.__name__):

@@ -49,8 +49,8 @@ def begun(tmp_path: Path) -> Path:
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A submission whose preparations, two of one task, are over; return the folder of its logs."""
     (tmp_path / "squeue").touch(mode=0o755)
-    monkeypatch.setattr(watch, "queued_jobs", dict)
-    monkeypatch.setattr(watch, "ended_states", lambda _: {})
+    monkeypatch.setattr(watch, "all_jobs", lambda _: {})
+    monkeypatch.setattr(watch, "ended_states", lambda *_: {})
     new = new_submission(tmp_path / "runs", "cpu")
     folder = new.folder / "prepare-tiny"
     works = [Work("prepare", "prepare", ("prepare", pairs), folder / pairs) for pairs in ("10", "100")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from methods.resources import Resources
 from slurm import watch
 from slurm.graph import Batch
 from slurm.queue import QueuedJob
-from slurm.submission import new_submission
+from slurm.submission import new_submission, submitting
 from slurm.watch import submitted_states
 from tasks.errors import UserError
 
@@ -98,16 +99,19 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[
         Batch("evaluate-tiny-0", "evaluate", evaluate, Resources(), after="train-tiny-0", each=True),
     )
 
-    def look(jobs: dict[str, str], queue: list[QueuedJob] | UserError) -> dict[str, RunState]:
-        replace(new, graph=graph, jobs=jobs, let_go=bool(jobs)).write()
+    def look(
+        jobs: dict[str, str], queue: list[QueuedJob] | UserError, let_go: bool | None = None
+    ) -> dict[str, RunState]:
+        replace(new, graph=graph, jobs=jobs, let_go=bool(jobs) if let_go is None else let_go).write()
 
-        def answer() -> dict[str, QueuedJob]:
+        def answer(users: set[str]) -> dict[str, QueuedJob]:
+            look.asked = users  # type: ignore[attr-defined]
             if isinstance(queue, UserError):
                 raise queue
             return {job.id: job for job in queue}
 
-        monkeypatch.setattr(watch, "queued_jobs", answer)
-        monkeypatch.setattr(watch, "ended_states", lambda _: {})
+        monkeypatch.setattr(watch, "all_jobs", answer)
+        monkeypatch.setattr(watch, "ended_states", lambda *_: {})
         return {state.run: state for state in submitted_states(tmp_path / "runs")}
 
     look.new = new  # type: ignore[attr-defined]
@@ -130,8 +134,90 @@ def test_jobs_on_hold_after_a_killed_submission_are_seen_by_their_names(sent: An
     states = sent({}, [QueuedJob("8_1", name, "PENDING", "JobHeldUser", "")])
     assert set(states) == {"a-s1-02"}
     assert states["a-s1-02"].state == "stopped"
-    assert states["a-s1-02"].told.startswith("on hold (job 8_1): its submission was killed; ")
-    assert states["a-s1-02"].told.endswith("submit it again: bench run")
+    assert states["a-s1-02"].told == "on hold (job 8_1): its submission was killed"
+    assert next_command(states["a-s1-02"], Path("runs")) == "bench run"
+
+
+@pytest.mark.parametrize(
+    ("let_go", "busy", "state", "told", "fix"),
+    [
+        (False, False, "stopped", "on hold (job 8_1): its submission was killed", "bench resume --runs RUNS"),
+        (False, True, "queued", "it is being submitted", ""),
+        (True, False, "queued", "on hold (job 8_1): JobHeldUser", "scontrol release 8_1"),
+    ],
+)
+def test_what_is_on_hold_goes_on_by_itself_only_while_it_is_being_submitted(
+    let_go: bool, busy: bool, state: str, told: str, fix: str, sent: Any, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    job = QueuedJob("8_1", f"bench-{sent.new.id}-train-tiny-0", "PENDING", "JobHeldUser", "")
+    with submitting(runs) if busy else contextlib.nullcontext():
+        found = sent(ALL, [job], let_go)["a-s1-02"]
+    assert (found.state, found.told, next_command(found, runs)) == (state, told, fix.replace("RUNS", str(runs)))
+
+
+def test_another_users_jobs_are_asked_for_and_not_called_gone(sent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch.os, "getuid", lambda: 12345678)
+    states = sent(ALL, [])
+    assert sent.asked == {watch.user_name(Path(sent.new.folder).stat().st_uid)}
+    assert states["a-s0-01"].told.endswith("submitted it, and Slurm shows no such job here")
+    running = sent(ALL, [QueuedJob("8_0", "bench-x", "RUNNING", "None", "n1")])
+    assert running["a-s0-01"].state == "running"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        "[]",
+        '"x"',
+        "null",
+        "\\x00",
+        "[" * 100_000,
+        '{"graph": 1}',
+        '{"graph": [{"works": 1}]}',
+        None,
+        "after",
+        "jobs",
+    ],
+)
+def test_a_damaged_submission_is_told_of_and_hides_no_other(damage: str | None, sent: Any, tmp_path: Path) -> None:
+    sent(ALL, [])
+    odd = tmp_path / "runs" / ".slurm" / "20200101-odd"
+    odd.mkdir()
+    text = (sent.new.folder / "submission.json").read_text()
+    if damage is None:
+        (odd / "submission.json").write_bytes(b"\xff\xfe")
+    elif damage in ("after", "jobs"):
+        data = json.loads(text)
+        if damage == "after":
+            data["graph"][1]["after"] = "gone"
+        else:
+            data["jobs"] = [1]
+        (odd / "submission.json").write_text(json.dumps(data))
+    else:
+        (odd / "submission.json").write_text(damage)
+    states = sent(ALL, [])
+    assert states.keys() >= {"a-s0-01", "a-s1-02"}
+    assert states["20200101-odd"].state == "failed" and states["20200101-odd"].fix[:2] in ("rm", "re")
+
+
+def test_looking_writes_nothing(sent: Any, tmp_path: Path, bench: Callable[..., Any]) -> None:
+    sent(ALL, [QueuedJob("8_0", "bench-x", "RUNNING", "None", "n1")])
+    runs = tmp_path / "runs"
+    for name in ("a-s0-01", "b-s0-03"):
+        (runs / "tiny" / name).mkdir(parents=True, exist_ok=True)
+        (runs / "tiny" / name / "run.json").write_text("{}")
+        (runs / "tiny" / name / ".lock").touch(mode=0o444)
+
+    def all_files() -> dict[Path, float]:
+        return {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+
+    before = all_files()
+    assert "tiny/b-s0-03" in bench("status").text
+    assert "printed nothing yet" in bench("logs", "a-s0-01").text
+    assert bench("report", "--task", "digits").code in (0, 2)
+    assert all_files() == before
 
 
 def test_a_silent_queue_leaves_what_the_folders_tell(sent: Any, tmp_path: Path, bench: Callable[..., Any]) -> None:
@@ -146,7 +232,16 @@ def test_a_silent_queue_leaves_what_the_folders_tell(sent: Any, tmp_path: Path, 
 
 def test_what_is_printed_is_accepted_names_and_jobs(sent: Any, bench: Callable[..., Any]) -> None:
     sent(ALL, [QueuedJob(f"8_{k}", "bench-x", "RUNNING", "None", "n1") for k in (0, 1)])
-    for name, runs in (("8_1", {"a-s1-02"}), ("8", {"a-s0-01", "a-s1-02"}), ("tiny/a-s0-01", {"a-s0-01"})):
+    both = {"a-s0-01", "a-s1-02"}
+    names = {
+        "8_1": {"a-s1-02"},
+        "8": both,
+        "9": both,
+        "9_0": {"a-s0-01"},
+        sent.new.id: both,
+        "tiny/a-s0-01": {"a-s0-01"},
+    }
+    for name, runs in names.items():
         shown = bench("status", name).text
         assert {run for run in ("a-s0-01", "a-s1-02") if f"tiny/{run}" in shown} == runs
     assert "a-s1-02 (running) has printed nothing yet" in bench("logs", "8_1").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command(tmp_path, "squeue", "")
     command(tmp_path, "sacct", ACCOUNTS)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(queue, "_told", {})
     return tmp_path
 
 
@@ -89,3 +91,40 @@ def test_without_accounts_nothing_is_known(commands: Path, monkeypatch: pytest.M
     assert ended_states(["15946001"]) == {}
     (commands / "sacct").unlink()
     assert ended_states(["15946001"]) == {}
+
+
+def counting(folder: Path, *names: str) -> Path:
+    """Have commands note that they are called, and how; return the file of the notes."""
+    for name in names:
+        script = folder / name
+        script.write_text(
+            script.read_text().replace("#!/bin/sh\n", f'#!/bin/sh\necho {name} "$@" >> {folder}/calls\n')
+        )
+    return folder / "calls"
+
+
+def test_a_look_asks_the_controller_once_and_the_accounts_once_in_all(commands: Path) -> None:
+    calls = counting(commands, "squeue", "sacct")
+    for _ in range(3):
+        jobs = queue.all_jobs()
+        assert ended_states(["15946002", "15946016_3"], jobs) == {
+            "15946002": "FAILED",
+            "15946016_3": "CANCELLED by 0",
+        }
+    asked = [line.split()[0] for line in calls.read_text().splitlines()]
+    assert asked == ["squeue", "sacct", "squeue", "squeue"]
+
+
+def test_what_has_ended_is_not_under_way_and_what_is_not_known_to_have_ended_is(commands: Path) -> None:
+    states = ["PENDING", "RUNNING", "COMPLETING", "REQUEUE_HOLD", "A_NEW_STATE", *queue.ENDED]
+    lines = [f"{number}|bench-x|{state}|None|n1" for number, state in enumerate(states)]
+    command(commands, "squeue", "\n".join([*lines, "99|another|RUNNING|None|n1"]) + "\n")
+    assert list(queue.queued_jobs()) == ["0", "1", "2", "3", "4"]
+
+
+def test_jobs_of_other_users_are_asked_for_with_ours(commands: Path) -> None:
+    calls = counting(commands, "squeue")
+    queue.all_jobs(["alice"])
+    queue.all_jobs()
+    first, second = calls.read_text().splitlines()
+    assert f"--user={','.join(sorted({str(os.getuid()), 'alice'}))}" in first and "--me" in second
