@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bench.run_folder import ATTEMPTS
-from bench.training_log import append_line
 from tasks.errors import UserError
-from tasks.files import read_text
+from tasks.files import append_line, read_text
 from tasks.numbers import is_finite
 
 End = Literal["done", "failed", "requeued", "stopped"]
@@ -39,14 +38,13 @@ class Attempt:
 def begin(folder: Path, job: str, restart: int, node: str, stage: str) -> Attempt:
     """Note in a run's folder that a job begins."""
     attempt = Attempt(job, restart, node, stage, time.time())
-    folder.mkdir(parents=True, exist_ok=True)
-    append_line(folder / ATTEMPTS, vars(attempt))
+    append_line(folder / ATTEMPTS, json.dumps(vars(attempt)))
     return attempt
 
 
 def finish(folder: Path, attempt: Attempt, end: End, told: str = "") -> None:
     """Note in a run's folder how a job ended."""
-    append_line(folder / ATTEMPTS, vars(replace(attempt, ended=time.time(), end=end, told=told)))
+    append_line(folder / ATTEMPTS, json.dumps(vars(replace(attempt, ended=time.time(), end=end, told=told))))
 
 
 def attempts(folder: Path) -> list[Attempt]:

@@ -14,10 +14,10 @@ from accelerate import PartialState
 from bench.best import Best, read_best
 from bench.distributed import from_main
 from bench.run_folder import CHECKPOINTS, STUDENT, checkpoints
-from methods.base import Distiller
+from methods.base import Distiller, Player
 from methods.sharding import optimizer_shares, shares_of, whole
-from tasks.errors import UserError, first_line
-from tasks.files import folder_sha256, whole_file, whole_folder
+from tasks.errors import UserError, counted, first_line
+from tasks.files import folder_sha256, regular_file, whole_file, whole_folder
 
 KEPT = 2
 """Newest checkpoints kept: one more than needed, so that a damaged one costs time and not the run."""
@@ -105,11 +105,16 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
     try:
         content = _read(path, distiller)
         players = content.pop("players")
+        if odd := sorted(players.keys() ^ distiller.players.keys()):
+            raise ValueError(f"the networks {', '.join(odd)} are missing there, or are none of the method's")
         for name, player in distiller.players.items():
             player.module.load_state_dict(shares_of(players[name]["module"], player.module))
             player.optimizer.load_state_dict(optimizer_shares(players[name]["optimizer"], player.optimizer))
             player.updates = players[name]["updates"]
+            _check_optimizer(name, player)
         state = TrainingState(**content)
+        if state.iteration != int(path.stem):
+            raise ValueError(f"it was made after {state.iteration} iterations, and its name says another number")
         _check_average(state, distiller)
         return state
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
@@ -118,6 +123,18 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             f"checkpoint {path} is damaged ({type(error).__name__}: {first_line(error)}); "
             f"delete it, and the same command goes on {back}: rm {shlex.quote(str(path))}"
         ) from None
+
+
+def _check_optimizer(name: str, player: Player) -> None:
+    """Raise ValueError unless a network that was stepped has its optimizer's averages: it goes on by them."""
+    wanted = {"step", "exp_avg", "exp_avg_sq"}
+    state = {weight: found for weight, found in player.optimizer.state.items() if found}
+    if player.updates and not state:
+        raise ValueError(f"it lacks what the optimizer of {name} kept over {counted(player.updates, 'step')}")
+    for weight, found in state.items():
+        averages = (found.get("exp_avg"), found.get("exp_avg_sq"))
+        if not wanted <= found.keys() or any(average.shape != weight.shape for average in averages):
+            raise ValueError(f"what the optimizer of {name} kept is incomplete or of another shape")
 
 
 def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
@@ -139,7 +156,9 @@ def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
 
 def _read(path: Path, distiller: Distiller[Any]) -> dict[str, Any]:
     """Read a checkpoint as tensors alone; processes that share networks map it, since each needs a part."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=distiller.sharded)
+    content: dict[str, Any] = torch.load(
+        regular_file(path), map_location="cpu", weights_only=True, mmap=distiller.sharded
+    )
     return content
 
 

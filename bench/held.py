@@ -11,7 +11,7 @@ from typing import IO
 
 from bench.run_folder import LOCK
 from tasks.errors import UserError
-from tasks.files import regular_file
+from tasks.files import open_lock
 
 
 @contextlib.contextmanager
@@ -26,10 +26,7 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
     if not PartialState().is_main_process:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / LOCK).exists():
-        regular_file(folder / LOCK)  # a named pipe would keep this process for ever
-    with (folder / LOCK).open("w") as lock:
+    with open_lock(folder / LOCK) as lock:
         until = time.monotonic() + patience
         while not _taken(lock, fcntl.LOCK_EX):
             if time.monotonic() >= until:

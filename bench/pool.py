@@ -25,6 +25,7 @@ from bench.run_folder import JOB, STATUS
 from bench.status import read_status
 from bench.work import Work
 from tasks.escape import printable, rich_text
+from tasks.files import make_folder
 
 POLL_SECONDS = 0.5
 ENDLESS_MINUTES = 60 * 24 * 365
@@ -118,7 +119,7 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 def _start(work: Work, slot: int, share: Share) -> Job[None]:
-    work.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(work.folder)
     if not is_held(work.folder):  # else another command works there, and these are its files
         (work.folder / STATUS).unlink(missing_ok=True)
         shutil.rmtree(work.folder / JOB, ignore_errors=True)

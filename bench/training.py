@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import math
 import shutil
 import signal
@@ -22,12 +23,13 @@ from bench.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.status import TRAINING
 from bench.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.trained import refuse_another_teacher
-from bench.training_log import append_line, cut_back
+from bench.training_log import cut_back
 from methods.base import Batch, Distiller, MicroBatch
 from methods.draws import Draws, data_order
 from methods.sharding import shares_of, whole
 from tasks.denoiser import Denoiser
 from tasks.errors import UserError
+from tasks.files import append_line
 from tasks.prepared import Prepared
 from tasks.progress import Bar, Progress
 
@@ -242,7 +244,7 @@ class Trainer:
 
     def _log(self, line: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            append_line(self.metrics_file, line)
+            append_line(self.metrics_file, json.dumps(line))
 
     def _state(self, done: int) -> TrainingState:
         return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)

@@ -7,19 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.files import read_text, regular_file, write_text
+from tasks.files import read_text, write_text
 from tasks.numbers import is_finite
 
 MOST_BYTES = 1 << 30
 """Largest log that is read: a thousand bytes for each of a million iterations."""
-
-
-def append_line(path: Path, values: dict[str, Any]) -> None:
-    """Append one line and hand it to the system, so that a killed run keeps what it logged."""
-    if path.exists():
-        regular_file(path)  # a named pipe would keep this process for ever
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -183,12 +183,19 @@ class Distiller(ABC, Generic[R]):
         """
         if self.micro_batch.index == 0:
             player.optimizer.zero_grad()
+        if not any(output.requires_grad for output in outputs):
+            raise ValueError(f"the loss of {self._name_of(player)} depends on no network that is trained")
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
         if self.micro_batch.is_last:
+            if all(parameter.grad is None for parameter in player.module.parameters()):
+                raise ValueError(f"the loss of {self._name_of(player)} does not depend on its network")
             norm = self.accelerator.clip_grad_norm_(player.module.parameters(), self.recipe.clip_norm)
             player.gradient_norm = whole(torch.as_tensor(norm))
             player.optimizer.step()
             player.updates += 1
+
+    def _name_of(self, player: Player) -> str:
+        return next((f"player {name!r}" for name, one in self.players.items() if one is player), "a player")
 
     @property
     def sharded(self) -> bool:

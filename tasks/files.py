@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tasks.errors import UserError
 
@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part; on an exception the temporary file is removed. Raises
     DiskFullError where the disk is full, whatever the writer calls that.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _named_if_full(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -49,8 +49,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     All that is in it gets the permissions that an ordinary program would have given: some writers of weights make
     private files, which nobody else could read in a shared cache. Raises DiskFullError where the disk is full.
+    A kill between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _named_if_full(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -61,12 +62,72 @@ def whole_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 old = temporary.with_name(f"{temporary.name}.old")
                 path.rename(old)
-                temporary.rename(path)
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
                 shutil.rmtree(old)
             else:
                 temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises UserError where that is not permitted, or the disk is full."""
+    with _named_if_full(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            raise _not_permitted(folder, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line and hand it to the system, so that a process that is killed keeps what it wrote.
+
+    A last line that a kill or a full disk cut short is ended first, so that it does not take this one with it.
+    """
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
+    make_folder(path.parent)
+    with _named_if_full(path), path.open("a+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = f"\n{line}"
+        rest = memoryview(f"{line}\n".encode())
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to lock, and make it if it is missing.
+
+    Another user's, in a folder that several share, may only be read, and can be locked all the same. Raises
+    UserError where it is missing and may not be made.
+    """
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
+    make_folder(path.parent)
+    with _named_if_full(path):
+        try:
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            if not path.is_file():
+                raise _not_permitted(path.parent, error) from None
+            return path.open()
+
+
+def _not_permitted(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"nothing can be written into {folder}: {error.strerror or error}; "
+        "fix: permit it, or name another folder (--runs, --cache)"
+    )
 
 
 class DiskFullError(UserError):
@@ -116,12 +177,18 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
 def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
     """Remove what killed writers left in a folder, of `name` or of anything; return what it was.
 
-    To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
+    What a writer had moved aside when it was killed, before the new one had its place, is put back: it is the only
+    one. To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
     """
     removed = []
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         found = _TEMPORARY.fullmatch(path.name)
-        if found and name in (None, found["name"]):
+        if not found or name not in (None, found["name"]):
+            continue
+        with contextlib.suppress(OSError):  # another user's: it is in nobody's way
+            if path.name.endswith(".old") and not (folder / found["name"]).exists():
+                path.rename(folder / found["name"])
+                continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             removed.append(path)
     return removed
@@ -136,8 +203,7 @@ def made_once(path: Path) -> Iterator[bool]:
     if path.exists():
         yield False
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
+    with open_lock(path.parent / f".{path.name}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             remove_temporaries(path.parent, path.name)

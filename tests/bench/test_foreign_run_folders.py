@@ -18,9 +18,9 @@ from bench.held import held, is_held
 from bench.report.figures import read_progress
 from bench.states import run_state
 from bench.status import read_status
-from bench.training_log import append_line
 from bench.unfinished import read_unfinished
 from tasks.errors import UserError
+from tasks.files import append_line
 
 FILES = ("record.json", "attempts.jsonl", "status.json", "run.json", "metrics.jsonl", ".lock")
 MANY = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -143,7 +143,7 @@ def test_a_named_pipe_keeps_nobody_who_would_write_to_it(tmp_path: Path, name: s
             pass
     else:
         with pytest.raises(UserError, match="named pipe"):
-            append_line(tmp_path / name, {})
+            append_line(tmp_path / name, "{}")
 
 
 def test_text_of_attempts_and_names_of_folders_are_no_markup_and_no_escapes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from bench.plan import Run
 from bench.runner import Runner
 from bench.stopping import Stopped, StopSignal
 from bench.training import Trainer, check_figures
+from methods.base import Batch
 from methods.dmd import DMD
 from methods.recipe import Recipe, build_recipe
 from tasks.errors import UserError
@@ -89,6 +91,68 @@ def test_a_checkpoint_whose_average_was_removed_is_refused(
         with pytest.raises(UserError, match=rf"is damaged \(ValueError: .*{said}.*rm "):
             runner.run(run)
     assert not run.record.exists()
+
+
+def _without(content: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Return a checkpoint's content without what a path of keys names."""
+    first, *rest = path
+    if not rest:
+        return {key: value for key, value in content.items() if key != first}
+    return {**content, first: _without(content[first], *rest)}
+
+
+def test_a_checkpoint_that_would_give_another_result_is_refused(plan: Callable[..., Run], runner: Runner) -> None:
+    run = plan(iterations=4)
+    runner.run(run)
+    run.record.unlink()
+    (run.folder / "training.json").unlink()
+    path = checkpoints(run.folder / "checkpoints")[-1]
+    whole = torch.load(path, weights_only=True)
+    optimizer = whole["players"]["generator"]["optimizer"]
+    weight = next(iter(optimizer["state"]))
+    state = ("players", "generator", "optimizer", "state")
+
+    def with_state(changed: object) -> dict[str, Any]:
+        player = {**whole["players"]["generator"], "optimizer": {**optimizer, "state": changed}}
+        return {**whole, "players": {**whole["players"], "generator": player}}
+
+    other = {**optimizer["state"][weight], "exp_avg": torch.zeros(3)}
+    extra = {**whole["players"], "guide": whole["players"]["generator"]}
+    for content, said in (
+        (with_state({}), "lacks what the optimizer of generator kept over 1 step"),
+        (_without(whole, *state, weight, "exp_avg_sq"), "optimizer of generator kept is incomplete"),
+        (with_state({**optimizer["state"], weight: other}), "or of another shape"),
+        (_without(whole, "players", "critic"), "networks critic are missing"),
+        ({**whole, "players": extra}, "networks guide are missing there, or are none of the method's"),
+        ({**whole, "iteration": 3}, "after 3 iterations, and its name says another"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=rf"is damaged \(ValueError: .*{said}.*rm "):
+            runner.run(run)
+    assert not run.record.exists()
+
+
+def test_a_loss_that_does_not_reach_the_student_is_no_training(
+    plan: Callable[..., Run], runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_nothing(self: DMD, batch: Batch) -> dict[str, Tensor]:
+        loss = batch.real.mean()
+        self.descend(self.generator, loss)
+        return {"loss/a": loss}
+
+    def of_the_critic(self: DMD, _: Batch) -> dict[str, Tensor]:
+        loss = next(self.players["critic"].module.parameters()).sum()
+        self.descend(self.generator, loss)
+        return {"loss/a": loss.detach()}
+
+    for step, said in (
+        (of_nothing, "the loss of player 'generator' depends on no network that is trained"),
+        (of_the_critic, "the loss of player 'generator' does not depend on its network"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(DMD, "training_step", step)
+            record = runner.run(plan(iterations=2, lr=1e-3 if step is of_nothing else 2e-3))
+        assert record.error is not None and said in record.error.message and not record.metrics
 
 
 def test_overrides_are_taken_once_and_as_what_they_are() -> None:
