@@ -64,6 +64,21 @@ def test_how_often_and_by_how_many_images_it_is_chosen_are_the_recipe_s(
     assert len(ids) == 3
 
 
+def test_a_kill_while_it_is_replaced_does_not_lose_it(plan: Callable[..., Run], runner: Runner) -> None:
+    run = plan(keep_best=True, **HASTY)
+    runner.run(run)
+    best, student = read_best(run.folder / "best"), folder_sha256(run.folder / "best" / "student")
+    assert best is not None and best.iteration < 24, "else this test shows nothing"
+    # As kill -9 leaves it, between the moment when the old folder is moved aside and that when the new one comes.
+    (run.folder / "best").rename(run.folder / ".best.abcd_123.old")
+    for name in (run.record, run.folder / "training.json", checkpoints(run.folder / "checkpoints")[-1]):
+        name.unlink()
+    runner.run(run)
+    assert read_best(run.folder / "best") == best
+    assert folder_sha256(run.folder / "best" / "student") == student
+    assert not list(run.folder.glob(".best*"))
+
+
 def test_keeping_it_changes_nothing_else(plan: Callable[..., Run], runner: Runner) -> None:
     kept, plain = (runner.run(plan(keep_best=keep, **HASTY)) for keep in (True, False))
     assert [metric.values for metric in kept.metrics] == [metric.values for metric in plain.metrics]
