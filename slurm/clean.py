@@ -63,7 +63,7 @@ def total(found: Sequence[Leftover]) -> int:
 def _is_over(submission: Submission, queued: set[str]) -> bool:
     """Whether a submission has no job in the queue, and all that it was for has a result."""
     if (
-        not submission.jobs
+        not submission.let_go
         or submission.later
         or any(submission.job_name(batch) in queued for batch in submission.graph)
     ):
