@@ -35,7 +35,7 @@ from slurm.graph import Batch, Unit, halves, units
 from slurm.profile import Profile, anywhere
 from slurm.refusal import is_full, refusal
 from slurm.script import JOBS as JOBS
-from slurm.script import LATER, Script
+from slurm.script import LATER, Script, job_name
 from tasks.errors import UserError
 from tasks.files import read_text, regular_file, write_text
 
@@ -70,7 +70,7 @@ class Submission:
 
     def job_name(self, batch: Batch) -> str:
         """Name of a batch's jobs in the queue."""
-        return f"{queue.PREFIX}{self.id}-{batch.name}"
+        return job_name(f"{queue.PREFIX}{self.id}-{batch.name}")
 
     def elements(self) -> Iterator[tuple[str, Work]]:
         """Every job of the batches that have a number, by its id in the queue: of all batches, or of none yet."""
