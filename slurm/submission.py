@@ -322,20 +322,28 @@ def _script(submission: Submission, batch: Batch, profile: Profile, hold: bool) 
 
 
 def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
-    """Raise UserError if no node could ever take one of a batch's jobs: of jobs on hold, sbatch does not ask.
+    """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask.
 
-    How many find room is seen when they are submitted.
+    It is asked with the script that will be submitted; where the queue has no room for so many jobs, with that of
+    one of them. How many find room is seen when they are submitted.
     """
-    one = replace(batch, after=None, works=batch.works[:1])
+    for works in (batch.works, batch.works[:1]):
+        asked = replace(batch, after=None, works=works)
+        try:
+            _test(submission, asked, profile)
+        except queue.QueueFullError:
+            continue
+        return
+
+
+def _test(submission: Submission, batch: Batch, profile: Profile) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
-        script.write(sbatch_text(submission, one, profile, hold=False))
+        script.write(sbatch_text(submission, batch, profile, hold=False))
         script.flush()
         try:
             queue.slurm("sbatch", "--test-only", script.name)
         except UserError as error:
-            told = _refused(f"error: {error}", batch, submission)
-            if not isinstance(told, queue.QueueFullError):
-                raise told from None
+            raise _refused(f"error: {error}", batch, submission) from None
 
 
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:

@@ -40,7 +40,7 @@ class FakeSlurm:
         return int(self._read()["calls"].count(name))
 
     def change(self, **changes: Any) -> None:
-        """Change its state: jobs, limit, or what it says when that is reached."""
+        """Change its state: jobs, limit, what it says when that is reached, or (`alone`) of any job within it."""
         self._write({**self._read(), **changes})
 
     def end(self, count: int) -> None:
@@ -61,6 +61,9 @@ def _sbatch(state: dict[str, Any], arguments: list[str]) -> str:
     count = int(array[1]) + 1 if array else 1
     if len(state["jobs"]) + count > state["limit"]:
         sys.stderr.write(REFUSAL.format(limit=state["says"]))
+        raise SystemExit(1)
+    if "alone" in state:
+        sys.stderr.write(f"sbatch: error: {state['alone']}\n")
         raise SystemExit(1)
     if "--test-only" in arguments:
         return ""

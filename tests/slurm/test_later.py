@@ -167,6 +167,15 @@ def test_not_even_one_run_finds_room_is_a_refusal_that_leaves_nothing(slurm: Fak
     assert not slurm.jobs and not submissions(runs) and not waiting_runs(runs)
 
 
+def test_what_no_node_can_take_is_refused_even_where_the_array_is_too_large_for_the_queue(
+    slurm: FakeSlurm, runs: Path
+) -> None:
+    slurm.change(alone="Requested node configuration is not available")
+    with pytest.raises(UserError, match=r"configuration is not available.*fix: no node has that much"):
+        sent(runs)
+    assert not slurm.jobs and not submissions(runs)
+
+
 def test_another_limit_of_the_account_is_no_full_queue(slurm: FakeSlurm, runs: Path) -> None:
     slurm.change(limit=0, says="QOSMaxWallDurationPerJobLimit")
     with pytest.raises(UserError, match=r"QOSMaxWallDurationPerJobLimit.*fix: sacctmgr show qos") as caught:
