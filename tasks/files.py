@@ -116,12 +116,16 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
 def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
     """Remove what killed writers left in a folder, of `name` or of anything; return what it was.
 
-    To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
+    What a writer had moved aside when it was killed, before the new one had its place, is put back: it is the only
+    one. To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
     """
     removed = []
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         found = _TEMPORARY.fullmatch(path.name)
         if found and name in (None, found["name"]):
+            if path.name.endswith(".old") and not (folder / found["name"]).exists():
+                path.rename(folder / found["name"])
+                continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             removed.append(path)
     return removed

@@ -98,3 +98,13 @@ def test_weights_in_a_shared_cache_can_be_read_by_others(tmp_path: Path) -> None
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "teacher").rglob("*")}
     assert modes == {"unet": 0o755, "model.safetensors": 0o644}
     assert (tmp_path / "teacher").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_was_moved_aside_when_its_writer_was_killed_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".best.abcd_123.old").mkdir()
+    (tmp_path / ".best.abcd_123.old" / "weights").write_text("the only ones")
+    (tmp_path / ".best.abcd_123").mkdir()
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.abcd_123"]
+    assert (tmp_path / "best" / "weights").read_text() == "the only ones"
+    (tmp_path / ".best.efgh_456.old").mkdir()  # the new one has its place
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.efgh_456.old"]
