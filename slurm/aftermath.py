@@ -1,7 +1,8 @@
-"""What a job's batch script does last: if the work died without a word, as when memory ran out, a record says so.
+"""What a job's batch script does last: it records work that died without a word, and submits what waits for room.
 
-Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job. Where Slurm takes the whole
-job away (cancelled, requeued, out of time, its node lost), the batch script dies with it, and this is not called.
+Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job, if the work failed, as when memory
+ran out, or if something waits for room in the queue. Where Slurm takes the whole job away (cancelled, requeued,
+out of time, its node lost), the batch script dies with it, and this is not called.
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ from bench.attempts import Attempt
 from bench.run_folder import PLAN, RECORD
 from bench.states import run_state
 from bench.work import Work
+from slurm.later import submit_later
 from slurm.submission import FILE, read_submission
+from tasks.errors import UserError
 
 
 def main(submission: str, batch: str, code: str) -> None:
-    """Look at how the work ended; the exit code stays what it was."""
+    """Look at how the work ended, and at what waits for room; the exit code stays what it was."""
     found = read_submission(Path(submission) / FILE)
     works = next(one.works for one in found.graph if one.name == batch)
     work = works[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(works) > 1 else 0]
     tried = attempts.attempts(work.folder)
     if int(code) != 0 and tried and tried[-1].end is None:
         _tell(work, tried[-1], int(code))
+    try:
+        submit_later(found.folder.parent.parent, patient=True)
+    except UserError as error:
+        print(f"what waits for room in the queue waits on: {error}")
     sys.exit(int(code))
 
 

@@ -32,6 +32,10 @@ def leftovers(runs: Path) -> list[Leftover]:
     made = submissions(runs)
     queued = {job.name for job in queued_jobs().values()} if made else set[str]()
     over = [one for one in made if _is_over(one, queued)]
+    # What waited for room, or was resumed, is prepared in the folder of the submission that it was a part of.
+    kept = (work for one in made if one not in over for batch in one.graph for work in batch.works)
+    lived_in = {folder for work in kept for folder in work.folder.resolve().parents}
+    over = [one for one in over if one.folder.resolve() not in lived_in]
     used = {one.code for one in made if one not in over}
     code = runs / SUBMISSIONS / CODE
     frozen = sorted(code.iterdir()) if code.is_dir() else []
@@ -63,7 +67,7 @@ def total(found: Sequence[Leftover]) -> int:
 def _is_over(submission: Submission, queued: set[str]) -> bool:
     """Whether a submission has no job in the queue, and all that it was for has a result."""
     if (
-        not submission.jobs
+        not submission.let_go
         or submission.later
         or any(submission.job_name(batch) in queued for batch in submission.graph)
     ):

@@ -189,3 +189,26 @@ def _dividing(asked: Resources, images: int, label: str) -> Resources:
 
 def _parts(items: Sequence[T], largest: int) -> list[Sequence[T]]:
     return [items[start : start + largest] for start in range(0, len(items), largest)]
+
+
+def runs_of(graph: Iterable[Batch]) -> list[Path]:
+    """Return the folders of what a graph trains or evaluates, without what these share, in the order of jobs."""
+    works = (work for batch in graph if batch.stage != "prepare" for work in batch.works)
+    return list(dict.fromkeys(work.folder.resolve() for work in works))
+
+
+def part(graph: Sequence[Batch], folders: set[Path]) -> tuple[Batch, ...]:
+    """Return what of a graph belongs to some folders, with the preparations that it needs.
+
+    The jobs of a run keep their counterparts: they work in one folder.
+    """
+    found: list[Batch] = []
+    needed: set[str | None] = set()
+    for batch in reversed(graph):
+        works = tuple(work for work in batch.works if work.folder.resolve() in folders)
+        if batch.stage == "prepare" and (works or batch.name in needed):
+            works = batch.works  # what others share is done again, and found done
+        if works:
+            found.append(replace(batch, works=works))
+            needed.add(batch.after)
+    return tuple(reversed(found))

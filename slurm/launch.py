@@ -12,6 +12,7 @@ from bench.plan import BaselineRun, Run
 from bench.work import Work
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, build_graph, evaluations
+from slurm.later import submit_later_here
 from slurm.profile import Profile, load_profile
 from slurm.queue import DEFAULT_ARRAY, largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
@@ -87,10 +88,12 @@ def _planned(
 def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
     """Put what `plan` finds to do into the queue, with the code frozen as it is now.
 
-    What killed submissions left there is mended first. Raises UserError with what Slurm refuses.
+    What killed submissions left there is mended first, and what waits for room goes first. Raises UserError with
+    what Slurm refuses.
     """
     with submitting(runs):
         mend(runs)
+        submit_later_here(runs)
         planned = plan()
         if not planned.submission.graph:
             return planned.submission

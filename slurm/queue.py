@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slurm.environment import environment
+from slurm.refusal import LIMIT
 from tasks.errors import UserError
 
 PREFIX = "bench-"
@@ -25,6 +26,10 @@ ENDED = (
 """What the queue says of jobs that are over; of any other state we think that it goes on."""
 NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
 """What accounts say of jobs that are under way; of jobs that the queue has forgotten, they are behind."""
+
+
+class QueueFullError(UserError):
+    """The queue takes no more jobs of this user for now."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def slurm(*command: str) -> str:
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
         lines = [line for line in said.splitlines() if not line.startswith('Try "')] or [said]
-        raise UserError(f"{' '.join(command[:2])} failed: {lines[-1]}")
+        limit = "".join(f" ({name})" for name in re.findall(LIMIT, said) if name not in lines[-1])
+        raise UserError(f"{' '.join(command[:2])} failed: {lines[-1]}{limit}")
     return done.stdout
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+LIMIT = r"\b(?:Assoc|QOS)(?:Max|Min|Grp)\w+"
+"""The name of a limit of an account or a QOS, as in QOSMaxSubmitJobPerUserLimit."""
 FULL = "submit limit|MaxSubmit|JobLimit|temporarily unable"
 """Words of a queue that takes no more jobs of this user for now."""
 FIXES = {
@@ -28,14 +30,26 @@ FIXES = {
 
 
 def is_full(text: str) -> bool:
-    """Say whether a refusal is that of a queue that takes no more jobs of this user for now."""
-    return re.search(FULL, text, re.IGNORECASE) is not None
+    """Say whether a refusal is that of a queue that takes no more jobs of this user for now.
+
+    Of what would break any limit of an account, Slurm says the same; the limit's own name tells them apart.
+    """
+    limits = re.findall(LIMIT, text)
+    return re.search(FULL, text, re.IGNORECASE) is not None and (
+        not limits or any("Submit" in limit for limit in limits)
+    )
 
 
 def refusal(text: str, what: str, profile: str) -> str:
     """Return what sbatch said of some jobs, and what helps, in one line."""
     lines = [line for line in text.splitlines() if "error:" in line] or text.splitlines()[:1] or ["no reason"]
     said = lines[-1].strip()
-    fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
-    fix = next(fitting, f"bench slurm check --profile {profile} says what fits")
+    limits = ", ".join(dict.fromkeys(re.findall(LIMIT, text)))
+    if limits and limits not in said:
+        said = f"{said} ({limits})"
+    if limits and not is_full(text):
+        fix = "sacctmgr show qos, sacctmgr show associations user=$USER list limits; ask for less in the profile"
+    else:
+        fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
+        fix = next(fitting, f"bench slurm check --profile {profile} says what fits")
     return f"Slurm refused {what}, profile {profile}: {said}; fix: {fix}"

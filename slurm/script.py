@@ -18,6 +18,8 @@ from tasks.escape import printable
 
 JOBS = "jobs"
 """In the folder of a submission: what submitit writes."""
+LATER = ".later"
+"""In the folder of all submissions, while something waits for room in the queue (slurm.later)."""
 
 
 class ScriptExecutor(SlurmExecutor):
@@ -114,10 +116,14 @@ class Script:
         return [*lines, "export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1"]
 
     def _teardown(self) -> list[str]:
-        """Shell lines after the work: what died without a word is told of, and the exit code stays what it was."""
+        """Shell lines after the work: what died without a word is told of, and what waits for room is submitted.
+
+        The exit code stays what it was.
+        """
         command = f"{python_of(self.profile)} -m slurm.aftermath"
         told = f"{shlex.quote(str(self.folder))} {shlex.quote(self.batch.name)}"
-        return ["code=$?", f'[ "$code" = 0 ] || {command} {told} "$code"', "exit $code"]
+        well = f'[ "$code" = 0 ] && [ ! -e {shlex.quote(str(self.folder.parent / LATER))} ]'
+        return ["code=$?", f'{{ {well}; }} || {command} {told} "$code"', "exit $code"]
 
 
 def python_of(profile: Profile) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import io
 import json
 import os
 import pwd
@@ -34,7 +35,7 @@ from slurm.graph import Batch, Unit, halves, units
 from slurm.profile import Profile, anywhere
 from slurm.refusal import is_full, refusal
 from slurm.script import JOBS as JOBS
-from slurm.script import Script
+from slurm.script import LATER, Script, job_name
 from tasks.errors import UserError
 from tasks.files import read_text, regular_file, write_text
 
@@ -62,12 +63,14 @@ class Submission:
     """Whether its jobs are on hold no more."""
     later: tuple[Batch, ...] = ()
     """What found no room in the queue, to be submitted when there is some."""
+    full: int = 0
+    """How many jobs of ours were in the queue when it took no more; 0: not known."""
     owner: int = field(default_factory=os.getuid)
     """User id of who submitted it: the owner of its file."""
 
     def job_name(self, batch: Batch) -> str:
         """Name of a batch's jobs in the queue."""
-        return f"{queue.PREFIX}{self.id}-{batch.name}"
+        return job_name(f"{queue.PREFIX}{self.id}-{batch.name}")
 
     def elements(self) -> Iterator[tuple[str, Work]]:
         """Every job of the batches that have a number, by its id in the queue: of all batches, or of none yet."""
@@ -79,6 +82,8 @@ class Submission:
 
     def write(self) -> None:
         """Write its file."""
+        if self.later:
+            mark(self.folder.parent.parent, waits=True)
         content = {**vars(self), "folder": None, "owner": None}
         write_text(self.folder / FILE, json.dumps(content, indent=1, default=_plain) + "\n")
 
@@ -107,13 +112,16 @@ def read_submission(path: Path) -> Submission:
         graph = tuple(_batch(entry) for entry in data["graph"])
         later = tuple(_batch(entry) for entry in data.get("later", ()))
         own = {key: data[key] for key in ("id", "profile", "jobs", "let_go")}
+        full = data.get("full", 0)
         texts = [own["id"], own["profile"], *own["jobs"].keys(), *own["jobs"].values()]
-        if not all(isinstance(text, str) for text in texts) or not isinstance(own["let_go"], bool):
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("a name or a number of a job is no text")
+        if not isinstance(own["let_go"], bool) or not isinstance(full, int):
+            raise TypeError("let_go or full is of another type")
         if foreign := {batch.after for batch in graph} - {None, *(batch.name for batch in graph)}:
             raise KeyError(*foreign)
-        owner, code = path.stat().st_uid, Path(data["code"])
-        return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later)
+        code, owner = Path(data["code"]), path.stat().st_uid
+        return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later, full=full)
     except UserError as error:
         raise UserError(f"{error}; fix: remove it, or ask its owner to let you read it") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
@@ -159,6 +167,20 @@ def submitting(runs: Path) -> Iterator[None]:
         yield
 
 
+def is_marked(runs: Path) -> bool:
+    """Whether something may wait for room in the queue: as jobs know it, without reading all submissions."""
+    return (runs / SUBMISSIONS / LATER).exists()
+
+
+def mark(runs: Path, waits: bool) -> None:
+    """Note whether something waits for room in the queue."""
+    path = runs / SUBMISSIONS / LATER
+    if waits:
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)
+
+
 def being_submitted(runs: Path) -> bool:
     """Whether a process submits from a folder of runs at this moment; False where that cannot be read."""
     try:
@@ -192,11 +214,12 @@ def user_name(number: int) -> str:
         return str(number)
 
 
-def submit(planned: Submission, profile: Profile) -> Submission:
+def submit(planned: Submission, profile: Profile, room: int | None = None) -> Submission:
     """Put a submission's batches into the queue, in their order; return it with the numbers of their jobs.
 
-    What finds no room in the queue is `later` in it. Raises UserError with what Slurm says if it refuses one for
-    another reason, or takes none but preparations: then nothing of it is in the queue.
+    `room` is about how many jobs the queue may still take; None: not known. What finds no room is `later` in it.
+    Raises UserError with what Slurm says if it refuses one for another reason, or takes none but preparations:
+    then nothing of it is in the queue.
     """
     queue.require_commands("sbatch", "srun")  # submitit looks for srun where it submits arrays
     submission = planned
@@ -204,7 +227,9 @@ def submit(planned: Submission, profile: Profile) -> Submission:
     try:
         for batch in submission.graph:
             require_fit(submission, batch, profile)
-        submission = _fill(planned, profile)
+        submission = _fill(planned, profile, room)
+        if submission.later:
+            submission = replace(submission, full=len(queue.queued_jobs()))
     except BaseException:
         with contextlib.suppress(UserError):  # no answer: the next submission takes out what is left on hold
             _take_back(submission, queue.queued_jobs())
@@ -213,14 +238,18 @@ def submit(planned: Submission, profile: Profile) -> Submission:
     return _let_go(submission, list(submission.jobs.values()))
 
 
-def _fill(planned: Submission, profile: Profile) -> Submission:
+def _fill(planned: Submission, profile: Profile, room: int | None) -> Submission:
     """Submit a graph on hold, unit after unit, smaller ones where one finds no room, until the queue is full."""
     submission, waiting = replace(planned, graph=(), jobs={}), units(planned.graph)
     while waiting:
         unit = waiting.pop(0)
+        jobs = sum(len(batch.works) for batch in unit)
+        if room is not None and jobs > 2 * max(room, 1) and (parts := halves(unit)):
+            waiting[:0] = parts
+            continue
         try:
             submission = _with(submission, unit, profile)
-        except QueueFullError:
+        except queue.QueueFullError:
             if parts := halves(unit):
                 waiting[:0] = parts
             elif any(batch.stage != "prepare" for batch in submission.graph):
@@ -237,14 +266,10 @@ def _with(submission: Submission, unit: Unit, profile: Profile) -> Submission:
         for batch in unit:
             found = replace(submission, jobs={**submission.jobs, **added})
             added[batch.name] = _on_hold(found, batch, profile)
-    except QueueFullError:
+    except queue.QueueFullError:
         queue.cancel(list(added.values()))
         raise
     return replace(submission, graph=(*submission.graph, *unit), jobs={**submission.jobs, **added})
-
-
-class QueueFullError(UserError):
-    """The queue takes no more jobs of this user for now."""
 
 
 def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
@@ -297,9 +322,23 @@ def _script(submission: Submission, batch: Batch, profile: Profile, hold: bool) 
 
 
 def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
-    """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask."""
+    """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask.
+
+    It is asked with the script that will be submitted; where the queue has no room for so many jobs, with that of
+    one of them. How many find room is seen when they are submitted.
+    """
+    for works in (batch.works, batch.works[:1]):
+        asked = replace(batch, after=None, works=works)
+        try:
+            _test(submission, asked, profile)
+        except queue.QueueFullError:
+            continue
+        return
+
+
+def _test(submission: Submission, batch: Batch, profile: Profile) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
-        script.write(sbatch_text(submission, replace(batch, after=None), profile, hold=False))
+        script.write(sbatch_text(submission, batch, profile, hold=False))
         script.flush()
         try:
             queue.slurm("sbatch", "--test-only", script.name)
@@ -310,7 +349,8 @@ def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
 def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
     executor = _script(submission, batch, profile, hold=True).executor()
     try:
-        with clean_environment(), executor.batch():
+        # What sbatch says is in the error; a full queue is no news for the terminal.
+        with contextlib.redirect_stderr(io.StringIO()), clean_environment(), executor.batch():
             jobs = [executor.submit(work) for work in batch.works]
     except (FailedJobError, FailedSubmissionError) as error:
         raise _refused(str(error), batch, submission) from None
@@ -318,5 +358,5 @@ def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
 
 
 def _refused(said: str, batch: Batch, submission: Submission) -> UserError:
-    kind = QueueFullError if is_full(said) else UserError
+    kind = queue.QueueFullError if is_full(said) else UserError
     return kind(refusal(said, f"{batch.name} (jobs: {len(batch.works)})", submission.profile))

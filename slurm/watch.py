@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.states import RunState, SilentQueueError, run_state
 from slurm import SUBMISSIONS
-from slurm.graph import Batch
+from slurm.graph import Batch, runs_of
+from slurm.later import NO_ROOM, left, waiting_runs
 from slurm.queue import QueuedJob, all_jobs, ended_states, queued_jobs, under_way
 from slurm.submission import (
     FILE,
@@ -22,8 +23,6 @@ from slurm.submission import (
     user_name,
 )
 from tasks.errors import UserError
-
-NO_ROOM = "the queue takes no more of your jobs for now; bench wait submits it when there is room"
 
 
 @dataclass
@@ -67,17 +66,18 @@ def submitted_states(runs: Path, ask: bool = True) -> list[RunState]:
         if any("held" in job.reason.lower() for job in one.queued) and states[folder].state == "queued":
             states[folder] = _on_hold(states[folder], one, runs, busy)
         states[folder] = replace(states[folder], submitted=True, handles=frozenset(one.handles))
-    for folder in {work.folder.resolve() for one in made for batch in one.later for work in batch.works}:
-        state = states.get(folder) or run_state(folder)
-        if not state.under_way and state.state != "done":
-            states[folder] = replace(state, state="waiting", told=NO_ROOM, submitted=True)
+    for one_, rest in left(made):
+        for folder in runs_of(rest):
+            state = replace(states.get(folder) or run_state(folder), state="waiting", told=NO_ROOM, submitted=True)
+            states[folder] = replace(state, handles=state.handles | {one_.id})
     return [*damaged, *states.values()]
 
 
 def busy_folders(runs: Path) -> set[Path]:
-    """Folders of the runs that are under way in the queue."""
+    """Folders of the runs that are under way in the queue, or wait for room in it."""
     found = _submitted(submissions(runs), queued_jobs())
-    return {folder for folder, one in found.items() if one.queued and run_state(folder, one.queued).under_way}
+    busy = {folder for folder, one in found.items() if one.queued and run_state(folder, one.queued).under_way}
+    return busy | waiting_runs(runs)
 
 
 def _readable(runs: Path) -> tuple[list[Submission], list[RunState]]:
@@ -109,6 +109,8 @@ def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dic
     by_name = numbers_by_name(queued)
     for submission in found:
         batches = {batch.name: batch for batch in submission.graph}
+        if submission.let_go and not submission.jobs:  # what waited for room in the queue until it was cancelled
+            folders |= {folder: _Submitted(submission, ()) for folder in runs_of(submission.graph)}
         for job, batch, place in elements(submission, by_name):
             work = batch.works[place]
             folder = work.folder.resolve()

@@ -51,6 +51,8 @@ def status(
         with _only_looking():
             states = follow(runs, chosen, every)
     else:
+        if kept := _submit_later(runs):
+            print(f"warning: {kept}", file=sys.stderr)
         states = _states_or_folders(runs, chosen)
         _print(states, runs)
     _exit_code(states)
@@ -128,7 +130,7 @@ def resume(
     from slurm.control import resume_runs
 
     resumed = False
-    for submission in resume_runs(lambda: _states(runs, chosen), runs, profile):
+    for submission in resume_runs(lambda: _states(runs, chosen), runs, profile, print):
         resumed, count = True, sum(len(batch.works) for batch in submission.graph)
         print(f"submitted again: {counted(count, 'job')} ({submission.id}); bench status shows how they go")
     if not resumed:
@@ -193,14 +195,20 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
     return any(state.under_way for state in _states(runs, chosen))
 
 
-def _submit_later(runs: Path) -> None:
-    """Submit what found no room in a queue before, as far as there is some now."""
+def _submit_later(runs: Path) -> str:
+    """Submit what found no room in a queue before, as far as there is some now; return what keeps it from that."""
     from slurm import SUBMISSIONS
 
-    if (runs / SUBMISSIONS).is_dir():
-        from slurm.control import submit_later
+    if not (runs / SUBMISSIONS).is_dir():
+        return ""
+    from slurm.later import submit_later
 
-        submit_later(runs)
+    try:
+        if count := submit_later(runs):
+            print(f"submitted {counted(count, 'run')} that waited for room in the queue", file=sys.stderr)
+    except UserError as error:
+        return f"what waits for room in the queue waits on: {error}"
+    return ""
 
 
 @dataclass
@@ -215,6 +223,8 @@ class _Watch:
     states: list[RunState]
     """As of the last look that was answered."""
     silent: bool = False
+    kept: str = ""
+    """What kept runs that wait for room from being submitted at the last look, which was told of."""
     quiet: int = 0
     """Looks in a row that found nothing new."""
 
@@ -232,8 +242,11 @@ class _Watch:
 
     def look(self) -> None:
         """Look again."""
+        kept = _submit_later(self.runs)
+        if kept and kept != self.kept:
+            print(f"warning: {kept}", file=sys.stderr)
+        self.kept = kept
         try:
-            _submit_later(self.runs)
             self.states, self.silent = _states(self.runs, self.chosen), False
         except UserError as error:
             if not self.silent:

@@ -59,7 +59,10 @@ class OnCluster:
         every: list[Run | BaselineRun] = [*planned, *self._ready(baselines)]
         wanted = [one for one in every if one.finished() is None]
         if wanted:
-            _show(launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)))
+            _show(
+                launch(self.commands.runs, partial(plan_launch, wanted, self.commands, self.profile)),
+                self.commands.runs,
+            )
             self._see_through([one.folder for one in wanted])
         return every
 
@@ -79,7 +82,7 @@ class OnCluster:
 
         if work:
             plan = partial(plan_evaluations, work, task, self.commands, self.profile)
-            _show(launch(self.commands.runs, plan))
+            _show(launch(self.commands.runs, plan), self.commands.runs)
             self._see_through([one.folder for one in work])
 
     def _see_through(self, folders: Sequence[Path]) -> None:
@@ -119,11 +122,16 @@ def hands(
     return OnCluster(commands, profile, detach)
 
 
-def _show(made: Submission) -> None:
-    """Say which jobs are in the queue now."""
+def _show(made: Submission, runs: Path) -> None:
+    """Say which jobs are in the queue now, and how many runs wait for room in it."""
+    from slurm.later import waiting_runs
+
     _tell_overridden()
     for batch in made.graph:
         print(f"{batch.name}: job {made.jobs[batch.name]}, {counted(len(batch.works), 'job')}", file=sys.stderr)
+    if waiting := len(waiting_runs(runs)):
+        told = f"Slurm takes no more of your jobs for now: {counted(waiting, 'run')} will be submitted as jobs end"
+        print(told, file=sys.stderr)
 
 
 def _tell_overridden() -> None:

@@ -68,8 +68,7 @@ def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> G
         )
     for row in zip(*(cells for _, cells in shown), strict=True):
         table.add_row(*map(rich_text, row))
-    lines = [rich_text(line) for state in states for line in _explained(state, runs)]
-    return Group(table, *lines)
+    return Group(table, *map(rich_text, _explained(states, runs)))
 
 
 def full_name(state: RunState) -> str:
@@ -110,10 +109,22 @@ def _fitting(cells: list[list[str]], width: int | None) -> list[tuple[_Column, l
     return found
 
 
-def _explained(state: RunState, runs: Path) -> list[str]:
-    step = next_command(state, runs)
-    lines = [f"{full_name(state)}: {state.told or state.state}"] if state.told or step else []
-    return [*lines, *([f"    next: {step}"] if step else [])]
+FEW = 3
+"""Runs that are named one by one although all stand for the same reason, and none needs a hand."""
+
+
+def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
+    """Why runs stand where they stand; of those that need a hand, each with its next command."""
+    lines: list[str] = []
+    alike: dict[str, list[str]] = {}
+    for state in states:
+        if step := next_command(state, runs):
+            lines += [f"{full_name(state)}: {state.told or state.state}", f"    next: {step}"]
+        elif state.told:
+            alike.setdefault(state.told, []).append(full_name(state))
+    for told, names in alike.items():
+        lines += [f"{name}: {told}" for name in names] if len(names) <= FEW else [f"{len(names)} runs: {told}"]
+    return lines
 
 
 def _run_again(state: RunState, where: str) -> str:

@@ -53,6 +53,13 @@ def test_all_fits_80_columns_and_the_first_columns_are_the_last_to_go() -> None:
     assert all(part in wide for part in ("1234567_12", "gpu-a-001", "123", "3 h 26", "12.35", "99990/200000"))
 
 
+def test_a_thousand_runs_that_wait_for_one_reason_are_one_line_and_hide_no_failure() -> None:
+    waiting = [RunState(Path(f"runs/t/a-s{k}"), "waiting", told="Dependency", submitted=True) for k in range(1000)]
+    shown = drawn([*waiting, RunState(Path("runs/t/b"), "failed", told="Dependency", submitted=True)], width=200)
+    assert "1000 runs: Dependency" in shown and shown.count(": Dependency") == 2
+    assert "t/b: Dependency" in shown and "next: bench logs t/b; then bench resume t/b" in shown
+
+
 def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "digits" / "dmd2-s1-0123456789"
     folder.mkdir(parents=True)

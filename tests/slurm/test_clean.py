@@ -15,7 +15,9 @@ from slurm import clean as cleaning
 from slurm import queue, submission
 from slurm.clean import clean, leftovers
 from slurm.graph import Batch
+from slurm.profile import Profile
 from slurm.queue import QueuedJob
+from slurm.script import Script
 from slurm.submission import Submission, new_submission, submitting
 from tasks.errors import UserError
 
@@ -59,6 +61,25 @@ def test_only_what_nothing_needs_goes(made: Any, tmp_path: Path) -> None:
     for kept in (resumable.folder, resumable.code, running.folder, running.code):
         assert kept.exists()
     assert (tmp_path / "runs" / "tiny" / "over" / "record.json").exists()
+
+
+def test_a_folder_in_which_another_submission_prepares_stays(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, follows = made("over", "old", done=True), made("follows", "old", done=False)
+    prepare = Work("p", "prepare", ("prepare",), over.folder / "prepare-tiny" / "assets")
+    replace(follows, graph=(Batch("prepare-tiny", "prepare", (prepare,), Resources()), *follows.graph)).write()
+    monkeypatch.chdir(tmp_path)
+    assert not clean(Path("runs")) and over.folder.exists()
+
+
+def test_a_live_job_is_known_whatever_its_task_is_called(made: Any) -> None:
+    one = made("over", "old", done=True)
+    batch = replace(one.graph[0], name="train-my task; (1)-0")
+    odd = replace(one, graph=(batch,), jobs={batch.name: "7"})
+    odd.write()
+    script = Script(batch, Profile(), odd.job_name(batch), odd.folder, odd.code).text()
+    assert f"#SBATCH --job-name={odd.job_name(batch)}\n" in script
 
 
 def test_what_another_user_submitted_is_not_submitted_again(

@@ -17,7 +17,7 @@ from command import Printed, bench
 from tests_support import TINY_PLUGIN
 
 from slurm import SUBMISSIONS, queue, submission
-from slurm.control import submit_later
+from slurm.later import NO_ROOM, submit_later
 from slurm.local.cluster import Cluster
 from slurm.local.conf import Settings
 from slurm.submission import submissions
@@ -207,11 +207,11 @@ def test_what_finds_no_room_in_the_queue_follows_as_jobs_end(
         assert len(in_queue(own_cluster)) == 3  # the preparation, one training, and its evaluation
         (one,) = submissions(tmp_path / "runs")
         waiting = {work.folder for batch in one.later for work in batch.works}
-        assert len(waiting) == 1 and bench("status").text.count("the queue takes no more of your jobs") == 1
-        assert submit_later(tmp_path / "runs") == 1 and len(in_queue(own_cluster)) == 3  # no room yet
+        assert len(waiting) == 1 and bench("status").text.count(NO_ROOM) == 1
+        assert submit_later(tmp_path / "runs") == 0 and len(in_queue(own_cluster)) == 3  # no room yet
         own_cluster.ask("scancel", "--me")
         until(lambda: not in_queue(own_cluster))
-        assert submit_later(tmp_path / "runs") == 0
+        assert submit_later(tmp_path / "runs") == 1
         assert len(in_queue(own_cluster)) == 3
         assert "cancelled: " in bench("cancel", "--all").text
         assert not any(one.later for one in submissions(tmp_path / "runs"))

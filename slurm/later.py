@@ -1,0 +1,129 @@
+"""What found no room in the queue, and follows as jobs end.
+
+It is noted in the file of its submission. Whoever looks at the runs submits what fits by then, and so does each
+job when it is over; while few jobs have ended since the queue was full, Slurm is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import attempts
+from bench.states import CANCELLED
+from slurm import queue
+from slurm.graph import Batch, part, runs_of
+from slurm.profile import load_profile
+from slurm.submission import (
+    Submission,
+    being_submitted,
+    is_marked,
+    mark,
+    mend,
+    new_submission,
+    submissions,
+    submit,
+    submitting,
+)
+
+FREE = 0.25
+"""Part of the jobs in a full queue that is over before Slurm is asked to take more."""
+NO_ROOM = "Slurm takes no more of your jobs for now; it is submitted as jobs end"
+
+
+def left(made: Sequence[Submission]) -> list[tuple[Submission, tuple[Batch, ...]]]:
+    """Return the submissions, given oldest first, of which something waits, each with what that is.
+
+    What a later submission holds waits no more: a process that was killed may not have noted that it submitted it.
+    """
+    found: list[tuple[Submission, tuple[Batch, ...]]] = []
+    newer: set[Path] = set()
+    for one in reversed(made):
+        rest = part(one.later, set(runs_of(one.later)) - newer)
+        if rest:
+            found.append((one, rest))
+        if one.jobs or one.let_go:
+            newer |= {*runs_of(one.graph), *runs_of(one.later)}
+    return found[::-1]
+
+
+def waiting_runs(runs: Path) -> set[Path]:
+    """Return the folders of the runs that wait for room. Raises UserError if a submission is damaged."""
+    return (
+        {folder for _, rest in left(submissions(runs)) for folder in runs_of(rest)} if is_marked(runs) else set()
+    )
+
+
+def submit_later(runs: Path, patient: bool = False) -> int:
+    """Submit what fits by now of what waits; return how many runs were submitted.
+
+    While another process submits, nothing is done, unless this one is `patient`. Raises UserError if the queue
+    gives no answer, or refuses for another reason than that it is full.
+    """
+    if not is_marked(runs) or not any(one.owner == os.getuid() for one, _ in left(submissions(runs))):
+        return 0  # before anything is written: the folder may be another user's
+    if not patient and being_submitted(runs):
+        return 0
+    with submitting(runs):
+        mend(runs)
+        return submit_later_here(runs)
+
+
+def submit_later_here(runs: Path) -> int:
+    """Do as `submit_later`, while `submitting`."""
+    if not is_marked(runs):
+        return 0
+    waits = left(submissions(runs))
+    before = sum(len(runs_of(rest)) for _, rest in waits)
+    for one, rest in waits:
+        if not _submit_rest(one, rest, runs):
+            break  # what came later waits for what came before
+    after = sum(len(runs_of(rest)) for _, rest in left(submissions(runs)))
+    mark(runs, waits=after > 0)
+    return before - after
+
+
+def cancel_later(runs: Path, folders: set[Path]) -> set[Path]:
+    """Let runs of these folders wait no more; return the folders of those that did. `bench resume` knows them."""
+    if not folders & waiting_runs(runs):
+        return set()
+    with submitting(runs):
+        out: dict[Path, str] = {}
+        for one, rest in left(submissions(runs)):
+            here = folders & set(runs_of(rest))
+            if here:
+                cancelled = replace(new_submission(runs, one.profile), code=one.code, let_go=True)
+                replace(cancelled, graph=part(_with_preparations(one, rest), here)).write()
+                replace(one, later=part(rest, set(runs_of(rest)) - here)).write()
+                stages = {work.folder.resolve(): batch.stage for batch in reversed(rest) for work in batch.works}
+                out |= {folder: stages[folder] for folder in here}
+        for folder, stage in out.items():
+            attempts.finish(folder, attempts.begin(folder, "", 0, "", stage), "stopped", CANCELLED)
+        mark(runs, waits=bool(waiting_runs(runs)))
+        return set(out)
+
+
+def _submit_rest(one: Submission, rest: tuple[Batch, ...], runs: Path) -> bool:
+    """Submit what fits of a submission's rest, as one of its own; return whether nothing of it waits any more."""
+    queued = len(queue.queued_jobs())
+    if one.full and queued > (1 - FREE) * one.full:
+        return False
+    profile = load_profile(one.profile)
+    graph = tuple(batch.refitted(profile) for batch in _with_preparations(one, rest))
+    new = replace(new_submission(runs, one.profile), graph=graph, code=one.code)
+    try:
+        new = submit(new, profile, room=max(1, one.full - queued))
+    except queue.QueueFullError:
+        replace(one, full=max(1, queued)).write()
+        return False
+    replace(one, later=()).write()  # only now: what is in the queue is found there, and not submitted twice
+    return not new.later
+
+
+def _with_preparations(one: Submission, rest: tuple[Batch, ...]) -> tuple[Batch, ...]:
+    """What waits, after the preparations that it needs, which are done again, and found done."""
+    names = {batch.name for batch in rest}
+    needed = {batch.after for batch in rest} - names
+    return (*(batch for batch in one.graph if batch.name in needed), *rest)
