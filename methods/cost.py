@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.recipe import Recipe
+from bench.training.recipe import Recipe
 from methods.recipes import DMDRecipe
 
 BYTES = 4
