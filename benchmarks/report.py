@@ -19,7 +19,8 @@ def write_synthetic_records(folder: Path, count: int) -> None:
     """Write `count` plausible records as `folder`/<run>/record.json."""
     from bench.core.files import digest
     from bench.metrics.intervals import t_interval
-    from bench.runs.records import Cost, MethodInfo, MetricResult, Provenance, Record
+    from bench.metrics.result import MetricResult
+    from bench.runs.records import Cost, MethodInfo, Provenance, Record
 
     protocol = {"name": "synthetic-10k", "samples": 10_000, "repetitions": REPETITIONS, "smoke": False}
     recipe = {f"number_{i}": i / 7 for i in range(30)}

@@ -32,7 +32,7 @@ from bench.task.base import Baseline
 
 if TYPE_CHECKING:
     from bench.core.progress import Progress
-    from bench.runs.records import MetricResult
+    from bench.metrics.result import MetricResult
     from bench.runs.registry import Catalogue
     from bench.runs.runner import Runner
     from bench.task.base import Task

@@ -24,9 +24,9 @@ from bench.features.references import ReferenceStatistics
 from bench.features.views import Features
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
 from bench.metrics.intervals import t_interval
+from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
 from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
-from bench.runs.records import MetricResult
 from bench.task.prepared import PreparedTask, RealImages, Samples, to_uint8
 from bench.task.protocol import Protocol
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.models.denoiser import Denoiser
 from bench.models.schedules import karras_levels
-from bench.task.base import Baseline
 
 
 class SampleNoise:
@@ -60,19 +59,6 @@ class BatchSeededNoise(SampleNoise):
 
 Sampler = Callable[[SampleNoise, Tensor], Tensor]
 """Noise and conditions -> images [B, C, H, W] in [-1, 1], or latents: a student or a sampler of the teacher."""
-
-
-def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Sampler:
-    """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
-
-    Raises ValueError if it guides a teacher without a null condition.
-    """
-    denoiser = teacher
-    if baseline.guidance_scale != 1:
-        if null_condition is None:
-            raise ValueError(f"{baseline} needs a teacher with a null condition")
-        denoiser = GuidedDenoiser(teacher, null_condition, baseline.guidance_scale)
-    return lambda noise, condition: heun(denoiser, noise, condition, baseline.steps, churn=baseline.churn)
 
 
 def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:

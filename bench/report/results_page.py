@@ -33,7 +33,10 @@ TEMPLATE = RESULTS / "page.md"
 PAGE = RESULTS.parent / "docs" / "results.md"
 LEVEL = 0.05
 """A difference is claimed below this p, of each test by itself."""
-WARNING = "<!-- Written by `python -m bench.report.results_page` from results/page.md and results/records: edit those. -->\n\n"
+WARNING = (
+    "<!-- Written by `python -m bench.report.results_page` from results/page.md and results/records: "
+    "edit those. -->\n\n"
+)
 
 
 class Results:
@@ -147,7 +150,8 @@ def _filled(text: str, results: Results) -> str:
     if verb in ("lower", "higher", "level", "untested") and len(words) == 4:
         return results.claim(verb, *words)
     raise UserError(
-        f"{TEMPLATE.name} holds {{{{{text}}}}}, which is none of what `python -m bench.report.results_page` fills in"
+        f"{TEMPLATE.name} holds {{{{{text}}}}}, which is none of what "
+        "`python -m bench.report.results_page` fills in"
     )
 
 

@@ -13,19 +13,11 @@ from accelerate import PartialState
 
 from bench.core.files import digest
 from bench.core.run_folder import LOG, METRICS, PLAN
+from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
-from bench.runs.records import (
-    Asset,
-    CheckpointInfo,
-    Cost,
-    Failure,
-    MethodInfo,
-    MetricResult,
-    Provenance,
-    Record,
-)
+from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, Provenance, Record
 from bench.runs.trained import TrainedStudent
 from bench.task.prepared import PreparedAsset, PreparedTask
 from bench.training.best import Best

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import read_bytes, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
+from bench.metrics.result import Count, MetricResult, Model
 
 
 def _as_name(text: str) -> str:
@@ -26,21 +27,6 @@ def _as_name(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_as_name)]
 """Part of the paths of a run, RUNS/TASK/RUN."""
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""What fits the 64-bit integers of tables."""
-Diagnostic = (
-    StrictBool
-    | Annotated[int, Field(strict=True, gt=-(2**63), lt=2**63)]
-    | Annotated[float, Field(strict=True)]
-    | None
-)
-"""What a metric noticed: a count, a measure, or whether; never text that looks like one."""
-
-
-class Model(BaseModel):
-    """Plain data: no unknown fields, no change after construction, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MethodInfo(Model):
@@ -62,31 +48,6 @@ class MethodInfo(Model):
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
     """File of the record of a run's student, or of its best one, under another protocol: its name and digest."""
     return run / OTHER_PROTOCOLS / f"{'best-' if best else ''}{protocol}-{sha256[:12]}.json"
-
-
-class MetricResult(Model):
-    """One metric, over independent generation seeds."""
-
-    name: str
-    title: str
-    direction: Literal["lower", "higher"]
-    """Which values are better."""
-    value: float | None
-    """Mean over the generation seeds; None if the metric failed."""
-    values: list[float]
-    """One per generation seed."""
-    std: float | None
-    """Sample standard deviation (n - 1) over the generation seeds; None for fewer than two."""
-    low: float | None
-    """Lower bound of the Student-t interval over the generation seeds."""
-    high: float | None
-    """Upper bound of it."""
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Confidence level of the interval."""
-    samples: Count
-    """Images per generation seed."""
-    diagnostics: list[dict[str, Diagnostic]]
-    """What the metric noticed, one per generation seed: rank, clipped eigenvalues, and so on."""
 
 
 class CheckpointInfo(Model):

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256, write_text
 from bench.core.run_folder import STUDENT, TRAINED
-from bench.runs.records import Asset, Model, Provenance
+from bench.metrics.result import Model
+from bench.runs.records import Asset, Provenance
+from bench.training.checkpoint import refuse_another_teacher
 
 
 class TrainedStudent(Model):
@@ -57,12 +59,3 @@ def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
         again = f"delete it and run again: rm {shlex.quote(str(path))}"
         raise UserError(f"{student} is not the student that {path} describes; {again}")
     return found
-
-
-def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
-    """Raise UserError if a run began with another teacher than there is now."""
-    if began != now:
-        raise UserError(
-            f"the run in {folder} began with another teacher (sha256 {began[:12]}, now {now[:12]}); "
-            f"delete the folder to start over: rm -r {shlex.quote(str(folder))}"
-        )

@@ -17,8 +17,9 @@ from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, made_once, whole_file
 from bench.core.progress import Progress
-from bench.models.samplers import SampleNoise, Sampler, baseline_sampler
+from bench.models.samplers import SampleNoise, Sampler
 from bench.task.base import Baseline
+from bench.task.baseline_sampler import baseline_sampler
 from bench.task.prepared import PreparedAsset, PreparedTask, file_asset
 
 PAIR_SEED = 2**31

@@ -17,8 +17,9 @@ from bench.core.files import file_sha256
 from bench.features.references import ReferenceStatistics
 from bench.features.views import Features
 from bench.models.denoiser import Denoiser
-from bench.models.samplers import Sampler, baseline_sampler
+from bench.models.samplers import Sampler
 from bench.task.base import Baseline, Task
+from bench.task.baseline_sampler import baseline_sampler
 from bench.task.protocol import MAIN, UInt8Rule
 
 

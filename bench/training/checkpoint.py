@@ -188,3 +188,12 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
             f"here ({type(error).__name__}: {first_line(error)})"
         ) from None
     return path
+
+
+def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
+    """Raise UserError if a run began with another teacher than there is now."""
+    if began != now:
+        raise UserError(
+            f"the run in {folder} began with another teacher (sha256 {began[:12]}, now {now[:12]}); "
+            f"delete the folder to start over: rm -r {shlex.quote(str(folder))}"
+        )

@@ -25,9 +25,14 @@ from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
-from bench.runs.trained import refuse_another_teacher
 from bench.task.prepared import PreparedTask
-from bench.training.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
+from bench.training.checkpoint import (
+    TrainingState,
+    keep_if_best,
+    refuse_another_teacher,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import cut_back
 from bench.training.sharding import shares_of, whole

@@ -40,9 +40,9 @@ def load_published_unet(
     """Read a published student's weights into a UNet like the teacher's, float32, frozen.
 
     `path` is a file of a UNet's weights (`dmd2_sdxl_4step_unet_fp16.bin`, a safetensors file), a LoRA in any form
-    of `bench.models.text.lora_files`, a folder of either as diffusers writes it, whole or in parts, a pipeline's folder
-    with `unet/`, or that of a checkpoint (its generator; of a LoRA's training too, with DMD2's alpha). `note` is
-    told what the file leaves open; `schedule` is the teacher's, which a pipeline's scheduler must have.
+    of `bench.models.text.lora_files`, a folder of either as diffusers writes it, whole or in parts, a pipeline's
+    folder with `unet/`, or that of a checkpoint (its generator; of a LoRA's training too, with DMD2's alpha).
+    `note` is told what the file leaves open; `schedule` is the teacher's, which a pipeline's scheduler must have.
     Nothing in it is run. Raises UserError with the list of what is missing, unexpected or misshapen.
     """
     require(path)

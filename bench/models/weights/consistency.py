@@ -20,9 +20,9 @@ SIGMA_MIN = 0.002
 class ConsistencySchedule(EDMSchedule):
     """The Karras grid that a consistency model was trained on, and how its samples go on from one estimate.
 
-    With it `bench.models.samplers.few_step` is multistep consistency sampling (arXiv:2303.01469, Algorithm 1): each
-    estimate is clamped to [-1, 1], and the noise added to it has the variance sigma^2 - sigma_min^2, since the
-    model's images are those at sigma_min.
+    With it `bench.models.samplers.few_step` is multistep consistency sampling (arXiv:2303.01469, Algorithm 1):
+    each estimate is clamped to [-1, 1], and the noise added to it has the variance sigma^2 - sigma_min^2, since
+    the model's images are those at sigma_min.
     """
 
     def __init__(self, levels: int = 40) -> None:

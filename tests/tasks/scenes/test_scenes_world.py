@@ -12,9 +12,10 @@ import torch
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.models.denoiser import GuidedDenoiser
-from bench.models.samplers import SampleNoise, baseline_sampler, heun
+from bench.models.samplers import SampleNoise, heun
 from bench.models.text.denoiser import TextDenoiser
 from bench.task.base import Baseline, Sources
+from bench.task.baseline_sampler import baseline_sampler
 from bench.task.prepared import Samples
 from bench.task.protocol import MAIN
 from tasks.fashion import data as fashion
