@@ -26,7 +26,7 @@ from bench.models.denoiser import EDMDenoiser
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, EDMNetwork, edm_unet
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Setting
+from bench.training.distiller import TrainingContext
 from bench.training.trainer import Cadence, Trainer
 from methods.recipes import DMDRecipe
 from tasks.imagenet.imagenet64 import TASK
@@ -55,7 +55,9 @@ def harness(world: RandomWorld, recipe: DMDRecipe, folder: Path) -> Callable[[in
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     teacher = world.teacher.to(accelerator.device)
     distiller = (
-        load_catalogue().methods.get("dmd2").load()(recipe, Setting(accelerator, teacher, None, world.pairs))
+        load_catalogue()
+        .methods.get("dmd2")
+        .load()(recipe, TrainingContext(accelerator, teacher, None, world.pairs))
     )
     trainer = Trainer(distiller, world, 0, folder, accelerator)
     trainer.begin()

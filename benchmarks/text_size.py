@@ -31,8 +31,8 @@ from bench.models.schedules import VPSchedule
 from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, Distiller, Setting
-from bench.training.step_rng import Draws
+from bench.training.distiller import Batch, Distiller, TrainingContext
+from bench.training.step_rng import StepRNG
 
 TOKENS = 77
 
@@ -66,8 +66,8 @@ class Alive(TorchDispatchMode):
         return made
 
 
-class LongestSimulation(Draws):
-    """Draws whose common number is the highest: no fake tensor has one."""
+class LongestSimulation(StepRNG):
+    """Random numbers whose common one is the highest: no fake tensor has one."""
 
     def integer(self, low: int, high: int) -> int:
         assert low < high
@@ -100,7 +100,11 @@ def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) 
     unet = UNet2DConditionModel(**sizes)
     teacher = TextDenoiser(unet, VPSchedule(), layout, 1024 if pooled else None).requires_grad_(False)
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=True)
-    return entry.load()(recipe, Setting(accelerator, teacher, torch.zeros(1, layout.size), no_pairs))
+    distiller: Distiller[Any] = entry.load()(
+        recipe, TrainingContext(accelerator, teacher, torch.zeros(1, layout.size), no_pairs)
+    )
+    distiller.release_teacher()
+    return distiller
 
 
 def turn(distiller: Distiller[Any], iteration: int) -> None:
@@ -121,17 +125,17 @@ def turn(distiller: Distiller[Any], iteration: int) -> None:
 def held(distiller: Distiller[Any]) -> Iterator[Tensor]:
     """What lasts from one iteration to the next: weights, gradients, moments."""
     yield from (parameter.data for parameter in distiller.teacher.parameters())
-    for player in distiller.players.values():
-        for parameter in player.module.parameters():
+    for model in distiller.models.values():
+        for parameter in model.network.parameters():
             yield parameter.data
             if parameter.grad is not None:
                 yield parameter.grad
-        for moments in player.optimizer.state.values():
+        for moments in model.optimizer.state.values():
             yield from moments.values()
 
 
 def row(name: str, distiller: Distiller[Any]) -> str:
-    """Take turns of both players, then of the critic; return a line of the table."""
+    """Take turns of both networks, then of the critic; return a line of the table."""
     cells, lasting = list[str](), 0
     for iteration in (0, 1):
         with FlopCounterMode(display=False) as counted:  # by itself: it keeps tensors; and Adam's moments begin
@@ -158,7 +162,7 @@ def main() -> None:
     chosen = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
     method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
     nn.Module._apply = replace_tensors  # type: ignore[method-assign, assignment]
-    print(f"{method} on {options.network}, torch {torch.__version__}; both players' turn, then the critic's\n")
+    print(f"{method} on {options.network}, torch {torch.__version__}; both networks' turn, then the critic's\n")
     print("| variant | batch | lasting GiB | peak GiB | TFLOP | peak GiB | TFLOP |\n|---|---|---|---|---|---|---|")
     for name in chosen:
         begun = time.perf_counter()

@@ -33,9 +33,9 @@ from bench.evaluation.latency import device_name, latency_of
 from bench.models.samplers import SampleNoise
 from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
-from bench.runs.runner import student_sampler
 from bench.task.prepared import Sampled
-from bench.training.distiller import Pairs, Setting
+from bench.training.distiller import Pairs, TrainingContext
+from bench.training.student_sampler import few_step_sampler
 from bench.training.trainer import Cadence, Trainer
 
 BLOCK = 5
@@ -72,11 +72,11 @@ def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, valu
     device = accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    setting = Setting(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
+    context = TrainingContext(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
     never = Cadence(checkpoint_every=10**9, glance_every=10**9)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(entry.load()(recipe, setting), world, 0, Path(folder), accelerator)
+        trainer = Trainer(entry.load()(recipe, context), world, 0, Path(folder), accelerator)
         trainer.begin()
         for block in range(blocks + 1):
             begun = now(device)
@@ -116,7 +116,7 @@ def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[s
 def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
     """Latency of one image by stage, and images per second in batches, of students of one and four steps, bf16."""
     for steps, indices in STEPS.items():
-        subject = Sampled(world, student_sampler(world.new_teacher(), indices), "")
+        subject = Sampled(world, few_step_sampler(world.new_teacher(), indices), "")
         device = PartialState().device
         found = latency_of(subject, repetitions, warm_up=1, bf16=True)
         condition = world.conditions(torch.arange(batch, device=device))

@@ -21,7 +21,7 @@ from plain_loop import PlainLoop, RandomWorld
 
 from bench.core.progress import SilentProgress
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Setting
+from bench.training.distiller import TrainingContext
 from bench.training.trainer import Cadence, Trainer
 from methods.recipes import DMDRecipe
 from tasks.fashion.task import TASK
@@ -45,7 +45,7 @@ def main() -> None:
     plain = PlainLoop(world, recipe, torch.device("cpu"))
     accelerator = Accelerator(mixed_precision="no")
     with tempfile.TemporaryDirectory() as folder:
-        distiller = method.load()(recipe, Setting(accelerator, world.teacher, None, world.pairs))
+        distiller = method.load()(recipe, TrainingContext(accelerator, world.teacher, None, world.pairs))
         trainer = Trainer(distiller, world, 0, Path(folder), accelerator)
         trainer.begin()
         # As in a run of 6,000 iterations: a log line every 10, a checkpoint every 300; FD progress is evaluation.

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.denoiser import Denoiser
-
-
-@contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Within it gradients pass through the network to its input, and leave nothing in its parameters."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-class Noised(NamedTuple):
-    """A batch of noised images: x_t [B, C, H, W], their times t [B], their conditions [B]."""
-
-    x_t: Tensor
-    t: Tensor
-    condition: Tensor
+from bench.training.context import Noised
 
 
 class Verdict(NamedTuple):

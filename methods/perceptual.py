@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.features.lpips_network import TRUNKS, lpips_network
-from bench.training.distiller import Setting
+from bench.training.distiller import TrainingContext
 from methods.losses import regression_loss
 from methods.recipes import PairRecipe
 
@@ -25,14 +25,14 @@ SIDE = 224
 """Pixels that the trunk was trained on; smaller images are scaled up to it."""
 
 
-def distance_of(recipe: PairRecipe, setting: Setting) -> Distance:
+def distance_of(recipe: PairRecipe, context: TrainingContext) -> Distance:
     """Return a recipe's regression distance of what the networks make, [B, C, H, W]; gradients reach both.
 
     LPIPS sees it as the task shows it to losses on pixels. Raises UserError if weights are missing.
     """
     if recipe.regression_distance == "mse":
         return regression_loss
-    path = recipe.lpips_weights or setting.lpips_trunk()
+    path = recipe.lpips_weights or context.lpips_trunk()
     fix = f"fix: bench prepare --lpips FILE, or add --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
         raise UserError(f"regression_distance=lpips needs torchvision's VGG16, and none was chosen; {fix}")
@@ -40,8 +40,8 @@ def distance_of(recipe: PairRecipe, setting: Setting) -> Distance:
         raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's {VGG16.name}; {fix}")
     if file_sha256(path) != VGG16.sha256:
         raise UserError(f"lpips_weights: {path} is not torchvision's {VGG16.name}, by its SHA-256; {fix}")
-    network = lpips_network("vgg", path, recipe.lpips_pooling).to(setting.accelerator.device)
-    pixels = setting.pixels()
+    network = lpips_network("vgg", path, recipe.lpips_pooling).to(context.accelerator.device)
+    pixels = context.pixels()
     return lambda x, y: lpips_distance(network, pixels(x), pixels(y))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.training.cost import Cost, Passes
 from bench.training.recipe import Recipe
 
 
@@ -24,11 +26,6 @@ Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 class PairRecipe(Recipe):
     """What methods have that regress to teacher pairs."""
 
-    later: ClassVar[frozenset[str]] = Recipe.later | {
-        "regression_distance",
-        "lpips_weights",
-        "lpips_pooling",
-    }
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs for the regression, made once per task."""
     regression_distance: Literal["mse", "lpips"] = "mse"
@@ -94,6 +91,27 @@ class DMDRecipe(PairRecipe):
     guidance_scale: float = Field(1.0, ge=0)
     """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
 
+    def cost(self) -> Cost:
+        """Return what a training takes. The discriminator runs the critic's encoder alone, and a small head.
+
+        Backward simulation takes (N - 1) / 2 further student passes an iteration, on average.
+        """
+        iterations, turns = self.iterations, -(-self.iterations // self.critic_updates_per_generator_update)
+        dm, denoising = self.distribution_matching, self.critic_denoising
+        simulated = iterations * (self.student_steps - 1) // 2 if self.input_simulation == "backward" else 0
+        regressed = turns if self.regression else 0
+        teacher = turns * (1 if self.guidance_scale == 1 else 2) if dm else 0
+        encoder = turns + iterations * (1 if self.shared_critic_draws else 2) if self.gan else 0
+        passes = {
+            "student": Passes(iterations + simulated + regressed, turns + regressed),
+            "teacher": Passes(teacher, 0),
+            "critic": Passes(
+                (turns if dm else 0) + (iterations if denoising else 0), iterations if denoising else 0
+            ),
+            "critic's encoder": Passes(encoder, encoder),
+        }
+        return replace(super().cost(), passes=passes, generator_updates=turns, trained=2)
+
     @property
     def roles(self) -> frozenset[str]:
         return super().roles if self.regression else frozenset()
@@ -148,3 +166,7 @@ class RegressionRecipe(PairRecipe):
 
     student_steps: Literal[1] = 1
     """Pairs lead from noise to image in one step."""
+
+    def cost(self) -> Cost:
+        """Return what a training takes: the student alone, since pairs are made before it."""
+        return replace(super().cost(), passes={"student": Passes(self.iterations, self.iterations)})

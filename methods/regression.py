@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.training.distiller import Batch, Distiller, Setting
+from bench.training.distiller import Batch, Distiller, TrainingContext
 from methods.perceptual import distance_of
 from methods.recipes import RegressionRecipe
 
@@ -14,18 +14,16 @@ class RegressionDistiller(Distiller[RegressionRecipe]):
 
     recipe_model = RegressionRecipe
 
-    def __init__(self, recipe: RegressionRecipe, setting: Setting) -> None:
-        super().__init__(recipe, setting)
-        self.add_player("generator", self.adapt(self.student_copy()), recipe.lr)
-        self.release_teacher()
-        self.distance = distance_of(recipe, setting)
-        self.pairs = setting.make_pairs(recipe.pairs)
+    def __init__(self, recipe: RegressionRecipe, context: TrainingContext) -> None:
+        super().__init__(recipe, context)
+        self.add_student()
+        self.distance = distance_of(recipe, context)
+        self.pairs = context.make_pairs(recipe.pairs)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        chosen = batch.draws.integers(0, len(self.pairs.noise), len(batch.real)).cpu()
-        pairs = self.pairs.at(chosen, batch.real.device)
+        pairs = self.pairs.sample(batch)
         t = self.step_time(0, len(pairs.noise))
-        made = self.generator.prepared(self.schedule.prior(pairs.noise, t), t, pairs.condition)
+        made = self.generator(self.schedule.prior(pairs.noise, t), t, pairs.condition)
         loss = self.distance(made, pairs.image)
-        self.descend(self.generator, loss)
+        self.backward_and_step(self.generator, loss)
         return {"loss/regression": loss.detach(), **self.statistics(made)}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bench.core.errors import UserError, counted, hint
 from bench.jobs.job import Work
-from methods.resources import Resources, Stage
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.queue import require_commands, slurm
+from slurm.resources import Resources, Stage
 from slurm.submission import new_submission, require_fit
 
 STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")

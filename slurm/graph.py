@@ -14,8 +14,8 @@ from bench.jobs.commands import Commands
 from bench.jobs.job import Work
 from bench.runs.plan import BaselineRun, Run
 from bench.task.base import Task
-from methods.resources import Resources, Stage
 from slurm.profile import Profile
+from slurm.resources import Resources, Stage
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.core.errors import UserError, hint, unknown
 from bench.core.escape import printable
-from methods.resources import Resources, Stage, resources
 from slurm.flags import Flags, sbatch_flags, srun_arguments
+from slurm.resources import Resources, Stage, resources
 
 SHIPPED = Path(__file__).parent / "profiles"
 

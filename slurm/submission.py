@@ -30,12 +30,12 @@ from bench.core.errors import UserError
 from bench.core.files import read_text, regular_file, write_text
 from bench.jobs.job import Work
 from bench.runs.run_state import run_state
-from methods.resources import Resources
 from slurm import SUBMISSIONS, queue
 from slurm.environment import clean_environment
 from slurm.graph import Batch, Unit, halves, units
 from slurm.profile import Profile, anywhere
 from slurm.refusal import is_full, refusal
+from slurm.resources import Resources
 from slurm.script import JOBS as JOBS
 from slurm.script import LATER, Script, job_name
 

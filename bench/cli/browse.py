@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bench.runs.registry import Catalogue, Entry
     from bench.runs.suites import Suite
     from bench.task.base import Task
+    from bench.training.method import Method
     from bench.training.recipe import Recipe
-    from methods.catalogue import Method
 
 
 class Kind(StrEnum):
@@ -135,24 +135,22 @@ def _describe_suite(suite: Suite) -> None:
 
 
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
-    """What the recipe takes: counted, published, and recorded."""
+    """The lines on what the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
-    from methods.cost import forward_passes, generator_updates, least_memory, sharers
-    from methods.recipes import DMDRecipe
+    from bench.training.cost import memory_holder
 
-    updates = generator_updates(recipe) if isinstance(recipe, DMDRecipe) else recipe.iterations
-    images = recipe.iterations * recipe.batch_size
-    yield f"{recipe.iterations} iterations, {updates} generator updates, {images} training images"
-    if isinstance(recipe, DMDRecipe):
-        passes = ", ".join(f"{name} {count}" for name, count in forward_passes(recipe).items() if count)
-        yield f"forward passes of a batch: {passes}"
+    cost, images = recipe.cost(), recipe.iterations * recipe.batch_size
+    yield f"{recipe.iterations} iterations, {cost.generator_updates} generator updates, {images} training images"
+    for direction in ("forward", "backward"):
+        counts = {name: getattr(passes, direction) for name, passes in cost.passes.items()}
+        yield f"{direction} passes of a batch: {', '.join(f'{name} {n}' for name, n in counts.items() if n)}"
     if task is None:
         return
     if task.network_parameters is not None:
-        size = human_size(least_memory(recipe, task.network_parameters))
+        size = human_size(cost.least_memory(task.network_parameters))
         millions = task.network_parameters / 1e6
         counted = f"{size} for {millions:.1f} million parameters a network"
-        yield f"memory of {sharers(recipe)}: {counted}, and the activations"
+        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, and the activations"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)

@@ -101,12 +101,12 @@ def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iter
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
     """What GPUs have to hold, where the networks are large enough to ask."""
     from bench.core.files import human_size
-    from methods.cost import least_memory, sharers
+    from bench.training.cost import memory_holder
 
     seen = set()
     for run in planned:
         parameters = run.task.network_parameters
         if parameters is not None and run.method.name not in seen:
             seen.add(run.method.name)
-            size = human_size(least_memory(run.recipe, parameters))
-            yield f"{run.method.name}: {size} on {sharers(run.recipe)}, and the activations"
+            size = human_size(run.recipe.cost().least_memory(parameters))
+            yield f"{run.method.name}: {size} on {memory_holder(run.recipe.sharding)}, and the activations"

@@ -108,7 +108,7 @@ def _measure(
     from bench.core.run_folder import PLAN, STUDENT, student_of
     from bench.models.saved import DESCRIPTION
     from bench.runs.plan import PublishedRun
-    from bench.runs.runner import sampler_description, student_sampler
+    from bench.training.student_sampler import few_step_sampler
 
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
         checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
@@ -119,13 +119,13 @@ def _measure(
     student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
         name = (path if path.is_dir() else path.with_suffix("")).resolve().name
-        described = sampler_description(student, indices)
+        described = few_step_sampler(student, indices).description
         published = PublishedRun(runner.prepared.task, runs, name, sha256, described)
         record = runner.published(published, student, indices)
         print(f"record: {published.record}")
         return record.metrics
     with tempfile.TemporaryDirectory() as scratch:
-        metrics, _ = runner.evaluator.evaluate(student_sampler(student, indices), Path(scratch), sha256)
+        metrics, _ = runner.evaluator.evaluate(few_step_sampler(student, indices), Path(scratch), sha256)
     if path != checkpoint:
         _keep_beside(runner, checkpoint, sha256, metrics)
     return metrics

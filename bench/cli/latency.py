@@ -54,8 +54,8 @@ def latency(
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
-    from bench.runs.runner import student_sampler
     from bench.task.prepared import Sampled
+    from bench.training.student_sampler import few_step_sampler
 
     torch.set_num_threads(threads)
     where = sources(declared, cache, download=download)
@@ -64,7 +64,7 @@ def latency(
         subject = prepared.sampled(chosen)
     else:
         student = loaded_student(prepared, student_of(chosen), steps, student_start)
-        subject = Sampled(prepared, student_sampler(*student), "")
+        subject = Sampled(prepared, few_step_sampler(*student), "")
     _print(latency_of(subject, repetitions, warm_up, bf16))
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from bench.task.prepared import PreparedTask
 
 PluginOption = Annotated[
-    list[Path], typer.Option("--plugin", help="A Python file that defines a Distiller or a Task; repeatable.")
+    list[Path],
+    typer.Option(
+        "--plugin",
+        help="A Python file that defines a Distiller or a Task, or a TOML file of variants; repeatable.",
+    ),
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", envvar="BENCH_RUNS", help="Folder of the runs.")]
 CacheOption = Annotated[

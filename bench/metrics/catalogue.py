@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from methods.catalogue import load_class
+from bench.training.method import load_class
 
 if TYPE_CHECKING:
     from bench.metrics.base import Metric

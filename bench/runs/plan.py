@@ -18,8 +18,8 @@ from bench.runs.records import MethodInfo, Record, read_record
 from bench.runs.registry import Catalogue
 from bench.task.base import Baseline, Task
 from bench.training.best import read_best
+from bench.training.method import Method
 from bench.training.recipe import Recipe
-from methods.catalogue import Method
 
 IDENTITY_VERSION = 1
 """Part of every name: raised when the same plan comes to mean another computation."""
@@ -150,7 +150,7 @@ class Run(Planned):
             "method": self.method.name,
             "distiller": self.method.distiller,
             "plugin": self.plugin_sha256,
-            "recipe": self.recipe.named(),
+            "recipe": self.recipe.identity(),
             "seed": self.seed,
         }
         if self.recipe.init_from is not None:

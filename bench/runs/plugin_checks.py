@@ -14,7 +14,6 @@ from bench.core.stopping import Stopped
 from bench.metrics.catalogue import MetricInfo
 from bench.task.base import Baseline, Task
 from bench.task.protocol import Protocol
-from methods.catalogue import Method
 
 NAMES = "letters, digits and _ . + - inside"
 """What the name of a method, task or metric is made of: it becomes part of paths and commands."""
@@ -61,9 +60,9 @@ def refuse_odd_distiller(distiller: type[Any], origin: str) -> None:
     _refuse_unless(by_task, f"{called} has the recipes {recipes!r}", wanted)
 
 
-def refuse_odd(thing: Method | Task | MetricInfo, origin: str) -> None:
+def refuse_odd(thing: Task | MetricInfo, origin: str) -> None:
     """Raise UserError if the name of what is registered, or what is shown of it, is of a wrong type."""
-    kind = "task" if isinstance(thing, Task) else "metric" if isinstance(thing, MetricInfo) else "method"
+    kind = "task" if isinstance(thing, Task) else "metric"
     _refuse_unless(is_name(thing.name), f"{origin}: a {kind} has the name {thing.name!r}", NAMES)
     called = f"{origin}: {kind} {thing.name!r}"
     _refuse_unless(isinstance(thing.summary, str), f"{called} has the summary {thing.summary!r}", "text")

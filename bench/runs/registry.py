@@ -18,7 +18,8 @@ from bench.core.files import file_sha256, regular_file
 from bench.metrics.catalogue import MetricInfo
 from bench.runs.plugin_checks import NAMES, importing, refuse_odd, refuse_odd_distiller
 from bench.task.base import Task
-from methods.catalogue import Method
+from bench.training.families import read_family, read_variants, resolve
+from bench.training.method import Method, Variant
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class Entry(Generic[T]):
     origin: str
     """Distribution and version, or the plug-in file."""
     plugin_sha256: str = ""
-    """Hash of the plug-in file; empty for what is installed."""
+    """Hash of the plug-in file whose code it runs; empty for what is installed."""
     point: EntryPoint | None = None
     thing: T | None = None
 
@@ -114,22 +115,71 @@ def _points() -> Iterator[tuple[EntryPoint, str]]:
 def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
     """Collect what is installed, and the distillers and tasks that plug-in files define."""
     points = list(_points())
-    methods: Registry[Method] = Registry.installed("method", points)
+    methods: Registry[Method] = _installed_methods(points)
     tasks: Registry[Task] = Registry.installed("task", points)
     metrics: Registry[MetricInfo] = Registry.installed("metric", points)
     found = Catalogue(methods, tasks, metrics, [])
+    variants: list[Variant] = []
     for path in plugins:
-        _add_plugin(found, path)
+        if path.suffix == ".toml":
+            variants += read_variants(_existing(path))
+            found.plugins.append(path)
+        else:
+            _add_plugin(found, path)
+    resolve(variants, lambda name: methods.find(name).load(), lambda *one: _add_variant(methods, *one))
     return found
+
+
+def _installed_methods(points: Iterable[tuple[EntryPoint, str]]) -> Registry[Method]:
+    """Take the group `bench.methods`, whose entry points name distillers.
+
+    Where a TOML file lies beside a distiller's module, the methods are those that it lists, and nothing is
+    imported to know them.
+    """
+    registry: Registry[Method] = Registry("method")
+    for point, origin in points:
+        if point.group != "bench.methods":
+            continue
+        family = _family_file(point)
+        if family is None:
+            registry.add(Entry(point.name, origin, point=point))
+            continue
+        for method in read_family(family, point.value):
+            registry.add(Entry(method.name, origin, thing=method))
+    return registry
+
+
+def _family_file(point: EntryPoint) -> Path | None:
+    """Return the TOML file beside the module of an entry point; None if there is none.
+
+    A package that cannot be imported has none; its entry says why when it is asked for.
+    """
+    try:
+        with importing(lambda _: ""):
+            spec = importlib.util.find_spec(point.module)
+    except UserError:
+        return None
+    path = Path(spec.origin).with_suffix(".toml") if spec is not None and spec.origin else None
+    return path if path is not None and path.is_file() else None
+
+
+def _add_variant(methods: Registry[Method], variant: Variant, method: Method) -> None:
+    """Register a user's variant. What it changes is all in the recipe: its code is that of its parent."""
+    code = methods.find(variant.extends).plugin_sha256
+    methods.add(Entry(variant.name, f"plug-in {Path(variant.origin).name}", plugin_sha256=code, thing=method))
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"no plug-in file {path}")
+    return regular_file(path)
 
 
 def _add_plugin(catalogue: Catalogue, path: Path) -> None:
     """Run one plug-in file and register each `Distiller` class and each `Task` that it defines."""
     from bench.training.distiller import Distiller
 
-    if not path.exists():
-        raise UserError(f"no plug-in file {path}")
-    sha256 = file_sha256(regular_file(path))  # before it runs: a file may change itself
+    sha256 = file_sha256(_existing(path))  # before it runs: a file may change itself
     name = f"bench_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -167,8 +217,8 @@ def _as_registered(name: str, origin: str, thing: Any) -> Any:
         if issubclass(thing, Distiller):
             refuse_odd_distiller(thing, origin)
             return Method.of(thing, name)
-    if not isinstance(thing, Method | Task | MetricInfo):
-        raise UserError(f"{name!r} from {origin} cannot be loaded: {thing!r} is no method, task or metric")
+    if not isinstance(thing, Task | MetricInfo):
+        raise UserError(f"{name!r} from {origin} cannot be loaded: {thing!r} is no Distiller, Task or MetricInfo")
     refuse_odd(thing, origin)
     return thing
 

@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor
 
-from bench.core.device import this_device
 from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
@@ -23,7 +22,7 @@ from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.picture import sample_grid
 from bench.metrics.base import Metric
 from bench.models.denoiser import Denoiser
-from bench.models.samplers import Sampler, few_step
+from bench.models.samplers import Sampler
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
 from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
@@ -33,8 +32,9 @@ from bench.runs.run_lock import held
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.prepared import PreparedAsset, PreparedTask, Sampled, file_asset
 from bench.training.checkpoint import start_from
-from bench.training.distiller import Pairs, Setting
+from bench.training.distiller import Pairs, TrainingContext
 from bench.training.recipe import Recipe
+from bench.training.student_sampler import few_step_sampler
 from bench.training.trainer import Cadence, Trainer
 
 T = TypeVar("T")
@@ -58,17 +58,6 @@ def glance_every(recipe: Recipe) -> int:
 def glance_samples(recipe: Recipe) -> int:
     """Generated images of a look at FD: where a student is chosen by it, as many as the recipe has."""
     return recipe.best_samples if recipe.keep_best else GLANCE_SAMPLES
-
-
-def student_sampler(student: Denoiser, indices: list[int]) -> Sampler:
-    """A few-step student as a sampler, on this process's device."""
-    student = student.to(this_device())
-    return lambda noise, condition: few_step(student, noise, condition, indices)
-
-
-def sampler_description(student: Denoiser, indices: list[int]) -> dict[str, Any]:
-    """How a few-step student's samples are drawn, as records have it."""
-    return {"kind": "few-step", "grid_indices": indices, "times": student.schedule.grid[indices].tolist()}
 
 
 @dataclass(frozen=True)
@@ -159,8 +148,8 @@ class Runner:
 
     def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
         """Evaluate and record published weights of a few-step generator."""
-        sampler = student_sampler(student, indices)
-        weights = Weights(student, run.sha256, "published", len(indices))
+        sampler = few_step_sampler(student, indices)
+        weights = Weights(student, run.sha256, "published", sampler.evaluations)
         described = dict(run.sampler)
         return self._once(run, lambda: self._measured(run, self.evaluator, sampler, weights, described))
 
@@ -187,15 +176,15 @@ class Runner:
 
     def _attempt(self, run: Run, made: Provenance) -> Record:
         trained = self._before(run) or self._train(run, made)
-        student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
-        sampler = student_sampler(student, indices)
+        student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
+        sampler = run.method.load().sampler(run.recipe, student)
         metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
-            self._picture(run, sampler, len(indices))
+            self._picture(run, sampler, sampler.evaluations)
         return record_of(
             run,
             self.prepared,
-            training_cost(run, trained, student, len(indices), seconds),
+            training_cost(run, trained, student, sampler.evaluations, seconds),
             trained.provenance,
             metrics,
             CheckpointInfo(
@@ -205,7 +194,7 @@ class Runner:
                 weights="raw" if run.recipe.ema_decay is None else "ema",
             ),
             more_data=trained.data,
-            sampler=sampler_description(student, indices),
+            sampler=dict(sampler.description),
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:
@@ -243,8 +232,8 @@ class Runner:
 
         latent = self.prepared.sample_shape != self.prepared.task.image_shape
         null = self.prepared.null_condition
-        setting = Setting(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
-        distiller = run.method.load()(run.recipe, setting)
+        context = TrainingContext(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
+        distiller = run.method.load()(run.recipe, context)
         if run.recipe.init_from is not None:
             initial = start_from(run.recipe.init_from, distiller)
             more_data.append(file_asset("initial weights", initial))
@@ -252,7 +241,9 @@ class Runner:
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
             Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), glance_every(run.recipe)),
             self.progress,
-            lambda student: self.evaluator.glance(student_sampler(student, indices), glance_samples(run.recipe)),
+            lambda student: self.evaluator.glance(
+                distiller.sampler(run.recipe, student), glance_samples(run.recipe)
+            ),
         )
         folder = run.folder / STUDENT
         if accelerator.is_main_process:

@@ -64,19 +64,8 @@ class Protocol:
         return self.features if view == MAIN else self.views[view]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON data.
-
-        Those that came later are left out at their defaults: older protocols keep their digests.
-        """
-        later: dict[str, Any] = {
-            "aggregate": "mean",
-            "covariance_start": "zeros",
-            "images_per_prompt": 1,
-            "text": None,
-            "views": {},
-        }
-        given = {key: value for key, value in asdict(self).items() if key not in later or later[key] != value}
-        return {**given, "metrics": list(self.metrics)}
+        """Return the fields as plain JSON data."""
+        return {**asdict(self), "metrics": list(self.metrics)}
 
     def digest(self) -> str:
         """Return the SHA-256 that identifies this protocol."""

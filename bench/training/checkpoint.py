@@ -16,8 +16,10 @@ from bench.core.errors import UserError, counted, first_line
 from bench.core.files import folder_sha256, regular_file, whole_file, whole_folder
 from bench.core.run_folder import CHECKPOINTS, STUDENT, checkpoints
 from bench.training.best import Best, read_best
-from bench.training.distiller import Distiller, Player
+from bench.training.distiller import STUDENT as STUDENT_NETWORK
+from bench.training.distiller import Distiller
 from bench.training.sharding import optimizer_shares, shares_of, whole
+from bench.training.trained_model import TrainedModel
 
 KEPT = 2
 """Newest checkpoints kept: one more than needed, so that a damaged one costs time and not the run."""
@@ -50,15 +52,17 @@ def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingStat
 
 def _content(distiller: Distiller[Any], state: TrainingState) -> dict[str, Any]:
     """What a checkpoint holds, in the first process."""
-    players = {
+    models = {
         name: {
-            "module": player.module.state_dict(),
-            "optimizer": player.optimizer.state_dict(),
-            "updates": player.updates,
+            "network": model.network.state_dict(),
+            "optimizer": model.optimizer.state_dict(),
+            "updates": model.updates,
         }
-        for name, player in distiller.players.items()
+        for name, model in distiller.models.items()
     }
-    content: dict[str, Any] = whole({**vars(state), "players": players}, PartialState().is_main_process)
+    targets = {name: target.network.state_dict() for name, target in distiller.targets.items()}
+    saved = {**vars(state), "models": models, "targets": targets}
+    content: dict[str, Any] = whole(saved, PartialState().is_main_process)
     return content
 
 
@@ -104,14 +108,16 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
     path = found[-1]
     try:
         content = _read(path, distiller)
-        players = content.pop("players")
-        if odd := sorted(players.keys() ^ distiller.players.keys()):
+        models, targets = content.pop("models"), content.pop("targets")
+        if odd := sorted((models.keys() ^ distiller.models.keys()) | (targets.keys() ^ distiller.targets.keys())):
             raise ValueError(f"the networks {', '.join(odd)} are missing there, or are none of the method's")
-        for name, player in distiller.players.items():
-            player.module.load_state_dict(shares_of(players[name]["module"], player.module))
-            player.optimizer.load_state_dict(optimizer_shares(players[name]["optimizer"], player.optimizer))
-            player.updates = players[name]["updates"]
-            _check_optimizer(name, player)
+        for name, model in distiller.models.items():
+            model.network.load_state_dict(shares_of(models[name]["network"], model.network))
+            model.optimizer.load_state_dict(optimizer_shares(models[name]["optimizer"], model.optimizer))
+            model.updates = models[name]["updates"]
+            _check_optimizer(name, model)
+        for name, target in distiller.targets.items():
+            target.network.load_state_dict(shares_of(targets[name], target.network))
         state = TrainingState(**content)
         if state.iteration != int(path.stem):
             raise ValueError(f"it was made after {state.iteration} iterations, and its name says another number")
@@ -125,12 +131,17 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         ) from None
 
 
-def _check_optimizer(name: str, player: Player) -> None:
-    """Raise ValueError unless a network that was stepped has its optimizer's averages: it goes on by them."""
+def _check_optimizer(name: str, model: TrainedModel) -> None:
+    """Raise ValueError unless a network that was stepped has the averages of its Adam: it goes on by them.
+
+    A distiller's own optimiser of another kind is trusted to read what it wrote.
+    """
+    if not isinstance(getattr(model.optimizer, "optimizer", model.optimizer), torch.optim.Adam):
+        return
     wanted = {"step", "exp_avg", "exp_avg_sq"}
-    state = {weight: found for weight, found in player.optimizer.state.items() if found}
-    if player.updates and not state:
-        raise ValueError(f"it lacks what the optimizer of {name} kept over {counted(player.updates, 'step')}")
+    state = {weight: found for weight, found in model.optimizer.state.items() if found}
+    if model.updates and not state:
+        raise ValueError(f"it lacks what the optimizer of {name} kept over {counted(model.updates, 'step')}")
     for weight, found in state.items():
         averages = (found.get("exp_avg"), found.get("exp_avg_sq"))
         if not wanted <= found.keys() or any(average.shape != weight.shape for average in averages):
@@ -145,7 +156,7 @@ def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
             "it lacks the EMA that its recipe asks for" if wanted else "its recipe has no EMA, and it has"
         )
     if state.average is not None and not distiller.sharded:
-        networks = distiller.generator.module.state_dict()
+        networks = distiller.generator.network.state_dict()
         wrong = set(state.average.keys() ^ networks.keys())
         wrong |= {name for name in networks.keys() - wrong if networks[name].shape != state.average[name].shape}
         if wrong:
@@ -173,15 +184,17 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
         raise UserError(f"init_from: {run} holds no checkpoints; name the folder of a finished run")
     path = found[-1]
     try:
-        players = _read(path, distiller)["players"]
-        for name, player in distiller.players.items():
-            if name not in players and name != "generator":
+        models = _read(path, distiller)["models"]
+        for name, model in distiller.models.items():
+            if name not in models and name != STUDENT_NETWORK:
                 continue
-            state = shares_of(players[name]["module"], player.module)
-            missing, unexpected = player.module.load_state_dict(state, strict=False)
-            wrong = [*unexpected, *(key for key in missing if not key.startswith("head."))]
+            state = shares_of(models[name]["network"], model.network)
+            missing, unexpected = model.network.load_state_dict(state, strict=False)
+            wrong = [*unexpected, *(key for key in missing if not key.startswith(distiller.fresh_weights))]
             if wrong:
                 raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")
+        for target in distiller.targets.values():
+            target.copy_model()
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
         raise UserError(
             f"init_from: {path} is damaged or of other networks than {distiller.recipe.__class__.__name__} has "

@@ -5,31 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.core.errors import UserError, hint
 from bench.models.grid import student_indices
+from bench.training.cost import Cost, Passes
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
 
 class Recipe(BaseModel):
-    """What every method's training has; a method adds its own numbers in a subclass."""
+    """The numbers that every method's training has; a method adds its own in a subclass."""
 
     # Deferred: of the models that a start imports it validates one.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    later: ClassVar[frozenset[str]] = frozenset(
-        {
-            *("init_from", "keep_best", "lora_rank", "lora_alpha", "teacher_precision", "sharding"),
-            *("warmup_from_zero", "best_every", "best_samples"),
-        }
-    )
-    """Keys that came after runs were named by their recipes: at their defaults, or without effect, they are no
-    part of a name."""
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
@@ -127,13 +119,19 @@ class Recipe(BaseModel):
             found["warmup_from_zero"] = "warmup is 0"
         return found
 
-    def named(self) -> dict[str, Any]:
-        """What of the recipe is part of a run's name: no path, since the same bytes may lie anywhere."""
-        values, fields = self.model_dump(mode="json"), type(self).model_fields
-        paths = {key for key in self.later if isinstance(getattr(self, key), Path)}
-        default = {key for key in self.later if getattr(self, key) == fields[key].default}
-        idle = self.later & self.idle().keys()
-        return {key: value for key, value in values.items() if key not in paths | default | idle}
+    def identity(self) -> dict[str, Any]:
+        """Return the part of a run's name: all values but paths, since the same bytes may lie anywhere."""
+        fields = type(self).model_fields.items()
+        paths = {key for key, field in fields if Path in (field.annotation, *get_args(field.annotation))}
+        return self.model_dump(mode="json", exclude=paths)
+
+    def cost(self) -> Cost:
+        """Return what a training takes, in passes and networks of the teacher's size.
+
+        The default is that of methods with one trained network, which ask the teacher once in each iteration.
+        """
+        passes = {"student": Passes(self.iterations, self.iterations), "teacher": Passes(self.iterations, 0)}
+        return Cost(passes, generator_updates=self.iterations, averages=int(self.ema_decay is not None))
 
     def rate_at(self, iteration: int) -> float:
         """Factor on every learning rate at an iteration, from 0: linear warm-up, then a cosine tail."""

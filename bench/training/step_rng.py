@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class StepRNG:
     """The random numbers of one iteration, on the CPU, in the order they are asked for.
 
     They depend on the run's seed and the iteration alone, so a resumed run draws what an uninterrupted one

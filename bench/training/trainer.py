@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import math
 import shutil
@@ -36,7 +35,7 @@ from bench.training.checkpoint import (
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import cut_back
 from bench.training.sharding import shares_of, whole
-from bench.training.step_rng import Draws, data_order
+from bench.training.step_rng import StepRNG, data_order
 
 LOG_EVERY = 10
 
@@ -80,6 +79,7 @@ class Trainer:
         accelerator: Accelerator,
         stop: StopSignal | None = None,
     ) -> None:
+        distiller.release_teacher()
         self.distiller = distiller
         self.recipe = distiller.recipe
         self.prepared = prepared
@@ -116,7 +116,7 @@ class Trainer:
         if self.distiller.generator.updates == 0:
             raise UntrainedError(
                 f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
-                'self.descend("generator", loss)'
+                "self.backward_and_step(self.generator, loss)"
             )
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
 
@@ -160,15 +160,15 @@ class Trainer:
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One iteration: a function of the networks, the seed and the iteration."""
         distiller = self.distiller
-        before = {name: player.updates for name, player in distiller.players.items()}
+        before = {name: model.updates for name, model in distiller.models.items()}
         distiller.set_rates(iteration)
         parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
         for part in parts:
             check_figures(part, parts[0])
         figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
-        for name, player in distiller.players.items():
-            if player.updates > before[name] and player.gradient_norm is not None:
-                figures[f"gradient/{name}"] = player.gradient_norm
+        for name, model in distiller.models.items():
+            if model.updates > before[name] and model.gradient_norm is not None:
+                figures[f"gradient/{name}"] = model.gradient_norm
         if distiller.generator.updates > before["generator"] and self.recipe.ema_decay is not None:
             self._average(distiller.generator.updates)
         return figures
@@ -179,8 +179,8 @@ class Trainer:
         self.distiller.micro_batch = micro_batch
         with contextlib.ExitStack() as stack:
             if not micro_batch.is_last:
-                for player in self.distiller.players.values():
-                    stack.enter_context(self.accelerator.no_sync(player.prepared))
+                for model in self.distiller.models.values():
+                    stack.enter_context(self.accelerator.no_sync(model.wrapped))
             stack.enter_context(self.accelerator.autocast())
             return self.distiller.training_step(self.batch(iteration, micro_batch))
 
@@ -196,7 +196,7 @@ class Trainer:
         count = self.recipe.batch_size // shares
         # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, share).
         torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
-        draws = Draws(self.seed, iteration, device, share, shares)
+        rng = StepRNG(self.seed, iteration, device, share, shares)
         order = data_order(
             self.prepared.real_count,
             self.seed,
@@ -204,10 +204,10 @@ class Trainer:
             count,
         )
         real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
-        asked = draws.integers(0, self.prepared.training_conditions, count)
+        asked = rng.integers(0, self.prepared.training_conditions, count)
         return Batch(
             iteration=iteration,
-            draws=draws,
+            rng=rng,
             condition=self.prepared.training_condition(asked),
             real=real,
             real_condition=real_condition,
@@ -215,8 +215,8 @@ class Trainer:
 
     def student(self) -> Denoiser:
         """Return a copy of the student as it would be evaluated now."""
-        student = self.distiller.adapt(copy.deepcopy(self.prepared.teacher))
-        weights = self.average or self.distiller.generator.module.state_dict()
+        student = self.distiller.build_student(self.prepared.teacher)
+        weights = self.average or self.distiller.generator.network.state_dict()
         student.load_state_dict(whole(weights))
         return student.eval().requires_grad_(False)
 
@@ -224,7 +224,7 @@ class Trainer:
     def _average(self, updates: int) -> None:
         """Exponential moving average of the student, with a horizon that grows at the start."""
         assert self.recipe.ema_decay is not None
-        current = self.distiller.generator.module.state_dict()
+        current = self.distiller.generator.network.state_dict()
         if self.average is None:
             self.average = {name: value.clone() for name, value in current.items()}
             return
@@ -279,7 +279,7 @@ class Trainer:
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
         device = self.accelerator.device
-        average = state.average and shares_of(state.average, self.distiller.generator.module)
+        average = state.average and shares_of(state.average, self.distiller.generator.network)
         self.average = average and {name: value.to(device) for name, value in average.items()}
         if self.accelerator.is_main_process:
             cut_back(self.metrics_file, state.iteration)

@@ -11,8 +11,8 @@ import pytest
 from bench.core.errors import UserError
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Distiller
+from bench.training.method import Method
 from bench.training.recipe import Recipe
-from methods.catalogue import Method, recipe_data
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 
@@ -98,7 +98,7 @@ def test_the_other_rows_of_table_4_are_the_four_step_student_without_a_term(
 
 
 def test_dmd2_at_paper_scale_is_the_classs_defaults_but_for_precision_and_the_official_schedules() -> None:
-    assert CATALOGUE.methods.get("dmd2").passed("imagenet64", "paper") == {
+    assert CATALOGUE.methods.get("dmd2").values("imagenet64", "paper") == {
         "precision": "bf16",
         "warmup": 71,
         "warmup_from_zero": True,
@@ -133,8 +133,9 @@ def test_a_relative_rate_follows_what_the_user_sets_and_yields_to_it() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_rates_are_those_of_the_task_unless_a_method_says_how_they_relate(name: str) -> None:
     """A switch that sets an absolute rate would mean another one on every task."""
-    data = recipe_data()["methods"][name]
-    assert not {"lr", "critic_lr"} & data.get("switches", {}).keys()
+    for layer in CATALOGUE.methods.get(name).layers[1:]:
+        for key in {"lr", "critic_lr"} & layer.get("*", {}).keys():
+            assert layer["*"][key].keys() == {"times", "of"}
 
 
 def test_the_official_run_without_gan_took_410_000_iterations() -> None:
@@ -183,13 +184,13 @@ class TestLayers:
     def test_in_a_layer_the_task_wins_over_the_scale_and_the_scale_over_all(self) -> None:
         layer = {"digits": {"lr": 3.0}, "micro": {"lr": 2.0, "warmup": 2}, "*": {"lr": 1.0, "warmup": 1}}
         method = self.method({**layer, "other": {"lr": 9.0}})
-        assert method.passed("digits", "micro") == {"lr": 3.0, "warmup": 2}
-        assert method.passed("fashion", "micro") == {"lr": 2.0, "warmup": 2}
-        assert method.passed("imagenet64", "paper") == {"lr": 1.0, "warmup": 1}
+        assert method.values("digits", "micro") == {"lr": 3.0, "warmup": 2}
+        assert method.values("fashion", "micro") == {"lr": 2.0, "warmup": 2}
+        assert method.values("imagenet64", "paper") == {"lr": 1.0, "warmup": 1}
 
     def test_a_later_layer_wins_even_with_less_special_keys(self) -> None:
         method = self.method({"digits": {"lr": 1.0, "warmup": 1}}, {"*": {"lr": 2.0}})
-        assert method.passed("digits", "micro") == {"lr": 2.0, "warmup": 1}
+        assert method.values("digits", "micro") == {"lr": 2.0, "warmup": 1}
 
     def test_the_users_values_win_over_all(self) -> None:
         method = self.method({"digits": {"lr": 1.0, "warmup": 1}})
@@ -218,7 +219,8 @@ def test_a_class_registered_directly_is_described_by_itself() -> None:
 
 def test_names_and_recipes_are_read_without_importing_torch() -> None:
     code = (
-        "import sys, methods.catalogue as c; c.DMD2.recipe('digits', 'micro', {});"
+        "import sys; from bench.runs.registry import load_catalogue;"
+        "load_catalogue().methods.get('dmd2').recipe('digits', 'micro', {});"
         "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

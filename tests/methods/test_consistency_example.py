@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_world import BATCH, make_batch, make_setting, make_teacher, normal, same, weights
+from tiny_world import BATCH, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
 from bench.models.denoiser import EDMDenoiser
 from bench.runs.registry import load_catalogue
-from methods.catalogue import Method
+from bench.training.distiller import Noised
+from bench.training.method import Method
 
 FILE = Path(__file__).parents[2] / "examples" / "consistency.py"
 
@@ -33,7 +34,7 @@ def method() -> Method:
 
 def build(method: Method, **values: Any) -> Any:
     recipe = method.recipe("tiny", "micro", {"batch_size": BATCH, **values})
-    return method.load()(recipe, make_setting())
+    return method.load()(recipe, make_context())
 
 
 def test_it_is_short_and_says_what_it_is(method: Method) -> None:
@@ -47,14 +48,14 @@ def test_only_the_student_is_trained(method: Method) -> None:
     for iteration in range(3):
         figures = distiller.training_step(make_batch(iteration))
         assert all(figure.ndim == 0 and figure.isfinite() for figure in figures.values())
-    assert same(teacher, distiller.teacher) and not same(teacher, distiller.generator.module)
+    assert same(teacher, distiller.teacher) and not same(teacher, distiller.generator.network)
 
 
 def test_the_same_batch_trains_the_same_bits(method: Method) -> None:
     one, other = build(method), build(method)
     for distiller in (one, other):
         distiller.training_step(make_batch(5))
-    assert same(weights(one.generator.module), other.generator.module)
+    assert same(weights(one.generator.network), other.generator.network)
 
 
 @pytest.mark.parametrize("segments", [1, 7, 18, 1000])
@@ -69,6 +70,6 @@ def test_teacher_steps_follow_the_ode(method: Method) -> None:
     times = distiller.schedule.grid.to(torch.float32)[range(999, 500, -1)]
     x = start = 80 * normal(0, 2, 1, 4, 4)
     for t, s in pairwise(times):
-        x = distiller.teacher_step(x, t.expand(2), s.expand(2), torch.zeros(2, dtype=torch.long))
+        x = distiller.teacher_step(Noised(x, t.expand(2), torch.zeros(2, dtype=torch.long)), s.expand(2)).x_t
     exact = 0.3 + (start - 0.3) * ((0.25 + times[-1] ** 2) / (0.25 + times[0] ** 2)) ** 0.5
     torch.testing.assert_close(x, exact, rtol=0.01, atol=0.01)

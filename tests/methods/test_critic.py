@@ -7,7 +7,8 @@ import torch
 from tiny_world import CLASSES, SHAPE, make_teacher, normal
 from torch import nn
 
-from methods.critic import Critic, Noised, discriminator_head
+from bench.training.distiller import Noised
+from methods.critic import Critic, discriminator_head
 
 
 def parameters(module: nn.Module) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from tiny_world import BATCH, NETWORK, PAIRS, SHAPE, make_batch, make_setting, make_teacher, normal, same, weights
+from tiny_world import BATCH, NETWORK, PAIRS, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
@@ -19,9 +19,8 @@ from bench.models.denoiser import VPDenoiser
 from bench.models.samplers import few_step
 from bench.models.schedules import VPSchedule
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, Setting
-from bench.training.step_rng import Draws
-from methods.critic import frozen
+from bench.training.distiller import Batch, TrainingContext, frozen
+from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 from tasks.micro.networks import micro_unet
@@ -42,7 +41,7 @@ CATALOGUE = load_catalogue()
 FAMILY = sorted(
     entry.name
     for entry in CATALOGUE.methods
-    if entry.load().recipe_model() is DMDRecipe and "lora_rank" not in entry.load().passed("", "paper")
+    if entry.load().recipe_model() is DMDRecipe and "lora_rank" not in entry.load().values("", "paper")
 )
 
 # EDM's grid (Eq. 5) written out: 1,000 noise levels, sigma = 0.002 ... 80, rho = 7.
@@ -51,17 +50,17 @@ SIGMAS = torch.tensor(
 )
 
 
-def make(name: str = "dmd2", setting: Setting | None = None, **values: Any) -> DMD:
+def make(name: str = "dmd2", context: TrainingContext | None = None, **values: Any) -> DMD:
     """A method on the tiny world, its networks moved off the teacher as if training had begun.
 
     At the start critic and teacher are equal, and distribution matching has nothing to say.
     """
     recipe = CATALOGUE.methods.get(name).recipe("tiny", "paper", {**SMALL, **values})
     torch.manual_seed(0)
-    method = DMD(recipe, setting or make_setting())
+    method = DMD(recipe, context or make_context())
     with torch.no_grad():
-        for seed, player in enumerate(method.players.values()):
-            for p in player.module.parameters():
+        for seed, model in enumerate(method.models.values()):
+            for p in model.network.parameters():
                 p += 0.05 * normal(seed, *p.shape)
     return method
 
@@ -73,9 +72,9 @@ class ByHand:
         self.recipe = r = method.recipe
         self.start = SIGMAS[999 if r.student_start == 1 else 500].item()
         self.teacher = copy.deepcopy(method.teacher)
-        self.null = method.setting.null_condition
-        self.generator = copy.deepcopy(method.generator.module)
-        self.critic = copy.deepcopy(method.players["critic"].module)
+        self.null = method.context.null_condition
+        self.generator = copy.deepcopy(method.generator.network)
+        self.critic = copy.deepcopy(method.models["critic"].network)
         options = {"betas": (0.9, 0.999), "weight_decay": 0.01, "foreach": False}
         self.optimizers = {
             "generator": torch.optim.AdamW(self.generator.parameters(), lr=r.lr, **options),
@@ -84,8 +83,8 @@ class ByHand:
 
     def noised(self, x: Tensor, condition: Tensor, low: int, high: int) -> tuple[Tensor, Tensor, Tensor]:
         """x + sigma eps, sigma from grid positions low ... high, both included."""
-        sigma = SIGMAS[self.draws.integers(low, high + 1, len(x))]
-        return x + sigma[:, None, None, None] * self.draws.normal(x), sigma, condition
+        sigma = SIGMAS[self.rng.integers(low, high + 1, len(x))]
+        return x + sigma[:, None, None, None] * self.rng.normal(x), sigma, condition
 
     def real(self, x_t: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
         conditional = self.teacher(x_t, sigma, condition)
@@ -99,19 +98,19 @@ class ByHand:
 
     def student_input(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Pure noise, or what backward simulation leaves at a shared step of four."""
-        z = self.draws.normal(batch.real)
+        z = self.rng.normal(batch.real)
         sigma = torch.full((len(z),), self.start)
         if self.recipe.student_steps == 1:
             return self.start * z, sigma, batch.condition
         levels = SIGMAS[[999, 749, 499, 249]]
-        step = self.draws.integer(0, 4)
+        step = self.rng.integer(0, 4)
         if step == 0:
             return 80 * z, sigma, batch.condition
-        x_t, x0 = 80 * self.draws.normal(z), z
+        x_t, x0 = 80 * self.rng.normal(z), z
         with torch.no_grad():
             for k in range(step):
                 if k > 0:
-                    x_t = x0 + levels[k] * self.draws.normal(z)
+                    x_t = x0 + levels[k] * self.rng.normal(z)
                 x0 = self.generator(x_t, levels[k].expand(len(z)), batch.condition)
         return x0 + levels[step] * z, levels[step].expand(len(z)), batch.condition
 
@@ -128,7 +127,7 @@ class ByHand:
             logits = self.judge(*self.noised(x, condition, 0, 999))
             losses["gan"] = r.gan_generator_weight * -torch.sigmoid(logits).log().mean()
         if r.regression:
-            chosen = self.draws.integers(0, len(PAIRS.noise), len(x))
+            chosen = self.rng.integers(0, len(PAIRS.noise), len(x))
             z, y, c = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
             made = self.generator(self.start * z, torch.full((len(z),), self.start), c)
             losses["regression"] = r.regression_weight * ((made - y) ** 2).mean()
@@ -147,7 +146,7 @@ class ByHand:
             losses["discriminator"] = -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean())
         return losses
 
-    def descend(self, name: str, network: nn.Module, loss: Tensor) -> Tensor:
+    def backward_and_step(self, name: str, network: nn.Module, loss: Tensor) -> Tensor:
         parameters = [p for p in network.parameters() if p.requires_grad]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
@@ -157,7 +156,7 @@ class ByHand:
         return norm
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        self.draws = Draws(seed=0, iteration=batch.iteration)
+        self.rng = StepRNG(seed=0, iteration=batch.iteration)
         start = self.student_input(batch)
         x, condition = self.generator(*start), start[2]
         figures: dict[str, Tensor] = {}
@@ -166,13 +165,15 @@ class ByHand:
             for term in {"dm", "gan"} & set(losses):
                 gradient = torch.autograd.grad(losses[term], x, retain_graph=True)[0]
                 figures[f"image_gradient/{term}"] = (gradient**2).sum().sqrt()
-            figures["gradient/generator"] = self.descend("generator", self.generator, sum(losses.values()))
+            figures["gradient/generator"] = self.backward_and_step(
+                "generator", self.generator, sum(losses.values())
+            )
             figures |= {f"loss/{term}": losses[term] for term in {"gan", "regression"} & set(losses)}
         losses = self.critic_losses(x.detach(), condition, batch)
         figures |= {f"loss/{term}": loss for term, loss in losses.items()}
         if "discriminator" in losses:
             losses["discriminator"] = self.recipe.gan_critic_weight * losses["discriminator"]
-        figures["gradient/critic"] = self.descend("critic", self.critic, sum(losses.values()))
+        figures["gradient/critic"] = self.backward_and_step("critic", self.critic, sum(losses.values()))
         return figures
 
 
@@ -202,23 +203,23 @@ class TestStepEqualsTheFormulas:
         self.compare(make("dmd2", shared_critic_draws=True, critic_updates_per_generator_update=2))
 
     def test_with_a_guided_teacher(self) -> None:
-        setting = make_setting(null_condition=torch.tensor([2]))
-        self.compare(make("dmd2", setting, guidance_scale=3.0))
+        context = make_context(null_condition=torch.tensor([2]))
+        self.compare(make("dmd2", context, guidance_scale=3.0))
 
     @staticmethod
     def compare(method: DMD) -> None:
         reference = ByHand(method)
         for iteration in range(3):
             figures = method.training_step(make_batch(iteration))
-            for name, player in method.players.items():
-                if player.gradient_norm is not None:
-                    figures[f"gradient/{name}"] = player.gradient_norm
+            for name, model in method.models.items():
+                if model.gradient_norm is not None:
+                    figures[f"gradient/{name}"] = model.gradient_norm
             expected = reference.step(make_batch(iteration))
             for name, value in expected.items():
                 torch.testing.assert_close(figures[name], value.detach(), rtol=2e-4, atol=1e-7)
             assert set(figures) - set(expected) <= {"loss/dm", "pixel_mean", "pixel_std", "gradient/generator"}
-            assert_close(method.generator.module, reference.generator)
-            assert_close(method.players["critic"].module, reference.critic)
+            assert_close(method.generator.network, reference.generator)
+            assert_close(method.models["critic"].network, reference.critic)
 
 
 class TestBrightness:
@@ -236,13 +237,13 @@ class TestBrightness:
     def test_a_training_step_logs_it_of_what_it_made(self) -> None:
         method = make("dmd2")
         with torch.no_grad():
-            for parameter in method.generator.module.parameters():
+            for parameter in method.generator.network.parameters():
                 parameter.mul_(40)  # images far outside [-1, 1]
         figures = method.training_step(make_batch(0))
         assert 0 <= figures["pixel_mean"] <= 1 and figures["pixel_std"] <= 0.51
 
     def test_latents_have_no_brightness(self) -> None:
-        method = make("dmd2", replace(make_setting(), latent=True))
+        method = make("dmd2", replace(make_context(), latent=True))
         latents = torch.tensor([-3.0, 9.0]).reshape(1, 1, 1, 2)
         assert {name: float(value) for name, value in method.statistics(latents).items()} == {
             "latent_mean": 3.0,
@@ -254,26 +255,26 @@ class TestUpdateRule:
     def test_generator_moves_only_on_its_turns_and_the_critic_always(self) -> None:
         method = make("dmd2", critic_updates_per_generator_update=3)
         for iteration in range(7):
-            generator, critic = weights(method.generator.module), weights(method.players["critic"].module)
+            generator, critic = weights(method.generator.network), weights(method.models["critic"].network)
             method.training_step(make_batch(iteration))
-            assert same(generator, method.generator.module) == (iteration % 3 != 0)
-            assert not same(critic, method.players["critic"].module)
+            assert same(generator, method.generator.network) == (iteration % 3 != 0)
+            assert not same(critic, method.models["critic"].network)
 
     @pytest.mark.parametrize(("iterations", "ratio", "updates"), [(7, 3, 3), (6, 3, 2), (4, 1, 4), (4, 10, 1)])
     def test_iterations_count_critic_updates(self, iterations: int, ratio: int, updates: int) -> None:
         method = make("dmd-ttur", critic_updates_per_generator_update=ratio)
         for iteration in range(iterations):
             method.training_step(make_batch(iteration))
-        assert method.players["critic"].updates == iterations
+        assert method.models["critic"].updates == iterations
         assert method.generator.updates == updates == -(-iterations // ratio)
 
     def test_the_critic_sees_images_made_before_the_generators_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
         method = make("dmd2")
-        z = Draws(0, 0).normal(make_batch().real)
-        before = method.generator.module(80 * z, torch.full((BATCH,), 80.0), make_batch().condition).detach()
+        z = StepRNG(0, 0).normal(make_batch().real)
+        before = method.generator.network(80 * z, torch.full((BATCH,), 80.0), make_batch().condition).detach()
         seen = spy(monkeypatch, method, "update_critic")
         method.training_step(make_batch())
-        after = method.generator.module(80 * z, torch.full((BATCH,), 80.0), make_batch().condition).detach()
+        after = method.generator.network(80 * z, torch.full((BATCH,), 80.0), make_batch().condition).detach()
         assert torch.allclose(seen[0], before, atol=1e-6) and not torch.allclose(before, after, atol=1e-6)
         assert not seen[0].requires_grad
 
@@ -289,7 +290,7 @@ class TestUpdateRule:
     ) -> None:
         """The GAN gradient passes through the critic to the image, and leaves no trace in its parameters."""
         method = make("dmd2")
-        critic = method.players["critic"].module
+        critic = method.models["critic"].network
         before = weights(critic)
         monkeypatch.setattr(method, "update_critic", lambda *_: {})
         figures = method.training_step(make_batch())
@@ -300,14 +301,14 @@ class TestUpdateRule:
     def test_the_gan_term_makes_no_graph_for_the_critics_parameters(self) -> None:
         """Without an image to train, the generator's GAN loss has nothing to differentiate."""
         method, batch = make("dmd2"), make_batch()
-        with frozen(method.players["critic"].module):
+        with frozen(method.models["critic"].network):
             assert not method.deception(batch.real, batch.real_condition, batch).requires_grad
             assert method.deception(batch.real.requires_grad_(), batch.real_condition, batch).requires_grad
 
     def test_the_critics_step_leaves_nothing_in_the_generator(self) -> None:
         method = make("dmd2")
         method.training_step(make_batch(1))
-        assert all(p.grad is None and p.requires_grad for p in method.generator.module.parameters())
+        assert all(p.grad is None and p.requires_grad for p in method.generator.network.parameters())
 
     @pytest.mark.parametrize("name", FAMILY)
     def test_the_teacher_stays_as_it_is(self, name: str) -> None:
@@ -319,20 +320,20 @@ class TestUpdateRule:
         assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
 
     def test_student_and_critic_start_as_the_teacher(self) -> None:
-        method = DMD(DMDRecipe(), make_setting())
+        method = DMD(DMDRecipe(), make_context())
         teacher = weights(method.teacher)
-        assert same(teacher, method.generator.module)
-        assert same(teacher, method.players["critic"].module.denoiser)
+        assert same(teacher, method.generator.network)
+        assert same(teacher, method.models["critic"].network.denoiser)
 
     def test_distribution_matching_is_silent_while_critic_and_teacher_are_one(self) -> None:
         torch.manual_seed(0)
-        method = DMD(DMDRecipe(**SMALL), make_setting())
+        method = DMD(DMDRecipe(**SMALL), make_context())
         assert method.training_step(make_batch())["image_gradient/dm"] == 0
 
     def test_rates_follow_the_recipe_each_network_from_its_own(self) -> None:
         method = make("dmd2", warmup=10, iterations=100)
         method.set_rates(5)
-        rates = {name: p.optimizer.param_groups[0]["lr"] for name, p in method.players.items()}
+        rates = {name: p.optimizer.param_groups[0]["lr"] for name, p in method.models.items()}
         assert rates == pytest.approx({"generator": 0.5e-4, "critic": 1e-4})
 
 
@@ -357,8 +358,8 @@ class TestTerms:
 
     @pytest.mark.parametrize("name", ["dmd", "dmd-no-regression"])
     def test_there_is_a_head_only_with_a_gan_term(self, name: str) -> None:
-        assert make(name).players["critic"].module.head is None
-        assert make("dmd2").players["critic"].module.head is not None
+        assert make(name).models["critic"].network.head is None
+        assert make("dmd2").models["critic"].network.head is not None
 
     def test_pairs_are_made_only_for_the_regression_term(self) -> None:
         asked: list[int] = []
@@ -367,9 +368,9 @@ class TestTerms:
             asked.append(count)
             return PAIRS
 
-        setting = Setting(Accelerator(cpu=True), make_teacher(), None, make_pairs)
-        assert make("dmd2", setting).pairs is None and asked == []
-        assert make("dmd", setting).pairs is PAIRS and asked == [10]
+        context = TrainingContext(Accelerator(cpu=True), make_teacher(), None, make_pairs)
+        assert make("dmd2", context).pairs is None and asked == []
+        assert make("dmd", context).pairs is PAIRS and asked == [10]
 
     def test_regression_alone_brings_the_student_to_the_pairs(self) -> None:
         """Without the other terms: the loss on the pairs falls, so the term's sign and target are right."""
@@ -382,7 +383,7 @@ class TestTerms:
         with_it, without = make("dmd"), make("dmd-no-regression")
         for method in (with_it, without):
             method.training_step(make_batch())
-        assert not same(weights(with_it.generator.module), without.generator.module)
+        assert not same(weights(with_it.generator.network), without.generator.network)
 
     def test_without_any_term_there_is_nothing_to_train(self) -> None:
         with pytest.raises(UserError, match="no term to train: turn on distribution_matching, gan or regression"):
@@ -418,16 +419,16 @@ class TestGuidance:
             make("dmd2", guidance_scale=3.0)
 
     def test_the_real_score_is_guided_and_the_critic_is_not(self) -> None:
-        method = make("dmd2", make_setting(null_condition=torch.tensor([2])), guidance_scale=3.0)
+        method = make("dmd2", make_context(null_condition=torch.tensor([2])), guidance_scale=3.0)
         x_t, t, condition = normal(0, 2, *SHAPE), torch.tensor([0.5, 2.0]), torch.tensor([0, 1])
         teacher = method.teacher
         null = teacher(x_t, t, torch.tensor([2, 2]))
         expected = null + 3.0 * (teacher(x_t, t, condition) - null)
         torch.testing.assert_close(method.mu_real(x_t, t, condition), expected, rtol=1e-5, atol=1e-5)
-        assert type(method.players["critic"].module.denoiser) is type(teacher)
+        assert type(method.models["critic"].network.denoiser) is type(teacher)
 
     def test_scale_one_is_the_teacher_itself(self) -> None:
-        method = make("dmd2", make_setting(null_condition=torch.tensor([2])))
+        method = make("dmd2", make_context(null_condition=torch.tensor([2])))
         assert method.mu_real is method.teacher
 
 
@@ -450,7 +451,7 @@ class TestInputSimulation:
 
     def test_one_step_students_start_from_pure_noise(self) -> None:
         start = make("dmd2").simulate(make_batch())
-        assert torch.equal(start.x_t, 80 * Draws(0, 0).normal(make_batch().real))
+        assert torch.equal(start.x_t, 80 * StepRNG(0, 0).normal(make_batch().real))
         assert torch.equal(start.condition, make_batch().condition)
 
     def test_backward_simulation_shares_one_step_in_the_batch(self) -> None:
@@ -466,8 +467,8 @@ class TestInputSimulation:
             times = set()
             for rank in range(2):
                 batch = make_batch(iteration)
-                draws = Draws(0, iteration, share=rank, shares=2)
-                share = Batch(iteration, draws, batch.condition[:3], batch.real[:3], batch.real_condition[:3])
+                rng = StepRNG(0, iteration, share=rank, shares=2)
+                share = Batch(iteration, rng, batch.condition[:3], batch.real[:3], batch.real_condition[:3])
                 times |= set(method.simulate(share).t.tolist())
             assert len(times) == 1
 
@@ -477,13 +478,13 @@ class TestInputSimulation:
         method = make("dmd2-4step")
         iteration, batch = iteration_with_step(step)
         start = method.simulate(batch)
-        draws = Draws(0, iteration)
-        training_noise = draws.normal(batch.real)
-        draws.integer(0, 4)
-        sampling_noise = [draws.normal(batch.real) for _ in range(step)]
+        rng = StepRNG(0, iteration)
+        training_noise = rng.normal(batch.real)
+        rng.integer(0, 4)
+        sampling_noise = [rng.normal(batch.real) for _ in range(step)]
         assert not any(torch.allclose(training_noise, noise) for noise in sampling_noise)
         with torch.no_grad():
-            x0 = few_step(method.generator.module, Given(sampling_noise), batch.condition, method.indices[:step])
+            x0 = few_step(method.generator.network, Given(sampling_noise), batch.condition, method.indices[:step])
         sigma = SIGMAS[[999, 749, 499, 249][step]]
         torch.testing.assert_close(start.x_t, x0 + sigma * training_noise, rtol=1e-5, atol=1e-5)
 
@@ -498,8 +499,8 @@ class TestInputSimulation:
         method = make("dmd2-4step-no-backward-simulation")
         batch = make_batch(0, size=64)
         start = method.simulate(batch)
-        draws = Draws(0, 0)
-        noise, steps = draws.normal(batch.real), draws.integers(0, 4, 64)
+        rng = StepRNG(0, 0)
+        noise, steps = rng.normal(batch.real), rng.integers(0, 4, 64)
         assert set(steps.tolist()) == {0, 1, 2, 3}
         for i, step in enumerate(steps.tolist()):
             sigma = SIGMAS[[999, 749, 499, 249][step]]
@@ -523,7 +524,7 @@ class TestOtherWorlds:
     def test_variance_preserving_teachers(self, name: str, prediction: Any) -> None:
         torch.manual_seed(0)
         teacher = VPDenoiser(micro_unet(NETWORK, SHAPE, 3), VPSchedule(prediction)).eval().requires_grad_(False)
-        method = make(name, make_setting(teacher))
+        method = make(name, make_context(teacher))
         for iteration in range(3):
             figures = method.training_step(make_batch(iteration))
             assert all(figure.isfinite() for figure in figures.values())
@@ -539,7 +540,7 @@ class TestOtherWorlds:
     def test_bf16_computes_near_float32_and_keeps_weights_and_losses_in_it(
         self, name: str, bf16: Accelerator
     ) -> None:
-        method = make(name, Setting(bf16, make_teacher(), None, lambda _: PAIRS))
+        method = make(name, TrainingContext(bf16, make_teacher(), None, lambda _: PAIRS))
         reference = ByHand(method)
         batch = make_batch()
         with bf16.autocast():
@@ -548,25 +549,25 @@ class TestOtherWorlds:
         for key in ("loss/denoising", "image_gradient/dm"):
             torch.testing.assert_close(figures[key], expected[key].detach(), rtol=0.2, atol=0)
         assert {figure.dtype for figure in figures.values()} == {torch.float32}
-        assert {p.dtype for p in method.generator.module.parameters()} == {torch.float32}
+        assert {p.dtype for p in method.generator.network.parameters()} == {torch.float32}
 
 
 class Given:
     """A sampler's noise that is given, draw by draw."""
 
     def __init__(self, noise: list[Tensor]) -> None:
-        self.draws = iter(noise)
+        self.rng = iter(noise)
 
     def draw(self) -> Tensor:
-        return next(self.draws)
+        return next(self.rng)
 
 
 def iteration_with_step(step: int) -> tuple[int, Batch]:
     """The first iteration whose draws choose this step of four."""
     for iteration in range(1000):
-        draws = Draws(0, iteration)
-        draws.normal(torch.empty(BATCH, *SHAPE))
-        if draws.integer(0, 4) == step:
+        rng = StepRNG(0, iteration)
+        rng.normal(torch.empty(BATCH, *SHAPE))
+        if rng.integer(0, 4) == step:
             return iteration, make_batch(iteration)
     raise AssertionError("no such iteration")
 
@@ -587,5 +588,5 @@ def spy(monkeypatch: pytest.MonkeyPatch, method: DMD, name: str) -> list[Tensor]
 def gradient_modes(method: DMD) -> list[bool]:
     """Record for each call of the student whether a graph was made."""
     modes: list[bool] = []
-    method.generator.module.register_forward_hook(lambda *_: modes.append(torch.is_grad_enabled()))
+    method.generator.network.register_forward_hook(lambda *_: modes.append(torch.is_grad_enabled()))
     return modes

@@ -19,8 +19,8 @@ from bench.models.schedules import VPSchedule
 from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, Pairs, Setting
-from bench.training.step_rng import Draws
+from bench.training.distiller import Batch, Pairs, TrainingContext
+from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 
 LAYOUT = ConditionLayout(tokens=77, width=40, pooled=24)
@@ -45,7 +45,7 @@ def make(name: str = "dmd2-4step", **values: Any) -> DMD:
     settings = {"guidance_scale": 8.0, "batch_size": 2, "lr": 1e-4, "critic_lr": 1e-4, **values}
     recipe = CATALOGUE.methods.get(name).recipe("tiny", "paper", settings)
     torch.manual_seed(0)
-    return DMD(recipe, Setting(Accelerator(cpu=True), teacher(), torch.zeros(1, LAYOUT.size), no_pairs))
+    return DMD(recipe, TrainingContext(Accelerator(cpu=True), teacher(), torch.zeros(1, LAYOUT.size), no_pairs))
 
 
 def make_batch(iteration: int, size: int = 2, rank: int = 0, processes: int = 1) -> Batch:
@@ -53,7 +53,7 @@ def make_batch(iteration: int, size: int = 2, rank: int = 0, processes: int = 1)
     share = slice(rank * size // processes, (rank + 1) * size // processes)
     return Batch(
         iteration=iteration,
-        draws=Draws(0, iteration, share=rank, shares=processes),
+        rng=StepRNG(0, iteration, share=rank, shares=processes),
         condition=normal(1, size, LAYOUT.size)[share],
         real=normal(2, size, 4, LATENT_SIDE, LATENT_SIDE)[share],
         real_condition=normal(3, size, LAYOUT.size)[share],
@@ -67,7 +67,7 @@ def test_every_step_of_an_n_step_student_is_drawn_and_no_other(steps: int, simul
     method = make(student_steps=steps, input_simulation=simulation)
     expected = [999 - k * (1000 // steps) for k in range(steps)]
     assert method.indices == expected and min(expected) >= 0
-    method.generator.module = Recorder()  # the times alone are looked at
+    method.generator.network = Recorder()  # the times alone are looked at
     seen: set[float] = set()
     for iteration in range(8 * steps):
         seen |= set(method.simulate(make_batch(iteration)).t.tolist())
@@ -88,7 +88,7 @@ def test_one_step_students_take_unscaled_noise_at_their_conditioning_time(start:
     assert method.indices == [t]
     made = method.simulate(make_batch(0))
     assert made.t.tolist() == [t, t]
-    assert torch.equal(made.x_t, Draws(0, 0).normal(make_batch(0).real))
+    assert torch.equal(made.x_t, StepRNG(0, 0).normal(make_batch(0).real))
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -96,7 +96,7 @@ def test_gradients_flow_through_the_last_step_only(step: int) -> None:
     method = make(critic_updates_per_generator_update=1)
     iteration = next(i for i in itertools.count() if drawn_step(i) == step)
     modes: list[bool] = []
-    student = method.generator.module
+    student = method.generator.network
     student.register_forward_hook(lambda *_: modes.append(torch.is_grad_enabled()))
     before = [parameter.detach().clone() for parameter in student.parameters()]
     method.training_step(make_batch(iteration))
@@ -109,12 +109,12 @@ def test_the_input_is_what_the_student_s_own_sampler_made() -> None:
     iteration = next(i for i in itertools.count() if drawn_step(i) == step)
     batch = make_batch(iteration)
     made = method.simulate(batch)
-    draws = Draws(0, iteration)
-    training_noise = draws.normal(batch.real)
-    draws.integer(0, 4)
-    noise = Given([draws.normal(batch.real) for _ in range(step)])
+    rng = StepRNG(0, iteration)
+    training_noise = rng.normal(batch.real)
+    rng.integer(0, 4)
+    noise = Given([rng.normal(batch.real) for _ in range(step)])
     with torch.no_grad():
-        x0 = few_step(method.generator.module, noise, batch.condition, method.indices[:step])
+        x0 = few_step(method.generator.network, noise, batch.condition, method.indices[:step])
     expected = method.schedule.add_noise(x0, training_noise, torch.full((2,), 499.0))
     torch.testing.assert_close(made.x_t, expected)
 
@@ -131,9 +131,9 @@ class Given:
 
 def drawn_step(iteration: int) -> int:
     """The step that backward simulation of four steps draws: after the noise."""
-    draws = Draws(0, iteration)
-    draws.normal(torch.empty(2, 4, LATENT_SIDE, LATENT_SIDE))
-    return draws.integer(0, 4)
+    rng = StepRNG(0, iteration)
+    rng.normal(torch.empty(2, 4, LATENT_SIDE, LATENT_SIDE))
+    return rng.integer(0, 4)
 
 
 def test_two_processes_simulate_the_same_step_and_train_the_same_student(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_two_processes_simulate_the_same_step_and_train_the_same_student(tmp_pat
             batch = make_batch(iteration, rank=rank, processes=2)
             times.append(method.simulate(batch).t.tolist())
             method.training_step(make_batch(iteration, rank=rank, processes=2))
-        weights = torch.cat([p.detach().flatten() for p in method.generator.module.parameters()])
+        weights = torch.cat([p.detach().flatten() for p in method.generator.network.parameters()])
         torch.save({"times": torch.tensor(times), "weights": weights}, tmp_path / f"{rank}.pt")
 
     teacher()  # made before the fork

@@ -10,7 +10,7 @@ from typing import Any
 import lpips
 import pytest
 import torch
-from tiny_world import PAIRS, make_batch, make_setting, normal
+from tiny_world import PAIRS, make_batch, make_context, normal
 from torch import Tensor
 from torch.nn import functional as F
 from vgg_reference import average_pooled_activations
@@ -18,7 +18,7 @@ from vgg_reference import average_pooled_activations
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.features.lpips_network import lpips_network
-from bench.training.step_rng import Draws
+from bench.training.step_rng import StepRNG
 from methods import perceptual
 from methods.losses import regression_loss
 from methods.perceptual import distance_of, lpips_distance
@@ -67,10 +67,10 @@ def test_it_is_computed_in_float32_whatever_the_training_is(package: Any, trunk:
 def test_a_training_step_goes_down_it(package: Any, trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     recipe = RegressionRecipe(pairs=len(PAIRS.noise), regression_distance="lpips", lpips_weights=trunk)
-    method = RegressionDistiller(recipe, make_setting())
-    chosen = Draws(seed=0, iteration=0).integers(0, len(PAIRS.noise), 1)
+    method = RegressionDistiller(recipe, make_context())
+    chosen = StepRNG(seed=0, iteration=0).integers(0, len(PAIRS.noise), 1)
     with torch.no_grad():
-        made = method.generator.module(80 * PAIRS.noise[chosen], torch.tensor([80.0]), PAIRS.condition[chosen])
+        made = method.generator.network(80 * PAIRS.noise[chosen], torch.tensor([80.0]), PAIRS.condition[chosen])
         expected = package(scaled_up(made), scaled_up(PAIRS.image[chosen])).mean()
     found = method.training_step(make_batch(size=1))["loss/regression"]
     torch.testing.assert_close(found, expected)
@@ -96,25 +96,22 @@ def test_average_pooling_stands_where_vgg_has_the_largest(package: Any, trunk: P
 
 def test_without_being_asked_for_it_is_the_mean_squared_error() -> None:
     for recipe in (DMDRecipe(), RegressionRecipe()):
-        assert distance_of(recipe, make_setting()) is regression_loss
+        assert distance_of(recipe, make_context()) is regression_loss
 
 
 def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
-    """Names of runs from before the choice stay."""
-    keys = {"regression_distance", "lpips_weights", "lpips_pooling", "init_from"}
-    assert not keys & set(DMDRecipe().named())
     with_it = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=trunk, init_from=trunk.parent)
-    assert with_it.named() == DMDRecipe(regression=True).named() | {"regression_distance": "lpips"}
+    assert with_it.identity() == DMDRecipe(regression=True).identity() | {"regression_distance": "lpips"}
 
 
 def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
     with pytest.raises(UserError, match=r"regression_distance=lpips needs .*; fix: bench prepare --lpips FILE"):
-        distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_setting())
+        distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_context())
     nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
     with pytest.raises(UserError, match=rf"no file {tmp_path / 'vgg.pth'}; it is torchvision's vgg16-397923af"):
-        distance_of(nowhere, make_setting())
+        distance_of(nowhere, make_context())
     with pytest.raises(UserError, match=rf"{trunk} is not torchvision's vgg16-397923af.pth, by its SHA-256"):
-        distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), make_setting())
+        distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), make_context())
     assert {"lpips_weights", "lpips_pooling"} <= set(RegressionRecipe(lpips_weights=trunk).idle())
 
 
@@ -124,13 +121,13 @@ def test_the_weights_that_were_chosen_for_the_task_are_taken_unless_the_recipe_n
     monkeypatch.setattr(perceptual, "VGG16", replace(perceptual.VGG16, sha256=file_sha256(trunk)))
     asked = DMDRecipe(regression=True, regression_distance="lpips")
     x, y = (normal(seed, 1, 3, 32, 32).tanh() for seed in (0, 1))
-    setting = replace(make_setting(), lpips_trunk=lambda: trunk)
+    context = replace(make_context(), lpips_trunk=lambda: trunk)
     torch.testing.assert_close(
-        distance_of(asked, setting)(x, y), lpips_distance(lpips_network("vgg", trunk), x, y)
+        distance_of(asked, context)(x, y), lpips_distance(lpips_network("vgg", trunk), x, y)
     )
     named = asked.model_copy(update={"lpips_weights": tmp_path / "own.pth"})
     with pytest.raises(UserError, match=rf"there is no file {tmp_path / 'own.pth'}"):
-        distance_of(named, setting)
+        distance_of(named, context)
 
 
 def test_a_recipe_asks_for_lpips_by_its_role_unless_it_names_the_file() -> None:

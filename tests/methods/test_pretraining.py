@@ -18,8 +18,8 @@ from bench.models.schedules import VPSchedule
 from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
-from bench.training.distiller import Batch, Pairs, Setting
-from bench.training.step_rng import Draws
+from bench.training.distiller import Batch, Pairs, TrainingContext
+from bench.training.step_rng import StepRNG
 from methods import perceptual
 from methods.perceptual import lpips_distance
 from methods.recipes import RegressionRecipe
@@ -63,28 +63,28 @@ def method(trunk: Path, space: LatentSpace, monkeypatch: pytest.MonkeyPatch) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         teacher = TextDenoiser(tiny_unet(sdxl=True), VPSchedule(), LAYOUT, resolution=SIDE)
-    setting = Setting(
+    context = TrainingContext(
         Accelerator(cpu=True), teacher.eval().requires_grad_(False), None, lambda _: PAIRS, lambda: space.decode
     )
-    return RegressionDistiller(recipe, setting)
+    return RegressionDistiller(recipe, context)
 
 
 def batch() -> Batch:
     nothing = torch.zeros(2, LAYOUT.size)
-    return Batch(0, Draws(0, 0), nothing, torch.zeros(2, *LATENTS), nothing)
+    return Batch(0, StepRNG(0, 0), nothing, torch.zeros(2, *LATENTS), nothing)
 
 
 def test_a_step_is_that_of_the_composition_written_out(
     method: RegressionDistiller, space: LatentSpace, trunk: Path
 ) -> None:
     """Noise as it is at t = 399, x0 by alpha-bar there, both latents through the VAE, LPIPS, plain autograd."""
-    student, lpips = copy.deepcopy(method.generator.module), lpips_network("vgg", trunk, "average")
+    student, lpips = copy.deepcopy(method.generator.network), lpips_network("vgg", trunk, "average")
     seen: list[float] = []
-    method.generator.module.register_forward_hook(lambda _module, given, _made: seen.extend(given[1].tolist()))
+    method.generator.network.register_forward_hook(lambda _module, given, _made: seen.extend(given[1].tolist()))
     figures = method.training_step(batch())
     assert seen == [399, 399]
 
-    chosen = Draws(0, 0).integers(0, 5, 2)
+    chosen = StepRNG(0, 0).integers(0, 5, 2)
     t = torch.full((2,), 399.0)
     alpha_bar = float(torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000).double() ** 2, 0)[399])
     z = PAIRS.noise[chosen]
@@ -104,7 +104,7 @@ def test_a_step_is_that_of_the_composition_written_out(
 
     torch.testing.assert_close(figures["loss/regression"], loss.detach())
     expected = dict(student.named_parameters())
-    for name, parameter in method.generator.module.named_parameters():
+    for name, parameter in method.generator.network.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-6, msg=name)
 
 

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from tiny_world import BATCH, PAIRS, make_batch, make_setting, same, weights
+from tiny_world import BATCH, PAIRS, make_batch, make_context, same, weights
 
-from bench.training.step_rng import Draws
+from bench.training.step_rng import StepRNG
 from methods.recipes import RegressionRecipe
 from methods.regression import RegressionDistiller
 
@@ -16,15 +16,15 @@ from methods.regression import RegressionDistiller
 @pytest.fixture
 def method() -> RegressionDistiller:
     recipe = RegressionRecipe(lr=1e-4, batch_size=BATCH, clip_norm=0.5, pairs=len(PAIRS.noise))
-    return RegressionDistiller(recipe, make_setting())
+    return RegressionDistiller(recipe, make_context())
 
 
 def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
     """Pairs begin at pure noise, sigma 80."""
-    student = copy.deepcopy(method.generator.module)
+    student = copy.deepcopy(method.generator.network)
     figures = method.training_step(make_batch(3))
 
-    chosen = Draws(seed=0, iteration=3).integers(0, 10, BATCH)
+    chosen = StepRNG(seed=0, iteration=3).integers(0, 10, BATCH)
     z, y, condition = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
     made = student(80 * z, torch.full((BATCH,), 80.0), condition)
     loss = ((made - y) ** 2).mean()
@@ -35,7 +35,7 @@ def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
     torch.testing.assert_close(figures["loss/regression"], loss.detach())
     torch.testing.assert_close(method.generator.gradient_norm, norm)
     torch.testing.assert_close(figures["pixel_std"], ((made.detach() + 1) / 2).clamp(0, 1).std())
-    for (name, p), q in zip(method.generator.module.named_parameters(), student.parameters(), strict=True):
+    for (name, p), q in zip(method.generator.network.named_parameters(), student.parameters(), strict=True):
         if not name.endswith("to_k.bias"):  # without effect: its gradient is rounding that Adam makes large
             torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
@@ -44,6 +44,6 @@ def test_only_the_student_is_trained_and_its_updates_are_counted(method: Regress
     teacher = weights(method.teacher)
     for iteration in range(3):
         method.training_step(make_batch(iteration))
-    assert list(method.players) == ["generator"]
+    assert list(method.models) == ["generator"]
     assert method.generator.updates == 3
-    assert same(teacher, method.teacher) and not same(teacher, method.generator.module)
+    assert same(teacher, method.teacher) and not same(teacher, method.generator.network)

@@ -12,7 +12,7 @@ from bench.runs.registry import load_catalogue
 from bench.runs.suites import load_suite
 from bench.training.recipe import Recipe
 from methods.recipes import RegressionRecipe
-from methods.resources import resources
+from slurm.resources import resources
 
 CATALOGUE = load_catalogue()
 ONE_STEP = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "dmd2-ema", "gan", "gan-ttur", "regression")

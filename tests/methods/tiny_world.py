@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from bench.models.denoiser import Denoiser, EDMDenoiser
-from bench.training.distiller import Batch, Pairs, Setting
-from bench.training.step_rng import Draws
+from bench.training.distiller import Batch, Pairs, TrainingContext
+from bench.training.step_rng import StepRNG
 from tasks.micro.task import NetworkSpec
 from tasks.micro.teacher import build_denoiser
 
@@ -48,16 +48,16 @@ def make_pairs(count: int) -> Pairs:
     return PAIRS
 
 
-def make_setting(teacher: Denoiser | None = None, null_condition: Tensor | None = None) -> Setting:
+def make_context(teacher: Denoiser | None = None, null_condition: Tensor | None = None) -> TrainingContext:
     """What a task would give a distiller, on the CPU."""
-    return Setting(Accelerator(cpu=True), teacher or make_teacher(), null_condition, make_pairs)
+    return TrainingContext(Accelerator(cpu=True), teacher or make_teacher(), null_condition, make_pairs)
 
 
 def make_batch(iteration: int = 0, size: int = BATCH) -> Batch:
     """The batch of an iteration; real images have other classes than those to generate."""
     return Batch(
         iteration=iteration,
-        draws=Draws(seed=0, iteration=iteration),
+        rng=StepRNG(seed=0, iteration=iteration),
         condition=torch.arange(size) % CLASSES,
         real=normal(100 + iteration, size, *SHAPE).clamp(-1, 1),
         real_condition=(torch.arange(size) + 1) % CLASSES,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from command import bench, output
 
-from methods.resources import Resources, Stage
 from slurm import check
 from slurm.check import STAGES, node_kinds, problems
 from slurm.profile import Profile
+from slurm.resources import Resources, Stage
 
 SINFO = """\
 main*|1-00:00:00|4|64|515000|avx512,nvlink|gpu:a100:8(S:0-1)|idle

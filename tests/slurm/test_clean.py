@@ -11,13 +11,13 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.jobs.job import Work
-from methods.resources import Resources
 from slurm import clean as cleaning
 from slurm import queue, submission
 from slurm.clean import clean, leftovers
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.queue import QueuedJob
+from slurm.resources import Resources
 from slurm.script import Script
 from slurm.submission import Submission, new_submission, submitting
 

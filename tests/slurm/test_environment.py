@@ -13,10 +13,10 @@ from stub_slurm import INSIDE_A_JOB, StubSlurm
 
 from bench.jobs.job import Work
 from bench.runs import attempts
-from methods.resources import Resources
 from slurm import aftermath, queue
 from slurm.environment import clean_environment, environment
 from slurm.graph import Batch
+from slurm.resources import Resources
 from slurm.submission import new_submission
 
 LEAKED = {

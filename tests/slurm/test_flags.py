@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bench.core.errors import UserError
 from bench.jobs.job import Work
-from methods.resources import Resources
 from slurm.flags import REPLACED, RESERVED, sbatch_flags, srun_arguments
 from slurm.graph import Batch
 from slurm.profile import Profile, load_profile
+from slurm.resources import Resources
 from slurm.script import Script
 
 WORK = Work("train", "train", (), Path("/runs/tiny/a"))

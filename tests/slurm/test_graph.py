@@ -14,9 +14,9 @@ from bench.jobs.job import Work
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.base import Sources
-from methods.resources import Resources
 from slurm.graph import Batch, build_graph
 from slurm.profile import Profile
+from slurm.resources import Resources
 from slurm.submission import FILE, new_submission, read_submission
 
 SMALL = Profile(gpus_per_node=2, memory_gb_per_node=64, cpus_per_node=8, max_hours=4, max_nodes=1)

@@ -14,7 +14,6 @@ from bench.cli import cluster
 from bench.core.errors import UserError
 from bench.jobs.job import Work
 from bench.runs.run_state import RunState
-from methods.resources import Resources
 from slurm import aftermath, later
 from slurm.control import cancel_runs, resume_runs
 from slurm.graph import Batch, part, runs_of
@@ -22,6 +21,7 @@ from slurm.later import left, submit_later, waiting_runs
 from slurm.profile import Profile
 from slurm.queue import QueueFullError
 from slurm.refusal import is_full, refusal
+from slurm.resources import Resources
 from slurm.script import LATER, Script
 from slurm.submission import FILE, Submission, new_submission, submissions, submit, submitting
 from slurm.watch import busy_folders, submitted_states

@@ -8,8 +8,8 @@ import pytest
 from command import output
 
 from bench.core.errors import UserError
-from methods.resources import Resources, resources
 from slurm.profile import Profile, load_profile, profile_names
+from slurm.resources import Resources, resources
 from slurm.submission import new_submission
 
 EIGHT = Profile(

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bench.core.errors import UserError
 from bench.jobs.job import Work
-from methods.resources import Resources
 from slurm.graph import Batch
 from slurm.profile import Profile
+from slurm.resources import Resources
 from slurm.script import Script
 
 HOSTILE = "x; touch PWNED; $(touch PWNED)`touch PWNED`'\"\ntouch PWNED\n#SBATCH --account=root"

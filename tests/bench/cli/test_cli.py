@@ -194,9 +194,9 @@ def test_a_failing_run_does_not_take_others_with_it(bench: Callable[..., Any], t
         "from bench.training.distiller import Distiller\n"
         "class Failing(Distiller):\n"
         "    name = 'failing'\n"
-        "    def __init__(self, recipe, setting):\n"
-        "        super().__init__(recipe, setting)\n"
-        "        self.add_player('generator', self.student_copy(), recipe.lr)\n"
+        "    def __init__(self, recipe, context):\n"
+        "        super().__init__(recipe, context)\n"
+        "        self.add_student()\n"
         "    def training_step(self, batch):\n"
         "        raise RuntimeError('out of luck')\n"
     )

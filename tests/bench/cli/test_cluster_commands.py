@@ -21,9 +21,9 @@ from bench.runs import attempts
 from bench.runs.plan import Run
 from bench.runs.run_state import RunState
 from bench.task.base import Sources
-from methods.resources import Resources
 from slurm import control, watch
 from slurm.graph import Batch
+from slurm.resources import Resources
 from slurm.submission import Submission, new_submission
 
 RUNS = ["dmd-s0-0123456789", "dmd2-s1-abcdefabcd", "dmd2-s10-0123abcdef", "dmd2-s1-other"]

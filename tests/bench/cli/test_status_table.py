@@ -17,10 +17,10 @@ from bench.core.errors import UserError
 from bench.jobs.job import Work
 from bench.runs import attempts
 from bench.runs.run_state import RunState
-from methods.resources import Resources
 from slurm import watch
 from slurm.graph import Batch
 from slurm.queue import QueuedJob
+from slurm.resources import Resources
 from slurm.submission import new_submission, submitting
 from slurm.watch import submitted_states
 

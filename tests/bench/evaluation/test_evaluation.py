@@ -18,14 +18,15 @@ from bench.metrics.frechet import FrechetDistance
 from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run
 from bench.runs.registry import Catalogue
-from bench.runs.runner import Runner, metrics_of, student_sampler
+from bench.runs.runner import Runner, metrics_of
 from bench.task.prepared import PreparedTask, to_uint8
 from bench.task.protocol import MAIN
+from bench.training.student_sampler import few_step_sampler
 
 
 @pytest.mark.parametrize("indices", [[999], [999, 749, 499, 249]], ids=["one step", "four steps"])
 def test_images_do_not_depend_on_the_batch_size(tiny: PreparedTask, indices: list[int]) -> None:
-    sampler = student_sampler(tiny.teacher, indices)
+    sampler = few_step_sampler(tiny.teacher, indices)
     protocol = tiny.task.protocol
     images, conditions = {}, {}
     for size in (1, 7, 64):
@@ -67,14 +68,14 @@ def test_repetitions_have_seeds_of_their_own(tiny: PreparedTask) -> None:
 
 
 def test_classes_are_balanced_by_global_index(tiny: PreparedTask) -> None:
-    student = student_sampler(tiny.teacher, [999])
+    student = few_step_sampler(tiny.teacher, [999])
     conditions = generate(student, tiny, tiny.task.protocol, 0, 13, 64).conditions
     assert torch.equal(conditions, torch.arange(13, 64) % 10)
 
 
 def test_random_classes_belong_to_their_sample_too(tiny: PreparedTask) -> None:
     protocol = replace(tiny.task.protocol, labels="random")
-    student = student_sampler(tiny.teacher, [999])
+    student = few_step_sampler(tiny.teacher, [999])
     whole = generate(student, tiny, protocol, 1, 0, 40)
     part = generate(student, tiny, protocol, 1, 13, 20)
     assert torch.equal(part.conditions, whole.conditions[13:20])
@@ -84,7 +85,7 @@ def test_random_classes_belong_to_their_sample_too(tiny: PreparedTask) -> None:
 def test_the_least_of_the_repetitions_is_shown_only_where_the_protocol_says_so(
     tiny: PreparedTask, catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    sampler = student_sampler(tiny.teacher, [999])
+    sampler = few_step_sampler(tiny.teacher, [999])
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
     evaluator.protocol = replace(tiny.task.protocol, aggregate="minimum")
     found = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
@@ -101,7 +102,7 @@ def test_uint8_is_rounded_and_clipped() -> None:
 def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> None:
     fid = pytest.importorskip("cleanfid.fid", reason="clean-fid is not installed")
     protocol = replace(tiny.task.protocol, samples=300)
-    sampler = student_sampler(tiny.teacher, [999])
+    sampler = few_step_sampler(tiny.teacher, [999])
     batches = [generate(sampler, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
     seen = [tiny.extract(batch, [MAIN])[MAIN].features for batch in batches]
     features = np.concatenate(seen).astype(np.float64)
@@ -117,7 +118,7 @@ def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: P
     honest = replace(tiny.task.protocol, smoke=False)
     with pytest.raises(UserError, match="at least"):
         measure(
-            student_sampler(tiny.teacher, [999]),
+            few_step_sampler(tiny.teacher, [999]),
             tiny,
             honest,
             {"fd": FrechetDistance},

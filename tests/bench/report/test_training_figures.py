@@ -108,22 +108,22 @@ def test_a_checkpoint_that_would_give_another_result_is_refused(plan: Callable[.
     (run.folder / "training.json").unlink()
     path = checkpoints(run.folder / "checkpoints")[-1]
     whole = torch.load(path, weights_only=True)
-    optimizer = whole["players"]["generator"]["optimizer"]
+    optimizer = whole["models"]["generator"]["optimizer"]
     weight = next(iter(optimizer["state"]))
-    state = ("players", "generator", "optimizer", "state")
+    state = ("models", "generator", "optimizer", "state")
 
     def with_state(changed: object) -> dict[str, Any]:
-        player = {**whole["players"]["generator"], "optimizer": {**optimizer, "state": changed}}
-        return {**whole, "players": {**whole["players"], "generator": player}}
+        model = {**whole["models"]["generator"], "optimizer": {**optimizer, "state": changed}}
+        return {**whole, "models": {**whole["models"], "generator": model}}
 
     other = {**optimizer["state"][weight], "exp_avg": torch.zeros(3)}
-    extra = {**whole["players"], "guide": whole["players"]["generator"]}
+    extra = {**whole["models"], "guide": whole["models"]["generator"]}
     for content, said in (
         (with_state({}), "lacks what the optimizer of generator kept over 1 step"),
         (_without(whole, *state, weight, "exp_avg_sq"), "optimizer of generator kept is incomplete"),
         (with_state({**optimizer["state"], weight: other}), "or of another shape"),
-        (_without(whole, "players", "critic"), "networks critic are missing"),
-        ({**whole, "players": extra}, "networks guide are missing there, or are none of the method's"),
+        (_without(whole, "models", "critic"), "networks critic are missing"),
+        ({**whole, "models": extra}, "networks guide are missing there, or are none of the method's"),
         ({**whole, "iteration": 3}, "after 3 iterations, and its name says another"),
     ):
         torch.save(content, path)
@@ -137,17 +137,17 @@ def test_a_loss_that_does_not_reach_the_student_is_no_training(
 ) -> None:
     def of_nothing(self: DMD, batch: Batch) -> dict[str, Tensor]:
         loss = batch.real.mean()
-        self.descend(self.generator, loss)
+        self.backward_and_step(self.generator, loss)
         return {"loss/a": loss}
 
     def of_the_critic(self: DMD, _: Batch) -> dict[str, Tensor]:
-        loss = next(self.players["critic"].module.parameters()).sum()
-        self.descend(self.generator, loss)
+        loss = next(self.models["critic"].network.parameters()).sum()
+        self.backward_and_step(self.generator, loss)
         return {"loss/a": loss.detach()}
 
     for step, said in (
-        (of_nothing, "the loss of player 'generator' depends on no network that is trained"),
-        (of_the_critic, "the loss of player 'generator' does not depend on its network"),
+        (of_nothing, "the loss of model 'generator' depends on no network that is trained"),
+        (of_the_critic, "the loss of model 'generator' does not depend on its network"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(DMD, "training_step", step)

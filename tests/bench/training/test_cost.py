@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from methods.catalogue import DMD2, DMD_TTUR, REGRESSION
-from methods.cost import forward_passes, generator_updates, least_memory
+import pytest
+import torch
+from tiny_world import make_batch, make_context
+from torch import Tensor
+
+from bench.runs.registry import load_catalogue
+from bench.training.recipe import Recipe
+from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 
+METHODS = load_catalogue().methods
 
-def recipe(method: object = DMD2, **values: object) -> DMDRecipe:
-    found = method.recipe("", "paper", {"iterations": 10, **values})  # type: ignore[attr-defined]
+
+def recipe(method: str = "dmd2", **values: object) -> DMDRecipe:
+    found = METHODS.get(method).recipe("", "paper", {"iterations": 10, **values})
     assert isinstance(found, DMDRecipe)
     return found
 
 
+def forward(recipe: Recipe) -> dict[str, int]:
+    return {name: passes.forward for name, passes in recipe.cost().passes.items()}
+
+
 def test_passes_of_dmd2() -> None:
     """Ten iterations, of which the first and the sixth are the generator's too."""
-    assert forward_passes(recipe()) == {"student": 10, "teacher": 2, "critic": 12, "critic's encoder": 22}
+    assert forward(recipe()) == {"student": 10, "teacher": 2, "critic": 12, "critic's encoder": 22}
+    backward = {name: passes.backward for name, passes in recipe().cost().passes.items()}
+    assert backward == {"student": 2, "teacher": 0, "critic": 10, "critic's encoder": 22}
 
 
 @pytest.mark.parametrize(
@@ -32,14 +46,47 @@ def test_passes_of_dmd2() -> None:
     ],
 )
 def test_what_changes_them(values: dict[str, object], network: str, passes: int) -> None:
-    assert forward_passes(recipe(**values))[network] == passes
+    assert forward(recipe(**values))[network] == passes
+
+
+@pytest.mark.parametrize("values", [{}, {"gan": False}, {"regression": True, "pairs": 10}])
+def test_passes_are_those_that_training_steps_make(values: dict[str, Any]) -> None:
+    """Hooks count the calls of student and teacher, and those that lead back through the student."""
+    own = recipe(**values, batch_size=6)
+    method = DMD(own, make_context())
+    counts = {"student": 0, "teacher": 0, "back": 0}
+
+    def count(_module: object, _inputs: object, output: Tensor) -> None:
+        counts["student"] += 1
+        counts["back"] += torch.is_grad_enabled() and output.requires_grad
+
+    method.generator.network.register_forward_hook(count)
+    method.teacher.register_forward_hook(lambda *_: counts.update(teacher=counts["teacher"] + 1))
+    for iteration in range(own.iterations):
+        method.training_step(make_batch(iteration))
+    passes = own.cost().passes
+    assert counts == {
+        "student": passes["student"].forward,
+        "teacher": passes["teacher"].forward,
+        "back": passes["student"].backward,
+    }
+    assert method.generator.updates == own.cost().generator_updates
 
 
 def test_generator_updates_are_rounded_up() -> None:
-    assert generator_updates(recipe(DMD_TTUR, iterations=11)) == 3
+    assert recipe("dmd-ttur", iterations=11).cost().generator_updates == 3
 
 
 def test_memory_is_of_teacher_student_and_critic() -> None:
-    assert least_memory(recipe(), 100) == 100 * 4 * (1 + 4 + 4)
-    assert least_memory(recipe(ema_decay=0.9), 100) == 100 * 4 * (1 + 4 + 1 + 4)
-    assert least_memory(REGRESSION.recipe("", "paper", {}), 100) == 100 * 4 * (1 + 4)
+    assert recipe().cost().least_memory(100) == 100 * 4 * (1 + 4 + 4)
+    assert recipe(ema_decay=0.9).cost().least_memory(100) == 100 * 4 * (1 + 4 + 1 + 4)
+    assert METHODS.get("regression").recipe("", "paper", {}).cost().least_memory(100) == 100 * 4 * (1 + 4)
+
+
+def test_a_plug_in_that_says_nothing_has_one_trained_network() -> None:
+    cost = Recipe(iterations=10).cost()
+    assert {name: tuple(passes) for name, passes in cost.passes.items()} == {
+        "student": (10, 10),
+        "teacher": (10, 0),
+    }
+    assert (cost.generator_updates, cost.trained, cost.averages) == (10, 1, 0)

@@ -22,7 +22,7 @@ from bench.runs.records import Record
 from bench.runs.runner import Runner
 from bench.task.prepared import PreparedTask
 from bench.training.checkpoint import checkpoints, start_from
-from bench.training.distiller import Setting
+from bench.training.distiller import TrainingContext
 from bench.training.log import read_lines
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
@@ -111,7 +111,7 @@ def test_a_checkpoint_that_would_execute_code_is_refused(plan: Callable[..., Run
     run = plan()
     target = run.folder / "checkpoints" / "0000012.pt"
     target.parent.mkdir(parents=True)
-    torch.save({"players": Attack()}, target)
+    torch.save({"models": Attack()}, target)
     with pytest.raises(UserError, match="damaged"):
         runner.run(run)
     assert not (run.folder / "executed").exists()
@@ -175,7 +175,7 @@ def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
     runner.run(first)
     newest = checkpoints(first.folder / "checkpoints")[-1]
     content = torch.load(newest, weights_only=True)
-    torch.save(content | {"players": {"student": content["players"]["generator"]}}, newest)
+    torch.save(content | {"models": {"student": content["models"]["generator"]}}, newest)
     with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'generator'"):
         runner.run(plan("dmd2", init_from=first.folder))
 
@@ -186,10 +186,12 @@ def test_after_a_regression_the_critic_starts_as_the_teacher(
     """SDXL's one-step student: pretrained on pairs; the critic has seen none."""
     first = plan("regression", ema_decay=None)
     runner.run(first)
-    setting = Setting(Accelerator(cpu=True), copy.deepcopy(tiny.teacher), None, lambda _: pytest.fail("no pairs"))
-    method = DMD(DMDRecipe(), setting)
+    context = TrainingContext(
+        Accelerator(cpu=True), copy.deepcopy(tiny.teacher), None, lambda _: pytest.fail("no pairs")
+    )
+    method = DMD(DMDRecipe(), context)
     start_from(first.folder, method)
     student, _ = tiny.load_student(first.folder / "student")
-    critic = method.players["critic"].module.denoiser
-    for expected, found in ((student, method.generator.module), (tiny.teacher, critic)):
+    critic = method.models["critic"].network.denoiser
+    for expected, found in ((student, method.generator.network), (tiny.teacher, critic)):
         torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)

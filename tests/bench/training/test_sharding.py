@@ -25,9 +25,9 @@ from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
-from bench.training.distiller import Batch, Pairs, Setting
+from bench.training.distiller import Batch, Pairs, TrainingContext
 from bench.training.recipe import build_recipe
-from bench.training.step_rng import Draws
+from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 
@@ -62,7 +62,11 @@ def make(name: str, sharding: str, **values: Any) -> DMD:
     recipe = load_catalogue().methods.get(name).recipe("tiny", "paper", settings | own)
     torch.manual_seed(0)
     teacher = TextDenoiser(copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE).requires_grad_(False)
-    return DMD(recipe, Setting(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS))
+    method = DMD(
+        recipe, TrainingContext(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS)
+    )
+    method.release_teacher()
+    return method
 
 
 def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
@@ -74,13 +78,13 @@ def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
         method.training_step(
             Batch(
                 iteration=iteration,
-                draws=Draws(0, iteration, share=rank, shares=processes),
+                rng=StepRNG(0, iteration, share=rank, shares=processes),
                 condition=normal(1, 2, LAYOUT.size)[share],
                 real=normal(2, 2, *LATENTS)[share],
                 real_condition=normal(3, 2, LAYOUT.size)[share],
             )
         )
-        norms.extend(float(player.gradient_norm) for player in method.players.values() if player.gradient_norm)
+        norms.extend(float(model.gradient_norm) for model in method.models.values() if model.gradient_norm)
 
 
 class Job(NamedTuple):
@@ -101,7 +105,7 @@ class Job(NamedTuple):
     def made(self) -> dict[str, Any]:
         """What the checkpoint has of the networks, and the gradient norms on the way to it."""
         content = torch.load(self.folder / f"{self.stop:07d}.pt", weights_only=True)
-        return {"players": content["players"], "norms": torch.load(self.folder / "norms", weights_only=True)}
+        return {"models": content["models"], "norms": torch.load(self.folder / "norms", weights_only=True)}
 
 
 def in_two(name: str, jobs: Sequence[Job], **values: Any) -> list[dict[str, Any]]:
@@ -117,14 +121,14 @@ def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
     An attention key's bias has no effect: its gradient is rounding alone, which Adam makes as large as any.
     """
     assert found["norms"] == pytest.approx(expected["norms"], rel=1e-4)
-    for name, player in expected["players"].items():
-        other = found["players"][name]
-        assert other["updates"] == player["updates"]
-        assert list(other["module"]) == list(player["module"])
-        for key, value in player["module"].items():
+    for name, model in expected["models"].items():
+        other = found["models"][name]
+        assert other["updates"] == model["updates"]
+        assert list(other["network"]) == list(model["network"])
+        for key, value in model["network"].items():
             if not key.endswith("to_k.bias"):
-                torch.testing.assert_close(other["module"][key], value, rtol=0, atol=1e-5, msg=f"{name} {key}")
-        moments, others = player["optimizer"]["state"], other["optimizer"]["state"]
+                torch.testing.assert_close(other["network"][key], value, rtol=0, atol=1e-5, msg=f"{name} {key}")
+        moments, others = model["optimizer"]["state"], other["optimizer"]["state"]
         assert moments.keys() == others.keys()
         for index, of_one in moments.items():
             torch.testing.assert_close(others[index], of_one, rtol=1e-3, atol=1e-6)
@@ -157,20 +161,20 @@ def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(tmp_path: 
 def test_one_process_has_nobody_to_share_with() -> None:
     method = make("dmd2", "fsdp2")
     assert not method.sharded
-    assert not any(isinstance(value, DTensor) for value in method.generator.module.state_dict().values())
+    assert not any(isinstance(value, DTensor) for value in method.generator.network.state_dict().values())
 
 
 def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_with_it(tmp_path: Path) -> None:
     other = Job("none", tmp_path / "checkpoints", 1)
     other.do("dmd-ttur", {})
-    first = other.made()["players"]["generator"]["module"]
+    first = other.made()["models"]["generator"]["network"]
 
     def work() -> None:
         method = make("dmd2", "fsdp2")
         start_from(tmp_path, method)
-        for name, value in method.generator.module.state_dict().items():
+        for name, value in method.generator.network.state_dict().items():
             assert torch.equal(value.full_tensor(), first[name]), name
-        for one in [method.teacher, *(player.module for player in method.players.values())]:
+        for one in [method.teacher, *(model.network for model in method.models.values())]:
             held = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
             total = sum(p.numel() for p in one.parameters())
             assert 0.4 * total < held < 0.6 * total
@@ -194,4 +198,3 @@ def test_a_run_with_an_average_and_its_best_student(
 def test_what_it_does_not_go_with_is_refused() -> None:
     with pytest.raises(UserError, match="sharding=fsdp2 runs uncompiled networks: use compile_backend=none"):
         build_recipe(DMDRecipe, {"sharding": "fsdp2", "compile_backend": "inductor"}, "method 'dmd2'")
-    assert "sharding" not in DMDRecipe().named()

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from bench.core.errors import UserError
 from bench.runs.registry import Catalogue
 from bench.task.prepared import PreparedTask
-from bench.training.distiller import Setting
+from bench.training.distiller import TrainingContext
 from bench.training.trainer import Trainer
 
 
@@ -21,8 +21,8 @@ def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str,
     recipe = chosen.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
-    setting = Setting(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
-    return Trainer(chosen.load()(recipe, setting), tiny, 0, folder, accelerator)
+    context = TrainingContext(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
+    return Trainer(chosen.load()(recipe, context), tiny, 0, folder, accelerator)
 
 
 @pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])

@@ -1,18 +1,19 @@
-"""What the stages of a run ask of a cluster, read from the recipes; imports no torch."""
+"""The resources that the stages of a run ask of a cluster, read from resources.toml; imports no torch."""
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import Literal
-
-from methods.catalogue import recipe_data
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
 Stage = Literal["prepare", "train", "evaluate"]
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job asks for."""
+    """The resources of one job."""
 
     nodes: int = 1
     gpus: int = 0
@@ -39,8 +40,12 @@ class Resources:
         return 0 if self.gpus else self.nodes * self.cpus * self.hours
 
 
+@lru_cache
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("resources.toml").read_text(encoding="utf-8"))
+
+
 def resources(task: str, scale: str, stage: Stage) -> Resources:
     """Return what a stage asks for on a task: its own values, else those of its scale."""
-    table = recipe_data()["resources"]
-    values = {**table[scale][stage], **table.get(task, {}).get(stage, {})}
-    return Resources(**values)
+    tables = _tables()
+    return Resources(**{**tables[scale][stage], **tables.get(task, {}).get(stage, {})})

@@ -1,0 +1,70 @@
+"""Inputs on which few-step students are trained: pure noise, the student's own samples, or noised images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bench.models.schedules import NoiseSchedule, per_sample
+from bench.training.context import Batch, Noised
+
+
+@torch.no_grad()
+def backward_simulation(
+    student: Callable[[Tensor, Tensor, Tensor], Tensor], schedule: NoiseSchedule, times: Tensor, batch: Batch
+) -> Noised:
+    """Make the student's input at one of its steps by sampling it up to there (DMD2, Sec. 4.5).
+
+    `times` [N] are the times of the student's steps, descending. The step is drawn once for the batch and for all
+    processes; inputs at the first step are pure noise.
+    """
+    noise = batch.rng.normal(batch.real)
+    first = times[0].expand(len(noise))
+    step = batch.rng.integer(0, len(times)) if len(times) > 1 else 0
+    if step == 0:
+        return Noised(schedule.prior(noise, first), first, batch.condition)
+    # The simulated trajectory has noise of its own: correlated noise makes artefacts.
+    x_t, x0 = schedule.prior(batch.rng.normal(noise), first), noise
+    for k in range(step):
+        t = times[k].expand(len(noise))
+        if k > 0:
+            x_t = schedule.add_noise(x0, batch.rng.normal(noise), t)
+        x0 = student(x_t, t, batch.condition)
+    t = times[step].expand(len(noise))
+    return Noised(schedule.add_noise(x0, noise, t), t, batch.condition)
+
+
+@torch.no_grad()
+def noised_real_inputs(schedule: NoiseSchedule, times: Tensor, batch: Batch) -> Noised:
+    """Make inputs as earlier work did: real images, noised to a step drawn for each sample; step 0 is pure noise.
+
+    `times` [N] are the times of the student's steps, descending.
+    """
+    noise = batch.rng.normal(batch.real)
+    pure = schedule.prior(noise, times[0].expand(len(noise)))
+    if len(times) == 1:
+        return Noised(pure, times[0].expand(len(noise)), batch.condition)
+    steps = batch.rng.integers(0, len(times), len(noise))
+    t = times[steps]
+    first = (steps == 0).reshape(-1, *[1] * (noise.ndim - 1))
+    x_t = torch.where(first, pure, schedule.add_noise(batch.real, noise, t))
+    return Noised(x_t, t, batch.real_condition)
+
+
+@torch.no_grad()
+def ode_step(
+    teacher: Callable[[Tensor, Tensor, Tensor], Tensor],
+    schedule: NoiseSchedule,
+    noised: Noised,
+    s: Tensor,
+) -> Noised:
+    """Follow the teacher's ODE from noised images to the times s [B] in one step of DDIM.
+
+    The image and the noise that the teacher sees in x_t stay, and are mixed anew for s.
+    """
+    x_t, t, condition = noised
+    x0 = teacher(x_t, t, condition)
+    eps = (x_t - per_sample(schedule.alpha(t), x_t) * x0) / per_sample(schedule.sigma(t), x_t)
+    return Noised(schedule.add_noise(x0, eps, s), s, condition)

@@ -1,0 +1,41 @@
+"""How a student makes images, with all that a record says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from bench.core.device import this_device
+from bench.models.denoiser import Denoiser
+from bench.models.samplers import SampleNoise, Sampler, few_step
+
+
+@dataclass(frozen=True)
+class StudentSampler:
+    """A sampler of a student: call it with the samples' noise and conditions [B], it returns x0 [B, C, H, W]."""
+
+    sample: Sampler
+    evaluations: int
+    """Forward passes of the network for an image."""
+    description: Mapping[str, Any]
+    """Its kind and numbers as JSON data, as records have them."""
+
+    def __call__(self, noise: SampleNoise, condition: Tensor) -> Tensor:
+        return self.sample(noise, condition)
+
+
+def few_step_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:
+    """Sample a student by turns of denoising and fresh noise (DMD2, Sec. 4.4), on this process's device.
+
+    `indices` are the steps' positions on the noise grid, descending.
+    """
+    student, indices = student.to(this_device()), list(indices)
+    times = student.schedule.grid[indices].tolist()
+    return StudentSampler(
+        lambda noise, condition: few_step(student, noise, condition, indices),
+        len(indices),
+        {"kind": "few-step", "grid_indices": indices, "times": times},
+    )

@@ -1,0 +1,77 @@
+"""Networks of a distiller: those that are trained, each with its optimiser, and averages that follow them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network to its input, and leave none in its parameters."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+class TrainedModel:
+    """A network with its optimiser. Call it as the network itself, with gradients or without.
+
+    Under DDP a call that trains must go through the wrapper, which averages the gradients of all processes, and
+    any other call must not, since the wrapper waits for a backward pass. A call trains if gradients are enabled
+    and a parameter takes them: neither is so under `torch.no_grad()` or within `frozen(model.network)`.
+    """
+
+    def __init__(
+        self, network: nn.Module, wrapped: nn.Module, optimizer: torch.optim.Optimizer, lr: float
+    ) -> None:
+        """`wrapped` is the network as accelerate prepared it (DDP), or the network itself where it is sharded."""
+        self.network = network
+        self.wrapped = wrapped
+        self.optimizer = optimizer
+        self.lr = lr
+        """Learning rate before warm-up and decay."""
+        self.updates = 0
+        """Steps of the optimiser so far."""
+        self.gradient_norm: Tensor | None = None
+        """Gradient norm of the last step, before clipping."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        trains = torch.is_grad_enabled() and any(one.requires_grad for one in self.network.parameters())
+        return (self.wrapped if trains else self.network)(*args, **kwargs)
+
+
+class TargetNetwork:
+    """A frozen network that follows a trained one as an exponential moving average of its weights."""
+
+    def __init__(self, network: nn.Module, model: TrainedModel, decay: float) -> None:
+        """`network` has the shape of the model's; it takes the model's weights as they are now."""
+        self.network = network.requires_grad_(False).eval()
+        self.model = model
+        self.decay = decay
+        self.copy_model()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.network(*args, **kwargs)
+
+    def copy_model(self) -> None:
+        """Take the model's weights."""
+        self.network.load_state_dict(self.model.network.state_dict())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move every weight towards the model's: decay * own + (1 - decay) * the model's."""
+        own, current = self.network.state_dict(), self.model.network.state_dict()
+        weights = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - self.decay)
+        for name in own.keys() - set(weights):  # counters have no average
+            own[name].copy_(current[name])
