@@ -137,7 +137,7 @@ def _describe_suite(suite: Suite) -> None:
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """What the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
-    from methods.cost import forward_passes, generator_updates, least_memory, sharers
+    from bench.training.cost import forward_passes, generator_updates, least_memory, sharers
     from methods.recipes import DMDRecipe
 
     updates = generator_updates(recipe) if isinstance(recipe, DMDRecipe) else recipe.iterations

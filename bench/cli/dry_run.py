@@ -101,7 +101,7 @@ def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iter
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
     """What GPUs have to hold, where the networks are large enough to ask."""
     from bench.core.files import human_size
-    from methods.cost import least_memory, sharers
+    from bench.training.cost import least_memory, sharers
 
     seen = set()
     for run in planned:

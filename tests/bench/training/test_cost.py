@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bench.training.cost import forward_passes, generator_updates, least_memory
 from methods.catalogue import DMD2, DMD_TTUR, REGRESSION
-from methods.cost import forward_passes, generator_updates, least_memory
 from methods.recipes import DMDRecipe
 
 
