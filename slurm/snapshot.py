@@ -11,7 +11,8 @@ from pathlib import Path
 
 import bench
 from bench.core.commit import COMMIT_FILE, commit
-from bench.core.files import made_once, whole_folder
+from bench.core.files import whole_folder
+from bench.core.locks import made_once
 
 PACKAGES = ("bench", "methods", "tasks", "results", "slurm")
 PLUGINS = "plugins"

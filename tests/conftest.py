@@ -1,4 +1,6 @@
-"""What all tests share: one thread, no network, no GPU."""
+"""What all tests share: one thread, no network, no GPU, and a Python that starts at once."""
+
+from __future__ import annotations
 
 import os
 
@@ -6,13 +8,62 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # expected numbers are the CPU's
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+import quick_python as server
 import torch
 
 torch.set_num_threads(1)
+
+QUICK_PYTHON = pytest.StashKey[Path]()
+SECONDS = dict(
+    reversed(line.split())
+    for line in Path(__file__).with_name("seconds.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
+"""How long the slowest files take, by their paths below this folder."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest files first, so that all workers end at about the same time."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: -float(SECONDS.get(item.path.relative_to(here).as_posix(), 0)))
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """A test that changes the number of threads must not slow the next one down."""
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the server of `quick_python` before the first test, while this process has no threads."""
+    if any("quick_python" in getattr(item, "fixturenames", ()) for item in session.items):
+        # pytest's own folders are too long for the path of a socket.
+        folder = Path(tempfile.mkdtemp(prefix="quick-python-", dir="/tmp"))
+        session.config.stash[QUICK_PYTHON] = server.start_server(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the files of the server, which ends with this process."""
+    if QUICK_PYTHON in config.stash:
+        shutil.rmtree(config.stash[QUICK_PYTHON].parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def quick_python(pytestconfig: pytest.Config) -> Path:
+    """A Python whose libraries are imported already: a program to call in place of `sys.executable`."""
+    return pytestconfig.stash[QUICK_PYTHON]
+
+
+@pytest.fixture(scope="module")
+def quick_jobs(quick_python: Path) -> Iterator[None]:
+    """Start the jobs of commands that tests call in this process by `quick_python`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(quick_python))
+        yield

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
 
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
@@ -16,6 +18,15 @@ def in_processes(count: int, work: Callable[[], object], seconds: float = 300) -
 
     `seconds` is the time they have.
     """
+    with started(count, work) as children:
+        for child in children:
+            child.join(timeout=seconds)
+    assert [child.exitcode for child in children] == [0] * count
+
+
+@contextlib.contextmanager
+def started(count: int, work: Callable[[], object]) -> Iterator[list[ForkProcess]]:
+    """Start `work` in `count` processes as torchrun does; kill those that are alive at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -23,10 +34,12 @@ def in_processes(count: int, work: Callable[[], object], seconds: float = 300) -
     children = [context.Process(target=_join, args=(rank, count, port, work)) for rank in range(count)]
     for child in children:
         child.start()
-    for child in children:
-        child.join(timeout=seconds)
-        child.kill()
-    assert [child.exitcode for child in children] == [0] * count
+    try:
+        yield children
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
 
 
 def _join(rank: int, count: int, port: int, work: Callable[[], object]) -> None:

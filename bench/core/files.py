@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import marshal
@@ -16,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bench.core.errors import UserError
 
@@ -29,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     DiskFullError where the disk is full, whatever the writer calls that.
     """
     make_folder(path.parent)
-    with _named_if_full(path):
+    with named_if_full(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -52,7 +51,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     A kill between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
     """
     make_folder(path.parent)
-    with _named_if_full(path):
+    with named_if_full(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             yield temporary
@@ -76,13 +75,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it. Raises UserError where that is not permitted, or the disk is full."""
-    with _named_if_full(folder):
+    with named_if_full(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise
-            raise _not_permitted(folder, error) from None
+            raise not_permitted(folder, error) from None
 
 
 def append_line(path: Path, line: str) -> None:
@@ -93,7 +92,7 @@ def append_line(path: Path, line: str) -> None:
     if path.exists():
         regular_file(path)  # a named pipe would keep this process for ever
     make_folder(path.parent)
-    with _named_if_full(path), path.open("a+b", buffering=0) as file:
+    with named_if_full(path), path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -103,27 +102,8 @@ def append_line(path: Path, line: str) -> None:
             rest = rest[file.write(rest) :]
 
 
-def open_lock(path: Path) -> IO[str]:
-    """Open a file to lock, and make it if it is missing.
-
-    Another user's, in a folder that several share, may only be read, and can be locked all the same. Raises
-    UserError where it is missing and may not be made.
-    """
-    if path.exists():
-        regular_file(path)  # a named pipe would keep this process for ever
-    make_folder(path.parent)
-    with _named_if_full(path):
-        try:
-            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
-        except OSError as error:
-            if error.errno in _FULL:
-                raise
-            if not path.is_file():
-                raise _not_permitted(path.parent, error) from None
-            return path.open()
-
-
-def _not_permitted(folder: Path, error: OSError) -> UserError:
+def not_permitted(folder: Path, error: OSError) -> UserError:
+    """Return the error of a folder into which nothing can be written."""
     return UserError(
         f"nothing can be written into {folder}: {error.strerror or error}; "
         "fix: permit it, or name another folder (--runs, --cache)"
@@ -135,14 +115,14 @@ class DiskFullError(UserError):
 
 
 @contextlib.contextmanager
-def _named_if_full(path: Path) -> Iterator[None]:
+def named_if_full(path: Path) -> Iterator[None]:
     """Raise DiskFullError in place of what a writer says of a full disk: torch's says `unexpected pos 64 vs 0`."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if (isinstance(error, OSError) and error.errno in _FULL) or _is_full(path.parent):
+        if (isinstance(error, OSError) and error.errno in FULL) or _is_full(path.parent):
             raise DiskFullError(
                 f"there is no room left to write {path}; fix: make room, or raise your quota, and run the same "
                 "command again: it goes on from what is there"
@@ -158,7 +138,7 @@ def _is_full(folder: Path) -> bool:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        return error.errno in _FULL
+        return error.errno in FULL
     return False
 
 
@@ -168,7 +148,8 @@ def _umask() -> int:
     return umask
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a full disk."""
 _PROBE_BYTES = 1 << 18
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
 """Names that `whole_file` and `whole_folder` give to what is not whole yet."""
@@ -192,22 +173,6 @@ def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             removed.append(path)
     return removed
-
-
-@contextlib.contextmanager
-def made_once(path: Path) -> Iterator[bool]:
-    """Say whether `path` is missing, while no other process can be making it.
-
-    A second process waits here until the first has made it, and then finds it.
-    """
-    if path.exists():
-        yield False
-        return
-    with open_lock(path.parent / f".{path.name}.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            remove_temporaries(path.parent, path.name)
-        yield not path.exists()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bench.core.errors import UserError
-from bench.core.files import canonical_json, human_size, made_once, write_text
+from bench.core.files import canonical_json, human_size, write_text
+from bench.core.locks import made_once
 from bench.core.progress import Progress
 
 PLAN, DONE = "plan.json", "blocks.txt"

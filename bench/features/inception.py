@@ -135,7 +135,8 @@ def load_inception(
     UserError if the file is missing, has another hash than `file`, or does not hold this network.
 
     Trust: a file with the published hash is the published file. `own_weights` waives the hash. A state dict
-    (PORT) is then still only read as tensors; a TorchScript file is a *program* that can write files, and another
+    (PORT) is then still only read as tensors, and may be of a network of the same shape with a half, a fourth, an
+    eighth or a sixteenth of the channels; a TorchScript file is a *program* that can write files, and another
     one than the published is run only where `run_code` says so.
     """
     known = TAPS if file is PORT else SCRIPTED_TAPS
@@ -159,9 +160,15 @@ def _port(path: Path) -> Inception:
     """Read a state dict with the port's names. Raises UserError."""
     state = read_state_dict(path)
     with torch.device("meta"):  # weights of its own would be drawn only to be overwritten
-        network = Inception()
+        network = Inception(_divisor(state))
     network.load_state_dict(_checked(path, state, network.state_dict()), assign=True)
     return network.faster()
+
+
+def _divisor(state: Mapping[str, Tensor]) -> int:
+    """Return by how much the network of these weights is narrower than the published one; 1 if nothing says so."""
+    pooled = [value.shape[-1] for name, value in state.items() if str(name).endswith("fc.weight") and value.ndim]
+    return next((divisor for divisor in (2, 4, 8, 16) if pooled == [TAPS["pool"] // divisor]), 1)
 
 
 def _checked(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 SIDE = 299
 """Side of the images that the network sees."""
 
+SPATIAL_CHANNELS = 7
+"""Channels of the tap `spatial`."""
+
 TAPS = {"64": 64, "192": 192, "spatial": 2023, "768": 768, "pool": 2048, "logits": 1008}
 """What the network gives, and how many numbers of it for each image.
 
@@ -89,19 +92,26 @@ def tower(name: str, *layers: tuple[int, Size], stride: int = 1, fork: int = 0) 
 class Mixed(nn.Module):
     """Towers side by side and a pooled copy of the input, concatenated."""
 
-    def __init__(self, inputs: int, towers: Sequence[Tower], pool: nn.Module, pool_outputs: int = 0) -> None:
-        """`pool_outputs` > 0 puts a 1 x 1 convolution behind the pooling."""
+    def __init__(
+        self, inputs: int, towers: Sequence[Tower], pool: nn.Module, pool_outputs: int = 0, *, divisor: int
+    ) -> None:
+        """Build the block; `pool_outputs` > 0 puts a 1 x 1 convolution behind the pooling.
+
+        All numbers of channels are those of the published network, and are divided by `divisor`.
+        """
         super().__init__()
+        inputs, pool_outputs = inputs // divisor, pool_outputs // divisor
         self.pool = pool
         self.towers = [[[step.name for step in steps] for steps in chain] for chain in towers]
         for chain in towers:
             channels = inputs
             for steps in chain:
-                for name, outputs, kernel, stride in steps:
+                for name, published_outputs, kernel, stride in steps:
+                    outputs = published_outputs // divisor
                     size = (kernel, kernel) if isinstance(kernel, int) else kernel
                     padding = (size[0] // 2, size[1] // 2) if stride == 1 else 0
                     self.add_module(name, Convolution(channels, outputs, kernel, stride, padding))
-                channels = sum(step.outputs for step in steps)
+                channels = sum(step.outputs // divisor for step in steps)
         self.branch_pool = Convolution(inputs, pool_outputs, 1) if pool_outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,26 +139,26 @@ def halving() -> nn.Module:
     return nn.MaxPool2d(3, stride=2)
 
 
-def mixed_35(inputs: int, pool_outputs: int) -> Mixed:
+def mixed_35(inputs: int, pool_outputs: int, divisor: int) -> Mixed:
     """Blocks at 35 x 35: Mixed_5b, 5c, 5d."""
     towers = [
         tower("branch1x1", (64, 1)),
         tower("branch5x5", (48, 1), (64, 5)),
         tower("branch3x3dbl", (64, 1), (96, 3), (96, 3)),
     ]
-    return Mixed(inputs, towers, average(), pool_outputs)
+    return Mixed(inputs, towers, average(), pool_outputs, divisor=divisor)
 
 
-def mixed_35_to_17(inputs: int) -> Mixed:
+def mixed_35_to_17(inputs: int, divisor: int) -> Mixed:
     """Mixed_6a."""
     towers = [
         tower("branch3x3", (384, 3), stride=2),
         tower("branch3x3dbl", (64, 1), (96, 3), (96, 3), stride=2),
     ]
-    return Mixed(inputs, towers, halving())
+    return Mixed(inputs, towers, halving(), divisor=divisor)
 
 
-def mixed_17(inputs: int, width: int) -> Mixed:
+def mixed_17(inputs: int, width: int, divisor: int) -> Mixed:
     """Blocks at 17 x 17, with `width` channels inside their towers: Mixed_6b ... 6e."""
     across, down = (1, 7), (7, 1)
     towers = [
@@ -156,26 +166,26 @@ def mixed_17(inputs: int, width: int) -> Mixed:
         tower("branch7x7", (width, 1), (width, across), (192, down)),
         tower("branch7x7dbl", (width, 1), (width, down), (width, across), (width, down), (192, across)),
     ]
-    return Mixed(inputs, towers, average(), 192)
+    return Mixed(inputs, towers, average(), 192, divisor=divisor)
 
 
-def mixed_17_to_8(inputs: int) -> Mixed:
+def mixed_17_to_8(inputs: int, divisor: int) -> Mixed:
     """Mixed_7a."""
     towers = [
         tower("branch3x3", (192, 1), (320, 3), stride=2),
         tower("branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), stride=2),
     ]
-    return Mixed(inputs, towers, halving())
+    return Mixed(inputs, towers, halving(), divisor=divisor)
 
 
-def mixed_8(inputs: int, pool: nn.Module) -> Mixed:
+def mixed_8(inputs: int, pool: nn.Module, divisor: int) -> Mixed:
     """Blocks at 8 x 8: Mixed_7b and 7c."""
     towers = [
         tower("branch1x1", (320, 1)),
         tower("branch3x3", (384, 1), fork=384),
         tower("branch3x3dbl", (448, 1), (384, 3), fork=384),
     ]
-    return Mixed(inputs, towers, pool, 192)
+    return Mixed(inputs, towers, pool, 192, divisor=divisor)
 
 
 class Inception(nn.Module):
@@ -184,27 +194,29 @@ class Inception(nn.Module):
     Source: Szegedy et al. 2016 with the file's deviations (1008 classes, the poolings above).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, divisor: int = 1) -> None:
+        """Build the published network, or one of its shape with a `divisor`-th of its channels: 2, 4, 8 or 16."""
         super().__init__()
-        self.Conv2d_1a_3x3 = Convolution(3, 32, 3, stride=2)
-        self.Conv2d_2a_3x3 = Convolution(32, 32, 3)
-        self.Conv2d_2b_3x3 = Convolution(32, 64, 3, padding=1)
+        self.divisor = divisor
+        self.Conv2d_1a_3x3 = Convolution(3, 32 // divisor, 3, stride=2)
+        self.Conv2d_2a_3x3 = Convolution(32 // divisor, 32 // divisor, 3)
+        self.Conv2d_2b_3x3 = Convolution(32 // divisor, 64 // divisor, 3, padding=1)
         self.MaxPool_1 = halving()
-        self.Conv2d_3b_1x1 = Convolution(64, 80, 1)
-        self.Conv2d_4a_3x3 = Convolution(80, 192, 3)
+        self.Conv2d_3b_1x1 = Convolution(64 // divisor, 80 // divisor, 1)
+        self.Conv2d_4a_3x3 = Convolution(80 // divisor, 192 // divisor, 3)
         self.MaxPool_2 = halving()
-        self.Mixed_5b = mixed_35(192, 32)
-        self.Mixed_5c = mixed_35(256, 64)
-        self.Mixed_5d = mixed_35(288, 64)
-        self.Mixed_6a = mixed_35_to_17(288)
-        self.Mixed_6b = mixed_17(768, 128)
-        self.Mixed_6c = mixed_17(768, 160)
-        self.Mixed_6d = mixed_17(768, 160)
-        self.Mixed_6e = mixed_17(768, 192)
-        self.Mixed_7a = mixed_17_to_8(768)
-        self.Mixed_7b = mixed_8(1280, average())
-        self.Mixed_7c = mixed_8(2048, maximum())
-        self.fc = nn.Linear(2048, 1008)
+        self.Mixed_5b = mixed_35(192, 32, divisor)
+        self.Mixed_5c = mixed_35(256, 64, divisor)
+        self.Mixed_5d = mixed_35(288, 64, divisor)
+        self.Mixed_6a = mixed_35_to_17(288, divisor)
+        self.Mixed_6b = mixed_17(768, 128, divisor)
+        self.Mixed_6c = mixed_17(768, 160, divisor)
+        self.Mixed_6d = mixed_17(768, 160, divisor)
+        self.Mixed_6e = mixed_17(768, 192, divisor)
+        self.Mixed_7a = mixed_17_to_8(768, divisor)
+        self.Mixed_7b = mixed_8(1280, average(), divisor)
+        self.Mixed_7c = mixed_8(2048, maximum(), divisor)
+        self.fc = nn.Linear(2048 // divisor, 1008)
         self.memory_format = torch.contiguous_format
         self.eval().requires_grad_(False)
 
@@ -228,7 +240,9 @@ class Inception(nn.Module):
     def _tap(self, tap: str, x: Tensor) -> Tensor:
         if tap == "spatial":
             branch: Tensor = self.Mixed_6d.get_submodule("branch1x1")(x)
-            return branch[:, :7].permute(0, 2, 3, 1).flatten(1)
+            return (
+                branch[:, : SPATIAL_CHANNELS // min(self.divisor, SPATIAL_CHANNELS)].permute(0, 2, 3, 1).flatten(1)
+            )
         mean = x.mean(dim=(2, 3))
         return mean @ self.fc.weight.T if tap == "logits" else mean
 

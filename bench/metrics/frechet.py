@@ -63,7 +63,8 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
 
     traces = float(np.trace(cov1) + np.trace(cov2))
     definite = _definite_trace_of_root(cov1, cov2)
-    trace_of_root, result = definite or _semidefinite_trace_of_root(cov1, cov2)
+    rounding = float(np.finfo(np.float64).eps * max(mean1 @ mean1, mean2 @ mean2))
+    trace_of_root, result = definite or _semidefinite_trace_of_root(cov1, cov2, rounding)
     value = float((mean1 - mean2) @ (mean1 - mean2)) + traces - 2 * trace_of_root
     if not np.isfinite(value) or value < -ROUNDING * traces:
         raise FloatingPointError(f"Fréchet distance came out as {value} (traces {traces}); not a rounding error")
@@ -95,13 +96,15 @@ def _definite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[float, 
     return float(np.sqrt(eigenvalues).sum()), (float(eigenvalues[0]), 0, False)
 
 
-def _semidefinite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[float, tuple[float, int, bool]]:
+def _semidefinite_trace_of_root(
+    cov1: np.ndarray, cov2: np.ndarray, rounding: float
+) -> tuple[float, tuple[float, int, bool]]:
     """tr (C1 C2)^(1/2) as the sum of singular values of F1^T F2, for any C = F F^T.
 
     Four times slower than eigenvalues, but nothing is squared, so that small ones keep their digits; F has
     one column per resolved eigenvalue, so that the null space adds no noise.
     """
-    (factor1, clipped1), (factor2, clipped2) = _factor(cov1), _factor(cov2)
+    (factor1, clipped1), (factor2, clipped2) = _factor(cov1, rounding), _factor(cov2, rounding)
     rank_deficient = min(factor1.shape[1], factor2.shape[1]) < len(cov1)
     product = factor1.T @ factor2
     singular = np.linalg.svd(product, compute_uv=False) if product.size else np.zeros(1)
@@ -109,10 +112,13 @@ def _semidefinite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[flo
     return float(singular.sum()), (smallest, clipped1 + clipped2, rank_deficient)
 
 
-def _factor(cov: np.ndarray) -> tuple[np.ndarray, int]:
-    """F [D, rank] with cov = F F^T up to rounding, and the number of negative eigenvalues left out."""
+def _factor(cov: np.ndarray, rounding: float) -> tuple[np.ndarray, int]:
+    """F [D, rank] with cov = F F^T up to rounding, and the number of negative eigenvalues left out.
+
+    `rounding` is that of the features' squares: all that is left of a covariance where every image is the same.
+    """
     eigenvalues, vectors = np.linalg.eigh(cov)
-    if eigenvalues[0] < -ROUNDING * np.abs(eigenvalues).sum():
+    if eigenvalues[0] < -ROUNDING * np.abs(eigenvalues).sum() - rounding:
         raise FloatingPointError(f"not a covariance matrix: it has an eigenvalue {eigenvalues[0]}")
     kept = eigenvalues > _resolution(eigenvalues)
     return vectors[:, kept] * np.sqrt(eigenvalues[kept]), int((eigenvalues < 0).sum())

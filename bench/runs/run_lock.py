@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from bench.core.errors import UserError
-from bench.core.files import open_lock
+from bench.core.locks import is_locked, locked
 from bench.core.run_folder import LOCK
 
 
@@ -26,30 +23,14 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
     if not PartialState().is_main_process:
         yield
         return
-    with open_lock(folder / LOCK) as lock:
-        until = time.monotonic() + patience
-        while not _taken(lock, fcntl.LOCK_EX):
-            if time.monotonic() >= until:
-                raise UserError(f"another process is working on {folder}; wait for it, or stop it")
-            time.sleep(min(1.0, patience))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / LOCK, patience))
+        except TimeoutError:
+            raise UserError(f"another process is working on {folder}; wait for it, or stop it") from None
         yield
-
-
-def _taken(lock: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_held(folder: Path) -> bool:
     """Whether somebody works on a run at this moment; False where that cannot be read."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    try:
-        with path.open() as lock:  # to read: the folder may be another user's
-            return not _taken(lock, fcntl.LOCK_SH)
-    except OSError:
-        return False
+    return is_locked(folder / LOCK)

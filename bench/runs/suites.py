@@ -165,11 +165,6 @@ def suite_names() -> list[str]:
     return _names("suites")
 
 
-def paper_table_names() -> list[str]:
-    """Return the names of the paper's tables, sorted."""
-    return _names("paper")
-
-
 def load_suite(name: str) -> Suite:
     """Read a suite; raise UserError naming the nearest suites, or what of its file is wrong.
 

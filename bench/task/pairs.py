@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.core.files import digest, made_once, whole_file
+from bench.core.files import digest, whole_file
+from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.models.samplers import SampleNoise, Sampler
 from bench.task.base import Baseline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError, unknown
+from bench.core.locks import locked
 from slurm.environment import KEPT, environment
 from slurm.local.conf import Settings, read_settings, write_conf
 from slurm.local.processes import MARK, Process, kill_all, processes
@@ -269,8 +269,7 @@ class Cluster:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """While no other process starts or stops anything under this root."""
-        with (self.root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.root / ".lock"):
             yield
 
 

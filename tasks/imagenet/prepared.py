@@ -13,7 +13,8 @@ import torch
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.core.files import folder_sha256, made_once, path_sha256
+from bench.core.files import folder_sha256, path_sha256
+from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed

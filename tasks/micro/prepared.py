@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.core.files import file_sha256, folder_sha256, folder_size, made_once, whole_file
+from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file
+from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.data.images import LabelledImages
 from bench.features.views import Features

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.core.files import file_sha256, folder_sha256, folder_size, made_once, whole_file, whole_folder
+from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file, whole_folder
+from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.features.views import Features
 from bench.models.denoiser import Denoiser

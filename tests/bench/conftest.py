@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def runner(catalogue: Catalogue, tiny: PreparedTask) -> Runner:
 
 
 @pytest.fixture
-def bench(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
-    """Call `bench ...` in this process, with this test's runs and the shared cache."""
+def bench(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_python: Path
+) -> Callable[..., Printed]:
+    """Call `bench ...` in this process, with this test's runs and the shared cache; its jobs start at once."""
+    monkeypatch.setattr(sys, "executable", str(quick_python))
     monkeypatch.setenv("BENCH_CACHE", str(cache))
     monkeypatch.setenv("BENCH_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("COLUMNS", "200")

@@ -6,14 +6,11 @@ import contextlib
 import os
 import shlex
 import shutil
-import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import quick_python
 from cluster_runs import PROFILE
 from stub_slurm import INSIDE_A_JOB
 
@@ -89,13 +86,8 @@ def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def profile(running_cluster: Cluster) -> Iterator[str]:
+def profile(quick_python: Path) -> str:
     """A profile of the running cluster, whose jobs start at once."""
-    path = running_cluster.root / "python"
-    server = quick_python.start_server(str(path))
     # Inside a job CUDA_VISIBLE_DEVICES is that job's, and so the one that hides GPUs from tests is not passed on.
-    hidden = ["env", "CUDA_VISIBLE_DEVICES="]
-    python = shlex.join([*hidden, sys.executable, "-I", "-S", quick_python.__file__, str(path)])
-    yield f"python = {python!r}\n{PROFILE}"
-    os.kill(server, signal.SIGKILL)
-    os.waitpid(server, 0)
+    python = shlex.join(["env", "CUDA_VISIBLE_DEVICES=", str(quick_python)])
+    return f"python = {python!r}\n{PROFILE}"

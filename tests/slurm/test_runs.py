@@ -32,6 +32,7 @@ def runs(cluster: Cluster, profile: str, cache: Path, tmp_path: Path, monkeypatc
     """A folder of runs, named from where we stand, with a profile beside it."""
     (tmp_path / "profile.toml").write_text(profile)
     monkeypatch.setenv("BENCH_CACHE", str(cache))
+    monkeypatch.setenv("BENCH_RUNS", "runs")
     monkeypatch.chdir(tmp_path)
     return Path("runs")
 
@@ -42,13 +43,20 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
     return {name: value for name, value in load_file(path).items() if not name.endswith("to_k.bias")}
 
 
+def submit_and_wait(*command: object) -> None:
+    """Submit runs and look often until they are done: a command that follows its runs looks twice a minute."""
+    for done in (bench(*command, "--detach"), bench("wait", "--every", "0.5")):
+        assert done.code == 0, done.text
+
+
 def test_a_suite_through_sbatch_gives_the_values_of_this_process(runs: Path, cache: Path) -> None:
     suite = ["reproduce", "table3", "--task", "tiny", "--seed", "0", "--plugin", TINY_PLUGIN, *SET]
     suite += ["--executor", "slurm", "--profile", "profile.toml"]
+    submit_and_wait(*suite)
     done = bench(*suite)
     assert done.code == 0, done.text
     assert "GAN, TTUR" in done.text, "the table is shown at the end"
-    (made,) = submissions(runs)
+    (made,) = submissions(runs)  # a second time nothing is submitted
     sizes = {batch.name: (len(batch.works), batch.after, batch.each) for batch in made.graph}
     assert sizes == {
         "prepare-tiny": (1, None, False),
@@ -65,15 +73,12 @@ def test_a_suite_through_sbatch_gives_the_values_of_this_process(runs: Path, cac
         ]
         for sampler in run.task.baselines.values():
             assert BaselineRun(run.task, runs, sampler).finished() is not None
-    again = bench(*suite)
-    assert again.code == 0 and len(submissions(runs)) == 1, "a second time nothing is submitted"
 
 
 def test_two_nodes_train_the_student_of_one_process(runs: Path, profile: str, cache: Path) -> None:
     Path("profile.toml").write_text(profile + "max_nodes = 2\n[stages.train]\nnodes = 2\n")
     command = ["run", "--method", "dmd2", "--task", "tiny", "--plugin", TINY_PLUGIN, "--no-baselines", *SET]
-    done = bench(*command, "--set", "ema_decay=null", "--executor", "slurm", "--profile", "profile.toml")
-    assert done.code == 0, done.text
+    submit_and_wait(*command, "--set", "ema_decay=null", "--executor", "slurm", "--profile", "profile.toml")
     recipe = {**RECIPE, "ema_decay": None}
     ((here, _),) = alone(["dmd2"], [0], recipe, Path("alone"), cache, TINY_PLUGIN)
     there = Run(**{**vars(here), "root": runs})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import UserError
-from bench.core.files import digest, regular_file
+from bench.core.files import regular_file
 from bench.data.kinds import IMAGE_KINDS
 from bench.data.source import Files, images_under, read_bytes
 from bench.data.text.prompts import PromptList, read_prompts
@@ -31,13 +31,6 @@ class CocoSubset:
     prompts: PromptList
     images: tuple[str, ...]
     """File names, such as COCO_val2014_000000000042.jpg."""
-    images_sha256: str
-    """Hash of the sorted file names."""
-
-    @classmethod
-    def of(cls, prompts: PromptList, images: Sequence[str]) -> CocoSubset:
-        """Hash the names of `images` and hold both."""
-        return cls(prompts, tuple(images), digest(sorted(images)))
 
 
 @dataclass(frozen=True)
@@ -96,20 +89,7 @@ def coco10k(path: Path) -> CocoSubset:
     chosen = [ids[place] for place in random.permutation(len(ids))[:COCO10K_PROMPTS]]
     source = f"{path.name}: one caption each of {len(chosen):,} images, merged, numpy seed {COCO10K_SEED}"
     prompts = PromptList.of("coco10k", tuple(first[image] for image in chosen), source)
-    return CocoSubset.of(prompts, [captions.images[image] for image in chosen])
-
-
-def published_coco10k(folder: Path) -> CocoSubset:
-    """Read the published subset: `all_prompts.pkl` and the images in `subset`; which is whose is not told.
-
-    Raises UserError if one is missing, or if there are not 10,000 of each.
-    """
-    prompts = read_prompts(folder / "all_prompts.pkl", name="coco10k")
-    images = [path.name for path in real_images(folder / "subset").paths]
-    for what, count in (("prompts", len(prompts)), ("images", len(images))):
-        if count != COCO10K_PROMPTS:
-            raise UserError(f"{folder} holds {count:,} {what}, not {COCO10K_PROMPTS:,}; fix: unpack it again")
-    return CocoSubset.of(prompts, images)
+    return CocoSubset(prompts, tuple(captions.images[image] for image in chosen))
 
 
 def val2014_images(path: Path) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from bench.core.files import (
     folder_sha256,
     folder_size,
     human_size,
-    made_once,
     read_object,
     regular_file,
     regular_file_or_folder,
@@ -25,6 +24,7 @@ from bench.core.files import (
     whole_folder,
     write_text,
 )
+from bench.core.locks import made_once
 
 
 def names(folder: Path) -> list[str]:
@@ -117,7 +117,8 @@ def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> 
 MAKER = """
 import sys, time
 from pathlib import Path
-from bench.core.files import made_once, write_text
+from bench.core.locks import made_once
+from bench.core.files import write_text
 
 path, log, start = map(Path, sys.argv[1:])
 print("ready", flush=True)

@@ -148,6 +148,12 @@ def test_what_is_not_a_covariance_is_an_error() -> None:
         frechet_distance(mean, identity, np.zeros(3), np.eye(3))
 
 
+def test_a_generator_of_one_image_has_a_distance() -> None:
+    mean, rest = np.full(3, 2.0), np.diag([1e-19, 0, -4e-20])  # of a covariance, in rounding
+    found = frechet_distance(mean, rest, np.zeros(3), np.eye(3))
+    assert found.value == pytest.approx(12 + 3) and found.rank_deficient
+
+
 def test_spectrum_tells_rank_from_rounding() -> None:
     cov = random_covariance(np.random.default_rng(7), 10, rank=4)
     found = spectrum(cov)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.core.locks import locked
 from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
@@ -75,8 +75,7 @@ def test_failures_are_told_and_one_that_repeats_has_no_command(make_record: Make
 
 def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
     folder = begun(tmp_path, **{"status.json": STATUS, ".lock": ""})
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         (work,) = unfinished(tmp_path, "fashion")
         assert left([], [work])["GAN only"][0] == " 0: running at training 120/500"
     (work,) = unfinished(tmp_path, "fashion")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from command import output
@@ -19,7 +17,7 @@ from edm_reference import Sizes, random_weights
 from imagenet_forms import WNIDS, class_folders, edm_zip, official_lmdb, parquet_file
 from imagenet_photos import cut
 from inception_files import random_inception
-from processes import in_processes
+from processes import in_processes, started
 from tests_support import STANDIN_PLUGIN
 
 from bench.cli.options import declared_task
@@ -30,7 +28,7 @@ from bench.features.inception import PORT
 from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
 from bench.runs import runner as engine
-from bench.runs.plan import BaselineRun, plan_run
+from bench.runs.plan import BaselineRun, Run, plan_run
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
@@ -40,12 +38,19 @@ from bench.training.log import read_lines
 
 NETWORK = Sizes(side=64, width=128, mult=(1, 1, 1, 1), blocks=1, attention=(8,), classes=3)
 TABLE3 = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "gan", "gan-ttur")
-RECIPE = {"iterations": 20, "batch_size": 2, "warmup": 2, "lr": 1e-5, "pairs": 4}
-COMMON = (
-    *("--task", "standin64", "--protocol", "quick"),
-    *(part for key, value in RECIPE.items() for part in ("--set", f"{key}={value}")),
-)
+RECIPE = {"iterations": 2, "batch_size": 2, "warmup": 2, "lr": 1e-5, "pairs": 4}
+"""The least in which both turns come: the student's and the critic's, and the critic's alone."""
+KILLED = {name: value for name, value in RECIPE.items() if name != "pairs"} | {"iterations": 12}
+
+
+def common(recipe: dict[str, float] = RECIPE) -> tuple[str, ...]:
+    """Options of a quickly measured run."""
+    settings = [part for key, value in recipe.items() for part in ("--set", f"{key}={value}")]
+    return ("--task", "standin64", "--protocol", "quick", *settings)
+
+
 PLUGIN = ("--plugin", str(STANDIN_PLUGIN))
+pytestmark = pytest.mark.usefixtures("quick_jobs")
 FORMS = {"folders": class_folders, "zip": edm_zip, "lmdb": official_lmdb, "parquet": parquet_file}
 
 
@@ -62,7 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for form, write in FORMS.items():
         write(root / form, samples)
     write_official(root / "edm.pkl", random_weights(NETWORK))
-    torch.save(random_inception(), root / PORT.name)
+    torch.save(random_inception(16), root / PORT.name)
     return root
 
 
@@ -115,64 +120,73 @@ def test_the_four_forms_of_the_data_give_the_same_images(files: Path, tmp_path: 
     assert len(hashes) == 1
 
 
-@pytest.fixture(scope="module")
-def rows(where: tuple[str, ...]) -> None:
-    """All rows of Table 3 but dmd2, and the samplers of the teacher: one group of two processes for all."""
-    cache, runs = Path(where[1]), Path(where[-1])
-    catalogue = load_catalogue([STANDIN_PLUGIN])
+def runner_of(where: tuple[str, ...]) -> tuple[Runner, Callable[..., Run]]:
+    """A runner of the prepared task in one process of a group, on one thread, and what plans its runs."""
+    torch.set_num_threads(1)
+    cache, catalogue = Path(where[1]), load_catalogue([STANDIN_PLUGIN])
     task = declared_task(catalogue, "standin64", cache, "quick")
 
+    def plan(method: str, recipe: dict[str, float]) -> Run:
+        return plan_run(catalogue, method, task, recipe, 0, Path(where[-1]))
+
+    return Runner(catalogue, task.prepare(Sources(cache), SilentProgress()), SilentProgress()), plan
+
+
+@pytest.fixture(scope="module")
+def rows(where: tuple[str, ...]) -> None:
+    """All rows of Table 3, and the samplers of the teacher: one group of two processes for all."""
+
     def work() -> None:
-        torch.set_num_threads(1)
         # In these processes alone: a checkpoint has 250 MB, and the teacher's picture takes as long as training.
-        engine.CHECKPOINTS_PER_RUN = 2
+        engine.CHECKPOINTS_PER_RUN = 1
         pictures.COLUMNS, pictures.ROWS = 2, 1
-        runner = Runner(catalogue, task.prepare(Sources(cache), SilentProgress()), SilentProgress())
+        runner, plan = runner_of(where)
         for method in TABLE3:
-            if method != "dmd2":
-                assert runner.run(plan_run(catalogue, method, task, RECIPE, 0, runs)).error is None
+            assert runner.run(plan(method, RECIPE)).error is None
+        task = plan(TABLE3[0], RECIPE).task
         for baseline in task.baselines.values():
-            runner.baseline(BaselineRun(task, runs, baseline))
+            runner.baseline(BaselineRun(task, Path(where[-1]), baseline))
 
     in_processes(2, work, seconds=1200)
 
 
-@pytest.mark.usefixtures("rows")
-def test_twenty_iterations_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> None:
-    run = ("run", *COMMON, *where)
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, "-m", "bench", *run, "--method", "dmd2", *PLUGIN, "--worker"]
-    killed = psutil.Popen(command, env=environment)
-    deadline = time.monotonic() + 300
-    while killed.poll() is None and time.monotonic() < deadline:
-        found = list((Path(where[-1]) / "standin64").glob("dmd2-*/checkpoints"))
-        if found and len(checkpoints(found[0])) > 1:
-            break
-        time.sleep(0.1)
-    assert killed.poll() is None
-    for process in (killed, *killed.children(recursive=True)):
-        process.kill()
-    killed.wait()
+def test_a_run_on_two_processes_is_killed_and_resumed(where: tuple[str, ...], tmp_path: Path) -> None:
+    elsewhere = (*where[:2], "--runs", str(tmp_path / "runs"))
 
-    told = bench(*run, "--method", "dmd2,dmd", "--no-baselines", "--processes", "2")
-    assert f"samples of dmd on standin64, seed 0: {folder(where, 'dmd-s0')}" in told  # trained before, for `pairs`
-    lines = read_lines(folder(where, "dmd2-s0") / "metrics.jsonl")
-    assert [line["iteration"] for line in lines if "lr" in line] == [10, 20]
-    assert "UNet2DModel.from_pretrained" in (folder(where, "dmd2-s0") / "student" / "README.md").read_text()
+    def work() -> None:
+        engine.CHECKPOINTS_PER_RUN = 4
+        runner, plan = runner_of(elsewhere)
+        runner.run(plan("dmd2", KILLED))
+
+    with started(2, work) as killed:
+        deadline = time.monotonic() + 300
+        while all(process.is_alive() for process in killed) and time.monotonic() < deadline:
+            found = list((tmp_path / "runs" / "standin64").glob("dmd2-*/checkpoints"))
+            if found and len(checkpoints(found[0])) > 1:
+                break
+            time.sleep(0.1)
+        assert all(process.is_alive() for process in killed)
+
+    bench("run", *common(KILLED), *elsewhere, "--method", "dmd2", "--no-baselines", "--processes", "2")
+    lines = read_lines(folder(elsewhere, "dmd2-s0") / "metrics.jsonl")
+    assert [line["iteration"] for line in lines if "lr" in line] == [10, 12]
+    assert "UNet2DModel.from_pretrained" in (folder(elsewhere, "dmd2-s0") / "student" / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("rows")
 def test_every_row_of_table3_on_two_processes(where: tuple[str, ...]) -> None:
-    told = bench("reproduce", "table3", "--scale", "paper", *COMMON, "--seed", "0", "--processes", "2", *where)
+    told = bench("run", *common(), *where, "--method", "dmd", "--no-baselines", "--processes", "2")
+    assert f"samples of dmd on standin64, seed 0: {folder(where, 'dmd-s0')}" in told  # trained before
+    told = bench("reproduce", "table3", "--scale", "paper", *common(), "--seed", "0", "--processes", "2", *where)
     for method in TABLE3:
         assert (folder(where, f"{method}-s0") / "record.json").exists()
     assert "DMD, no regression, TTUR, GAN (DMD2)" in told
     records = [record for record in load_records([Path(where[-1])]).records if record.kind == "method"]
     assert {record.method.name for record in records} == set(TABLE3)
-    assert {(record.cost.processes, record.cost.iterations) for record in records} == {(2, 20)}
+    assert {(record.cost.processes, record.cost.iterations) for record in records} == {(2, 2)}
 
 
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("protocol", ["imagenet64", "imagenet64-edm", "imagenet64-dmd2-script"])
 def test_a_student_is_evaluated_under_the_three_protocols(where: tuple[str, ...], protocol: str) -> None:
     run = folder(where, "dmd2-s0")

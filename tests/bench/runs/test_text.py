@@ -66,7 +66,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_sdxl(root / "sdxl")
     taesd().save_pretrained(root / "taesd")
     torch.manual_seed(0)
-    torch.save(random_inception(), root / PORT.name)
+    torch.save(random_inception(16), root / PORT.name)
     torch.save(open_clip.create_model("tiny-clip").state_dict(), root / "clip.bin")
     trunk = torchvision.models.alexnet().state_dict()
     torch.save({name: value for name, value in trunk.items() if name.startswith("features")}, root / "alex.pth")

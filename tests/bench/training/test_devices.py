@@ -21,7 +21,7 @@ from bench.task.base import Sources
 from bench.task.prepared import PreparedTask
 
 TEXT_RECIPE = {
-    "iterations": 3,
+    "iterations": 2,
     "batch_size": 2,
     "precision": "fp32",
     "teacher_precision": "fp32",

@@ -15,7 +15,6 @@ from bench.data.text.coco import (
     coco10k,
     coco30k,
     locate_images,
-    published_coco10k,
     read_captions,
     val2014_images,
 )
@@ -103,20 +102,6 @@ def test_all_images_of_val2014_and_where_they_are(tmp_path: Path, captions: Path
         locate_images(tmp_path / "images", names)
     with pytest.raises(UserError, match="nowhere holds no JPEG, PNG or WebP images"):
         locate_images(tmp_path / "nowhere", names)
-
-
-def test_the_published_10k_subset(tmp_path: Path, captions: Path) -> None:
-    chosen = coco10k(captions)
-    (tmp_path / "subset").mkdir()
-    (tmp_path / "all_prompts.pkl").write_bytes(pickle.dumps(list(chosen.prompts)))
-    for name in chosen.images:
-        (tmp_path / "subset" / name).touch()
-    published = published_coco10k(tmp_path)
-    assert published.prompts.sha256 == chosen.prompts.sha256
-    assert published.images_sha256 == chosen.images_sha256
-    (tmp_path / "subset" / chosen.images[0]).unlink()
-    with pytest.raises(UserError, match="holds 24 images, not 25"):
-        published_coco10k(tmp_path)
 
 
 def test_other_captions_files_are_refused(tmp_path: Path, captions: Path) -> None:

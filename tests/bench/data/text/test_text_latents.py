@@ -2,8 +2,7 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +13,11 @@ import torch
 from captioned_forms import FORMS, Form, Picture, latent_lmdb, sidecar_folder
 from diffusers import AutoencoderKL
 from PIL import Image
+from stopped_sources import Noted, Stops
 from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
-from bench.core.progress import SilentProgress
 from bench.data.text import latents as packing
 from bench.data.text.captioned import Captioned
 from bench.data.text.detect import open_captioned
@@ -29,7 +28,7 @@ from bench.data.text.packed import PackedLatents, open_latents
 RESOLUTION, SCALING = 32, 0.18215
 
 
-class Interrupted(Captioned[Image.Image]):
+class Interrupted(Stops, Captioned[Image.Image]):
     """A source that stops at image `stop_at`, as a kill does; it keeps what was read."""
 
     format = "image folder with captions"
@@ -39,33 +38,6 @@ class Interrupted(Captioned[Image.Image]):
         assert not isinstance(inner, LatentLMDB)
         self.inner, self.stop_at, self.seen = inner, stop_at, list[int]()
         super().__init__(path, inner.captions, inner.index_sha256)
-
-    def name(self, index: int) -> str:
-        return self.inner.name(index)
-
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
-        for index, image in zip(range(start, stop), self.inner.read(start, stop), strict=True):
-            if index == self.stop_at:
-                raise KeyboardInterrupt
-            self.seen.append(index)
-            yield image
-
-
-class Noted(SilentProgress):
-    """Progress that keeps what was said."""
-
-    def __init__(self) -> None:
-        self.notes, self.bars, self.advanced = list[str](), list[tuple[str, int, int]](), 0
-
-    def bar(self, title: str, total: int, completed: int = 0) -> AbstractContextManager[SilentProgress]:
-        self.bars.append((title, total, completed))
-        return super().bar(title, total, completed)
-
-    def advance(self, steps: int = 1, **_: float) -> None:
-        self.advanced += steps
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")

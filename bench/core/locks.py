@@ -1,0 +1,95 @@
+"""Locks on files, which go with the process that has them, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from bench.core.files import (
+    FULL,
+    make_folder,
+    named_if_full,
+    not_permitted,
+    regular_file,
+    remove_temporaries,
+)
+
+RETRY_SECONDS = 0.05
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to lock, and make it if it is missing.
+
+    Another user's, in a folder that several share, may only be read, and can be locked all the same. Raises
+    UserError where it is missing and may not be made.
+    """
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
+    make_folder(path.parent)
+    with named_if_full(path):
+        try:
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            if not path.is_file():
+                raise not_permitted(path.parent, error) from None
+            return path.open()
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience: float | None = None) -> Iterator[None]:
+    """Hold a lock on a file within the block, and wait `patience` seconds for it (None: as long as it takes).
+
+    Raises TimeoutError if another process holds it all that time, UserError as `open_lock` does.
+    """
+    from filelock import lock_descriptor  # here, because commands that lock nothing must start fast
+
+    with open_lock(path) as lock:
+        if patience is None:
+            lock_descriptor(lock.fileno(), poll_interval=RETRY_SECONDS)
+        else:
+            until = time.monotonic() + patience
+            while not lock_descriptor(lock.fileno(), blocking=False):
+                if time.monotonic() >= until:
+                    raise TimeoutError(f"{path} is locked by another process")
+                time.sleep(min(1.0, patience))
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock at this moment; False where that cannot be read.
+
+    Those who look lock the file together for an instant, and it may be one that they can only read: filelock has
+    neither, on network file systems least of all.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[bool]:
+    """Say whether `path` is missing, while no other process can be making it.
+
+    A second process waits here until the first has made it, and then finds it.
+    """
+    if path.exists():
+        yield False
+        return
+    with locked(path.parent / f".{path.name}.lock"):
+        if not path.exists():
+            remove_temporaries(path.parent, path.name)
+        yield not path.exists()
