@@ -9,7 +9,7 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.runs.pending import Look
+    from bench.runs.pending_runs import Look
     from bench.runs.plan import BaselineRun, Planned, Run
     from bench.task.base import Requirement, Sources, Task
 
@@ -75,7 +75,7 @@ def require_all(
 
 def state_of(run: Planned, look: Look) -> str:
     """A word or two on how far a run is."""
-    from bench.runs.pending import read_unfinished
+    from bench.runs.pending_runs import read_unfinished
     from bench.runs.records import read_record
 
     work = read_unfinished(run.folder, look)

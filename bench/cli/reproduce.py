@@ -42,7 +42,7 @@ from bench.cli.terminal import print
 if TYPE_CHECKING:
     from bench.jobs.commands import Commands
     from bench.jobs.job import Work
-    from bench.runs.pending import Look
+    from bench.runs.pending_runs import Look
     from bench.runs.plan import Run
     from bench.runs.suite_plan import SuitePlan
     from bench.runs.suites import Suite, SuiteStudent

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.runs.pending import Look
+from bench.runs.pending_runs import Look
 from bench.runs.run_state import RunState, run_state
 from slurm import SUBMISSIONS
 

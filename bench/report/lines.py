@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bench.runs.pending import Unfinished
+from bench.runs.pending_runs import Unfinished
 from bench.runs.records import Record
 from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
 

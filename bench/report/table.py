@@ -14,7 +14,7 @@ from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
-from bench.runs.pending import Unfinished
+from bench.runs.pending_runs import Unfinished
 from bench.runs.records import Record, collector_paused
 from bench.runs.suites import PaperTable, Suite, SuiteScale
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.core.escape import markdown
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
-from bench.runs.pending import Look, Unfinished, unfinished
+from bench.runs.pending_runs import Look, Unfinished, unfinished
 from bench.runs.records import Record
 from bench.runs.run_state import UNDER_WAY
 from bench.runs.suites import SuiteScale

@@ -12,7 +12,7 @@ from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import what_is_left, work_of
 from bench.runs import attempts
-from bench.runs.pending import Unfinished, unfinished
+from bench.runs.pending_runs import Unfinished, unfinished
 from bench.runs.records import Record
 from bench.runs.run_state import RunState, run_state
 from bench.runs.suites import load_paper_table, load_suite

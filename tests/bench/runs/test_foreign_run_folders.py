@@ -18,7 +18,7 @@ from bench.core.status import read_status
 from bench.report.figures import read_progress
 from bench.runs import attempts
 from bench.runs.attempts import read_attempts
-from bench.runs.pending import read_unfinished
+from bench.runs.pending_runs import read_unfinished
 from bench.runs.run_lock import held, is_held
 from bench.runs.run_state import run_state
 
