@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from tasks.weights.checkpoints import load_edm_denoiser
-from tasks.weights.convert import official_shapes
-from tasks.weights.edm_unet import IMAGENET64
+from bench.models.weights.checkpoints import load_edm_denoiser
+from bench.models.weights.convert import official_shapes
+from bench.models.weights.edm_unet import IMAGENET64
 
 
 def peak_gib() -> float:

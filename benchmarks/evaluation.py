@@ -19,13 +19,13 @@ import torch
 from imagenet_training import SMALL
 from torch import Tensor
 
-from tasks.denoiser import EDMDenoiser
-from tasks.features.inception_network import Inception
-from tasks.prepared import to_uint8
-from tasks.samplers import SampleNoise, few_step
-from tasks.schedules import EDMSchedule
-from tasks.statistics import GaussianStatistics
-from tasks.weights.edm_unet import IMAGENET64, edm_unet
+from bench.features.inception_network import Inception
+from bench.features.statistics import GaussianStatistics
+from bench.models.denoiser import EDMDenoiser
+from bench.models.samplers import SampleNoise, few_step
+from bench.models.schedules import EDMSchedule
+from bench.models.weights.edm_unet import IMAGENET64, edm_unet
+from bench.task.prepared import to_uint8
 
 SHAPE = (3, 64, 64)
 ROUNDS = 5

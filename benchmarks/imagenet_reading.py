@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.imagenet.packed import IMAGE_SHAPE, Manifest, PackedImages
-from tasks.files import human_size
+from bench.core.files import human_size
+from bench.data.imagenet.packed import IMAGE_SHAPE, Manifest, PackedImages
 
 BATCH, ROUNDS, SECONDS, CHUNK, SEED = 40, 5, 1.0, 1000, 0
 GPU_RATE = 2000

@@ -21,15 +21,15 @@ import torch
 from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomWorld
 
-from bench.registry import load_catalogue
-from bench.training import Cadence, Trainer
-from methods.base import Setting
+from bench.core.progress import SilentProgress
+from bench.models.denoiser import EDMDenoiser
+from bench.models.schedules import EDMSchedule
+from bench.models.weights.edm_unet import IMAGENET64, EDMNetwork, edm_unet
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Setting
+from bench.training.trainer import Cadence, Trainer
 from methods.recipes import DMDRecipe
-from tasks.denoiser import EDMDenoiser
-from tasks.imagenet64 import TASK
-from tasks.progress import SilentProgress
-from tasks.schedules import EDMSchedule
-from tasks.weights.edm_unet import IMAGENET64, EDMNetwork, edm_unet
+from tasks.imagenet.imagenet64 import TASK
 
 SMALL = EDMNetwork(64, 128, (1, 1, 1, 1), 1, frozenset((8,)), classes=10)
 BLOCK = 5

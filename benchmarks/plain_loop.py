@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.features.views import Features
+from bench.models.denoiser import EDMDenoiser
+from bench.models.schedules import per_sample
+from bench.task.base import Task
+from bench.task.prepared import Samples
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
-from tasks.denoiser import EDMDenoiser
-from tasks.edm_world import EDMWorld
-from tasks.prepared import Samples
-from tasks.schedules import per_sample
-from tasks.task import Task
-from tasks.views import Features
+from tasks.edm_prepared import PreparedEDMTask
 
 
-class RandomWorld(EDMWorld):
+class RandomWorld(PreparedEDMTask):
     """Random images and untrained networks of a task's sizes: speed does not depend on weights."""
 
     def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:

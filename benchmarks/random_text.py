@@ -13,13 +13,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from tasks.coco import TASK_10K
-from tasks.text.conditions import PromptConditions
-from tasks.text.denoiser import TextDenoiser
-from tasks.text.encoders import CLIPEncoder, SDXLEncoder
-from tasks.text.latents import LatentSpace
-from tasks.text.pipelines import TextPipeline
-from tasks.text.world import TextWorld, TrainingData
+from bench.models.text.conditions import PromptConditions
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.encoders import CLIPEncoder, SDXLEncoder
+from bench.models.text.latents import LatentSpace
+from bench.models.text.pipelines import TextPipeline
+from tasks.text.coco import TASK_10K
+from tasks.text.prepared import PreparedText, TrainingData
 
 PROMPTS = 512
 SCHEDULER = {
@@ -121,7 +121,7 @@ class RandomLatents:
         return self.latents[positions.cpu()]
 
 
-class RandomText(TextWorld):
+class RandomText(PreparedText):
     """Random networks, latents and prompts: speed does not depend on what they are."""
 
     def __init__(self, sizes: Sizes) -> None:

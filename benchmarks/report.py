@@ -17,9 +17,9 @@ METHODS, METRICS, REPETITIONS = 20, 4, 3
 
 def write_synthetic_records(folder: Path, count: int) -> None:
     """Write `count` plausible records as `folder`/<run>/record.json."""
+    from bench.core.files import digest
     from bench.metrics.intervals import t_interval
-    from bench.records import Cost, MethodInfo, MetricResult, Provenance, Record
-    from tasks.files import digest
+    from bench.runs.records import Cost, MethodInfo, MetricResult, Provenance, Record
 
     protocol = {"name": "synthetic-10k", "samples": 10_000, "repetitions": REPETITIONS, "smoke": False}
     recipe = {f"number_{i}": i / 7 for i in range(30)}
@@ -97,9 +97,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as temporary:
         start = clock()
-        from bench.records import collector_paused, load_records
         from bench.report.render import to_csv, to_markdown
         from bench.report.table import task_table
+        from bench.runs.records import collector_paused, load_records
 
         imported = clock()
         write_synthetic_records(Path(temporary), count)

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.cli.cluster import _states
-from bench.commands import Commands
-from bench.plan import Run, plan_run
-from bench.registry import load_catalogue
+from bench.jobs.commands import Commands
+from bench.runs.plan import Run, plan_run
+from bench.runs.registry import load_catalogue
+from bench.task.base import Sources
 from slurm.launch import Launch, launch, plan_launch
 from slurm.submission import submissions
-from tasks.task import Sources
 
 STAND_INS = {
     "sbatch": 'n=$(($(cat "$STATE/n" 2>/dev/null || echo 1000) + 1)); echo $n > "$STATE/n"; '

@@ -41,14 +41,14 @@ from text_networks import (
 )
 from torch import Tensor, nn
 
+from bench.core.files import human_size
+from bench.features.clip import CLIPScorer
+from bench.features.inception import InceptionFeatures
+from bench.features.inception_network import TAPS, Inception
+from bench.features.preprocess import Squares, centre_patches
+from bench.features.scoring import LPIPS_ALEX
+from bench.features.statistics import GaussianStatistics
 from bench.metrics.frechet import frechet_distance
-from tasks.features.clip import CLIPScorer
-from tasks.features.inception import InceptionFeatures
-from tasks.features.inception_network import TAPS, Inception
-from tasks.features.preprocess import Squares, centre_patches
-from tasks.features.scoring import LPIPS_ALEX
-from tasks.files import human_size
-from tasks.statistics import GaussianStatistics
 
 EVALUATED, BLOCK = 512, 48
 

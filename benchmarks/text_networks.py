@@ -16,11 +16,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from tasks.features.clip import CLIPScorer
-from tasks.features.inception_network import Convolution, Inception
-from tasks.features.lpips_diversity import LPIPSDiversity
-from tasks.features.scoring import CLIP_G14_DMD2, LPIPS_ALEX, LPIPS_VGG
-from tasks.features.weights import FoundWeights
+from bench.features.clip import CLIPScorer
+from bench.features.inception_network import Convolution, Inception
+from bench.features.lpips_diversity import LPIPSDiversity
+from bench.features.scoring import CLIP_G14_DMD2, LPIPS_ALEX, LPIPS_VGG
+from bench.features.weights import FoundWeights
 
 SIDE, BATCH = 1024, 16
 RANDOM = FoundWeights(Path("random"), "0" * 64)

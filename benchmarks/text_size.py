@@ -27,12 +27,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.registry import load_catalogue
-from methods.base import Batch, Distiller, Setting
-from methods.draws import Draws
-from tasks.schedules import VPSchedule
-from tasks.text.denoiser import TextDenoiser
-from tasks.text.layout import ConditionLayout
+from bench.models.schedules import VPSchedule
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.layout import ConditionLayout
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Batch, Distiller, Setting
+from bench.training.step_rng import Draws
 
 TOKENS = 77
 

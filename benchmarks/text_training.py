@@ -27,16 +27,16 @@ import torch
 from accelerate import Accelerator, PartialState
 from random_text import NETWORKS, RandomText
 
-from bench.latency import device_name, latency_of
-from bench.provenance import peak_memory
-from bench.registry import load_catalogue
-from bench.runner import student_sampler
-from bench.training import Cadence, Trainer
-from methods.base import Pairs, Setting
-from tasks.errors import UserError
-from tasks.prepared import Sampled
-from tasks.progress import SilentProgress
-from tasks.samplers import SampleNoise
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.evaluation.latency import device_name, latency_of
+from bench.models.samplers import SampleNoise
+from bench.runs.provenance import peak_memory
+from bench.runs.registry import load_catalogue
+from bench.runs.runner import student_sampler
+from bench.task.prepared import Sampled
+from bench.training.distiller import Pairs, Setting
+from bench.training.trainer import Cadence, Trainer
 
 BLOCK = 5
 STEPS = {1: [399], 4: [999, 749, 499, 249]}

@@ -19,13 +19,13 @@ import torch
 from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomWorld
 
-from bench.registry import load_catalogue
-from bench.training import Cadence, Trainer
-from methods.base import Setting
+from bench.core.progress import SilentProgress
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Setting
+from bench.training.trainer import Cadence, Trainer
 from methods.recipes import DMDRecipe
-from tasks.fashion import TASK
-from tasks.progress import SilentProgress
-from tasks.teacher import build_denoiser
+from tasks.fashion.task import TASK
+from tasks.micro.teacher import build_denoiser
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Batch, Distiller, Setting
-from methods.recipe import Recipe
-from tasks.schedules import per_sample
+from bench.models.schedules import per_sample
+from bench.training.distiller import Batch, Distiller, Setting
+from bench.training.recipe import Recipe
 
 
 class ConsistencyRecipe(Recipe):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from methods.base import Distiller
-    from methods.recipe import Recipe
+    from bench.training.distiller import Distiller
+    from bench.training.recipe import Recipe
 
 Layer = Mapping[str, Mapping[str, Any]]
 """Recipe values by task name, by scale, or for all tasks ("*")."""
@@ -46,7 +46,7 @@ class Method:
 
     def recipe(self, task: str, scale: str, overrides: Mapping[str, Any]) -> Recipe:
         """Resolve the recipe on a task; `overrides` (from --set) win over all. Raises UserError."""
-        from methods.recipe import build_recipe
+        from bench.training.recipe import build_recipe
 
         values = {**self.passed(task, scale), **overrides}
         recipe = build_recipe(self.recipe_model(), values, f"method {self.name!r}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tasks.denoiser import Denoiser
+from bench.models.denoiser import Denoiser
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.base import Batch, Distiller, Pairs, Setting
+from bench.core.errors import UserError
+from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.training.distiller import Batch, Distiller, Pairs, Setting
 from methods.critic import Critic, Noised, discriminator_head, frozen
 from methods.losses import (
     denoising_loss,
@@ -15,8 +17,6 @@ from methods.losses import (
 )
 from methods.perceptual import distance_of
 from methods.recipes import DMDRecipe
-from tasks.denoiser import Denoiser, GuidedDenoiser
-from tasks.errors import UserError
 
 
 class DMD(Distiller[DMDRecipe]):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Setting
+from bench.core.errors import UserError
+from bench.core.files import file_sha256
+from bench.features.lpips_network import TRUNKS, lpips_network
+from bench.training.distiller import Setting
 from methods.losses import regression_loss
 from methods.recipes import PairRecipe
-from tasks.errors import UserError
-from tasks.features.lpips_network import TRUNKS, lpips_network
-from tasks.files import file_sha256
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images [B, C, H, W] in [-1, 1] -> a scalar, their mean distance."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from methods.recipe import Recipe
+from bench.training.recipe import Recipe
 
 
 def _ordered(span: tuple[float, float]) -> tuple[float, float]:

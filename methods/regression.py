@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.base import Batch, Distiller, Setting
+from bench.training.distiller import Batch, Distiller, Setting
 from methods.perceptual import distance_of
 from methods.recipes import RegressionRecipe
 

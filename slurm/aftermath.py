@@ -12,14 +12,14 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import attempts
-from bench.attempts import Attempt
-from bench.run_folder import PLAN, RECORD
-from bench.states import run_state
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.core.run_folder import PLAN, RECORD
+from bench.jobs.job import Work
+from bench.runs import attempts
+from bench.runs.attempts import Attempt
+from bench.runs.run_state import run_state
 from slurm.later import submit_later
 from slurm.submission import FILE, read_submission
-from tasks.errors import UserError
 
 
 def main(submission: str, batch: str, code: str) -> None:
@@ -44,8 +44,8 @@ def _tell(work: Work, last: Attempt, code: int) -> None:
         told = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
     attempts.finish(work.folder, last, "failed", told)
     if (work.folder / PLAN).exists() and run_state(work.folder).state != "done":
-        from bench.recording import record_of_a_death
-        from bench.records import write_record
+        from bench.runs.recording import record_of_a_death
+        from bench.runs.records import write_record
 
         write_record(work.folder / RECORD, record_of_a_death(work.folder, told))
 

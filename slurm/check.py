@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.work import Work
+from bench.core.errors import UserError, counted, hint
+from bench.jobs.job import Work
 from methods.resources import Resources, Stage
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.queue import require_commands, slurm
 from slurm.submission import new_submission, require_fit
-from tasks.errors import UserError, counted, hint
 
 STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate")
 

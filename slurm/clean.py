@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.states import run_state
+from bench.core.files import folder_size
+from bench.runs.run_state import run_state
 from slurm import SUBMISSIONS
 from slurm.launch import CODE
 from slurm.queue import queued_jobs
 from slurm.submission import Submission, mend, submissions, submitting
-from tasks.files import folder_size
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.escape import printable
+from bench.core.escape import printable
 
 Flags = dict[str, str | bool]
 """By the long name of a flag, without its dashes: its value, true for one without, false to leave it out."""

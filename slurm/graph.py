@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench.commands import Commands
-from bench.plan import BaselineRun, Run
-from bench.run_folder import TRAINED
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.core.run_folder import TRAINED
+from bench.jobs.commands import Commands
+from bench.jobs.job import Work
+from bench.runs.plan import BaselineRun, Run
+from bench.task.base import Task
 from methods.resources import Resources, Stage
 from slurm.profile import Profile
-from tasks.errors import UserError
-from tasks.task import Task
 
 T = TypeVar("T")
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bench.commands import Commands
-from bench.plan import BaselineRun, Run
-from bench.work import Work
+from bench.core.errors import UserError, first_line
+from bench.jobs.commands import Commands
+from bench.jobs.job import Work
+from bench.runs.plan import BaselineRun, Run
+from bench.task.base import Task
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, build_graph, evaluations
 from slurm.later import submit_later_here
@@ -18,8 +20,6 @@ from slurm.queue import DEFAULT_ARRAY, largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
 from slurm.submission import Submission, mend, new_submission, submit, submitting
 from slurm.watch import busy_folders
-from tasks.errors import UserError, first_line
-from tasks.task import Task
 
 CODE = "code"
 """In the folder of the submissions: the snapshots of our code."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bench.core.errors import UserError, hint, unknown
+from bench.core.escape import printable
 from methods.resources import Resources, Stage, resources
 from slurm.flags import Flags, sbatch_flags, srun_arguments
-from tasks.errors import UserError, hint, unknown
-from tasks.escape import printable
 
 SHIPPED = Path(__file__).parent / "profiles"
 

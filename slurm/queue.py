@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.core.errors import UserError
 from slurm.environment import environment
 from slurm.refusal import LIMIT
-from tasks.errors import UserError
 
 PREFIX = "bench-"
 """Of the names of all our jobs."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmExecutor
 
+from bench.core.errors import UserError
+from bench.core.escape import printable
 from slurm.flags import Flags, merged
 from slurm.graph import Batch
 from slurm.profile import Profile
-from tasks.errors import UserError
-from tasks.escape import printable
 
 JOBS = "jobs"
 """In the folder of a submission: what submitit writes."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bench
-from bench.commit import COMMIT_FILE, commit
-from tasks.files import made_once, whole_folder
+from bench.core.commit import COMMIT_FILE, commit
+from bench.core.files import made_once, whole_folder
 
 PACKAGES = ("bench", "methods", "tasks", "results", "slurm")
 PLUGINS = "plugins"

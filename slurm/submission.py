@@ -26,8 +26,10 @@ from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from bench.states import run_state
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.core.files import read_text, regular_file, write_text
+from bench.jobs.job import Work
+from bench.runs.run_state import run_state
 from methods.resources import Resources
 from slurm import SUBMISSIONS, queue
 from slurm.environment import clean_environment
@@ -36,8 +38,6 @@ from slurm.profile import Profile, anywhere
 from slurm.refusal import is_full, refusal
 from slurm.script import JOBS as JOBS
 from slurm.script import LATER, Script, job_name
-from tasks.errors import UserError
-from tasks.files import read_text, regular_file, write_text
 
 FILE, LOCK = "submission.json", ".lock"
 """In the folder of a submission, its description; in the folder of all, what the process holds that submits."""

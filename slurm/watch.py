@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.states import RunState, SilentQueueError, run_state
+from bench.core.errors import UserError
+from bench.runs.run_state import RunState, SilentQueueError, run_state
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, runs_of
 from slurm.later import NO_ROOM, left, waiting_runs
@@ -22,7 +23,6 @@ from slurm.submission import (
     submissions,
     user_name,
 )
-from tasks.errors import UserError
 
 
 @dataclass

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.attempts import Attempt, attempts
-from bench.plan import Run, plan_run
-from bench.records import Record
-from bench.registry import load_catalogue
-from bench.runner import Runner
-from bench.states import RunState
+from bench.core.progress import SilentProgress
+from bench.runs.attempts import Attempt, attempts
+from bench.runs.plan import Run, plan_run
+from bench.runs.records import Record
+from bench.runs.registry import load_catalogue
+from bench.runs.run_state import RunState
+from bench.runs.runner import Runner
+from bench.task.base import Sources
 from slurm.watch import submitted_states
-from tasks.progress import SilentProgress
-from tasks.task import Sources
 
 PROFILE = """\
 cpus_per_node = 1

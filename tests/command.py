@@ -7,7 +7,7 @@ from typing import NamedTuple
 from typer.testing import CliRunner
 
 from bench.cli import command_line
-from tasks.errors import UserError
+from bench.core.errors import UserError
 
 
 class Printed(NamedTuple):

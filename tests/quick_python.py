@@ -18,8 +18,8 @@ from typing import NoReturn
 
 OURS = ("bench", "methods", "tasks", "slurm", "results")
 IMPORTED_BEFORE = (
-    "bench.runner",
-    "tasks.micro_world",
+    "bench.runs.runner",
+    "tasks.micro.prepared",
     "slurm.aftermath",
     "submitit.core.submission",
     "scipy.linalg",

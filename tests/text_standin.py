@@ -11,9 +11,9 @@ from PIL import Image
 from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sdxl
 
-from bench.registry import load_catalogue
-from tasks.progress import SilentProgress
-from tasks.task import Sources
+from bench.core.progress import SilentProgress
+from bench.runs.registry import load_catalogue
+from bench.task.base import Sources
 from tasks.text.task import TextTask
 
 CATALOGUE = load_catalogue([TEXT_PLUGIN])

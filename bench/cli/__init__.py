@@ -10,10 +10,10 @@ from types import FrameType
 
 import typer
 
-from bench import launcher
 from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
-from bench.stopping import Stopped
-from tasks.errors import UserError
+from bench.core import launcher
+from bench.core.errors import UserError
+from bench.core.stopping import Stopped
 
 COMMANDS = {
     "list": "browse:list_",

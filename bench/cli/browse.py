@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.needs import need_lines
 from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
-from tasks.errors import UserError, unknown
+from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bench.metrics.catalogue import MetricInfo
-    from bench.registry import Catalogue, Entry
-    from bench.suites import Suite
+    from bench.runs.registry import Catalogue, Entry
+    from bench.runs.suites import Suite
+    from bench.task.base import Task
+    from bench.training.recipe import Recipe
     from methods.catalogue import Method
-    from methods.recipe import Recipe
-    from tasks.task import Task
 
 
 class Kind(StrEnum):
@@ -37,13 +37,13 @@ def list_(
     plugin: PluginOption = [],
 ) -> None:
     """List methods, tasks, metrics and suites."""
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
     for which in [kind] if kind else list(Kind):
         print(f"{which.value}")
         if which is Kind.suites:
-            from bench.suites import load_suite, suite_names
+            from bench.runs.suites import load_suite, suite_names
 
             rows = [(name, load_suite(name).title) for name in suite_names()]
         else:
@@ -71,8 +71,8 @@ def describe(
     plugin: PluginOption = [],
 ) -> None:
     """Say all about one name: recipe, protocol, needs, licences, cost."""
-    from bench.registry import load_catalogue
-    from bench.suites import load_suite, suite_names
+    from bench.runs.registry import load_catalogue
+    from bench.runs.suites import load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
     if name in catalogue.methods.entries:
@@ -136,9 +136,9 @@ def _describe_suite(suite: Suite) -> None:
 
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """What the recipe takes: counted, published, and recorded."""
-    from methods.cost import forward_passes, generator_updates, least_memory, sharers
+    from bench.core.files import human_size
+    from bench.training.cost import forward_passes, generator_updates, least_memory, sharers
     from methods.recipes import DMDRecipe
-    from tasks.files import human_size
 
     updates = generator_updates(recipe) if isinstance(recipe, DMDRecipe) else recipe.iterations
     images = recipe.iterations * recipe.batch_size
@@ -162,7 +162,7 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     """What the records that come with the package say of the time this took, and where."""
     import json
 
-    from bench.suites import RESULTS
+    from bench.runs.suites import RESULTS
 
     lines = []
     for path in sorted((RESULTS / "records" / task).glob(f"{method}-s[0-9]*.json")):

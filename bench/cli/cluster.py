@@ -17,12 +17,12 @@ import typer
 from bench.cli.options import RunsOption
 from bench.cli.status_table import full_name
 from bench.cli.terminal import print
-from tasks.errors import UserError, counted, listed, unknown
-from tasks.escape import printable
-from tasks.files import regular_file
+from bench.core.errors import UserError, counted, listed, unknown
+from bench.core.escape import printable
+from bench.core.files import regular_file
 
 if TYPE_CHECKING:
-    from bench.states import RunState
+    from bench.runs.run_state import RunState
 
 _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job or an array"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
@@ -75,7 +75,7 @@ def logs(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print what a run's jobs printed."""
-    from bench.run_folder import LOG
+    from bench.core.run_folder import LOG
 
     states = _states_or_folders(runs, [run])
     if len(states) > 1:
@@ -141,7 +141,7 @@ def resume(
 
 def _states_or_folders(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     """Where the chosen runs are; as far as their folders tell, where the queue gives no answer."""
-    from bench.states import SilentQueueError
+    from bench.runs.run_state import SilentQueueError
 
     try:
         return _states(runs, chosen)
@@ -155,8 +155,8 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
 
     Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
     """
-    from bench.cli.standing import submitted
-    from bench.states import run_folders, run_state
+    from bench.cli.run_state import submitted
+    from bench.runs.run_state import run_folders, run_state
 
     found = submitted(runs, ask)
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():

@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.needs import need_lines
 from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
-from tasks.errors import UserError
-from tasks.task import default_cache
+from bench.core.errors import UserError
+from bench.task.base import default_cache
 
 if TYPE_CHECKING:
-    from bench.registry import Catalogue
+    from bench.runs.registry import Catalogue
 
 PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "typer")
 """Without which nothing runs."""
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn"
 
 def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     """Check the installation: packages, devices, caches, and what is missing for which task."""
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
 
     healthy = _packages()
     _devices()
@@ -48,8 +48,8 @@ def _packages() -> bool:
 def _devices() -> None:
     import torch
 
-    from tasks.files import human_size
-    from tasks.machine import cores
+    from bench.core.files import human_size
+    from bench.core.machine import cores
 
     print("devices")
     print(f"  cpu           {cores()} cores, torch uses {torch.get_num_threads()} threads")
@@ -59,7 +59,7 @@ def _devices() -> None:
 
 
 def _cache(where: Path) -> None:
-    from tasks.files import folder_size, human_size
+    from bench.core.files import folder_size, human_size
 
     size = human_size(folder_size(where)) if where.exists() else "empty"
     parent = next(folder for folder in [where, *where.parents] if folder.exists())

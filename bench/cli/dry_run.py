@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.cli.terminal import print
-from tasks.errors import UserError
+from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.plan import BaselineRun, Planned, Run
-    from bench.unfinished import Look
-    from tasks.task import Need, Sources, Task
+    from bench.runs.pending import Look
+    from bench.runs.plan import BaselineRun, Planned, Run
+    from bench.task.base import Requirement, Sources, Task
 
 
 def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look) -> None:
@@ -36,9 +36,9 @@ def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: S
         print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}")
 
 
-def recipe_needs(planned: Sequence[Run]) -> list[Need]:
+def recipe_needs(planned: Sequence[Run]) -> list[Requirement]:
     """What the recipes of these runs ask of their task besides what every run does, each thing once."""
-    found = {need.role: need for run in planned for need in run.task.role_needs(run.recipe.roles)}
+    found = {need.role: need for run in planned for need in run.task.role_requirements(run.recipe.roles)}
     return list(found.values())
 
 
@@ -61,7 +61,7 @@ def require_all(
 
     Tasks that make what they need from their data are asked nothing.
     """
-    chosen = {task.name: task for task in tasks if task.chosen_once}.values()
+    chosen = {task.name: task for task in tasks if task.pinned_by_prepare}.values()
     if not any(task.lacks(where) for task in chosen):
         require_for_recipes(planned)
         return
@@ -75,8 +75,8 @@ def require_all(
 
 def state_of(run: Planned, look: Look) -> str:
     """A word or two on how far a run is."""
-    from bench.records import read_record
-    from bench.unfinished import read_unfinished
+    from bench.runs.pending import read_unfinished
+    from bench.runs.records import read_record
 
     work = read_unfinished(run.folder, look)
     if work is not None and work.at.under_way:
@@ -92,16 +92,16 @@ def state_of(run: Planned, look: Look) -> str:
     return ", ".join(part for part in (str(work) if work else "", goes_on) if part) or "new"
 
 
-def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Need]:
+def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Requirement]:
     yield from task.needs(where)
     for run in baselines:
-        yield from task.baseline_needs(run.baseline)
+        yield from task.baseline_requirements(run.baseline)
 
 
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
     """What GPUs have to hold, where the networks are large enough to ask."""
-    from methods.cost import least_memory, sharers
-    from tasks.files import human_size
+    from bench.core.files import human_size
+    from bench.training.cost import least_memory, sharers
 
     seen = set()
     for run in planned:

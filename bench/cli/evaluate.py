@@ -27,15 +27,15 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
-from tasks.errors import UserError
-from tasks.task import Baseline
+from bench.core.errors import UserError
+from bench.task.base import Baseline
 
 if TYPE_CHECKING:
-    from bench.records import MetricResult
-    from bench.registry import Catalogue
-    from bench.runner import Runner
-    from tasks.progress import Progress
-    from tasks.task import Task
+    from bench.core.progress import Progress
+    from bench.runs.records import MetricResult
+    from bench.runs.registry import Catalogue
+    from bench.runs.runner import Runner
+    from bench.task.base import Task
 
 
 def evaluate(
@@ -58,7 +58,7 @@ def evaluate(
     run_id: RunIdOption = None,
 ) -> None:
     """Evaluate a saved student, or the teacher with a named sampler, under the task's protocol."""
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
     declared = declared_task(catalogue, task, cache, protocol)
@@ -68,12 +68,12 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from bench.distributed import from_main, join_workers
-    from bench.plan import BaselineRun, refuse_another_plan
-    from bench.progress import StatusProgress
+    from bench.core.distributed import from_main, join_workers
+    from bench.core.progress_bars import StatusProgress
+    from bench.core.stopping import DivergedError
     from bench.report.cells import one_result
-    from bench.runner import Runner
-    from bench.stopping import DivergedError
+    from bench.runs.plan import BaselineRun, refuse_another_plan
+    from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
     progress: Progress = StatusProgress(Console(stderr=True))
@@ -104,11 +104,11 @@ def _measure(
     runner: Runner, checkpoint: Path, steps: int | None, start: float | None, runs: Path
 ) -> Sequence[MetricResult]:
     """Measure a saved student, or published weights, which are of no run: those have a record of their own."""
-    from bench.plan import PublishedRun
-    from bench.run_folder import PLAN, STUDENT, student_of
-    from bench.runner import sampler_description, student_sampler
-    from tasks.files import path_sha256
-    from tasks.saved import DESCRIPTION
+    from bench.core.files import path_sha256
+    from bench.core.run_folder import PLAN, STUDENT, student_of
+    from bench.models.saved import DESCRIPTION
+    from bench.runs.plan import PublishedRun
+    from bench.runs.runner import sampler_description, student_sampler
 
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
         checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
@@ -137,11 +137,11 @@ def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[Me
 
     So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
     """
-    from bench.best import read_best
-    from bench.provenance import provenance
-    from bench.recording import of_the_best, under_another_protocol
-    from bench.records import other_protocol_path, read_record, write_record
-    from bench.run_folder import RECORD
+    from bench.core.run_folder import RECORD
+    from bench.runs.provenance import provenance
+    from bench.runs.recording import of_the_best, under_another_protocol
+    from bench.runs.records import other_protocol_path, read_record, write_record
+    from bench.training.best import read_best
 
     best = read_best(folder)
     run = folder if best is None else folder.parent

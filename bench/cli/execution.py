@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench.cli.standing import standing
+from bench.cli.run_state import standing
 from bench.cli.terminal import print
-from bench.held import is_held
-from bench.run_folder import LOG
-from tasks.errors import UserError, listed
-from tasks.escape import rich_text
-from tasks.machine import cores
+from bench.core.errors import UserError, listed
+from bench.core.escape import rich_text
+from bench.core.machine import cores
+from bench.core.run_folder import LOG
+from bench.runs.run_lock import is_held
 
 if TYPE_CHECKING:
-    from bench.commands import Commands
-    from bench.plan import BaselineRun, Run
-    from bench.work import Work
-    from tasks.task import Sources, Task
+    from bench.jobs.commands import Commands
+    from bench.jobs.job import Work
+    from bench.runs.plan import BaselineRun, Run
+    from bench.task.base import Sources, Task
 
 
 ENDING_SECONDS = 5.0
@@ -88,8 +88,8 @@ class Workers:
         import torch
         from rich.console import Console
 
-        from bench.pool import Share, chosen_gpus, run_jobs
-        from bench.progress import StatusProgress
+        from bench.core.progress_bars import StatusProgress
+        from bench.jobs.pool import Share, chosen_gpus, run_jobs
 
         console, threads, where = Console(stderr=True), self.commands.threads, self.commands.where
         torch.set_num_threads(threads)
@@ -109,7 +109,7 @@ class Workers:
 
 def lacks_weights(baseline: BaselineRun, where: Sources) -> bool:
     """Say whether weights that a baseline has of its own are missing, and may not be downloaded."""
-    missing = [need for need in baseline.task.baseline_needs(baseline.baseline) if need.path is None]
+    missing = [need for need in baseline.task.baseline_requirements(baseline.baseline) if need.path is None]
     if not missing or where.download:
         return False
     for need in missing:

@@ -20,10 +20,10 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
-from tasks.task import Baseline
+from bench.task.base import Baseline
 
 if TYPE_CHECKING:
-    from bench.latency import Latency
+    from bench.evaluation.latency import Latency
 
 
 def latency(
@@ -43,7 +43,7 @@ def latency(
     plugin: PluginOption = [],
 ) -> None:
     """Time one image at a time, from the prompt or class to the pixels: batch 1, after warm-up, device named."""
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
 
     declared = declared_task(load_catalogue(plugin), task, cache)
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
@@ -51,11 +51,11 @@ def latency(
     import torch
     from rich.console import Console
 
-    from bench.latency import latency_of
-    from bench.progress import StatusProgress
-    from bench.run_folder import student_of
-    from bench.runner import student_sampler
-    from tasks.prepared import Sampled
+    from bench.core.progress_bars import StatusProgress
+    from bench.core.run_folder import student_of
+    from bench.evaluation.latency import latency_of
+    from bench.runs.runner import student_sampler
+    from bench.task.prepared import Sampled
 
     torch.set_num_threads(threads)
     where = sources(declared, cache, download=download)

@@ -14,16 +14,16 @@ import typer
 
 from bench.cli.execution import Hands, Workers, lacks_weights
 from bench.cli.terminal import print
-from tasks.errors import UserError, counted
+from bench.core.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from bench.commands import Commands
-    from bench.plan import BaselineRun, Run
-    from bench.work import Work
+    from bench.jobs.commands import Commands
+    from bench.jobs.job import Work
+    from bench.runs.plan import BaselineRun, Run
+    from bench.task.base import Task
     from slurm.graph import Batch
     from slurm.launch import Launch
     from slurm.submission import Submission
-    from tasks.task import Task
 
 
 class Executor(StrEnum):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import UserError, unknown
-from tasks.files import regular_file_or_folder
-from tasks.task import Baseline, Sources, Task, default_cache
+from bench.core.errors import UserError, unknown
+from bench.core.files import regular_file_or_folder
+from bench.task.base import Baseline, Sources, Task, default_cache
 
 if TYPE_CHECKING:
-    from bench.registry import Catalogue
-    from tasks.denoiser import Denoiser
-    from tasks.prepared import Prepared
+    from bench.models.denoiser import Denoiser
+    from bench.runs.registry import Catalogue
+    from bench.task.prepared import PreparedTask
 
 PluginOption = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that defines a Distiller or a Task; repeatable.")
@@ -78,7 +78,7 @@ def sources(task: Task, cache: Path | None, data: Path | None = None, download: 
     Where all that the task runs on is chosen, `download` lets baselines get weights of their own.
     """
     found = Sources(cache or default_cache(), data, download)
-    if task.chosen_once and (data is not None or (download and task.lacks(found))):
+    if task.pinned_by_prepare and (data is not None or (download and task.lacks(found))):
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
         raise UserError(
             f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "
@@ -112,11 +112,11 @@ def subject_of(
 
 
 def loaded_student(
-    prepared: Prepared, path: Path, steps: int | None, start: float | None
+    prepared: PreparedTask, path: Path, steps: int | None, start: float | None
 ) -> tuple[Denoiser, list[int]]:
     """Read a student of a prepared task, which starts at the noise level `start` if its file leaves that open.
 
-    Raises UserError as `Prepared.load_student` does, and if both options are given.
+    Raises UserError as `PreparedTask.load_student` does, and if both options are given.
     """
     if start is None:
         return prepared.load_student(path, steps)

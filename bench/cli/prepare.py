@@ -20,9 +20,9 @@ from bench.cli.options import (
     parse_paths,
 )
 from bench.cli.terminal import print
-from tasks.errors import UserError
-from tasks.files import regular_file_or_folder
-from tasks.task import Need, Sources, Task, default_cache
+from bench.core.errors import UserError
+from bench.core.files import regular_file_or_folder
+from bench.task.base import Requirement, Sources, Task, default_cache
 
 SPELT = {"references": "reference", "preferences": "preference"}
 """Options that are not called as the field of Sources that they fill."""
@@ -84,7 +84,7 @@ def prepare(
     plugin: PluginOption = [],
 ) -> None:
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
 
     declared = declared_task(load_catalogue(plugin), task, cache, protocol)
     inputs = Sources(
@@ -111,8 +111,8 @@ def prepare(
     import torch
     from rich.console import Console
 
-    from bench.progress import StatusProgress
-    from tasks.files import human_size
+    from bench.core.files import human_size
+    from bench.core.progress_bars import StatusProgress
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
@@ -133,7 +133,7 @@ def prepare(
     _print_missing(need for need in chosen.lacks(inputs) if need.for_training)
 
 
-def _print_missing(needs: Iterable[Need]) -> None:
+def _print_missing(needs: Iterable[Requirement]) -> None:
     for need in needs:
         print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
 

@@ -10,8 +10,8 @@ import typer
 
 from bench.cli.options import CacheOption, ThreadsOption
 from bench.cli.terminal import print
-from tasks.errors import UserError
-from tasks.task import default_cache
+from bench.core.errors import UserError
+from bench.task.base import default_cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
-    from tasks.reference_sources import import_reference
-    from tasks.references import reference_store, save_reference
+    from bench.features.reference_sources import import_reference
+    from bench.features.reference_store import reference_store, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
@@ -91,13 +91,13 @@ def build(
     import torch
     from rich.console import Console
 
-    from bench.progress import StatusProgress
-    from tasks.features.dinov2 import load_dinov2
-    from tasks.features.inception import PORT, TORCHSCRIPT, load_inception
-    from tasks.files import file_sha256
-    from tasks.imagenet import spatial_of
-    from tasks.reference_sources import references_from, seen_in_batches
-    from tasks.references import reference_store, save_reference
+    from bench.core.files import file_sha256
+    from bench.core.progress_bars import StatusProgress
+    from bench.features.dinov2 import load_dinov2
+    from bench.features.inception import PORT, TORCHSCRIPT, load_inception
+    from bench.features.reference_sources import references_from, seen_in_batches
+    from bench.features.reference_store import reference_store, save_reference
+    from tasks.imagenet.task import spatial_of
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
@@ -151,7 +151,7 @@ def build(
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the references that are here."""
-    from tasks.references import list_references, reference_store
+    from bench.features.reference_store import list_references, reference_store
 
     found = list_references(reference_store(cache or default_cache()))
     if not found:
@@ -168,7 +168,7 @@ def _images(path: Path) -> np.ndarray:
     """Map the images of a .npy file. Raises UserError if they are no images."""
     import numpy as np
 
-    from tasks.files import regular_file
+    from bench.core.files import regular_file
 
     try:
         stack = np.load(regular_file(path), mmap_mode="r", allow_pickle=False)

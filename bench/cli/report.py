@@ -13,12 +13,12 @@ import typer
 
 from bench.cli.options import RunsOption
 from bench.cli.terminal import print
-from tasks.errors import UserError, unknown
+from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from bench.records import Record
     from bench.report.table import ReportTable
-    from bench.suites import Curve
+    from bench.runs.records import Record
+    from bench.runs.suites import Curve
 
 
 class Format(StrEnum):
@@ -44,8 +44,8 @@ def report(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
-    from bench.records import collector_paused
     from bench.report.render import to_csv, to_markdown
+    from bench.runs.records import collector_paused
 
     if scale is not None and suite is None:
         raise UserError("--scale goes with --suite; a task has one scale")
@@ -77,8 +77,8 @@ class _Shown:
 
 def _records(runs: Path, committed: bool) -> list[Record]:
     """Each run's record, or this machine's where both are there; a file that is none is told of."""
-    from bench.records import load_records
-    from bench.suites import RESULTS
+    from bench.runs.records import load_records
+    from bench.runs.suites import RESULTS
 
     folders = [runs, RESULTS / "records"] if committed else [runs]
     found = load_records(folder for folder in folders if folder.is_dir())
@@ -89,11 +89,11 @@ def _records(runs: Path, committed: bool) -> list[Record]:
 
 def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
     """A suite's table at a scale, on its own task or another. Raises UserError for an unknown one of these."""
-    from bench.cli.standing import standing
-    from bench.registry import load_catalogue
+    from bench.cli.run_state import standing
     from bench.report.table import suite_table
     from bench.report.todo import work_of
-    from bench.suites import load_suite
+    from bench.runs.registry import load_catalogue
+    from bench.runs.suites import load_suite
 
     suite = load_suite(name)
     part = suite.scale(scale)

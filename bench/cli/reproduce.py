@@ -36,16 +36,16 @@ from bench.cli.options import (
     parse_seeds,
     sources,
 )
-from bench.cli.standing import standing
+from bench.cli.run_state import standing
 from bench.cli.terminal import print
 
 if TYPE_CHECKING:
-    from bench.commands import Commands
-    from bench.plan import Run
-    from bench.suite_plan import SuitePlan
-    from bench.suites import Suite, SuiteStudent
-    from bench.unfinished import Look
-    from bench.work import Work
+    from bench.jobs.commands import Commands
+    from bench.jobs.job import Work
+    from bench.runs.pending import Look
+    from bench.runs.plan import Run
+    from bench.runs.suite_plan import SuitePlan
+    from bench.runs.suites import Suite, SuiteStudent
 
 
 def reproduce(
@@ -73,11 +73,11 @@ def reproduce(
     plugin: PluginOption = [],
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
-    from bench.commands import Commands
-    from bench.plan import refuse_idle_overrides
-    from bench.registry import load_catalogue
-    from bench.suite_plan import SuitePlan
-    from bench.suites import load_suite
+    from bench.jobs.commands import Commands
+    from bench.runs.plan import refuse_idle_overrides
+    from bench.runs.registry import load_catalogue
+    from bench.runs.suite_plan import SuitePlan
+    from bench.runs.suites import load_suite
 
     chosen = load_suite(suite)
     part = chosen.scale(scale)
@@ -153,11 +153,11 @@ def _elsewhere_work(plan: SuitePlan, runs: Sequence[Run], commands: Commands) ->
 
 def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
-    from bench.records import load_records
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.render import to_markdown
     from bench.report.table import suite_table
     from bench.report.todo import work_of
+    from bench.runs.records import load_records
 
     part, task = plan.scale, plan.task.name
     folders = [run.folder for run in runs] + [run.folder for run in plan.baselines()]

@@ -38,14 +38,14 @@ from bench.cli.options import (
     parse_seeds,
     sources,
 )
-from bench.cli.standing import standing
+from bench.cli.run_state import standing
 from bench.cli.terminal import print
-from tasks.errors import UserError
+from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.plan import BaselineRun, Run
-    from bench.registry import Catalogue
-    from tasks.task import Sources, Task
+    from bench.runs.plan import BaselineRun, Run
+    from bench.runs.registry import Catalogue
+    from bench.task.base import Sources, Task
 
 SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
@@ -80,9 +80,9 @@ def run(
     run_id: RunIdOption = None,
 ) -> None:
     """Train, evaluate and record methods on a task. The same command again returns or resumes."""
-    from bench.commands import Commands
-    from bench.plan import BaselineRun, plan_run, refuse_another_plan, refuse_idle_overrides
-    from bench.registry import load_catalogue
+    from bench.jobs.commands import Commands
+    from bench.runs.plan import BaselineRun, plan_run, refuse_another_plan, refuse_idle_overrides
+    from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
     declared = declared_task(catalogue, task, cache, protocol)
@@ -105,7 +105,7 @@ def run(
         show_plan(planned, baselines, where, standing(runs))
         workers.show_jobs(planned, baselines)
         return
-    if declared.chosen_once and any(run.finished() is None for run in planned):
+    if declared.pinned_by_prepare and any(run.finished() is None for run in planned):
         declared.require(where, training=True)  # before a baseline takes its hours
         require_for_recipes(planned)
     wanted = workers.execute(planned, baselines)
@@ -117,9 +117,9 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int, only_tra
     """What a worker process does: one run, its progress in status.json and the log."""
     import torch
 
-    from bench.distributed import from_main, join_workers
-    from bench.runner import Runner
-    from bench.stopping import listening
+    from bench.core.distributed import from_main, join_workers
+    from bench.core.stopping import listening
+    from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
     progress = join_workers(run.folder)
@@ -136,10 +136,10 @@ def _work(catalogue: Catalogue, run: Run, where: Sources, threads: int, only_tra
 
 def _show_results(task: Task, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> None:
     """Print the table of these runs and where their pictures are."""
-    from bench.records import load_records
+    from bench.core.run_folder import SAMPLES
     from bench.report.render import to_markdown
     from bench.report.table import task_table
-    from bench.run_folder import SAMPLES
+    from bench.runs.records import load_records
 
     found = load_records([*(run.folder for run in planned), *(run.folder for run in baselines)])
     print(to_markdown(task_table(found.records, task.name)))

@@ -9,7 +9,7 @@ import typer
 
 from bench.cli.options import DryRunOption, RunsOption
 from bench.cli.terminal import print
-from tasks.errors import UserError, counted
+from bench.core.errors import UserError, counted
 
 app = typer.Typer(help="Profiles of clusters, and what submissions leave behind.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def check(
 
     What its nodes have is looked up first; then sbatch tests the very scripts that would be submitted.
     """
-    from bench.registry import load_catalogue
+    from bench.runs.registry import load_catalogue
     from slurm.check import STAGES, node_kinds, problems, refusals
     from slurm.profile import load_profile
 
@@ -58,8 +58,8 @@ def check(
 @app.command("clean")
 def clean_(dry_run: DryRunOption = False, runs: RunsOption = Path("runs")) -> None:
     """Remove the job folders of submissions that are all done, and frozen code that nothing runs any more."""
+    from bench.core.files import human_size
     from slurm.clean import clean, leftovers, total
-    from tasks.files import human_size
 
     found = leftovers(runs) if dry_run else clean(runs)
     for one in found:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.run_folder import PLAN
-from bench.states import RunState
-from bench.stopping import DivergedError
-from tasks.escape import printable, rich_text
-from tasks.files import read_object
+from bench.core.escape import printable, rich_text
+from bench.core.files import read_object
+from bench.core.run_folder import PLAN
+from bench.core.stopping import DivergedError
+from bench.runs.run_state import RunState
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from tasks.errors import first_line
-from tasks.escape import printable
+from bench.core.errors import first_line
+from bench.core.escape import printable
 
 TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
 """Environment variable that shows where an unexpected error arose."""

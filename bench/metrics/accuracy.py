@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.features.views import Features
 from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import ACCURACY, MetricInfo
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 class Accuracy(Metric):

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from bench.core.errors import UserError
+from bench.features.views import Features, check_features
 from bench.metrics.catalogue import MetricInfo
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features, check_features
+from bench.task.protocol import Protocol
 
 T = TypeVar("T")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.features.views import Features
 from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import DIVERSITY, MetricInfo
 from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.scores import Scores, score_of
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 class Diversity(Metric):

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.core.errors import UserError
+from bench.features.statistics import GaussianStatistics
+from bench.features.views import NO_PATCH, Features
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric
 from bench.metrics.catalogue import FD, FD_DINOV2, PATCH_FD, SFID, MetricInfo
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.statistics import GaussianStatistics
-from tasks.views import NO_PATCH, Features
+from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6
 """Relative to the traces: what is more negative than this is not rounding but an error."""

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.core.errors import UserError
+from bench.features.views import Features
 from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import INCEPTION_SCORE, MetricInfo
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 SPLITS = 10
 SHUFFLE_SEED = 2020

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.core.errors import UserError
 from bench.metrics.base import FeatureMetric, Measured, row_blocks
 from bench.metrics.catalogue import KID, MetricInfo
 from bench.metrics.titles import has_published_scale
-from tasks.errors import UserError
 
 TILE = 1024
 """Rows and columns of the kernel matrix held at once: 8 MiB of float64, whatever the number of images."""

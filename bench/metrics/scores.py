@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.core.errors import UserError
+from bench.features.views import Features
 from bench.metrics.base import AnyReference, Measured, Metric
 from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, HPS, IMAGE_REWARD, KINDS, PICKSCORE, MetricInfo
 from bench.metrics.intervals import Interval, t_interval
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 class Scores:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.files import human_size
 from bench.metrics.titles import TIMES, shown_name, shown_title
-from bench.records import MetricResult
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS, standard_error
-from tasks.files import human_size
+from bench.runs.records import MetricResult
 
 NOTHING = "–"
 NO_RECORD = ("missing", "quoted")

@@ -8,14 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bench.records import Record
+from bench.core.errors import UserError
+from bench.core.escape import printable
+from bench.core.files import whole_file
+from bench.core.run_folder import METRICS
 from bench.report.lines import owner, suite_lines
-from bench.run_folder import METRICS
-from bench.suites import Curve, SuiteScale
-from bench.training_log import read_lines
-from tasks.errors import UserError
-from tasks.escape import printable
-from tasks.files import whole_file
+from bench.runs.records import Record
+from bench.runs.suites import Curve, SuiteScale
+from bench.training.log import read_lines
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
     "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images, 0 to 1"}),

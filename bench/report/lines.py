@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bench.records import Record
-from bench.suites import PaperTable, SuiteRow, SuiteScale
-from bench.unfinished import Unfinished
+from bench.runs.pending import Unfinished
+from bench.runs.records import Record
+from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]
 """quoted: a row of the paper that nothing here answers."""

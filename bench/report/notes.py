@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
-from bench.records import Record
+from bench.runs.records import Record
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",

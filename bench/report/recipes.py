@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.records import MethodInfo
-from bench.registry import load_catalogue
-from tasks.errors import UserError
+from bench.core.errors import UserError
+from bench.runs.records import MethodInfo
+from bench.runs.registry import load_catalogue
 
 
 class FilledRecipes:
@@ -31,7 +31,7 @@ class FilledRecipes:
 
     def _defaults_of(self, method: MethodInfo) -> dict[str, Any]:
         """Of the installed method's model; of what all recipes have for a method that is not installed."""
-        from methods.recipe import Recipe
+        from bench.training.recipe import Recipe
 
         try:
             found = self._methods.get(method.name)

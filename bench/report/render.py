@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.core.escape import csv_text, markdown
 from bench.report.table import ReportTable, Section
-from tasks.escape import csv_text, markdown
 
 
 def to_markdown(table: ReportTable) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.files import repeated_digest
 from bench.metrics.intervals import t_interval
 from bench.metrics.titles import shown_name
-from bench.records import MetricResult, Record
 from bench.report.recipes import FilledRecipes
-from tasks.files import repeated_digest
+from bench.runs.records import MetricResult, Record
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
 """Records that agree in these ran the same thing, but for the training seed."""

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
-from bench.records import Record, collector_paused
 from bench.report import cells
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
-from bench.suites import PaperTable, Suite, SuiteScale
-from bench.unfinished import Unfinished
+from bench.runs.pending import Unfinished
+from bench.runs.records import Record, collector_paused
+from bench.runs.suites import PaperTable, Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
 

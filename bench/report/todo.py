@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.records import Record
+from bench.core.escape import markdown
+from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
-from bench.states import UNDER_WAY
-from bench.stopping import DivergedError
-from bench.suites import SuiteScale
-from bench.unfinished import Look, Unfinished, unfinished
-from tasks.escape import markdown
+from bench.runs.pending import Look, Unfinished, unfinished
+from bench.runs.records import Record
+from bench.runs.run_state import UNDER_WAY
+from bench.runs.suites import SuiteScale
 
 
 def work_of(scale: SuiteScale, root: Path, look: Look) -> list[Unfinished]:

@@ -20,9 +20,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.core.errors import UserError
 from slurm.local.cluster import Cluster
 from slurm.local.conf import Settings
-from tasks.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:

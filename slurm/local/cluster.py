@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.core.errors import UserError, unknown
 from slurm.environment import KEPT, environment
 from slurm.local.conf import Settings, read_settings, write_conf
 from slurm.local.processes import MARK, Process, kill_all, processes
-from tasks.errors import UserError, unknown
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
 """What must be installed; the first three are the daemons."""

@@ -14,7 +14,7 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.files import write_text
+from bench.core.files import write_text
 
 
 @dataclass(frozen=True)

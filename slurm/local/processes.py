@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.errors import UserError, listed
+from bench.core.errors import UserError, listed
 
 MARK = "LOCAL_SLURM"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from tasks.task import Baseline
+from bench.task.base import Baseline
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from tasks.errors import UserError, unknown
-from tasks.features.image_reward import load_image_reward
-from tasks.features.preference import PreferenceModel, load_hps, load_pickscore
-from tasks.features.scoring import PREFERENCES
+from bench.core.errors import UserError, unknown
+from bench.features.image_reward import load_image_reward
+from bench.features.preference import PreferenceModel, load_hps, load_pickscore
+from bench.features.scoring import PREFERENCES
 
 LOADERS: Mapping[str, Callable[..., PreferenceModel]] = {
     "pickscore": load_pickscore,

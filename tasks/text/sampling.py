@@ -14,14 +14,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from tasks.errors import UserError
-from tasks.samplers import SampleNoise
+from bench.core.errors import UserError
+from bench.models.samplers import SampleNoise
+from bench.models.text.denoiser import predict
+from bench.models.text.lora import Note
+from bench.models.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
+from bench.models.text.published import load_published_unet
+from bench.models.weights.folders import load_network
 from tasks.text.baselines import HubWeights, TextBaseline
-from tasks.text.denoiser import predict
-from tasks.text.lora import Note
-from tasks.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
-from tasks.text.published import load_published_unet
-from tasks.weights.folders import load_network
 
 
 class RectifiedFlowScheduler:

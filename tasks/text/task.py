@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tasks.chosen import ChosenAsset, ChosenTask, need_of, read_choice
-from tasks.features.scoring import LPIPS_TRUNK, PREFERENCES, clip_protocol
-from tasks.progress import Progress
-from tasks.protocol import Protocol
-from tasks.task import Baseline, Need, Sources
+from bench.core.progress import Progress
+from bench.features.scoring import LPIPS_TRUNK, PREFERENCES, clip_protocol
+from bench.task.base import Baseline, Requirement, Sources
+from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of
+from bench.task.protocol import Protocol
+from bench.task.text_rules import TextRules
 from tasks.text.baselines import TextBaseline
-from tasks.text.rules import TextRules
 
 if TYPE_CHECKING:
-    from tasks.prepared import Prepared
+    from bench.task.prepared import PreparedTask
 
 LATENTS = "latents"
 """The role of the real images that students are trained on; evaluations go without."""
@@ -35,7 +35,7 @@ PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
 
 
 @dataclass(frozen=True)
-class TextTask(ChosenTask):
+class TextTask(PinnedTask):
     """Text-to-image with a published teacher, real latents, a list of prompts and scoring networks from files."""
 
     teacher_repository: str
@@ -47,7 +47,7 @@ class TextTask(ChosenTask):
     """How the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Grid positions of published students by their number of steps, the usual one first."""
-    chosen: Mapping[str, ChosenAsset] = field(default_factory=dict)
+    chosen: Mapping[str, PinnedAsset] = field(default_factory=dict)
     """What `located` found in the cache, by role."""
 
     takes: ClassVar[Collection[str]] = (
@@ -67,7 +67,7 @@ class TextTask(ChosenTask):
         return "teacher", "prompts", *_scored_with(self.protocol)
 
     def located(self, cache: Path) -> TextTask:
-        chosen = read_choice(self.choice_path(cache))
+        chosen = read_pinned(self.pinned_path(cache))
         protocols = {name: _with_chosen(protocol, chosen) for name, protocol in self.protocols.items()}
         return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
 
@@ -78,7 +78,7 @@ class TextTask(ChosenTask):
         used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
         return {role: self.chosen[role].sha256 for role in used if role in self.chosen}
 
-    def needs(self, sources: Sources) -> list[Need]:  # noqa: ARG002 (all was named before, to `choose`)
+    def needs(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
         under = "" if clip.role == "clip" else f" --protocol {self.protocol.name}"
@@ -98,11 +98,11 @@ class TextTask(ChosenTask):
         }
         teacher, *others = self.roles
         return [
-            need_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
+            requirement_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
             for role in (teacher, LATENTS, *others)
         ]
 
-    def role_needs(self, roles: Collection[str]) -> list[Need]:
+    def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         prepare = f"bench prepare --task {self.name}"
         tiny = "madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
         how = {
@@ -110,12 +110,12 @@ class TextTask(ChosenTask):
             LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --lpips FILE ({LPIPS_TRUNK})"),
         }
         return [
-            need_of(role, what, self.chosen.get(role), fix, for_training=True)
+            requirement_of(role, what, self.chosen.get(role), fix, for_training=True)
             for role, (what, fix) in how.items()
             if role in roles
         ]
 
-    def baseline_needs(self, baseline: Baseline) -> list[Need]:
+    def baseline_requirements(self, baseline: Baseline) -> list[Requirement]:
         assert isinstance(baseline, TextBaseline)
         weights = baseline.weights
         if weights is None:
@@ -124,17 +124,17 @@ class TextTask(ChosenTask):
 
         what = f"{weights.repository}{f', {weights.file}' if weights.file else ''} ({weights.licence})"
         mend = f"bench eval --task {self.name} --sampler {baseline.name} --download"
-        return [Need(baseline.name, what, in_cache(weights), mend)]
+        return [Requirement(baseline.name, what, in_cache(weights), mend)]
 
     def choose(self, sources: Sources, progress: Progress) -> TextTask:
-        from tasks.text.choose import choose
+        from tasks.text.pin import choose
 
         if sources.names_inputs:
             choose(self, sources, progress)
         return self.located(sources.cache)
 
-    def prepare(self, sources: Sources, progress: Progress) -> Prepared:
-        from tasks.text.world import prepare_text
+    def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
+        from tasks.text.prepared import prepare_text
 
         return prepare_text(self, sources, progress)
 
@@ -168,7 +168,7 @@ def _scored_with(protocol: Protocol) -> tuple[str, ...]:
     )
 
 
-def _with_chosen(protocol: Protocol, chosen: Mapping[str, ChosenAsset]) -> Protocol:
+def _with_chosen(protocol: Protocol, chosen: Mapping[str, PinnedAsset]) -> Protocol:
     """A protocol with the names of what was chosen: they are part of what its numbers mean."""
     if set(protocol.metrics) <= PREFERENCES.keys():
         protocol = _seen_by(protocol, [name for name in PREFERENCES if name in chosen] or PREFERENCES)

@@ -10,12 +10,12 @@ import pytest
 from command import Printed
 from tests_support import TINY_PLUGIN
 
-from bench.plan import Run, plan_run
-from bench.registry import Catalogue, load_catalogue
-from bench.runner import Runner
-from tasks.prepared import Prepared
-from tasks.progress import SilentProgress
-from tasks.task import Sources
+from bench.core.progress import SilentProgress
+from bench.runs.plan import Run, plan_run
+from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.runner import Runner
+from bench.task.base import Sources
+from bench.task.prepared import PreparedTask
 
 RECIPE = {"iterations": 24, "batch_size": 4, "warmup": 2, "pairs": 8}
 """Two dozen iterations: enough for every turn, checkpoint and progress point to happen."""
@@ -34,7 +34,7 @@ def catalogue() -> Catalogue:
 
 
 @pytest.fixture(scope="session")
-def tiny(catalogue: Catalogue, cache: Path) -> Prepared:
+def tiny(catalogue: Catalogue, cache: Path) -> PreparedTask:
     """The tiny task, prepared."""
     return catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
 
@@ -50,7 +50,7 @@ def plan(catalogue: Catalogue, tmp_path: Path) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def runner(catalogue: Catalogue, tiny: Prepared) -> Runner:
+def runner(catalogue: Catalogue, tiny: PreparedTask) -> Runner:
     """What executes runs on the tiny task."""
     return Runner(catalogue, tiny, SilentProgress())
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.registry import load_catalogue
-from methods.base import Distiller
+from bench.core.errors import UserError
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Distiller
+from bench.training.recipe import Recipe
 from methods.catalogue import Method, recipe_data
 from methods.dmd import DMD
-from methods.recipe import Recipe
 from methods.recipes import DMDRecipe
-from tasks.errors import UserError
 
 CATALOGUE = load_catalogue()
 METHODS = sorted(CATALOGUE.methods.entries)

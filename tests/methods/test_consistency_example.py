@@ -11,9 +11,9 @@ import torch
 from tiny_world import BATCH, make_batch, make_setting, make_teacher, normal, same, weights
 from torch import Tensor
 
-from bench.registry import load_catalogue
+from bench.models.denoiser import EDMDenoiser
+from bench.runs.registry import load_catalogue
 from methods.catalogue import Method
-from tasks.denoiser import EDMDenoiser
 
 FILE = Path(__file__).parents[2] / "examples" / "consistency.py"
 

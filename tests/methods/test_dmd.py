@@ -14,17 +14,17 @@ from accelerate.state import AcceleratorState
 from tiny_world import BATCH, NETWORK, PAIRS, SHAPE, make_batch, make_setting, make_teacher, normal, same, weights
 from torch import Tensor, nn
 
-from bench.registry import load_catalogue
-from methods.base import Batch, Setting
+from bench.core.errors import UserError
+from bench.models.denoiser import VPDenoiser
+from bench.models.samplers import few_step
+from bench.models.schedules import VPSchedule
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Batch, Setting
+from bench.training.step_rng import Draws
 from methods.critic import frozen
 from methods.dmd import DMD
-from methods.draws import Draws
 from methods.recipes import DMDRecipe
-from tasks.denoiser import VPDenoiser
-from tasks.errors import UserError
-from tasks.networks import micro_unet
-from tasks.samplers import few_step
-from tasks.schedules import VPSchedule
+from tasks.micro.networks import micro_unet
 
 SMALL: dict[str, Any] = {
     "batch_size": BATCH,

@@ -14,14 +14,14 @@ from processes import in_processes
 from text_pipelines import LATENT_SIDE, SIDE, normal, tiny_unet
 from torch import Tensor
 
-from bench.registry import load_catalogue
-from methods.base import Batch, Pairs, Setting
+from bench.models.samplers import few_step
+from bench.models.schedules import VPSchedule
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.layout import ConditionLayout
+from bench.runs.registry import load_catalogue
+from bench.training.distiller import Batch, Pairs, Setting
+from bench.training.step_rng import Draws
 from methods.dmd import DMD
-from methods.draws import Draws
-from tasks.samplers import few_step
-from tasks.schedules import VPSchedule
-from tasks.text.denoiser import TextDenoiser
-from tasks.text.layout import ConditionLayout
 
 LAYOUT = ConditionLayout(tokens=77, width=40, pooled=24)
 CATALOGUE = load_catalogue()

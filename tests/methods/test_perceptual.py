@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from vgg_reference import average_pooled_activations
 
+from bench.core.errors import UserError
+from bench.core.files import file_sha256
+from bench.features.lpips_network import lpips_network
+from bench.training.step_rng import Draws
 from methods import perceptual
-from methods.draws import Draws
 from methods.losses import regression_loss
 from methods.perceptual import distance_of, lpips_distance
 from methods.recipes import DMDRecipe, RegressionRecipe
 from methods.regression import RegressionDistiller
-from tasks.errors import UserError
-from tasks.features.lpips_network import lpips_network
-from tasks.files import file_sha256
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ import torchvision
 from accelerate import Accelerator
 from text_pipelines import LATENT_SIDE, SIDE, normal, taesd, tiny_unet
 
+from bench.core.files import file_sha256
+from bench.features.lpips_network import lpips_network
+from bench.models.schedules import VPSchedule
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.latents import LatentSpace
+from bench.models.text.layout import ConditionLayout
+from bench.training.distiller import Batch, Pairs, Setting
+from bench.training.step_rng import Draws
 from methods import perceptual
-from methods.base import Batch, Pairs, Setting
-from methods.draws import Draws
 from methods.perceptual import lpips_distance
 from methods.recipes import RegressionRecipe
 from methods.regression import RegressionDistiller
-from tasks.features.lpips_network import lpips_network
-from tasks.files import file_sha256
-from tasks.schedules import VPSchedule
-from tasks.text.denoiser import TextDenoiser
-from tasks.text.latents import LatentSpace
-from tasks.text.layout import ConditionLayout
 
 LAYOUT = ConditionLayout(tokens=77, width=40, pooled=24)
 LATENTS = (4, LATENT_SIDE, LATENT_SIDE)

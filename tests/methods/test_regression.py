@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_world import BATCH, PAIRS, make_batch, make_setting, same, weights
 
-from methods.draws import Draws
+from bench.training.step_rng import Draws
 from methods.recipes import RegressionRecipe
 from methods.regression import RegressionDistiller
 

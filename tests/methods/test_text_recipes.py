@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bench.registry import load_catalogue
-from bench.suites import load_suite
-from methods.recipe import Recipe
+from bench.models.grid import student_indices
+from bench.models.text.lora import TARGETS, LoRASpec
+from bench.runs.registry import load_catalogue
+from bench.runs.suites import load_suite
+from bench.training.recipe import Recipe
 from methods.recipes import RegressionRecipe
 from methods.resources import resources
-from tasks.grid import student_indices
-from tasks.text.lora import TARGETS, LoRASpec
 
 CATALOGUE = load_catalogue()
 ONE_STEP = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "dmd2-ema", "gan", "gan-ttur", "regression")

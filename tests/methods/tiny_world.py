@@ -9,11 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from methods.base import Batch, Pairs, Setting
-from methods.draws import Draws
-from tasks.denoiser import Denoiser, EDMDenoiser
-from tasks.micro import NetworkSpec
-from tasks.teacher import build_denoiser
+from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.training.distiller import Batch, Pairs, Setting
+from bench.training.step_rng import Draws
+from tasks.micro.task import NetworkSpec
+from tasks.micro.teacher import build_denoiser
 
 CLASSES = 3
 BATCH = 6

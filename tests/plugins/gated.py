@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from methods.base import Batch
+from bench.training.distiller import Batch
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from tasks.digits import TASK as DIGITS
-from tasks.micro import NetworkSpec
+from tasks.digits.task import TASK as DIGITS
+from tasks.micro.task import NetworkSpec
 
 TINY = replace(
     DIGITS,

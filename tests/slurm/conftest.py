@@ -17,8 +17,8 @@ import quick_python
 from cluster_runs import PROFILE
 from stub_slurm import INSIDE_A_JOB
 
+from bench.core.errors import UserError, first_line
 from slurm.local.cluster import Cluster, missing_commands
-from tasks.errors import UserError, first_line
 
 
 @pytest.hookimpl(tryfirst=True)

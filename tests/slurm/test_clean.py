@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.jobs.job import Work
 from methods.resources import Resources
 from slurm import clean as cleaning
 from slurm import queue, submission
@@ -19,7 +20,6 @@ from slurm.profile import Profile
 from slurm.queue import QueuedJob
 from slurm.script import Script
 from slurm.submission import Submission, new_submission, submitting
-from tasks.errors import UserError
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from command import bench
 from stub_slurm import INSIDE_A_JOB, StubSlurm
 
-from bench import attempts
-from bench.work import Work
+from bench.jobs.job import Work
+from bench.runs import attempts
 from methods.resources import Resources
 from slurm import aftermath, queue
 from slurm.environment import clean_environment, environment

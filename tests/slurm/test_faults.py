@@ -17,11 +17,11 @@ from cluster_runs import RECIPE, SET, GatedRun, alone, states, until, values
 from command import Printed, bench
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
-from bench.attempts import attempts
-from bench.plan import Run, plan_run
-from bench.records import Record, read_record
-from bench.registry import load_catalogue
-from bench.states import CANCELLED, RunState
+from bench.runs.attempts import attempts
+from bench.runs.plan import Run, plan_run
+from bench.runs.records import Record, read_record
+from bench.runs.registry import load_catalogue
+from bench.runs.run_state import CANCELLED, RunState
 from slurm.local.cluster import Cluster
 from slurm.submission import submissions
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.jobs.job import Work
 from methods.resources import Resources
 from slurm.flags import REPLACED, RESERVED, sbatch_flags, srun_arguments
 from slurm.graph import Batch
 from slurm.profile import Profile, load_profile
 from slurm.script import Script
-from tasks.errors import UserError
 
 WORK = Work("train", "train", (), Path("/runs/tiny/a"))
 GPUS = Resources(gpus=4, cpus=32, memory_gb=100)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.commands import Commands
-from bench.plan import plan_run
-from bench.registry import load_catalogue
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.jobs.commands import Commands
+from bench.jobs.job import Work
+from bench.runs.plan import plan_run
+from bench.runs.registry import load_catalogue
+from bench.task.base import Sources
 from methods.resources import Resources
 from slurm.graph import Batch, build_graph
 from slurm.profile import Profile
 from slurm.submission import FILE, new_submission, read_submission
-from tasks.errors import UserError
-from tasks.task import Sources
 
 SMALL = Profile(gpus_per_node=2, memory_gb_per_node=64, cpus_per_node=8, max_hours=4, max_nodes=1)
 LARGE = Profile(gpus_per_node=8, memory_gb_per_node=512, cpus_per_node=64, max_hours=24, max_nodes=1)

@@ -11,8 +11,9 @@ import pytest
 from fake_slurm import FakeSlurm
 
 from bench.cli import cluster
-from bench.states import RunState
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.jobs.job import Work
+from bench.runs.run_state import RunState
 from methods.resources import Resources
 from slurm import aftermath, later
 from slurm.control import cancel_runs, resume_runs
@@ -24,7 +25,6 @@ from slurm.refusal import is_full, refusal
 from slurm.script import LATER, Script
 from slurm.submission import FILE, Submission, new_submission, submissions, submit, submitting
 from slurm.watch import busy_folders, submitted_states
-from tasks.errors import UserError
 
 RUNS = 6
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import UserError
 from slurm.local.__main__ import main
 from slurm.local.cluster import Cluster, missing_commands
 from slurm.local.conf import Settings, free_ports
 from slurm.local.processes import processes
-from tasks.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

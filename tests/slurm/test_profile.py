@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from command import output
 
+from bench.core.errors import UserError
 from methods.resources import Resources, resources
 from slurm.profile import Profile, load_profile, profile_names
 from slurm.submission import new_submission
-from tasks.errors import UserError
 
 EIGHT = Profile(
     partition="gpu", max_nodes=4, gpus_per_node=8, cpus_per_node=64, memory_gb_per_node=512, max_hours=12

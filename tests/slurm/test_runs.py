@@ -11,8 +11,8 @@ from command import bench
 from safetensors.torch import load_file
 from tests_support import TINY_PLUGIN
 
-from bench.attempts import attempts
-from bench.plan import BaselineRun, Run
+from bench.runs.attempts import attempts
+from bench.runs.plan import BaselineRun, Run
 from slurm.local.cluster import Cluster
 from slurm.submission import submissions
 

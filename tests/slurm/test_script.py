@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.work import Work
+from bench.core.errors import UserError
+from bench.jobs.job import Work
 from methods.resources import Resources
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.script import Script
-from tasks.errors import UserError
 
 HOSTILE = "x; touch PWNED; $(touch PWNED)`touch PWNED`'\"\ntouch PWNED\n#SBATCH --account=root"
 EVIL_TASK = f"train-{HOSTILE}-0"

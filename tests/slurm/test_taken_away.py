@@ -20,11 +20,11 @@ from cluster_runs import RECIPE, SET, GatedRun, alone, states, until, values
 from command import Printed, bench
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
-from bench.plan import plan_run
-from bench.registry import load_catalogue
-from bench.run_folder import METRICS
-from bench.states import RunState
-from bench.training_log import read_lines
+from bench.core.run_folder import METRICS
+from bench.runs.plan import plan_run
+from bench.runs.registry import load_catalogue
+from bench.runs.run_state import RunState
+from bench.training.log import read_lines
 from slurm.local.cluster import Cluster
 from slurm.submission import JOBS, submissions
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bench.features.views import Features
 from bench.metrics.accuracy import Accuracy
 from bench.metrics.base import Reference
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 def test_accuracy_is_the_fraction_that_shows_the_class_asked_for(

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.core.errors import UserError
+from bench.features.statistics import GaussianStatistics
+from bench.features.views import NO_PATCH, Features
 from bench.metrics.base import GaussianReference, Metric, Reference
 from bench.metrics.catalogue import DIVERSITY, FD, KID, PATCH_FD, MetricInfo
 from bench.metrics.frechet import FrechetDistance, PatchFrechetDistance, frechet_distance, spectrum
 from bench.metrics.titles import title_of
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.statistics import GaussianStatistics
-from tasks.views import NO_PATCH, Features
+from bench.task.protocol import Protocol
 
 
 def random_covariance(rng: np.random.Generator, dimensions: int, rank: int | None = None) -> np.ndarray:

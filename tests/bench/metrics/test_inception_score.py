@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.core.errors import UserError
+from bench.features.views import Features
 from bench.metrics.inception_score import InceptionScore, inception_scores
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 def scored(logits: np.ndarray, protocol: Protocol, size: int = 16) -> InceptionScore:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.errors import UserError
 from bench.metrics import kernel
 from bench.metrics.base import Metric, Reference
 from bench.metrics.kernel import (
@@ -19,8 +20,7 @@ from bench.metrics.kernel import (
     sums_across,
     sums_within,
 )
-from tasks.errors import UserError
-from tasks.protocol import Protocol
+from bench.task.protocol import Protocol
 
 INCEPTION = "inception-2015-12-05"
 

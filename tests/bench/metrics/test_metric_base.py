@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bench.core.errors import UserError
+from bench.features.views import Features
 from bench.metrics.accuracy import Accuracy
 from bench.metrics.base import Metric, Reference
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.kernel import KernelDistance
 from bench.metrics.precision_recall import Precision, Recall
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 METRICS: list[type[Metric]] = [FrechetDistance, KernelDistance, Precision, Recall, Accuracy]
 AsReference = Callable[[np.ndarray], Reference]

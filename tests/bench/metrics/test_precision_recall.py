@@ -11,7 +11,7 @@ import pytest
 from bench.metrics import precision_recall
 from bench.metrics.base import Metric, Reference
 from bench.metrics.precision_recall import Precision, Recall, fraction_inside, squared_radii
-from tasks.protocol import Protocol
+from bench.task.protocol import Protocol
 
 AsReference = Callable[[np.ndarray], Reference]
 Feed = Callable[..., Metric]

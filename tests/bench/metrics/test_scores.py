@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.core.errors import UserError
+from bench.features.views import Features
 from bench.metrics.base import Metric, Reference
 from bench.metrics.diversity import Diversity
 from bench.metrics.intervals import bootstrap_interval
@@ -22,9 +24,7 @@ from bench.metrics.scores import (
     Scores,
     mean_of_groups,
 )
-from tasks.errors import UserError
-from tasks.protocol import Protocol
-from tasks.views import Features
+from bench.task.protocol import Protocol
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from bench.core.files import digest
 from bench.metrics.intervals import t_interval
-from bench.records import Record
-from tasks.files import digest
+from bench.runs.records import Record
 
 FAILURE = {"type": "OutOfMemoryError", "message": "", "traceback": "", "log_tail": []}
 

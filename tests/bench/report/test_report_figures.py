@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import UserError
 from bench.report.figures import progress_figure, read_progress
-from tasks.errors import UserError
 
 
 def test_a_figure_is_drawn_of_runs_that_log_different_things(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 from bench.metrics.intervals import t_interval
-from bench.records import Record
 from bench.report.render import to_csv, to_markdown
 from bench.report.table import ReportTable, suite_table, task_table
-from bench.suites import load_paper_table, load_suite
+from bench.runs.records import Record
+from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]
 

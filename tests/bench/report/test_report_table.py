@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from bench.core.files import digest
 from bench.metrics.intervals import t_interval
-from bench.records import Record, load_records
-from bench.registry import Catalogue, Registry, load_catalogue
 from bench.report.cells import one_result
 from bench.report.recipes import FilledRecipes, defaults
 from bench.report.table import ReportTable, suite_table, task_table, tidy
-from bench.suites import RESULTS, load_paper_table, load_suite
-from methods.recipe import Recipe
+from bench.runs.records import Record, load_records
+from bench.runs.registry import Catalogue, Registry, load_catalogue
+from bench.runs.suites import RESULTS, load_paper_table, load_suite
+from bench.training.recipe import Recipe
 from methods.recipes import DMDRecipe
-from tasks.files import digest
 
 Make = Callable[..., Record]
 

@@ -7,15 +7,15 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import attempts
-from bench.records import Record
 from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import what_is_left, work_of
-from bench.states import RunState, run_state
-from bench.suites import load_paper_table, load_suite
-from bench.unfinished import Unfinished, unfinished
+from bench.runs import attempts
+from bench.runs.pending import Unfinished, unfinished
+from bench.runs.records import Record
+from bench.runs.run_state import RunState, run_state
+from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]
 

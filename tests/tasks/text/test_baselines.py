@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from text_pipelines import SIDE, normal, save_sd15, save_sdxl
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.samplers import SampleNoise, few_step
+from bench.core.errors import UserError
+from bench.models.samplers import SampleNoise, few_step
+from bench.models.text.lora import LoRASpec, add_lora, lora_state
+from bench.models.text.pipelines import TextPipeline, load_pipeline
 from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES, TextBaseline
-from tasks.text.lora import LoRASpec, add_lora, lora_state
-from tasks.text.pipelines import TextPipeline, load_pipeline
 from tasks.text.sampling import load_baseline, make_scheduler, sample
 
 PROMPTS = ["a red cat", "the dog of a shoe", "a photo"]

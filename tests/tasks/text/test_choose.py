@@ -13,16 +13,16 @@ from PIL import Image
 from single_file import write_single_file
 from torch import Tensor
 
-from tasks.chosen import ChosenAsset, write_choice
-from tasks.coco import TASK_10K, TASK_30K
-from tasks.data.text.folders import ImageFiles
-from tasks.errors import UserError
-from tasks.partiprompts import TASK as PARTIPROMPTS
-from tasks.progress import SilentProgress
-from tasks.references import Description, checked_reference, load_reference, save_reference
-from tasks.task import Sources
-from tasks.text import choose
-from tasks.text.choose import PATCH_SUFFIX, kept_prompts
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.data.text.folders import ImageFiles
+from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
+from bench.task.base import Sources
+from bench.task.pinned import PinnedAsset, write_pinned
+from tasks.text import pin as choose
+from tasks.text.coco import TASK_10K, TASK_30K
+from tasks.text.partiprompts import TASK as PARTIPROMPTS
+from tasks.text.pin import PATCH_SUFFIX, kept_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
 
@@ -83,7 +83,7 @@ def test_a_teacher_in_one_file_may_get_its_configuration(
             raise FileNotFoundError
         return str(sdxl_folder)
 
-    monkeypatch.setattr("tasks.text.pipelines.snapshot_download", from_hub)
+    monkeypatch.setattr("bench.models.text.pipelines.snapshot_download", from_hub)
     named = Sources(tmp_path, teacher=tmp_path / "sdxl.safetensors")
     with pytest.raises(UserError, match="the same command with --download"):
         choose._teacher(named)
@@ -120,7 +120,7 @@ def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     (tmp_path / "list.txt").write_text("a cat\n")
     chosen = {
-        "features": ChosenAsset("", "", ""),
+        "features": PinnedAsset("", "", ""),
         "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
     }
     with pytest.raises(UserError, match=r"holds 1 images, not the 40,504 of val2014 that coco30k compares"):
@@ -129,12 +129,12 @@ def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
 
 def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     """Choosing bigG's for its protocol leaves the others, and the identity of runs, as they were."""
-    g14, bigg = ChosenAsset("/g14", "1" * 64, "any"), ChosenAsset("/bigg", "2" * 64, "any")
-    write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14})
+    g14, bigg = PinnedAsset("/g14", "1" * 64, "any"), PinnedAsset("/bigg", "2" * 64, "any")
+    write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
     needs = {need.role: need.fix for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
     assert "bench prepare --task coco10k --protocol coco10k-bigg14 --clip FILE" in needs["clip-bigg14"]
-    write_choice(TASK_10K.choice_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
+    write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)
     assert after.identity() == before.identity() and after.protocol == before.protocol
     assert before.protocol.views["clip"] == "clip-g14-dmd2, weights 111111111111"
@@ -143,8 +143,8 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
 
 def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
     """Whatever protocol it was chosen under."""
-    asset = ChosenAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
-    write_choice(PARTIPROMPTS.choice_path(tmp_path), {"lpips": asset})
+    asset = PinnedAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
+    write_pinned(PARTIPROMPTS.pinned_path(tmp_path), {"lpips": asset})
     for protocol, network in (
         ("partiprompts", "lpips-vgg"),
         ("partiprompts-as-official", "lpips-piq"),

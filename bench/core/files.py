@@ -1,0 +1,358 @@
+"""Files that appear whole or not at all, and the hashes that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import marshal
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from bench.core.errors import UserError
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
+
+    A reader sees the old file or the new one, never a part; on an exception the temporary file is removed. Raises
+    DiskFullError where the disk is full, whatever the writer calls that.
+    """
+    make_folder(path.parent)
+    with _named_if_full(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success rename it to `path`, replacing what was there.
+
+    All that is in it gets the permissions that an ordinary program would have given: some writers of weights make
+    private files, which nobody else could read in a shared cache. Raises DiskFullError where the disk is full.
+    A kill between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
+    """
+    make_folder(path.parent)
+    with _named_if_full(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            umask = _umask()
+            for inside in (temporary, *temporary.rglob("*")):
+                inside.chmod((0o777 if inside.is_dir() else 0o666) & ~umask)
+            if path.exists():
+                old = temporary.with_name(f"{temporary.name}.old")
+                path.rename(old)
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
+                shutil.rmtree(old)
+            else:
+                temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises UserError where that is not permitted, or the disk is full."""
+    with _named_if_full(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            raise _not_permitted(folder, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line and hand it to the system, so that a process that is killed keeps what it wrote.
+
+    A last line that a kill or a full disk cut short is ended first, so that it does not take this one with it.
+    """
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
+    make_folder(path.parent)
+    with _named_if_full(path), path.open("a+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = f"\n{line}"
+        rest = memoryview(f"{line}\n".encode())
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to lock, and make it if it is missing.
+
+    Another user's, in a folder that several share, may only be read, and can be locked all the same. Raises
+    UserError where it is missing and may not be made.
+    """
+    if path.exists():
+        regular_file(path)  # a named pipe would keep this process for ever
+    make_folder(path.parent)
+    with _named_if_full(path):
+        try:
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            if not path.is_file():
+                raise _not_permitted(path.parent, error) from None
+            return path.open()
+
+
+def _not_permitted(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"nothing can be written into {folder}: {error.strerror or error}; "
+        "fix: permit it, or name another folder (--runs, --cache)"
+    )
+
+
+class DiskFullError(UserError):
+    """There is no room left where a file is to be written; nothing is wrong with what is written."""
+
+
+@contextlib.contextmanager
+def _named_if_full(path: Path) -> Iterator[None]:
+    """Raise DiskFullError in place of what a writer says of a full disk: torch's says `unexpected pos 64 vs 0`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (isinstance(error, OSError) and error.errno in _FULL) or _is_full(path.parent):
+            raise DiskFullError(
+                f"there is no room left to write {path}; fix: make room, or raise your quota, and run the same "
+                "command again: it goes on from what is there"
+            ) from error
+        raise
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether not even a little can be written into a folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno in _FULL
+    return False
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROBE_BYTES = 1 << 18
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
+"""Names that `whole_file` and `whole_folder` give to what is not whole yet."""
+
+
+def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
+    """Remove what killed writers left in a folder, of `name` or of anything; return what it was.
+
+    What a writer had moved aside when it was killed, before the new one had its place, is put back: it is the only
+    one. To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = _TEMPORARY.fullmatch(path.name)
+        if not found or name not in (None, found["name"]):
+            continue
+        with contextlib.suppress(OSError):  # another user's: it is in nobody's way
+            if path.name.endswith(".old") and not (folder / found["name"]).exists():
+                path.rename(folder / found["name"])
+                continue
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            removed.append(path)
+    return removed
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[bool]:
+    """Say whether `path` is missing, while no other process can be making it.
+
+    A second process waits here until the first has made it, and then finds it.
+    """
+    if path.exists():
+        yield False
+        return
+    with open_lock(path.parent / f".{path.name}.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            remove_temporaries(path.parent, path.name)
+        yield not path.exists()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` so that it appears whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def regular_file(path: Path) -> Path:
+    """Return `path` if it names a regular file, links followed; anything else could make a reader hang.
+
+    Raises UserError for what is missing, a folder, a named pipe, a device or a socket.
+    """
+    kind = _kind(path)
+    if kind != "file":
+        raise UserError(f"{path} is {kind}, and a regular file is wanted; fix: name the file itself")
+    return path
+
+
+def regular_file_or_folder(path: Path) -> Path:
+    """Return `path` if it names a regular file or a folder, links followed; UserError for anything else."""
+    kind = _kind(path)
+    if kind not in ("file", "a folder"):
+        raise UserError(f"{path} is {kind}, and a regular file or a folder is wanted; fix: name one of these")
+    return path
+
+
+def refuse_special_files(folder: Path) -> None:
+    """Raise UserError if a folder holds a named pipe, a device or a socket, which would make a reader hang."""
+    for path in folder.rglob("*"):
+        kind = _kind(path)
+        if kind in _KINDS.values() and kind not in ("file", "a folder"):
+            raise UserError(f"{path} is {kind}, and only regular files are read; fix: remove it from {folder}")
+
+
+def _kind(path: Path) -> str:
+    """Say what a path names: `file`, `a folder`, `a named pipe`, ..., or `missing`."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error})"
+    return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
+
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+MOST_BYTES = 64 << 20
+"""Largest file of ours that is read as a whole: records and descriptions take kilobytes, long logs megabytes."""
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises UserError that names the file if it is missing, no regular file, unreadable or larger.
+    """
+    kind = _kind(path)
+    if kind != "file":
+        raise UserError(f"{path}: cannot be read: it is {kind}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > most:
+        raise UserError(f"{path}: cannot be read: it is larger than {human_size(most)}, which no such file is")
+    return content
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Read a regular file of UTF-8 text as `read_bytes` does. Raises UserError that names the file."""
+    try:
+        return read_bytes(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read: it is not UTF-8 text (byte {error.start})") from None
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none, or the file is somebody else's, cut short or too deep."""
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError, UserError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise plain data in the one form that is hashed: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of plain data's canonical JSON, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def repeated_digest(value: Any) -> str:
+    """Return the same as `digest`, computed once for equal values that come again and again, as in records."""
+    try:
+        plain = marshal.dumps(value, 2)  # the version without references: equal values give equal bytes
+    except ValueError:
+        return digest(value)  # of a type that JSON takes for a plain one
+    return _digest_of(plain)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(plain: bytes) -> str:
+    return digest(marshal.loads(plain))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(path: Path, patterns: Sequence[str] = ("**/*",)) -> str:
+    """Return one SHA-256 for a folder, or for its files of these patterns: of their names and hashes."""
+    files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
+    return digest({str(file.relative_to(path)): file_sha256(file) for file in sorted(files)})
+
+
+def path_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder as `folder_sha256` has it."""
+    return folder_sha256(path) if path.is_dir() else file_sha256(path)
+
+
+def folder_size(path: Path) -> int:
+    """Return the bytes of all files under a folder, or of the one file."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def human_size(size: float) -> str:
+    """Format a number of bytes for people: `1.5 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

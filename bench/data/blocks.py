@@ -1,0 +1,202 @@
+"""Filling one .npy file block by block: in parallel, and resumable at any point."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from bench.core.errors import UserError
+from bench.core.files import canonical_json, human_size, made_once, write_text
+from bench.core.progress import Progress
+
+PLAN, DONE = "plan.json", "blocks.txt"
+DONE_LINE = re.compile(r"(\d+) (\d+)\n")
+"""Block and tally; a line without its end was cut off by a kill."""
+
+Make = Callable[[int, int], tuple[np.ndarray, int]]
+"""From a block's first item and the one behind its last to [B, ...] and a tally, whatever the caller counts."""
+Finish = Callable[[int, np.ndarray], np.ndarray]
+"""From a block's first item and what Make made of it to the values that are written, [B, *shape]."""
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One .npy file of `count` items, `block` of which are made at once."""
+
+    name: str
+    what: str
+    """What the items are, for people: packed images."""
+    origin: Path
+    """Where they are read from."""
+    count: int
+    shape: tuple[int, ...]
+    """Of one item."""
+    dtype: np.dtype
+    block: int
+    decided_by: Mapping[str, Any]
+    """All else that decides the bytes, as plain data: what an earlier call did counts only if it was the same."""
+
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.count // self.block)
+
+    def size(self, number: int) -> int:
+        """Items in block `number`: the last one may be shorter."""
+        return min(self.block, self.count - number * self.block)
+
+    def bytes(self, items: int) -> int:
+        """Bytes of so many items."""
+        return items * int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def plan(self) -> str:
+        """Serialise what decides the bytes."""
+        return canonical_json({**self.decided_by, "count": self.count, "block": self.block})
+
+
+class Block(NamedTuple):
+    """Consecutive items."""
+
+    number: int
+    values: np.ndarray
+    tally: int
+
+
+def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a hidden folder beside `folder` and give it that name; nothing, if `folder` is there.
+
+    What `write` left there when it was killed it finds again. Raises UserError if the disk does not permit it.
+    """
+    try:
+        with made_once(folder) as missing:
+            if missing:
+                partial = folder.with_name(f".{folder.name}.partial")
+                write(partial)
+                partial.rename(folder)
+                for name in (PLAN, DONE):
+                    (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder} could not be written: {error.strerror}; "
+            "fix: make room or permit it, and run again: it goes on from here"
+        ) from error
+
+
+def fill(
+    partial: Path,
+    file: ArrayFile,
+    make: Make,
+    workers: int,
+    progress: Progress,
+    finish: Finish = lambda _first, values: values,
+) -> int:
+    """Write all blocks of `file` into `partial`, where an earlier call may have begun; return the tallies' sum.
+
+    `make` runs in `workers` threads, `finish` in the caller's; each block is made of the same items however
+    many threads there are, so the bytes depend on neither them nor a kill. Raises UserError if the disk is too
+    small or what is read has gone, ValueError if a block has another shape or type than the file.
+    """
+    done = _begun(partial, file, progress)
+    todo = [number for number in range(file.blocks()) if number not in done]
+    _check_space(partial, file, len(todo))
+    completed = file.count - sum(file.size(number) for number in todo)
+    with (
+        progress.bar(f"pack {file.what}", file.count, completed) as bar,
+        (partial / file.name).open("r+b") as array,
+        (partial / DONE).open("a") as finished,
+        contextlib.closing(_made(file, make, todo, workers)) as blocks,
+    ):
+        header = os.fstat(array.fileno()).st_size - file.bytes(file.count)
+        for block in blocks:
+            values = finish(block.number * file.block, block.values)
+            if values.shape != (file.size(block.number), *file.shape) or values.dtype != file.dtype:
+                raise ValueError(
+                    f"a block of {file.what} is {values.shape} {values.dtype}, not of {file.shape} {file.dtype}"
+                )
+            array.seek(header + block.number * file.bytes(file.block))
+            array.write(np.ascontiguousarray(values).data)
+            _flush(array)
+            finished.write(f"{block.number} {block.tally}\n")
+            _flush(finished)
+            done[block.number] = block.tally
+            bar.advance(len(values))
+    return sum(done.values())
+
+
+def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]:
+    """Return the blocks done by an earlier call with their tallies; begin if there are none."""
+    plan = file.plan()
+    if (partial / PLAN).is_file():
+        before = (partial / PLAN).read_text(encoding="utf-8")
+        if before == plan:
+            lines = DONE_LINE.findall((partial / DONE).read_text(encoding="utf-8"))
+            write_text(partial / DONE, "".join(f"{number} {tally}\n" for number, tally in lines))
+            return {int(number): int(tally) for number, tally in lines}
+        progress.note(f"starting again, for this has changed: {_changed(before, plan)}")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    shape = (file.count, *file.shape)
+    np.lib.format.open_memmap(partial / file.name, mode="w+", dtype=file.dtype, shape=shape)
+    write_text(partial / DONE, "")
+    write_text(partial / PLAN, plan)
+    return {}
+
+
+def _changed(before: str, now: str) -> str:
+    """Name what differs between two plans."""
+    old, new = json.loads(before), json.loads(now)
+    return ", ".join(key for key in sorted({*old, *new}) if old.get(key) != new.get(key))
+
+
+def _flush(file: IO[Any]) -> None:
+    """Bring what was written to the disk: a block is noted as done only when a power cut cannot undo it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _check_space(partial: Path, file: ArrayFile, blocks: int) -> None:
+    """Raise UserError if the disk cannot hold `blocks` more blocks; the file is sparse until then."""
+    needed, free = blocks * file.bytes(file.block), shutil.disk_usage(partial).free
+    if needed > free:
+        raise UserError(
+            f"the packed {file.what} need {human_size(needed)} more, but the disk of {partial.parent} has "
+            f"{human_size(free)} free; fix: make room, or name a folder on another disk"
+        )
+
+
+def _made(file: ArrayFile, make: Make, numbers: list[int], workers: int) -> Generator[Block, None, None]:
+    """Make blocks in `workers` threads; yield each as it is ready, with few waiting in memory."""
+    remaining = iter(numbers)
+    pool = ThreadPoolExecutor(workers)
+
+    def made(number: int) -> Block:
+        first = number * file.block
+        try:
+            return Block(number, *make(first, first + file.size(number)))
+        except OSError as error:
+            where = error.filename or file.origin
+            raise UserError(f"{where} cannot be read: {error.strerror}; fix: restore it and run again") from error
+
+    try:
+        running: set[Future[Block]] = {
+            pool.submit(made, number) for number in itertools.islice(remaining, workers + 1)
+        }
+        while running:
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(made, number) for number in itertools.islice(remaining, len(ready))}
+            # What is whole first: a failure must not cost a block that was ready beside it.
+            for future in sorted(ready, key=lambda future: future.exception() is not None):
+                yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,90 @@
+"""From the bytes of an image to 64x64 RGB: decoding, and the two crop rules of the field."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+from PIL import Image, features
+
+from bench.core.errors import UserError
+from bench.data.kinds import IMAGE_KINDS
+
+CropRule = Callable[[Image.Image, int], Image.Image]
+
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+"""Pillow's modes that `convert("RGB")` maps to 0..255 as it should; 16-bit grey it would clip."""
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24
+"""Where a PNG says how many bits a channel has: Pillow opens colours of 16 bits as modes of 8."""
+MAX_IMAGE_BYTES = 2**28
+"""Largest encoded image that is decoded; the largest decoded one is Pillow's own limit, 179 million pixels."""
+
+RGB_RULE = (
+    "Pillow's convert('RGB') before the crop: grey three times, CMYK without a colour profile, alpha dropped"
+)
+
+
+def decode(data: bytes, name: str) -> Image.Image:
+    """Decode a JPEG, PNG or WebP to RGB by RGB_RULE; `name` is for the message.
+
+    EXIF orientation is not applied, as nowhere in the field. Raises UserError if the image is damaged, cut
+    short, of another format, animated or of more than 8 bits per channel.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+            problem = _unread(image, data)
+            if not problem:
+                return image.convert("RGB")
+    except Image.UnidentifiedImageError:
+        problem = f"its {len(data):,} bytes are no {IMAGE_KINDS}"
+    except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad
+        problem = str(error) or type(error).__name__
+    raise UserError(f"{name} cannot be decoded: {problem}; fix: replace it by the original and run again")
+
+
+def _unread(image: Image.Image, data: bytes) -> str:
+    """Say what of an image 8-bit RGB would lose without a word; nothing, if it loses nothing."""
+    if len(data) > MAX_IMAGE_BYTES:
+        return f"its {len(data):,} bytes are more than the {MAX_IMAGE_BYTES:,} that are read"
+    if data.startswith(PNG_MAGIC) and data[PNG_DEPTH] > 8:
+        return f"it has {data[PNG_DEPTH]} bits per channel, not 8"
+    if image.mode not in EIGHT_BIT_MODES:
+        return f"it has Pillow's mode {image.mode}, not 8 bits per channel"
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a camera's MPO has its picture first
+        return f"it is an animation of {getattr(image, 'n_frames', 1)} pictures"
+    return ""
+
+
+def edm(image: Image.Image, size: int) -> Image.Image:
+    """Crop the centre square of the shorter side, then resize with LANCZOS to `size` (EDM; protocol P1)."""
+    return _centre(image, min(image.size)).resize((size, size), Image.Resampling.LANCZOS)
+
+
+def adm(image: Image.Image, size: int) -> Image.Image:
+    """Halve with BOX while both halves keep `size`, resize the shorter side with BICUBIC, crop the centre.
+
+    The rule of ADM (Dhariwal and Nichol, arXiv:2105.05233); EDM2 calls it center-crop-dhariwal.
+    """
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    whole = (round(image.width * scale), round(image.height * scale))
+    return _centre(image.resize(whole, Image.Resampling.BICUBIC), size)
+
+
+CROPS: Mapping[str, CropRule] = {"edm": edm, "adm": adm}
+
+
+def decoder() -> str:
+    """Name the libraries whose versions decide the pixels."""
+    jpeg = "libjpeg-turbo" if features.check_feature("libjpeg_turbo") else "libjpeg"
+    turbo = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
+    webp = features.version_module("webp")
+    return f"Pillow {features.version_module('pil')}, {jpeg} {turbo}, libwebp {webp}"
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    """Crop a square of `side` from the centre, rounded towards the top left."""
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,74 @@
+"""ImageNet as it is unpacked: one folder of images per class."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from bench.core.errors import UserError
+from bench.core.files import digest
+from bench.data.imagenet.crops import decode
+from bench.data.imagenet.source import Source, numbered
+from bench.data.kinds import IMAGE_KINDS, is_image, litter, other_kind
+from bench.data.source import read_bytes
+
+
+class ClassFolders(Source):
+    """`n01440764/n01440764_10026.JPEG` and so on; classes are the sorted folder names."""
+
+    format = "class folders"
+
+    def __init__(self, path: Path) -> None:
+        """List all images. Raises UserError at a class without images, or at anything that is no image."""
+        classes: list[str] = []
+        self._names: list[str] = []
+        skipped: Counter[str] = Counter()
+        for entry in _entries(path, skipped):
+            if entry.is_dir():
+                names = _images(Path(entry.path), skipped)
+                classes += [entry.name] * len(names)
+                self._names += [f"{entry.name}/{name}" for name in names]
+            elif is_image(entry.name):
+                raise UserError(f"{entry.path} lies outside the class folders; fix: move it into one or away")
+            else:
+                skipped[other_kind(entry.name, entry.path)] += 1
+        labels, class_names = numbered(classes)
+        super().__init__(path, labels, digest(self._names), class_names, skipped)
+
+    def name(self, index: int) -> str:
+        """Return the image's path."""
+        return str(self.path / self._names[index])
+
+    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+        """Yield images `start` ... `stop - 1`."""
+        for index in range(start, stop):
+            name = self.name(index)
+            yield decode(read_bytes(Path(name)), name)
+
+
+def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
+    """List a folder by name; add what is hidden or litter to `skipped`."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if kind := litter(entry.name):
+                skipped[kind] += 1
+            else:
+                found.append(entry)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _images(folder: Path, skipped: Counter[str]) -> list[str]:
+    """List the images of one class; UserError if there is none, or if something else is among them."""
+    names = [entry.name for entry in _entries(folder, skipped)]
+    strangers = [name for name in names if not is_image(name)]
+    if strangers:
+        hint = " (name the folder whose subfolders are the classes)" if (folder / strangers[0]).is_dir() else ""
+        raise UserError(f"{folder / strangers[0]} is no {IMAGE_KINDS} image of a class{hint}; fix: move it away")
+    if not names:
+        raise UserError(f"class folder {folder} is empty; fix: unpack that class again")
+    return names

@@ -1,0 +1,126 @@
+"""ImageNet as it is downloaded: a tar of class tars, a folder of class tars, or one tar with class folders."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from PIL import Image
+
+from bench.core.errors import UserError
+from bench.core.files import digest
+from bench.data.imagenet.crops import decode
+from bench.data.imagenet.source import Source, numbered
+from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
+from bench.data.source import files_under
+from bench.data.tar_files import FIX, Part, search
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """One image inside a tar."""
+
+    class_name: str
+    name: str
+    archive: Path
+    """The outermost tar."""
+    offset: int
+    """Of the image's first byte in `archive`, however deeply it is nested."""
+    size: int
+
+
+class ClassTars(Source):
+    """Images read straight from tars by offset; classes are the sorted names of class tars or folders."""
+
+    format = "class tars"
+
+    def __init__(self, path: Path) -> None:
+        """Read all tar headers. Raises UserError if a tar is damaged, or its layout is none of the three."""
+        skipped: Counter[str] = Counter()
+        if path.is_dir():
+            files, skipped = files_under(path)
+            members = []
+            for file in files:
+                if file.suffix == ".tar":
+                    members += _class_tar(file, skipped)
+                else:
+                    skipped[other_kind(file.name, str(file))] += 1
+        else:
+            members = _whole_tar(path, skipped)
+        self._members = sorted(members)
+        labels, class_names = numbered([member.class_name for member in self._members])
+        index = digest([[member.class_name, member.name, member.size] for member in self._members])
+        super().__init__(path, labels, index, class_names, skipped)
+
+    def name(self, index: int) -> str:
+        """Return the archive, and the class and name in it."""
+        member = self._members[index]
+        return f"{member.archive}: {member.class_name}/{member.name}"
+
+    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+        """Yield images `start` ... `stop - 1`."""
+        wanted = zip(range(start, stop), self._members[start:stop], strict=True)
+        for archive, members in itertools.groupby(wanted, lambda pair: pair[1].archive):
+            with archive.open("rb") as file:
+                for index, member in members:
+                    file.seek(member.offset)
+                    yield decode(file.read(member.size), self.name(index))
+
+
+def _class_tar(path: Path, skipped: Counter[str]) -> list[Member]:
+    """List the images of a tar that holds one class and is named by it; add what is litter to `skipped`."""
+    with path.open("rb") as file:
+        return _class_members(file, path.stem, str(path), path, 0, skipped)
+
+
+def _whole_tar(path: Path, skipped: Counter[str]) -> list[Member]:
+    """List the images of a tar that holds all classes, as tars or as folders; count other files in `skipped`."""
+    nested: list[Member] = []
+    flat: list[Member] = []
+    places: set[str] = set()
+    with path.open("rb") as file:
+        contents = search(file, str(path))
+        skipped.update(contents.skipped)
+        for entry in contents.entries:
+            inside, where = PurePosixPath(entry.name), f"{path}: {entry.name}"
+            if inside.suffix == ".tar":
+                inner = cast(IO[bytes], Part(file, entry))
+                nested += _class_members(inner, inside.stem, where, path, entry.offset, skipped)
+            elif is_image(entry.name):
+                flat.append(Member(inside.parent.name, inside.name, path, entry.offset, entry.size))
+                places.add(str(inside.parent.parent))
+            else:
+                skipped[other_kind(entry.name, where)] += 1
+    if nested and flat:
+        raise UserError(f"{path} mixes class tars and images; fix: keep one of the two")
+    if not nested and not flat:
+        raise UserError(f"{path} holds neither class tars nor images; {FIX}")
+    if any(not member.class_name for member in flat):
+        raise UserError(f"{path} is one class alone; fix: name the folder that holds the tars of all classes")
+    if len(places) > 1:
+        raise UserError(
+            f"{path} has class folders in several places: {', '.join(sorted(places))}; "
+            "fix: unpack it and name one of them"
+        )
+    return nested or flat
+
+
+def _class_members(
+    file: IO[bytes], class_name: str, name: str, archive: Path, begin: int, skipped: Counter[str]
+) -> list[Member]:
+    """List the images of the class tar in `file`, which lies at `begin` in `archive`."""
+    contents = search(file, name)
+    skipped.update(contents.skipped)
+    for entry in contents.entries:
+        if not is_image(entry.name):
+            raise UserError(f"{name}: {entry.name} is no {IMAGE_KINDS} image of a class; fix: remove it")
+    if not contents.entries:
+        raise UserError(f"class tar {name} holds no images; {FIX}")
+    return [
+        Member(class_name, PurePosixPath(entry.name).name, archive, begin + entry.offset, entry.size)
+        for entry in contents.entries
+    ]

@@ -1,0 +1,69 @@
+"""Labelled images in memory, named by a hash of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.core.files import canonical_json
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images with one class each; the same if the hashes are. Raises ValueError if malformed."""
+
+    images: np.ndarray
+    """[N, C, H, W] uint8 grey levels, 0..255."""
+    labels: np.ndarray
+    """[N] int64 classes, from 0."""
+    sha256: str
+    """Hash of the shapes, the images and the labels, as 64 hexadecimal digits."""
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images must be [N, C, H, W] uint8, not {self.images.shape} {self.images.dtype}")
+        if self.labels.dtype != np.int64 or self.labels.ndim != 1:
+            raise ValueError(f"labels must be [N] int64, not {self.labels.shape} {self.labels.dtype}")
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
+        if self.images.size == 0:
+            raise ValueError(f"there are no pixels in images of shape {self.images.shape}")
+        if self.labels.min() < 0:
+            raise ValueError(f"labels must not be negative: {self.labels.min()}")
+
+    @classmethod
+    def of(cls, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+        """Hash `images` [N, C, H, W] uint8 and `labels` [N] int64 and hold them, contiguous in memory."""
+        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
+        return cls(images, labels, _sha256(images, labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """What the teacher and the student may see, and what only the evaluation sees."""
+
+    train: LabelledImages
+    held_out: LabelledImages
+    source: str
+    """Where the images were found: a package's name or a folder. It is not part of any hash."""
+
+    def __post_init__(self) -> None:
+        if self.train.images.shape[1:] != self.held_out.images.shape[1:]:
+            raise ValueError(
+                f"image shapes differ: train {self.train.images.shape[1:]}, "
+                f"held-out {self.held_out.images.shape[1:]}"
+            )
+
+
+def _sha256(images: np.ndarray, labels: np.ndarray) -> str:
+    """Hash shapes, then pixels, then labels as little-endian 64-bit integers, whatever the machine."""
+    shapes = {"images": list(images.shape), "labels": list(labels.shape)}
+    hasher = hashlib.sha256(canonical_json(shapes).encode())
+    hasher.update(images.tobytes())
+    hasher.update(labels.astype("<i8").tobytes())
+    return hasher.hexdigest()

@@ -1,0 +1,57 @@
+"""What every form of real data is to a text-to-image task: items with a caption each, in a fixed order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from bench.core.errors import UserError
+from bench.data.source import ItemSource
+from bench.data.text.prompts import COLUMNS, caption_column
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Captioned(ItemSource[Item]):
+    """Images, or latents, with captions."""
+
+    def __init__(
+        self, path: Path, captions: Sequence[str], index_sha256: str, skipped: Mapping[str, int] = {}
+    ) -> None:
+        """Hold what is known without decoding an item; `index_sha256` covers the captions too.
+
+        Raises UserError if there are no items.
+        """
+        if not captions:
+            raise UserError(f"{path} holds no images; fix: name a complete copy of the data set")
+        super().__init__(path, len(captions), index_sha256, skipped)
+        self.captions = tuple(captions)
+
+
+def caption_in(record: object, where: str) -> str:
+    """Return the caption of a JSON object, under `prompt`, `caption` or `text`; UserError if it has none."""
+    column = caption_column(record) if isinstance(record, dict) else None
+    if column is None or not isinstance(record, dict) or not isinstance(record[column], str):
+        found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise UserError(f"{where} has {found or 'nothing'} and no text under {', '.join(COLUMNS)}")
+    caption: str = record[column]
+    return caption
+
+
+def text_of(data: bytes, where: str) -> str:
+    """Decode UTF-8; UserError if it is none."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
+
+
+def json_of(data: bytes, where: str) -> object:
+    """Decode JSON; UserError if it is none."""
+    try:
+        content: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is no JSON, or is cut short ({error})") from None
+    return content

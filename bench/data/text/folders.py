@@ -1,0 +1,137 @@
+"""Images with captions in a folder, by the conventions of the Hugging Face imagefolder and its relatives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from bench.core.errors import UserError
+from bench.core.files import digest
+from bench.data.imagenet.crops import decode
+from bench.data.source import ItemSource, images_under, read_bytes
+from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
+
+METADATA, CAPTIONS = "metadata.jsonl", "captions.txt"
+Rows = list[tuple[str, str]]
+"""(name of the image below the folder, caption)."""
+
+
+class ImageFiles(ItemSource[Image.Image]):
+    """Given images in a given order, such as the real images that an evaluation compares with."""
+
+    format = "image files"
+
+    def __init__(self, folder: Path, files: Sequence[Path], skipped: Mapping[str, int] = {}) -> None:
+        """Hold the files; `folder` is where they were found, and no part of the hash of their names and sizes."""
+        index = digest([[file.name, file.stat().st_size] for file in files])
+        super().__init__(folder, len(files), index, skipped)
+        self._files = tuple(files)
+
+    def name(self, index: int) -> str:
+        """Return the image's path."""
+        return str(self._files[index])
+
+    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+        """Yield images `start` ... `stop - 1`."""
+        for file in self._files[start:stop]:
+            yield decode(read_bytes(file), str(file))
+
+
+class CaptionedFolder(Captioned[Image.Image]):
+    """Images at any depth, with their captions in one of three places.
+
+    `metadata.jsonl`: one JSON object a line, with `file_name` and `text` (or `caption`, `prompt`);
+    `captions.txt`: the name, a tab and the caption on each line; both give the order. Without them, a `.txt`
+    of the same name beside each image, in order of the names.
+    """
+
+    format = "image folder with captions"
+
+    def __init__(self, path: Path) -> None:
+        """List the images and read all captions. Raises UserError where the two do not agree."""
+        files, skipped = images_under(path)
+        images = [file.relative_to(path).as_posix() for file in files]
+        listings = [name for name in (METADATA, CAPTIONS) if (path / name).is_file()]
+        if len(listings) > 1:
+            raise UserError(f"{path} holds both {METADATA} and {CAPTIONS}; fix: keep one of them there")
+        if listings:
+            reader = _metadata if listings[0] == METADATA else _captions
+            rows = reader(path / listings[0])
+            _check(rows, images, path / listings[0])
+            skipped[f"{PurePosixPath(listings[0]).suffix} files"] -= 1
+        else:
+            rows = [(name, _sidecar(path, name)) for name in images]
+            skipped[".txt files"] -= len(rows)
+        self._names = [name for name, _ in rows]
+        index = digest([[name, caption, (path / name).stat().st_size] for name, caption in rows])
+        super().__init__(path, [caption for _, caption in rows], index, +skipped)
+
+    def name(self, index: int) -> str:
+        """Return the image's path."""
+        return str(self.path / self._names[index])
+
+    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+        """Yield images `start` ... `stop - 1`."""
+        for index in range(start, stop):
+            name = self.name(index)
+            yield decode(read_bytes(Path(name)), name)
+
+
+def _metadata(path: Path) -> Rows:
+    rows = []
+    for number, line in enumerate(read_bytes(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        record = json_of(line, where)
+        caption = caption_in(record, where)
+        name = record.get("file_name") if isinstance(record, dict) else None
+        if not isinstance(name, str):
+            raise UserError(f"{where} has no file_name; fix: write the image's name below {path.parent} there")
+        rows.append((PurePosixPath(name).as_posix(), caption))  # ./a.png is a.png
+    return rows
+
+
+def _captions(path: Path) -> Rows:
+    rows = []
+    for number, line in enumerate(text_of(read_bytes(path), str(path)).split("\n"), 1):
+        if not line.strip():
+            continue
+        name, tab, caption = line.partition("\t")
+        if not tab:
+            raise UserError(f"{path}: line {number} has no tab; fix: write the image's name, a tab, its caption")
+        rows.append((PurePosixPath(name.strip()).as_posix(), caption.strip()))
+    return rows
+
+
+def _sidecar(folder: Path, name: str) -> str:
+    path = (folder / name).with_suffix(".txt")
+    if not path.is_file():
+        raise UserError(
+            f"{folder / name} has no caption: there is no {path.name} beside it; "
+            f"fix: write one, or {METADATA} with the captions of all images into {folder}"
+        )
+    return text_of(read_bytes(path), str(path)).strip()
+
+
+def _check(rows: Rows, images: list[str], listing: Path) -> None:
+    """Raise UserError unless `rows` names each of `images` once and nothing else."""
+    present, named = set(images), {name for name, _ in rows}
+    for name, _ in rows:
+        if name not in present:
+            raise UserError(
+                f"{listing} names {name}, which is not there ({len(named - present):,} such images); "
+                f"fix: unpack it again, or name images below {listing.parent}"
+            )
+    if len(named) != len(rows):
+        twice = Counter(name for name, _ in rows).most_common(1)[0][0]
+        raise UserError(f"{listing} names {twice} twice; fix: keep one caption of each image")
+    if len(named) != len(images):
+        first = min(present - named)
+        raise UserError(
+            f"{listing} has captions of {len(named):,} images, but {len(images):,} are there: {first} has none; "
+            "fix: add its caption, or move it away"
+        )

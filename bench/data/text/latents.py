@@ -1,0 +1,209 @@
+"""Pack captioned images into one array of latents: encoded block by block, and resumable at any point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.core.files import file_sha256, write_text
+from bench.core.machine import cores
+from bench.core.progress import Progress, SilentProgress
+from bench.data.blocks import ArrayFile, Make, fill, pack_once
+from bench.data.imagenet.crops import RGB_RULE, decoder, edm
+from bench.data.packed_folder import MANIFEST, SourceRecord
+from bench.data.text.captioned import Captioned
+from bench.data.text.latent_lmdb import LatentLMDB
+from bench.data.text.packed import (
+    CAPTIONS,
+    LATENTS,
+    Encoding,
+    ImageRule,
+    LatentManifest,
+    PackedLatents,
+    open_latents,
+)
+
+Encode = Callable[[Tensor], Tensor]
+"""From images [B, 3, R, R] float32 in [-1, 1] on the CPU to latents [B, C, h, w], times the scaling factor."""
+
+CROP_RULE = "centre square of the shorter side, then Pillow's LANCZOS to the resolution"
+LMDB_BLOCK = 256
+"""Latents copied before they are noted as done: 32 MiB of SDXL's."""
+
+
+def pack_latents(
+    source: Captioned[Image.Image],
+    folder: Path,
+    encode: Encode,
+    *,
+    resolution: int,
+    scaling: float,
+    vae_sha256: str,
+    batch: int = 16,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PackedLatents:
+    """Encode all images of `source` into `folder`, and open it; a finished one is only opened.
+
+    Images are cut to the centre square and resized to `resolution` pixels with LANCZOS, smaller ones too. They
+    are encoded `batch` at a time, always the same ones together, in the caller's thread, while `workers`
+    threads (by default one per core) decode. Killed and called again, it goes on after the last finished
+    batch; the bytes depend on neither, if `encode` depends on its argument alone: take the posterior's mode, or
+    derive its noise from the images. `scaling` is the factor that `encode` multiplies by; `vae_sha256` names
+    its weights. Raises UserError if the source is damaged, if a latent is not finite in float16, if the
+    disk is too small, or if `folder` holds something else.
+    """
+    if resolution < 1 or batch < 1:
+        raise UserError(f"resolution {resolution} and batch {batch} must be positive")
+    images = ImageRule(resolution=resolution, crop=CROP_RULE, rgb=RGB_RULE, decoder=decoder(), batch=batch)
+    return _pack(
+        source,
+        folder,
+        Encoding(scaling=scaling, vae_sha256=vae_sha256, images=images),
+        lambda: encoded(encode, np.zeros((1, 3, resolution, resolution), np.uint8)).shape[1:],
+        block=batch,
+        make=partial(_decode, source, resolution),
+        finish=partial(encoded, encode),
+        workers=workers or cores(),
+        progress=progress or SilentProgress(),
+    )
+
+
+def pack_latent_lmdb(
+    source: LatentLMDB,
+    folder: Path,
+    *,
+    scaling: float,
+    vae_sha256: str | None = None,
+    progress: Progress | None = None,
+) -> PackedLatents:
+    """Copy the official LMDB's latents into `folder`, and open it; a finished one is only opened.
+
+    `scaling` is the factor of the VAE that the release was made with, which its latents have been multiplied
+    by. Resumable as `pack_latents`. Raises UserError as that does.
+    """
+    return _pack(
+        source,
+        folder,
+        Encoding(scaling=scaling, vae_sha256=vae_sha256, images=None),
+        lambda: source.shape,
+        block=LMDB_BLOCK,
+        make=lambda start, stop: (np.stack(list(source.read(start, stop))), 0),
+        finish=lambda latents: latents,
+        workers=1,
+        progress=progress or SilentProgress(),
+    )
+
+
+def encoded(encode: Encode, pixels: np.ndarray) -> np.ndarray:
+    """Encode uint8 pixels [B, 3, R, R] as float16 latents [B, C, h, w]: 0 becomes -1, 255 becomes 1.
+
+    Raises UserError if `encode` returns no such tensor.
+    """
+    with torch.inference_mode():
+        latents = encode(torch.from_numpy(pixels).float() / 127.5 - 1)
+    if latents.ndim != 4 or len(latents) != len(pixels):
+        raise UserError(f"the encoder made {list(latents.shape)} of {len(pixels)} images, not [B, C, h, w]")
+    return latents.to("cpu", torch.float16).numpy()
+
+
+def _decode(source: Captioned[Image.Image], resolution: int, start: int, stop: int) -> tuple[np.ndarray, int]:
+    """Read images `start` ... `stop - 1` as uint8 [B, 3, R, R]; count those that had to be enlarged."""
+    pixels, upsampled = np.empty((stop - start, 3, resolution, resolution), np.uint8), 0
+    for image, out in zip(source.read(start, stop), pixels, strict=True):
+        upsampled += min(image.size) < resolution
+        out[:] = np.asarray(edm(image, resolution)).transpose(2, 0, 1)
+    return pixels, upsampled
+
+
+def _pack(
+    source: Captioned[Any],
+    folder: Path,
+    encoding: Encoding,
+    shape: Callable[[], tuple[int, ...]],
+    block: int,
+    make: Make,
+    finish: Callable[[np.ndarray], np.ndarray],
+    workers: int,
+    progress: Progress,
+) -> PackedLatents:
+    """Do what the two functions above have in common; `shape` is asked for if there is something to be done."""
+
+    def checked(first: int, values: np.ndarray) -> np.ndarray:
+        latents = finish(values)
+        _check_finite(latents, source, first)
+        return latents
+
+    def write(partial_folder: Path) -> None:
+        progress.note(source.tally())
+        channels, height, width = shape()
+        file = ArrayFile(
+            name=LATENTS,
+            what="latents",
+            origin=source.path,
+            count=len(source),
+            shape=(channels, height, width),
+            dtype=np.dtype(np.float16),
+            block=block,
+            decided_by={
+                "index": source.index_sha256,
+                "encoding": encoding.model_dump(),
+                "shape": [channels, height, width],
+            },
+        )
+        upsampled = fill(partial_folder, file, make, workers, progress, checked)
+        captions = "".join(f"{json.dumps(caption)}\n" for caption in source.captions)
+        write_text(partial_folder / CAPTIONS, captions)
+        manifest = LatentManifest(
+            count=len(source),
+            shape=(channels, height, width),
+            encoding=encoding,
+            upsampled=upsampled,
+            source=SourceRecord.of(source),
+            sha256={name: file_sha256(partial_folder / name) for name in (LATENTS, CAPTIONS)},
+        )
+        write_text(partial_folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+
+    pack_once(folder, write)
+    packed = open_latents(folder)
+    _check_same(packed, source, encoding)
+    return packed
+
+
+def _check_finite(latents: np.ndarray, source: Captioned[Any], first: int) -> None:
+    """Raise UserError at a latent that float16 cannot hold; SDXL's first VAE makes such in half precision."""
+    bad = np.flatnonzero(~np.isfinite(latents).all(axis=(1, 2, 3)))
+    if len(bad):
+        raise UserError(
+            f"the latent of {source.name(first + int(bad[0]))} is not finite in float16; "
+            "fix: encode in float32 or bfloat16, or take the image away"
+        )
+
+
+def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encoding) -> None:
+    """Raise UserError if a folder that was there already holds something else than what was asked for."""
+    held = packed.manifest
+    for what, found, asked in (
+        ("source", held.source.index_sha256, source.index_sha256),
+        ("scaling", held.encoding.scaling, encoding.scaling),
+        ("VAE", held.encoding.vae_sha256, encoding.vae_sha256),
+        ("resolution", _resolution(held.encoding), _resolution(encoding)),
+    ):
+        if found != asked:
+            raise UserError(
+                f"{packed.folder} holds latents of {held.source.format} {held.source.name} whose {what} is "
+                f"{found}, not {asked}; fix: delete it, or name another folder"
+            )
+
+
+def _resolution(encoding: Encoding) -> int | None:
+    return encoding.images.resolution if encoding.images else None

@@ -1,0 +1,111 @@
+"""Packed latents with captions: one memory-mapped array, read at random by training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.data.packed_folder import SourceRecord, mend, open_array, read_manifest, verify
+from bench.data.source import read_bytes
+
+LATENTS, CAPTIONS = "latents.npy", "captions.jsonl"
+
+
+class ImageRule(BaseModel):
+    """How images became pixels before they were encoded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int
+    crop: str
+    rgb: str
+    decoder: str
+    """Libraries whose versions decide the pixels."""
+    batch: int
+    """Images that were encoded together."""
+
+
+class Encoding(BaseModel):
+    """What made the latents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scaling: float
+    """The VAE's scaling factor, which the latents have been multiplied by."""
+    vae_sha256: str | None
+    """None where the latents came encoded and nobody said by what."""
+    images: ImageRule | None
+    """None where the latents came encoded."""
+
+
+class LatentManifest(BaseModel):
+    """What a folder of packed latents holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    count: int
+    shape: tuple[int, int, int]
+    """Of one latent, [C, h, w]."""
+    encoding: Encoding
+    upsampled: int
+    """How many images had a shorter side than the resolution."""
+    source: SourceRecord
+    sha256: dict[str, str]
+    """Of the files latents.npy and captions.jsonl, as `sha256sum` prints them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLatents:
+    """Latents and captions of one folder; the latents stay on disk until they are asked for."""
+
+    folder: Path
+    latents: np.ndarray
+    """[N, C, h, w] float16, read-only, memory-mapped, times the VAE's scaling factor."""
+    captions: tuple[str, ...]
+    manifest: LatentManifest
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def gather(self, indices: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+        """Copy the latents at `indices` [B] into a new float32 tensor [B, C, h, w].
+
+        Raises IndexError at an index outside -N ... N - 1.
+        """
+        # A plain view: np.memmap's own indexing costs more than the copy.
+        return torch.from_numpy(np.asarray(self.latents).take(np.asarray(indices), axis=0)).float()
+
+    def verify(self) -> None:
+        """Hash both files. Raises UserError if one is not what the manifest says."""
+        verify(self.folder, self.manifest.sha256)
+
+    def __reduce__(self) -> tuple[Callable[[Path], PackedLatents], tuple[Path]]:
+        """Send the folder, not 60 GB of latents, to a worker process."""
+        return open_latents, (self.folder,)
+
+
+def open_latents(folder: Path) -> PackedLatents:
+    """Open a folder that `pack_latents` or `pack_latent_lmdb` wrote; reads no latent and checks no hash.
+
+    Raises UserError if the folder is none, or if a file is missing, cut short or of another shape.
+    """
+    manifest = read_manifest(folder, LatentManifest, "packed latents")
+    latents = open_array(folder / LATENTS, np.float16, (manifest.count, *manifest.shape))
+    path = folder / CAPTIONS
+    try:
+        captions = tuple(json.loads(line) for line in read_bytes(path).splitlines())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is missing, cut short or damaged ({error}); {mend(folder)}") from None
+    if len(captions) != manifest.count or not all(isinstance(caption, str) for caption in captions):
+        raise UserError(f"{path} has {len(captions):,} captions, not {manifest.count:,}; {mend(folder)}")
+    return PackedLatents(folder, latents, captions, manifest)

@@ -1,0 +1,251 @@
+"""Lists of prompts, from any file that they come in, and the hash that names them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError, first_line, nearest, unknown
+from bench.core.extras import optional_module
+from bench.core.files import digest, human_size, regular_file
+from bench.core.literal_pickle import read_literal_pickle
+from bench.core.pickle_guard import shown
+from bench.data.source import read_bytes
+
+COLUMNS = ("prompt", "caption", "text")
+"""Names of the column that holds the prompts, whatever their case; the first that is there is taken."""
+
+MAX_TEXT = 1 << 30
+"""Bytes that a list of prompts may have, on disk and decoded: 200 times the largest published one."""
+
+Table = Mapping[str, Sequence[Any]]
+"""Columns by name; a file that holds one nameless list has the one column ''."""
+
+
+@dataclass(frozen=True)
+class PromptList:
+    """Prompts in a fixed order; the same if the hashes are."""
+
+    name: str
+    prompts: tuple[str, ...]
+    sha256: str
+    """Of the JSON array of all prompts (bench.core.files.digest), so that no separator can be part of a prompt."""
+    source: str
+    """Where they were found: a file's name, or the rule that chose them. Part of no hash."""
+
+    @classmethod
+    def of(cls, name: str, prompts: Sequence[str], source: str) -> PromptList:
+        """Hash and hold `prompts`. Raises UserError if there are none, or if one is no text."""
+        if not prompts:
+            raise UserError(f"{source} holds no prompts")
+        for number, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
+            if not _is_unicode(prompt):
+                raise UserError(
+                    f"{source}: prompt {number} holds half a character (a lone surrogate); fix: write it again"
+                )
+        return cls(name, tuple(prompts), digest(list(prompts)), source)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.prompts)
+
+    def unique(self) -> PromptList:
+        """The same list with each prompt once, where it came first; its name ends in `-unique`."""
+        return PromptList.of(f"{self.name}-unique", tuple(dict.fromkeys(self.prompts)), self.source)
+
+
+def read_prompts(path: Path, name: str | None = None, column: str | None = None) -> PromptList:
+    """Read a list of prompts; `name` is the file's without its suffix unless given.
+
+    `.txt`: one a line, without the blanks around it and without empty lines, as the official code reads it.
+    `.tsv`, `.parquet`, `.json`, `.pkl`: exactly as stored, as the official code reads its pickles. Tables have
+    the prompts in `column`, by default the first of COLUMNS; a pickle or JSON may be one list of texts, or a
+    dictionary of lists; COCO's captions file gives all captions in its own order.
+    Raises UserError if there is no such file or column, or if it is damaged; a pickle that asks for anything
+    to be imported or called is refused (UnsafePickleError). Source: official-dmd2 2.8, metrics-and-protocols P2.
+    """
+    path = path.expanduser()
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise unknown("kind of prompt file", path.suffix or path.name, READERS)
+    if not path.exists():
+        raise _missing(path)
+    regular_file(path)
+    try:
+        table = read(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
+    except csv.Error as error:
+        raise UserError(f"{path} is no table of texts ({error}); fix: download it again") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except MemoryError:
+        raise UserError(f"{path} asks for more memory than there is; fix: download it again") from None
+    prompts = table[_column(path, table, column)]
+    return PromptList.of(name or path.stem, prompts, path.name)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a `.tsv` file with a header, such as PartiPrompts; quotes are part of the text, not of the format.
+
+    Raises UserError at a line with more or fewer fields than the header, or if there is no line but that.
+    """
+    with _text_file(path, newline="") as file:
+        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        header = next(reader, [])
+        _refuse_repeated(path, header)
+        rows = []
+        for fields in reader:
+            if len(fields) != len(header):
+                raise UserError(
+                    f"{path}: line {reader.line_num} has {len(fields)} fields, not {len(header)} as its header "
+                    f"({', '.join(header)}); fix: download it again"
+                )
+            rows.append(dict(zip(header, fields, strict=True)))
+    if not rows:
+        raise UserError(f"{path} holds no rows below its header; fix: download it again")
+    return rows
+
+
+def caption_column(names: Iterable[str]) -> str | None:
+    """Return the first of COLUMNS that is among `names`, whatever its case, as it is spelt there."""
+    by_lower = {name.lower(): name for name in reversed(list(names))}
+    return next((by_lower[name] for name in COLUMNS if name in by_lower), None)
+
+
+def _text_file(path: Path, newline: str | None = None) -> io.TextIOWrapper:
+    """Open a UTF-8 file of at most MAX_TEXT bytes as `open` does; a pipe or device is refused."""
+    return io.TextIOWrapper(io.BytesIO(read_bytes(path, MAX_TEXT)), encoding="utf-8-sig", newline=newline)
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    """Raise UserError if two columns have one name: a reader by name would lose one of them."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
+
+
+def _text(path: Path) -> Table:
+    with _text_file(path) as file:
+        return {"": [stripped for line in file if (stripped := line.strip())]}
+
+
+def _tsv(path: Path) -> Table:
+    rows = read_table(path)
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _parquet(path: Path) -> Table:
+    pq = optional_module("pyarrow.parquet", "reading parquet files", "imagenet")
+    arrow = optional_module("pyarrow", "reading parquet files", "imagenet")
+    try:
+        with pq.ParquetFile(path) as parquet:
+            texts = [
+                field.name
+                for field in parquet.schema_arrow
+                if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
+            ]
+            _refuse_repeated(path, parquet.schema_arrow.names)
+            table: dict[str, list[Any]] = {name: [] for name in texts}
+            # A dictionary-encoded text can stand in a small file a million times: few rows are decoded at once.
+            stored = max(1, _stored_bytes(parquet.metadata))
+            rows, size = max(1, min(1024, MAX_TEXT // stored)), 0
+            for batch in parquet.iter_batches(rows, columns=texts, use_threads=False) if texts else ():
+                size += batch.nbytes
+                if size > MAX_TEXT or stored > MAX_TEXT:
+                    raise UserError(
+                        f"{path} holds more than {human_size(MAX_TEXT)} of text; fix: keep the prompts alone in it"
+                    )
+                for name in texts:
+                    table[name] += batch.column(name).to_pylist()
+    except (arrow.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is no parquet file, or is cut short ({first_line(error)}); fix: download it again"
+        ) from error
+    return table
+
+
+def _stored_bytes(metadata: Any) -> int:
+    """Return the bytes of all columns of a parquet file after decompression, as its footer says."""
+    return sum(int(metadata.row_group(group).total_byte_size) for group in range(metadata.num_row_groups))
+
+
+def _json(path: Path) -> Table:
+    try:
+        content = json.loads(read_bytes(path, MAX_TEXT).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON, or is cut short ({error}); fix: download it again") from None
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        try:
+            return {"caption": [row["caption"] for row in content["annotations"]]}
+        except (TypeError, KeyError):
+            raise UserError(f"{path}: its annotations are no captions; fix: name captions_val2014.json") from None
+    return _columns(path, content)
+
+
+def _pickle(path: Path) -> Table:
+    return _columns(path, read_literal_pickle(path))
+
+
+def _columns(path: Path, content: Any) -> Table:
+    """See one list, or a dictionary of lists, as a table."""
+    if isinstance(content, list | tuple):
+        return {"": content}
+    if isinstance(content, dict):
+        lists = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, list | tuple)}
+        if lists:
+            return lists
+    raise UserError(f"{path} holds a {type(content).__name__} and no list of prompts")
+
+
+def _column(path: Path, table: Table, wanted: str | None) -> str:
+    """Choose the column of prompts: the one that is asked for, a known name, or the only one."""
+    if wanted is not None:
+        if wanted not in table:
+            raise UserError(f"{path}: {unknown('column', wanted, table)}")
+        return wanted
+    if known := caption_column(table):
+        return known
+    if len(table) == 1:
+        return next(iter(table))
+    names = shown(", ".join(table)) or "none of text"
+    raise UserError(f"{path} has the columns {names}; fix: call that of the prompts {' or '.join(COLUMNS)}")
+
+
+def _missing(path: Path) -> UserError:
+    """The error for a file that is not there, with those beside it that look like it."""
+    files = (file for file in path.parent.glob("*") if file.is_file())
+    beside = sorted(file.name for file in files if file.suffix.lower() in READERS)
+    close = nearest(path.name, beside)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"fix: name a {', '.join(READERS)} file"
+    return UserError(f"{path}: no such file; {hint}")
+
+
+READERS: Mapping[str, Callable[[Path], Table]] = {
+    ".txt": _text,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".json": _json,
+    ".pkl": _pickle,
+}

@@ -1,0 +1,138 @@
+"""Latency of a text-to-image student: one prompt to one image, by stage, as somebody waiting for it sees it."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.core.device import this_device
+from bench.models.samplers import SampleNoise
+from bench.task.prepared import Sampled
+
+Prompt = TypeVar("Prompt")
+Text = TypeVar("Text")
+Latent = TypeVar("Latent")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Repeated timings of one stage, in seconds."""
+
+    median: float
+    low: float
+    """Lower quartile."""
+    high: float
+    """Upper quartile."""
+    fastest: float
+    slowest: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds from one prompt to one image."""
+
+    text: Spread
+    """Prompt -> embeddings."""
+    denoising: Spread
+    """Embeddings -> latent: all steps of the student."""
+    decoding: Spread
+    """Latent -> image."""
+    together: Spread
+    """Prompt -> image in one go, without waiting for the device between the stages."""
+    device: str
+    warm_up: int
+    repetitions: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON data."""
+        return asdict(self)
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or the processor with the number of threads that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def latency(
+    encode: Callable[[Prompt], Text],
+    denoise: Callable[[Text], Latent],
+    decode: Callable[[Latent], object],
+    prompts: Sequence[Prompt],
+    device: torch.device,
+    *,
+    warm_up: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time three stages, each on a batch of one, over `prompts`; each prompt is one repetition.
+
+    First come `warm_up` untimed rounds with the first prompt: kernels are chosen and compiled, memory is
+    reserved. A stage ends when the device has done its work, not when it was asked to. The stages by
+    themselves wait at each end; `together` waits only after the image, and may be less than their sum. Text
+    embeddings are not to be cached by `encode`. Raises ValueError without prompts.
+    """
+    if not prompts:
+        raise ValueError("latency needs at least one prompt")
+
+    def timed(work: Callable[[Any], Any], given: Any) -> tuple[float, Any]:
+        _wait(device)
+        begun = clock()
+        found = work(given)
+        _wait(device)
+        return clock() - begun, found
+
+    def whole(prompt: Prompt) -> object:
+        return decode(denoise(encode(prompt)))
+
+    rounds: list[tuple[float, float, float, float]] = []
+    with torch.no_grad():
+        for prompt in [prompts[0]] * warm_up + list(prompts):
+            text_seconds, text = timed(encode, prompt)
+            denoising_seconds, latent = timed(denoise, text)
+            decoding_seconds, _ = timed(decode, latent)
+            rounds.append((text_seconds, denoising_seconds, decoding_seconds, timed(whole, prompt)[0]))
+    of_text, denoising, decoding, together = (spread(stage) for stage in zip(*rounds[warm_up:], strict=True))
+    return Latency(of_text, denoising, decoding, together, device_name(device), warm_up, len(prompts))
+
+
+def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> Latency:
+    """Time a student or a baseline on the task that it is loaded for, image by image.
+
+    On this process's device; `bf16`: denoising runs under autocast, the rest in float32.
+    """
+    prepared, device = subject.prepared, this_device()
+
+    def denoise(condition: Tensor) -> Tensor:
+        noise = SampleNoise([0], prepared.sample_shape, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return subject.sampler(noise, condition)
+
+    return latency(
+        lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),
+        denoise,
+        prepared.decode,
+        range(repetitions),
+        device,
+        warm_up=warm_up,
+    )
+
+
+def spread(seconds: Sequence[float]) -> Spread:
+    """Median, quartiles and extremes of at least one timing."""
+    low, median, high = (
+        statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 3
+    )
+    return Spread(median, low, high, min(seconds), max(seconds))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,234 @@
+"""Reference statistics: mean and covariance of real images' features, imported from others or built here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.core.errors import UserError, first_line, unknown
+from bench.core.files import canonical_json, regular_file, whole_folder
+
+TOLERANCE = 1e-6
+"""Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
+ARRAYS, ROWS, DESCRIPTION = "statistics.npz", "features.npy", "reference.json"
+FID_FEATURES = "inception-2015-12-05"
+"""Of either file that the FID Inception comes in, which are equal to 1e-6: distances in them are FID."""
+CLEAN_FEATURES = f"{FID_FEATURES}-clean"
+"""The same network behind clean-fid's resize: the FID of text-to-image papers."""
+SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
+DINO_FEATURES = "dinov2-vitl14"
+DIMENSIONS = {FID_FEATURES: 2048, CLEAN_FEATURES: 2048, SPATIAL_FEATURES: 2023, DINO_FEATURES: 1024}
+"""Numbers that each published network makes of an image; statistics of another size are of another layer."""
+MAX_ARRAY_BYTES = 2**30
+"""Largest array that is read from a file of others; statistics of 2,048 features take 32 MiB."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of reference statistics; None where nobody said."""
+
+    name: str
+    features: str
+    """The feature network; numbers in other features are not comparable."""
+    samples: int | None
+    """Number of real images."""
+    crop: str | None
+    """How the images were cropped and resized: `edm`, `adm`, ..."""
+    source: str
+    """Name of the file that it was made from."""
+    source_sha256: str
+    """SHA-256 of that file."""
+    sha256: str = ""
+    """Of the numbers themselves, and of `features`: the reference's identity in records."""
+    kept: int = 0
+    """Real images whose features are kept besides the statistics."""
+    fallbacks: int | None = None
+    """Of patches: images that were too small to have one, and were squashed or padded; None: not counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceStatistics:
+    """Mean [D] and covariance [D, D] of real images' features in float64, checked, and where they are from."""
+
+    mean: np.ndarray
+    cov: np.ndarray
+    description: Description
+    rows: np.ndarray | None = None
+    """Features [kept, D] float32 of some of the images, for metrics that compare images one by one."""
+
+
+def reference_store(cache: Path) -> Path:
+    """Folder where references are kept."""
+    return cache / "references"
+
+
+def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
+    """Write the statistics to the folder `store`/name, which appears whole and is returned.
+
+    The same statistics are found to be there already; raises UserError if there are others of that name, or
+    if the name cannot be a folder's.
+    """
+    about = statistics.description
+    folder = _folder(store, about.name)
+    if folder.exists():
+        present = load_reference(store, about.name).description
+        if present != about:
+            raise UserError(
+                f"there is another reference {about.name!r}, made from {present.source} (sha256 "
+                f"{present.source_sha256[:12]}); give this one another --name, or delete {folder}"
+            )
+        return folder
+    with whole_folder(folder) as temporary:
+        np.savez(temporary / ARRAYS, mu=statistics.mean, sigma=statistics.cov)
+        if statistics.rows is not None:
+            np.save(temporary / ROWS, statistics.rows, allow_pickle=False)
+        text = json.dumps(asdict(about), indent=2, ensure_ascii=False) + "\n"
+        (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
+    return folder
+
+
+def load_reference(store: Path, name: str) -> ReferenceStatistics:
+    """Read the statistics `name`. Raises UserError if there are none, or the files are damaged."""
+    folder = _folder(store, name)
+    if not folder.is_dir():
+        raise unknown("reference", name, (path.name for path in _folders(store)))
+    about = _describe(folder)
+    arrays = read_arrays(folder / ARRAYS, ("mu", "sigma"))
+    rows = _rows(folder / ROWS) if about.kept else None
+    if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
+        arrays["mu"], arrays["sigma"], about.features, rows
+    ):
+        raise UserError(f"{folder} is damaged: its numbers are not those described; delete it and import it again")
+    return ReferenceStatistics(arrays["mu"], arrays["sigma"], about, rows)
+
+
+def list_references(store: Path) -> list[Description]:
+    """What references there are, by name; reads no arrays."""
+    return [_describe(folder) for folder in _folders(store)]
+
+
+def _folders(store: Path) -> list[Path]:
+    return sorted(path.parent for path in store.glob(f"[!.]*/{DESCRIPTION}"))
+
+
+def _folder(store: Path, name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"a reference's name has letters, digits, '.', '_' and '-', and is not {name!r}")
+    return store / name
+
+
+def _describe(folder: Path) -> Description:
+    try:
+        return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{folder / DESCRIPTION} is damaged ({error}); delete {folder} and import it again"
+        ) from None
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read those of `names` that the npz file has.
+
+    Raises UserError if it is damaged, holds Python objects, or an array is larger than MAX_ARRAY_BYTES.
+    """
+    try:
+        with zipfile.ZipFile(regular_file(path)) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            present = [name for name in names if f"{name}.npy" in members]
+            return {name: _array(archive, members[f"{name}.npy"]) for name in present}
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
+        said = first_line(error)
+        raise UserError(f"{path} is damaged or no .npz file of numbers: {said}; fix: download it again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Read one .npy member, whose header may ask for no more memory than its bytes fill. Raises ValueError."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    asked = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or asked > min(info.file_size, MAX_ARRAY_BYTES):
+        what = "Python objects" if dtype.hasobject else f"{asked:,} bytes"
+        raise ValueError(
+            f"{info.filename} asks for {what}, of {info.file_size:,} there and {MAX_ARRAY_BYTES:,} at most"
+        )
+    with archive.open(info) as member:
+        found: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+    return found
+
+
+def _rows(path: Path) -> np.ndarray:
+    try:  # mapped first: a header that asks for more than the file has is refused, and takes no memory
+        found: np.ndarray = np.array(np.load(regular_file(path), mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {path.parent} and build it again") from None
+    return found
+
+
+def checked_reference(
+    mean: Any, cov: Any, about: Description, where: Path | str, rows: np.ndarray | None = None
+) -> ReferenceStatistics:
+    """Check that these are a mean and a covariance, and complete their description. Raises UserError."""
+    name = about.name
+    mean, cov = (
+        _as_float64(array, f"{where}: {what} of {name}") for array, what in ((mean, "mu"), (cov, "sigma"))
+    )
+    if mean.ndim != 1 or mean.size == 0 or cov.shape != mean.shape * 2:
+        raise UserError(
+            f"{where}: mu and sigma of {name} are {list(mean.shape)} and {list(cov.shape)}, not [D], [D, D]"
+        )
+    size = DIMENSIONS.get(about.features, len(mean))
+    if len(mean) != size:
+        raise UserError(
+            f"{where}: {name} has {len(mean)} features, and {about.features} has {size}: these statistics are of "
+            "another layer or network; fix: name those of the right one"
+        )
+    for what, array in (("mu", mean), ("sigma", cov)):
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{where}: {what} of {name} is not finite in {int((~np.isfinite(array)).sum())} places"
+            )
+    if not cov.any():
+        raise UserError(f"{where}: sigma of {name} is 0 everywhere, and no covariance of images")
+    skew, largest = float(np.abs(cov - cov.T).max()), float(np.abs(cov).max())
+    if skew > TOLERANCE * largest:
+        raise UserError(
+            f"{where}: sigma of {name} is not symmetric: {skew:.3g} off, with entries up to {largest:.3g}"
+        )
+    cov = (cov + cov.T) / 2
+    eigenvalues = np.linalg.eigvalsh(cov)
+    if eigenvalues[0] < -TOLERANCE * eigenvalues[-1]:
+        raise UserError(
+            f"{where}: sigma of {name} is no covariance: its eigenvalues go from {eigenvalues[0]:.3g} "
+            f"to {eigenvalues[-1]:.3g}"
+        )
+    identity = _identity(mean, cov, about.features, rows)
+    kept = 0 if rows is None else len(rows)
+    return ReferenceStatistics(mean, cov, replace(about, sha256=identity, kept=kept), rows)
+
+
+def _as_float64(array: Any, what: str) -> np.ndarray:
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize < 4:
+        found = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{what} is {found}, not an array of numbers of at least 32 bits, with a fraction")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _identity(mean: np.ndarray, cov: np.ndarray, features: str, rows: np.ndarray | None) -> str:
+    hasher = hashlib.sha256(canonical_json({"features": features, "shape": list(cov.shape)}).encode())
+    for array in (mean, cov):
+        hasher.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    if rows is not None:
+        hasher.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+    return hasher.hexdigest()

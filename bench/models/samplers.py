@@ -1,0 +1,127 @@
+"""Samplers as short functions over a denoiser; the noise of each sample is its own, whatever the batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.models.schedules import karras_levels
+from bench.task.base import Baseline
+
+
+class SampleNoise:
+    """A stream of standard normal noise in which every sample has its own CPU generator and seed.
+
+    Sample i's numbers depend on its seed alone: not on the batch size, the device or the other samples.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+        """`seeds` has one entry per sample, `shape` is one image's [C, H, W]."""
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.shape = tuple(shape)
+        self.device = device
+        self._drawn: Tensor | None = None
+
+    def labels(self, classes: int) -> Tensor:
+        """Draw every sample's class after its first noise, from the same generator (EDM's generate.py): [B]."""
+        self._drawn = self.draw()
+        return torch.stack([torch.randint(classes, (), generator=generator) for generator in self.generators])
+
+    def draw(self) -> Tensor:
+        """Return the next noise of every sample: [B, C, H, W]."""
+        if self._drawn is not None:
+            drawn, self._drawn = self._drawn, None
+            return drawn
+        noise = [torch.randn(self.shape, generator=generator) for generator in self.generators]
+        return torch.stack(noise).to(self.device)
+
+
+class BatchSeededNoise(SampleNoise):
+    """Noise whose first draw is that of a script which seeds a generator with the number of its batch.
+
+    Sample i's first noise is row i mod `batch` of what generator i // `batch` draws; later draws are its own.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], shape: Sequence[int], batch: int, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(seeds, shape, device)
+        drawn: dict[int, Tensor] = {}
+        for seed in seeds:
+            if seed // batch not in drawn:
+                generator = torch.Generator().manual_seed(seed // batch)
+                drawn[seed // batch] = torch.randn((batch, *shape), generator=generator)
+        self._drawn = torch.stack([drawn[seed // batch][seed % batch] for seed in seeds]).to(device)
+
+
+Sampler = Callable[[SampleNoise, Tensor], Tensor]
+"""Noise and conditions -> images [B, C, H, W] in [-1, 1], or latents: a student or a sampler of the teacher."""
+
+
+def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Sampler:
+    """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
+
+    Raises ValueError if it guides a teacher without a null condition.
+    """
+    denoiser = teacher
+    if baseline.guidance_scale != 1:
+        if null_condition is None:
+            raise ValueError(f"{baseline} needs a teacher with a null condition")
+        denoiser = GuidedDenoiser(teacher, null_condition, baseline.guidance_scale)
+    return lambda noise, condition: heun(denoiser, noise, condition, baseline.steps, churn=baseline.churn)
+
+
+def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:
+    """Sample an N-step student: denoise, add fresh noise, denoise ... (DMD2, Sec. 4.4).
+
+    `indices` are positions on the schedule's grid, descending. Returns x0 [B, C, H, W].
+    """
+    schedule = denoiser.schedule
+    eps = noise.draw()
+    first, *others = (schedule.grid[index].to(eps.device).expand(len(eps)) for index in indices)
+    x0 = denoiser(schedule.prior(eps, first), first, condition)
+    for t in others:
+        x0 = denoiser(schedule.add_noise(x0, noise.draw(), t), t, condition)
+    return x0
+
+
+def heun(
+    denoiser: Denoiser,
+    noise: SampleNoise,
+    condition: Tensor,
+    steps: int,
+    churn: float = 0.0,
+    churn_range: tuple[float, float] = (0.05, 50.0),
+    churn_noise: float = 1.003,
+) -> Tensor:
+    """Sample with EDM's second-order solver: the ODE for churn 0 (Alg. 1), else the SDE (Alg. 2).
+
+    Works on y = x_t / alpha_t and the noise level sigma_t / alpha_t, in which every schedule is EDM's.
+    Costs 2 steps - 1 network evaluations. Returns x0 [B, C, H, W].
+    """
+    schedule = denoiser.schedule
+    low, high = schedule.time_range()
+    levels = [*karras_levels(steps, low, high).tolist(), 0.0]
+
+    def denoise(y: Tensor, level: float) -> Tensor:
+        t = schedule.time_at(torch.full((len(y),), level, dtype=torch.float64, device=y.device))
+        return denoiser(y * schedule.alpha(t[:1]).to(y.dtype), t, condition)
+
+    y = levels[0] * noise.draw()
+    for level, following in itertools.pairwise(levels):
+        if churn > 0 and churn_range[0] <= level <= churn_range[1]:
+            # Never above the schedule's last level (VP's 14.6 is inside the churn range): no network knows it.
+            raised = min(level * (1 + min(churn / steps, 2**0.5 - 1)), levels[0])
+            y = y + (raised**2 - level**2) ** 0.5 * churn_noise * noise.draw()
+            level = raised
+        slope = (y - denoise(y, level)) / level
+        ahead = y + (following - level) * slope
+        if following > 0:
+            slope = (slope + (ahead - denoise(ahead, following)) / following) / 2
+            ahead = y + (following - level) * slope
+        y = ahead
+    return y

@@ -1,0 +1,108 @@
+"""Text encoders: prompts to packed conditions, as Stable Diffusion and SDXL have them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from bench.models.text.layout import ConditionLayout
+
+
+class TextEncoder(nn.Module, ABC):
+    """Frozen networks that turn prompts into conditions laid out by `layout`."""
+
+    layout: ConditionLayout
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts -> conditions [B, K] on the encoder's device; what is too long is cut.
+
+        In float32 whatever the training around it runs in, as official runs are: conditions are then those of
+        the evaluation.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self.encoded(prompts)
+
+    @abstractmethod
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
+        """What `encode` returns, in the precision that is set."""
+
+    @abstractmethod
+    def null_condition(self) -> Tensor:
+        """The unconditional entry [1, K] of classifier-free guidance."""
+
+
+class CLIPEncoder(TextEncoder):
+    """Stable Diffusion 1.5's: last hidden state of one CLIP text model; "" is the unconditional prompt."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, model: CLIPTextModel) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.model = model
+        self.layout = ConditionLayout(model.config.max_position_embeddings, model.config.hidden_size)
+
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
+        tokens = tokenize(self.tokenizer, prompts, self.layout.tokens).to(self.device)
+        return self.layout.pack(self.model(tokens).last_hidden_state.float())
+
+    def null_condition(self) -> Tensor:
+        return self.encode([""])
+
+
+class SDXLEncoder(TextEncoder):
+    """SDXL's: last hidden state but one of two CLIP text models side by side, and the second's projection."""
+
+    def __init__(
+        self,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+        models: tuple[CLIPTextModel, CLIPTextModelWithProjection],
+        zero_null: bool = True,
+    ) -> None:
+        """`zero_null`: the unconditional entry is zero (SDXL's own pipeline, DMD2), else "" encoded."""
+        super().__init__()
+        self.tokenizers = tokenizers
+        self.models = nn.ModuleList(models)
+        self.zero_null = zero_null
+        one, two = (model.config for model in models)
+        self.layout = ConditionLayout(
+            one.max_position_embeddings, one.hidden_size + two.hidden_size, two.projection_dim
+        )
+
+    def with_first_tokenizer(self) -> SDXLEncoder:
+        """Return the same networks as DMD2's official evaluation feeds them, and its training does not.
+
+        The second reads tokens padded as for the first: with the end-of-text token, not "!".
+        """
+        first, (one, two) = self.tokenizers[0], self.models
+        return SDXLEncoder((first, first), (one, two), self.zero_null)
+
+    def encoded(self, prompts: Sequence[str]) -> Tensor:
+        hidden, pooled = [], None
+        for tokenizer, model in zip(self.tokenizers, self.models, strict=True):
+            tokens = tokenize(tokenizer, prompts, self.layout.tokens).to(self.device)
+            output = model(tokens, output_hidden_states=True)
+            hidden.append(output.hidden_states[-2].float())
+            pooled = output[0]  # the last model's is the one that stays: its projected embedding
+        assert pooled is not None
+        return self.layout.pack(torch.cat(hidden, -1), pooled.float())
+
+    def null_condition(self) -> Tensor:
+        if not self.zero_null:
+            return self.encode([""])
+        return torch.zeros(1, self.layout.size, device=self.device)
+
+
+def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> Tensor:
+    """Prompts -> token numbers [B, length]: begin, text, end, padding; what is too long is cut."""
+    found = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    tokens: Tensor = found.input_ids
+    return tokens

@@ -1,0 +1,146 @@
+"""LoRA: low-rank adapters on a UNet by peft, written in the form that is published (kohya's), merged from any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from bench.core.errors import UserError, listed
+from bench.core.escape import printable
+from bench.models.text.lora_files import (
+    ALPHA,
+    DOWN,
+    PREFIX,
+    TEXT_PREFIXES,
+    UP,
+    Adapter,
+    LoRASettings,
+    layers_of,
+    names_of,
+)
+from bench.models.weights.compare import not_weights
+
+TARGETS = (
+    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
+)
+"""The UNet's layers that DMD2's SDXL LoRA adapts (official code)."""
+ADAPTER = "default"
+OF_TEXT = "; it adapts text encoders too, and students here are UNets; fix: save the UNet's part alone"
+Note = Callable[[str], None]
+"""Tells the user one thing."""
+
+
+@dataclass(frozen=True)
+class LoRASpec:
+    """A LoRA's numbers: W + alpha / rank * up @ down. The defaults are DMD2's for SDXL (official code)."""
+
+    rank: int = 64
+    alpha: float = 8.0
+    dropout: float = 0.0
+
+
+def add_lora(unet: UNet2DConditionModel, spec: LoRASpec) -> None:
+    """Freeze the UNet and add adapters to train; they change nothing yet (up is zero, down random)."""
+    unet.requires_grad_(False)
+    unet.add_adapter(
+        LoraConfig(
+            r=spec.rank,
+            lora_alpha=spec.alpha,
+            lora_dropout=spec.dropout,
+            target_modules=list(TARGETS),
+        ),
+        adapter_name=ADAPTER,
+    )
+
+
+def has_lora(unet: UNet2DConditionModel) -> bool:
+    """Whether the UNet has adapters of its own."""
+    return any(isinstance(module, LoraLayer) for module in unet.modules())
+
+
+def lora_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+    """The adapters as published ones are: `lora_unet_<layer>.lora_down.weight`, `.lora_up.weight`, `.alpha`.
+
+    diffusers' `load_lora_weights` takes them as they are, and finds the scale in `alpha`.
+    """
+    state = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, LoraLayer):
+            layer = PREFIX + name.replace(".", "_")
+            for part, adapter in ((DOWN, module.lora_A), (UP, module.lora_B)):
+                state[f"{layer}.{part}"] = adapter[ADAPTER].weight.detach().cpu().contiguous()
+            state[f"{layer}.{ALPHA}"] = torch.tensor(float(module.lora_alpha[ADAPTER]))
+    return state
+
+
+@torch.no_grad()
+def merge_lora(
+    unet: UNet2DConditionModel,
+    state: Mapping[str, Tensor],
+    source: str,
+    settings: LoRASettings | None = None,
+    note: Note | None = None,
+) -> None:
+    """Add a LoRA of any published form (`bench.models.text.lora_files`) to the weights of a UNet without adapters.
+
+    `settings` are what the file says beside its tensors. A layer whose alpha is nowhere takes its rank as alpha,
+    as all libraries do, and `note` is told so. Raises UserError with the list of what is missing, unexpected,
+    misshapen or no weights; `source` names the file. The UNet is changed only if all of it fits.
+    """
+    layers = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    blocks = unet.config.layers_per_block
+    names = names_of(layers, blocks if isinstance(blocks, int) else blocks[0])
+    found, wrong = layers_of(state, names, settings or LoRASettings())
+    changes, without_alpha = {}, 0
+    for name, adapter in found.items():
+        problem = _misfit(layers[name].weight, adapter)
+        if problem:
+            wrong.append(f"{name} ({problem})")
+            continue
+        assert adapter.down is not None and adapter.up is not None
+        without_alpha += adapter.alpha is None
+        alpha = float(len(adapter.down)) if adapter.alpha is None else adapter.alpha
+        changes[name] = low_rank(adapter.up, adapter.down, alpha).reshape(layers[name].weight.shape)
+    if wrong or not changes:
+        hint = OF_TEXT if any(name.startswith(TEXT_PREFIXES) for name in state) else ""
+        what = listed(map(printable, wrong))
+        raise UserError(f"{source}: LoRA and UNet do not fit: {what}; layers that fit: {len(changes)}{hint}")
+    if without_alpha and note:
+        note(f"{source} names no alpha for {without_alpha} of {len(changes)} layers: alpha = rank is taken")
+    for name, change in changes.items():
+        layers[name].weight += change.to(layers[name].weight)
+
+
+def _misfit(weight: Tensor, adapter: Adapter) -> str:
+    """Say why an adapter cannot change a layer's weight; empty if it can."""
+    down, up, alpha = adapter.down, adapter.up, adapter.alpha
+    if down is None or up is None:
+        return f"{'lora_down' if down is None else 'lora_up'}.weight is missing"
+    if not down.numel() or not up.numel() or down.ndim < 2:
+        return f"{list(up.shape)} by {list(down.shape)}"
+    # A linear layer's may be written as 1x1 convolutions, and the other way round.
+    fits = _without_ones(down.shape[1:]) == _without_ones(weight.shape[1:])
+    if not fits or up.flatten(1).shape != (len(weight), len(down)):
+        return f"{list(up.shape)} by {list(down.shape)} for {list(weight.shape)}"
+    if alpha is not None and (alpha == 0 or not math.isfinite(alpha)):
+        return f"alpha {alpha:g}, by which it changes nothing"
+    return not_weights(down) or not_weights(up)
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """A layer's inputs and the side of its kernel, without a kernel of one pixel."""
+    return tuple(shape[:1]) if all(side == 1 for side in shape[1:]) else tuple(shape)
+
+
+def low_rank(up: Tensor, down: Tensor, alpha: float) -> Tensor:
+    """The weight's change, alpha / rank * up @ down in float32: up [O, r (, 1, 1)], down [r, I (, k, k)]."""
+    product = up.float().flatten(1) @ down.float().flatten(1)
+    return alpha / len(down) * product.reshape(len(up), *down.shape[1:])

@@ -1,0 +1,215 @@
+"""The forms that LoRAs of a UNet are published in: whose layer a tensor adapts, and with which alpha.
+
+kohya's: `lora_unet_<layer>.lora_down.weight`, with diffusers' names of layers or those of the original networks.
+peft's and diffusers': `unet.<layer>.lora_A.weight`. diffusers' older ones: `unet.<layer>.lora.down.weight`, and
+`unet.<attention>.processor.to_q_lora.down.weight`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.core.escape import printable
+from bench.core.files import read_object
+from bench.models.weights.compare import PREFIXES
+from bench.models.weights.state_dicts import file_kind
+
+PREFIX = "lora_unet_"
+DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+"""kohya's names of a layer's parts."""
+TEXT_PREFIXES = ("lora_te", "text_encoder", "te_", "te1_", "te2_")
+"""Beginnings of names of what adapts text encoders."""
+LAYER_PREFIXES = ("base_model.model.", *PREFIXES, "diffusion_model.")
+"""What stands before the names of layers."""
+SEPARATE = re.compile(r"(?P<layer>.+)\.lora_(?P<part>down|up|A|B)(?:\.(?P<adapter>(?!weight$)\w+))?\.weight")
+OLDER = re.compile(r"(?P<layer>.+)\.(?:lora|lora_linear_layer)\.(?P<part>down|up)\.weight")
+PROCESSOR = re.compile(r"(?P<layer>.+)\.processor\.(?P<map>to_[a-z]+)_lora\.(?P<part>down|up)\.weight")
+METADATA = "lora_adapter_metadata"
+"""Under which name diffusers keeps peft's settings in the header of a file."""
+PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+RESNET = {
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+TOP = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+}
+"""Layers that the original networks call otherwise than diffusers."""
+
+
+@dataclass
+class Adapter:
+    """What a file holds of one layer."""
+
+    down: Tensor | None = None
+    up: Tensor | None = None
+    alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """What a LoRA's file says beside its tensors."""
+
+    alpha: float | None = None
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    """By layer, or the end of its name."""
+    by_root: bool = False
+    """Scaled by alpha / sqrt(rank) (rank-stabilised) in place of alpha / rank."""
+
+    def alpha_of(self, layer: str, rank: int) -> float | None:
+        """Return the alpha that is to be divided by the rank, for a layer; none if nothing is said."""
+        ends = [alpha for end, alpha in self.alphas.items() if layer == end or layer.endswith(f".{end}")]
+        alpha = ends[0] if ends else self.alpha
+        return None if alpha is None else alpha * math.sqrt(rank) if self.by_root else alpha
+
+
+def layers_of(
+    state: Mapping[str, Tensor], names: Mapping[str, str], settings: LoRASettings
+) -> tuple[dict[str, Adapter], list[str]]:
+    """Sort a LoRA's tensors by the layers of a network; and list what is none of theirs, or there twice.
+
+    `names` are the layers by all the names that files give them (`names_of`).
+    """
+    found: dict[str, Adapter] = {}
+    wrong: list[str] = []
+    for key, value in state.items():
+        named, part = part_of(key)
+        layer = names.get(_without_prefixes(named)) if part else None
+        if layer is None:
+            wrong.append(f"{key} (unexpected)")
+            continue
+        adapter = found.setdefault(layer, Adapter())
+        if getattr(adapter, part) is not None:
+            wrong.append(f"{key} ({part} of {layer} for the second time)")
+        elif part != ALPHA:
+            setattr(adapter, part, value)
+        elif value.numel() == 1 and not value.is_complex():
+            adapter.alpha = float(value)
+        else:
+            wrong.append(f"{key} ({list(value.shape)} for one number)")
+    for layer, adapter in found.items():
+        if adapter.alpha is None and adapter.down is not None:
+            adapter.alpha = settings.alpha_of(layer, len(adapter.down))
+    return found, wrong
+
+
+def part_of(key: str) -> tuple[str, str]:
+    """Split a tensor's name into its layer's and `down`, `up` or `alpha`; that is empty if it is of no LoRA."""
+    if key.endswith(f".{ALPHA}"):
+        return key.removesuffix(f".{ALPHA}"), ALPHA
+    if matched := PROCESSOR.fullmatch(key):
+        return f"{matched['layer']}.{matched['map']}", matched["part"]
+    if matched := SEPARATE.fullmatch(key) or OLDER.fullmatch(key):
+        return matched["layer"].replace(".processor.", "."), "down" if matched["part"] in ("down", "A") else "up"
+    return key, ""
+
+
+def is_lora(names: Iterable[str]) -> bool:
+    """Say whether the tensors of these names are a LoRA's alone, by any of them."""
+    return any(part_of(name)[1] in ("down", "up") for name in names)
+
+
+def names_of(layers: Iterable[str], layers_per_block: int) -> dict[str, str]:
+    """Return a UNet's layers by the names that files give them: diffusers' and the originals', with . or _."""
+    every = list(layers)
+    attended = {name.partition(".attentions.")[0] for name in every if name.startswith("up_blocks.")}
+    found: dict[str, str] = {}
+    for layer in every:
+        block = layer.partition(".upsamplers.")[0]
+        upsampler = 1 + (block in attended and any(one.startswith(f"{block}.attentions.") for one in every))
+        for name in (layer, original_name(layer, layers_per_block, upsampler)):
+            found[name] = found[name.replace(".", "_")] = layer
+        if layer.endswith(".to_out.0"):
+            found[layer.removesuffix(".0")] = layer
+    return found
+
+
+def original_name(layer: str, layers: int, upsampler: int) -> str:
+    """Return what the original networks call diffusers' layer; their blocks are numbered through.
+
+    `layers`: resnets of a block on the way down. `upsampler`: its place in its block, after what attends.
+    """
+    if layer in TOP:
+        return TOP[layer]
+    place, _, rest = layer.partition(".resnets.")
+    if rest:
+        number, _, part = rest.partition(".")
+        layer = f"{place}.resnets.{number}.{RESNET.get(part, part)}"
+    if found := re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", layer):
+        side, block, kind, number, rest = found.groups()
+        at = int(block) * (layers + 1) + int(number) + (side == "down")
+        return f"{'input' if side == 'down' else 'output'}_blocks.{at}.{int(kind == 'attentions')}.{rest}"
+    if found := re.fullmatch(r"down_blocks\.(\d+)\.downsamplers\.0\.conv", layer):
+        return f"input_blocks.{(int(found[1]) + 1) * (layers + 1)}.0.op"
+    if found := re.fullmatch(r"up_blocks\.(\d+)\.upsamplers\.0\.conv", layer):
+        return f"output_blocks.{int(found[1]) * (layers + 1) + layers}.{upsampler}.conv"
+    if found := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", layer):
+        return f"middle_block.{1 if found[1] == 'attentions' else 2 * int(found[2])}.{found[3]}"
+    return layer
+
+
+def _without_prefixes(name: str) -> str:
+    name = name.removeprefix(PREFIX)
+    while prefix := next((one for one in LAYER_PREFIXES if name.startswith(one)), ""):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def read_settings(file: Path) -> LoRASettings:
+    """Read what a LoRA's file says beside its tensors: in its header, or in peft's file beside it.
+
+    Raises UserError for settings that change what the tensors mean and are not known here.
+    """
+    if file.name == PEFT_FILE and (file.parent / PEFT_SETTINGS).is_file():
+        found = read_object(file.parent / PEFT_SETTINGS)
+        return _settings(found, file.parent / PEFT_SETTINGS, "")
+    if file_kind(file) != "safetensors":
+        return LoRASettings()
+    try:
+        with safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {}).get(METADATA)
+        found = json.loads(text) if text else {}
+    except (SafetensorError, ValueError, RecursionError):
+        found = None
+    return _settings(found, file, "unet.")
+
+
+def _settings(found: Any, file: Path, prefix: str) -> LoRASettings:
+    """Read peft's settings, whose names begin so."""
+
+    def refuse(what: str) -> UserError:
+        return UserError(f"{file}: the LoRA's settings {what}; fix: save the UNet with the LoRA fused")
+
+    if not isinstance(found, dict):
+        raise refuse("are damaged")
+    own = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    if odd := [key for key in ("use_dora", "lora_bias", "use_qalora", "fan_in_fan_out") if own.get(key)]:
+        raise refuse(f"have {', '.join(odd)}, which is not read here")
+    alphas = own.get("alpha_pattern") or {}
+    alpha = own.get("lora_alpha")
+    if not isinstance(alphas, dict) or not all(_is_number(one) for one in (*alphas.values(), alpha or 1)):
+        raise refuse(f"have the alpha {printable(alpha)[:40]!r}, which is no number")
+    if odd := [key for key in alphas if not re.fullmatch(r"[\w.]+", key)]:
+        raise refuse(f"name layers by a pattern, {printable(odd[0])[:80]!r}")
+    return LoRASettings(None if alpha is None else float(alpha), alphas, bool(own.get("use_rslora")))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(float(value))  # type: ignore[arg-type]

@@ -1,0 +1,185 @@
+"""Pipelines in one file with the names of the original checkpoints: every tensor is read, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from bench.core.errors import UserError, first_line
+from bench.core.escape import printable
+from bench.models.weights.compare import not_weights, problems
+from bench.models.weights.folders import POSITIONS, is_count, quiet
+from bench.models.weights.state_dicts import fill
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+SDXL_TEXT = "conditioner."
+SECOND = "conditioner.embedders.1.model."
+AVERAGED = "model_ema."
+TRAINING = (
+    *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
+    *("log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
+    *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
+    *("lvlb_weights", "denoiser.sigmas", f"{SECOND}logit_scale", "cond_stage_model.logit_scale"),
+)
+"""Tensors that follow from the schedule, or served training alone; what begins with LOSS did, too."""
+LOSS = f"{VAE}loss."
+REARRANGED = (".in_proj_weight", ".in_proj_bias", "text_projection")
+"""Ends of names of the tensors that are copied when they are renamed: cut in three, or transposed."""
+
+
+class OneFile(NamedTuple):
+    """The networks of a pipeline in one file."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text: list[Any]
+    """CLIP text models: one, or SDXL's two."""
+
+
+def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: str) -> OneFile:
+    """Build the networks that the configuration `folder` describes around a checkpoint's tensors, in float32.
+
+    Raises UserError, with the file's name, for every tensor that is missing, unexpected or of another shape, and
+    for such as are no weights. `like` names the architecture for people.
+    """
+    if any(name.startswith(AVERAGED) for name in state):
+        raise UserError(
+            f"{path} holds two UNets, as trained and averaged ({AVERAGED}*), and nothing says which is meant; "
+            "fix: name a file that holds one, such as v1-5-pruned-emaonly.safetensors"
+        )
+    reader = _Reader(path, state, like)
+    try:
+        with quiet():
+            found = _networks(reader, folder, any(name.startswith(SDXL_TEXT) for name in state))
+    except UserError:
+        raise
+    except Exception as error:  # diffusers, transformers and json each have their own
+        what = printable(_text(error))[:200]
+        raise UserError(
+            f"cannot read {path} as a pipeline like {like}: {what}; fix: name the whole file"
+        ) from None
+    reader.refuse_rest()
+    return found
+
+
+def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
+    unet_config = UNet2DConditionModel.load_config(folder / "unet", local_files_only=True)
+    vae_config = AutoencoderKL.load_config(folder / "vae", local_files_only=True)
+    unet = reader.network(
+        "its UNet",
+        lambda: UNet2DConditionModel.from_config(unet_config),
+        lambda _: convert_ldm_unet_checkpoint(reader.under(UNET), dict(unet_config)),
+        UNET,
+    )
+    vae = reader.network(
+        "its VAE",
+        lambda: AutoencoderKL.from_config(vae_config),
+        lambda _: convert_ldm_vae_checkpoint(reader.under(VAE), dict(vae_config)),
+        VAE,
+    )
+    first = "conditioner.embedders.0.transformer." if sdxl else "cond_stage_model.transformer."
+    text = [
+        reader.network(
+            "its text encoder",
+            lambda: CLIPTextModel(_text_config(folder / "text_encoder")),
+            lambda _: convert_ldm_clip_checkpoint(reader.under(first)),
+            first,
+        )
+    ]
+    if sdxl:
+        text.append(
+            reader.network(
+                "its second text encoder",
+                lambda: CLIPTextModelWithProjection(_text_config(folder / "text_encoder_2")),
+                lambda model: convert_open_clip_checkpoint(model, reader.under(SECOND), prefix=SECOND),
+                SECOND,
+            )
+        )
+    return OneFile(unet, vae, text)
+
+
+class _Reader:
+    """Takes networks out of a checkpoint, and knows which of its tensors none has taken."""
+
+    def __init__(self, path: Path, state: Mapping[str, Tensor], like: str) -> None:
+        self.path = path
+        self.like = like
+        self.state = {name: value for name, value in state.items() if not _serves_nothing(name, value)}
+        self.left = dict(self.state)
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin so."""
+        return {name: value for name, value in self.state.items() if name.startswith(prefix)}
+
+    def network(
+        self, what: str, build: Callable[[], nn.Module], convert: Callable[[Any], dict[str, Tensor]], prefix: str
+    ) -> Any:
+        """Build a network around the tensors under `prefix`, renamed; each must be in it, and it in these."""
+        with init_empty_weights():  # weights of its own would be drawn only to be overwritten
+            model = build()
+        given = self.under(prefix)
+        if not given:
+            raise UserError(f"{self.path} holds nothing of {what} ({prefix}*); fix: name the whole file")
+        try:
+            renamed = convert(model)
+        except (KeyError, AttributeError, TypeError, IndexError) as error:  # of a tensor that is not there
+            raise UserError(
+                f"{self.path} cannot be read as a pipeline like {self.like}: {what} lacks "
+                f"{printable(_text(error))[:200]}; fix: name the whole file"
+            ) from None
+        flat = not any(name.startswith("text_model.") for name in model.state_dict())
+        renamed = {name.removeprefix("text_model.") if flat else name: value for name, value in renamed.items()}
+        fill(model, renamed, str(self.path), f"a pipeline like {self.like}, by {what}")
+        used = {value.data_ptr() for value in renamed.values()}
+        for name, value in given.items():
+            if value.data_ptr() in used or name.endswith(REARRANGED):
+                del self.left[name]
+        return model.eval().requires_grad_(False)
+
+    def refuse_rest(self) -> None:
+        """Raise UserError if the file holds more than its networks."""
+        if rest := problems((), self.left):
+            raise UserError(
+                f"{self.path} is not a pipeline like {self.like}: {rest}; fix: name the whole file alone"
+            )
+
+
+def _text_config(folder: Path) -> Any:
+    return CLIPTextModel.config_class.from_pretrained(folder, local_files_only=True)
+
+
+def _serves_nothing(name: str, value: Tensor) -> bool:
+    """Say whether a tensor is one of those that no image depends on."""
+    if name.rpartition(".")[2] in POSITIONS:
+        return is_count(value)
+    return name in TRAINING or name.startswith(LOSS)
+
+
+def refuse_another_schedule(path: Path, state: Mapping[str, Tensor], log_alpha_bar: Tensor) -> None:
+    """Raise UserError if a checkpoint holds another noise schedule than its configuration has, [T] float64."""
+    held = state.get("alphas_cumprod")
+    if held is None:
+        return
+    fits = held.shape == log_alpha_bar.shape and not not_weights(held)
+    if not fits or not torch.allclose(held.double(), log_alpha_bar.exp(), rtol=1e-3, atol=1e-6):
+        raise UserError(
+            f"{path} was trained with another noise schedule (alphas_cumprod) than its configuration has; "
+            "fix: name the folder in diffusers' format, whose scheduler says which"
+        )
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,206 @@
+"""Denoisers from published files: EDM's pickle, DMD2's checkpoints, diffusers folders, our own students."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from accelerate import init_empty_weights
+from diffusers import UNet2DModel
+from torch import Tensor
+
+from bench.core.errors import UserError, listed, unknown
+from bench.core.escape import printable
+from bench.core.files import read_object
+from bench.models.denoiser import EDMDenoiser
+from bench.models.saved import DESCRIPTION, load_denoiser
+from bench.models.schedules import EDMSchedule
+from bench.models.weights.compare import without_prefixes
+from bench.models.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, ConsistencySchedule, published_steps
+from bench.models.weights.convert import check_attributes, infer_network, official_shapes, to_diffusers
+from bench.models.weights.edm_unet import edm_unet_with
+from bench.models.weights.folders import WEIGHTS, load_network
+from bench.models.weights.restricted_pickle import read_official_pickle
+from bench.models.weights.state_dicts import file_kind, fill, read_state_dict, require
+
+Role = Literal["generator", "teacher", "critic"]
+Preconditioning = Literal["edm", "openai-edm", "consistency"]
+"""EDM's; EDM's with OpenAI's noise scale (OpenAI's EDM teacher); that with a boundary (CD and CT)."""
+Format = Literal["EDM pickle", "DMD2 checkpoint", "diffusers", "bench"]
+
+PREFIXES: Mapping[Role, tuple[str, ...]] = {
+    "generator": ("", "feedforward_model."),
+    "teacher": ("real_unet.", "guidance_model.real_unet."),
+    "critic": ("fake_unet.", "guidance_model.fake_unet."),
+}
+"""Where DMD2's training keeps its networks: in files of one part, and in one of the whole training."""
+GENERATOR_FILES = ("pytorch_model.bin", "model.safetensors")
+GUIDANCE_FILES = ("pytorch_model_1.bin", "model_1.safetensors")
+"""accelerate's names in a training's folder: the generator; teacher, critic and discriminator."""
+PICKLED = "diffusion_pytorch_model.bin"
+"""diffusers' older form of a folder's weights; read as tensors alone."""
+FIRST_LAYER = "model.map_layer0.weight"
+
+
+@dataclass(frozen=True)
+class LoadedDenoiser:
+    """A denoiser read from published weights: frozen, in evaluation mode, on the CPU."""
+
+    denoiser: EDMDenoiser
+    format: Format
+    source: Path
+    """The file or folder whose bytes are the weights."""
+    taken: str
+    """Which of the networks in it was taken, for people."""
+    samplers: Mapping[int, list[int]] = field(default_factory=lambda: {1: [999]})
+    """Grid positions of its few-step samplers by their number of steps, if it is a student: DMD2's has one."""
+
+
+def load_edm_denoiser(
+    path: Path, role: Role | None = None, preconditioning: Preconditioning | None = None
+) -> LoadedDenoiser:
+    """Load a denoiser from a file or a folder; what it is follows from what it holds, not from its name.
+
+    `role` picks a network from a DMD2 training (default: the generator). `preconditioning` says how the
+    network of a diffusers folder is to be used where nothing in the folder does: the same shapes serve
+    three conventions, and the wrong one loads silently. Raises UserError for a missing, damaged, foreign or
+    ambiguous file, and for a choice that there is not. Source: official-dmd2, sections 1.1 and 4.
+    """
+    if role is not None and role not in PREFIXES:
+        raise unknown("role", role, PREFIXES)
+    if preconditioning is not None and preconditioning not in get_args(Preconditioning):
+        raise unknown("preconditioning", preconditioning, get_args(Preconditioning))
+    require(path)
+    found, source = _recognise(path, role)
+    if role is not None and found != "DMD2 checkpoint":
+        raise UserError(f"{path} holds one network, not a DMD2 training: there is no {role!r} to choose")
+    if preconditioning not in (None, "edm") and found != "diffusers":
+        raise UserError(f"{path} is used with EDM's preconditioning; {preconditioning!r} is for diffusers folders")
+    if found == "EDM pickle":
+        return _from_pickle(source)
+    if found == "DMD2 checkpoint":
+        return _from_checkpoint(source, role)
+    if found == "diffusers":
+        return _from_diffusers(source, preconditioning)
+    return LoadedDenoiser(load_denoiser(source).denoiser, "bench", source, "student")
+
+
+def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
+    """Say what a file or folder is, and which file or folder in it has the weights."""
+    if not path.is_dir():
+        return ("EDM pickle" if file_kind(path) == "pickle" else "DMD2 checkpoint"), path
+    if (path / DESCRIPTION).is_file():
+        return "bench", path
+    for folder in (path / "unet", path):
+        if (folder / "config.json").is_file():
+            return "diffusers", folder
+    names = GENERATOR_FILES if role in (None, "generator") else GUIDANCE_FILES
+    # A training saved as one file has all the networks under the first name.
+    for name in (*names, *GENERATOR_FILES):
+        if (path / name).is_file():
+            return "DMD2 checkpoint", path / name
+    held = sorted(entry.name for entry in path.iterdir())
+    raise UserError(
+        f"{path} holds no weights that bench knows: none of {', '.join(names)}, {DESCRIPTION}, config.json, "
+        f"unet/config.json, only {listed(held)}; an EDM .pkl is named itself, not by its folder"
+    )
+
+
+def _denoiser(
+    unet: UNet2DModel, preconditioning: Preconditioning, schedule: EDMSchedule | None = None
+) -> EDMDenoiser:
+    if preconditioning == "edm":
+        denoiser = EDMDenoiser(unet, EDMSchedule(), bottleneck="encoder")
+    else:
+        boundary = SIGMA_MIN if preconditioning == "consistency" else 0.0
+        denoiser = ConsistencyDenoiser(unet, schedule or EDMSchedule(), bottleneck="encoder", sigma_min=boundary)
+    return denoiser.eval().requires_grad_(False)
+
+
+def _from_official(
+    path: Path, state: Mapping[str, Tensor], attributes: Mapping[str, Mapping[str, Any]]
+) -> EDMDenoiser:
+    try:
+        network = infer_network(state)
+        check_attributes(attributes, official_shapes(network))
+        converted = to_diffusers(state, network)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return _denoiser(edm_unet_with(network, converted), "edm")
+
+
+def _from_pickle(path: Path) -> LoadedDenoiser:
+    official = read_official_pickle(path)
+    if official.class_name != "EDMPrecond":
+        raise UserError(f"{path} holds a network of the class {official.class_name!r:.80}, not EDMPrecond")
+    denoiser = _from_official(path, official.state_dict, official.attributes)
+    return LoadedDenoiser(denoiser, "EDM pickle", path, "ema")
+
+
+def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
+    begins = tuple(f"{prefix}model." for prefixes in PREFIXES.values() for prefix in prefixes)
+    state = without_prefixes(read_state_dict(path), lambda name: name.startswith(begins))
+    held = {
+        name: prefix for name, prefixes in PREFIXES.items() for prefix in prefixes if prefix + FIRST_LAYER in state
+    }
+    chosen: Role = role or "generator"
+    if held and chosen not in held:
+        raise UserError(f"{path} holds no {chosen} but {listed(held)}; say which to take")
+    prefix = held.get(chosen, "")  # of nothing known, all is taken, so that the error says what is missing
+    network = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    del state  # the other networks are as large
+    taken = f"{chosen} ({prefix}*)" if prefix else chosen
+    return LoadedDenoiser(_from_official(path, network, {}), "DMD2 checkpoint", path, taken)
+
+
+def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> LoadedDenoiser:
+    config = _json(folder / "config.json")
+    if config.get("_class_name") != "UNet2DModel" or not config.get("num_class_embeds"):
+        raise UserError(
+            f"{folder} holds a {printable(config.get('_class_name'))[:80]} for "
+            f"{printable(config.get('num_class_embeds') or 'no')[:80]} classes; "
+            "expected a class-conditional UNet2DModel"
+        )
+    root = folder.parent if folder.name == "unet" else folder
+    index = root / "model_index.json"
+    if preconditioning is None and index.is_file():
+        pipeline = _json(index).get("_class_name")
+        preconditioning = "consistency" if pipeline == "ConsistencyModelPipeline" else None
+    if preconditioning is None:
+        raise UserError(
+            f"nothing beside {folder} says how its network is used, and the wrong way gives bad images without "
+            f"an error; say one of {listed(get_args(Preconditioning))}"
+        )
+    # Without dropout, as DMD2 trains; OpenAI's teacher has 0.1 in its config.
+    pickled = folder / PICKLED
+    if pickled.is_file() and not any(any(folder.glob(name)) for name in WEIGHTS):
+        with init_empty_weights():
+            unet = UNet2DModel.from_config(config, dropout=0.0)
+        fill(unet, read_state_dict(pickled), str(pickled), "what config.json describes")
+    else:
+        unet = load_network(UNet2DModel, folder, dropout=0.0)
+    if preconditioning != "consistency":
+        return LoadedDenoiser(_denoiser(unet, preconditioning), "diffusers", folder, preconditioning)
+    schedule = ConsistencySchedule(_training_levels(root))
+    denoiser = _denoiser(unet, preconditioning, schedule)
+    return LoadedDenoiser(denoiser, "diffusers", folder, preconditioning, published_steps(schedule))
+
+
+def _training_levels(root: Path) -> int:
+    """Noise levels that a consistency model was trained with: its second step depends on them."""
+    path = root / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        raise UserError(f"{root} holds no scheduler/scheduler_config.json: a consistency model needs its levels")
+    levels = _json(path).get("num_train_timesteps")
+    if type(levels) is not int or levels < 2:
+        raise UserError(f"{path}: num_train_timesteps is {levels!r}; fix: download it again")
+    return levels
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = read_object(path)
+    if found is None:
+        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
+    return found

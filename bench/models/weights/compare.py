@@ -1,0 +1,89 @@
+"""Compare the tensors of a file with those of a network: none may be missing, ignored or of another meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import listed
+from bench.core.escape import printable
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types that weights may have; whatever has fewer bits is quantised, and its scale is kept elsewhere."""
+PREFIXES = ("_orig_mod.", "module.", "unet.", "model.diffusion_model.")
+"""What torch.compile, data parallelism, pipelines and one-file checkpoints put before a network's names."""
+COMPILED = "_orig_mod."
+"""torch.compile puts this before the names of the part that it compiled, which may be inside of a network."""
+
+
+def differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Say what of `state` is not a network with the tensors `expected`: missing, unexpected, misshapen names.
+
+    Every kind is listed with its first few names. The answer is empty if nothing differs. Tensors of `expected`
+    may be on the meta device.
+    """
+    both = [name for name in expected if name in state]
+    shapes = [name for name in both if state[name].shape != expected[name].shape]
+    kinds = {name: problem for name in both if (problem := not_weights(state[name], expected[name].dtype))}
+    return problems(
+        missing=[name for name in expected if name not in state],
+        unexpected=[name for name in state if name not in expected],
+        other=[f"{name} ({list(state[name].shape)} for {list(expected[name].shape)})" for name in shapes]
+        + [f"{name} ({problem})" for name, problem in kinds.items()],
+    )
+
+
+def problems(missing: Iterable[str], unexpected: Iterable[str], other: Iterable[str] = ()) -> str:
+    """Make one line of the names of tensors that are missing, unexpected or otherwise wrong; empty for none."""
+    groups = [
+        [f"{printable(name)} (missing)" for name in missing],
+        [f"{printable(name)} (unexpected)" for name in unexpected],
+        [printable(text) for text in other],
+    ]
+    return "; ".join(listed(group) for group in groups if group)
+
+
+def not_weights(value: Tensor, like: torch.dtype = torch.float32) -> str:
+    """Say why a tensor cannot stand for numbers of the type `like`; empty if it can.
+
+    Weights are floating-point numbers of 16 bits or more, all of them finite; counters are whole numbers.
+    """
+    if like.is_floating_point:
+        if value.dtype not in FLOATS:
+            return f"{_named(value.dtype)}: quantised or no weights"
+        if value.numel() and not all(bool(end.isfinite()) for end in value.aminmax()):
+            return "not finite"
+        return ""
+    return _named(value.dtype) if value.is_floating_point() or value.is_complex() else ""
+
+
+def without_prefixes(state: Mapping[str, Tensor], is_known: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Strip known prefixes, one after the other, off names that `is_known` knows without them.
+
+    A name that stays unknown, or that another one has taken, stays as it is: it is then unexpected.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        bare = bare_name(name, is_known)
+        found[name if bare in found or (bare != name and bare in state) else bare] = value
+    return found
+
+
+def bare_name(name: str, is_known: Callable[[str], bool]) -> str:
+    """Return a name without the prefixes of PREFIXES, if `is_known` then knows it, else the name itself."""
+    bare = name
+    while not is_known(bare):
+        prefix = next((one for one in PREFIXES if bare.startswith(one)), None)
+        if prefix is not None:
+            bare = bare.removeprefix(prefix)
+        elif f".{COMPILED}" in bare:
+            bare = bare.replace(f".{COMPILED}", ".")
+        else:
+            return name
+    return bare
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

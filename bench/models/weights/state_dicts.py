@@ -1,0 +1,137 @@
+"""Files of weights: what kind they are, by what they hold, and reading them without running anything."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.core.errors import UserError, first_line, listed, nearest
+from bench.core.escape import printable
+from bench.core.files import human_size, regular_file, regular_file_or_folder
+from bench.models.weights.archives import check_torch_file
+from bench.models.weights.compare import differences, without_prefixes
+
+FileKind = Literal["torch", "safetensors", "pickle"]
+
+TORCH_ZIP = b"PK\x03\x04"
+TORCH_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+"""torch.save before 1.6, a pickle too: it starts with this number alone."""
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header; the format's own limit."""
+
+
+def require(path: Path) -> None:
+    """Raise UserError with the nearest names if `path` is not there, or is neither a regular file nor a folder."""
+    if path.exists():
+        regular_file_or_folder(path)
+        return
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UserError(f"{path} does not exist{hint}")
+
+
+def file_kind(path: Path) -> FileKind:
+    """Say what a file of weights is by its first bytes, whatever its name.
+
+    Raises UserError if it is none: empty, a web page, a Git LFS pointer, anything else.
+    """
+    require(path)
+    regular_file(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    # First: the length of the header, which is in front, may begin with any byte, a pickle's too.
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
+        return "safetensors"
+    if start.startswith((TORCH_ZIP, TORCH_OLD)):
+        return "torch"
+    if start[:1] == b"\x80":
+        return "pickle"
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
+    looks = f"a file of {human_size(size)} that starts with {start[:16]!r}" if start else "an empty file"
+    raise UserError(
+        f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; fix: download it again"
+    )
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a torch checkpoint (weights only) or a safetensors file: tensors by name, on the CPU.
+
+    A training checkpoint may keep them under `state_dict`, beside other things.
+    Raises UserError if the file is damaged, holds more than tensors, or is another kind.
+    """
+    kind = file_kind(path)
+    try:
+        if kind == "torch":
+            check_torch_file(path)
+        state = load_file(path) if kind == "safetensors" else torch.load(path, "cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut short or damaged ({_short(error)}); fix: download it again") from None
+    except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
+        asked = re.search(r"GLOBAL (\S{1,80})", str(error))
+        what = f"it asks for {printable(asked[1])}" if asked else _short(error)
+        raise UserError(
+            f"{path} is cut short, damaged or holds more than weights ({what}); "
+            "nothing in it was run; fix: download it again"
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, not a network's weights by name")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            found = f"{printable(name)[:80]!r} (a {type(value).__name__})"
+            raise UserError(
+                f"{path} holds other things than a network's weights by name, such as {found}; "
+                "fix: save the network's state_dict alone"
+            )
+    if odd := [f"{printable(name)} ({problem})" for name, value in state.items() if (problem := not_plain(value))]:
+        raise UserError(
+            f"{path} holds tensors that are not plain weights: {listed(odd)}; fix: save it dequantised"
+        )
+    return dict(state)
+
+
+def not_plain(value: Tensor) -> str:
+    """Say why a tensor is not one number after the other in memory of its own; empty if it is.
+
+    A few bytes can describe a view of any size, which would fill the memory as soon as it is copied.
+    """
+    if value.is_quantized:
+        return "quantised"
+    if value.layout != torch.strided or value.is_meta or type(value) not in (Tensor, nn.Parameter, nn.Buffer):
+        return f"a {type(value).__name__} laid out as {value.layout}"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"{list(value.shape)} from {value.untyped_storage().nbytes()} bytes"
+    return ""
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
+    """Give a network these weights, in its own types, and no memory to those it had.
+
+    Prefixes that tools put before all names are stripped. Raises UserError that says what of `source` is not the
+    network called `name`: missing, unexpected or misshapen tensors, and such as are no weights.
+    """
+    expected = network.state_dict()
+    state = without_prefixes(state, expected.__contains__)
+    if wrong := differences(expected, state):
+        raise UserError(f"{source} is not {name}: {wrong}")
+    given = {key: state[key].detach().to(value.dtype) for key, value in expected.items()}
+    network.load_state_dict(given, assign=True)
+
+
+def _short(error: BaseException) -> str:
+    return printable(first_line(error))[:200]

@@ -1,0 +1,172 @@
+"""docs/results.md from the committed records: `python -m bench.report.results_page` writes it.
+
+The text is `page.md`, where whatever follows from records stands in double braces:
+
+- `{{mean TASK METRIC METHOD}}` is a method's mean over training seeds, or a sampler's value;
+- `{{lower TASK METRIC METHOD OTHER}}`, `{{higher ...}}` and `{{level ...}}` claim that one method's mean is below
+  or above another's or a sampler's at p < .05, or that neither is shown, and become the test over training seeds.
+  A claim that the records do not bear out ends the command: the text has to change.
+- `{{untested TASK METRIC METHOD OTHER}}` says that one of the two has a single training seed;
+- `{{table TASK: METRIC ...` and lines `METHOD | label` up to `}}` are a table.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.core.errors import UserError, unknown
+from bench.core.files import write_text
+from bench.metrics.intervals import t_interval
+from bench.metrics.titles import shown_title
+from bench.report.cells import header, number
+from bench.report.comparison import Comparison, one_sample, welch
+from bench.report.summary import RECIPE, tidy
+from bench.runs.records import Record, load_records
+from bench.runs.suites import RESULTS
+
+TEMPLATE = RESULTS / "page.md"
+PAGE = RESULTS.parent / "docs" / "results.md"
+LEVEL = 0.05
+"""A difference is claimed below this p, of each test by itself."""
+WARNING = "<!-- Written by `python -m bench.report.results_page` from results/page.md and results/records: edit those. -->\n\n"
+
+
+class Results:
+    """The committed results: the values of each method on each task, one per training seed."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        frame = tidy(records)
+        kept = (frame["status"] == "ok") & (frame["selection"] != "best-by-test-metric")
+        self.frame = frame[kept]
+        self.protocols = {record.task: record.protocol for record in records}
+
+    def rows(self, task: str, metric: str, method: str) -> pd.DataFrame:
+        """The rows of a method, one per training seed. Raises UserError for none, or of more than one recipe."""
+        frame = self.frame
+        for column, value in (("task", task), ("method", method), ("metric", metric)):
+            if value not in set(frame[column]):
+                raise unknown(f"{column} of the page with records:", value, sorted(set(frame[column])))
+            frame = frame[frame[column] == value]
+        if len(frame.drop_duplicates(RECIPE)) > 1:
+            raise UserError(f"{method} on {task} has records of several recipes; fix: keep those of one")
+        return frame.drop_duplicates("train_seed", keep="last").sort_values("train_seed")
+
+    def values(self, task: str, metric: str, method: str) -> list[float]:
+        """One value per training seed; of a sampler one in all."""
+        found: list[float] = self.rows(task, metric, method)["value"].tolist()
+        return found
+
+    def compare(self, task: str, metric: str, method: str, other: str) -> Comparison:
+        """Test a method against another, or against a sampler. Raises UserError if there are too few seeds."""
+        first, second = (self.rows(task, metric, name) for name in (method, other))
+        if len({*first["protocol_sha256"], *second["protocol_sha256"]}) > 1:
+            raise UserError(f"{method} and {other} on {task} were measured under two protocols")
+        if len({*first["networks_sha256"], *second["networks_sha256"]}) > 1:
+            raise UserError(f"{method} and {other} on {task} were measured through different networks")
+        mine, theirs = first["value"].tolist(), second["value"].tolist()
+        try:
+            if set(second["kind"]) == {"baseline"}:
+                return one_sample(mine, theirs[0])
+            return welch(mine, theirs)
+        except ValueError as error:
+            raise UserError(f"{method} and {other} on {task}, {metric}: {error}") from None
+
+    def mean(self, task: str, metric: str, method: str) -> str:
+        """A mean, as tables show it."""
+        values = self.values(task, metric, method)
+        return number(sum(values) / len(values))
+
+    def claim(self, verb: str, task: str, metric: str, method: str, other: str) -> str:
+        """The test behind a claim. Raises UserError if the records do not bear it out."""
+        if verb == "untested":
+            counts = [len(self.values(task, metric, name)) for name in (method, other)]
+            if min(counts) > 1:
+                raise UserError(
+                    f"{method} and {other} on {task} have {counts} training seeds; fix: test the claim"
+                )
+            return "one training seed: no test"
+        found = self.compare(task, metric, method, other)
+        shown = "level" if found.p >= LEVEL else "lower" if found.difference < 0 else "higher"
+        if shown != verb:
+            raise UserError(
+                f"the records do not bear out that {method} is {verb} than {other} in {metric} on {task}: "
+                f"{found}; fix: say {shown}, and change the text"
+            )
+        return str(found)
+
+    def table(self, task: str, metrics: Sequence[str], rows: Sequence[tuple[str, str]]) -> str:
+        """A table of methods, with every training seed's value."""
+        protocol = self.protocols[task]
+        titles = []
+        for metric in metrics:
+            first = self.rows(task, metric, rows[0][0]).iloc[0]
+            titles.append(header(shown_title(metric, first["title"], protocol), first["direction"]))
+        lines = [["row", *titles], ["---"] * (1 + len(metrics))]
+        lines += [[label, *(self.cell(task, metric, method) for metric in metrics)] for method, label in rows]
+        note = (
+            "`mean ± half` is the 95 % interval over the training seeds whose values follow; `[low, high]` the "
+            "one over the generation seeds of a single training or sampler, which does not tell methods apart."
+        )
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}"
+
+    def cell(self, task: str, metric: str, method: str) -> str:
+        """Mean, interval and values over training seeds, or the interval over generation seeds."""
+        rows = self.rows(task, metric, method)
+        values = rows["value"].tolist()
+        if len(values) > 1:
+            mean, _, _, high = t_interval(values)
+            seeds = ", ".join(number(value) for value in values)
+            shown = number(mean)
+            decimals = len(shown.partition(".")[2])
+            return f"{shown} ± {(high or mean) - mean:.{decimals}f} ({seeds})"
+        value, low, high = rows.iloc[0][["value", "low", "high"]]
+        return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def page(template: str, results: Results) -> str:
+    """Fill in what stands in double braces. Raises UserError for what is unknown or not borne out."""
+    filled = re.sub(r"\{\{(.*?)\}\}", lambda found: _filled(found[1], results), template, flags=re.DOTALL)
+    return WARNING + filled
+
+
+def _filled(text: str, results: Results) -> str:
+    verb, *words = text.split("\n", 1)[0].split()
+    if verb == "table":
+        task, *metrics = words
+        rows = [line.split("|") for line in text.split("\n")[1:] if line.strip()]
+        return results.table(
+            task.rstrip(":"), metrics, [(method.strip(), label.strip()) for method, label in rows]
+        )
+    if verb == "mean" and len(words) == 3:
+        return results.mean(*words)
+    if verb in ("lower", "higher", "level", "untested") and len(words) == 4:
+        return results.claim(verb, *words)
+    raise UserError(
+        f"{TEMPLATE.name} holds {{{{{text}}}}}, which is none of what `python -m bench.report.results_page` fills in"
+    )
+
+
+def generated() -> str:
+    """The page that the committed records make."""
+    found = load_records([RESULTS / "records"])
+    if found.problems:
+        raise UserError(found.problems[0])
+    return page(TEMPLATE.read_text(encoding="utf-8"), Results(found.records))
+
+
+def main() -> None:
+    """Write the page."""
+    try:
+        write_text(PAGE, generated())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE)
+
+
+if __name__ == "__main__":
+    main()

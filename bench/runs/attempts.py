@@ -1,0 +1,88 @@
+"""What was tried on a run and how it ended: a line when a job begins, another when it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from bench.core.errors import UserError
+from bench.core.files import append_line, read_text
+from bench.core.numbers import is_finite
+from bench.core.run_folder import ATTEMPTS
+
+End = Literal["done", "failed", "requeued", "stopped"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One job's work on a run."""
+
+    job: str
+    """Of the queue; on this machine alone, the process."""
+    restart: int
+    """How often the queue had started this job before."""
+    node: str
+    stage: str
+    began: float
+    """Seconds since 1970."""
+    ended: float | None = None
+    end: End | None = None
+    """None: still at work, or dead without a word."""
+    told: str = ""
+    """Why it ended so."""
+
+
+def begin(folder: Path, job: str, restart: int, node: str, stage: str) -> Attempt:
+    """Note in a run's folder that a job begins."""
+    attempt = Attempt(job, restart, node, stage, time.time())
+    append_line(folder / ATTEMPTS, json.dumps(vars(attempt)))
+    return attempt
+
+
+def finish(folder: Path, attempt: Attempt, end: End, told: str = "") -> None:
+    """Note in a run's folder how a job ended."""
+    append_line(folder / ATTEMPTS, json.dumps(vars(replace(attempt, ended=time.time(), end=end, told=told))))
+
+
+def attempts(folder: Path) -> list[Attempt]:
+    """All attempts on a run, in the order in which they began."""
+    return read_attempts(folder)[0]
+
+
+def read_attempts(folder: Path) -> tuple[list[Attempt], list[str]]:
+    """Return all attempts on a run, in the order in which they began, and what of the file is no attempt.
+
+    A last line cut short by a kill is no problem: what it would have said is known from what is missing.
+    """
+    path = folder / ATTEMPTS
+    if not path.exists():
+        return [], []
+    try:
+        lines = read_text(path).split("\n")
+    except UserError as error:
+        return [], [str(error)]
+    found: dict[tuple[str, int, float], Attempt] = {}
+    odd = []
+    for number, line in enumerate(lines, start=1):
+        attempt = _attempt(line)
+        if attempt is not None:
+            found[attempt.job, attempt.restart, attempt.began] = attempt
+        elif line and number < len(lines):
+            odd.append(number)
+    several = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+    return list(found.values()), [f"{path}:{odd[0]}: not an attempt{several}; skipped"] if odd else []
+
+
+def _attempt(line: str) -> Attempt | None:
+    """Read a line; None if it is no attempt."""
+    try:
+        found = Attempt(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (found.job, found.node, found.stage, found.told)
+    whole = all(isinstance(text, str) for text in texts) and isinstance(found.restart, int)
+    times = is_finite(found.began) and (found.ended is None or is_finite(found.ended))
+    return found if whole and times and found.end in (None, *get_args(End)) else None

@@ -1,0 +1,56 @@
+"""Work that was begun and has no result: on what, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.files import read_object
+from bench.core.run_folder import PLAN, RECORD
+from bench.runs.run_state import RunState, run_state
+
+Look = Callable[[Path], RunState]
+"""Says where the run of a folder stands."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run or an evaluation without a result."""
+
+    kind: Literal["method", "baseline"]
+    method: str
+    """Of the method, or of the sampler."""
+    protocol: str
+    """Name of the protocol."""
+    recipe: dict[str, Any]
+    seed: int | None
+    at: RunState
+
+    def __str__(self) -> str:
+        where = "" if self.at.completed is None else f" at {self.at.stage} {self.at.completed}/{self.at.total}"
+        return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
+
+
+def unfinished(root: Path, task: str, look: Look = run_state) -> list[Unfinished]:
+    """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
+    folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
+    return [work for folder in folders if (work := read_unfinished(folder, look)) is not None]
+
+
+def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
+    """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
+    about = read_object(folder / PLAN)
+    if about is None or not about.keys() >= {"name", "protocol", "seed"}:
+        return None
+    protocol, recipe, seed = about["protocol"], about.get("recipe", {}), about["seed"]
+    if not (isinstance(about["name"], str) and isinstance(protocol, dict) and isinstance(recipe, dict)):
+        return None
+    if not isinstance(protocol.get("name", ""), str) or not isinstance(seed, int | None):
+        return None
+    at = look(folder)
+    if not at.under_way and (folder / RECORD).exists():
+        return None
+    kind = about.get("kind", "baseline" if seed is None else "method")
+    return Unfinished(kind, about["name"], protocol.get("name", ""), recipe, seed, at)

@@ -1,0 +1,275 @@
+"""What is to be done, named by its content: runs of methods and evaluations of the teacher's samplers."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bench.core.errors import UserError, unknown
+from bench.core.files import digest, write_text
+from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
+from bench.core.stopping import DivergedError
+from bench.runs.records import MethodInfo, Record, read_record
+from bench.runs.registry import Catalogue
+from bench.task.base import Baseline, Task
+from bench.training.best import read_best
+from bench.training.recipe import Recipe
+from methods.catalogue import Method
+
+IDENTITY_VERSION = 1
+"""Part of every name: raised when the same plan comes to mean another computation."""
+
+
+@dataclass(frozen=True)
+class Planned(ABC):
+    """Something to evaluate on a task, in a folder that is named by all that decides the result."""
+
+    task: Task
+    root: Path
+
+    kind: ClassVar[Literal["method", "baseline"]]
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name for people."""
+
+    @property
+    @abstractmethod
+    def stem(self) -> str:
+        """The readable part of the folder's name."""
+
+    @property
+    @abstractmethod
+    def method_info(self) -> MethodInfo:
+        """Who it is, and with which numbers, as the record has it."""
+
+    @property
+    @abstractmethod
+    def train_seed(self) -> int | None:
+        """The training seed; None where nothing is trained."""
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """Everything of its own that decides the result, and nothing that does not."""
+
+    @property
+    def id(self) -> str:
+        """Name by content: the same plan has the same name on every machine."""
+        shared = {
+            "version": IDENTITY_VERSION,
+            "task": self.task.name,
+            "assets": self.task.identity(),
+            "protocol": self.task.protocol.as_dict(),
+        }
+        return f"{self.stem}-{digest(shared | self.content())[:10]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return self.root / self.task.name / self.id
+
+    @property
+    def record(self) -> Path:
+        """The result."""
+        return self.folder / RECORD
+
+    def checkpointed(self) -> int:
+        """Iterations in the newest checkpoint; 0 if there is none."""
+        found = checkpoints(self.folder / CHECKPOINTS)
+        return int(found[-1].stem) if found else 0
+
+    def begin(self) -> None:
+        """Write the plan into its folder, so that others can tell what is worked on there."""
+        described = {
+            "run_id": self.id,
+            "kind": self.kind,
+            **self.method_info.model_dump(mode="json"),
+            "task": self.task.name,
+            "assets": self.task.identity(),
+            "protocol": self.task.protocol.as_dict(),
+            "seed": self.train_seed,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / PLAN, json.dumps(described, indent=2) + "\n")
+
+    def finished(self) -> Record | None:
+        """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
+        if not self.record.exists():
+            return None
+        record = read_record(self.record)
+        over = record.error is None or record.error.type == DivergedError.__name__
+        return record if over else None
+
+
+@dataclass(frozen=True)
+class Run(Planned):
+    """One (method, task, recipe, seed)."""
+
+    method: Method
+    origin: str
+    plugin_sha256: str
+    """Hash of the plug-in file that defines the method; empty for an installed one."""
+    recipe: Recipe
+    passed: Mapping[str, Any]
+    """What the user overrode with --set."""
+    seed: int
+
+    kind: ClassVar[Literal["method", "baseline"]] = "method"
+
+    @property
+    def label(self) -> str:
+        return f"{self.method.name} on {self.task.name}, seed {self.seed}"
+
+    @property
+    def stem(self) -> str:
+        return f"{self.method.name}-s{self.seed}"
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(
+            name=self.method.name,
+            origin=self.origin,
+            distiller=self.method.distiller,
+            plugin_sha256=self.plugin_sha256,
+            passed={key: str(value) if isinstance(value, Path) else value for key, value in self.passed.items()},
+            recipe=self.recipe.model_dump(mode="json"),
+        )
+
+    @property
+    def train_seed(self) -> int | None:
+        return self.seed
+
+    def content(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "method": self.method.name,
+            "distiller": self.method.distiller,
+            "plugin": self.plugin_sha256,
+            "recipe": self.recipe.named(),
+            "seed": self.seed,
+        }
+        if self.recipe.init_from is not None:
+            found["init_from"] = _finished_student(self.recipe.init_from)
+        if used := self.task.identity_of(self.recipe.roles):
+            found["uses"] = used
+        return found
+
+
+def _finished_student(folder: Path) -> str:
+    """Hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
+    best = read_best(folder)
+    if best is None and folder.name == BEST:
+        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
+    run = folder if best is None else folder.parent
+    if not (run / RECORD).is_file():
+        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no {RECORD}")
+    checkpoint = read_record(run / RECORD).checkpoint
+    if checkpoint is None:
+        raise UserError(f"init_from: the run in {run} failed; it has no student")
+    return checkpoint.sha256 if best is None else best.sha256
+
+
+@dataclass(frozen=True)
+class Untrained(Planned):
+    """Something to evaluate for which nothing is trained here."""
+
+    kind: ClassVar[Literal["method", "baseline"]] = "baseline"
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of the sampler, or of the weights."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} on {self.task.name}"
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(name=self.name, origin="", distiller="", passed={}, recipe={})
+
+    @property
+    def train_seed(self) -> int | None:
+        return None
+
+
+@dataclass(frozen=True)
+class BaselineRun(Untrained):
+    """One named sampler of a task's teacher, under the task's protocol."""
+
+    baseline: Baseline
+
+    @property
+    def name(self) -> str:
+        return self.baseline.name
+
+    @property
+    def stem(self) -> str:
+        return self.name
+
+    def content(self) -> dict[str, Any]:
+        return {"sampler": self.baseline.identity()}
+
+    def sampler(self) -> dict[str, Any]:
+        """The sampler's numbers, as the record has them."""
+        return asdict(self.baseline)
+
+
+@dataclass(frozen=True)
+class PublishedRun(Untrained):
+    """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
+
+    file: str
+    """Name of their file or folder, without its suffix."""
+    sha256: str
+    """Of the weights."""
+    sampler: Mapping[str, Any]
+    """How samples are drawn, as records have it."""
+
+    @property
+    def name(self) -> str:
+        return self.file
+
+    @property
+    def stem(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+    def content(self) -> dict[str, Any]:
+        return {"weights": self.sha256, "sampler": dict(self.sampler)}
+
+
+def plan_run(
+    catalogue: Catalogue, method_name: str, task: Task, overrides: Mapping[str, Any], seed: int, root: Path
+) -> Run:
+    """Resolve one run. Raises UserError for an unknown method, key or value."""
+    entry = catalogue.methods.find(method_name)
+    method = entry.load()
+    for layer in method.layers:
+        for key in layer:
+            if key not in ("*", "micro", "paper", *catalogue.tasks.entries):
+                raise unknown(f"task or scale in the recipes of {method_name!r}:", key, ["*", "micro", "paper"])
+    recipe = method.recipe(task.recipes or task.name, task.scale, overrides)
+    return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)
+
+
+def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None:
+    """Raise UserError if an override has no effect on any of the runs that it was given for."""
+    for key in overrides:
+        reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
+        if all(reasons.values()):
+            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError(f"--set {key} has no effect ({told})")
+
+
+def refuse_another_plan(run: Planned, run_id: str | None) -> None:
+    """Raise UserError if what a job was submitted for would now be another computation."""
+    if run_id not in (None, run.id):
+        raise UserError(
+            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
+            f"since: it would now be {run.id}; submit again"
+        )

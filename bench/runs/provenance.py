@@ -1,0 +1,69 @@
+"""Where, when and with what a number was made."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from bench.core.commit import commit
+from bench.runs.argv import typed_command
+from bench.runs.records import Provenance
+
+PACKAGES = (
+    "distillation-bench",
+    "torch",
+    "diffusers",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+
+
+def provenance(precision: str) -> Provenance:
+    """Collect versions, hardware, and the commit of this package's own source (not of the working folder)."""
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **commit(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_cpu_model(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        threads=torch.get_num_threads(),
+        argv=typed_command(),
+        precision=precision,
+        tf32=torch.cuda.is_available()
+        and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
+    )
+
+
+def peak_memory() -> int:
+    """Most memory that this process has used, in bytes: of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

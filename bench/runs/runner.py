@@ -1,0 +1,274 @@
+"""One run from start to record: train, evaluate, write. Each stage finds its finished output."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor
+
+from bench.core.device import this_device
+from bench.core.distributed import from_main
+from bench.core.errors import UserError
+from bench.core.files import folder_sha256
+from bench.core.progress import Progress
+from bench.core.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
+from bench.core.stopping import StopSignal
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.picture import sample_grid
+from bench.metrics.base import Metric
+from bench.models.denoiser import Denoiser
+from bench.models.samplers import Sampler, few_step
+from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
+from bench.runs.provenance import provenance
+from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
+from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
+from bench.runs.registry import Catalogue
+from bench.runs.run_lock import held
+from bench.runs.trained import TrainedStudent, read_trained
+from bench.task.prepared import PreparedAsset, PreparedTask, Sampled, file_asset
+from bench.training.checkpoint import start_from
+from bench.training.distiller import Pairs, Setting
+from bench.training.recipe import Recipe
+from bench.training.trainer import Cadence, Trainer
+
+T = TypeVar("T")
+
+CHECKPOINTS_PER_RUN = 20
+GLANCES_PER_RUN = 10
+GLANCE_SAMPLES = 1000
+
+
+def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, type[Metric]]:
+    """Import the metrics that a task's protocol names."""
+    return {name: catalogue.metrics.get(name).load() for name in prepared.task.protocol.metrics}
+
+
+def glance_every(recipe: Recipe) -> int:
+    """Iterations between two looks at FD: where a student is chosen by them, as the recipe has it."""
+    chosen = recipe.best_every if recipe.keep_best else 0
+    return chosen or max(1, recipe.iterations // GLANCES_PER_RUN)
+
+
+def glance_samples(recipe: Recipe) -> int:
+    """Generated images of a look at FD: where a student is chosen by it, as many as the recipe has."""
+    return recipe.best_samples if recipe.keep_best else GLANCE_SAMPLES
+
+
+def student_sampler(student: Denoiser, indices: list[int]) -> Sampler:
+    """A few-step student as a sampler, on this process's device."""
+    student = student.to(this_device())
+    return lambda noise, condition: few_step(student, noise, condition, indices)
+
+
+def sampler_description(student: Denoiser, indices: list[int]) -> dict[str, Any]:
+    """How a few-step student's samples are drawn, as records have it."""
+    return {"kind": "few-step", "grid_indices": indices, "times": student.schedule.grid[indices].tolist()}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights, as a record counts them."""
+
+    network: Denoiser
+    sha256: str
+    kind: Literal["ema", "published"]
+    evaluations: int
+    """Forward passes per image."""
+
+
+class Runner:
+    """Executes runs on one prepared task.
+
+    In several processes all work on the one run; the first holds the folder and writes to it.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        prepared: PreparedTask,
+        progress: Progress,
+        stop: StopSignal | None = None,
+        patience: float = 0,
+    ) -> None:
+        """`stop` says when training should end early; `patience` is how many seconds to wait for a held folder."""
+        self.catalogue = catalogue
+        self.prepared = prepared
+        self.progress = progress
+        self.stop = stop
+        self.patience = patience
+        self.evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
+
+    def run(self, run: Run) -> Record:
+        """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
+        return self._once(run, lambda: self._recorded(run, self._attempt))
+
+    def train(self, run: Run) -> Record | None:
+        """Train one run's student, for `run` to evaluate elsewhere. A failure becomes a record."""
+        with held(run.folder, self.patience):
+            done = from_main(run.finished)
+            if done is not None or self._before(run) is not None:
+                return done
+            if PartialState().is_main_process:
+                remove_leftovers(run.folder)
+            record = self._recorded(run, self._train)
+            if not isinstance(record, Record):
+                return None
+            if PartialState().is_main_process:
+                write_record(run.record, record)
+            return record
+
+    def baseline(self, run: BaselineRun) -> Record:
+        """Evaluate and record one named sampler of the teacher."""
+        if (done := from_main(run.finished)) is not None:
+            return done  # other models' weights are not even loaded
+        found = self.prepared.sampled(run.baseline)
+        kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
+        weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
+        evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress)
+        return self._once(run, lambda: self._measured(run, evaluator, found.sampler, weights, run.sampler()))
+
+    def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
+        """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
+        with held(plan.folder, self.patience):
+            done = from_main(plan.finished)
+            if done is not None:
+                return done
+            if PartialState().is_main_process:
+                remove_leftovers(plan.folder)
+                plan.begin()
+            record = make()
+            if PartialState().is_main_process:
+                write_record(plan.record, record)
+            return record
+
+    def _recorded(self, run: Run, work: Callable[[Run, Provenance], T]) -> T | Record:
+        """Do a run's work; if it fails, return the record of that."""
+        made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
+        try:
+            return work(run, made)
+        except UserError:
+            raise
+        except Exception as error:
+            return failure(run, error, self.prepared, made)
+
+    def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
+        """Evaluate and record published weights of a few-step generator."""
+        sampler = student_sampler(student, indices)
+        weights = Weights(student, run.sha256, "published", len(indices))
+        described = dict(run.sampler)
+        return self._once(run, lambda: self._measured(run, self.evaluator, sampler, weights, described))
+
+    def _measured(
+        self,
+        plan: Planned,
+        evaluator: Evaluator,
+        sampler: Sampler,
+        weights: Weights,
+        described: dict[str, Any],
+    ) -> Record:
+        """The record of images that nothing was trained for."""
+        made = provenance("fp32")
+        metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
+        return record_of(
+            plan,
+            self.prepared,
+            sampling_cost(weights.network, weights.evaluations, seconds),
+            made,
+            metrics,
+            CheckpointInfo(iteration=0, selection="none", sha256=weights.sha256, weights=weights.kind),
+            sampler=described,
+        )
+
+    def _attempt(self, run: Run, made: Provenance) -> Record:
+        trained = self._before(run) or self._train(run, made)
+        student, indices = self.prepared.load_student(run.folder / STUDENT)  # evaluated is what is on disk
+        sampler = student_sampler(student, indices)
+        metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
+        if PartialState().is_main_process:
+            self._picture(run, sampler, len(indices))
+        return record_of(
+            run,
+            self.prepared,
+            training_cost(run, trained, student, len(indices), seconds),
+            trained.provenance,
+            metrics,
+            CheckpointInfo(
+                iteration=trained.iterations,
+                selection="last",
+                sha256=trained.sha256,
+                weights="raw" if run.recipe.ema_decay is None else "ema",
+            ),
+            more_data=trained.data,
+            sampler=sampler_description(student, indices),
+        )
+
+    def _before(self, run: Run) -> TrainedStudent | None:
+        """The student of a run that was trained before."""
+        return from_main(lambda: read_trained(run.folder, self.prepared.teacher_sha256))
+
+    def _train(self, run: Run, made: Provenance) -> TrainedStudent:
+        """Train a run's student, or go on with it, and save it."""
+        if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
+            protocol = run.task.protocol.name
+            raise UserError(
+                f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
+            )
+        accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
+        torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
+        more_data: list[PreparedAsset] = []
+
+        def make_pairs(count: int) -> Pairs:
+            pairs = Pairs(*self.prepared.pairs(count))
+            more_data.append(self.prepared.asset_of_pairs(count))
+            return pairs
+
+        def pixels() -> Callable[[Tensor], Tensor]:
+            seen, assets = self.prepared.pixels()
+            more_data.extend(assets)
+            return seen
+
+        teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
+
+        def lpips_trunk() -> Path | None:
+            path = self.prepared.lpips_trunk()
+            if path is not None and path.is_file():
+                more_data.append(file_asset("lpips", path))
+            return path
+
+        latent = self.prepared.sample_shape != self.prepared.task.image_shape
+        null = self.prepared.null_condition
+        setting = Setting(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
+        distiller = run.method.load()(run.recipe, setting)
+        if run.recipe.init_from is not None:
+            initial = start_from(run.recipe.init_from, distiller)
+            more_data.append(file_asset("initial weights", initial))
+        indices, iterations = distiller.indices, run.recipe.iterations
+        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
+            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), glance_every(run.recipe)),
+            self.progress,
+            lambda student: self.evaluator.glance(student_sampler(student, indices), glance_samples(run.recipe)),
+        )
+        folder = run.folder / STUDENT
+        if accelerator.is_main_process:
+            self.prepared.save_student(trained.student, folder, indices)
+        accelerator.wait_for_everyone()
+        found = trained_student(trained, folder_sha256(folder), self.prepared, more_data, made)
+        if accelerator.is_main_process:
+            found.write(run.folder)
+        return found
+
+    def _picture(self, run: Run, sampler: Sampler, steps: int) -> None:
+        """Draw the student above the teacher's first sampler, from the same noise."""
+        panels: dict[str, Sampled] = {
+            f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, sampler, "")
+        }
+        for baseline in list(self.prepared.task.baselines.values())[:1]:
+            title = f"{baseline.summary}: network evaluations per image: {baseline.network_evaluations}"
+            panels[title] = self.prepared.sampled(baseline)
+        sample_grid(panels, run.folder / SAMPLES)

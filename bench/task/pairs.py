@@ -1,0 +1,112 @@
+"""Pairs of noise and image that a task's teacher makes, for regression; made once, kept by content."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.core.device import this_device
+from bench.core.errors import UserError
+from bench.core.files import digest, made_once, whole_file
+from bench.core.progress import Progress
+from bench.models.samplers import SampleNoise, Sampler, baseline_sampler
+from bench.task.base import Baseline
+from bench.task.prepared import PreparedAsset, PreparedTask, file_asset
+
+PAIR_SEED = 2**31
+"""First noise seed of teacher pairs, far from those of evaluation samples."""
+
+
+class PairedTeacher(PreparedTask):
+    """A prepared task whose pairs are made by one sampler of its teacher, an ODE's."""
+
+    cache: Path
+    progress: Progress
+    pair_batch: int = 200
+    """Pairs that are made at once, and kept at once: so many a kill costs at most."""
+
+    @property
+    def pair_sampler(self) -> Baseline:
+        """The sampler that makes pairs: the first that the task names."""
+        return next(iter(self.task.baselines.values()))
+
+    def pair_identity(self) -> list[Any]:
+        """What of the task decides its pairs, as JSON data."""
+        sampler = self.pair_sampler
+        guidance = [] if sampler.guidance_scale == 1 else [sampler.guidance_scale]
+        return [self.teacher_sha256, sampler.steps, *guidance]
+
+    def pair_conditions(self, indices: Tensor) -> Tensor:
+        """Conditions [B, ...] of the pairs with these numbers, [B]."""
+        return self.conditions(indices)
+
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
+        """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
+        null = None if self.null_condition is None else self.null_condition.to(device)
+        return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
+
+    def asset_of_pairs(self, count: int) -> PreparedAsset:
+        return file_asset("teacher pairs", self._pairs_path(count))
+
+    def _pairs_path(self, count: int) -> Path:
+        key = digest(["pairs", 1, *self.pair_identity(), count])
+        return self.cache / "pairs" / f"{self.task.name}-{key[:12]}.safetensors"
+
+    def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As Prepared has it; several processes share the making, and killed, the same command goes on."""
+        path = self._pairs_path(count)
+        starts, size = range(0, count, self.pair_batch), self.pair_batch
+        parts = {self._part(path, start, min(start + size, count)): start for start in starts}
+        try:
+            if not path.exists():
+                self._make(path, parts, count)
+            with made_once(path) as missing:
+                if missing:
+                    _join(path, list(parts))
+            found = load_file(path)  # mapped into memory: processes of one machine share it
+        except SafetensorError as error:
+            raise UserError(f"cannot read the teacher pairs {path}: {error}; delete it and run again") from None
+        return found["noise"], found["image"], found["condition"]
+
+    @staticmethod
+    def _part(path: Path, start: int, stop: int) -> Path:
+        return path.with_suffix("") / f"{start:07d}-{stop:07d}.safetensors"
+
+    @torch.no_grad()
+    def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
+        """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
+        on = this_device()
+        images_of, state = self.pair_sampler_on(on), PartialState()
+        numbered = list(enumerate(parts.items()))
+        numbered.sort(key=lambda one: (one[0] - state.process_index) % state.num_processes)
+        with self.progress.bar("teacher pairs", count) as bar:
+            for _, (part, start) in numbered:
+                indices = torch.arange(start, min(start + self.pair_batch, count))
+                with made_once(part) as missing:
+                    if missing and not path.exists():  # else another process has joined them all
+                        condition = self.pair_conditions(indices)
+                        seeds = (PAIR_SEED + indices).tolist()
+                        noise = SampleNoise(seeds, self.sample_shape, on)
+                        image = images_of(noise, condition.to(on)).cpu()
+                        first = SampleNoise(seeds, self.sample_shape).draw()
+                        with whole_file(part) as temporary:
+                            save_file({"noise": first, "image": image, "condition": condition.cpu()}, temporary)
+                bar.advance(len(indices))
+
+
+def _join(path: Path, parts: list[Path]) -> None:
+    """Write the parts, in this order, as one file, and remove them."""
+    found = [load_file(part) for part in parts]
+    with whole_file(path) as temporary:
+        save_file({name: torch.cat([part[name] for part in found]) for name in found[0]}, temporary)
+    # The folder stays: another process may be about to look into it.
+    for file in path.with_suffix("").iterdir():
+        file.unlink()

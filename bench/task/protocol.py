@@ -1,0 +1,83 @@
+"""What makes an evaluation number: declared once by the task, hashed, and stored with each result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from bench.core.files import digest
+from bench.task.text_rules import TextRules
+
+MAIN = "main"
+"""The view of the protocol's own feature network; a protocol names its others."""
+
+UInt8Rule = Literal["round", "edm", "truncate"]
+"""How a protocol makes grey levels of what networks make."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that changes an evaluation number, apart from the student itself.
+
+    Two numbers belong in one column only if their protocols' digests are equal.
+    """
+
+    name: str
+    samples: int
+    """Images generated per repetition."""
+    repetitions: int
+    """Independent generation seeds; their spread gives the interval (a bootstrap of FD would be biased)."""
+    first_seed: int
+    """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
+    labels: Literal["balanced", "random"]
+    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
+    random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
+    uint8: UInt8Rule
+    """round: 127.5 x + 127.5 rounded to the nearest grey level, and clipped.
+    edm: the same by EDM's own expression, the whole part of x * 127.5 + 128: about one pixel in 100,000 differs.
+    truncate: the whole part of (x + 1) * 127.5, half a level darker on average, as the official DMD2 scripts."""
+    reference: str
+    """The real images that the generated ones are compared with."""
+    features: str
+    """Name of the feature network; distances are called FD with this name, never FID."""
+    metrics: tuple[str, ...]
+    neighbours: int = 3
+    """k of the k-nearest-neighbour precision and recall."""
+    smoke: bool = False
+    """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
+    aggregate: Literal["mean", "minimum"] = "mean"
+    """What a table shows of the repetitions: EDM's papers print the least of three, and the title says so."""
+    covariance_start: Literal["zeros", "ones"] = "zeros"
+    """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
+    adds 1 / (samples - 1) to every entry."""
+
+    images_per_prompt: int = 1
+    """Consecutive samples that share a prompt."""
+    text: TextRules | None = None
+    """What a text-to-image protocol has besides."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Feature networks of the views besides the main one, by view."""
+
+    def network(self, view: str) -> str:
+        """Name of the network that a view is seen through."""
+        return self.features if view == MAIN else self.views[view]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON data.
+
+        Those that came later are left out at their defaults: older protocols keep their digests.
+        """
+        later: dict[str, Any] = {
+            "aggregate": "mean",
+            "covariance_start": "zeros",
+            "images_per_prompt": 1,
+            "text": None,
+            "views": {},
+        }
+        given = {key: value for key, value in asdict(self).items() if key not in later or later[key] != value}
+        return {**given, "metrics": list(self.metrics)}
+
+    def digest(self) -> str:
+        """Return the SHA-256 that identifies this protocol."""
+        return digest(self.as_dict())

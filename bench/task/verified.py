@@ -1,0 +1,36 @@
+"""What was chosen for a task, verified before numbers depend on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.files import folder_size
+from bench.features.reference_store import load_reference, reference_store
+from bench.task.pinned import PinnedAsset
+from bench.task.prepared import PreparedAsset, RealImages
+
+
+def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
+    """The asset as numbers depend on it; `sha256` is of its bytes now. Raises UserError if they have changed."""
+    path = Path(asset.path)
+    if sha256 != asset.sha256:
+        raise UserError(f"{path} has changed since it was chosen; fix: name it to bench prepare again")
+    return PreparedAsset(role, path, sha256, folder_size(path))
+
+
+def verified_reference(
+    role: str, asset: PinnedAsset, cache: Path, network: str, option: str
+) -> tuple[RealImages, PreparedAsset]:
+    """Load the reference that was chosen, which must have been made with `network`; `option` names another.
+
+    Raises UserError if it was made with another network, has changed or is damaged.
+    """
+    found = load_reference(reference_store(cache), asset.name)
+    about = found.description
+    if about.features != network:
+        raise UserError(
+            f"the reference {about.name!r} was made with {about.features}, and the feature network is {network}: "
+            f"their distance means nothing; fix: bench prepare again, with {option}"
+        )
+    return RealImages(found, about.sha256), verified(role, asset, about.sha256)

@@ -1,0 +1,310 @@
+"""The training loop: batches, EMA, logging, checkpoints, exact resume, an early stop on divergence."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.core.files import append_line
+from bench.core.progress import Bar, Progress
+from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
+from bench.core.status import TRAINING
+from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
+from bench.models.denoiser import Denoiser
+from bench.runs.trained import refuse_another_teacher
+from bench.task.prepared import PreparedTask
+from bench.training.checkpoint import TrainingState, keep_if_best, restore_checkpoint, save_checkpoint
+from bench.training.distiller import Batch, Distiller, MicroBatch
+from bench.training.log import cut_back
+from bench.training.sharding import shares_of, whole
+from bench.training.step_rng import Draws, data_order
+
+LOG_EVERY = 10
+
+WHOLE = MicroBatch()
+"""An iteration's batch in one piece."""
+
+
+OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/")
+"""What the log says itself, by name or the beginning of it."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """After how many iterations something is done besides; none of it changes the result."""
+
+    checkpoint_every: int
+    glance_every: int
+    """A look at FD (the paper's Fig. 9)."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student and what it took."""
+
+    student: Denoiser
+    """On the CPU, in evaluation mode: EMA weights if the recipe has them, else the last ones."""
+    iterations: int
+    generator_updates: int
+    seconds: float
+
+
+class Trainer:
+    """Trains one distiller on one prepared task, in one folder."""
+
+    def __init__(
+        self,
+        distiller: Distiller[Any],
+        prepared: PreparedTask,
+        seed: int,
+        folder: Path,
+        accelerator: Accelerator,
+        stop: StopSignal | None = None,
+    ) -> None:
+        self.distiller = distiller
+        self.recipe = distiller.recipe
+        self.prepared = prepared
+        self.seed = seed
+        self.folder = folder
+        self.accelerator = accelerator
+        self.stop = stop or StopSignal()
+        self.metrics_file = folder / METRICS
+        self.average: dict[str, Tensor] | None = None
+        self._begun = time.perf_counter()
+        self._stop_agreed = False
+        shares = accelerator.num_processes * self.recipe.gradient_accumulation
+        if self.recipe.batch_size % shares:
+            whole = max(1, self.recipe.batch_size // shares)
+            raise UserError(
+                f"batch_size {self.recipe.batch_size} does not divide into {shares} equal shares "
+                f"({accelerator.num_processes} processes, {self.recipe.gradient_accumulation} micro-batches); "
+                f"use --set batch_size={whole * shares} or {(whole + 1) * shares}"
+            )
+
+    def run(
+        self, cadence: Cadence, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
+    ) -> Trained:
+        """Train to the end, from the newest checkpoint if there is one.
+
+        `measure` gives the figures of a student that are logged on the way. Raises DivergedError, and Stopped
+        after a checkpoint if a signal asked for it.
+        """
+        start = self.begin()
+        bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
+        with bar_of_training as bar, self.stop.deferred():
+            for iteration in range(start, self.recipe.iterations):
+                self.advance(iteration, cadence, bar, measure)
+        if self.distiller.generator.updates == 0:
+            raise UntrainedError(
+                f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
+                'self.descend("generator", loss)'
+            )
+        return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
+
+    def begin(self) -> int:
+        """Restore the newest checkpoint; return the iterations that are done."""
+        done, before = self._resume()
+        self._begun = time.perf_counter() - before
+        return done
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all attempts."""
+        return time.perf_counter() - self._begun
+
+    def advance(
+        self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
+    ) -> None:
+        """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
+        figures = self._checked(self.step(iteration), iteration)
+        done = iteration + 1
+        last = done == self.recipe.iterations
+        if done % LOG_EVERY == 0 or last:
+            rate = self.recipe.lr * self.recipe.rate_at(iteration)
+            self._log({"iteration": done, "lr": rate, **figures})
+            bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
+        if done % cadence.glance_every == 0 or last:
+            paused = time.perf_counter()
+            student = self.student()
+            measured = measure(student)
+            self._log({"iteration": done, **measured})
+            bar.advance(0, **measured)
+            if self.recipe.keep_best:
+                self._keep_if_best(done, student, measured)
+            self._begun += time.perf_counter() - paused  # a look at FD is not training
+        if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
+            self._save(done)
+        bar.advance()
+        if self._stop_agreed and not last:
+            raise Stopped(self.stop.heard or signal.SIGTERM)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One iteration: a function of the networks, the seed and the iteration."""
+        distiller = self.distiller
+        before = {name: player.updates for name, player in distiller.players.items()}
+        distiller.set_rates(iteration)
+        parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
+        for part in parts:
+            check_figures(part, parts[0])
+        figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
+        for name, player in distiller.players.items():
+            if player.updates > before[name] and player.gradient_norm is not None:
+                figures[f"gradient/{name}"] = player.gradient_norm
+        if distiller.generator.updates > before["generator"] and self.recipe.ema_decay is not None:
+            self._average(distiller.generator.updates)
+        return figures
+
+    def _micro_step(self, iteration: int, index: int) -> dict[str, Tensor]:
+        """Train on one micro-batch; processes exchange gradients only after the last."""
+        micro_batch = MicroBatch(index, self.recipe.gradient_accumulation)
+        self.distiller.micro_batch = micro_batch
+        with contextlib.ExitStack() as stack:
+            if not micro_batch.is_last:
+                for player in self.distiller.players.values():
+                    stack.enter_context(self.accelerator.no_sync(player.prepared))
+            stack.enter_context(self.accelerator.autocast())
+            return self.distiller.training_step(self.batch(iteration, micro_batch))
+
+    def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
+        """Make a batch: its random numbers, its conditions, its real images.
+
+        An iteration's batch is cut into shares, one for each process and micro-batch: the images do not
+        depend on how many of either there are.
+        """
+        device = self.accelerator.device
+        shares = self.accelerator.num_processes * micro_batch.count
+        share = self.accelerator.process_index * micro_batch.count + micro_batch.index
+        count = self.recipe.batch_size // shares
+        # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, share).
+        torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
+        draws = Draws(self.seed, iteration, device, share, shares)
+        order = data_order(
+            self.prepared.real_count,
+            self.seed,
+            iteration * self.recipe.batch_size + share * count,
+            count,
+        )
+        real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
+        asked = draws.integers(0, self.prepared.training_conditions, count)
+        return Batch(
+            iteration=iteration,
+            draws=draws,
+            condition=self.prepared.training_condition(asked),
+            real=real,
+            real_condition=real_condition,
+        )
+
+    def student(self) -> Denoiser:
+        """Return a copy of the student as it would be evaluated now."""
+        student = self.distiller.adapt(copy.deepcopy(self.prepared.teacher))
+        weights = self.average or self.distiller.generator.module.state_dict()
+        student.load_state_dict(whole(weights))
+        return student.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def _average(self, updates: int) -> None:
+        """Exponential moving average of the student, with a horizon that grows at the start."""
+        assert self.recipe.ema_decay is not None
+        current = self.distiller.generator.module.state_dict()
+        if self.average is None:
+            self.average = {name: value.clone() for name, value in current.items()}
+            return
+        decay = min(self.recipe.ema_decay, updates / (updates + 10))
+        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
+
+    def _checked(self, figures: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Average the figures over processes; stop, in all of them, if one is not finite, and say which.
+
+        Here, too, the processes agree whether one of them was asked to stop.
+        """
+        asked = torch.tensor(float(self.stop.heard is not None), device=self.accelerator.device)
+        # One transfer from the device for all figures.
+        stacked = torch.stack([*(f.detach().float().to(asked.device) for f in figures.values()), asked])
+        *found, stop = self.accelerator.reduce(stacked, "mean").tolist()
+        self._stop_agreed = stop > 0
+        values = dict(zip(figures, found, strict=True))
+        bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
+        return values
+
+    def _log(self, line: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            append_line(self.metrics_file, json.dumps(line))
+
+    def _state(self, done: int) -> TrainingState:
+        return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+
+    def _save(self, done: int) -> None:
+        """Write a checkpoint, once: it does not depend on the number of processes."""
+        save_checkpoint(self.folder / CHECKPOINTS, self.distiller, self._state(done))
+        self.accelerator.wait_for_everyone()
+
+    def _keep_if_best(self, done: int, student: Denoiser, measured: dict[str, float]) -> None:
+        """Keep a student aside, with the networks it was trained with, if it has the lowest FD so far."""
+
+        def save(folder: Path) -> None:
+            self.prepared.save_student(student, folder, self.distiller.indices)
+
+        found = measured["fd"], int(measured["fd_samples"])
+        keep_if_best(self.folder / BEST, self.distiller, self._state(done), *found, save)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> tuple[int, float]:
+        """Restore the newest checkpoint: iterations done, and the seconds they took."""
+        state = restore_checkpoint(self.folder / CHECKPOINTS, self.distiller)
+        if state is None:
+            if self.accelerator.is_main_process:
+                self.metrics_file.unlink(missing_ok=True)
+                shutil.rmtree(self.folder / BEST, ignore_errors=True)
+            return 0, 0.0
+        refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
+        device = self.accelerator.device
+        average = state.average and shares_of(state.average, self.distiller.generator.module)
+        self.average = average and {name: value.to(device) for name, value in average.items()}
+        if self.accelerator.is_main_process:
+            cut_back(self.metrics_file, state.iteration)
+        return state.iteration, state.seconds
+
+
+def check_figures(figures: object, first: object) -> None:
+    """Check what a training step returns to be logged. Raises ValueError unless it is at least one figure, each a
+    tensor without dimensions, under a name that the log has no own use for, and the same names as `first` has.
+    """
+    if not isinstance(figures, dict) or not figures:
+        found = "{}" if isinstance(figures, dict) else type(figures).__name__
+        raise ValueError(
+            f"training_step must return at least one figure to log, {{name: tensor}}, and not {found}"
+        )
+    for name, value in figures.items():
+        if not isinstance(name, str) or not name or any(_is_own(name, own) for own in OWN_FIGURES):
+            raise ValueError(
+                f"training_step returns a figure named {name!r}; names are texts, and the log uses "
+                f"{', '.join(OWN_FIGURES)} itself: name it loss/... or otherwise"
+            )
+        if not isinstance(value, Tensor) or value.ndim or value.is_complex():
+            what = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"training_step returns {what} for {name!r}; a figure is a real tensor without dimensions"
+            )
+    if isinstance(first, dict) and figures.keys() != first.keys():
+        odd = sorted(figures.keys() ^ first.keys())
+        raise ValueError(f"training_step returns {odd[0]!r} for some micro-batches of an iteration alone")
+
+
+def _is_own(name: str, own: str) -> bool:
+    return name.startswith(own) if own.endswith("/") else name == own

@@ -1,0 +1,69 @@
+"""Handwritten digits at 8x8, which come with scikit-learn: the smallest real images, nothing to download."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UserError
+from bench.core.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.data.images import Splits
+
+HELD_OUT = 897
+"""Images kept for the evaluation, of 1,797; the other 900 are for training."""
+SPLIT_SEED = 0
+
+
+def locate(folder: Path | None, cache: Path) -> Path | None:
+    """Return scikit-learn's folder, or None if it is not installed; `folder` and `cache` are not used."""
+    del folder, cache
+    spec = importlib.util.find_spec("sklearn")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def load(folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None) -> Splits:
+    """Return 900 training and 897 held-out images [N, 1, 8, 8]; the arguments are not used.
+
+    scikit-learn's values 0..16 become the grey levels round(v * 255 / 16), halves to even.
+    Source: the test part of the UCI "Optical Recognition of Handwritten Digits" (CC BY 4.0).
+    Raises UserError if scikit-learn is missing.
+    """
+    del folder, cache, download, progress
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise UserError(f"scikit-learn cannot be imported ({error}); fix: pip install scikit-learn") from error
+    import numpy as np
+
+    from bench.data.images import LabelledImages, Splits
+
+    digits = load_digits()
+    images = np.rint(digits.images * 255 / 16).astype(np.uint8)[:, None]
+    labels = digits.target.astype(np.int64)
+    held_out = held_out_mask(labels, HELD_OUT, SPLIT_SEED)
+    return Splits(
+        train=LabelledImages.of(images[~held_out], labels[~held_out]),
+        held_out=LabelledImages.of(images[held_out], labels[held_out]),
+        source="scikit-learn",
+    )
+
+
+def held_out_mask(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Choose `count` of `labels` [N] at random, each class by its share; return [N] bool.
+
+    Shuffle with numpy's default_rng(seed), sort by class and keep the shuffled order within each, then
+    take `count` places at equal distances: no class is off its exact share by 1 or more.
+    """
+    import numpy as np
+
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    taken_before = np.arange(len(labels) + 1) * count // len(labels)
+    mask = np.zeros(len(labels), dtype=bool)
+    mask[by_class[np.diff(taken_before) == 1]] = True
+    return mask

@@ -1,0 +1,69 @@
+"""What class-conditional tasks with an EDM teacher share: students on disk, conditions, teacher pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
+from bench.task.pairs import PairedTeacher
+from bench.task.prepared import to_unit_range
+
+
+class PreparedEDMTask(PairedTeacher):
+    """A prepared class-conditional task whose teacher is an EDM denoiser without a null class."""
+
+    null_condition = None
+    classes: int
+    real_images: Tensor
+    """The training images as uint8 [N, C, H, W]."""
+    real_conditions: Tensor
+    """Their classes [N]."""
+
+    @property
+    def training_conditions(self) -> int:
+        """The classes."""
+        return self.classes
+
+    @property
+    def real_count(self) -> int:
+        return len(self.real_images)
+
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        return chosen
+
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Bytes travel to the device, not floats.
+        return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        assert isinstance(student, EDMDenoiser)
+        save_denoiser(student, folder, indices)
+
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        saved = load_denoiser(folder)
+        require_student(folder, saved.indices)
+        size = saved.denoiser.unet.config.sample_size * saved.denoiser.patch_size
+        if size != self.task.image_shape[1]:
+            raise UserError(
+                f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
+                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
+            )
+        config, channels = saved.denoiser.unet.config, self.task.image_shape[0] * saved.denoiser.patch_size**2
+        if (config.in_channels, config.num_class_embeds) != (channels, self.classes):
+            raise UserError(
+                f"{folder} has {config.in_channels} channels and {config.num_class_embeds} classes, and students "
+                f"of task {self.task.name!r} have {channels} and {self.classes}; fix: name a student of this task"
+            )
+        if steps not in (None, len(saved.indices)):
+            raise no_such_sampler(folder, steps, [len(saved.indices)])
+        return saved.denoiser, saved.indices
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        """Balanced classes: sample i has class i mod the number of classes."""
+        return indices % self.classes

@@ -1,0 +1,252 @@
+"""Preparing ImageNet: pack the images, convert the teacher, find the Inception and the reference."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.core.device import this_device
+from bench.core.errors import UserError
+from bench.core.files import folder_sha256, made_once, path_sha256
+from bench.core.progress import Progress
+from bench.data.imagenet.pack import pack
+from bench.data.imagenet.packed import open_packed
+from bench.features.dinov2 import load_dinov2
+from bench.features.inception import load_inception
+from bench.features.lpips_network import TRUNKS
+from bench.features.reference_sources import import_reference
+from bench.features.reference_store import (
+    FID_FEATURES,
+    load_reference,
+    reference_store,
+    save_reference,
+)
+from bench.features.views import Features
+from bench.features.weights import find_weights
+from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.models.saved import DESCRIPTION, load_denoiser, no_such_sampler, save_denoiser
+from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
+from bench.models.weights.export import export_student
+from bench.task.base import Sources
+from bench.task.prepared import RealImages, Samples
+from bench.task.protocol import MAIN
+from bench.task.verified import verified, verified_reference
+from tasks.edm_prepared import PreparedEDMTask
+from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet, spatial_of
+
+TAPS = ("pool", "logits")
+
+
+def choose(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
+    """Bring what the user named into the cache, and write down that the task runs on it.
+
+    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    """
+    path = task.pinned_path(sources.cache)
+    chosen = PinnedImageNet.read(path)
+    if sources.data is not None:
+        chosen = replace(chosen, data=_data(task, sources.data, sources, progress))
+        chosen.write(path)  # each at once: packing takes an hour, and a wrong path of the next must not cost it
+    if sources.teacher is not None:
+        chosen = replace(chosen, teacher=_teacher(task, sources.teacher, sources.cache))
+        chosen.write(path)
+    if sources.features is not None or (sources.download and chosen.features is None):
+        chosen = replace(chosen, features=_features(sources, progress))
+        chosen.write(path)
+    for named in sources.references:
+        chosen = replace(chosen, **_references(named, sources.cache))
+        chosen.write(path)
+    if sources.dinov2 is not None:
+        dinov2 = load_dinov2(sources.dinov2)
+        chosen = replace(chosen, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
+        chosen.write(path)
+    if sources.lpips is not None:
+        trunk = find_weights(TRUNKS["vgg"], sources.lpips, sources.cache, download=False, progress=progress)
+        own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
+        chosen = replace(chosen, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
+        chosen.write(path)
+
+
+def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress) -> PinnedAsset:
+    folder = sources.cache / "data" / f"{task.name}-{sources.crop}"
+    packed = pack(source, folder, sources.crop, classes=task.classes, progress=progress)
+    return PinnedAsset(str(folder), packed.manifest.sha256["images.npy"], f"{len(packed)} images, {sources.crop}")
+
+
+def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
+    """Convert published weights once; the converted folder is named by the bytes it was made from."""
+    loaded = load_edm_denoiser(source, preconditioning="edm" if source.is_dir() else None)
+    config = loaded.denoiser.unet.config
+    found = (config.in_channels, config.sample_size, config.sample_size)
+    if found != task.image_shape or config.num_class_embeds != task.classes:
+        raise UserError(
+            f"{source} is a network for images {list(found)} of {config.num_class_embeds} classes; task "
+            f"{task.name!r} has {list(task.image_shape)} and {task.classes}"
+        )
+    made_of = path_sha256(loaded.source)
+    folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
+    with made_once(folder) as missing:
+        if missing:
+            save_denoiser(loaded.denoiser, folder)
+    return PinnedAsset(str(folder), folder_sha256(folder), f"{source.name} ({loaded.format})")
+
+
+def _features(sources: Sources, progress: Progress) -> PinnedAsset:
+    inception = load_inception(
+        sources.features,
+        sources.cache,
+        download=sources.download,
+        progress=progress,
+        taps=TAPS,
+        own_weights=sources.own_weights,
+    )
+    return PinnedAsset(str(inception.path), inception.sha256, inception.name)
+
+
+def _references(named: str, cache: Path) -> dict[str, PinnedAsset]:
+    """Import the file, or take the reference of this name; by the role that its features give it."""
+    store = reference_store(cache)
+    path = Path(named)
+    if path.is_file():
+        found = import_reference(path, path.stem)
+        folders = [save_reference(statistics, store) for statistics in found]
+    else:
+        found, folders = [load_reference(store, named)], [store / named]
+    return {
+        _role(statistics.description.features): PinnedAsset(
+            str(folder), statistics.description.sha256, statistics.description.name, statistics.description.kept
+        )
+        for statistics, folder in zip(found, folders, strict=True)
+    }
+
+
+def _role(features: str) -> str:
+    if features.startswith("dinov2-"):
+        return "dinov2_reference"
+    return "spatial" if features.endswith(spatial_of("")) else "reference"
+
+
+def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> PreparedImageNet:
+    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    task.require(sources)
+    return PreparedImageNet(task, sources.cache, progress)
+
+
+class PreparedImageNet(PreparedEDMTask):
+    """A prepared ImageNet task."""
+
+    def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
+        chosen = task.chosen
+        assert chosen.data and chosen.teacher and chosen.features and chosen.reference
+        self.task: ImageNetTask = task
+        self.cache = cache
+        self.progress = progress
+        self.classes = task.classes
+
+        packed = open_packed(Path(chosen.data.path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and nothing writes
+            self.real_images = torch.from_numpy(np.asarray(packed.images))
+        self.real_conditions = torch.from_numpy(packed.labels)
+        self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
+        self.teacher_sha256 = chosen.teacher.sha256
+        self.teacher_name = chosen.teacher.name
+        on = this_device()
+        self.inception = load_inception(
+            Path(chosen.features.path),
+            cache,
+            download=False,
+            progress=progress,
+            taps=(*TAPS, "spatial") if chosen.spatial else TAPS,
+            device=on,
+            own_weights=chosen.features.name != FID_FEATURES,
+        )
+        self.weights = [
+            verified("teacher", chosen.teacher, folder_sha256(Path(chosen.teacher.path))),
+            verified("features", chosen.features, self.inception.sha256),
+        ]
+        self.data = [verified("data", chosen.data, packed.manifest.sha256["images.npy"])]
+        self.references = {MAIN: self._real("reference", self.inception.name)}
+        if "spatial" in chosen.further_views:
+            self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
+        if "dinov2" in chosen.further_views:
+            assert chosen.dinov2
+            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), on)
+            self.weights.append(verified("dinov2", chosen.dinov2, self.dinov2.sha256))
+            self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
+        self.views = tuple(self.references)
+
+    def _real(self, role: str, network: str) -> RealImages:
+        """Load the reference of a role, which must have been made with this network."""
+        asset: PinnedAsset = getattr(self.task.chosen, role)
+        real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
+        self.data.append(verified_asset)
+        return real
+
+    def lpips_trunk(self) -> Path | None:
+        return None if self.task.chosen.lpips is None else Path(self.task.chosen.lpips.path)
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        """Save it with a card that says how to use it with diffusers alone."""
+        assert isinstance(student, EDMDenoiser)
+        title = f"Student for {self.task.name}, distilled from {self.teacher_name}"
+        export_student(student, folder, indices, title, f"that of the teacher: {self.task.licences['teacher']}")
+
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read one of ours, or published weights: DMD2's one-step students, consistency models."""
+        if (folder / DESCRIPTION).is_file():
+            return super().load_student(folder, steps)
+        loaded = self._published(folder)
+        if loaded.format == "EDM pickle":
+            raise UserError(
+                f"{folder} is a network in EDM's format, and nothing in it says whether it is a student or at "
+                "which noise level that starts; fix: --student-start SIGMA (80 as DMD2 trains, 2.5 as SiD does)"
+            )
+        if (steps or 1) not in loaded.samplers:
+            raise no_such_sampler(folder, steps, loaded.samplers)
+        return loaded.denoiser, loaded.samplers[steps or 1]
+
+    def load_student_from(self, path: Path, start: float) -> tuple[Denoiser, list[int]]:
+        loaded = None if (path / DESCRIPTION).is_file() else self._published(path)
+        if loaded is None or loaded.format not in ("EDM pickle", "DMD2 checkpoint"):
+            return super().load_student_from(path, start)
+        try:
+            loaded.denoiser.schedule, index = loaded.denoiser.schedule.starting_at(start)
+        except ValueError as error:
+            raise UserError(f"--student-start {error}; fix: name the noise level that it was trained at") from None
+        return loaded.denoiser, [index]
+
+    def _published(self, path: Path) -> LoadedDenoiser:
+        """Read published weights. Raises UserError if they are the teacher's, or of images of another kind."""
+        loaded = load_edm_denoiser(path)
+        assert isinstance(self.teacher, EDMDenoiser)
+        own: Any = loaded.denoiser.unet
+        teacher: Any = self.teacher.unet
+        sizes = [
+            (one.config.in_channels, one.config.sample_size, one.config.num_class_embeds) for one in (own, teacher)
+        ]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"{path} is a network for (channels, pixels, classes) {sizes[0]}, and task {self.task.name!r} has "
+                f"{sizes[1]}; fix: name a student of this task's teacher"
+            )
+        weights = teacher.state_dict()
+        if all(name in weights and torch.equal(value, weights[name]) for name, value in own.state_dict().items()):
+            raise UserError(f"{path} is the teacher itself, and no student; fix: evaluate it with --sampler")
+        return loaded
+
+    @torch.no_grad()
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
+        found = self.inception(samples.images)  # all its taps in one pass
+        seen = {MAIN: Features(found["pool"].numpy(), found["logits"].numpy())}
+        if "spatial" in views:
+            seen["spatial"] = Features(found["spatial"].numpy())
+        if "dinov2" in views:
+            seen["dinov2"] = Features(self.dinov2(samples.images).numpy())
+        return seen

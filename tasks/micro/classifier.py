@@ -1,0 +1,57 @@
+"""Training the feature network of a micro task on its real training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.core.progress import Progress
+from tasks.micro.networks import FeatureClassifier
+from tasks.micro.task import ClassifierRecipe
+
+
+def train_classifier(
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    recipe: ClassifierRecipe,
+    progress: Progress,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+) -> FeatureClassifier:
+    """Train the feature classifier, AdamW and a one-cycle rate: images [N, C, H, W] in [-1, 1], labels [N, ...].
+
+    `loss_of` takes `classes` logits of each image and its label: cross-entropy, if nothing else is said.
+    Seeded: the same images, recipe, thread count and machine give the same weights.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    image_shape = (images.shape[1], images.shape[2], images.shape[3])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = FeatureClassifier(image_shape, classes, recipe.width, recipe.features)
+    steps = recipe.epochs * (len(images) // recipe.batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+    with progress.bar("feature network", steps) as bar:
+        for _ in range(recipe.epochs):
+            order = torch.randperm(len(images), generator=generator)
+            for chosen in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
+                loss = loss_of(network(images[chosen]).logits, labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                bar.advance(loss=loss.item())
+    return network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def accuracy(network: FeatureClassifier, images: Tensor, labels: Tensor) -> float:
+    """Fraction of images whose most probable class is their label."""
+    correct = [
+        (network(x).logits.argmax(1) == y).sum().item()
+        for x, y in zip(images.split(1000), labels.split(1000), strict=True)
+    ]
+    return sum(correct) / len(images)

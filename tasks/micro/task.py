@@ -1,0 +1,170 @@
+"""Micro tasks: worlds of small real images that a laptop CPU trains in minutes.
+
+This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from bench.core.errors import UserError
+from bench.core.files import digest
+from bench.core.progress import Progress
+from bench.task.base import Requirement, Sources, Task
+
+if TYPE_CHECKING:
+    from bench.data.images import Splits
+    from bench.task.prepared import PreparedTask
+    from tasks.datasets import DataSet
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Size of the UNet2DModel that teacher, critic and student share, with EDM's preconditioning."""
+
+    channels: tuple[int, ...]
+    patch_size: int
+    sigma_data: float
+    """Standard deviation of the images in [-1, 1]."""
+    layers_per_block: int = 1
+    attention_head_dim: int = 16
+    norm_groups: int = 8
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How a micro task's network is trained from nothing: Adam, warm-up, cosine decay, EMA."""
+
+    iterations: int
+    batch_size: int = 128
+    lr: float = 2e-3
+    warmup: int = 50
+    ema_decay: float = 0.995
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(TrainingRecipe):
+    """How the teacher is trained: EDM's loss and noise law."""
+
+    p_mean: float = -1.2
+    p_std: float = 1.2
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """How the feature network is trained."""
+
+    epochs: int
+    width: int
+    features: int
+    batch_size: int = 128
+    lr: float = 3e-3
+    seed: int = 0
+
+
+Network = TypeVar("Network")
+Teacher = TypeVar("Teacher")
+Classifier = TypeVar("Classifier")
+
+
+@dataclass(frozen=True)
+class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
+    """A micro task of whatever kind: real images in two splits, a teacher and feature networks made from them."""
+
+    data: str
+    """Module under tasks.datasets with `locate` and `load`."""
+    data_fix: str
+    """The command that gets the data."""
+    train_sha256: str
+    held_out_sha256: str
+    network: Network
+    """Dataclass: the size of the networks."""
+    teacher: Teacher
+    """Dataclass: how the teacher is trained."""
+    classifier: Classifier
+    """Dataclass: how the feature networks are trained."""
+
+    teacher_kind: ClassVar[str]
+    takes: ClassVar[Collection[str]] = ("data",)
+
+    def teacher_key(self) -> str:
+        """Name the teacher by all that makes it: data, network, recipe."""
+        return digest(["teacher", 1, self.train_sha256, *self._as_data(self.network, self.teacher)])
+
+    def features_key(self) -> str:
+        """Name the feature network by all that makes it."""
+        return digest(["features", 1, self.train_sha256, *self._as_data(self.classifier)])
+
+    @staticmethod
+    def _as_data(*parts: Any) -> list[dict[str, Any]]:
+        return [asdict(part) for part in parts]
+
+    def reference_key(self, features_sha256: str) -> str:
+        """Name the reference features: the held-out images seen through one feature network's weights."""
+        return digest(["reference", 1, self.held_out_sha256, features_sha256])
+
+    def teacher_path(self, cache: Path) -> Path:
+        """Folder of the cached teacher."""
+        return cache / "teachers" / f"{self.name}-{self.teacher_key()[:12]}"
+
+    def features_path(self, cache: Path) -> Path:
+        """File of the cached feature network."""
+        return cache / "features" / f"{self.protocol.features}-{self.features_key()[:12]}.safetensors"
+
+    def source(self) -> DataSet:
+        """Import the module that reads the data set; it costs nothing until `load`."""
+        module: Any = importlib.import_module(f"tasks.datasets.{self.data}")
+        found: DataSet = module
+        return found
+
+    def splits(self, sources: Sources, progress: Progress) -> Splits:
+        """Load the images. Raises UserError if there are none, or others than the task's."""
+        splits = self.source().load(sources.data, sources.cache, sources.download, progress)
+        for name, found, expected in (
+            ("training", splits.train.sha256, self.train_sha256),
+            ("held-out", splits.held_out.sha256, self.held_out_sha256),
+        ):
+            if found != expected:
+                raise UserError(
+                    f"the {name} images from {splits.source} are not those of task {self.name!r}: "
+                    f"sha256 {found[:12]}, expected {expected[:12]}; {self.data_fix}"
+                )
+        return splits
+
+    def identity(self) -> dict[str, str]:
+        return {
+            "teacher": self.teacher_key(),
+            "features": self.features_key(),
+            "reference": self.held_out_sha256,
+        }
+
+    def needs(self, sources: Sources) -> list[Requirement]:
+        prepare = f"bench prepare --task {self.name}"
+        teacher, features = self.teacher_path(sources.cache), self.features_path(sources.cache)
+        found = self.source().locate(sources.data, sources.cache)
+        return [
+            Requirement("data", f"{self.data} images", found, self.data_fix),
+            Requirement(
+                "teacher", f"{self.teacher_kind}, trained here", teacher if teacher.exists() else None, prepare
+            ),
+            Requirement("features", self.protocol.features, features if features.exists() else None, prepare),
+        ]
+
+
+@dataclass(frozen=True)
+class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
+    """A class-conditional micro task: a small EDM teacher, a feature classifier."""
+
+    class_names: tuple[str, ...]
+
+    teacher_kind: ClassVar[str] = "EDM denoiser"
+
+    def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
+        from tasks.micro.prepared import prepare_micro
+
+        return prepare_micro(self, sources, progress)

@@ -1,0 +1,92 @@
+"""Training the teacher of scenes: a UNet with cross-attention, and the text encoder that it reads, together."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from bench.core.progress import Progress
+from bench.models.schedules import VPSchedule
+from bench.models.text.denoiser import TextDenoiser
+from bench.task.prepared import to_unit_range
+from tasks.micro.teacher import denoiser_loss, train_averaged
+from tasks.scenes.encoder import PAD, CaptionEncoder
+from tasks.scenes.task import PainterRecipe, PainterSpec
+
+
+class Painter(nn.Module):
+    """A text encoder and the denoiser that reads it, as they are trained."""
+
+    def __init__(self, denoiser: TextDenoiser, encoder: CaptionEncoder) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.encoder = encoder
+
+
+def build_encoder(spec: PainterSpec) -> CaptionEncoder:
+    """Build the text encoder untrained; its weights come from torch's global generator."""
+    return CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads)
+
+
+def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Painter:
+    """Build both untrained; their weights come from torch's global generator."""
+    encoder = build_encoder(spec)
+    channels, size, _ = image_shape
+    unet = UNet2DConditionModel(
+        sample_size=size // spec.patch_size,
+        in_channels=channels * spec.patch_size**2,
+        out_channels=channels * spec.patch_size**2,
+        block_out_channels=spec.channels,
+        layers_per_block=1,
+        down_block_types=(*("DownBlock2D",) * (len(spec.channels) - 1), "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", *("UpBlock2D",) * (len(spec.channels) - 1)),
+        cross_attention_dim=spec.text_width,
+        attention_head_dim=spec.heads,  # diffusers' name for the number of heads
+        norm_num_groups=spec.norm_groups,
+        resnet_time_scale_shift="scale_shift",
+    )
+    schedule = VPSchedule(spec.prediction, beta_end=spec.beta_end)
+    return Painter(TextDenoiser(unet, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
+
+
+def to_model_space(images: Tensor, spec: PainterSpec) -> Tensor:
+    """uint8 images [B, C, H, W] -> what networks see, of mean 0 and variance 1."""
+    return (to_unit_range(images) - spec.mean) / spec.std
+
+
+def to_pixels(x0: Tensor, spec: PainterSpec) -> Tensor:
+    """What networks make [B, C, H, W] -> images in [-1, 1], where they are possible ones."""
+    return x0 * spec.std + spec.mean
+
+
+def train_painter(
+    images: Tensor,
+    captions: Tensor,
+    sentences: tuple[str, ...],
+    spec: PainterSpec,
+    recipe: PainterRecipe,
+    progress: Progress,
+) -> Painter:
+    """Train teacher and text encoder through the denoising loss, at times uniform on the schedule's grid.
+
+    Images are uint8 [N, C, H, W], captions [N] positions in `sentences`; a share of them is emptied, for
+    classifier-free guidance (Ho and Salimans, 2022). Returns the EMA.
+    Seeded: the same images, recipe, thread count and machine give the same weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        painter = build_painter(spec, (images.shape[1], images.shape[2], images.shape[3]))
+    tokens, steps = painter.encoder.tokenize(sentences), len(painter.denoiser.schedule.grid)
+    size = (recipe.batch_size,)
+
+    def loss_of(trained: Painter, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(images), size, generator=generator)
+        t = torch.randint(steps, size, generator=generator).float()
+        eps = torch.randn(*size, *images.shape[1:], generator=generator)
+        dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
+        words = tokens[captions[chosen]].masked_fill(dropped[:, None], PAD)
+        x = to_model_space(images[chosen], spec)
+        return denoiser_loss(trained.denoiser, x, t, eps, trained.encoder(words))
+
+    return train_averaged(painter, loss_of, recipe, progress)

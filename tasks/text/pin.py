@@ -1,0 +1,294 @@
+"""Choosing what a text-to-image task runs on: each thing is checked, brought into the cache and written down."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.core.device import this_device
+from bench.core.errors import UserError
+from bench.core.files import digest, file_sha256, folder_sha256, write_text
+from bench.core.progress import Progress
+from bench.data.source import Files
+from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file, locate_images, real_images
+from bench.data.text.detect import open_captioned
+from bench.data.text.folders import ImageFiles
+from bench.data.text.latent_lmdb import LatentLMDB
+from bench.data.text.latents import pack_latent_lmdb, pack_latents
+from bench.data.text.parti import parti, parti_128
+from bench.data.text.prompts import PromptList, read_prompts
+from bench.features.clip import load_clip
+from bench.features.inception import InceptionFeatures, load_inception
+from bench.features.lpips_diversity import load_lpips
+from bench.features.preprocess import centre_patches, square
+from bench.features.reference_sources import references_from
+from bench.features.reference_store import list_references, reference_store, save_reference
+from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
+from bench.models.text.pipelines import (
+    PIPELINE_FILES,
+    TINY_VAE_FILES,
+    TextPipeline,
+    load_pipeline,
+    load_tiny_vae,
+    named_folder,
+)
+from bench.task.base import Sources
+from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
+from tasks.text.preferences import load_preference
+from tasks.text.sampling import weights_sha256
+from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
+
+REALS_AT_ONCE = 32
+PATCH_SUFFIX = "-patch"
+"""Of the name of a reference of patches."""
+
+
+def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
+    """Bring what the user named into the cache, and write down that the task runs on it.
+
+    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    """
+    path = task.pinned_path(sources.cache)
+    chosen = read_pinned(path)
+
+    def keep(role: str, asset: PinnedAsset) -> None:
+        chosen[role] = asset
+        write_pinned(path, chosen)  # each at once: encoding takes hours, and a wrong path must not cost it
+        progress.note(f"{task.name} runs on {role} {asset.name}")
+
+    if sources.teacher is not None:
+        keep("teacher", _teacher(sources))
+    if sources.data is not None:
+        keep("latents", _latents(task, sources, chosen, progress))
+    if sources.prompts is not None:
+        keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
+        _note_count(task, len(kept_prompts(Path(chosen["prompts"].path))[0]), progress)
+    if sources.training_prompts is not None:
+        keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
+    if sources.tiny_vae is not None:
+        keep(TINY_VAE, _tiny_vae(sources))
+    if sources.features is not None or (sources.download and "features" not in chosen):
+        inception = _inception(sources, progress)
+        keep("features", PinnedAsset(str(inception.path), inception.sha256, inception.name))
+    if sources.clip is not None:
+        scorer = load_clip(clip_protocol(task.rules.clip), sources.clip)
+        own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
+        keep(scorer.protocol.role, PinnedAsset(str(scorer.path), scorer.sha256, own))
+    if sources.lpips is not None or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
+        lpips = load_lpips(
+            diversity_protocol(task.rules.diversity),
+            sources.lpips,
+            sources.cache,
+            download=sources.download,
+            progress=progress,
+            own_weights=sources.own_weights,
+        )
+        own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
+        keep("lpips", PinnedAsset(str(lpips.path), lpips.sha256, own))
+    for name, path_of in sources.preferences.items():
+        model = load_preference(name, path_of)
+        own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
+        keep(name, PinnedAsset(str(path_of), model.sha256, own))
+    if sources.reals is not None:
+        for role, asset in _reals(task, sources, chosen, progress).items():
+            keep(role, asset)
+
+
+def teacher_sha256(path: Path) -> str:
+    """Hash of a pipeline's file, or of the files of its folder that are read."""
+    return file_sha256(path) if path.is_file() else folder_sha256(path, PIPELINE_FILES)
+
+
+def tiny_vae_sha256(folder: Path) -> str:
+    """Hash of the files of a tiny VAE's folder that are read."""
+    return folder_sha256(folder, TINY_VAE_FILES)
+
+
+def _teacher(sources: Sources) -> PinnedAsset:
+    named = sources.teacher
+    assert named is not None
+    path = named_folder(named, sources.download, PIPELINE_FILES)
+    load_pipeline(path, sources.download).denoiser()  # all of it loads, and its noise schedule is a known one
+    return PinnedAsset(str(path), teacher_sha256(path), _shown(named))
+
+
+def _tiny_vae(sources: Sources) -> PinnedAsset:
+    named = sources.tiny_vae
+    assert named is not None
+    path = named_folder(named, sources.download, TINY_VAE_FILES)
+    load_tiny_vae(path)  # whether it is one
+    return PinnedAsset(str(path), tiny_vae_sha256(path), _shown(named))
+
+
+def _shown(named: Path) -> str:
+    """How tables call a model: a folder or file by its own name, a hub's by all of its."""
+    path = named.expanduser()
+    return path.resolve().name if path.exists() else str(named)
+
+
+def _pipeline(chosen: Mapping[str, PinnedAsset]) -> TextPipeline:
+    if "teacher" not in chosen:
+        raise UserError("images become latents by the teacher's VAE: name --teacher first, or with --data")
+    return load_pipeline(Path(chosen["teacher"].path))
+
+
+def _latents(
+    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+) -> PinnedAsset:
+    """Pack latents as they are, or encode images with the teacher's VAE, in evaluation mode and its mean."""
+    assert sources.data is not None
+    source = open_captioned(sources.data)
+    try:
+        space = _pipeline(chosen).latents
+        shape, scaling = space.shape(task.rules.resolution), float(space.vae.config.scaling_factor)
+        vae_sha256 = weights_sha256(space.vae)
+        folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
+        if isinstance(source, LatentLMDB):
+            packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
+        else:
+            on = this_device()
+            space.to(on)
+            packed = pack_latents(
+                source,
+                folder,
+                lambda images: space.encode(images.to(on)),
+                resolution=task.rules.resolution,
+                scaling=scaling,
+                vae_sha256=vae_sha256,
+                progress=progress,
+            )
+    finally:
+        source.close()
+    if packed.latents.shape[1:] != shape:
+        raise UserError(
+            f"{sources.data} holds latents {list(packed.latents.shape[1:])}; task {task.name!r} makes images of "
+            f"{task.rules.resolution} pixels, whose latents are {list(shape)}"
+        )
+    return PinnedAsset(
+        str(folder), digest(packed.manifest.sha256), f"{len(packed)} latents of {sources.data.name}"
+    )
+
+
+def _prompts(task: TextTask, path: Path, cache: Path) -> PinnedAsset:
+    """Read the prompts by the task's rule; keep the list, with its real images' names if it has any."""
+    images: tuple[str, ...] = ()
+    if task.prompt_rule == "coco10k" and is_captions_file(path):
+        subset = coco10k(path)
+        prompts, images = subset.prompts, subset.images
+    else:
+        read = {"coco30k": coco30k, "parti": parti, "parti-128": parti_128}.get(task.prompt_rule, read_prompts)
+        prompts = read(path)
+    return _kept(prompts, images, cache)
+
+
+def _note_count(task: TextTask, found: int, progress: Progress) -> None:
+    """Say it where there are more prompts than the protocol has samples of, or fewer."""
+    used = task.protocol.samples // task.protocol.images_per_prompt
+    if found != used:
+        how = f"the first {used:,} of them are used" if found > used else "they are used again from the first on"
+        progress.note(f"{found:,} prompts, and protocol {task.protocol.name} has {used:,}: {how}")
+
+
+def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:
+    kept = cache / "prompts" / f"{prompts.name}-{prompts.sha256[:12]}.json"
+    content = {"name": prompts.name, "source": prompts.source, "prompts": prompts.prompts, "images": images}
+    write_text(kept, json.dumps(content, ensure_ascii=False) + "\n")
+    return PinnedAsset(str(kept), prompts.sha256, f"{prompts.name}, {len(prompts)}, sha256 {prompts.sha256[:12]}")
+
+
+def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
+    """Read what `_prompts` kept: the list, and the names of its real images. Raises UserError if damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return PromptList.of(found["name"], found["prompts"], found["source"]), tuple(found["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); name the prompts to bench prepare again") from None
+
+
+def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
+    return load_inception(
+        sources.features,
+        sources.cache,
+        download=sources.download,
+        progress=progress,
+        own_weights=sources.own_weights,
+        resize="clean",
+    )
+
+
+def _reals(
+    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+) -> dict[str, PinnedAsset]:
+    """Statistics of the real images, whole and of their patches, in one pass; a finished pass is reals."""
+    if "features" not in chosen or "prompts" not in chosen:
+        raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
+    assert sources.reals is not None
+    _, names = kept_prompts(Path(chosen["prompts"].path))
+    reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
+    paths = reals.paths
+    if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
+        raise UserError(
+            f"{sources.reals} holds {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
+            f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
+        )
+    files, store = ImageFiles(sources.reals, paths, reals.skipped), reference_store(sources.cache)
+    progress.note(files.tally())
+    rules, network = task.rules, chosen["features"].name
+    made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
+    name = f"{task.name}-{digest(made_of)[:12]}"
+    roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
+    if not {name + suffix for suffix in roles} <= {about.name for about in list_references(store)}:
+        inception = load_inception(
+            Path(chosen["features"].path),
+            sources.cache,
+            download=False,
+            progress=progress,
+            own_weights=True,  # its hash is compared with the one that was chosen, when it is used
+            resize="clean",
+            device=this_device(),
+        )
+        fallbacks: Counter[str] = Counter()
+        made = references_from(
+            _seen(files, inception, task, fallbacks),
+            len(files),
+            name,
+            dict.fromkeys(roles, network),
+            source=sources.reals.name,
+            source_sha256=files.index_sha256,
+            crop=f"centre square, {rules.compared_at} px; patches 299 px, {rules.small_patches}",
+            progress=progress,
+        )
+        for statistics in made:
+            about = statistics.description
+            if about.name.endswith(PATCH_SUFFIX):
+                about = replace(about, fallbacks=fallbacks[PATCH_SUFFIX])
+            save_reference(replace(statistics, description=about), store)
+    found = {about.name: about for about in list_references(store)}
+    return {
+        role: PinnedAsset(str(store / (name + suffix)), found[name + suffix].sha256, name + suffix)
+        for suffix, role in roles.items()
+    }
+
+
+def _seen(
+    files: ImageFiles, inception: InceptionFeatures, task: TextTask, fallbacks: Counter[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Features of real images, which have sizes of their own, and of their centre patches.
+
+    `fallbacks` counts the images that were too small to have a patch.
+    """
+    for start in range(0, len(files), REALS_AT_ONCE):
+        squares, patches = [], []
+        for image in files.read(start, min(start + REALS_AT_ONCE, len(files))):
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+            squares.append(square(pixels, task.rules.compared_at))
+            cut = centre_patches(pixels, task.rules.small_patches)
+            fallbacks[PATCH_SUFFIX] += cut.fallbacks
+            patches.append(inception(cut.images)["pool"])
+        yield {"": inception(torch.cat(squares))["pool"].numpy(), PATCH_SUFFIX: torch.cat(patches).numpy()}

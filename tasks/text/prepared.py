@@ -1,0 +1,263 @@
+"""A prepared text-to-image task: teacher, latents, prompts, and the networks that see what students make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core.device import this_device
+from bench.core.errors import UserError
+from bench.core.files import digest
+from bench.core.progress import Progress
+from bench.data.text.packed import PackedLatents, open_latents
+from bench.features.views import Features
+from bench.models.denoiser import Denoiser
+from bench.models.samplers import SampleNoise, Sampler
+from bench.models.saved import DESCRIPTION, no_such_sampler, require_student
+from bench.models.text.conditions import PromptConditions
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.encoders import SDXLEncoder
+from bench.models.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae, schedule_of
+from bench.models.text.published import load_published_unet
+from bench.models.text.saved import load_text_denoiser, save_text_denoiser
+from bench.task.base import Baseline, Sources
+from bench.task.pairs import PairedTeacher
+from bench.task.prepared import PreparedAsset, Sampled, Samples
+from bench.task.verified import verified
+from tasks.text.baselines import TextBaseline
+from tasks.text.extract import Sight
+from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
+from tasks.text.sampling import load_baseline, sample, weights_sha256
+from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
+
+AT_ONCE = 16
+"""Images of 1,024 pixels that are generated and seen together."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What students of a text-to-image task learn from."""
+
+    latents: PackedLatents
+    """Of real images."""
+    captions: PromptConditions
+    """Theirs."""
+    prompts: PromptConditions
+    """To generate images for: a list of their own, or the captions, as in the official multi-step runs."""
+    prompts_sha256: str
+
+
+def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> PreparedText:
+    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    task.require(sources)
+    return PreparedText(task, sources, progress)
+
+
+class PreparedText(PairedTeacher):
+    """A prepared text-to-image task."""
+
+    pair_batch = AT_ONCE
+
+    def __init__(self, task: TextTask, sources: Sources, progress: Progress) -> None:
+        self.task: TextTask = task
+        self.cache = sources.cache
+        self.progress = progress
+        self.download = sources.download
+        together = task.protocol.images_per_prompt
+        self.evaluation_batch = max(1, AT_ONCE // together) * together
+        self.weights, self.data = [], []
+        rules = task.rules
+        path = self._chosen("teacher")
+        self.pipeline = load_pipeline(path)
+        self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
+        self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
+        self.teacher = self._teacher
+        self._use(self.pipeline, rules.resolution)
+
+        self._training = None if task.lacks(sources) else self._open_training()
+        self.prompts, _ = kept_prompts(self._chosen("prompts"))
+        self._checked("prompts", self.data, self.prompts.sha256)
+        self._sight = Sight(task, self.cache, progress)
+        self.weights += self._sight.weights
+        self.data += self._sight.data
+        self.references = self._sight.references
+        self.views = tuple(self._sight.views)
+
+    def _use(self, pipeline: TextPipeline, resolution: int) -> None:
+        """Encode the evaluation's prompts and decode latents as this pipeline does, with the protocol's quirks."""
+        self.space, self.resolution = pipeline.latents, resolution
+        self.null_condition = pipeline.encoder.null_condition()
+        self._encoder = pipeline.encoder
+        if self.task.rules.first_tokenizer_for_both:
+            assert isinstance(pipeline.encoder, SDXLEncoder)
+            self._encoder = pipeline.encoder.with_first_tokenizer()
+
+    def _chosen(self, role: str) -> Path:
+        return Path(self.task.chosen[role].path)
+
+    def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
+        """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
+        assets.append(verified(role, self.task.chosen[role], found))
+        return found
+
+    def _open_training(self) -> TrainingData:
+        """Open what students learn from. Raises UserError if it has changed since it was chosen."""
+        latents = open_latents(self._chosen(LATENTS))
+        self._checked(LATENTS, self.data, digest(latents.manifest.sha256))
+        self._check_vae(latents)
+        captions = PromptConditions(self.pipeline.encoder, latents.captions)
+        if TRAINING_PROMPTS not in self.task.chosen:
+            return TrainingData(latents, captions, captions, self.task.chosen[LATENTS].sha256)
+        own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
+        self._checked(TRAINING_PROMPTS, self.data, own.sha256)
+        return TrainingData(latents, captions, PromptConditions(self.pipeline.encoder, own.prompts), own.sha256)
+
+    @property
+    def training(self) -> TrainingData:
+        """What students learn from. Raises UserError if nothing was chosen, which evaluations do without."""
+        if self._training is None:
+            raise UserError(
+                f"task {self.task.name!r} has nothing to train on; fix: bench prepare --task {self.task.name} "
+                "--data PATH (captioned images or latents)"
+            )
+        return self._training
+
+    def _check_vae(self, latents: PackedLatents) -> None:
+        """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
+        held, vae = latents.manifest, self.space.vae
+        own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
+        found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
+        if held.encoding.vae_sha256 is not None:  # of the official LMDB nobody said it
+            own["weights"], found["weights"] = weights_sha256(vae), held.encoding.vae_sha256
+        if other := [what for what in own if own[what] != found[what]]:
+            raise UserError(
+                f"the latents of {held.source.name} are of another VAE than that of the teacher "
+                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; fix: bench prepare --task "
+                f"{self.task.name} --data PATH encodes the images anew"
+            )
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        return self.space.shape(self.resolution)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self.space.to(x0.device).decode(x0)
+
+    @property
+    def training_conditions(self) -> int:
+        return len(self.training.prompts)
+
+    @property
+    def real_count(self) -> int:
+        return len(self.training.latents)
+
+    def training_condition(self, chosen: Tensor) -> Tensor:
+        return self.training.prompts(chosen)
+
+    def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        training = self.training
+        return training.latents.gather(positions).to(device), training.captions(positions.to(device))
+
+    def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
+        """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
+        if TINY_VAE not in self.task.chosen:
+            raise UserError(
+                "losses on pixels see latents through a tiny VAE, and none was chosen; fix: bench prepare "
+                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+            )
+        folder, assets = self._chosen(TINY_VAE), list[PreparedAsset]()
+        self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))
+        space = load_tiny_vae(folder)
+        if space.shape(self.resolution) != self.sample_shape:
+            raise UserError(
+                f"the tiny VAE {folder} has latents {list(space.shape(self.resolution))} of images of "
+                f"{self.resolution} pixels, and the teacher's are {list(self.sample_shape)}; name another"
+            )
+        return lambda x0: space.to(x0.device).decode(x0), assets
+
+    def lpips_trunk(self) -> Path | None:
+        return self._chosen(LPIPS) if LPIPS in self.task.chosen else None
+
+    @property
+    def pair_sampler(self) -> TextBaseline:
+        return self.task.pair_sampler
+
+    def pair_identity(self) -> list[Any]:
+        return [self.teacher_sha256, self.pair_sampler.identity(), self.training.prompts_sha256]
+
+    def pair_conditions(self, indices: Tensor) -> Tensor:
+        """Those of training prompts, never of the evaluation's."""
+        prompts = self.training.prompts
+        return prompts(indices.to(this_device()) % len(prompts)).cpu()
+
+    def pair_sampler_on(self, device: torch.device) -> Sampler:
+        """In float16 on a GPU, as the official pairs are."""
+        pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
+        assert self.null_condition is not None
+        null = self.null_condition.to(device)
+
+        def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+                return sample(pipeline, self.pair_sampler, noise, condition, null)
+
+        return generate
+
+    def asked(self, indices: Tensor) -> list[str]:
+        """The prompts of samples with these global indices."""
+        places = indices // self.task.protocol.images_per_prompt % len(self.prompts)
+        return [self.prompts.prompts[place] for place in places.tolist()]
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return PromptConditions(self._encoder, self.asked(indices), kept_bytes=0)(
+            torch.arange(len(indices), device=indices.device)
+        )
+
+    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
+        return self._sight(samples.images, self.asked(samples.indices), views)
+
+    def sampled(self, baseline: Baseline) -> Sampled:
+        """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
+        assert isinstance(baseline, TextBaseline)
+        pipeline = load_baseline(baseline, self.pipeline, download=self.download, note=self.progress.note)
+        world = copy.copy(self)
+        world._use(pipeline, baseline.resolution)
+
+        def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
+            pipeline.unet.to(condition.device)
+            null = world.null_condition
+            assert null is not None
+            return sample(pipeline, baseline, noise, condition, null.to(condition.device))
+
+        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.unet)
+        return Sampled(world, generate, sha256)
+
+    def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
+        assert isinstance(student, TextDenoiser)
+        save_text_denoiser(student, folder, indices)
+
+    def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
+        """Read one of ours (a UNet or a LoRA), or published weights of DMD2's or anybody's."""
+        if (folder / DESCRIPTION).is_file():
+            student, indices = load_text_denoiser(folder, self._teacher)
+            known: list[int] = [len(indices)]
+            require_student(folder, indices)
+            if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
+                raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+        else:
+            schedule = schedule_of(self.pipeline.scheduler)
+            unet = load_published_unet(folder, self.pipeline.unet, self.progress.note, schedule)
+            student = replace(self.pipeline, unet=unet).denoiser(self.task.rules.resolution)
+            known = list(self.task.published_indices)
+            indices = list(self.task.published_indices.get(steps or known[0], ()))
+        if steps not in (None, *known):
+            raise no_such_sampler(folder, steps, known)
+        alpha_bar = self.task.rules.first_alpha_bar
+        if alpha_bar is not None:
+            student.schedule = student.schedule.with_alpha_bar(indices[0], alpha_bar)
+        return student.eval().requires_grad_(False), indices

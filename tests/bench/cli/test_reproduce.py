@@ -1,0 +1,163 @@
+"""`bench reproduce` and `bench report --suite`: what is missing is said first, then all is done that can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import TINY_PLUGIN
+
+from bench.jobs.pool import Job
+from bench.runs.registry import Catalogue
+from bench.runs.suite_plan import SuitePlan
+from bench.runs.suites import SuiteScale, SuiteStudent
+
+MINE = """\
+title = "Mine"
+
+[scales.micro]
+task = "{task}"
+{more}
+seeds = [0]
+columns = ["fd"]
+baselines = [{{ sampler = "teacher-ode", label = "Teacher" }}]
+
+[[rows]]
+method = "dmd-ttur"
+label = "first"
+set = {{ iterations = 6, batch_size = 4, warmup = 1 }}
+
+[[rows]]
+method = "dmd2"
+label = "second"
+starts_from = "dmd-ttur"
+set = {{ iterations = 4, batch_size = 4, warmup = 1 }}
+"""
+
+ELSEWHERE = """\
+from dataclasses import replace
+from bench_plugin_tiny_task import TINY
+
+PROTOCOL = replace(TINY.protocol, name="elsewhere", samples=60)
+OTHER = replace(TINY, name="elsewhere", recipes="tiny", protocol=PROTOCOL)
+"""
+
+
+@pytest.fixture
+def here(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Workers are called in this process; the labels of those that were."""
+    done = []
+
+    def run_jobs(jobs: Sequence[Job], *_: object) -> list[Any]:
+        for job in jobs:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            found = bench(*job.arguments, "--threads", "1")
+            assert found.code == 0, found.text
+            done.append(job.label)
+        return []
+
+    monkeypatch.setattr("bench.jobs.pool.run_jobs", run_jobs)
+    return done
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let there be one suite, on a task."""
+    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+
+    def write(task: str = "tiny", more: str = "") -> None:
+        (tmp_path / "suites").mkdir()
+        (tmp_path / "suites" / "mine.toml").write_text(MINE.format(task=task, more=more))
+
+    return write
+
+
+def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..., Any], tmp_path: Path) -> None:
+    cache = ("--cache", str(tmp_path / "empty"))
+    told = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).text
+    for line in (
+        "teacher           pipeline: missing: bench prepare --task coco10k --teacher stabilityai",
+        "missing: bench prepare --task coco10k --reals FOLDER",
+        "missing: bench eval --task coco10k --sampler lightning-4 --download",
+        "dmd2-4step: 86.1 GiB on each GPU, and the activations",
+        "20000 iterations      2560000 training images   new",
+    ):
+        assert line in told
+    told = bench("reproduce", "table1", "--scale", "paper", "--dry-run", *cache).text
+    assert "dmd2, seed 0 (+longer training): waits for dmd-ttur-s0-" in told
+    assert "*cd_imagenet64_lpips: left out; --published FOLDER measures it (huggingface.co/openai" in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_run_where_something_is_missing(bench: Callable[..., Any], tmp_path: Path) -> None:
+    found = bench("reproduce", "table6", "--scale", "paper", "--cache", str(tmp_path / "empty"))
+    assert found.code == 2 and "nothing was run; this machine lacks:" in found.text
+    for line in (
+        "coco10k, reference: bench prepare --task coco10k --reals FOLDER",
+        "partiprompts, prompts: bench prepare --task partiprompts --prompts FILE",
+        "partiprompts, turbo-4: bench eval --task partiprompts --sampler turbo-4 --download",
+    ):
+        assert line in found.text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_row_that_starts_from_another_comes_after_it(
+    bench: Callable[..., Any], here: list[str], mine: Callable[..., None], tmp_path: Path
+) -> None:
+    mine()
+    command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN))
+    told = bench(*command)
+    assert told.code == 0, told.text
+    assert here == ["dmd-ttur on tiny, seed 0", "teacher-ode on tiny", "dmd2 on tiny, seed 0"]
+    for label in ("Teacher", "first", "second"):
+        (line,) = (line for line in told.text.splitlines() if line.startswith(f"| {label} "))
+        assert "missing" not in line
+    assert "Not there yet" not in told.text
+    assert (tmp_path / "runs" / "mine-micro.png").read_bytes().startswith(b"\x89PNG")
+
+    again = bench(*command, "--dry-run").text
+    assert again.count("finished") == 3 and "waits" not in again
+    assert bench(*command).text.count("finished before") == 2
+    assert len(here) == 3
+    report = bench("report", "--suite", "mine", "--no-committed", "--figure", str(tmp_path / "mine.png"))
+    assert "Not there yet" not in report.text and (tmp_path / "mine.png").exists()
+
+
+def test_students_of_one_task_are_measured_by_another(
+    bench: Callable[..., Any], here: list[str], mine: Callable[..., None], tmp_path: Path
+) -> None:
+    mine("elsewhere", 'trained_on = "tiny"')
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN), "--plugin", str(tmp_path / "elsewhere.py"))
+    told = bench(*command)
+    assert told.code == 0, told.text
+    assert "dmd2 on tiny, seed 0, measured on elsewhere" in here and "teacher-ode on elsewhere" in here
+    assert "### Protocol elsewhere" in told.text and "missing" not in told.text
+    (record,) = (tmp_path / "runs" / "tiny").glob("dmd2-*/protocols/elsewhere-*.json")
+    found = json.loads(record.read_text())
+    assert (found["task"], found["metrics"][0]["samples"]) == ("elsewhere", 60)
+    done = len(here)
+    assert "measured on elsewhere: finished" in bench(*command, "--dry-run").text
+    assert bench(*command).code == 0 and len(here) == done
+
+
+def test_published_students_are_found_by_their_names(catalogue: Catalogue, tmp_path: Path) -> None:
+    task = catalogue.tasks.get("tiny")
+    students = (SuiteStudent("*_fid1.51_checkpoint", 1, "one"), SuiteStudent("unet_fp16", 4, "four"))
+    scale = SuiteScale("mine", "micro", "tiny", (0,), ("fd",), (), published=students)
+    plan = SuitePlan(catalogue, scale, task, task, {}, tmp_path / "runs")
+    (tmp_path / "imagenet_fid1.51_checkpoint").mkdir()
+    (tmp_path / "unet_fp16.bin").touch()
+    found = [(student.label, path.name) for student, path in plan.published(tmp_path)]
+    assert found == [("one", "imagenet_fid1.51_checkpoint"), ("four", "unet_fp16.bin")]
+
+
+def test_weights_of_a_baseline_may_be_downloaded_once_its_task_is_chosen(
+    bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    """--download alone is refused only while something is missing that bench prepare has to choose."""
+    found = bench("eval", "--task", "coco10k", "--sampler", "lcm-4", "--download", "--cache", str(tmp_path))
+    assert "first: bench prepare --task coco10k --download" in found.text

@@ -1,0 +1,32 @@
+"""Errors a user sees: one line that says what would have been right."""
+
+from bench.core.errors import UserError, nearest, unknown
+
+
+def test_the_nearest_names_come_first() -> None:
+    assert nearest("dmd3", ["fashion", "dmd2", "dmd"])[0] in {"dmd", "dmd2"}
+    assert nearest("digit", ["fashion", "digits"]) == ["digits"]
+    assert nearest("xyzzy", ["fashion", "digits"]) == []
+
+
+def test_there_are_at_most_as_many_as_asked_for() -> None:
+    assert len(nearest("dmd", ["dmd1", "dmd2", "dmd3", "dmd4"])) == 3
+    assert len(nearest("dmd", ["dmd1", "dmd2", "dmd3", "dmd4"], limit=1)) == 1
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    error = unknown("task", "digit", ["fashion", "digits"])
+    assert isinstance(error, UserError)
+    assert str(error) == "unknown task 'digit'; did you mean 'digits'?"
+
+
+def test_an_unknown_name_like_no_other_is_answered_with_all() -> None:
+    assert str(unknown("task", "xyzzy", {"fashion", "digits"})) == "unknown task 'xyzzy'; valid: digits, fashion"
+
+
+def test_an_unknown_name_where_there_are_none() -> None:
+    assert str(unknown("task", "digits", [])) == "unknown task 'digits'; there are none"
+
+
+def test_names_may_come_from_a_generator() -> None:
+    assert "did you mean 'kid'" in str(unknown("metric", "kdi", (name for name in ("fd", "kid"))))

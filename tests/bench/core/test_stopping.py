@@ -1,0 +1,91 @@
+"""A scheduler's signal: training ends with a checkpoint, and goes on from it with the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.core.stopping import Stopped, StopSignal, listening
+from bench.runs.plan import Run
+from bench.runs.runner import Runner
+from bench.training.checkpoint import checkpoints
+from bench.training.trainer import Trainer
+
+
+def test_a_signal_outside_training_stops_at_once() -> None:
+    with pytest.raises(Stopped, match="SIGUSR2"), listening():
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.mark.parametrize("order", [(signal.SIGUSR2, signal.SIGTERM), (signal.SIGTERM, signal.SIGUSR2)])
+def test_the_warning_counts_whichever_comes_first(order: tuple[signal.Signals, signal.Signals]) -> None:
+    stop = StopSignal()
+    with stop.deferred():
+        for number in order:
+            stop.hear(number)
+    assert stop.heard is signal.SIGUSR2
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("cause", [signal.SIGUSR2, signal.SIGTERM])
+def test_training_stops_after_its_iteration_and_goes_on_with_the_same_bits(
+    cause: signal.Signals,
+    plan: Callable[..., Run],
+    runner: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = {"iterations": 60, "ema_decay": 0.9}
+    whole, broken = (plan(root=tmp_path / name, **recipe) for name in ("whole", "broken"))
+    expected = runner.run(whole)
+
+    runner.stop = StopSignal()
+    plain = Trainer.step
+
+    def interrupted(self: Trainer, iteration: int) -> dict[str, object]:
+        if iteration == 16 and runner.stop is not None:
+            runner.stop.hear(cause)
+        return plain(self, iteration)
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped) as caught:
+        patched.setattr(Trainer, "step", interrupted)
+        runner.run(broken)
+    assert caught.value.cause is cause
+    assert [path.stem for path in checkpoints(broken.folder / "checkpoints")][-1] == "0000017"
+    assert not broken.record.exists()  # no failure: the run goes on
+
+    runner.stop = None
+    again = runner.run(broken)
+    assert [metric.values for metric in again.metrics] == [metric.values for metric in expected.metrics]
+    assert again.checkpoint == expected.checkpoint
+
+
+def test_a_student_trained_in_one_job_is_evaluated_in_another(
+    plan: Callable[..., Run], runner: Runner, tmp_path: Path
+) -> None:
+    whole, parted = (plan(root=tmp_path / name) for name in ("whole", "parted"))
+    expected = runner.run(whole)
+    assert runner.train(parted) is None
+    assert not parted.record.exists()
+    for checkpoint in checkpoints(parted.folder / "checkpoints"):
+        checkpoint.unlink()  # the evaluation needs the student alone
+    record = runner.run(parted)
+    assert [metric.values for metric in record.metrics] == [metric.values for metric in expected.metrics]
+    assert record.cost.train_seconds > 0
+
+
+def test_a_training_that_fails_leaves_its_record(plan: Callable[..., Run], runner: Runner) -> None:
+    run = plan("dmd-no-regression", lr=1e30, clip_norm=1e30, iterations=50)
+    record = runner.train(run)
+    assert record is not None and record.error is not None and record.error.type == "DivergedError"
+    assert run.finished() == record

@@ -1,0 +1,121 @@
+"""However a command on this machine ends, its jobs end with it, after a checkpoint, and nothing is called done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from tests_support import TINY_PLUGIN
+
+from bench.cli import execution
+from bench.cli.execution import _refuse_under_way
+from bench.core.errors import UserError
+from bench.core.launcher import clear
+from bench.jobs import parent
+from bench.runs.attempts import attempts
+from bench.runs.plan import Run
+from bench.runs.run_lock import held
+from bench.runs.run_state import run_state
+
+GATED = TINY_PLUGIN.with_name("gated.py")
+TINY = ("--task", "tiny", "--no-baselines")
+SET = [part for value in ("iterations=24", "batch_size=4", "warmup=2") for part in ("--set", value)]
+
+
+@pytest.fixture
+def started(cache: Path, tmp_path: Path, tiny: object) -> Iterator[Callable[[], psutil.Popen]]:  # noqa: ARG001
+    """Start `bench run` as a script's background job does, with SIGINT ignored; it waits in its iteration 9."""
+    commands: list[psutil.Popen] = []
+    (tmp_path / "gate").mkdir()
+
+    def start() -> psutil.Popen:
+        plugins = ("--plugin", str(TINY_PLUGIN), "--plugin", str(GATED))
+        places = ("--runs", str(tmp_path / "runs"), "--cache", str(cache))
+        command = psutil.Popen(
+            [sys.executable, "-m", "bench", "run", *("--method", "gated"), *TINY, *SET, *plugins, *places],
+            env={**os.environ, "BENCH_TEST_GATE": str(tmp_path / "gate")},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        commands.append(command)
+        return command
+
+    yield start
+    for command in commands:
+        for process in [*command.children(recursive=True), command] if command.is_running() else []:
+            process.kill()
+
+
+def until(true: Callable[[], object], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", ["SIGUSR2", "SIGKILL", "controller"])
+def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint(
+    how: str, started: Callable[[], psutil.Popen], tmp_path: Path
+) -> None:
+    command = started()
+    until((tmp_path / "gate" / "0-9-0").exists)
+    (run,) = (tmp_path / "runs" / "tiny").iterdir()
+    assert run_state(run).state == "running"
+    worker = psutil.Process(int((tmp_path / "gate" / "0-9-0").read_text()))
+    if how == "controller":
+        worker.parent().kill()
+    else:
+        command.send_signal(signal.Signals[how])
+    printed, _ = command.communicate(timeout=120)
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    (attempt,) = attempts(run)
+    assert (attempt.end, attempt.told) == ("stopped", "SIGTERM")
+    assert run_state(run).state == "stopped"
+    assert (run / "checkpoints" / "0000010.pt").exists() and not (run / "record.json").exists()
+    assert command.returncode == {"SIGUSR2": 130, "SIGKILL": -9, "controller": 2}[how], printed
+    assert ("interrupted; the same command goes on" in printed) == (how == "SIGUSR2")
+    assert "Traceback" not in printed
+
+
+def test_a_run_that_another_command_works_on_is_refused(
+    plan: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "ENDING_SECONDS", 0.0)
+    run = plan()
+    run.begin()
+    _refuse_under_way([run], tmp_path)
+    with (
+        held(run.folder),
+        pytest.raises(UserError, match=rf"another command works on tiny/{run.id}; fix: .*bench wait"),
+    ):
+        _refuse_under_way([run], tmp_path)
+
+
+def test_a_command_is_known_to_be_alive_while_it_is(tmp_path: Path) -> None:
+    with parent.alive() as path:
+        assert parent.is_alive(path)
+    assert not parent.is_alive(path)
+    assert not parent.is_alive(tmp_path)
+
+
+def test_what_other_launchers_set_is_cleared_and_what_users_set_is_kept() -> None:
+    theirs = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "ACCELERATE_USE_DEEPSPEED": "true"}
+    theirs |= {
+        "TORCHELASTIC_RUN_ID": "1",
+        "OMPI_COMM_WORLD_RANK": "0",
+        "PMI_RANK": "1",
+        "FSDP_OFFLOAD_PARAMS": "1",
+    }
+    ours = {"PATH": "/bin", "NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "2"}
+    environment = {**theirs, **ours}
+    assert clear(environment) == sorted(theirs)
+    assert environment == ours

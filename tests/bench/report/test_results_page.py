@@ -1,0 +1,107 @@
+"""docs/results.md follows from the committed records, and says nothing that they do not bear out."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import UserError
+from bench.metrics.intervals import t_interval
+from bench.report.results_page import PAGE, TEMPLATE, Results, generated, page
+from bench.runs.records import Record, load_records
+from bench.runs.suites import RESULTS
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return load_records([RESULTS / "records"]).records
+
+
+@pytest.fixture(scope="module")
+def committed(records: list[Record]) -> Results:
+    return Results(records)
+
+
+def changed(records: Iterable[Record], task: str, method: str, metric: str, by: float) -> Results:
+    """The results, had one method's values all been larger by so much."""
+
+    def larger(record: Record) -> Record:
+        if (record.task, record.method.name) != (task, method):
+            return record
+        metrics = [
+            one.model_copy(update={"value": (one.value or 0) + by}) if one.name == metric else one
+            for one in record.metrics
+        ]
+        return record.model_copy(update={"metrics": metrics})
+
+    return Results([larger(record) for record in records])
+
+
+def test_the_committed_page_is_what_the_records_make() -> None:
+    """If this fails: python -m bench.report.results_page."""
+    assert PAGE.read_text(encoding="utf-8") == generated()
+
+
+def test_another_record_makes_another_page_or_none(records: list[Record]) -> None:
+    template = TEMPLATE.read_text(encoding="utf-8")
+    assert page(template, changed(records, "fashion", "teacher-sde", "recall", 0.001)) != generated()
+    with pytest.raises(UserError, match=r"do not bear out that dmd2 is lower than dmd-ttur in fd on fashion"):
+        page(template, changed(records, "fashion", "dmd2", "fd", 100.0))
+
+
+@pytest.mark.parametrize(
+    ("claim", "test"),
+    [
+        ("level fashion fd dmd2 gan", "Welch's t = −3.71, p = .053, n = 3 and 3"),
+        ("lower digits fd dmd2 dmd-ttur", "p = .0058, n = 3 and 3"),
+        ("level scenes fd dmd2-4step dmd2-4step-no-dm", "p = .16"),
+        ("higher scenes alignment dmd2-4step-no-gan dmd2-4step", "p = .02,"),
+        ("higher scenes alignment dmd2-4step-no-backward-simulation dmd2-4step", "p = .013"),
+        ("higher scenes patch-fd dmd2-4step teacher-cfg3", "one-sample t = 52.42, p = .0004, n = 3"),
+    ],
+)
+def test_claims_carry_their_tests(committed: Results, claim: str, test: str) -> None:
+    assert test in page(f"{{{{{claim}}}}}", committed)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lower fashion fd dmd2 gan", "fix: say level"),
+        ("higher fashion fd dmd2 dmd-ttur", "fix: say lower"),
+        ("lower digits fd gan dmd-no-regression", "two or more, got 1"),
+        ("untested fashion fd dmd2 gan", "fix: test the claim"),
+        ("lower fashion fd dmd3 gan", "dmd2"),
+        ("lower fashion fid dmd2 gan", "unknown metric"),
+        ("mean fasion fd dmd2", "fashion"),
+        ("best fashion fd", "none of what"),
+    ],
+)
+def test_a_claim_that_the_records_do_not_bear_out_is_refused(committed: Results, text: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        page(f"{{{{{text}}}}}", committed)
+
+
+def test_a_method_with_two_recipes_has_no_value(records: list[Record]) -> None:
+    one = next(record for record in records if (record.task, record.method.name) == ("fashion", "dmd2"))
+    other = one.method.model_copy(update={"recipe": one.method.recipe | {"lr": 1.0}})
+    with pytest.raises(UserError, match="several recipes"):
+        Results([*records, one.model_copy(update={"method": other})]).mean("fashion", "fd", "dmd2")
+
+
+def test_cells_are_intervals_over_what_the_record_says(committed: Results, records: list[Record]) -> None:
+    """The page once said "19.5 [16.6, 22.4]" of a record whose interval ends at 22.35."""
+    found = [record for record in records if record.task == "digits" and record.method.name == "dmd2-4step"]
+    (fd,) = (one for one in found[0].metrics if one.name == "fd")
+    assert committed.cell("digits", "fd", "dmd2-4step") == f"{fd.value:.2f} [{fd.low:.2f}, {fd.high:.2f}]"
+    values = committed.values("fashion", "fd", "dmd2")
+    mean, _, _, high = t_interval(values)
+    assert committed.cell("fashion", "fd", "dmd2").startswith(f"{mean:.2f} ± {(high or 0) - mean:.2f} (")
+
+
+def test_the_page_is_written_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench.report.results_page
+
+    monkeypatch.setattr(bench.report.results_page, "PAGE", tmp_path / "results.md")
+    bench.report.results_page.main()
+    assert (tmp_path / "results.md").read_text(encoding="utf-8") == generated()

@@ -1,0 +1,227 @@
+"""The way of ImageNet-64 as a user goes it, on a small network in EDM's format and few real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from command import output
+from diffusers import CMStochasticIterativeScheduler
+from edm_files import write_official
+from edm_reference import Sizes, random_weights
+from imagenet_forms import WNIDS, class_folders, edm_zip, official_lmdb, parquet_file
+from imagenet_photos import cut
+from inception_files import random_inception
+from processes import in_processes
+from tests_support import STANDIN_PLUGIN
+
+from bench.cli.options import declared_task
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.evaluation.evaluator import picture as pictures
+from bench.features.inception import PORT
+from bench.models.weights.convert import infer_network, to_diffusers
+from bench.models.weights.edm_unet import edm_unet_with
+from bench.runs import runner as engine
+from bench.runs.plan import BaselineRun, plan_run
+from bench.runs.records import load_records, read_record
+from bench.runs.registry import load_catalogue
+from bench.runs.runner import Runner
+from bench.task.base import Sources
+from bench.training.checkpoint import checkpoints
+from bench.training.log import read_lines
+
+NETWORK = Sizes(side=64, width=128, mult=(1, 1, 1, 1), blocks=1, attention=(8,), classes=3)
+TABLE3 = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "gan", "gan-ttur")
+RECIPE = {"iterations": 20, "batch_size": 2, "warmup": 2, "lr": 1e-5, "pairs": 4}
+COMMON = (
+    *("--task", "standin64", "--protocol", "quick"),
+    *(part for key, value in RECIPE.items() for part in ("--set", f"{key}={value}")),
+)
+PLUGIN = ("--plugin", str(STANDIN_PLUGIN))
+FORMS = {"folders": class_folders, "zip": edm_zip, "lmdb": official_lmdb, "parquet": parquet_file}
+
+
+def bench(command: str, *arguments: str) -> str:
+    """Call a command, with the plug-in where it takes one; a user's mistake is raised."""
+    return output(command, *arguments, *(() if command in ("refs", "report") else PLUGIN))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user downloads: images in four forms, EDM's pickle, the Inception."""
+    root = tmp_path_factory.mktemp("files")
+    samples = cut([(64, 64)], "png", per_class=70)
+    for form, write in FORMS.items():
+        write(root / form, samples)
+    write_official(root / "edm.pkl", random_weights(NETWORK))
+    torch.save(random_inception(), root / PORT.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A prepared task: options that name its cache and its runs."""
+    root = tmp_path_factory.mktemp("standin")
+    cache = ("--cache", str(root / "cache"))
+    inception = ("--features", str(files / PORT.name), "--own-weights")
+    with pytest.raises(UserError, match="not prepared; missing:\n  reference: bench prepare"):
+        bench(
+            "prepare", "--task", "standin64", "--data", str(files / "folders"), "--teacher",
+            str(files / "edm.pkl"), *inception, *cache,
+        )  # fmt: skip
+    images = root / "cache" / "data" / "standin64-edm" / "images.npy"
+    bench(
+        "refs",
+        "build",
+        str(images),
+        "--name",
+        "reals",
+        "--weights",
+        str(files / PORT.name),
+        "--own-weights",
+        "--spatial",
+        *cache,
+    )
+    told = bench("prepare", "--task", "standin64", "--reference", "reals", "--reference", "reals-spatial", *cache)
+    assert {"teacher", "features", "data", "reference", "spatial"} <= {
+        line.split()[0] for line in told.splitlines()
+    }
+    return (*cache, "--runs", str(root / "runs"))
+
+
+def folder(where: tuple[str, ...], stem: str) -> Path:
+    """The folder of the one run whose name begins so."""
+    (found,) = (Path(where[-1]) / "standin64").glob(f"{stem}-*")
+    return found
+
+
+def test_the_four_forms_of_the_data_give_the_same_images(files: Path, tmp_path: Path) -> None:
+    hashes = set()
+    for form in FORMS:
+        path = files / form if form == "folders" else next((files / form).iterdir())
+        cache = tmp_path / form
+        with pytest.raises(UserError, match="missing"):  # of all else: the data is packed before
+            bench("prepare", "--task", "standin64", "--data", str(path), "--cache", str(cache))
+        chosen = json.loads((cache / "chosen" / "standin64.json").read_text())
+        hashes.add(chosen["data"]["sha256"])
+    assert len(hashes) == 1
+
+
+@pytest.fixture(scope="module")
+def rows(where: tuple[str, ...]) -> None:
+    """All rows of Table 3 but dmd2, and the samplers of the teacher: one group of two processes for all."""
+    cache, runs = Path(where[1]), Path(where[-1])
+    catalogue = load_catalogue([STANDIN_PLUGIN])
+    task = declared_task(catalogue, "standin64", cache, "quick")
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        # In these processes alone: a checkpoint has 250 MB, and the teacher's picture takes as long as training.
+        engine.CHECKPOINTS_PER_RUN = 2
+        pictures.COLUMNS, pictures.ROWS = 2, 1
+        runner = Runner(catalogue, task.prepare(Sources(cache), SilentProgress()), SilentProgress())
+        for method in TABLE3:
+            if method != "dmd2":
+                assert runner.run(plan_run(catalogue, method, task, RECIPE, 0, runs)).error is None
+        for baseline in task.baselines.values():
+            runner.baseline(BaselineRun(task, runs, baseline))
+
+    in_processes(2, work, seconds=1200)
+
+
+@pytest.mark.usefixtures("rows")
+def test_twenty_iterations_on_two_processes_killed_and_resumed(where: tuple[str, ...]) -> None:
+    run = ("run", *COMMON, *where)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, "-m", "bench", *run, "--method", "dmd2", *PLUGIN, "--worker"]
+    killed = psutil.Popen(command, env=environment)
+    deadline = time.monotonic() + 300
+    while killed.poll() is None and time.monotonic() < deadline:
+        found = list((Path(where[-1]) / "standin64").glob("dmd2-*/checkpoints"))
+        if found and len(checkpoints(found[0])) > 1:
+            break
+        time.sleep(0.1)
+    assert killed.poll() is None
+    for process in (killed, *killed.children(recursive=True)):
+        process.kill()
+    killed.wait()
+
+    told = bench(*run, "--method", "dmd2,dmd", "--no-baselines", "--processes", "2")
+    assert f"samples of dmd on standin64, seed 0: {folder(where, 'dmd-s0')}" in told  # trained before, for `pairs`
+    lines = read_lines(folder(where, "dmd2-s0") / "metrics.jsonl")
+    assert [line["iteration"] for line in lines if "lr" in line] == [10, 20]
+    assert "UNet2DModel.from_pretrained" in (folder(where, "dmd2-s0") / "student" / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("rows")
+def test_every_row_of_table3_on_two_processes(where: tuple[str, ...]) -> None:
+    told = bench("reproduce", "table3", "--scale", "paper", *COMMON, "--seed", "0", "--processes", "2", *where)
+    for method in TABLE3:
+        assert (folder(where, f"{method}-s0") / "record.json").exists()
+    assert "DMD, no regression, TTUR, GAN (DMD2)" in told
+    records = [record for record in load_records([Path(where[-1])]).records if record.kind == "method"]
+    assert {record.method.name for record in records} == set(TABLE3)
+    assert {(record.cost.processes, record.cost.iterations) for record in records} == {(2, 20)}
+
+
+@pytest.mark.parametrize("protocol", ["imagenet64", "imagenet64-edm", "imagenet64-dmd2-script"])
+def test_a_student_is_evaluated_under_the_three_protocols(where: tuple[str, ...], protocol: str) -> None:
+    run = folder(where, "dmd2-s0")
+    told = bench("eval", "--task", "standin64", "--checkpoint", str(run), "--protocol", protocol, *where)
+    assert "FD (inception-own-" in told
+    assert ("min of 2" in told) == (protocol == "imagenet64-edm")
+    report = bench("report", "--task", "standin64", *where[2:])
+    assert f"Protocol {protocol}" in report
+
+
+def test_published_students_are_measured_in_every_view(where: tuple[str, ...], tmp_path: Path) -> None:
+    """The official file format; with spatial statistics chosen, in a cache of its own, sFID comes with it."""
+    published = tmp_path / "published"
+    published.mkdir()
+    torch.save(random_weights(NETWORK, seed=1), published / "pytorch_model.bin")
+    cache = ("--cache", str(shutil.copytree(where[1], tmp_path / "cache")))
+    assert "spatial" in bench("prepare", "--task", "standin64", "--reference", "reals-spatial", *cache)
+    evaluate = ("eval", "--task", "standin64", "--checkpoint", str(published), *cache, *where[2:])
+    told = bench(*evaluate)
+    for title in ("FD (inception-own-", "sFD (inception-own-", "KID", "Precision", "Recall"):
+        assert title in told
+    with pytest.raises(UserError, match=f"{published} has no sampler of 2 steps; --steps takes 1"):
+        bench(*evaluate, "--steps", "2")
+
+
+@pytest.mark.parametrize(("steps", "times"), [(1, [80]), (2, [80, 1.3823680])])
+def test_consistency_models_are_baselines(
+    where: tuple[str, ...], tmp_path: Path, steps: int, times: list[float]
+) -> None:
+    published = tmp_path / "cd_imagenet64_l2"
+    weights = random_weights(NETWORK, seed=2)
+    network = infer_network(weights)
+    edm_unet_with(network, to_diffusers(weights, network)).save_pretrained(published / "unet")
+    CMStochasticIterativeScheduler().save_pretrained(published / "scheduler")
+    (published / "model_index.json").write_text('{"_class_name": "ConsistencyModelPipeline"}')
+    evaluate = ("eval", "--task", "standin64", "--protocol", "quick", "--checkpoint", str(published), *where)
+    told = bench(*evaluate, "--steps", str(steps))
+    (path,) = (line.removeprefix("record: ") for line in told.splitlines() if line.startswith("record: "))
+    record = read_record(Path(path))
+    assert (record.kind, record.method.name) == ("baseline", "cd_imagenet64_l2")
+    assert record.cost.network_evaluations == steps == len(record.sampler["grid_indices"])
+    assert record.sampler["times"] == pytest.approx(times)
+    assert record.checkpoint is not None and record.checkpoint.weights == "published"
+    assert "cd_imagenet64_l2" in bench("report", "--task", "standin64", *where[2:])
+
+
+def test_classes_of_the_images_are_those_of_the_task(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in WNIDS[:2]:
+        (tmp_path / "two" / name).symlink_to(files / "folders" / name)
+    with pytest.raises(UserError, match="has 2 classes, not 3"):
+        bench("prepare", "--task", "standin64", "--data", str(tmp_path / "two"), "--cache", str(tmp_path / "c"))

@@ -1,0 +1,138 @@
+"""A plug-in that misbehaves is one line that names it; it writes nowhere, ends nothing and hides nothing."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import UserError
+from bench.core.stopping import Stopped
+from bench.runs.registry import Registry, load_catalogue
+from bench.task.base import Task
+
+METHOD = """
+from bench.training.distiller import Distiller
+
+class Mine(Distiller):
+    "A method."
+    {field}
+    def setup(self, setting): ...
+    def training_step(self, batch): ...
+"""
+TASK = """
+from dataclasses import replace
+from tasks.digits.task import TASK as DIGITS
+
+OTHER = replace(DIGITS, **({{"name": "mine"}} | {{{field}}}))
+"""
+
+
+def refused(tmp_path: Path, text: str | bytes) -> str:
+    """What a plug-in file of this text is refused with: one line that names it."""
+    path = tmp_path / "plug.py"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as caught:
+        load_catalogue([path])
+    told = str(caught.value)
+    assert str(path) in told
+    assert "\n" not in told
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("raise SystemExit", "SystemExit"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("class Odd(BaseException): pass\nraise Odd('a\\nb')", ":2 failed: Odd: a"),
+        (
+            "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
+            "without a readable message",
+        ),
+        ("from bench.core.errors import UserError\nraise UserError('x')", "UserError: x"),
+        ("def f(): f()\nf()", "RecursionError"),
+        ("x = (", ":1 failed: SyntaxError"),
+        (b"\xff\xfe\x00", "failed"),
+        (b"\x00", "failed"),
+        ("", "defines no Distiller class"),
+    ],
+)
+def test_whatever_an_import_does_is_one_line_that_names_the_plugin(
+    tmp_path: Path, text: str | bytes, told: str
+) -> None:
+    assert told in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ('name = "../../evil"', "class Mine has the name '../../evil'"),
+        ('name = "a\\x1b[31m"', "class Mine has the name 'a\\x1b[31m'"),
+        ('name = "--help"', "name '--help'"),
+        ("name = 3", "name 3"),
+        ('name = ["x"]', "name ['x']"),
+        ("recipe_model = 3", "recipe_model 3; fix: give it a subclass of Recipe"),
+        ("recipe_model = dict", "recipe_model <class 'dict'>"),
+        ("recipes = 3", "recipes 3; fix: give it tables"),
+        ("recipes = {'digits': 3}", "recipes {'digits': 3}"),
+        ("recipes = {3: {}}", "recipes {3: {}}"),
+    ],
+)
+def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, told: str) -> None:
+    assert told in refused(tmp_path, METHOD.format(field=field))
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ('"name": "../../evil"', "task has the name '../../evil'"),
+        ('"name": "a\\nb"', "task has the name"),
+        ('"name": None', "task has the name None"),
+        ('"name": []', "task has the name []"),
+        ('"summary": 3', "summary 3"),
+        ('"scale": "big"', "scale 'big'"),
+        ('"image_shape": 3', "image_shape 3"),
+        ('"protocol": None', "protocol None"),
+        ('"protocol": replace(DIGITS.protocol, name="../x")', "protocol name '../x'"),
+        ('"baselines": []', "baselines []"),
+        ('"baselines": {"a/b": None}', "baseline 'a/b'"),
+        ('"licences": {"x": 3}', "licence 'x': 3"),
+        ('"recipes": 3', "recipes 3"),
+    ],
+)
+def test_a_task_of_wrong_types_is_refused(tmp_path: Path, field: str, told: str) -> None:
+    assert told in refused(tmp_path, TASK.format(field=field))
+
+
+def test_a_plugin_that_is_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "plug.py")
+    with pytest.raises(UserError, match=r"plug\.py is a named pipe"):
+        load_catalogue([tmp_path / "plug.py"])
+
+
+def test_what_a_plugin_prints_is_no_part_of_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plug.py"
+    path.write_text(f"print('hello')\n{METHOD.format(field='')}")
+    assert "mine" in load_catalogue([path]).methods.entries
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_schedulers_signal_ends_the_command_though_it_arrives_in_an_import(tmp_path: Path) -> None:
+    path = tmp_path / "plug.py"
+    path.write_text("import signal\nfrom bench.core.stopping import Stopped\nraise Stopped(signal.SIGTERM)")
+    with pytest.raises(Stopped):
+        load_catalogue([path])
+
+
+def test_an_installed_plugin_that_exits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("gone", "exits_at_import:TASK", "bench.tasks")
+    tasks: Registry[Task] = Registry.installed("task", [(point, "elsewhere 1.0")])
+    with pytest.raises(UserError, match=r"'gone' from elsewhere 1\.0 cannot be loaded: SystemExit"):
+        tasks.get("gone")

@@ -1,0 +1,165 @@
+"""Folders that several write to: what a kill leaves in the middle of a change, other users' locks, torn lines."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core import files
+from bench.core.errors import UserError
+from bench.core.files import DiskFullError, append_line, made_once, make_folder, remove_temporaries, whole_folder
+from bench.runs import attempts
+from bench.runs.run_lock import held
+
+
+def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights").write_text("the only ones")
+    program = (
+        "import os, sys; from pathlib import Path; from bench.core.files import whole_folder\n"
+        "rename, calls = os.rename, []\n"
+        "def killed(*paths):\n"
+        "    calls.append(paths)\n"
+        "    return rename(*paths) if len(calls) == 1 else os.kill(os.getpid(), 9)\n"
+        "os.rename = killed\n"
+        "with whole_folder(Path(sys.argv[1]) / 'best') as folder:\n"
+        "    (folder / 'weights').write_text('new')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert ended.returncode == -9 and not (tmp_path / "best").exists()
+    assert len(remove_temporaries(tmp_path)) == 1  # the new one, which nobody has seen
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    assert (tmp_path / "best" / "weights").read_text() == "the only ones"
+
+
+def test_what_was_moved_aside_goes_once_the_new_one_has_its_place(tmp_path: Path) -> None:
+    for name in ("best", ".best.abcd_123.old"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.abcd_123.old"]
+    assert (tmp_path / "best").is_dir()
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights").write_text("old")
+    rename, calls = os.rename, []
+
+    def refuse_second(*paths: Any) -> None:
+        calls.append(paths)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "the disk is broken")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", refuse_second)
+    with pytest.raises(OSError, match="broken"), whole_folder(tmp_path / "best"):
+        pass
+    assert (tmp_path / "best" / "weights").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@contextlib.contextmanager
+def another_users(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a file be opened to read alone, as another user's: root, as which tests may run, could write it."""
+    opened = os.open
+
+    def read_only(where: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if Path(where) == path and flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise PermissionError(errno.EACCES, "Permission denied", str(where))
+        return opened(where, flags, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", read_only)
+        yield
+
+
+def test_another_users_lock_in_a_shared_cache_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / ".teacher.lock"
+    lock.touch(mode=0o644)
+    with another_users(lock, monkeypatch), made_once(tmp_path / "teacher") as missing:
+        assert missing
+    run_lock = tmp_path / ".lock"
+    run_lock.touch(mode=0o644)
+    busy = pytest.raises(UserError, match="another process is working")
+    with another_users(run_lock, monkeypatch), held(tmp_path), busy, held(tmp_path):
+        pass
+
+
+def test_where_nothing_may_be_written_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = rf"nothing can be written into {tmp_path}.*: Permission denied; fix: .*--cache"
+    refused = pytest.raises(UserError, match=said)
+    with another_users(tmp_path / ".teacher.lock", monkeypatch), refused, made_once(tmp_path / "teacher"):
+        pass
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=said), held(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_for_a_folder_or_a_line_is_named(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", full)
+        with pytest.raises(DiskFullError, match=r"no room left to write .*run; fix: make room"):
+            make_folder(tmp_path / "run")
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DiskFullError, match=r"no room left to write .*metrics.jsonl; fix: make room"):
+        append_line(tmp_path / "metrics.jsonl", "{}")
+
+
+def test_a_line_that_a_full_disk_cut_short_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+    first = attempts.begin(tmp_path, "1", 0, "here", "train")
+    path = tmp_path / "attempts.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"job": "2", "rest')
+    third = attempts.begin(tmp_path, "3", 0, "here", "train")
+    found, problems = attempts.read_attempts(tmp_path)
+    assert found == [first, third]
+    assert len(problems) == 1 and "attempts.jsonl:2: not an attempt" in problems[0]
+
+
+def test_lines_are_appended_whole_though_the_system_takes_them_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        """A file that takes three bytes at a time, as some do when their disk is almost full."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> Slow:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: Any) -> Any:
+            return self.file.write(bytes(data[:3]))
+
+    opened = files.Path.open
+    monkeypatch.setattr(files.Path, "open", lambda *given, **named: Slow(opened(*given, **named)))
+    for number in range(3):
+        append_line(tmp_path / "log", json.dumps({"number": number, "name": "déjà"}, ensure_ascii=False))
+    monkeypatch.undo()
+    lines = (tmp_path / "log").read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line)["number"] for line in lines[:-1]] == [0, 1, 2] and lines[-1] == ""

@@ -1,0 +1,88 @@
+"""What runs on a GPU, on a device that is pretended: nothing is left on the CPU, and the numbers are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pretended_device import pretended_device
+from text_standin import CATALOGUE, choose_sdxl, declared
+from torch import nn
+
+from bench.core.progress import SilentProgress
+from bench.evaluation.latency import latency_of
+from bench.runs.plan import BaselineRun, Run, plan_run
+from bench.runs.records import Record
+from bench.runs.registry import Catalogue
+from bench.runs.runner import Runner
+from bench.task.base import Sources
+from bench.task.prepared import PreparedTask
+
+TEXT_RECIPE = {
+    "iterations": 3,
+    "batch_size": 2,
+    "precision": "fp32",
+    "teacher_precision": "fp32",
+    "gradient_checkpointing": False,
+    "lora_rank": 4,
+}
+
+
+def same_numbers(one: Record, other: Record) -> None:
+    """Fail unless two records have the same values; the devices have other kernels, with other roundings."""
+    for record in (one, other):
+        assert record.error is None, record.error
+    for metric, expected in zip(one.metrics, other.metrics, strict=True):
+        assert metric.value == pytest.approx(expected.value, rel=1e-5), metric.name
+
+
+def test_the_device_refuses_what_a_gpu_would() -> None:
+    with pretended_device() as device:
+        network = nn.Linear(3, 2).to(device)
+        assert network(torch.ones(4, 3, device=device)).sum().cpu().device.type == "cpu"
+        with pytest.raises(RuntimeError, match="tensors on two devices"):
+            network(torch.ones(4, 3))
+        with pytest.raises(RuntimeError, match="tensors on two devices"):
+            torch.stack([torch.ones(2), torch.ones(2, device=device)])
+        with pytest.raises(RuntimeError, match="a generator of the CPU"):
+            torch.randn(2, generator=torch.Generator(), device=device)
+
+
+@pytest.mark.parametrize("method", ["dmd", "dmd2-ema", "dmd2-4step"])
+def test_a_run_is_that_of_the_cpu(
+    method: str, plan: Callable[..., Run], catalogue: Catalogue, cache: Path, tiny: PreparedTask, tmp_path: Path
+) -> None:
+    expected = Runner(catalogue, tiny, SilentProgress()).run(plan(method, iterations=6))
+    with pretended_device():
+        world = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
+        run = plan(method, root=tmp_path / "elsewhere", iterations=6)
+        same_numbers(Runner(catalogue, world, SilentProgress()).run(run), expected)
+
+
+def test_text_to_image_is_that_of_the_cpu(tmp_path: Path) -> None:
+    """Latents, conditions new and kept, a guided teacher, a LoRA, CLIP, a sampler of the teacher."""
+
+    def records_in(root: Path) -> list[Record]:
+        root.mkdir()
+        cache = choose_sdxl(root)
+        task = declared(cache)
+        runner = Runner(CATALOGUE, task.prepare(Sources(cache), SilentProgress()), SilentProgress())
+        run = plan_run(CATALOGUE, "dmd2-4step-lora", task, TEXT_RECIPE, 0, root / "runs")
+        return [runner.run(run), runner.baseline(BaselineRun(task, root / "runs", task.baselines["teacher"]))]
+
+    expected = records_in(tmp_path / "cpu")
+    with pretended_device():
+        found = records_in(tmp_path / "elsewhere")
+    for one, other in zip(found, expected, strict=True):
+        same_numbers(one, other)
+
+
+def test_latency_is_timed_there(tmp_path: Path) -> None:
+    cache = choose_sdxl(tmp_path)
+    with pretended_device():
+        task = declared(cache)
+        world = task.prepare(Sources(cache), SilentProgress())
+        found = latency_of(world.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
+    assert found.denoising.median > 0

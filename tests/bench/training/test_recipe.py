@@ -1,0 +1,154 @@
+"""Recipes: the paper's numbers as defaults, mistakes that say what is right, rates in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import cos, pi
+
+import pytest
+import torch
+from diffusers.optimization import get_constant_schedule_with_warmup
+from pydantic import ValidationError
+
+from bench.core.errors import UserError
+from bench.training.recipe import Recipe, build_recipe
+from methods.recipes import DMDRecipe, RegressionRecipe
+
+
+class TestDefaults:
+    """DMD2 on ImageNet-64: the paper's F.2, and the official script where the paper says nothing."""
+
+    def test_optimisation(self) -> None:
+        recipe = DMDRecipe()
+        assert (recipe.lr, recipe.critic_lr) == (2e-6, 2e-6)
+        assert (recipe.batch_size, recipe.iterations, recipe.warmup) == (280, 200_000, 500)
+        assert (recipe.betas, recipe.weight_decay, recipe.clip_norm) == ((0.9, 0.999), 0.01, 10.0)
+        assert recipe.critic_updates_per_generator_update == 5
+        assert recipe.lr_decay == 0 and recipe.ema_decay is None
+
+    def test_losses(self) -> None:
+        recipe = DMDRecipe()
+        assert recipe.distribution_matching and recipe.gan and not recipe.regression
+        assert (recipe.dm_weight, recipe.dm_range) == (1.0, (0.02, 0.98))
+        assert (recipe.gan_generator_weight, recipe.gan_critic_weight) == (3e-3, 1e-2)
+        assert recipe.gan_range == recipe.critic_range == (0.0, 1.0)
+
+    def test_student(self) -> None:
+        recipe = DMDRecipe()
+        assert recipe.student_steps == 1 and recipe.guidance_scale == 1
+
+
+class TestMistakes:
+    def test_an_unknown_key_is_answered_with_the_nearest(self) -> None:
+        with pytest.raises(UserError, match=r"unknown recipe key 'critic_lrr' of method 'dmd2'.*'critic_lr'"):
+            build_recipe(DMDRecipe, {"critic_lrr": 1e-5}, "method 'dmd2'")
+
+    def test_a_key_like_no_other_is_answered_with_all(self) -> None:
+        with pytest.raises(UserError, match=r"valid: .*batch_size.*weight_decay"):
+            build_recipe(Recipe, {"zzzzzzzz": 1}, "it")
+
+    def test_another_methods_key_is_unknown(self) -> None:
+        with pytest.raises(UserError, match="unknown recipe key 'gan_generator_weight'"):
+            build_recipe(Recipe, {"gan_generator_weight": 0.1}, "it")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("lr", 0),
+            ("lr", "fast"),
+            ("batch_size", 2.5),
+            ("iterations", 0),
+            ("student_steps", 1001),
+            ("ema_decay", 1.0),
+            ("precision", "fp16"),
+            ("gan", "perhaps"),
+            ("input_simulation", "forward"),
+            ("lr_decay", 1.5),
+        ],
+    )
+    def test_a_bad_value_is_named_with_its_key(self, key: str, value: object) -> None:
+        with pytest.raises(UserError, match=f"bad value {value!r} for recipe key '{key}' of it"):
+            build_recipe(DMDRecipe, {key: value}, "it")
+
+    @pytest.mark.parametrize("span", [[0.9, 0.1], [-0.1, 0.5], [0.0, 1.5]])
+    @pytest.mark.parametrize("key", ["dm_range", "critic_range", "gan_range"])
+    def test_a_part_of_the_noise_grid_lies_on_it(self, key: str, span: list[float]) -> None:
+        with pytest.raises(UserError, match=rf"recipe key '{key}'.*0 <= low <= high <= 1"):
+            build_recipe(DMDRecipe, {key: span}, "it")
+
+    def test_a_bad_part_of_a_value_is_named_with_its_place(self) -> None:
+        with pytest.raises(UserError, match=r"bad value 'x' for recipe key 'dm_range\.1'"):
+            build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")
+
+    def test_values_that_do_not_go_together_are_told_with_the_way_out_alone(self) -> None:
+        with pytest.raises(UserError, match=r"^recipe of it: teacher_precision=bf16 needs .*use --set teacher_"):
+            build_recipe(DMDRecipe, {"precision": "fp32", "teacher_precision": "bf16"}, "it")
+
+
+def test_texts_from_the_command_line_are_read_as_what_they_mean() -> None:
+    recipe = build_recipe(DMDRecipe, {"lr": "1e-5", "gan": "false", "betas": ["0", "0.99"]}, "it")
+    assert isinstance(recipe, DMDRecipe)
+    assert (recipe.lr, recipe.gan, recipe.betas) == (1e-5, False, (0.0, 0.99))
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe().lr = 1.0
+
+
+def library_schedule(warmup: int) -> Callable[[int], float]:
+    """The library's own schedule, as a factor on the rate by step."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    factor: Callable[[int], float] = get_constant_schedule_with_warmup(optimizer, warmup).lr_lambdas[0]
+    return factor
+
+
+class TestRate:
+    def test_warm_up_is_linear_and_then_the_rate_is_constant(self) -> None:
+        recipe = Recipe(iterations=1000, warmup=100)
+        assert recipe.rate_at(0) == pytest.approx(0.01)
+        assert recipe.rate_at(49) == pytest.approx(0.5)
+        assert {recipe.rate_at(i) for i in (99, 100, 500, 999)} == {1.0}
+
+    def test_the_official_warm_up_starts_at_rate_zero(self) -> None:
+        """Diffusers' constant_with_warmup has factor step / warmup at step 0, 1, 2, ..."""
+        recipe = Recipe(iterations=1000, warmup=100, warmup_from_zero=True)
+        schedule = library_schedule(warmup=100)
+        for iteration in (0, 1, 49, 98, 99, 100, 500):
+            assert recipe.rate_at(iteration) == pytest.approx(schedule(iteration), abs=0), iteration
+        assert recipe.rate_at(0) == 0 and recipe.rate_at(99) < recipe.rate_at(100) == 1
+
+    @pytest.mark.parametrize("official", [True, False])
+    def test_without_warm_up_there_is_no_rate_of_zero(self, official: bool) -> None:
+        assert Recipe(warmup=0, warmup_from_zero=official).rate_at(0) == 1
+
+    def test_without_warm_up_it_starts_in_full(self) -> None:
+        assert Recipe(warmup=0).rate_at(0) == 1
+
+    def test_the_tail_falls_along_a_cosine(self) -> None:
+        """The last 40 % of 1,000 iterations: 1 at 600, a half at 800, almost nothing at the last one."""
+        recipe = Recipe(iterations=1000, warmup=0, lr_decay=0.4)
+        assert recipe.rate_at(599) == recipe.rate_at(600) == 1
+        assert recipe.rate_at(800) == pytest.approx(0.5)
+        for iteration in (601, 700, 999):
+            assert recipe.rate_at(iteration) == pytest.approx((1 + cos(pi * (iteration - 600) / 400)) / 2)
+        assert 0 < recipe.rate_at(999) < 1e-4
+
+    def test_warm_up_and_tail_multiply_where_they_meet(self) -> None:
+        recipe = Recipe(iterations=100, warmup=100, lr_decay=1.0)
+        assert recipe.rate_at(49) == pytest.approx(0.5 * (1 + cos(pi * 0.49)) / 2)
+
+
+def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
+    assert Recipe().teacher_pairs == DMDRecipe(pairs=7).teacher_pairs == 0
+    assert DMDRecipe(pairs=7, regression=True).teacher_pairs == RegressionRecipe(pairs=7).teacher_pairs == 7
+
+
+def test_keys_without_effect_are_no_part_of_a_run_s_name() -> None:
+    """The official selection stands in imagenet64's recipes: it changes no run that keeps no best student."""
+    selection = {"best_every": 500, "best_samples": 50_000}
+    assert DMDRecipe(**selection).named() == DMDRecipe().named()
+    assert DMDRecipe(**selection, keep_best=True).named() == DMDRecipe().named() | selection | {"keep_best": True}
+    assert DMDRecipe(warmup=0, warmup_from_zero=True).named() == DMDRecipe(warmup=0).named()
+    assert DMDRecipe(warmup_from_zero=True).named() == DMDRecipe().named() | {"warmup_from_zero": True}
+    assert {"best_every", "best_samples"} <= DMDRecipe().idle().keys()

@@ -1,0 +1,53 @@
+"""What recipes ask of a task besides what all runs do: shown in plans, and refused before anything is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import bench
+
+from bench.cli.dry_run import recipe_needs, require_for_recipes
+from bench.core.errors import UserError
+from bench.runs.plan import Run, plan_run
+from bench.runs.registry import load_catalogue
+from bench.task.pinned import PinnedAsset
+from tasks.imagenet.imagenet64 import TASK
+from tasks.imagenet.task import PinnedImageNet
+
+CATALOGUE = load_catalogue()
+
+
+def planned(method: str, root: Path, **overrides: object) -> Run:
+    return plan_run(CATALOGUE, method, TASK.located(root), overrides, 0, root / "runs")
+
+
+def test_dmd_on_imagenet_is_refused_before_it_runs_where_lpips_is_missing(tmp_path: Path) -> None:
+    runs = [planned(method, tmp_path) for method in ("dmd2", "dmd", "dmd-mse")]
+    with pytest.raises(
+        UserError, match=r"dmd on task 'imagenet64' needs .*\n  lpips: bench prepare --task imagenet64"
+    ):
+        require_for_recipes(runs)
+    require_for_recipes([run for run in runs if run.method.name != "dmd"])
+    require_for_recipes([planned("dmd", tmp_path, lpips_weights="vgg16.pth")])
+    weights = tmp_path / "vgg16.pth"
+    weights.touch()
+    PinnedImageNet(lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
+    require_for_recipes([planned("dmd", tmp_path)])
+    assert planned("dmd2", tmp_path).id == runs[0].id
+
+
+@pytest.mark.parametrize(("method", "asked"), [("dmd", True), ("dmd-mse", False), ("dmd2", False)])
+def test_a_plan_shows_lpips_among_what_the_task_needs(method: str, asked: bool, tmp_path: Path) -> None:
+    told = bench("run", "--task", "imagenet64", "--method", method, "--dry-run", "--cache", tmp_path).text
+    assert ("missing: bench prepare --task imagenet64 --lpips FILE" in told) == asked
+    assert len(recipe_needs([planned(method, tmp_path)])) == asked
+
+
+def test_a_suite_names_what_its_rows_lack_with_all_else(tmp_path: Path) -> None:
+    options = ("--scale", "paper", "--cache", tmp_path, "--runs", tmp_path / "runs")
+    told = bench("reproduce", "table3", *options)
+    assert told.code == 2
+    assert "imagenet64, lpips: bench prepare --task imagenet64 --lpips FILE" in told.text
+    told = bench("reproduce", "table2", *options)
+    assert "coco10k, lpips: bench prepare" in told.text and "coco10k, tiny_vae: bench prepare" in told.text

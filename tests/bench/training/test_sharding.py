@@ -1,0 +1,197 @@
+"""Processes that share the networks (FSDP2) train as those that have copies, and keep the same checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+from processes import in_processes
+from text_pipelines import LATENT_SIDE, SIDE, normal
+from torch.distributed.tensor import DTensor
+
+from bench.core.errors import UserError
+from bench.models.schedules import VPSchedule
+from bench.models.text.denoiser import TextDenoiser
+from bench.models.text.layout import ConditionLayout
+from bench.runs.plan import Run
+from bench.runs.records import read_record
+from bench.runs.registry import load_catalogue
+from bench.runs.runner import Runner
+from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
+from bench.training.distiller import Batch, Pairs, Setting
+from bench.training.recipe import build_recipe
+from bench.training.step_rng import Draws
+from methods.dmd import DMD
+from methods.recipes import DMDRecipe
+
+LAYOUT = ConditionLayout(tokens=3, width=8, pooled=8)
+LATENTS = (4, LATENT_SIDE, LATENT_SIDE)
+PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOUT.size))
+
+
+@lru_cache(maxsize=1)
+def network() -> UNet2DConditionModel:
+    """A UNet told as SDXL's is, with one transformer block on each side; methods copy it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return UNet2DConditionModel(
+            sample_size=LATENT_SIDE,
+            block_out_channels=(16,),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            attention_head_dim=2,
+            cross_attention_dim=LAYOUT.width,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=LAYOUT.pooled + 6 * 8,
+            norm_num_groups=8,
+        )
+
+
+def make(name: str, sharding: str, **values: Any) -> DMD:
+    settings = {"guidance_scale": 8.0, "batch_size": 2, "lr": 1e-4, "critic_lr": 1e-4, "warmup": 1, "pairs": 5}
+    own = {"critic_updates_per_generator_update": 2, "sharding": sharding, **values}
+    recipe = load_catalogue().methods.get(name).recipe("tiny", "paper", settings | own)
+    torch.manual_seed(0)
+    teacher = TextDenoiser(copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE).requires_grad_(False)
+    return DMD(recipe, Setting(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS))
+
+
+def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
+    """A few iterations on this process's share of each batch."""
+    rank, processes = method.accelerator.process_index, method.accelerator.num_processes
+    share = slice(rank * 2 // processes, (rank + 1) * 2 // processes)
+    for iteration in range(start, stop):
+        method.set_rates(iteration)
+        method.training_step(
+            Batch(
+                iteration=iteration,
+                draws=Draws(0, iteration, share=rank, shares=processes),
+                condition=normal(1, 2, LAYOUT.size)[share],
+                real=normal(2, 2, *LATENTS)[share],
+                real_condition=normal(3, 2, LAYOUT.size)[share],
+            )
+        )
+        norms.extend(float(player.gradient_norm) for player in method.players.values() if player.gradient_norm)
+
+
+class Job(NamedTuple):
+    """Training to an iteration, from the folder's newest checkpoint on; another one follows."""
+
+    sharding: str
+    folder: Path
+    stop: int
+
+    def do(self, name: str, values: dict[str, Any]) -> None:
+        method, norms = make(name, self.sharding, **values), list[float]()
+        state = restore_checkpoint(self.folder, method)
+        train(method, state.iteration if state else 0, self.stop, norms)
+        save_checkpoint(self.folder, method, TrainingState(self.stop, 0.0, "", None))
+        if method.accelerator.is_main_process:
+            torch.save(norms, self.folder / "norms")
+
+    def made(self) -> dict[str, Any]:
+        """What the checkpoint has of the networks, and the gradient norms on the way to it."""
+        content = torch.load(self.folder / f"{self.stop:07d}.pt", weights_only=True)
+        return {"players": content["players"], "norms": torch.load(self.folder / "norms", weights_only=True)}
+
+
+def in_two(name: str, jobs: Sequence[Job], **values: Any) -> list[dict[str, Any]]:
+    """Do jobs in two processes, one after the other."""
+    network()  # made before the fork
+    in_processes(2, lambda: [job.do(name, values) for job in jobs])
+    return [job.made() for job in jobs]
+
+
+def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Weights, Adam's moments and gradient norms, to rounding.
+
+    An attention key's bias has no effect: its gradient is rounding alone, which Adam makes as large as any.
+    """
+    assert found["norms"] == pytest.approx(expected["norms"], rel=1e-4)
+    for name, player in expected["players"].items():
+        other = found["players"][name]
+        assert other["updates"] == player["updates"]
+        assert list(other["module"]) == list(player["module"])
+        for key, value in player["module"].items():
+            if not key.endswith("to_k.bias"):
+                torch.testing.assert_close(other["module"][key], value, rtol=0, atol=1e-5, msg=f"{name} {key}")
+        moments, others = player["optimizer"]["state"], other["optimizer"]["state"]
+        assert moments.keys() == others.keys()
+        for index, of_one in moments.items():
+            torch.testing.assert_close(others[index], of_one, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "stop", "values"),
+    [
+        ("dmd", 1, {}),  # the student runs twice before it learns
+        ("dmd2-4step", 2, {"gradient_checkpointing": True}),
+        ("dmd2-4step-lora", 1, {"lora_rank": 2}),
+        ("gan-ttur", 1, {}),  # half of the critic is frozen
+    ],
+)
+def test_sharing_gives_the_steps_of_ddp(name: str, stop: int, values: dict[str, Any], tmp_path: Path) -> None:
+    jobs = [Job(sharding, tmp_path / sharding, stop) for sharding in ("fsdp2", "none")]
+    close(*in_two(name, jobs, **values))
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(tmp_path: Path) -> None:
+    whole = Job("none", tmp_path / "whole", 2)
+    resumed = [Job("fsdp2", tmp_path / name, 2) for name in ("own", "copies")]
+    begun = [Job("fsdp2", tmp_path / "own", 1), Job("none", tmp_path / "copies", 1)]
+    in_two("dmd2", [whole, *begun, *resumed])
+    last = {"norms": whole.made()["norms"][-1:]}  # of the critic, whose turn alone the second iteration is
+    for job in resumed:
+        close(job.made(), whole.made() | last)
+
+
+def test_one_process_has_nobody_to_share_with() -> None:
+    method = make("dmd2", "fsdp2")
+    assert not method.sharded
+    assert not any(isinstance(value, DTensor) for value in method.generator.module.state_dict().values())
+
+
+def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_with_it(tmp_path: Path) -> None:
+    other = Job("none", tmp_path / "checkpoints", 1)
+    other.do("dmd-ttur", {})
+    first = other.made()["players"]["generator"]["module"]
+
+    def work() -> None:
+        method = make("dmd2", "fsdp2")
+        start_from(tmp_path, method)
+        for name, value in method.generator.module.state_dict().items():
+            assert torch.equal(value.full_tensor(), first[name]), name
+        for one in [method.teacher, *(player.module for player in method.players.values())]:
+            held = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
+            total = sum(p.numel() for p in one.parameters())
+            assert 0.4 * total < held < 0.6 * total
+
+    in_processes(2, work)
+
+
+def test_a_run_with_an_average_and_its_best_student(
+    plan: Callable[..., Run], runner: Runner, tmp_path: Path
+) -> None:
+    values = {"iterations": 1, "batch_size": 4, "warmup": 1, "ema_decay": 0.9, "keep_best": True}
+    runs = [plan("dmd2", root=tmp_path / one, sharding=one, **values) for one in ("none", "fsdp2")]
+    for run in runs:
+        in_processes(2, lambda run=run: runner.run(run))  # type: ignore[misc]
+    one, two = (read_record(run.record) for run in runs)
+    assert one.run_id != two.run_id and two.method.recipe["sharding"] == "fsdp2"
+    assert two.metrics[0].values == pytest.approx(one.metrics[0].values, rel=1e-3)
+    assert (runs[1].folder / "best" / "student").is_dir()
+
+
+def test_what_it_does_not_go_with_is_refused() -> None:
+    with pytest.raises(UserError, match="sharding=fsdp2 runs uncompiled networks: use compile_backend=none"):
+        build_recipe(DMDRecipe, {"sharding": "fsdp2", "compile_backend": "inductor"}, "method 'dmd2'")
+    assert "sharding" not in DMDRecipe().named()

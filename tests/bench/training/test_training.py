@@ -1,0 +1,70 @@
+"""The training loop: an iteration is the same however its batch is cut up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from bench.core.errors import UserError
+from bench.runs.registry import Catalogue
+from bench.task.prepared import PreparedTask
+from bench.training.distiller import Setting
+from bench.training.trainer import Trainer
+
+
+def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str, **values: object) -> Trainer:
+    """A trainer of a built-in method on the tiny task."""
+    chosen = catalogue.methods.get(method)
+    recipe = chosen.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
+    accelerator = Accelerator(cpu=True)
+    torch.manual_seed(0)
+    setting = Setting(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
+    return Trainer(chosen.load()(recipe, setting), tiny, 0, folder, accelerator)
+
+
+@pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])
+def test_micro_batches_give_the_gradients_of_the_whole_batch(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path, method: str
+) -> None:
+    norms = {}
+    for parts in (1, 3):
+        one = trainer(catalogue, tiny, tmp_path, method, gradient_accumulation=parts)
+        norms[parts] = one.step(0)
+        assert one.distiller.generator.updates == 1
+    assert {"gradient/generator", "gradient/critic"} <= set(norms[1])
+    for name in ("gradient/generator", "gradient/critic"):
+        torch.testing.assert_close(norms[3][name], norms[1][name], rtol=1e-4, atol=0)
+
+
+def test_ten_iterations_in_micro_batches_give_the_same_student(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path
+) -> None:
+    """SGD-like closeness: Adam divides by small numbers, so weights are compared and not single steps."""
+    students = []
+    for parts in (1, 3):
+        one = trainer(catalogue, tiny, tmp_path, "dmd2", gradient_accumulation=parts, warmup=0)
+        for iteration in range(10):
+            one.step(iteration)
+        students.append(torch.cat([p.flatten() for p in one.student().parameters()]))
+    moved = (students[0] - torch.cat([p.flatten() for p in tiny.teacher.parameters()])).norm()
+    assert (students[0] - students[1]).norm() < 0.02 * moved
+
+
+def test_a_recomputed_forward_gives_the_same_gradients(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path
+) -> None:
+    plain, again = (
+        trainer(catalogue, tiny, tmp_path, "dmd2", gradient_checkpointing=on).step(0) for on in (False, True)
+    )
+    for name in ("gradient/generator", "gradient/critic"):
+        torch.testing.assert_close(again[name], plain[name], rtol=1e-5, atol=0)
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_those_that_do(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"batch_size 12 does not divide into 5 equal shares.*batch_size=10 or 15"):
+        trainer(catalogue, tiny, tmp_path, "dmd2", gradient_accumulation=5)

@@ -1,0 +1,340 @@
+"""Preparing a micro task: assets made once and named by content, and errors that name a broken one."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.core.errors import UserError
+from bench.core.files import file_sha256, folder_sha256
+from bench.core.progress import SilentProgress
+from bench.models.samplers import SampleNoise, heun
+from bench.task.base import Sources
+from bench.task.pairs import PAIR_SEED
+from bench.task.prepared import Samples, to_uint8, to_unit_range
+from bench.task.protocol import MAIN
+from tasks.digits import task as digits
+from tasks.micro.prepared import PreparedMicroTask
+from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
+
+TASK: MicroTask = replace(
+    digits.TASK,
+    network=NetworkSpec(channels=(16,), patch_size=2, sigma_data=0.75, norm_groups=4),
+    teacher=TeacherRecipe(iterations=4, batch_size=8),
+    classifier=ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50),
+)
+"""The digits with networks that are hardly trained."""
+
+
+class Listener(SilentProgress):
+    """Progress that remembers the titles of all long work."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    @contextmanager
+    def bar(self, title: str, total: int, completed: int = 0) -> Iterator[SilentProgress]:  # noqa: ARG002
+        self.titles.append(title)
+        yield self
+
+
+def prepare(cache: Path, task: MicroTask = TASK) -> tuple[PreparedMicroTask, list[str]]:
+    """Prepare `task` and say which long work that took."""
+    listener = Listener()
+    world = task.prepare(Sources(cache), listener)
+    assert isinstance(world, PreparedMicroTask)
+    return world, listener.titles
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedMicroTask, Path, list[str]]:
+    """The task prepared once for all tests: the world, its cache and the work that it took."""
+    cache = tmp_path_factory.mktemp("micro-world")
+    world, work = prepare(cache)
+    return world, cache, work
+
+
+@pytest.fixture
+def world(made: tuple[PreparedMicroTask, Path, list[str]]) -> PreparedMicroTask:
+    return made[0]
+
+
+@pytest.fixture
+def cache(made: tuple[PreparedMicroTask, Path, list[str]]) -> Path:
+    """The shared cache: read it, do not write."""
+    return made[1]
+
+
+@pytest.fixture
+def own_cache(cache: Path, tmp_path: Path) -> Path:
+    """A copy of the cache that a test may damage."""
+    return shutil.copytree(cache, tmp_path / "cache")
+
+
+def files_of(cache: Path) -> dict[str, tuple[int, str]]:
+    """Every asset in a cache with its time of change and its hash."""
+    found = (path for path in sorted(cache.rglob("*")) if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path.relative_to(cache)): (path.stat().st_mtime_ns, file_sha256(path)) for path in found}
+
+
+# What is made
+
+
+def test_a_first_preparation_trains_both_networks(made: tuple[PreparedMicroTask, Path, list[str]]) -> None:
+    world, cache, work = made
+    assert work == ["teacher", "feature network"]
+    assert TASK.teacher_path(cache).is_dir()
+    assert TASK.features_path(cache).is_file()
+    assert [need.role for need in TASK.needs(Sources(cache)) if need.path is None] == []
+    assert not any(parameter.requires_grad for parameter in world.teacher.parameters())
+
+
+def test_a_second_preparation_trains_nothing_and_is_the_same(world: PreparedMicroTask, own_cache: Path) -> None:
+    before = files_of(own_cache)
+    again, work = prepare(own_cache)
+    assert work == []
+    assert files_of(own_cache) == before
+    assert again.teacher_sha256 == world.teacher_sha256
+    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
+    assert np.array_equal(again.references[MAIN].seen, world.references[MAIN].seen)
+
+
+def test_another_machine_s_empty_cache_gets_the_same_bits(world: PreparedMicroTask, tmp_path: Path) -> None:
+    again, work = prepare(tmp_path)
+    assert work == ["teacher", "feature network"]
+    assert again.teacher_sha256 == world.teacher_sha256
+    assert [asset.sha256 for asset in again.weights + again.data] == [
+        asset.sha256 for asset in world.weights + world.data
+    ]
+
+
+def test_only_what_is_missing_is_made(world: PreparedMicroTask, own_cache: Path) -> None:
+    TASK.features_path(own_cache).unlink()
+    assert [need.role for need in TASK.needs(Sources(own_cache)) if need.path is None] == ["features"]
+    again, work = prepare(own_cache)
+    assert work == ["feature network"]
+    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
+
+
+def test_assets_are_listed_with_their_hashes(world: PreparedMicroTask, cache: Path) -> None:
+    teacher, features = world.weights
+    assert (teacher.role, teacher.sha256) == ("teacher", folder_sha256(TASK.teacher_path(cache)))
+    assert (features.role, features.sha256) == ("feature network", file_sha256(TASK.features_path(cache)))
+    train, held_out, reference = world.data
+    assert (train.sha256, held_out.sha256) == (TASK.train_sha256, TASK.held_out_sha256)
+    assert reference.path is not None
+    assert reference.sha256 == file_sha256(reference.path) == world.references[MAIN].sha256
+    assert all(asset.bytes > 0 for asset in world.weights + world.data)
+
+
+def test_real_images_are_the_training_split(world: PreparedMicroTask) -> None:
+    assert world.real_images.shape == (900, 1, 8, 8)
+    assert world.real_images.dtype == torch.uint8
+    assert world.real_conditions.unique().tolist() == list(range(10)) == list(range(world.classes))
+    assert world.references[MAIN].seen.shape == (897, 8)
+
+
+# Names by content
+
+
+def changed(value: Any) -> Any:
+    """Return another value of the same kind."""
+    return (*value, value[-1]) if isinstance(value, tuple) else value + 1
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(TeacherRecipe)])
+def test_teacher_key_changes_with_the_recipe(field: str) -> None:
+    other = replace(TASK, teacher=replace(TASK.teacher, **{field: changed(getattr(TASK.teacher, field))}))
+    assert other.teacher_key() != TASK.teacher_key()
+    assert other.features_key() == TASK.features_key()
+    assert other.identity() != TASK.identity()
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(NetworkSpec)])
+def test_teacher_key_changes_with_the_network(field: str) -> None:
+    other = replace(TASK, network=replace(TASK.network, **{field: changed(getattr(TASK.network, field))}))
+    assert other.teacher_key() != TASK.teacher_key()
+    assert other.features_key() == TASK.features_key()
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(ClassifierRecipe)])
+def test_features_key_changes_with_the_recipe(field: str) -> None:
+    other = replace(TASK, classifier=replace(TASK.classifier, **{field: changed(getattr(TASK.classifier, field))}))
+    assert other.features_key() != TASK.features_key()
+    assert other.teacher_key() == TASK.teacher_key()
+
+
+def test_keys_change_with_the_images() -> None:
+    other = replace(TASK, train_sha256="0" * 64)
+    assert other.teacher_key() != TASK.teacher_key()
+    assert other.features_key() != TASK.features_key()
+    assert other.reference_key("f" * 64) == TASK.reference_key("f" * 64)
+    assert replace(TASK, held_out_sha256="0" * 64).reference_key("f" * 64) != TASK.reference_key("f" * 64)
+    assert TASK.reference_key("e" * 64) != TASK.reference_key("f" * 64)
+
+
+def test_a_changed_recipe_gets_its_own_teacher(own_cache: Path) -> None:
+    before = files_of(own_cache)
+    _, work = prepare(own_cache, replace(TASK, teacher=replace(TASK.teacher, iterations=1)))
+    assert work == ["teacher"]
+    after = files_of(own_cache)
+    assert before.items() <= after.items()
+    assert len(list((own_cache / "teachers").glob("digits-*"))) == 2
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("field", "split"), [("train_sha256", "training"), ("held_out_sha256", "held-out")])
+def test_other_images_are_refused(tmp_path: Path, field: str, split: str) -> None:
+    with pytest.raises(UserError, match=f"the {split} images from scikit-learn are not those of task 'digits'"):
+        prepare(tmp_path, replace(TASK, **{field: "0" * 64}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def teacher_file(name: str) -> Callable[[Path], Path]:
+    return lambda cache: TASK.teacher_path(cache) / name
+
+
+def reference_file(cache: Path) -> Path:
+    (path,) = (cache / "references").glob("*.npy")
+    return path
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbage"])
+@pytest.mark.parametrize(
+    ("find", "named"),
+    [
+        (TASK.features_path, TASK.features_path),
+        (reference_file, reference_file),
+        (teacher_file("denoiser.json"), teacher_file("denoiser.json")),
+        (teacher_file("unet/diffusion_pytorch_model.safetensors"), teacher_file("unet")),
+    ],
+    ids=["features", "reference", "description", "weights"],
+)
+def test_a_damaged_asset_is_named_with_what_mends_it(
+    own_cache: Path, find: Callable[[Path], Path], named: Callable[[Path], Path], damage: str
+) -> None:
+    path = find(own_cache)
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) * 2 // 3], "garbage": b"\x00garbage" * 20}[damage])
+    with pytest.raises(UserError, match=r"delete|fix: rm ") as caught:
+        prepare(own_cache)
+    assert str(named(own_cache)) in str(caught.value)
+
+
+def test_features_of_another_shape_are_named(own_cache: Path) -> None:
+    """A readable file with the wrong network in it, say from an older layout of the classifier."""
+    path = TASK.features_path(own_cache)
+    wide = replace(TASK, classifier=replace(TASK.classifier, width=8))
+    shutil.copy(path, wide.features_path(own_cache))
+    with pytest.raises(UserError, match="cannot read the feature network") as caught:
+        prepare(own_cache, wide)
+    assert str(wide.features_path(own_cache)) in str(caught.value)
+
+
+# Conditions, features, pairs, students
+
+
+def test_conditions_are_balanced_and_belong_to_the_index(world: PreparedMicroTask) -> None:
+    conditions = world.conditions(torch.arange(1800))
+    assert torch.bincount(conditions).tolist() == [180] * 10
+    assert torch.equal(torch.cat([world.conditions(part) for part in torch.arange(1800).split(7)]), conditions)
+    assert world.null_condition is None
+
+
+def test_features_do_not_depend_on_the_batch(world: PreparedMicroTask) -> None:
+    images = world.real_images[:60]
+    labels = world.real_conditions[:60]
+    whole = world.extract(Samples(torch.arange(60), images, labels), [MAIN])[MAIN]
+    assert whole.features.shape == (60, 8)
+    assert whole.features.dtype == np.float32
+    for size in (1, 7):
+        parts = [
+            world.extract(Samples(torch.arange(len(part)), part, asked), [MAIN])[MAIN]
+            for part, asked in zip(images.split(size), labels.split(size), strict=True)
+        ]
+        found = np.concatenate([part.features for part in parts])
+        np.testing.assert_allclose(found, whole.features, rtol=1e-4, atol=1e-5)
+        assert np.array_equal(
+            np.concatenate([part.scores["accuracy"] for part in parts]), whole.scores["accuracy"]
+        )
+
+
+def test_grey_levels_survive_the_unit_range() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_unit_range(levels)), levels)
+    assert to_uint8(torch.tensor([-1.5, -1.0, 0.9999, 1.5])).tolist() == [0, 0, 255, 255]
+    assert to_uint8(torch.tensor([-1.5, -1.0, 0.9999, 1.5]), "truncate").tolist() == [0, 0, 254, 255]
+
+
+def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: PreparedMicroTask, own_cache: Path) -> None:
+    again, _ = prepare(own_cache)
+    noise, image, condition = again.pairs(12)
+    assert torch.equal(condition, torch.arange(12) % 10)
+    seeds = [PAIR_SEED + i for i in range(12)]
+    assert torch.equal(noise, SampleNoise(seeds, (1, 8, 8)).draw())
+    with torch.no_grad():
+        steps = TASK.baselines["teacher-ode"].steps
+        expected = heun(world.teacher, SampleNoise(seeds, (1, 8, 8)), condition, steps)
+    assert torch.equal(image, expected)
+
+
+def test_pairs_do_not_depend_on_the_batch(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, image, condition = prepare(own_cache)[0].pairs(12)
+    shutil.rmtree(own_cache / "pairs")
+    monkeypatch.setattr("bench.task.pairs.PairedTeacher.pair_batch", 5)
+    again = prepare(own_cache)[0].pairs(12)
+    assert torch.equal(again[0], noise)
+    torch.testing.assert_close(again[1], image, rtol=1e-3, atol=1e-4)
+    assert torch.equal(again[2], condition)
+
+
+def test_pairs_are_made_once(own_cache: Path) -> None:
+    listener = Listener()
+    world = TASK.prepare(Sources(own_cache), listener)
+    first = world.pairs(3)
+    asset = world.asset_of_pairs(3)
+    second = world.pairs(3)
+    assert listener.titles == ["teacher pairs"]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert asset.path is not None
+    assert asset.sha256 == file_sha256(asset.path)
+
+    asset.path.write_bytes(b"garbage")
+    with pytest.raises(UserError, match="cannot read the teacher pairs") as caught:
+        world.pairs(3)
+    assert str(asset.path) in str(caught.value)
+
+
+def test_a_student_is_saved_and_read_with_its_steps(world: PreparedMicroTask, tmp_path: Path) -> None:
+    world.save_student(world.teacher, tmp_path / "student", [999, 499])
+    student, indices = world.load_student(tmp_path / "student")
+    assert indices == [999, 499]
+    assert world.load_student(tmp_path / "student", steps=2)[1] == indices
+    with pytest.raises(UserError, match="student has no sampler of 1 steps; --steps takes 2"):
+        world.load_student(tmp_path / "student", steps=1)
+    assert all(
+        torch.equal(value, student.state_dict()[name]) for name, value in world.teacher.state_dict().items()
+    )
+
+
+def test_a_teacher_is_no_student(world: PreparedMicroTask, cache: Path) -> None:
+    with pytest.raises(UserError, match="is a many-step denoiser, not a student"):
+        world.load_student(TASK.teacher_path(cache))
+
+
+def test_a_student_of_another_image_size_is_refused(world: PreparedMicroTask, tmp_path: Path) -> None:
+    world.save_student(world.teacher, tmp_path / "student", [999])
+    world.task = replace(TASK, image_shape=(1, 28, 28))
+    try:
+        with pytest.raises(UserError, match="makes images of 8x8, task 'digits' has 28x28"):
+            world.load_student(tmp_path / "student")
+    finally:
+        world.task = TASK
