@@ -45,7 +45,7 @@ def import_(
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
     from bench.features.reference_sources import import_reference
-    from bench.features.references import reference_store, save_reference
+    from bench.features.reference_store import reference_store, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
@@ -96,7 +96,7 @@ def build(
     from bench.features.dinov2 import load_dinov2
     from bench.features.inception import PORT, TORCHSCRIPT, load_inception
     from bench.features.reference_sources import references_from, seen_in_batches
-    from bench.features.references import reference_store, save_reference
+    from bench.features.reference_store import reference_store, save_reference
     from tasks.imagenet.task import spatial_of
 
     if device != "cpu" and not torch.cuda.is_available():
@@ -151,7 +151,7 @@ def build(
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the references that are here."""
-    from bench.features.references import list_references, reference_store
+    from bench.features.reference_store import list_references, reference_store
 
     found = list_references(reference_store(cache or default_cache()))
     if not found:

@@ -20,7 +20,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
-from bench.features.references import ReferenceStatistics
+from bench.features.reference_store import ReferenceStatistics
 from bench.features.views import Features
 from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
 from bench.metrics.intervals import t_interval

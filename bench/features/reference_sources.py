@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.array_pickle import read_array_pickle
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
 from bench.core.files import file_sha256
 from bench.core.progress import Progress
-from bench.features.references import (
+from bench.features.array_pickle import read_array_pickle
+from bench.features.reference_store import (
     DINO_FEATURES,
     FID_FEATURES,
     SPATIAL_FEATURES,

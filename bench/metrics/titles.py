@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.features.references import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.reference_store import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 from bench.metrics.catalogue import DIVERSITY, KID, MetricInfo
 
 INCEPTIONS = (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)

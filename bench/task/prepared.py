@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
-from bench.features.references import ReferenceStatistics
+from bench.features.reference_store import ReferenceStatistics
 from bench.features.views import Features
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler, baseline_sampler

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import folder_size
-from bench.features.references import load_reference, reference_store
+from bench.features.reference_store import load_reference, reference_store
 from bench.task.pinned import PinnedAsset
 from bench.task.prepared import PreparedAsset, RealImages
 

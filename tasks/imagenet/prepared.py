@@ -22,7 +22,7 @@ from bench.features.dinov2 import load_dinov2
 from bench.features.inception import load_inception
 from bench.features.lpips_network import TRUNKS
 from bench.features.reference_sources import import_reference
-from bench.features.references import (
+from bench.features.reference_store import (
     FID_FEATURES,
     load_reference,
     reference_store,

@@ -28,7 +28,7 @@ from bench.features.inception import InceptionFeatures, load_inception
 from bench.features.lpips_diversity import load_lpips
 from bench.features.preprocess import centre_patches, square
 from bench.features.reference_sources import references_from
-from bench.features.references import list_references, reference_store, save_reference
+from bench.features.reference_store import list_references, reference_store, save_reference
 from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from bench.models.text.pipelines import (
     PIPELINE_FILES,

@@ -14,7 +14,6 @@ from torch import Tensor
 from bench.core.errors import UserError, listed, unknown
 from bench.core.escape import printable
 from bench.core.files import read_object
-from bench.core.restricted_pickle import read_official_pickle
 from bench.models.denoiser import EDMDenoiser
 from bench.models.saved import DESCRIPTION, load_denoiser
 from bench.models.schedules import EDMSchedule
@@ -23,6 +22,7 @@ from bench.models.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, Con
 from bench.models.weights.convert import check_attributes, infer_network, official_shapes, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
 from bench.models.weights.folders import WEIGHTS, load_network
+from bench.models.weights.restricted_pickle import read_official_pickle
 from bench.models.weights.state_dicts import file_kind, fill, read_state_dict, require
 
 Role = Literal["generator", "teacher", "critic"]

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.core.archives import check_torch_file
 from bench.core.errors import UserError, first_line, listed, nearest
 from bench.core.escape import printable
 from bench.core.files import human_size, regular_file, regular_file_or_folder
+from bench.models.weights.archives import check_torch_file
 from bench.models.weights.compare import differences, without_prefixes
 
 FileKind = Literal["torch", "safetensors", "pickle"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.core.array_pickle import read_array_pickle
 from bench.core.errors import UserError
+from bench.features.array_pickle import read_array_pickle
 
 CONTENT = {"fid": {"mu": np.arange(4.0), "sigma": np.eye(4)}, "count": 7, "name": "reals"}
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.pickle_guard import UnsafePickleError
-from bench.core.restricted_pickle import read_official_pickle
+from bench.models.weights.restricted_pickle import read_official_pickle
 
 STATE = {
     "model.map_layer0.weight": torch.randn(4, 3),

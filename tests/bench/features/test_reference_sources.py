@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.reference_sources import import_reference, references_from, seen_in_batches
-from bench.features.references import DIMENSIONS, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.reference_store import DIMENSIONS, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 
 
 @pytest.fixture(autouse=True)

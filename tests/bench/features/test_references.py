@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import UserError
-from bench.features.references import (
+from bench.features.reference_store import (
     Description,
     ReferenceStatistics,
     checked_reference,

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.data.text.folders import ImageFiles
-from bench.features.references import Description, checked_reference, load_reference, save_reference
+from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
 from bench.task.base import Sources
 from bench.task.pinned import PinnedAsset, write_pinned
 from tasks.text import pin as choose

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from bench.core.array_pickle import read_array_pickle
 from bench.core.errors import UserError
 from bench.core.pickle_guard import refuse_opcodes
-from bench.core.restricted_pickle import read_official_pickle
+from bench.features.array_pickle import read_array_pickle
 from bench.models.text.published import load_published_unet
 from bench.models.weights.checkpoints import load_edm_denoiser
+from bench.models.weights.restricted_pickle import read_official_pickle
 from bench.models.weights.state_dicts import file_kind, read_state_dict
 
 STATE = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
