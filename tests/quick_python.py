@@ -20,17 +20,23 @@ from pathlib import Path
 from typing import NoReturn
 
 OURS = ("bench", "methods", "tasks", "slurm", "results")
-IMPORTED_BEFORE = (
-    "bench.runs.runner",
-    "tasks.micro.prepared",
-    "slurm.aftermath",
-    "submitit.core.submission",
+LIBRARIES = (
+    "accelerate",
+    "diffusers.models.unets.unet_2d",
+    "diffusers.models.unets.unet_2d_condition",
+    "matplotlib.pyplot",
+    "pandas",
+    "rich.progress",
+    "safetensors.torch",
     "scipy.linalg",
     "scipy.special",
-    "matplotlib.pyplot",
+    "sklearn.datasets",
+    "submitit.core.submission",
     "torch._dynamo",
+    "torch.distributed.fsdp",
+    "typer",
 )
-"""Modules that the server imports for the sake of the libraries that they import in turn."""
+"""Modules that jobs and commands import."""
 
 BY_THEIR_NUMBERS = ("submitit.local._local",)
 """Modules whose process is known by its number, which is not that of a fork: a real Python runs them."""
@@ -76,7 +82,7 @@ def import_libraries() -> None:
     """Import what a server needs, in the process that will fork it."""
     import importlib
 
-    for name in IMPORTED_BEFORE:
+    for name in LIBRARIES:
         importlib.import_module(name)
 
 

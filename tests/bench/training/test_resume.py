@@ -42,7 +42,7 @@ def kill_when(condition: Callable[[], bool], work: Callable[[], object]) -> None
     child.start()
     deadline = time.monotonic() + 60
     while not condition() and child.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.001)
+        time.sleep(0.01)
     assert child.is_alive(), "the run ended before it could be killed"
     os.kill(child.pid or 0, signal.SIGKILL)
     child.join()
@@ -57,12 +57,12 @@ def logged(run: Run) -> int:
 def test_five_kills_in_training_and_one_in_evaluation(
     plan: Callable[..., Run], runner: Runner, tmp_path: Path
 ) -> None:
-    recipe = {"iterations": 200, "ema_decay": 0.9}
+    recipe = {"iterations": 120, "ema_decay": 0.9}
     whole = plan(root=tmp_path / "whole", **recipe)
     broken = plan(root=tmp_path / "broken", **recipe)
     expected = runner.run(whole)
 
-    points = sorted(random.Random(0).sample(range(10, 190, 10), 5))
+    points = sorted(random.Random(0).sample(range(10, 110, 10), 5))
     for point in points:
         kill_when(lambda point=point: logged(broken) >= point, lambda: runner.run(broken))
     kill_when((broken.folder / "evaluation" / "repetition-0.json").exists, lambda: runner.run(broken))
