@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench.core.imports import load_class
 
 if TYPE_CHECKING:
     from bench.training.distiller import Distiller
@@ -67,12 +68,6 @@ class Method:
         path = f"{distiller.__module__}:{distiller.__qualname__}"
         model = distiller.recipe_model
         return cls(name, summary, path, lambda: model, [distiller.recipes], lambda: distiller)
-
-
-def load_class(path: str) -> Any:
-    """Import `module:Class`."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 @lru_cache
