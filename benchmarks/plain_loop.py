@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.features.views import Features
 from bench.models.denoiser import EDMDenoiser
 from bench.models.schedules import per_sample
 from bench.task.base import Task
-from bench.task.prepared import Samples
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
 from tasks.edm_prepared import PreparedEDMTask
@@ -29,9 +26,6 @@ class RandomWorld(PreparedEDMTask):
         self.teacher_sha256 = ""
         self.real_images = torch.randint(0, 256, (images, *task.image_shape), dtype=torch.uint8)
         self.real_conditions = torch.randint(0, classes, (images,))
-
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002
-        raise AssertionError("not part of training")
 
 
 class PlainLoop:

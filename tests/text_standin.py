@@ -30,7 +30,9 @@ def choose_sdxl(root: Path) -> Path:
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(root / "data" / f"{i}.png")
         (root / "data" / f"{i}.txt").write_text(f"photograph {i}")
     files = {"teacher": root / "sdxl", "data": root / "data", "prompts": root / "prompts.txt"}
-    declared(root / "cache").choose(Sources(root / "cache", **files, clip=root / "clip.bin"), SilentProgress())
+    declared(root / "cache").choose(
+        Sources(root / "cache", **files, weights={"clip": root / "clip.bin"}), SilentProgress()
+    )
     return root / "cache"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,8 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from bench.data.base import Dataset
+    from bench.features.base import FeatureExtractor
     from bench.metrics.catalogue import MetricInfo
     from bench.runs.registry import Catalogue, Entry
     from bench.runs.suites import Suite
@@ -29,6 +31,8 @@ class Kind(StrEnum):
     methods = "methods"
     tasks = "tasks"
     metrics = "metrics"
+    extractors = "extractors"
+    datasets = "datasets"
     suites = "suites"
 
 
@@ -36,7 +40,7 @@ def list_(
     kind: Annotated[Kind | None, typer.Argument(help="Only this kind.", show_default="all")] = None,
     plugin: PluginOption = [],
 ) -> None:
-    """List methods, tasks, metrics and suites."""
+    """List methods, tasks, metrics, feature extractors, data sets and suites."""
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
@@ -47,14 +51,14 @@ def list_(
 
             rows = [(name, load_suite(name).title) for name in suite_names()]
         else:
-            registry = getattr(catalogue, which.value)
+            registry = catalogue.registries[which.value.removesuffix("s")]
             rows = [(entry.name, _summary(entry)) for entry in registry]
         width = max((len(name) for name, _ in rows), default=0)
         for name, summary in rows:
             print(f"  {name:<{width}}  {summary}")
 
 
-def _summary(entry: Entry[Method] | Entry[Task] | Entry[MetricInfo]) -> str:
+def _summary(entry: Entry[Any]) -> str:
     """One line about an entry; a broken plug-in is shown as such, and only fails when it is asked for."""
     try:
         thing = entry.load()
@@ -65,33 +69,36 @@ def _summary(entry: Entry[Method] | Entry[Task] | Entry[MetricInfo]) -> str:
 
 
 def describe(
-    name: Annotated[str, typer.Argument(help="A method, task, metric or suite.")],
+    name: Annotated[str, typer.Argument(help="A method, task, metric, feature extractor, data set or suite.")],
     task: Annotated[str | None, typer.Option("--task", help="Resolve the recipe on this task.")] = None,
     cache: CacheOption = None,
     plugin: PluginOption = [],
 ) -> None:
-    """Say all about one name: recipe, protocol, needs, licences, cost."""
+    """Show all about one name: recipe, protocol, requirements, weights, licences, cost."""
     from bench.runs.registry import load_catalogue
     from bench.runs.suites import load_suite, suite_names
 
-    catalogue = load_catalogue(plugin)
+    catalogue, suites = load_catalogue(plugin), list(suite_names())
+    _refuse_unknown(catalogue, name, suites)
     if name in catalogue.methods.entries:
         _describe_method(catalogue, name, declared_task(catalogue, task, cache) if task else None, cache)
     elif task is not None:
-        raise UserError(f"--task goes with a method, and {name!r} is none")
-    elif name in catalogue.tasks.entries:
+        raise UserError(f"--task goes with a method, and {name!r} is none; fix: leave out --task")
+    if name in catalogue.tasks.entries:
         _describe_task(declared_task(catalogue, name, cache), cache)
-    elif name in catalogue.metrics.entries:
+    if name in catalogue.metrics.entries:
         _describe_metric(catalogue.metrics.get(name))
-    elif name in suite_names():
+    if name in catalogue.extractors.entries:
+        _describe_extractor(catalogue.extractors.get(name))
+    if name in catalogue.datasets.entries:
+        _describe_dataset(catalogue.datasets.get(name))
+    if name in suites:
         _describe_suite(load_suite(name))
-    else:
-        every = [
-            *catalogue.methods.entries,
-            *catalogue.tasks.entries,
-            *catalogue.metrics.entries,
-            *suite_names(),
-        ]
+
+
+def _refuse_unknown(catalogue: Catalogue, name: str, suites: Sequence[str]) -> None:
+    every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suites]
+    if name not in every:
         raise unknown("name", name, every)
 
 
@@ -119,7 +126,25 @@ def _describe_method(catalogue: Catalogue, name: str, task: Task | None, cache: 
 def _describe_metric(info: MetricInfo) -> None:
     print(f"metric {info.name}: {info.title}")
     print(f"  better    {info.direction}\n  at least  {info.min_samples} images")
+    reference = "and those of real images" if info.needs_reference else "alone"
+    extractor = "the protocol's own" if info.extractor == "main" else info.extractor
+    print(f"  reads     the features of generated images {reference}; feature extractor: {extractor}")
     print(f"  what      {info.summary}\n  source    {info.source}")
+
+
+def _describe_extractor(extractor: FeatureExtractor) -> None:
+    print(f"feature extractor {extractor.name}: {extractor.summary}")
+    print(f"  images    {extractor.preprocessing}\n  output    {extractor.output}")
+    for one in extractor.weights:
+        print(f"  weights   --weights {one.name}=PATH: {one.files} ({one.source})")
+        print(f"  licence   {one.licence}")
+        if one.file is not None:
+            print(f"  sha256    {one.file.sha256}")
+
+
+def _describe_dataset(data: Dataset) -> None:
+    print(f"data set {data.name}: {data.summary}")
+    print(f"  licence   {data.licence}\n  get it    {data.fix}")
 
 
 def _describe_suite(suite: Suite) -> None:

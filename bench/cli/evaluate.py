@@ -23,6 +23,7 @@ from bench.cli.options import (
     WorkerOption,
     declared_task,
     loaded_student,
+    parse_names,
     sources,
     subject_of,
 )
@@ -45,6 +46,10 @@ def evaluate(
         typer.Option("--checkpoint", help="A saved student: a run's folder or its student folder."),
     ] = None,
     protocol: ProtocolOption = None,
+    metric: Annotated[
+        list[str],
+        typer.Option("--metric", help="Measure these alone, with commas, as a protocol of its own; repeatable."),
+    ] = [],
     sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
     steps: StepsOption = None,
     student_start: StudentStartOption = None,
@@ -61,7 +66,7 @@ def evaluate(
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
-    declared = declared_task(catalogue, task, cache, protocol)
+    declared = declared_task(catalogue, task, cache, protocol, parse_names(metric, "--metric") if metric else ())
     where = sources(declared, cache, data, download)
     subject = subject_of("bench eval", declared, checkpoint, sampler, steps)
 
@@ -96,8 +101,8 @@ def evaluate(
             raise UserError(
                 f"{subject}: {error}; its training has diverged, or the file is damaged; fix: name another student"
             ) from None
-    for metric in metrics:
-        print(one_result(metric, declared.protocol.as_dict()))
+    for measured in metrics:
+        print(one_result(measured, declared.protocol.as_dict()))
 
 
 def _measure(

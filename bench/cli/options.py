@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,11 @@ import typer
 
 from bench.core.errors import UserError, unknown
 from bench.core.files import regular_file_or_folder
+from bench.runs.networks import with_metrics, with_registered_networks
 from bench.task.base import Baseline, Sources, Task, default_cache
 
 if TYPE_CHECKING:
+    from bench.features.base import FeatureExtractor
     from bench.models.denoiser import Denoiser
     from bench.runs.registry import Catalogue
     from bench.task.prepared import PreparedTask
@@ -22,7 +24,7 @@ PluginOption = Annotated[
     list[Path],
     typer.Option(
         "--plugin",
-        help="A Python file that defines a Distiller or a Task, or a TOML file of variants; repeatable.",
+        help="A Python file that defines a distiller, task, metric, ..., or a TOML file of variants; repeatable.",
     ),
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", envvar="BENCH_RUNS", help="Folder of the runs.")]
@@ -52,6 +54,14 @@ ProcessesOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: what cores or GPUs allow.")
 ]
+WeightsOption = Annotated[
+    list[str],
+    typer.Option("--weights", help="Weights of a feature extractor, NAME=PATH; repeatable."),
+]
+OwnWeightsOption = Annotated[
+    bool,
+    typer.Option("--own-weights", help="Take --weights whatever their hash; not comparable with others."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
 StepsOption = Annotated[
@@ -70,10 +80,23 @@ RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
 """The name of the run for which a job was submitted."""
 
 
-def declared_task(catalogue: Catalogue, name: str, cache: Path | None, protocol: str | None = None) -> Task:
-    """Return the task of this name with what was chosen for it, under a protocol. Raises UserError."""
-    task = catalogue.tasks.get(name).located(cache or default_cache())
-    return task.under(protocol or task.protocol.name)
+def declared_task(
+    catalogue: Catalogue,
+    name: str,
+    cache: Path | None,
+    protocol: str | None = None,
+    metrics: Sequence[str] = (),
+) -> Task:
+    """Return the task of this name with what was chosen for it, under a protocol. Raises UserError.
+
+    `metrics` are those to measure in place of the protocol's.
+    """
+    where = cache or default_cache()
+    task = catalogue.tasks.get(name).located(where)
+    task = task.under(protocol or task.protocol.name)
+    if metrics:
+        task = with_metrics(task, metrics, catalogue)
+    return with_registered_networks(task, catalogue, where)
 
 
 def sources(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
@@ -145,6 +168,14 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def refuse_idle_weights(named: Iterable[str], extractors: Iterable[FeatureExtractor]) -> None:
+    """Raise UserError for weights that none of these extractors reads."""
+    known = [one.name for extractor in extractors for one in extractor.weights]
+    for name in named:
+        if name not in known:
+            raise unknown("weights", name, known)
+
+
 def _value(key: str, text: str) -> Any:
     if text.lower() in ("none", "null"):
         return None
@@ -169,11 +200,11 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def parse_names(texts: Iterable[str]) -> list[str]:
-    """Read names given with commas or by repeating the option, without doubles."""
+def parse_names(texts: Iterable[str], option: str = "--method") -> list[str]:
+    """Read names given with commas or by repeating the option, without doubles. Raises UserError."""
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError("--method takes at least one name; bench list methods shows them")
+        raise UserError(f"{option} takes at least one name; fix: give one that bench list shows")
     return list(dict.fromkeys(names))
 
 

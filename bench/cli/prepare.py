@@ -1,8 +1,8 @@
-"""`bench prepare`: data, teacher, feature network, reference statistics."""
+"""`bench prepare`: data, teacher, weights of feature extractors, reference statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -13,18 +13,20 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    OwnWeightsOption,
     PluginOption,
     ProtocolOption,
     ThreadsOption,
+    WeightsOption,
     declared_task,
     parse_paths,
 )
 from bench.cli.terminal import print
-from bench.core.errors import UserError
+from bench.core.errors import UserError, unknown
 from bench.core.files import regular_file_or_folder
 from bench.task.base import Requirement, Sources, Task, default_cache
 
-SPELT = {"references": "reference", "preferences": "preference"}
+SPELT = {"references": "reference"}
 """Options that are not called as the field of Sources that they fill."""
 
 
@@ -38,19 +40,11 @@ def prepare(
     teacher: Annotated[
         Path | None, typer.Option("--teacher", help="Published weights of the teacher; read as data, never run.")
     ] = None,
-    features: Annotated[
-        Path | None, typer.Option("--features", help="Published weights of the feature network.")
-    ] = None,
-    own_weights: Annotated[
-        bool, typer.Option("--own-weights", help="Take --features whatever its hash; not comparable with others.")
-    ] = False,
+    own_weights: OwnWeightsOption = False,
     reference: Annotated[
         list[str],
         typer.Option("--reference", help="Reference statistics: a file, or a name of bench refs list."),
     ] = [],
-    dinov2: Annotated[
-        Path | None, typer.Option("--dinov2", help="A folder with facebook/dinov2-large, for FD-DINOv2.")
-    ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="A file with the prompts of a text-to-image evaluation.")
     ] = None,
@@ -61,18 +55,7 @@ def prepare(
     reals: Annotated[
         Path | None, typer.Option("--reals", help="A folder of the real images that FID compares with.")
     ] = None,
-    clip: Annotated[
-        Path | None, typer.Option("--clip", help="Weights of the CLIP network, open_clip's file.")
-    ] = None,
-    lpips: Annotated[
-        Path | None, typer.Option("--lpips", help="Weights of LPIPS's trunk, torchvision's file.")
-    ] = None,
-    preference: Annotated[
-        list[str],
-        typer.Option(
-            "--preference", help="A preference model, NAME=PATH: pickscore, hps or image-reward; repeatable."
-        ),
-    ] = [],
+    weights: WeightsOption = [],
     protocol: ProtocolOption = None,
     tiny_vae: Annotated[
         Path | None,
@@ -86,33 +69,38 @@ def prepare(
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
     from bench.runs.registry import load_catalogue
 
-    declared = declared_task(load_catalogue(plugin), task, cache, protocol)
+    catalogue = load_catalogue(plugin)
+    declared = declared_task(catalogue, task, cache, protocol)
+    named = parse_paths("--weights", weights)
+    registered = {one.name: one for entry in catalogue.extractors for one in entry.load().weights}
+    for name in named:
+        if name not in registered and name not in declared.weight_names:
+            raise unknown("weights", name, [*registered, *declared.weight_names])
+    own = {name: path for name, path in named.items() if name in declared.weight_names}
     inputs = Sources(
         cache or default_cache(),
         data,
         download,
         teacher=teacher,
-        features=features,
         own_weights=own_weights,
         references=tuple(reference),
-        dinov2=dinov2,
         prompts=prompts,
         training_prompts=training_prompts,
         reals=reals,
-        clip=clip,
-        lpips=lpips,
-        preferences=parse_paths("--preference", preference),
+        weights=own,
         tiny_vae=tiny_vae,
         crop=crop,
     )
     refuse_idle(declared, inputs)
-    refuse_special(inputs)
+    refuse_special(inputs, named)
 
     import torch
     from rich.console import Console
 
-    from bench.core.files import human_size
+    from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
+    from bench.features.pinned import find
+    from bench.task.prepared import PreparedAsset
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
@@ -121,8 +109,14 @@ def prepare(
     except UserError:  # what was wrong follows; this is what the task still lacks without it
         _print_missing(declared.lacks(inputs))
         raise
+    kept = {
+        name: find(registered[name], path, inputs.cache, download, progress, own_weights)
+        for name, path in named.items()
+        if name not in own
+    }
     prepared = chosen.prepare(inputs, progress)
-    assets = [*prepared.data, *prepared.weights]
+    further = [PreparedAsset(name, one.path, one.sha256, folder_size(one.path)) for name, one in kept.items()]
+    assets = [*prepared.data, *prepared.weights, *further]
     if pairs:
         prepared.pairs(pairs)
         assets.append(prepared.asset_of_pairs(pairs))
@@ -138,10 +132,10 @@ def _print_missing(needs: Iterable[Requirement]) -> None:
         print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
 
 
-def refuse_special(inputs: Sources) -> None:
+def refuse_special(inputs: Sources, weights: Mapping[str, Path]) -> None:
     """Raise UserError for a path that is neither a regular file nor a folder: opening it could take for ever."""
     named = [getattr(inputs, one.name) for one in fields(inputs)]
-    for path in [*named, *inputs.preferences.values(), *map(Path, inputs.references)]:
+    for path in [*named, *weights.values(), *map(Path, inputs.references)]:
         if isinstance(path, Path) and path.expanduser().exists():
             regular_file_or_folder(path.expanduser())
 
@@ -153,4 +147,6 @@ def refuse_idle(task: Task, inputs: Sources) -> None:
         return ", ".join(f"--{SPELT.get(name, name).replace('_', '-')}" for name in names)
 
     if idle := [name for name in inputs.given if name not in task.takes]:
-        raise UserError(f"task {task.name!r} makes nothing of {options(idle)}; it takes {options(task.takes)}")
+        raise UserError(
+            f"task {task.name!r} does not use {options(idle)}; fix: leave it out; it uses {options(task.takes)}"
+        )

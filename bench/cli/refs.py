@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import CacheOption, ThreadsOption
+from bench.cli.options import (
+    CacheOption,
+    OwnWeightsOption,
+    PluginOption,
+    ThreadsOption,
+    WeightsOption,
+    parse_names,
+    parse_paths,
+    refuse_idle_weights,
+)
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.task.base import default_cache
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from bench.features.references import RealImages
 
 app = typer.Typer(help="Reference statistics of real images: import, build, list.", no_args_is_help=True)
 
@@ -24,13 +35,6 @@ NameOption = Annotated[
 CropOption = Annotated[
     str | None, typer.Option("--crop", help="How the images were cropped and resized: edm, adm, ...")
 ]
-
-
-class Network(StrEnum):
-    """The two files that the FID Inception comes in."""
-
-    port = "port"
-    torchscript = "torchscript"
 
 
 @app.command("import")
@@ -57,94 +61,64 @@ def import_(
 @app.command("build")
 def build(
     images: Annotated[
-        Path, typer.Argument(help="A .npy file of uint8 [N, 3, H, W], such as `bench prepare` writes.")
+        Path,
+        typer.Argument(
+            help="A .npy file of uint8 [N, 3, H, W] that `bench prepare` wrote, or a folder of images."
+        ),
     ],
     name: NameOption = None,
     crop: CropOption = None,
-    network: Annotated[Network, typer.Option("--network", help="Which file of the FID Inception.")] = Network.port,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Where that file is, if not in the cache.")
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Pixels to which a folder's centre squares are resized.")
     ] = None,
-    own_weights: Annotated[
-        bool, typer.Option("--own-weights", help="Take --weights whatever its hash; not comparable with others.")
-    ] = False,
-    run_torchscript_code: Annotated[
-        bool,
-        typer.Option("--run-torchscript-code", help="Run the program in --weights, whoever wrote it."),
-    ] = False,
+    extractor: Annotated[
+        str, typer.Option("--extractor", help="Feature extractors with commas; see bench list extractors.")
+    ] = "inception",
+    weights: WeightsOption = [],
+    own_weights: OwnWeightsOption = False,
     download: Annotated[bool, typer.Option("--download", help="Allow the weights to be downloaded.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    spatial: Annotated[bool, typer.Option("--spatial", help="Also the spatial features, for sFID.")] = False,
-    dinov2: Annotated[
-        Path | None, typer.Option("--dinov2", help="Also DINOv2's features: its folder, for FD-DINOv2.")
-    ] = None,
     keep: Annotated[
         int, typer.Option("--keep", min=0, help="Keep this many images' features, for KID and precision/recall.")
     ] = 10_000,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
+    plugin: PluginOption = [],
 ) -> None:
     """Compute the mean and covariance of images' features in one pass, and keep them under a name."""
-    stack = _images(images)
+    from bench.runs.registry import load_catalogue
+
+    catalogue, where = load_catalogue(plugin), cache or default_cache()
+    entries = [catalogue.extractors.find(one) for one in parse_names([extractor], "--extractor")]
+    named = parse_paths("--weights", weights)
+    refuse_idle_weights(named, [entry.load() for entry in entries])
 
     import torch
     from rich.console import Console
 
-    from bench.core.files import file_sha256
     from bench.core.progress_bars import StatusProgress
-    from bench.features.dinov2 import load_dinov2
-    from bench.features.inception import PORT, TORCHSCRIPT, load_inception
-    from bench.features.reference_sources import references_from, seen_in_batches
+    from bench.features.pinned import find
     from bench.features.reference_store import reference_store, save_reference
-    from tasks.imagenet.task import spatial_of
+    from bench.features.references import FeatureSpace, make_references
 
     if device != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: torch sees no CUDA device here; --device cpu works everywhere")
+        raise UserError(f"--device {device}: torch finds no CUDA device here; fix: --device cpu")
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
-    inception = load_inception(
-        weights,
-        cache or default_cache(),
-        download=download,
-        progress=progress,
-        file=PORT if network is Network.port else TORCHSCRIPT,
-        taps=("pool", "spatial") if spatial else ("pool",),
-        device=device,
-        batch_size=batch_size,
-        own_weights=own_weights,
-        run_code=run_torchscript_code,
-    )
-    named = {"": inception.name}
-    if spatial:
-        named["-spatial"] = spatial_of(inception.name)
-    dino = load_dinov2(dinov2, device) if dinov2 else None
-    if dino is not None:
-        named["-dinov2"] = dino.name
-
-    def see(batch: np.ndarray) -> dict[str, np.ndarray]:
-        found = inception(torch.from_numpy(batch))
-        seen = {"": found["pool"].numpy()}
-        if spatial:
-            seen["-spatial"] = found["spatial"].numpy()
-        if dino is not None:
-            seen["-dinov2"] = dino(torch.from_numpy(batch)).numpy()
-        return seen
-
-    made = references_from(
-        seen_in_batches(stack, see, batch_size),
-        len(stack),
-        name or images.stem,
-        named,
-        source=images.name,
-        source_sha256=file_sha256(images),
-        crop=crop,
-        progress=progress,
-        keep=keep,
-    )
-    for statistics in made:
+    real = _real_images(images, size, batch_size)
+    if crop is not None:
+        real = replace(real, crop=crop)
+    spaces: dict[str, FeatureSpace] = {}
+    for entry in entries:
+        one = entry.load()
+        found = {w.name: find(w, named.get(w.name), where, download, progress, own_weights) for w in one.weights}
+        extract = one.load({key: value.path for key, value in found.items()}, device)
+        suffix = f"-{one.name}" if spaces else ""
+        spaces[suffix] = FeatureSpace(one.network(found, entry.plugin_sha256), extract)
+    for statistics in make_references(real, spaces, name or images.stem, progress, keep).values():
         about = statistics.description
-        folder = save_reference(statistics, reference_store(cache or default_cache()))
+        folder = save_reference(statistics, reference_store(where))
         print(f"{about.name}: {about.samples} images, {about.features}, sha256 {about.sha256[:16]}  {folder}")
 
 
@@ -162,6 +136,23 @@ def list_(cache: CacheOption = None) -> None:
         print(
             f"{about.name:<32}{about.features:<32}{samples}{crop}, from {about.source} {about.source_sha256[:12]}"
         )
+
+
+def _real_images(path: Path, size: int | None, batch_size: int) -> RealImages:
+    """Return the images of a .npy file or a folder. Raises UserError if there are none, or an option is idle."""
+    from bench.core.files import file_sha256
+    from bench.data.source import images_under
+    from bench.data.text.folders import ImageFiles
+    from bench.features.references import array_images, folder_images
+
+    if path.is_dir():
+        if size is None:
+            raise UserError(f"{path} is a folder, whose images have sizes of their own; fix: --size PIXELS")
+        found = images_under(path)
+        return folder_images(ImageFiles(path, found.paths, found.skipped), size, batch_size=batch_size)
+    if size is not None:
+        raise UserError(f"--size goes with a folder, and {path} is none; fix: leave it out")
+    return array_images(_images(path), path.name, file_sha256(path), batch_size)
 
 
 def _images(path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,24 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
-from bench.features.reference_store import ReferenceStatistics
+from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
+from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
-from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric, Reference
+from bench.metrics.base import Measured, Metric
+from bench.metrics.catalogue import MetricInfo
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
 from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
-from bench.task.prepared import PreparedTask, RealImages, Samples, to_uint8
+from bench.task.prepared import PreparedTask, to_uint8
 from bench.task.protocol import Protocol
 
-Seen = Mapping[str, Features]
-"""A batch of images by view."""
+Extracted = Mapping[str, Features]
+"""What each extractor gives of a batch of images."""
 
 
-@dataclass(frozen=True)
-class Generated(Samples):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Generated(ImageBatch):
     """One batch of the stream."""
 
     finite: bool
@@ -60,18 +62,24 @@ def generate(
         conditions = prepared.conditions(indices.to(device))
     images = prepared.decode(sampler(noise, conditions.to(device)))
     levels = to_uint8(images, protocol.uint8).cpu()
-    return Generated(indices, levels, conditions.cpu(), bool(images.isfinite().all()))
+    return Generated(
+        images=levels,
+        conditions=conditions.cpu(),
+        indices=indices,
+        prompts=prepared.prompts_of(indices),
+        finite=bool(images.isfinite().all()),
+    )
 
 
-def seen(
+def extracted(
     sampler: Sampler,
     prepared: PreparedTask,
     protocol: Protocol,
-    views: Collection[str],
+    extractors: Mapping[str, Extract],
     repetition: int,
     batch_size: int,
-) -> Iterator[Seen]:
-    """Yield one repetition's images in each of the views, in the order of the samples.
+) -> Iterator[Extracted]:
+    """Yield what each extractor gives of one repetition's images, in the order of the samples.
 
     With several processes each makes every n-th batch, and all are given all of them. Raises DivergedError.
     """
@@ -79,56 +87,43 @@ def seen(
     for begin in range(0, protocol.samples, batch_size * state.num_processes):
         start = min(begin + batch_size * state.process_index, protocol.samples)
         stop = min(start + batch_size, protocol.samples)
-        own: list[tuple[int, Seen | None]] = []
+        own: list[tuple[int, Extracted | None]] = []
         if start < stop:
-            samples = generate(sampler, prepared, protocol, repetition, start, stop)
-            own = [(start, prepared.extract(samples, views) if samples.finite else None)]
-        for first, batch in gather_object(own):
-            if batch is None:
+            batch = generate(sampler, prepared, protocol, repetition, start, stop)
+            found = {name: extract(batch) for name, extract in extractors.items()} if batch.finite else None
+            own = [(start, found)]
+        for first, features in gather_object(own):
+            if features is None:
                 raise DivergedError(f"the generator made images that are not finite (samples from {first} on)")
-            yield batch
+            yield features
 
 
 def measure(
     sampler: Sampler,
     prepared: PreparedTask,
     protocol: Protocol,
-    metrics: Mapping[str, type[Metric]],
-    references: Mapping[str, AnyReference],
+    metrics: Mapping[str, MetricInfo],
+    spaces: Mapping[str, LoadedSpace],
     repetition: int,
     progress: Progress,
     batch_size: int | None = None,
 ) -> dict[str, Measured]:
     """Measure one repetition: one pass over the images feeds all metrics, in the first process."""
     is_main = PartialState().is_main_process
-    views = {metric.info.view for metric in metrics.values()}
-    if unknown_views := views - set(prepared.views):
-        raise unknown(f"view of task {prepared.task.name!r}:", unknown_views.pop(), prepared.views)
+    names = {info.extractor for info in metrics.values()}
+    if strange := names - spaces.keys():
+        raise unknown(f"feature extractor for task {prepared.task.name!r}:", strange.pop(), spaces)
     running: dict[str, Metric] = {}
     if is_main:
-        running = {name: metric(references.get(metric.info.view), protocol) for name, metric in metrics.items()}
+        running = {name: info.make(spaces[info.extractor].reference, protocol) for name, info in metrics.items()}
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
-        for batch in seen(sampler, prepared, protocol, sorted(views), repetition, at_once):
+        extractors = {name: spaces[name].extract for name in sorted(names)}
+        for batch in extracted(sampler, prepared, protocol, extractors, repetition, at_once):
             for metric in running.values():
-                metric.update(batch[metric.info.view])
+                metric.update(batch[metric.info.extractor])
             bar.advance(len(next(iter(batch.values()))))
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
-
-
-def references_of(prepared: PreparedTask) -> dict[str, AnyReference]:
-    """The real images of a prepared task in each view, as the metrics want them."""
-    name = prepared.task.protocol.reference
-    return {view: _as_reference(real, name) for view, real in prepared.references.items()}
-
-
-def _as_reference(real: RealImages, name: str) -> AnyReference:
-    if isinstance(real.seen, ReferenceStatistics):
-        about = real.seen.description
-        return GaussianReference(
-            real.seen.mean, real.seen.cov, about.samples, name, real.sha256, real.seen.rows, about.fallbacks
-        )
-    return Reference(real.seen, name, real.sha256)
 
 
 @dataclass(frozen=True)
@@ -159,11 +154,19 @@ def read_repetition(path: Path) -> Repetition:
 class Evaluator:
     """Evaluates samplers on one prepared task under its protocol."""
 
-    def __init__(self, prepared: PreparedTask, metrics: Mapping[str, type[Metric]], progress: Progress) -> None:
+    def __init__(
+        self,
+        prepared: PreparedTask,
+        metrics: Mapping[str, MetricInfo],
+        progress: Progress,
+        further: Mapping[str, LoadedSpace] = {},
+    ) -> None:
+        """`further` are feature spaces that metrics name and the task does not have."""
         self.prepared = prepared
         self.protocol = prepared.task.protocol
         self.metrics = metrics
-        self.references = references_of(prepared)
+        self.further = further
+        self.spaces = {**own_spaces(prepared), **further}
         self.progress = progress
 
     def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
@@ -181,7 +184,9 @@ class Evaluator:
         made_of = {
             "subject": subject,
             "protocol": self.protocol.digest(),
-            "references": {view: reference.sha256 for view, reference in self.references.items()},
+            "references": {
+                name: space.reference.sha256 for name, space in self.spaces.items() if space.reference is not None
+            },
             "quantities": {name: self._name(name) for name in self.metrics},
         }
         before = from_main(lambda: self._finished(path, made_of))
@@ -189,7 +194,7 @@ class Evaluator:
             return before
         begun = time.perf_counter()
         measured = measure(
-            sampler, self.prepared, self.protocol, self.metrics, self.references, repetition, self.progress
+            sampler, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress
         )
         done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
@@ -205,13 +210,13 @@ class Evaluator:
         return found if found.made_of == made_of and found.metrics.keys() == self.metrics.keys() else None
 
     def _summary(self, name: str, parts: Sequence[Measured]) -> MetricResult:
-        info = self.metrics[name].info
+        info = self.metrics[name]
         values = [part.value for part in parts]
         interval = t_interval(values)
         is_minimum = name == "fd" and self.protocol.aggregate == "minimum" and len(values) > 1
         return MetricResult(
             name=self._name(name),
-            title=title_of(info, self.protocol.network(info.view))
+            title=title_of(info, self.protocol.network(info.extractor))
             + (f", min of {len(values)}" if is_minimum else ""),
             direction=info.direction,
             value=min(values) if is_minimum else interval.mean,
@@ -225,8 +230,8 @@ class Evaluator:
 
     def _name(self, metric: str) -> str:
         """The name under which a metric's value is recorded."""
-        info = self.metrics[metric].info
-        return name_of(info, self.protocol.network(info.view))
+        info = self.metrics[metric]
+        return name_of(info, self.protocol.network(info.extractor))
 
     def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""
@@ -235,5 +240,5 @@ class Evaluator:
         # Fewer images than features would be refused: nobody takes this number for a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
-        found = measure(sampler, self.prepared, fewer, fd, self.references, 0, SilentProgress())
+        found = measure(sampler, self.prepared, fewer, fd, self.spaces, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

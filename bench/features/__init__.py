@@ -1,1 +1,1 @@
-"""Published feature networks: uint8 images in, features with a name and a weights' hash out."""
+"""Feature extractors: a network and its preprocessing each, and the references of real images that they make."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError, first_line, unknown
 from bench.core.progress import Progress
+from bench.features.files import PORT, TORCHSCRIPT
 from bench.features.inception_network import TAPS, Inception
 from bench.features.precision import frozen_network
 from bench.features.preprocess import clean_resize
@@ -21,24 +22,6 @@ from bench.features.reference_store import CLEAN_FEATURES, FID_FEATURES
 from bench.features.weights import FoundWeights, WeightsFile, find_weights
 from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import read_state_dict
-
-PORT = WeightsFile(
-    name="pt_inception-2015-12-05-6726825d.pth",
-    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    bytes=95_628_359,
-    licence="Apache-2.0 (TensorFlow's weights of 2015-12-05)",
-)
-"""State dict of pytorch-fid and torch-fidelity (which calls the same bytes weights-inception-...)."""
-
-TORCHSCRIPT = WeightsFile(
-    name="inception-2015-12-05.pt",
-    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
-    sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
-    bytes=95_607_719,
-    licence="NVIDIA's terms for the graph; TensorFlow's weights of 2015-12-05 are Apache-2.0",
-)
-"""The program of clean-fid, StyleGAN and k-diffusion; EDM's pickle holds the same network."""
 
 SCRIPTED_TAPS = ("pool", "logits")
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError, KeyError)
@@ -147,7 +130,7 @@ def load_inception(
     if file is not PORT and found.sha256 != file.sha256 and not run_code:
         raise UserError(
             f"{found.path} is not {file.name} but a TorchScript program of somebody's, which can overwrite files "
-            f"when it is run; fix: name {file.name}, or add --run-torchscript-code if you trust who wrote it"
+            f"when it is run; fix: name {file.name}"
         )
     network = _port(found.path) if file is PORT else _scripted(found, device)
     published = CLEAN_FEATURES if resize == "clean" else FID_FEATURES

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.core.extras import optional_module
 from bench.core.progress import Progress
-from bench.features.lpips_network import TRUNKS, lpips_network
+from bench.features.files import TRUNKS
+from bench.features.lpips_network import lpips_network
 from bench.features.precision import frozen_network
 from bench.features.preprocess import Squares
 from bench.features.scoring import DiversityProtocol

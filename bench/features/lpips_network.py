@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,28 +12,8 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.extras import optional_module
-from bench.features.weights import WeightsFile
 from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import read_state_dict
-
-TRUNKS: Mapping[str, WeightsFile] = {
-    "alex": WeightsFile(
-        name="alexnet-owt-7be5be79.pth",
-        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-        bytes=244_408_911,
-        licence="BSD-3-Clause (torchvision), trained on ImageNet",
-    ),
-    "vgg": WeightsFile(
-        name="vgg16-397923af.pth",
-        url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        bytes=553_433_881,
-        licence="BSD-3-Clause (torchvision), trained on ImageNet",
-    ),
-}
-"""torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
-
 
 FEATURES, CLASSIFIER = "features.", "classifier."
 """Beginnings of the names of torchvision's layers; LPIPS has no use for the second."""

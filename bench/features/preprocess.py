@@ -83,7 +83,7 @@ class Patches(NamedTuple):
 
 
 def centre_patches(images: Tensor, small: SmallImages, side: int = INCEPTION_SIDE) -> Patches:
-    """Cut one patch out of the middle of each image [B, 3, H, W], without resizing: patch FID's view.
+    """Cut one patch out of the middle of each image [B, 3, H, W], without resizing: what patch FID compares.
 
     Raises UserError for images smaller than the patch, unless a rule for `small` ones is chosen.
     """

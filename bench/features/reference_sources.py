@@ -1,18 +1,14 @@
-"""Where reference statistics come from: files that others published, or real images that are here."""
+"""Reference statistics that others published, from their files."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
 from bench.core.files import file_sha256
-from bench.core.progress import Progress
 from bench.features.array_pickle import read_array_pickle
 from bench.features.reference_store import (
     DINO_FEATURES,
@@ -23,7 +19,6 @@ from bench.features.reference_store import (
     checked_reference,
     read_arrays,
 )
-from bench.features.statistics import GaussianStatistics
 
 
 def import_reference(
@@ -54,57 +49,6 @@ def import_reference(
         )
         for suffix, features, mean, cov in found
     ]
-
-
-def seen_in_batches(
-    images: np.ndarray, see: Callable[[np.ndarray], Mapping[str, np.ndarray]], batch_size: int = 200
-) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yield what `see` makes of images [N, C, H, W] uint8, batch after batch; a memory map will do."""
-    for start in range(0, len(images), batch_size):
-        yield see(np.array(images[start : start + batch_size]))
-
-
-def references_from(
-    seen: Iterable[Mapping[str, np.ndarray]],
-    count: int,
-    name: str,
-    features: Mapping[str, str],
-    *,
-    source: str,
-    source_sha256: str,
-    crop: str | None,
-    progress: Progress,
-    keep: int = 0,
-) -> list[ReferenceStatistics]:
-    """Make references of what all feature networks saw of `count` images, in one pass.
-
-    `seen` yields [n, D] for each key of `features`, which has the networks' names by the suffix of the reference's
-    name ("" is the main one). Float64 sums are kept, and the main features of `keep` images, evenly spaced over
-    the set, which holds its classes one after the other. Raises UserError with fewer than two images.
-    """
-    if count < 2:
-        raise UserError(f"a covariance needs at least 2 images, and {source} has {count}")
-    sums: dict[str, GaussianStatistics] = {}
-    is_kept = np.zeros(count, bool)
-    is_kept[np.linspace(0, count - 1, min(keep, count)).round().astype(int)] = True
-    kept: list[np.ndarray] = []
-    done = 0
-    with progress.bar(f"reference {name}", count) as bar:
-        for batch in seen:
-            kept.append(batch[""][is_kept[done : done + len(batch[""])]].astype(np.float32))
-            done += len(batch[""])
-            for suffix, found in batch.items():
-                rows = found.astype(np.float64)
-                if suffix not in sums:
-                    sums[suffix] = GaussianStatistics(shift=rows.mean(axis=0))
-                sums[suffix].update(rows)
-            bar.advance(len(batch[""]))
-    made = []
-    for suffix, network in features.items():
-        about = Description(name + suffix, network, count, crop, source, source_sha256)
-        main_rows = np.concatenate(kept) if keep and not suffix else None
-        made.append(checked_reference(sums[suffix].mean, sums[suffix].covariance, about, source, main_rows))
-    return made
 
 
 Found = tuple[str, str, Any, Any]

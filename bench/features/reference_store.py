@@ -64,6 +64,11 @@ class ReferenceStatistics:
     rows: np.ndarray | None = None
     """Features [kept, D] float32 of some of the images, for metrics that compare images one by one."""
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the numbers."""
+        return self.description.sha256
+
 
 def reference_store(cache: Path) -> Path:
     """Folder where references are kept."""

@@ -65,6 +65,10 @@ HPS_PROTOCOL = CLIPProtocol(
 CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, HPS_PROTOCOL)}
 
 
+CLIP_ROLES = ("clip", CLIP_BIGG14.role)
+"""Names of the weights of networks that a CLIP score is taken by."""
+
+
 @dataclass(frozen=True)
 class PreferenceNetwork:
     """A network that was trained on people's choices between images of a prompt."""
@@ -90,7 +94,7 @@ PREFERENCES: Mapping[str, PreferenceNetwork] = {
         "https://huggingface.co/THUDM/ImageReward",
     ),
 }
-"""By the name of the metric, which is that of the view, too. Their scores are never of one scale."""
+"""By the name of the metric, which is that of the extractor, too. Their scores are never of one scale."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,29 @@
-"""Mean and covariance of a stream, in float64."""
+"""Mean and covariance in float64, of a stream or of rows that are all there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+
+ROWS = 4096
+"""Rows that are centred at once."""
+
+
+def row_blocks(rows: int, size: int) -> Iterator[slice]:
+    """Yield consecutive slices of at most `size` that cover range(rows)."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def mean_and_covariance(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean [D] and the unbiased covariance [D, D] of rows [N, D], in float64 and in two passes."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    outer = np.zeros((rows.shape[1],) * 2)
+    for block in row_blocks(len(rows), ROWS):
+        centred = rows[block] - mean
+        outer += centred.T @ centred
+    return mean, outer / max(len(rows) - 1, 1)
 
 
 class GaussianStatistics:

@@ -1,4 +1,4 @@
-"""Views of images: what one feature network says of them, perhaps of a part of each. Imports no torch."""
+"""What a feature extractor gives of images: features and scores. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from bench.core.errors import UserError
 
 NO_PATCH = "no_patch"
-"""Score [n], bool, of a view of patches: images that were too small to have one, and were squashed or padded."""
+"""Score [n], bool, of an extractor of patches: images too small to have one, which were squashed or padded."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One batch of n images in one view. Metrics keep the arrays as they are: do not write to them afterwards."""
+    """What an extractor gives of n images. Metrics keep the arrays as they are; do not write to them later."""
 
     features: np.ndarray
-    """[n, D], float32 or float64; D may be 0 where a view only scores."""
+    """[n, D], float32 or float64; D is 0 where an extractor only scores."""
     logits: np.ndarray | None = None
     """[n, classes]: what the network says of each class before its softmax, if it classifies."""
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from bench.features.views import Features
-from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import ACCURACY, MetricInfo
+from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
+from bench.metrics.scores import score_of
 from bench.task.protocol import Protocol
 
 
 class Accuracy(Metric):
     """Fraction of generated images that the feature classifier assigns to their own label."""
 
-    info: ClassVar[MetricInfo] = ACCURACY
-
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        super().__init__(reference, protocol)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        super().__init__(reference, protocol, info)
         self._correct = 0
         self._samples = 0
 
     def update(self, batch: Features) -> None:
         """Count the images that were seen as what they should be."""
-        found = batch.scores["accuracy"]
+        found = score_of(batch, "accuracy", self.info.name)
         self._correct += int(found.sum())
         self._samples += len(found)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bench.core.errors import UserError
+from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features, check_features
 from bench.metrics.catalogue import MetricInfo
 from bench.task.protocol import Protocol
@@ -18,84 +18,45 @@ from bench.task.protocol import Protocol
 T = TypeVar("T")
 
 
-class _Remembered:
-    """What was derived once and is shared by metrics and repetitions."""
-
-    @cached_property
-    def _derived(self) -> dict[str, Any]:
-        return {}
-
-    def once(self, key: str, compute: Callable[[], T]) -> T:
-        """Return `compute()`, evaluated the first time `key` is asked for."""
-        if key not in self._derived:
-            self._derived[key] = compute()
-        return self._derived[key]
-
-
 @dataclass(frozen=True, eq=False)
-class Reference(_Remembered):
-    """The real images, seen through the feature network: `features` [N, D]."""
-
-    features: np.ndarray
-    name: str
-    sha256: str
-
-    def __post_init__(self) -> None:
-        check_features(self.features, f"the reference {self.name!r}")
-
-    @property
-    def dimensions(self) -> int:
-        """D, the number of features."""
-        return self.features.shape[1]
-
-    @property
-    def samples(self) -> int:
-        """N, the number of real images."""
-        return len(self.features)
-
-    @cached_property
-    def mean(self) -> np.ndarray:
-        """Mean of the features, [D], float64."""
-        return self.features.mean(axis=0, dtype=np.float64)
-
-    @cached_property
-    def cov(self) -> np.ndarray:
-        """Unbiased covariance of the features, [D, D], float64."""
-        outer = np.zeros((self.features.shape[1],) * 2)
-        for rows in row_blocks(len(self.features), 4096):
-            centred = self.features[rows] - self.mean
-            outer += centred.T @ centred
-        return outer / (len(self.features) - 1)
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianReference(_Remembered):
-    """The real images as mean and covariance, perhaps with the features of some of them."""
+class Reference:
+    """The real images in one feature space: mean and covariance, perhaps with the features of some of them."""
 
     mean: np.ndarray
     """[D], float64."""
     cov: np.ndarray
     """[D, D], float64."""
     samples: int | None
-    """Number of real images; None where the publisher does not say."""
+    """Number of rows behind them; None where the publisher does not say."""
     name: str
     sha256: str
     features: np.ndarray | None = None
     """[M, D], M <= N, of those images whose features were kept: what a `FeatureMetric` compares with."""
     fallbacks: int | None = None
-    """Images too small for the view, which were seen otherwise than the others; None where nobody counted."""
+    """Images too small for a patch, which were squashed or padded; None where nobody counted."""
+    _derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.features is not None:
             check_features(self.features, f"the reference {self.name!r}")
+
+    @classmethod
+    def of(cls, features: np.ndarray, name: str, sha256: str) -> Reference:
+        """Make a reference of the features [N, D] of all real images. Raises UserError if they are not finite."""
+        check_features(features, f"the reference {name!r}")
+        return cls(*mean_and_covariance(features), len(features), name, sha256, features)
 
     @property
     def dimensions(self) -> int:
         """D, the number of features."""
         return len(self.mean)
 
-
-AnyReference = Reference | GaussianReference
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, evaluated the first time `key` is asked for; metrics and repetitions share it."""
+        if key not in self._derived:
+            self._derived[key] = compute()
+        found: T = self._derived[key]
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,12 +71,22 @@ class Measured:
 class Metric(ABC):
     """One number over a stream of generated images; it does not depend on how they were batched."""
 
-    info: ClassVar[MetricInfo]
+    info: MetricInfo
+    """What is listed of it. A class may serve several; a plug-in's class has its own as a class attribute."""
 
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        """`reference` holds the real images in the metric's view; None if the view only scores."""
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        """`reference` holds the features of the real images; None if the metric compares with none.
+
+        Raises UserError if the metric needs one and there is none.
+        """
+        if reference is None and info.needs_reference:
+            raise UserError(
+                f"metric {info.name!r} compares with real images, and there are no features of them by "
+                f"{protocol.network(info.extractor)}; fix: leave {info.name!r} out, or prepare a reference"
+            )
         self.reference = reference
         self.protocol = protocol
+        self.info = info
 
     @abstractmethod
     def update(self, batch: Features) -> None:
@@ -146,17 +117,17 @@ class Metric(ABC):
 class FeatureMetric(Metric):
     """A metric that needs every feature at once, of real and generated images; it keeps the generated ones."""
 
-    reference: AnyReference
+    reference: Reference
 
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        """Raises UserError if the reference holds statistics alone."""
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        """Keep the real features. Raises UserError if there are none, or the reference holds statistics alone."""
+        super().__init__(reference, protocol, info)
         if reference is None or reference.features is None:
             raise UserError(
-                f"metric {self.info.name!r} needs the features of the real images, but the reference "
+                f"metric {info.name!r} needs the features of the real images, but the reference "
                 f"{reference.name if reference else 'none'!r} holds only their mean and covariance; leave "
-                f"{self.info.name!r} out, or take a reference made from images"
+                f"{info.name!r} out, or take a reference made from images"
             )
-        super().__init__(reference, protocol)
         self.real = reference.features
         self._batches: list[np.ndarray] = []
 
@@ -172,9 +143,3 @@ class FeatureMetric(Metric):
     def features(self) -> np.ndarray:
         """All features so far, [n, D], in the order they came."""
         return np.concatenate(self._batches) if self._batches else self.real[:0]
-
-
-def row_blocks(rows: int, size: int) -> Iterator[slice]:
-    """Yield consecutive slices of at most `size` that cover range(rows)."""
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))

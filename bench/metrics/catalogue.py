@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bench.training.method import load_class
+from bench.core.imports import load_class
 
 if TYPE_CHECKING:
-    from bench.metrics.base import Metric
+    from bench.metrics.base import Metric, Reference
+    from bench.task.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,21 @@ class MetricInfo:
     """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
     summary: str
     source: str
-    implementation: str
-    """Import path of the class, `module:Class`."""
-    view: str = "main"
-    """The view that it looks at: what of the images, seen through which network."""
+    implementation: str = ""
+    """Import path of the class, `module:Class`; a class that a plug-in registers with its `info` leaves it out."""
+    extractor: str = "main"
+    """Feature extractor whose output it reads: a registered name, or `main`, the one that the protocol names."""
+    needs_reference: bool = False
+    """Whether it compares with the features of real images."""
 
     def load(self) -> type[Metric]:
         """Import the metric's class."""
         metric: type[Metric] = load_class(self.implementation)
         return metric
+
+    def make(self, reference: Reference | None, protocol: Protocol) -> Metric:
+        """Return the metric, ready for one stream of images. Raises UserError if the reference does not serve."""
+        return self.load()(reference, protocol, self)
 
 
 FD = MetricInfo(
@@ -42,6 +49,7 @@ FD = MetricInfo(
     summary="Fréchet distance of Gaussians fitted to the features; biased upwards as 1/samples",
     source="Heusel et al. 2017, arXiv:1706.08500",
     implementation="bench.metrics.frechet:FrechetDistance",
+    needs_reference=True,
 )
 
 SFID = MetricInfo(
@@ -51,8 +59,9 @@ SFID = MetricInfo(
     min_samples=2024,
     summary="Fréchet distance of spatial features (7 channels of mixed_6/conv); for ADM's references",
     source="Nash et al. 2021, arXiv:2103.03841; layer and channels as ADM's evaluation",
-    implementation="bench.metrics.frechet:SpatialFrechetDistance",
-    view="spatial",
+    implementation="bench.metrics.frechet:FrechetDistance",
+    needs_reference=True,
+    extractor="spatial",
 )
 
 FD_DINOV2 = MetricInfo(
@@ -62,8 +71,9 @@ FD_DINOV2 = MetricInfo(
     min_samples=1025,
     summary="Fréchet distance in DINOv2's features; some hundred times the size of FID, never beside it",
     source="Stein et al. 2023, arXiv:2306.04675",
-    implementation="bench.metrics.frechet:DINOFrechetDistance",
-    view="dinov2",
+    implementation="bench.metrics.frechet:FrechetDistance",
+    needs_reference=True,
+    extractor="dinov2",
 )
 
 KID = MetricInfo(
@@ -76,6 +86,7 @@ KID = MetricInfo(
     "called kid-rms; tables show it times 1,000",
     source="Bińkowski et al. 2018, arXiv:1801.01401; without a scale for other networks",
     implementation="bench.metrics.kernel:KernelDistance",
+    needs_reference=True,
 )
 
 PRECISION = MetricInfo(
@@ -86,6 +97,7 @@ PRECISION = MetricInfo(
     summary="generated images that lie among the real ones (k nearest neighbours): fidelity",
     source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
     implementation="bench.metrics.precision_recall:Precision",
+    needs_reference=True,
 )
 
 RECALL = MetricInfo(
@@ -96,6 +108,7 @@ RECALL = MetricInfo(
     summary="real images that lie among the generated ones (k nearest neighbours): coverage",
     source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
     implementation="bench.metrics.precision_recall:Recall",
+    needs_reference=True,
 )
 
 ACCURACY = MetricInfo(
@@ -126,7 +139,8 @@ PATCH_FD = MetricInfo(
     summary="Fréchet distance of parts of the images, which keep their detail: a crop, or each item of a scene",
     source="Lin et al. 2024 (SDXL-Lightning), arXiv:2402.13929",
     implementation="bench.metrics.frechet:PatchFrechetDistance",
-    view="patch",
+    needs_reference=True,
+    extractor="patch",
 )
 
 CLIP = MetricInfo(
@@ -136,8 +150,8 @@ CLIP = MetricInfo(
     min_samples=500,
     summary="mean cosine of image and prompt, not multiplied by 100; network and prefix as the protocol says",
     source="Hessel et al. 2021, arXiv:2104.08718",
-    implementation="bench.metrics.scores:CLIPScore",
-    view="clip",
+    implementation="bench.metrics.scores:PromptScore",
+    extractor="clip",
 )
 
 ALIGNMENT = MetricInfo(
@@ -147,7 +161,7 @@ ALIGNMENT = MetricInfo(
     min_samples=100,
     summary="how much of its prompt an image shows, as a classifier reads it: mean over images, 0 to 1",
     source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499, on what a caption names",
-    implementation="bench.metrics.scores:Alignment",
+    implementation="bench.metrics.scores:MeanScore",
 )
 
 KINDS = MetricInfo(
@@ -157,7 +171,7 @@ KINDS = MetricInfo(
     min_samples=100,
     summary="images in which a judge reads the caption's kinds of items at their places, whatever their colours",
     source="as alignment",
-    implementation="bench.metrics.scores:Kinds",
+    implementation="bench.metrics.scores:MeanScore",
 )
 
 COLOURS = MetricInfo(
@@ -167,7 +181,7 @@ COLOURS = MetricInfo(
     min_samples=100,
     summary="images in which a judge reads the caption's colours at their places, whatever their kinds",
     source="as alignment",
-    implementation="bench.metrics.scores:Colours",
+    implementation="bench.metrics.scores:MeanScore",
 )
 
 DIVERSITY = MetricInfo(
@@ -179,7 +193,7 @@ DIVERSITY = MetricInfo(
     "images score high: read it beside CLIP score or alignment",
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",
-    view="lpips",
+    extractor="lpips",
 )
 
 PICKSCORE = MetricInfo(
@@ -189,8 +203,8 @@ PICKSCORE = MetricInfo(
     min_samples=500,
     summary="mean logit of a CLIP network trained on people's choices between images of a prompt",
     source="Kirstain et al. 2023, arXiv:2305.01569",
-    implementation="bench.metrics.scores:PickScore",
-    view="pickscore",
+    implementation="bench.metrics.scores:PromptScore",
+    extractor="pickscore",
 )
 
 HPS = MetricInfo(
@@ -200,8 +214,8 @@ HPS = MetricInfo(
     min_samples=500,
     summary="mean cosine, times 100, of a CLIP network trained on people's choices between images of a prompt",
     source="Wu et al. 2023, arXiv:2306.09341",
-    implementation="bench.metrics.scores:HumanPreferenceScore",
-    view="hps",
+    implementation="bench.metrics.scores:PromptScore",
+    extractor="hps",
 )
 
 IMAGE_REWARD = MetricInfo(
@@ -211,6 +225,6 @@ IMAGE_REWARD = MetricInfo(
     min_samples=500,
     summary="mean reward, normalised as by its authors, of a BLIP trained on people's rankings of images",
     source="Xu et al. 2023, arXiv:2304.05977",
-    implementation="bench.metrics.scores:ImageReward",
-    view="image-reward",
+    implementation="bench.metrics.scores:PromptScore",
+    extractor="image-reward",
 )

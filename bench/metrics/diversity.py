@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from bench.features.views import Features
-from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import DIVERSITY, MetricInfo
+from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
 from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
@@ -18,10 +16,8 @@ class Diversity(Metric):
     Noise is diverse, too: a protocol that has this metric has one that says how well the images fit their prompts.
     """
 
-    info: ClassVar[MetricInfo] = DIVERSITY
-
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        super().__init__(reference, protocol)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        super().__init__(reference, protocol, info)
         self._prompts = Scores(self.info.name)
         self._images = 0
 

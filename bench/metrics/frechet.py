@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
-from bench.core.errors import UserError
 from bench.features.statistics import GaussianStatistics
 from bench.features.views import NO_PATCH, Features
-from bench.metrics.base import AnyReference, GaussianReference, Measured, Metric
-from bench.metrics.catalogue import FD, FD_DINOV2, PATCH_FD, SFID, MetricInfo
+from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
 from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6
@@ -132,15 +130,12 @@ def _resolution(eigenvalues: np.ndarray) -> float:
 class FrechetDistance(Metric):
     """FD of the protocol's feature network; it is FID only if that network is Inception."""
 
-    info: ClassVar[MetricInfo] = FD
+    reference: Reference
 
-    reference: AnyReference
-
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        if reference is None:
-            raise UserError(f"metric {self.info.name!r} needs real images in the view {self.info.view!r}")
-        super().__init__(reference, protocol)
-        self._generated = GaussianStatistics(shift=reference.mean)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        """Begin the sums. Raises UserError if there is no reference."""
+        super().__init__(reference, protocol, info)
+        self._generated = GaussianStatistics(shift=self.reference.mean)
 
     def update(self, batch: Features) -> None:
         """Add the batch's features to the sums."""
@@ -169,25 +164,11 @@ class FrechetDistance(Metric):
         return Measured(distance.value, generated.count, diagnostics)
 
 
-class SpatialFrechetDistance(FrechetDistance):
-    """sFID: the same distance in the Inception's spatial features."""
-
-    info: ClassVar[MetricInfo] = SFID
-
-
-class DINOFrechetDistance(FrechetDistance):
-    """FD-DINOv2: the same distance in DINOv2's features."""
-
-    info: ClassVar[MetricInfo] = FD_DINOV2
-
-
 class PatchFrechetDistance(FrechetDistance):
     """Patch FD: the same distance over parts of the images; its diagnostics count the images without one."""
 
-    info: ClassVar[MetricInfo] = PATCH_FD
-
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        super().__init__(reference, protocol)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        super().__init__(reference, protocol, info)
         self._without: int | None = None
 
     def update(self, batch: Features) -> None:
@@ -199,7 +180,7 @@ class PatchFrechetDistance(FrechetDistance):
     def result(self) -> Measured:
         """As of FD, and where somebody counted, the images of either side that had no patch."""
         measured = super().result()
-        reference = self.reference.fallbacks if isinstance(self.reference, GaussianReference) else None
+        reference = self.reference.fallbacks
         counts = {"generated_without_patch": self._without, "reference_without_patch": reference}
         found = {name: count for name, count in counts.items() if count is not None}
         return replace(measured, diagnostics={**measured.diagnostics, **found})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import INCEPTION_SCORE, MetricInfo
+from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
 from bench.task.protocol import Protocol
 
 SPLITS = 10
@@ -41,10 +39,8 @@ def _score(logits: np.ndarray) -> float:
 class InceptionScore(Metric):
     """Mean over ten splits of the images in a fixed random order, as torch-fidelity has it."""
 
-    info: ClassVar[MetricInfo] = INCEPTION_SCORE
-
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        super().__init__(reference, protocol)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        super().__init__(reference, protocol, info)
         self._batches: list[np.ndarray] = []
 
     def update(self, batch: Features) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.metrics.base import row_blocks
+from bench.features.statistics import row_blocks
 
 RESAMPLES = 10_000
 SEED = 0

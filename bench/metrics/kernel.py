@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import numpy as np
 
 from bench.core.errors import UserError
-from bench.metrics.base import FeatureMetric, Measured, row_blocks
-from bench.metrics.catalogue import KID, MetricInfo
+from bench.features.statistics import row_blocks
+from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.titles import has_published_scale
 
 TILE = 1024
@@ -105,8 +104,6 @@ class KernelDistance(FeatureMetric):
     divided by their root mean square over the real images, and the value is recorded under another name.
     """
 
-    info: ClassVar[MetricInfo] = KID
-
     def result(self) -> Measured:
         """Distance, its standard error over the images, and the reference's size and scale.
 
@@ -125,7 +122,7 @@ class KernelDistance(FeatureMetric):
         return Measured(distance_of(*sums[:3]), len(generated), diagnostics)
 
     def _scale(self) -> float:
-        if has_published_scale(self.protocol.network(self.info.view)):
+        if has_published_scale(self.protocol.network(self.info.extractor)):
             return 1.0
         scale = self.reference.once("root mean square", lambda: root_mean_square(self.real))
         if scale == 0:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
-from bench.metrics.base import FeatureMetric, Measured, row_blocks
-from bench.metrics.catalogue import PRECISION, RECALL, MetricInfo
+from bench.features.statistics import row_blocks
+from bench.metrics.base import FeatureMetric, Measured
 
 BLOCK = 2**21
 """Distances held at once: 16 MiB of float64, whatever the number of images."""
@@ -83,8 +81,6 @@ class _Support(FeatureMetric):
 class Precision(_Support):
     """Fraction of generated images within the support of the real ones: fidelity."""
 
-    info: ClassVar[MetricInfo] = PRECISION
-
     def result(self) -> Measured:
         """Precision; the real set's radii are computed once per reference."""
         generated, real = self.sets()
@@ -95,8 +91,6 @@ class Precision(_Support):
 
 class Recall(_Support):
     """Fraction of real images within the support of the generated ones: coverage."""
-
-    info: ClassVar[MetricInfo] = RECALL
 
     def result(self) -> Measured:
         """Recall."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.base import AnyReference, Measured, Metric
-from bench.metrics.catalogue import ALIGNMENT, CLIP, COLOURS, HPS, IMAGE_REWARD, KINDS, PICKSCORE, MetricInfo
+from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.catalogue import MetricInfo
 from bench.metrics.intervals import Interval, t_interval
 from bench.task.protocol import Protocol
 
@@ -59,8 +59,8 @@ class MeanScore(Metric):
     counted: ClassVar[tuple[str, ...]] = ()
     """Marks of images, [n] bool scores called `metric_mark`, that the diagnostics count."""
 
-    def __init__(self, reference: AnyReference | None, protocol: Protocol) -> None:
-        super().__init__(reference, protocol)
+    def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        super().__init__(reference, protocol, info)
         self._scores = Scores(self.info.name)
         self._marks = dict.fromkeys(self.counted, 0)
 
@@ -83,47 +83,7 @@ class MeanScore(Metric):
         return Measured(over.mean, len(values), diagnostics)
 
 
-class CLIPScore(MeanScore):
-    """Mean cosine of image and prompt, as the protocol's CLIP network sees them."""
+class PromptScore(MeanScore):
+    """Mean score of image and prompt by a network that may read only the beginning of a long prompt."""
 
-    info: ClassVar[MetricInfo] = CLIP
-    counted: ClassVar[tuple[str, ...]] = ("truncated",)
-
-
-class Alignment(MeanScore):
-    """Mean share of its prompt that an image shows."""
-
-    info: ClassVar[MetricInfo] = ALIGNMENT
-
-
-class Kinds(MeanScore):
-    """Share of images with the right kinds of items at their places."""
-
-    info: ClassVar[MetricInfo] = KINDS
-
-
-class Colours(MeanScore):
-    """Share of images with the right colours at their places."""
-
-    info: ClassVar[MetricInfo] = COLOURS
-
-
-class PickScore(MeanScore):
-    """Mean of PickScore's logits."""
-
-    info: ClassVar[MetricInfo] = PICKSCORE
-    counted: ClassVar[tuple[str, ...]] = ("truncated",)
-
-
-class HumanPreferenceScore(MeanScore):
-    """Mean of HPS v2.1's cosines, times 100."""
-
-    info: ClassVar[MetricInfo] = HPS
-    counted: ClassVar[tuple[str, ...]] = ("truncated",)
-
-
-class ImageReward(MeanScore):
-    """Mean of ImageReward's rewards."""
-
-    info: ClassVar[MetricInfo] = IMAGE_REWARD
     counted: ClassVar[tuple[str, ...]] = ("truncated",)

@@ -60,7 +60,7 @@ def shown_title(name: str, recorded: str, protocol: Mapping[str, Any]) -> str:
     """The heading of a recorded metric: as recorded, but for earlier diversities, which get today's, and with what
     the values are multiplied by."""
     if (name, recorded) == (DIVERSITY.name, EARLIER_DIVERSITY):
-        return title_of(DIVERSITY, protocol.get("views", {}).get(DIVERSITY.view, LPIPS))
+        return title_of(DIVERSITY, protocol.get("extractors", {}).get(DIVERSITY.extractor, LPIPS))
     name = shown_name(name, protocol)
     if name == UNSCALED_KID:
         return f"{recorded} of unscaled features"

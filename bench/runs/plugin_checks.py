@@ -11,6 +11,7 @@ from typing import Any
 from bench.core.errors import UserError, first_line
 from bench.core.escape import is_name
 from bench.core.stopping import Stopped
+from bench.features.base import FeatureExtractor, Weights
 from bench.metrics.catalogue import MetricInfo
 from bench.task.base import Baseline, Task
 from bench.task.protocol import Protocol
@@ -60,23 +61,40 @@ def refuse_odd_distiller(distiller: type[Any], origin: str) -> None:
     _refuse_unless(by_task, f"{called} has the recipes {recipes!r}", wanted)
 
 
-def refuse_odd(thing: Task | MetricInfo, origin: str) -> None:
-    """Raise UserError if the name of what is registered, or what is shown of it, is of a wrong type."""
-    kind = "task" if isinstance(thing, Task) else "metric"
+def refuse_odd_name(thing: Any, kind: str, origin: str) -> None:
+    """Raise UserError if the name or the summary of what is registered is of a wrong type."""
     _refuse_unless(is_name(thing.name), f"{origin}: a {kind} has the name {thing.name!r}", NAMES)
     called = f"{origin}: {kind} {thing.name!r}"
     _refuse_unless(isinstance(thing.summary, str), f"{called} has the summary {thing.summary!r}", "text")
-    if isinstance(thing, MetricInfo):
-        _refuse_unless(isinstance(thing.title, str), f"{called} has the title {thing.title!r}", "text")
-        known = thing.direction in ("lower", "higher")
-        _refuse_unless(known, f"{called} has the direction {thing.direction!r}", "'lower' or 'higher'")
-        enough = isinstance(thing.min_samples, int)
-        _refuse_unless(enough, f"{called} has the min_samples {thing.min_samples!r}", "a whole number")
-    elif isinstance(thing, Task):
-        _refuse_odd_task(thing, called)
 
 
-def _refuse_odd_task(task: Task, called: str) -> None:
+def refuse_odd_metric(info: MetricInfo, called: str) -> None:
+    """Raise UserError if what is listed of a metric is of a wrong type."""
+    _refuse_unless(isinstance(info.title, str), f"{called} has the title {info.title!r}", "text")
+    known = info.direction in ("lower", "higher")
+    _refuse_unless(known, f"{called} has the direction {info.direction!r}", "'lower' or 'higher'")
+    enough = isinstance(info.min_samples, int)
+    _refuse_unless(enough, f"{called} has the min_samples {info.min_samples!r}", "a whole number")
+    _refuse_unless(
+        is_name(info.extractor), f"{called} has the extractor {info.extractor!r}", "an extractor's name"
+    )
+    _refuse_unless(bool(info.implementation), f"{called} has no implementation", "a class, 'module:Class'")
+
+
+def refuse_odd_extractor(extractor: FeatureExtractor, called: str) -> None:
+    """Raise UserError if what is listed of a feature extractor is of a wrong type."""
+    _refuse_unless(
+        isinstance(extractor.preprocessing, str),
+        f"{called} has the preprocessing {extractor.preprocessing!r}",
+        "text",
+    )
+    weights = extractor.weights
+    fits = isinstance(weights, tuple) and all(isinstance(one, Weights) for one in weights)
+    _refuse_unless(fits, f"{called} has the weights {weights!r}", "a tuple of Weights")
+
+
+def refuse_odd_task(task: Task, called: str) -> None:
+    """Raise UserError if what is declared of a task is of a wrong type."""
     _refuse_unless(
         task.scale in ("micro", "paper"), f"{called} has the scale {task.scale!r}", "'micro' or 'paper'"
     )

@@ -154,10 +154,10 @@ class Record(Model):
         for what, values in {"method": [method.passed, method.recipe], "sampler": self.sampler}.items():
             _refuse_no_json(what, values)
         _refuse_no_json("protocol", protocol)
-        views = protocol.get("views", {})
-        networks = list(views.values()) if isinstance(views, dict) else [None]
+        extractors = protocol.get("extractors", {})
+        networks = list(extractors.values()) if isinstance(extractors, dict) else [None]
         if not all(isinstance(text, str) for text in (protocol.get("name", ""), *networks)):
-            raise ValueError("protocol has a name or views that are no text")
+            raise ValueError("protocol has a name or extractors that are no text")
         if self.protocol_sha256 != repeated_digest(self.protocol):
             raise ValueError("protocol_sha256 is not the digest of protocol")
         if (self.status == "failed") != (self.error is not None):

@@ -1,25 +1,27 @@
-"""Names to methods, tasks and metrics, through Python entry points and plug-in files; imports no torch."""
+"""Names to methods, tasks, metrics and all other kinds, through Python entry points and plug-in files."""
 
 from __future__ import annotations
 
 import importlib.util
-import inspect
-import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.core.errors import UserError, unknown
 from bench.core.escape import is_name
-from bench.core.files import file_sha256, regular_file
-from bench.metrics.catalogue import MetricInfo
-from bench.runs.plugin_checks import NAMES, importing, refuse_odd, refuse_odd_distiller
-from bench.task.base import Task
+from bench.runs.kinds import KINDS, ROWS, Kind
+from bench.runs.plugin_checks import NAMES, importing
+from bench.runs.plugins import definitions, existing
 from bench.training.families import read_family, read_variants, resolve
-from bench.training.method import Method, Variant
+
+if TYPE_CHECKING:
+    from bench.data.base import Dataset
+    from bench.features.base import FeatureExtractor
+    from bench.metrics.catalogue import MetricInfo
+    from bench.task.base import Task
+    from bench.training.method import Method, Variant
 
 T = TypeVar("T")
 
@@ -29,10 +31,11 @@ class Entry(Generic[T]):
     """One registered name: who provides it and, once asked for, the thing itself."""
 
     name: str
+    kind: Kind
     origin: str
     """Distribution and version, or the plug-in file."""
     plugin_sha256: str = ""
-    """Hash of the plug-in file whose code it runs; empty for what is installed."""
+    """Hash of the plug-in file; empty for what is installed."""
     point: EntryPoint | None = None
     thing: T | None = None
 
@@ -41,8 +44,13 @@ class Entry(Generic[T]):
         if self.thing is None:
             assert self.point is not None
             with importing(lambda _: f"{self.name!r} from {self.origin} cannot be loaded"):
-                thing = self.point.load()
-            self.thing = _as_registered(self.name, self.origin, thing)
+                named = self.point.load()
+            self.thing = self.kind.taken(named, self.name, self.origin)
+            if self.thing is None:
+                raise UserError(
+                    f"{self.name!r} from {self.origin} cannot be loaded: {named!r} is no {self.kind.name}; "
+                    f"fix: let its entry point name {self.kind.wanted}"
+                )
         return self.thing
 
 
@@ -50,38 +58,43 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """All registered things of one kind."""
 
-    kind: str
+    kind: Kind
     entries: dict[str, Entry[T]] = field(default_factory=dict)
 
     @classmethod
-    def installed(cls, kind: str, points: Iterable[tuple[EntryPoint, str]]) -> Registry[T]:
-        """Take the entry-point group `bench.<kind>s` out of `points`, which name their distributions, too."""
+    def installed(cls, kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[T]:
+        """Take the entry-point group `bench.KINDs` out of `points`, which name their distributions, too."""
         registry: Registry[T] = cls(kind)
         for point, origin in points:
-            if point.group == f"bench.{kind}s":
-                registry.add(Entry(point.name, origin, point=point))
+            if point.group == f"bench.{kind.name}s":
+                registry.add(Entry(point.name, kind, origin, point=point))
         return registry
 
     def add(self, entry: Entry[T]) -> None:
         """Register a name. Raises UserError if it is taken, or none."""
+        kind = self.kind.name
         if not is_name(entry.name):
-            raise UserError(f"{entry.origin}: the {self.kind} name {entry.name!r} is none; fix: give it {NAMES}")
+            raise UserError(f"{entry.origin}: the {kind} name {entry.name!r} is none; fix: give it {NAMES}")
         other = self.entries.get(entry.name)
         if other is not None:
             raise UserError(
-                f"the {self.kind} name {entry.name!r} is taken twice: by {other.origin} and by {entry.origin}"
+                f"the {kind} name {entry.name!r} is taken twice: by {other.origin} and by {entry.origin}"
             )
         self.entries[entry.name] = entry
 
     def find(self, name: str) -> Entry[T]:
         """Return an entry. Raises UserError with the nearest names."""
         if name not in self.entries:
-            raise unknown(self.kind, name, self.entries)
+            raise unknown(self.kind.name, name, self.entries)
         return self.entries[name]
 
     def get(self, name: str) -> T:
         """Return the thing of this name, imported."""
         return self.find(name).load()
+
+    def has(self, thing: Any) -> bool:
+        """Whether this very thing is registered: a plug-in file that imports it does not define it."""
+        return thing.name in self.entries and self.get(thing.name) is thing
 
     def __iter__(self) -> Iterator[Entry[T]]:
         return iter(sorted(self.entries.values(), key=lambda entry: entry.name))
@@ -91,61 +104,72 @@ class Registry(Generic[T]):
 class Catalogue:
     """Everything that can be named on the command line."""
 
-    methods: Registry[Method]
-    tasks: Registry[Task]
-    metrics: Registry[MetricInfo]
-    plugins: list[Path]
+    registries: dict[str, Registry[Any]]
+    """By the name of the kind."""
+    plugins: list[Path] = field(default_factory=list)
 
+    @property
+    def methods(self) -> Registry[Method]:
+        """The methods."""
+        return self.registries["method"]
 
-def _points() -> Iterator[tuple[EntryPoint, str]]:
-    """Entry points of bench's groups, each with the name and version of its distribution.
+    @property
+    def tasks(self) -> Registry[Task]:
+        """The tasks."""
+        return self.registries["task"]
 
-    Distributions are read once, not once for each kind, and the metadata of each, which is slow to parse, too.
-    """
-    every: Any = entry_points()
-    origins: dict[int, str] = {}
-    for kind in ("method", "task", "metric"):
-        for point in every.select(group=f"bench.{kind}s"):
-            dist = point.dist
-            if id(dist) not in origins:
-                origins[id(dist)] = f"{dist.name} {dist.version}" if dist is not None else "unknown"
-            yield point, origins[id(dist)]
+    @property
+    def metrics(self) -> Registry[MetricInfo]:
+        """The metrics."""
+        return self.registries["metric"]
+
+    @property
+    def extractors(self) -> Registry[FeatureExtractor]:
+        """The feature extractors."""
+        return self.registries["extractor"]
+
+    @property
+    def datasets(self) -> Registry[Dataset]:
+        """The data sets."""
+        return self.registries["dataset"]
 
 
 def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
-    """Collect what is installed, and the distillers and tasks that plug-in files define."""
+    """Collect what is installed, and what plug-in files define: Python files, and TOML files of variants."""
     points = list(_points())
-    methods: Registry[Method] = _installed_methods(points)
-    tasks: Registry[Task] = Registry.installed("task", points)
-    metrics: Registry[MetricInfo] = Registry.installed("metric", points)
-    found = Catalogue(methods, tasks, metrics, [])
+    registries: dict[str, Registry[Any]] = {
+        kind.name: _installed_methods(kind, points) if kind.name == "method" else Registry.installed(kind, points)
+        for kind in ROWS
+    }
+    found = Catalogue(registries)
     variants: list[Variant] = []
     for path in plugins:
         if path.suffix == ".toml":
-            variants += read_variants(_existing(path))
+            variants += read_variants(existing(path))
             found.plugins.append(path)
         else:
             _add_plugin(found, path)
+    methods = found.methods
     resolve(variants, lambda name: methods.find(name).load(), lambda *one: _add_variant(methods, *one))
     return found
 
 
-def _installed_methods(points: Iterable[tuple[EntryPoint, str]]) -> Registry[Method]:
+def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[Method]:
     """Take the group `bench.methods`, whose entry points name distillers.
 
     Where a TOML file lies beside a distiller's module, the methods are those that it lists, and nothing is
     imported to know them.
     """
-    registry: Registry[Method] = Registry("method")
+    registry: Registry[Method] = Registry(kind)
     for point, origin in points:
         if point.group != "bench.methods":
             continue
         family = _family_file(point)
         if family is None:
-            registry.add(Entry(point.name, origin, point=point))
+            registry.add(Entry(point.name, kind, origin, point=point))
             continue
         for method in read_family(family, point.value):
-            registry.add(Entry(method.name, origin, thing=method))
+            registry.add(Entry(method.name, kind, origin, thing=method))
     return registry
 
 
@@ -166,72 +190,35 @@ def _family_file(point: EntryPoint) -> Path | None:
 def _add_variant(methods: Registry[Method], variant: Variant, method: Method) -> None:
     """Register a user's variant. What it changes is all in the recipe: its code is that of its parent."""
     code = methods.find(variant.extends).plugin_sha256
-    methods.add(Entry(variant.name, f"plug-in {Path(variant.origin).name}", plugin_sha256=code, thing=method))
+    origin = f"plug-in {Path(variant.origin).name}"
+    methods.add(Entry(variant.name, KINDS["method"], origin, plugin_sha256=code, thing=method))
 
 
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(f"no plug-in file {path}")
-    return regular_file(path)
+def _points() -> Iterator[tuple[EntryPoint, str]]:
+    """Entry points of bench's groups, each with the name and version of its distribution.
+
+    Distributions are read once, not once for each kind, and the metadata of each, which is slow to parse, too.
+    """
+    every: Any = entry_points()
+    origins: dict[int, str] = {}
+    for kind in ROWS:
+        for point in every.select(group=f"bench.{kind.name}s"):
+            dist = point.dist
+            if id(dist) not in origins:
+                origins[id(dist)] = f"{dist.name} {dist.version}" if dist is not None else "unknown"
+            yield point, origins[id(dist)]
 
 
 def _add_plugin(catalogue: Catalogue, path: Path) -> None:
-    """Run one plug-in file and register each `Distiller` class and each `Task` that it defines."""
-    from bench.training.distiller import Distiller
-
-    sha256 = file_sha256(_existing(path))  # before it runs: a file may change itself
-    name = f"bench_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where pickling and dataclasses look for a class's module
-    with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
-        spec.loader.exec_module(module)
-    origin = f"plug-in {path.name}"
+    """Register all that one plug-in file defines. Raises UserError if that is nothing."""
     added = 0
-    for thing in list(vars(module).values()):
-        if inspect.isclass(thing) and issubclass(thing, Distiller) and thing.__module__ == name:
-            if inspect.isabstract(thing):
-                missing = ", ".join(sorted(thing.__abstractmethods__))
-                raise UserError(f"plug-in {path}: class {thing.__name__} does not define {missing}")
-            refuse_odd_distiller(thing, f"plug-in {path}")
-            method = Method.of(thing, vars(thing).get("name") or thing.__name__.lower())
-            catalogue.methods.add(Entry(method.name, origin, plugin_sha256=sha256, thing=method))
+    for found in definitions(path):
+        registry = catalogue.registries[found.kind.name]
+        if not registry.has(found.thing):
+            entry = Entry(found.thing.name, found.kind, found.origin, found.sha256, thing=found.thing)
+            registry.add(entry)
             added += 1
-        elif isinstance(thing, Task):
-            refuse_odd(thing, f"plug-in {path}")
-            if not _imported(catalogue.tasks, thing):
-                catalogue.tasks.add(Entry(thing.name, origin, plugin_sha256=sha256, thing=thing))
-                added += 1
     if not added:
-        raise UserError(f"plug-in {path} defines no Distiller class and no Task")
+        every = ", ".join(kind.wanted for kind in ROWS)
+        raise UserError(f"plug-in {path} defines nothing to register; fix: define one of these in it: {every}")
     catalogue.plugins.append(path)
-
-
-def _as_registered(name: str, origin: str, thing: Any) -> Any:
-    """What an entry point names, as the registry keeps it: a distiller class becomes a method."""
-    if inspect.isclass(thing):
-        from bench.training.distiller import Distiller
-
-        if issubclass(thing, Distiller):
-            refuse_odd_distiller(thing, origin)
-            return Method.of(thing, name)
-    if not isinstance(thing, Task | MetricInfo):
-        raise UserError(f"{name!r} from {origin} cannot be loaded: {thing!r} is no Distiller, Task or MetricInfo")
-    refuse_odd(thing, origin)
-    return thing
-
-
-def _imported(tasks: Registry[Task], thing: Task) -> bool:
-    """Whether a plug-in only imported this task, to build its own from it."""
-    return thing.name in tasks.entries and tasks.get(thing.name) is thing
-
-
-def _line_in(path: Path, error: BaseException) -> str:
-    """Say at which line of the file the error arose: `:12`, or nothing if it was elsewhere."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f":{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""

@@ -19,8 +19,9 @@ from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.feature_spaces import registered_spaces
 from bench.evaluation.picture import sample_grid
-from bench.metrics.base import Metric
+from bench.metrics.catalogue import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
@@ -44,9 +45,9 @@ GLANCES_PER_RUN = 10
 GLANCE_SAMPLES = 1000
 
 
-def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, type[Metric]]:
-    """Import the metrics that a task's protocol names."""
-    return {name: catalogue.metrics.get(name).load() for name in prepared.task.protocol.metrics}
+def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, MetricInfo]:
+    """Return the metrics that a task's protocol names."""
+    return {name: catalogue.metrics.get(name) for name in prepared.task.protocol.metrics}
 
 
 def glance_every(recipe: Recipe) -> int:
@@ -91,7 +92,9 @@ class Runner:
         self.progress = progress
         self.stop = stop
         self.patience = patience
-        self.evaluator = Evaluator(prepared, metrics_of(catalogue, prepared), progress)
+        metrics = metrics_of(catalogue, prepared)
+        further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
+        self.evaluator = Evaluator(prepared, metrics, progress, further)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
@@ -119,7 +122,7 @@ class Runner:
         found = self.prepared.sampled(run.baseline)
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
         weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
-        evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress)
+        evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress, self.evaluator.further)
         return self._once(run, lambda: self._measured(run, evaluator, found.sampler, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:

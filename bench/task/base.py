@@ -34,30 +34,22 @@ class Sources:
     """Whether data may be downloaded."""
     teacher: Path | None = None
     """The teacher's published weights, for tasks that train none."""
-    features: Path | None = None
-    """The feature network's published weights."""
     references: tuple[str, ...] = ()
     """Files of reference statistics, or names of such that are kept."""
-    dinov2: Path | None = None
-    """A folder with DINOv2, for FD-DINOv2."""
     prompts: Path | None = None
     """A file with the evaluation's prompts."""
     training_prompts: Path | None = None
     """A file with prompts to train on, in place of the captions of the data."""
     reals: Path | None = None
     """A folder of the real images that a text-to-image evaluation compares with."""
-    clip: Path | None = None
-    """The CLIP network's published weights."""
-    lpips: Path | None = None
-    """The published weights of LPIPS's trunk."""
-    preferences: Mapping[str, Path] = field(default_factory=dict)
-    """Preference models' published weights, by name."""
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Weights of feature extractors, by the names that the extractors give them."""
     tiny_vae: Path | None = None
     """A folder with a tiny VAE, or its name on the hub: for losses on the pixels that latents stand for."""
     crop: str = "edm"
     """How images that are not of the task's size are cropped and resized."""
     own_weights: bool = False
-    """Take `features` whatever its hash: numbers are then not comparable with others'."""
+    """Take `weights` whatever their hashes: numbers are then not comparable with others'."""
 
     @property
     def given(self) -> list[str]:
@@ -68,9 +60,8 @@ class Sources:
     @property
     def names_inputs(self) -> bool:
         """Whether anything is named that a task is to be made from."""
-        networks = (self.teacher, self.features, self.dinov2, self.clip, self.lpips, self.tiny_vae)
-        named = (self.data, self.prompts, self.training_prompts, self.reals, *networks)
-        return bool(self.download or self.references or self.preferences) or any(one is not None for one in named)
+        named = (self.data, self.teacher, self.prompts, self.training_prompts, self.reals, self.tiny_vae)
+        return bool(self.download or self.references or self.weights) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)
@@ -128,6 +119,9 @@ class Task(ABC):
 
     takes: ClassVar[Collection[str]] = tuple(one.name for one in fields(Sources))
     """What `bench prepare` may be given for it, as fields of Sources: anything else would be read by nobody."""
+
+    weight_names: ClassVar[Collection[str]] = ()
+    """Names of the extractors' weights that the task keeps for itself; others are kept for all tasks."""
 
     pinned_by_prepare: ClassVar[bool] = False
     """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""

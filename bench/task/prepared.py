@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.core.files import file_sha256
+from bench.core.files import file_sha256, folder_size
+from bench.features.batch import Extract
 from bench.features.reference_store import ReferenceStatistics
-from bench.features.views import Features
+from bench.features.references import RealImages
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
 from bench.task.base import Baseline, Task
 from bench.task.baseline_sampler import baseline_sampler
-from bench.task.protocol import MAIN, UInt8Rule
+from bench.task.protocol import UInt8Rule
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,18 @@ def file_asset(role: str, path: Path) -> PreparedAsset:
     return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A batch of generated images, with what they were asked to show."""
-
-    indices: Tensor
-    """Global sample indices, [B]."""
-    images: Tensor
-    """uint8 [B, C, H, W], on the CPU."""
-    conditions: Tensor
-    """[B, ...]"""
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Real images in one view: features [N, D], or their mean and covariance alone."""
-
-    seen: np.ndarray | ReferenceStatistics
-    sha256: str
+def reference_asset(role: str, store: Path, reference: ReferenceStatistics) -> PreparedAsset:
+    """A kept reference as numbers depend on it."""
+    folder = store / reference.description.name
+    return PreparedAsset(role, folder, reference.description.sha256, folder_size(folder))
 
 
 class PreparedTask(ABC):
     """What training and evaluation take from a task."""
 
     task: Task
+    cache: Path
+    """Where prepared assets are kept."""
     weights: list[PreparedAsset]
     """The networks: teacher and feature network."""
     data: list[PreparedAsset]
@@ -71,10 +59,10 @@ class PreparedTask(ABC):
     teacher_sha256: str
     null_condition: Tensor | None
     """The teacher's unconditional entry, where it has one."""
-    views: Collection[str] = (MAIN,)
-    """What `extract` can give."""
-    references: Mapping[str, RealImages]
-    """The real images that the protocol compares with, by view; views that only score have none."""
+    extractors: Mapping[str, Extract]
+    """The feature extractors that the task has itself, by the name that metrics ask for."""
+    references: Mapping[str, ReferenceStatistics]
+    """Features of the real images that the protocol compares with, by extractor; one that only scores has none."""
     evaluation_batch: int = 200
     """Images generated at once; a multiple of those that share a prompt."""
 
@@ -139,9 +127,19 @@ class PreparedTask(ABC):
     def conditions(self, indices: Tensor) -> Tensor:
         """Evaluation conditions of samples with these global indices."""
 
-    @abstractmethod
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        """See generated images in each of these views, all of `self.views`, in one pass over them."""
+    def prompts_of(self, indices: Tensor) -> Sequence[str]:  # noqa: ARG002 (most tasks have no prompts)
+        """Return the prompts of samples with these global indices, where the task has prompts."""
+        return ()
+
+    def reference_images(self) -> RealImages:
+        """Return the real images that the protocol compares with, for extractors that the task does not have.
+
+        Raises UserError if they are not at hand.
+        """
+        raise UserError(
+            f"task {self.task.name!r} keeps no real images for further feature extractors; fix: leave out the "
+            "metrics that compare with real images in a feature space of their own"
+        )
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Load a baseline: by default, a sampler of the teacher."""

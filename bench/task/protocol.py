@@ -10,7 +10,7 @@ from bench.core.files import digest
 from bench.task.text_rules import TextRules
 
 MAIN = "main"
-"""The view of the protocol's own feature network; a protocol names its others."""
+"""Name by which metrics ask for the protocol's own feature extractor."""
 
 UInt8Rule = Literal["round", "edm", "truncate"]
 """How a protocol makes grey levels of what networks make."""
@@ -56,12 +56,12 @@ class Protocol:
     """Consecutive samples that share a prompt."""
     text: TextRules | None = None
     """What a text-to-image protocol has besides."""
-    views: Mapping[str, str] = field(default_factory=dict)
-    """Feature networks of the views besides the main one, by view."""
+    extractors: Mapping[str, str] = field(default_factory=dict)
+    """Networks of the feature extractors besides the main one, by the name that metrics ask for."""
 
-    def network(self, view: str) -> str:
-        """Name of the network that a view is seen through."""
-        return self.features if view == MAIN else self.views[view]
+    def network(self, extractor: str) -> str:
+        """Name of the network that stands behind an extractor; of one that the protocol does not name, its own."""
+        return self.features if extractor == MAIN else self.extractors.get(extractor, extractor)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import folder_size
-from bench.features.reference_store import load_reference, reference_store
+from bench.features.reference_store import ReferenceStatistics, load_reference, reference_store
 from bench.task.pinned import PinnedAsset
-from bench.task.prepared import PreparedAsset, RealImages
+from bench.task.prepared import PreparedAsset
 
 
 def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
@@ -21,7 +21,7 @@ def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
 
 def verified_reference(
     role: str, asset: PinnedAsset, cache: Path, network: str, option: str
-) -> tuple[RealImages, PreparedAsset]:
+) -> tuple[ReferenceStatistics, PreparedAsset]:
     """Load the reference that was chosen, which must have been made with `network`; `option` names another.
 
     Raises UserError if it was made with another network, has changed or is damaged.
@@ -33,4 +33,4 @@ def verified_reference(
             f"the reference {about.name!r} was made with {about.features}, and the feature network is {network}: "
             f"their distance means nothing; fix: bench prepare again, with {option}"
         )
-    return RealImages(found, about.sha256), verified(role, asset, about.sha256)
+    return found, verified(role, asset, about.sha256)

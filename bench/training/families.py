@@ -26,7 +26,8 @@ from typing import Any
 
 from bench.core.errors import UserError, hint
 from bench.core.files import read_text
-from bench.training.method import Layer, Method, Variant, load_class
+from bench.core.imports import load_class
+from bench.training.method import Layer, Method, Variant
 
 FAMILY_KEYS = ("recipe", "recipes", "methods")
 VARIANT_KEYS = ("extends", "summary", "switches", "on", "published")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -104,9 +103,3 @@ class Method:
 
 def _is_multiple(value: object) -> bool:
     return isinstance(value, Mapping) and value.keys() == {"times", "of"}
-
-
-def load_class(path: str) -> Any:
-    """Import `module:Class`."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

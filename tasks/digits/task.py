@@ -2,6 +2,7 @@
 
 from bench.task.base import Baseline
 from bench.task.protocol import Protocol
+from tasks.digits.data import DIGITS
 from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 
 TASK = MicroTask(
@@ -25,8 +26,7 @@ TASK = MicroTask(
         "teacher-sde": Baseline("teacher-sde", "the teacher, Heun SDE sampler, 18 steps, churn 10", 18, churn=10),
     },
     licences={"digits": "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, in scikit-learn)"},
-    data="digits",
-    data_fix="pip install scikit-learn",
+    data=DIGITS,
     train_sha256="76bd74e44206b49fe2473b5b08861af9bb3e5596d02a23a365b5885248af9047",
     held_out_sha256="676731840a1cfbdb2de2f51749383524fad6e2ed40f08ed84871927142f0d063",
     class_names=tuple("0123456789"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError
 from bench.core.files import whole_file
 from bench.core.progress import Progress, SilentProgress
+from bench.data.base import Dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -255,3 +256,26 @@ def _kib(size: int) -> int:
 def _times(shape: tuple[int, ...]) -> str:
     """Write dimensions as people do: `60000 x 28 x 28`."""
     return " x ".join(map(str, shape))
+
+
+@dataclass(frozen=True)
+class Fashion(Dataset):
+    """The data set of this module."""
+
+    def locate(self, folder: Path | None, cache: Path) -> Path | None:
+        """Return where it is, or None."""
+        return locate(folder, cache)
+
+    def load(
+        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
+    ) -> Splits:
+        """Return its two splits. Raises UserError if it is not there, or damaged."""
+        return load(folder, cache, download, progress)
+
+
+FASHION = Fashion(
+    "fashion",
+    "Fashion-MNIST at 14x14 (2x2 means): 60,000 for training, 10,000 held out",
+    "MIT (Zalando Research, Fashion-MNIST)",
+    "apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
+)

@@ -2,6 +2,7 @@
 
 from bench.task.base import Baseline
 from bench.task.protocol import Protocol
+from tasks.fashion.data import FASHION
 from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 
 CLASSES = (
@@ -38,8 +39,7 @@ TASK = MicroTask(
         "teacher-sde": Baseline("teacher-sde", "the teacher, Heun SDE sampler, 18 steps, churn 10", 18, churn=10),
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
-    data="fashion",
-    data_fix="apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
+    data=FASHION,
     train_sha256="a1c6a4de6869a1915f6c4f1e4f5171d0b39a3fbb38e55c2e4200d5dfdd023dfd",
     held_out_sha256="b5f93f421d6ecc6e2047479bf1f0db9fba7eea0809c6c8874f6a92015c4b9bd7",
     class_names=CLASSES,

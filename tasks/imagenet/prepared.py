@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
@@ -18,16 +19,19 @@ from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed
+from bench.features.batch import ImageBatch
 from bench.features.dinov2 import load_dinov2
+from bench.features.files import TRUNKS
 from bench.features.inception import load_inception
-from bench.features.lpips_network import TRUNKS
 from bench.features.reference_sources import import_reference
 from bench.features.reference_store import (
     FID_FEATURES,
+    ReferenceStatistics,
     load_reference,
     reference_store,
     save_reference,
 )
+from bench.features.references import RealImages, array_images
 from bench.features.views import Features
 from bench.features.weights import find_weights
 from bench.models.denoiser import Denoiser, EDMDenoiser
@@ -35,7 +39,6 @@ from bench.models.saved import DESCRIPTION, load_denoiser, no_such_sampler, save
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
 from bench.task.base import Sources
-from bench.task.prepared import RealImages, Samples
 from bench.task.protocol import MAIN
 from bench.task.verified import verified, verified_reference
 from tasks.edm_prepared import PreparedEDMTask
@@ -57,18 +60,19 @@ def choose(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     if sources.teacher is not None:
         chosen = replace(chosen, teacher=_teacher(task, sources.teacher, sources.cache))
         chosen.write(path)
-    if sources.features is not None or (sources.download and chosen.features is None):
+    if "inception" in sources.weights or (sources.download and chosen.features is None):
         chosen = replace(chosen, features=_features(sources, progress))
         chosen.write(path)
     for named in sources.references:
         chosen = replace(chosen, **_references(named, sources.cache))
         chosen.write(path)
-    if sources.dinov2 is not None:
-        dinov2 = load_dinov2(sources.dinov2)
+    if "dinov2" in sources.weights:
+        dinov2 = load_dinov2(sources.weights["dinov2"])
         chosen = replace(chosen, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
         chosen.write(path)
-    if sources.lpips is not None:
-        trunk = find_weights(TRUNKS["vgg"], sources.lpips, sources.cache, download=False, progress=progress)
+    if "lpips" in sources.weights:
+        path_of = sources.weights["lpips"]
+        trunk = find_weights(TRUNKS["vgg"], path_of, sources.cache, download=False, progress=progress)
         own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
         chosen = replace(chosen, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
         chosen.write(path)
@@ -100,7 +104,7 @@ def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
 
 def _features(sources: Sources, progress: Progress) -> PinnedAsset:
     inception = load_inception(
-        sources.features,
+        sources.weights.get("inception"),
         sources.cache,
         download=sources.download,
         progress=progress,
@@ -150,7 +154,7 @@ class PreparedImageNet(PreparedEDMTask):
         self.progress = progress
         self.classes = task.classes
 
-        packed = open_packed(Path(chosen.data.path))
+        packed = self._packed = open_packed(Path(chosen.data.path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and nothing writes
             self.real_images = torch.from_numpy(np.asarray(packed.images))
@@ -174,16 +178,17 @@ class PreparedImageNet(PreparedEDMTask):
         ]
         self.data = [verified("data", chosen.data, packed.manifest.sha256["images.npy"])]
         self.references = {MAIN: self._real("reference", self.inception.name)}
-        if "spatial" in chosen.further_views:
+        if "spatial" in chosen.further_extractors:
             self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
-        if "dinov2" in chosen.further_views:
+        if "dinov2" in chosen.further_extractors:
             assert chosen.dinov2
             self.dinov2 = load_dinov2(Path(chosen.dinov2.path), on)
             self.weights.append(verified("dinov2", chosen.dinov2, self.dinov2.sha256))
             self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
-        self.views = tuple(self.references)
+        known = {MAIN: self._extract_pool, "spatial": self._extract_spatial, "dinov2": self._extract_dinov2}
+        self.extractors = {name: known[name] for name in self.references}
 
-    def _real(self, role: str, network: str) -> RealImages:
+    def _real(self, role: str, network: str) -> ReferenceStatistics:
         """Load the reference of a role, which must have been made with this network."""
         asset: PinnedAsset = getattr(self.task.chosen, role)
         real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
@@ -242,12 +247,25 @@ class PreparedImageNet(PreparedEDMTask):
             raise UserError(f"{path} is the teacher itself, and no student; fix: evaluate it with --sampler")
         return loaded
 
+    def reference_images(self) -> RealImages:
+        """Return the training images, which the task's own references are of, too."""
+        chosen = self.task.chosen.data
+        assert chosen is not None
+        return array_images(self._packed.images, chosen.name, chosen.sha256, batch_size=32)
+
+    def _tapped(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Return all the Inception's taps, of one pass."""
+        return batch.once("inception", lambda: self.inception(batch.images))
+
     @torch.no_grad()
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        found = self.inception(samples.images)  # all its taps in one pass
-        seen = {MAIN: Features(found["pool"].numpy(), found["logits"].numpy())}
-        if "spatial" in views:
-            seen["spatial"] = Features(found["spatial"].numpy())
-        if "dinov2" in views:
-            seen["dinov2"] = Features(self.dinov2(samples.images).numpy())
-        return seen
+    def _extract_pool(self, batch: ImageBatch) -> Features:
+        found = self._tapped(batch)
+        return Features(found["pool"].numpy(), found["logits"].numpy())
+
+    @torch.no_grad()
+    def _extract_spatial(self, batch: ImageBatch) -> Features:
+        return Features(self._tapped(batch)["spatial"].numpy())
+
+    @torch.no_grad()
+    def _extract_dinov2(self, batch: ImageBatch) -> Features:
+        return Features(self.dinov2(batch.images).numpy())

@@ -42,24 +42,24 @@ class PinnedImageNet:
     """The trunk of LPIPS, of recipes whose regression takes it as distance: no part of what others are made of."""
 
     @property
-    def further_views(self) -> dict[str, str]:
-        """Networks of the views for which all is there, besides the main one's."""
-        views = {}
+    def further_extractors(self) -> dict[str, str]:
+        """Networks of the extractors for which all is there, besides the main one."""
+        found = {}
         if self.spatial is not None and self.features is not None:
-            views["spatial"] = spatial_of(self.features.name)
+            found["spatial"] = spatial_of(self.features.name)
         if self.dinov2 is not None and self.dinov2_reference is not None:
-            views["dinov2"] = self.dinov2.name
-        return views
+            found["dinov2"] = self.dinov2.name
+        return found
 
     @property
     def further_metrics(self) -> tuple[str, ...]:
         """Metrics that what was chosen allows, besides those that need statistics alone."""
-        views = self.further_views
+        found = self.further_extractors
         has_rows = self.reference is not None and self.reference.rows > 0
         return (
             *(("kid", "precision", "recall") if has_rows else ()),
-            *(("sfid",) if "spatial" in views else ()),
-            *(("fd-dinov2",) if "dinov2" in views else ()),
+            *(("sfid",) if "spatial" in found else ()),
+            *(("fd-dinov2",) if "dinov2" in found else ()),
         )
 
     @classmethod
@@ -94,8 +94,9 @@ class ImageNetTask(PinnedTask):
 
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
-        *("features", "references", "dinov2", "lpips", "own_weights"),
+        *("weights", "references", "own_weights"),
     )
+    weight_names: ClassVar[Collection[str]] = ("inception", "dinov2", LPIPS)
 
     def located(self, cache: Path) -> ImageNetTask:
         chosen = PinnedImageNet.read(self.pinned_path(cache))
@@ -110,7 +111,7 @@ class ImageNetTask(PinnedTask):
         }
         ours = protocols[self.open_protocol]
         protocols[self.open_protocol] = replace(
-            ours, metrics=(*ours.metrics, *chosen.further_metrics), views=chosen.further_views
+            ours, metrics=(*ours.metrics, *chosen.further_metrics), extractors=chosen.further_extractors
         )
         return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
 
@@ -129,7 +130,7 @@ class ImageNetTask(PinnedTask):
         how = {
             "data": ("training images, packed", f"{prepare} --data PATH"),
             "teacher": ("EDM denoiser", f"{prepare} --teacher FILE (the published .pkl is read as data)"),
-            "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
+            "features": ("the FID Inception", f"{prepare} --weights inception=FILE, or --download"),
             "reference": (
                 "statistics of real images",
                 f"{prepare} --reference FILE_OR_NAME ({published})",
@@ -138,7 +139,7 @@ class ImageNetTask(PinnedTask):
         return [requirement_of(role, what, chosen[role], mend) for role, (what, mend) in how.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
-        fix = f"bench prepare --task {self.name} --lpips FILE ({LPIPS_TRUNK})"
+        fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
         asked = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.chosen.lpips, fix, for_training=True)]
         return asked if LPIPS in roles else []
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file
 from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.data.images import LabelledImages
+from bench.features.batch import ImageBatch
+from bench.features.reference_store import reference_store
+from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
 from bench.models.denoiser import EDMDenoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.base import Sources
-from bench.task.prepared import PreparedAsset, RealImages, Samples, file_asset, to_unit_range
+from bench.task.prepared import PreparedAsset, file_asset, reference_asset, to_unit_range
 from bench.task.protocol import MAIN
 from tasks.edm_prepared import PreparedEDMTask
 from tasks.micro.classifier import accuracy, train_classifier
@@ -53,14 +53,17 @@ class PreparedMicroTask(PreparedEDMTask):
         self.classes = len(task.class_names)
         self.real_images = torch.from_numpy(train.images)
         self.real_conditions = torch.from_numpy(train.labels)
-        self._held_out = torch.from_numpy(held_out.images)
-        self._held_out_labels = torch.from_numpy(held_out.labels)
+        self._held_out = held_out
 
         teacher_path = self._teacher()
         self.teacher = load_denoiser(teacher_path).denoiser
         features_path = self._feature_network()
-        reference, reference_path = self._reference(file_sha256(features_path))
-        self.references = {MAIN: RealImages(reference, file_sha256(reference_path))}
+        self.extractors = {MAIN: self._extract}
+        space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)
+        key = task.reference_key(file_sha256(features_path))
+        name = f"{task.name}-{key[:12]}"
+        reference = kept_references(self.reference_images(), {"": space}, name, store, progress)[""]
+        self.references = {MAIN: reference}
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
@@ -69,7 +72,7 @@ class PreparedMicroTask(PreparedEDMTask):
         self.data = [
             PreparedAsset("training images", None, train.sha256, train.images.nbytes),
             PreparedAsset("held-out images", None, held_out.sha256, held_out.images.nbytes),
-            file_asset("reference features", reference_path),
+            reference_asset("reference features", store, reference),
         ]
 
     def _teacher(self) -> Path:
@@ -92,7 +95,8 @@ class PreparedMicroTask(PreparedEDMTask):
                 network = train_classifier(images, self.real_conditions, self.classes, recipe, self.progress)
                 with whole_file(path) as temporary:
                     save_file(network.state_dict(), temporary)
-                share = accuracy(network, to_unit_range(self._held_out), self._held_out_labels)
+                held_out = torch.from_numpy(self._held_out.images)
+                share = accuracy(network, to_unit_range(held_out), torch.from_numpy(self._held_out.labels))
                 self.progress.note(f"feature network {self.task.protocol.features}: held-out accuracy {share:.3f}")
         self.network = FeatureClassifier(self.task.image_shape, self.classes, recipe.width, recipe.features).eval()
         try:
@@ -103,24 +107,16 @@ class PreparedMicroTask(PreparedEDMTask):
         self.network.requires_grad_(False)
         return path
 
-    def _reference(self, features_sha256: str) -> tuple[np.ndarray, Path]:
-        key = self.task.reference_key(features_sha256)
-        path = self.cache / "references" / f"{self.task.name}-{key[:12]}.npy"
-        if not path.exists():
-            features = np.concatenate([self._see(part).features.numpy() for part in self._held_out.split(1000)])
-            with whole_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, features, allow_pickle=False)
-        try:
-            return np.load(path, allow_pickle=False), path
-        except (ValueError, EOFError, OSError) as error:
-            raise UserError(f"cannot read the reference {path}: {error}; delete it and run again") from None
+    def reference_images(self) -> RealImages:
+        """Return the held-out images."""
+        return array_images(
+            self._held_out.images, f"held-out images of {self.task.name}", self._held_out.sha256, 1000
+        )
 
     @torch.no_grad()
-    def _see(self, images: Tensor) -> Extraction:
-        seen: Extraction = self.network(to_unit_range(images))
-        return seen
-
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:  # noqa: ARG002 (one only)
-        seen = self._see(samples.images)
-        accuracy = (seen.logits.argmax(1) == samples.conditions).numpy()
-        return {MAIN: Features(seen.features.numpy(), scores={"accuracy": accuracy})}
+    def _extract(self, batch: ImageBatch) -> Features:
+        found: Extraction = self.network(to_unit_range(batch.images))
+        if batch.conditions is None:
+            return Features(found.features.numpy(), found.logits.numpy())
+        is_right = (found.logits.argmax(1) == batch.conditions).numpy()
+        return Features(found.features.numpy(), found.logits.numpy(), scores={"accuracy": is_right})

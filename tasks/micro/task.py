@@ -5,21 +5,20 @@ This module declares them and imports no torch, so that `bench list` and `bench 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
+from bench.data.base import Dataset
 from bench.task.base import Requirement, Sources, Task
 
 if TYPE_CHECKING:
     from bench.data.images import Splits
     from bench.task.prepared import PreparedTask
-    from tasks.datasets import DataSet
 
 
 @dataclass(frozen=True)
@@ -76,18 +75,17 @@ Classifier = TypeVar("Classifier")
 class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     """A micro task of whatever kind: real images in two splits, a teacher and feature networks made from them."""
 
-    data: str
-    """Module under tasks.datasets with `locate` and `load`."""
-    data_fix: str
-    """The command that gets the data."""
-    train_sha256: str
-    held_out_sha256: str
+    data: Dataset
     network: Network
     """Dataclass: the size of the networks."""
     teacher: Teacher
     """Dataclass: how the teacher is trained."""
     classifier: Classifier
     """Dataclass: how the feature networks are trained."""
+
+    train_sha256: str = field(default="", kw_only=True)
+    """Hash of the training images; empty where the user brings them, whose hash `bench prepare` keeps."""
+    held_out_sha256: str = field(default="", kw_only=True)
 
     teacher_kind: ClassVar[str]
     takes: ClassVar[Collection[str]] = ("data",)
@@ -116,15 +114,20 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         """File of the cached feature network."""
         return cache / "features" / f"{self.protocol.features}-{self.features_key()[:12]}.safetensors"
 
-    def source(self) -> DataSet:
-        """Import the module that reads the data set; it costs nothing until `load`."""
-        module: Any = importlib.import_module(f"tasks.{self.data}.data")
-        found: DataSet = module
-        return found
+    def located(self, cache: Path) -> Self:
+        """Return the task with the hashes of the images that the user brought, if it is on such."""
+        kept = self.data.kept(cache)
+        return self if kept is None else replace(self, train_sha256=kept.train, held_out_sha256=kept.held_out)
+
+    def choose(self, sources: Sources, progress: Progress) -> Self:
+        """Keep the images that the user brings, where the data set is of such."""
+        if sources.data is not None:
+            self.data.keep(sources.data, sources.cache, progress)
+        return self.located(sources.cache)
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:
         """Load the images. Raises UserError if there are none, or others than the task's."""
-        splits = self.source().load(sources.data, sources.cache, sources.download, progress)
+        splits = self.data.load(sources.data, sources.cache, sources.download, progress)
         for name, found, expected in (
             ("training", splits.train.sha256, self.train_sha256),
             ("held-out", splits.held_out.sha256, self.held_out_sha256),
@@ -132,8 +135,14 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
             if found != expected:
                 raise UserError(
                     f"the {name} images from {splits.source} are not those of task {self.name!r}: "
-                    f"sha256 {found[:12]}, expected {expected[:12]}; {self.data_fix}"
+                    f"sha256 {found[:12]}, expected {expected[:12]}; fix: {self.data.fix}"
                 )
+        shape = splits.train.images.shape[1:]
+        if shape != self.image_shape:
+            raise UserError(
+                f"the images from {splits.source} are {list(shape)}, and task {self.name!r} is of "
+                f"{list(self.image_shape)}; fix: let its data set or its image_shape be the other's"
+            )
         return splits
 
     def identity(self) -> dict[str, str]:
@@ -146,9 +155,9 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     def needs(self, sources: Sources) -> list[Requirement]:
         prepare = f"bench prepare --task {self.name}"
         teacher, features = self.teacher_path(sources.cache), self.features_path(sources.cache)
-        found = self.source().locate(sources.data, sources.cache)
+        found = self.data.locate(sources.data, sources.cache)
         return [
-            Requirement("data", f"{self.data} images", found, self.data_fix),
+            Requirement("data", f"{self.data.name} images", found, self.data.fix),
             Requirement(
                 "teacher", f"{self.teacher_kind}, trained here", teacher if teacher.exists() else None, prepare
             ),
@@ -163,6 +172,16 @@ class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
     class_names: tuple[str, ...]
 
     teacher_kind: ClassVar[str] = "EDM denoiser"
+
+    def splits(self, sources: Sources, progress: Progress) -> Splits:
+        found = super().splits(sources, progress)
+        classes = int(found.train.labels.max()) + 1
+        if classes != len(self.class_names):
+            raise UserError(
+                f"the images from {found.source} are of {classes} classes, and task {self.name!r} names "
+                f"{len(self.class_names)}; fix: let class_names be those of the images"
+            )
+        return found
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
         from tasks.micro.prepared import prepare_micro

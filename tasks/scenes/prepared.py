@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,9 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file, whole_folder
 from bench.core.locks import made_once
 from bench.core.progress import Progress
+from bench.features.batch import ImageBatch
+from bench.features.reference_store import reference_store
+from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
 from bench.models.denoiser import Denoiser
 from bench.models.saved import no_such_sampler, require_student
@@ -24,7 +27,7 @@ from bench.models.text.saved import load_text_denoiser, save_text_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.base import Sources
 from bench.task.pairs import PairedTeacher
-from bench.task.prepared import PreparedAsset, RealImages, Samples, file_asset
+from bench.task.prepared import PreparedAsset, file_asset, reference_asset
 from bench.task.protocol import MAIN
 from tasks.scenes.data import CAPTIONS, truths
 from tasks.scenes.judge import Judge, agreement, train_judge
@@ -32,7 +35,9 @@ from tasks.scenes.task import ScenesTask
 from tasks.scenes.teacher import build_encoder, to_model_space, to_pixels, train_painter
 
 PATCH, LPIPS = "patch", "lpips"
-"""The views of single items, and of pairs of a caption's images."""
+"""The extractors of single items, and of pairs of a caption's images."""
+REFERENCES = {MAIN: "", PATCH: "-patch"}
+"""Suffixes of the references' names, of the extractors whose features are compared with those of real scenes."""
 DENOISER, ENCODER = "denoiser", "text_encoder.safetensors"
 AT_ONCE = 1000
 """Real images that the judge sees at once."""
@@ -43,8 +48,6 @@ M = TypeVar("M", bound=nn.Module)
 class PreparedScenes(PairedTeacher):
     """A prepared task `scenes`."""
 
-    views: Collection[str] = (MAIN, PATCH, LPIPS)
-
     def __init__(self, task: ScenesTask, sources: Sources, progress: Progress) -> None:
         """Find or make every asset, in the cache, named by content. Raises UserError."""
         self.task: ScenesTask = task
@@ -54,7 +57,7 @@ class PreparedScenes(PairedTeacher):
         self._truths = torch.from_numpy(truths())
         splits = task.splits(sources, progress)
         self._images, self._captions = torch.from_numpy(splits.train.images), torch.from_numpy(splits.train.labels)
-        self._held_out = torch.from_numpy(splits.held_out.images)
+        self._held_out = splits.held_out
         self._asked = torch.from_numpy(splits.held_out.labels)
 
         teacher_path, judge_path = self._teacher(), self._judge()
@@ -64,10 +67,15 @@ class PreparedScenes(PairedTeacher):
         self.judge = self._load(Judge(task.classifier, task.image_shape), judge_path)
         self._conditions = self.encoder.encode(CAPTIONS)
         self.null_condition = self.encoder.null_condition()
-        paths = self._references(file_sha256(judge_path))
-        self.references = {
-            view: RealImages(self._features(path), file_sha256(path)) for view, path in paths.items()
+        self.extractors = {MAIN: self._extract_scenes, PATCH: self._extract_items, LPIPS: self._diversity}
+        store = reference_store(self.cache)
+        spaces = {
+            suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
+            for name, suffix in REFERENCES.items()
         }
+        name = f"{task.name}-{task.reference_key(file_sha256(judge_path))[:12]}"
+        made = kept_references(self.reference_images(), spaces, name, store, progress)
+        self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
@@ -76,7 +84,10 @@ class PreparedScenes(PairedTeacher):
         self.data = [
             PreparedAsset("training scenes", None, splits.train.sha256, splits.train.images.nbytes),
             PreparedAsset("held-out scenes", None, splits.held_out.sha256, splits.held_out.images.nbytes),
-            *(file_asset(f"reference features, {view}", path) for view, path in paths.items()),
+            *(
+                reference_asset(f"reference features, {extractor}", store, reference)
+                for extractor, reference in self.references.items()
+            ),
         ]
 
     def _teacher(self) -> Path:
@@ -99,7 +110,9 @@ class PreparedScenes(PairedTeacher):
                 judge = train_judge(self._images, shown, task.classifier, task.image_shape, self.progress)
                 with whole_file(path) as temporary:
                     save_file(judge.state_dict(), temporary)
-                right = agreement(judge.see_items(self._held_out)[1], self._truths[self._asked])
+                right = agreement(
+                    judge.see_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
+                )
                 shares = ", ".join(f"{name} {share.float().mean():.3f}" for name, share in right.items())
                 self.progress.note(f"judge {task.protocol.features} of held-out scenes: {shares}")
         return path
@@ -112,25 +125,10 @@ class PreparedScenes(PairedTeacher):
             raise UserError(f"cannot read {path}: {what}; fix: {again}") from None
         return network.eval().requires_grad_(False)
 
-    def _references(self, judge_sha256: str) -> dict[str, Path]:
-        """Find or make what the judge's networks see in the held-out scenes: a file for each view."""
-        key, folder = self.task.reference_key(judge_sha256), self.cache / "references"
-        parts = self._held_out.split(AT_ONCE)
-        sights = {MAIN: self.judge.see_scenes, PATCH: lambda images: self.judge.see_items(images)[0]}
-        paths = {view: folder / f"{self.task.name}-{view}-{key[:12]}.npy" for view in sights}
-        for view, path in paths.items():
-            if not path.exists():
-                rows = torch.cat([sights[view](part) for part in parts]).numpy()
-                with whole_file(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, rows, allow_pickle=False)
-        return paths
-
-    def _features(self, path: Path) -> np.ndarray:
-        try:
-            found: np.ndarray = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise UserError(f"cannot read the reference {path}: {error}; delete it and run again") from None
-        return found
+    def reference_images(self) -> RealImages:
+        """Return the held-out scenes."""
+        source = f"held-out scenes of {self.task.name}"
+        return array_images(self._held_out.images, source, self._held_out.sha256, AT_ONCE)
 
     @property
     def training_conditions(self) -> int:
@@ -158,19 +156,27 @@ class PreparedScenes(PairedTeacher):
     def conditions(self, indices: Tensor) -> Tensor:
         return self._conditions[self.captions(indices)]
 
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        images, seen = samples.images, dict[str, Features]()
-        items, read = self.judge.see_items(images)
-        if MAIN in views:
-            right = agreement(read, self._truths[self.captions(samples.indices)])
-            scores = {name: found.numpy() for name, found in right.items()}
-            seen[MAIN] = Features(self.judge.see_scenes(images).numpy(), scores=scores)
-        if PATCH in views:
-            seen[PATCH] = Features(items.numpy())
-        if LPIPS in views:
-            apart = self.judge.diversity(images, self.task.protocol.images_per_prompt)
-            seen[LPIPS] = Features(np.zeros((len(images), 0)), scores={"diversity": apart.numpy()})
-        return seen
+    def prompts_of(self, indices: Tensor) -> list[str]:
+        """Return the captions of samples with these global indices."""
+        return [CAPTIONS[place] for place in self.captions(indices).tolist()]
+
+    def _items(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Return the features of a batch's items, and what is read of them."""
+        return batch.once("items", lambda: self.judge.see_items(batch.images))
+
+    def _extract_scenes(self, batch: ImageBatch) -> Features:
+        features = self.judge.see_scenes(batch.images).numpy()
+        if batch.indices is None:
+            return Features(features)
+        right = agreement(self._items(batch)[1], self._truths[self.captions(batch.indices)])
+        return Features(features, scores={name: found.numpy() for name, found in right.items()})
+
+    def _extract_items(self, batch: ImageBatch) -> Features:
+        return Features(self._items(batch)[0].numpy())
+
+    def _diversity(self, batch: ImageBatch) -> Features:
+        apart = self.judge.diversity(batch.images, self.task.protocol.images_per_prompt)
+        return Features(np.zeros((len(batch), 0)), scores={"diversity": apart.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, TextDenoiser)

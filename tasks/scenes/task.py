@@ -13,6 +13,7 @@ from bench.core.progress import Progress
 from bench.task.base import Baseline, Sources
 from bench.task.protocol import Protocol
 from tasks.micro.task import ClassifierRecipe, TrainedTask, TrainingRecipe
+from tasks.scenes.data import SCENES
 
 if TYPE_CHECKING:
     from bench.task.prepared import PreparedTask
@@ -91,15 +92,14 @@ TASK = ScenesTask(
         features="scenes-judge64",
         metrics=("fd", "patch-fd", "alignment", "kinds", "colours", "diversity"),
         images_per_prompt=2,
-        views={"patch": "scenes-item64", "lpips": "convolutions of scenes-judge64, weights 1"},
+        extractors={"patch": "scenes-item64", "lpips": "convolutions of scenes-judge64, weights 1"},
     ),
     baselines={
         "teacher-cfg3": _teacher("teacher-cfg3", 3),
         "teacher-cfg1": _teacher("teacher-cfg1", 1),
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
-    data="scenes",
-    data_fix="apt-get install dataset-fashion-mnist, or bench prepare --task scenes --data FOLDER or --download",
+    data=SCENES,
     train_sha256="2ea8e06fc608322a438d7f0e3ceb0a0aad8d5aa03795b05a0111d87384e29f43",
     held_out_sha256="63950545bda7f509a45ee68c18b1967de472a550571f4be32a4e8ff600a08459",
     network=PainterSpec(channels=(32, 64), patch_size=2, text_width=48, text_layers=2, mean=-0.878, std=0.298),

@@ -25,7 +25,7 @@ COCO10K = Protocol(
     features=INCEPTION,
     metrics=("fd", "patch-fd", "clip"),
     text=TextRules(resolution=1024, compared_at=512),
-    views={"patch": INCEPTION, "clip": "clip-g14-dmd2"},
+    extractors={"patch": INCEPTION, "clip": "clip-g14-dmd2"},
 )
 """Ours: 10,000 prompts against the real images of the same captions, each sample with noise of its own."""
 
@@ -45,7 +45,7 @@ COCO30K = replace(
     samples=30_000,
     metrics=("fd", "clip"),
     text=TextRules(resolution=512, compared_at=256),
-    views={"clip": "clip-g14-dmd2"},
+    extractors={"clip": "clip-g14-dmd2"},
 )
 """Ours: the published 30,000 captions against all images of val2014, at 256 pixels."""
 
@@ -63,7 +63,10 @@ def _with_bigg(protocol: Protocol) -> Protocol:
     assert protocol.text is not None
     text = replace(protocol.text, clip="clip-bigg14")
     return replace(
-        protocol, name=f"{protocol.name}-bigg14", text=text, views={**protocol.views, "clip": "clip-bigg14"}
+        protocol,
+        name=f"{protocol.name}-bigg14",
+        text=text,
+        extractors={**protocol.extractors, "clip": "clip-bigg14"},
     )
 
 

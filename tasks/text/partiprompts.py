@@ -21,7 +21,7 @@ OURS = Protocol(
     metrics=("diversity", "clip"),
     images_per_prompt=IMAGES_PER_PROMPT,
     text=TextRules(resolution=1024, compared_at=512),
-    views={"lpips": "lpips-vgg", "clip": "clip-g14-dmd2"},
+    extractors={"lpips": "lpips-vgg", "clip": "clip-g14-dmd2"},
 )
 """Four images of each of our own 128 prompts, stratified: the paper's 128 were never published."""
 
@@ -30,7 +30,7 @@ AS_OFFICIAL = replace(
     name="partiprompts-as-official",
     uint8="truncate",
     text=TextRules(resolution=1024, compared_at=512, diversity="lpips-piq"),
-    views={"lpips": "lpips-piq", "clip": "clip-g14-dmd2"},
+    extractors={"lpips": "lpips-piq", "clip": "clip-g14-dmd2"},
 )
 """LPIPS as piq has it, the likely one: which network the official function was given is not published."""
 

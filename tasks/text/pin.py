@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
@@ -24,12 +21,12 @@ from bench.data.text.latents import pack_latent_lmdb, pack_latents
 from bench.data.text.parti import parti, parti_128
 from bench.data.text.prompts import PromptList, read_prompts
 from bench.features.clip import load_clip
+from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.inception import InceptionFeatures, load_inception
 from bench.features.lpips_diversity import load_lpips
-from bench.features.preprocess import centre_patches, square
-from bench.features.reference_sources import references_from
-from bench.features.reference_store import list_references, reference_store, save_reference
-from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
+from bench.features.reference_store import reference_store
+from bench.features.references import FeatureSpace, folder_images, kept_references
+from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
 from bench.models.text.pipelines import (
     PIPELINE_FILES,
     TINY_VAE_FILES,
@@ -44,7 +41,6 @@ from tasks.text.preferences import load_preference
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
-REALS_AT_ONCE = 32
 PATCH_SUFFIX = "-patch"
 """Of the name of a reference of patches."""
 
@@ -73,17 +69,17 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
         keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
     if sources.tiny_vae is not None:
         keep(TINY_VAE, _tiny_vae(sources))
-    if sources.features is not None or (sources.download and "features" not in chosen):
+    if "inception" in sources.weights or (sources.download and "features" not in chosen):
         inception = _inception(sources, progress)
         keep("features", PinnedAsset(str(inception.path), inception.sha256, inception.name))
-    if sources.clip is not None:
-        scorer = load_clip(clip_protocol(task.rules.clip), sources.clip)
+    for role in sources.weights.keys() & set(CLIP_ROLES):
+        scorer = load_clip(task.clip_in(role), sources.weights[role])
         own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
         keep(scorer.protocol.role, PinnedAsset(str(scorer.path), scorer.sha256, own))
-    if sources.lpips is not None or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
+    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
         lpips = load_lpips(
             diversity_protocol(task.rules.diversity),
-            sources.lpips,
+            sources.weights.get("lpips"),
             sources.cache,
             download=sources.download,
             progress=progress,
@@ -91,7 +87,8 @@ def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
         )
         own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
         keep("lpips", PinnedAsset(str(lpips.path), lpips.sha256, own))
-    for name, path_of in sources.preferences.items():
+    for name in [name for name in PREFERENCES if name in sources.weights]:
+        path_of = sources.weights[name]
         model = load_preference(name, path_of)
         own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
         keep(name, PinnedAsset(str(path_of), model.sha256, own))
@@ -213,7 +210,7 @@ def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
 
 def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
     return load_inception(
-        sources.features,
+        sources.weights.get("inception"),
         sources.cache,
         download=sources.download,
         progress=progress,
@@ -227,7 +224,9 @@ def _reals(
 ) -> dict[str, PinnedAsset]:
     """Statistics of the real images, whole and of their patches, in one pass; a finished pass is reals."""
     if "features" not in chosen or "prompts" not in chosen:
-        raise UserError("real images are seen through the FID Inception: name --features and --prompts first")
+        raise UserError(
+            "real images are seen through the FID Inception: name --weights inception=FILE and --prompts first"
+        )
     assert sources.reals is not None
     _, names = kept_prompts(Path(chosen["prompts"].path))
     reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
@@ -243,52 +242,26 @@ def _reals(
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
     name = f"{task.name}-{digest(made_of)[:12]}"
     roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
-    if not {name + suffix for suffix in roles} <= {about.name for about in list_references(store)}:
-        inception = load_inception(
-            Path(chosen["features"].path),
-            sources.cache,
-            download=False,
-            progress=progress,
-            own_weights=True,  # its hash is compared with the one that was chosen, when it is used
-            resize="clean",
-            device=this_device(),
-        )
-        fallbacks: Counter[str] = Counter()
-        made = references_from(
-            _seen(files, inception, task, fallbacks),
-            len(files),
-            name,
-            dict.fromkeys(roles, network),
-            source=sources.reals.name,
-            source_sha256=files.index_sha256,
-            crop=f"centre square, {rules.compared_at} px; patches 299 px, {rules.small_patches}",
-            progress=progress,
-        )
-        for statistics in made:
-            about = statistics.description
-            if about.name.endswith(PATCH_SUFFIX):
-                about = replace(about, fallbacks=fallbacks[PATCH_SUFFIX])
-            save_reference(replace(statistics, description=about), store)
-    found = {about.name: about for about in list_references(store)}
+    inception = load_inception(
+        Path(chosen["features"].path),
+        sources.cache,
+        download=False,
+        progress=progress,
+        own_weights=True,  # its hash is compared with the one that was chosen, when it is used
+        resize="clean",
+        device=this_device(),
+    )
+    whole = partial(inception_of_squares, inception, rules.compared_at)
+    patches = partial(inception_of_patches, inception, rules.small_patches)
+    found = kept_references(
+        folder_images(files, rules.compared_at, f"patches 299 px, {rules.small_patches}"),
+        {"": FeatureSpace(network, whole), PATCH_SUFFIX: FeatureSpace(network, patches)},
+        name,
+        store,
+        progress,
+        keep=0,
+    )
     return {
-        role: PinnedAsset(str(store / (name + suffix)), found[name + suffix].sha256, name + suffix)
+        role: PinnedAsset(str(store / (name + suffix)), found[suffix].description.sha256, name + suffix)
         for suffix, role in roles.items()
     }
-
-
-def _seen(
-    files: ImageFiles, inception: InceptionFeatures, task: TextTask, fallbacks: Counter[str]
-) -> Iterator[dict[str, np.ndarray]]:
-    """Features of real images, which have sizes of their own, and of their centre patches.
-
-    `fallbacks` counts the images that were too small to have a patch.
-    """
-    for start in range(0, len(files), REALS_AT_ONCE):
-        squares, patches = [], []
-        for image in files.read(start, min(start + REALS_AT_ONCE, len(files))):
-            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-            squares.append(square(pixels, task.rules.compared_at))
-            cut = centre_patches(pixels, task.rules.small_patches)
-            fallbacks[PATCH_SUFFIX] += cut.fallbacks
-            patches.append(inception(cut.images)["pool"])
-        yield {"": inception(torch.cat(squares))["pool"].numpy(), PATCH_SUFFIX: torch.cat(patches).numpy()}

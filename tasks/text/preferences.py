@@ -24,5 +24,5 @@ def load_preference(name: str, path: Path, *, device: torch.device | str = "cpu"
     if name not in LOADERS:
         raise unknown("preference model", name, LOADERS)
     if not path.exists():
-        raise UserError(f"no file or folder {path}; --preference {name} takes {PREFERENCES[name].files}")
+        raise UserError(f"no file or folder {path}; --weights {name}=PATH takes {PREFERENCES[name].files}")
     return LOADERS[name](path, device=device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.data.text.packed import PackedLatents, open_latents
-from bench.features.views import Features
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import SampleNoise, Sampler
 from bench.models.saved import DESCRIPTION, no_such_sampler, require_student
@@ -28,10 +27,10 @@ from bench.models.text.published import load_published_unet
 from bench.models.text.saved import load_text_denoiser, save_text_denoiser
 from bench.task.base import Baseline, Sources
 from bench.task.pairs import PairedTeacher
-from bench.task.prepared import PreparedAsset, Sampled, Samples
+from bench.task.prepared import PreparedAsset, Sampled
 from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
-from tasks.text.extract import Sight
+from tasks.text.extractors import TextExtractors
 from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
@@ -83,11 +82,10 @@ class PreparedText(PairedTeacher):
         self._training = None if task.lacks(sources) else self._open_training()
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
-        self._sight = Sight(task, self.cache, progress)
-        self.weights += self._sight.weights
-        self.data += self._sight.data
-        self.references = self._sight.references
-        self.views = tuple(self._sight.views)
+        found = TextExtractors(task, self.cache, progress)
+        self.weights += found.weights
+        self.data += found.data
+        self.references, self.extractors = found.references, found.loaded
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
         """Encode the evaluation's prompts and decode latents as this pipeline does, with the protocol's quirks."""
@@ -208,18 +206,15 @@ class PreparedText(PairedTeacher):
 
         return generate
 
-    def asked(self, indices: Tensor) -> list[str]:
-        """The prompts of samples with these global indices."""
+    def prompts_of(self, indices: Tensor) -> list[str]:
+        """Return the prompts of samples with these global indices."""
         places = indices // self.task.protocol.images_per_prompt % len(self.prompts)
         return [self.prompts.prompts[place] for place in places.tolist()]
 
     def conditions(self, indices: Tensor) -> Tensor:
-        return PromptConditions(self._encoder, self.asked(indices), kept_bytes=0)(
+        return PromptConditions(self._encoder, self.prompts_of(indices), kept_bytes=0)(
             torch.arange(len(indices), device=indices.device)
         )
-
-    def extract(self, samples: Samples, views: Collection[str]) -> dict[str, Features]:
-        return self._sight(samples.images, self.asked(samples.indices), views)
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from bench.core.errors import unknown
 from bench.core.progress import Progress
-from bench.features.scoring import LPIPS_TRUNK, PREFERENCES, clip_protocol
+from bench.features.scoring import CLIP_ROLES, LPIPS_TRUNK, PREFERENCES, CLIPProtocol, clip_protocol
 from bench.task.base import Baseline, Requirement, Sources
 from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of
 from bench.task.protocol import Protocol
@@ -52,8 +53,9 @@ class TextTask(PinnedTask):
 
     takes: ClassVar[Collection[str]] = (
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
-        *("features", "reals", "clip", "lpips", "preferences", "own_weights"),
+        *("weights", "reals", "own_weights"),
     )
+    weight_names: ClassVar[Collection[str]] = ("inception", *CLIP_ROLES, LPIPS, *PREFERENCES)
 
     @property
     def rules(self) -> TextRules:
@@ -65,6 +67,17 @@ class TextTask(PinnedTask):
     def roles(self) -> tuple[str, ...]:
         """What an evaluation by the protocol in use needs: teacher, prompts, and what its metrics see with."""
         return "teacher", "prompts", *_scored_with(self.protocol)
+
+    def clip_in(self, role: str) -> CLIPProtocol:
+        """Return the CLIP network whose weights have this name, as the protocol in use has it or else another.
+
+        Raises UserError if no protocol of the task has one.
+        """
+        found = [clip_protocol(one.text.clip) for one in (self.protocol, *self.protocols.values()) if one.text]
+        for one in found:
+            if one.role == role:
+                return one
+        raise unknown(f"CLIP weights of task {self.name!r}:", role, [one.role for one in found])
 
     def located(self, cache: Path) -> TextTask:
         chosen = read_pinned(self.pinned_path(cache))
@@ -81,19 +94,18 @@ class TextTask(PinnedTask):
     def needs(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
-        under = "" if clip.role == "clip" else f" --protocol {self.protocol.name}"
         enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
             LATENTS: ("captioned images or latents to train on", f"{prepare} --data PATH"),
             "prompts": ("the evaluation's prompts", f"{prepare} --prompts FILE ({self.prompt_source})"),
-            "features": ("the FID Inception", f"{prepare} --features FILE, or --download"),
+            "features": ("the FID Inception", f"{prepare} --weights inception=FILE, or --download"),
             "reference": ("real images", f"{prepare} --reals FOLDER"),
             "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
-            clip.role: (clip.architecture, f"{prepare}{under} --clip FILE ({clip.source})"),
-            "lpips": ("LPIPS's trunk", f"{prepare} --lpips FILE, or --download"),
+            clip.role: (clip.architecture, f"{prepare} --weights {clip.role}=FILE ({clip.source})"),
+            "lpips": ("LPIPS's trunk", f"{prepare} --weights lpips=FILE, or --download"),
         } | {
-            name: (network.name, f"{prepare} --preference {name}=PATH ({network.files}; {network.source}){enough}")
+            name: (network.name, f"{prepare} --weights {name}=PATH ({network.files}; {network.source}){enough}")
             for name, network in PREFERENCES.items()
         }
         teacher, *others = self.roles
@@ -107,7 +119,7 @@ class TextTask(PinnedTask):
         tiny = "madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
         how = {
             TINY_VAE: ("a tiny VAE, for losses on pixels", f"{prepare} --tiny-vae {tiny}"),
-            LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --lpips FILE ({LPIPS_TRUNK})"),
+            LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --weights lpips=FILE ({LPIPS_TRUNK})"),
         }
         return [
             requirement_of(role, what, self.chosen.get(role), fix, for_training=True)
@@ -147,7 +159,7 @@ def with_preferences(protocol: Protocol) -> Protocol:
 
 def _seen_by(protocol: Protocol, names: Iterable[str]) -> Protocol:
     metrics = tuple(names)
-    return replace(protocol, metrics=metrics, views={name: PREFERENCES[name].name for name in metrics})
+    return replace(protocol, metrics=metrics, extractors={name: PREFERENCES[name].name for name in metrics})
 
 
 def _clip_role(protocol: Protocol) -> str:
@@ -177,11 +189,11 @@ def _with_chosen(protocol: Protocol, chosen: Mapping[str, PinnedAsset]) -> Proto
     def name(role: str, missing: str) -> str:
         return chosen[role].name if role in chosen and role in used else missing
 
-    def network_of(view: str, network: str) -> str:
-        if view == "patch":
+    def network_of(extractor: str, network: str) -> str:
+        if extractor == "patch":
             return name("features", network)
-        role = _clip_role(protocol) if view == "clip" else view
-        what = "trunk" if view == "lpips" else "weights"
+        role = _clip_role(protocol) if extractor == "clip" else extractor
+        what = "trunk" if extractor == "lpips" else "weights"
         return f"{network}, {what} {chosen[role].sha256[:12]}" if role in chosen else network
 
     assert protocol.text is not None
@@ -189,6 +201,6 @@ def _with_chosen(protocol: Protocol, chosen: Mapping[str, PinnedAsset]) -> Proto
         protocol,
         features=name("features", protocol.features),
         reference=name("reference", protocol.reference),
-        views={view: network_of(view, network) for view, network in protocol.views.items()},
+        extractors={one: network_of(one, network) for one, network in protocol.extractors.items()},
         text=replace(protocol.text, prompts=name("prompts", protocol.text.prompts)),
     )

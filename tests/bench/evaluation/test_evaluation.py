@@ -13,8 +13,9 @@ import torch
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
-from bench.evaluation.evaluator import Evaluator, generate, measure, references_of
-from bench.metrics.frechet import FrechetDistance
+from bench.evaluation.evaluator import Evaluator, generate, measure
+from bench.evaluation.feature_spaces import own_spaces
+from bench.metrics.catalogue import FD
 from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run
 from bench.runs.registry import Catalogue
@@ -104,13 +105,13 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> N
     protocol = replace(tiny.task.protocol, samples=300)
     sampler = few_step_sampler(tiny.teacher, [999])
     batches = [generate(sampler, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
-    seen = [tiny.extract(batch, [MAIN])[MAIN].features for batch in batches]
+    seen = [tiny.extractors[MAIN](batch).features for batch in batches]
     features = np.concatenate(seen).astype(np.float64)
-    real = tiny.references[MAIN].seen.astype(np.float64)
+    real = tiny.references[MAIN].rows.astype(np.float64)
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )
-    found = measure(sampler, tiny, protocol, {"fd": FrechetDistance}, references_of(tiny), 0, SilentProgress(), 50)
+    found = measure(sampler, tiny, protocol, {"fd": FD}, own_spaces(tiny), 0, SilentProgress(), 50)
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
 
@@ -121,8 +122,8 @@ def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: P
             few_step_sampler(tiny.teacher, [999]),
             tiny,
             honest,
-            {"fd": FrechetDistance},
-            references_of(tiny),
+            {"fd": FD},
+            own_spaces(tiny),
             0,
             SilentProgress(),
         )

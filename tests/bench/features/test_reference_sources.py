@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
-from bench.features.reference_sources import import_reference, references_from, seen_in_batches
+from bench.features.batch import ImageBatch
+from bench.features.reference_sources import import_reference
 from bench.features.reference_store import DIMENSIONS, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.references import FeatureSpace, array_images, make_references
+from bench.features.statistics import mean_and_covariance
+from bench.features.views import Features
 
 
 @pytest.fixture(autouse=True)
@@ -168,27 +172,24 @@ def test_whatever_the_bytes_a_reference_is_sound_or_refused_by_name(
         assert "x.bin" in str(error)
 
 
-def built(images: np.ndarray, keep: int, batch_size: int) -> list:
+def built(images: np.ndarray, keep: int | None, batch_size: int) -> list:
     calls = []
 
-    def see(batch: np.ndarray) -> dict[str, np.ndarray]:
-        calls.append(len(batch))
-        pixels = batch.reshape(len(batch), -1).astype(np.float32)
-        return {"": pixels[:, :5], "-other": pixels[:, 5:8]}
+    def features(batch: ImageBatch, columns: slice) -> Features:
+        return Features(batch.images.flatten(1)[:, columns].float().numpy())
 
-    made = references_from(
-        seen_in_batches(images, see, batch_size),
-        len(images),
-        "reals",
-        {"": "pixels", "-other": "more-pixels"},
-        source="reals.npy",
-        source_sha256="0" * 64,
-        crop=None,
-        progress=SilentProgress(),
-        keep=keep,
-    )
+    def main(batch: ImageBatch) -> Features:
+        calls.append(len(batch))
+        return features(batch, slice(5))
+
+    spaces = {
+        "": FeatureSpace("pixels", main),
+        "-other": FeatureSpace("more-pixels", lambda batch: features(batch, slice(5, 8))),
+    }
+    real = array_images(images, "reals.npy", "0" * 64, batch_size)
+    made = make_references(real, spaces, "reals", SilentProgress(), keep)
     assert sum(calls) == len(images)
-    return made
+    return list(made.values())
 
 
 def test_building_sees_each_image_once_for_all_networks() -> None:
@@ -211,6 +212,16 @@ def test_features_are_kept_of_images_evenly_over_the_set_whatever_the_batch() ->
     assert np.array_equal(first.rows, expected) and np.array_equal(again.rows, expected)
     assert first.description.kept == 4 and first.rows.dtype == np.float32
     assert built(images, keep=100, batch_size=8)[0].description.kept == 31
+
+
+def test_all_features_are_kept_with_the_statistics_of_two_passes() -> None:
+    images = RNG.integers(0, 256, (31, 3, 4, 4), dtype=np.uint8)
+    main, other = built(images, keep=None, batch_size=7)
+    rows = images.reshape(31, -1).astype(np.float32)
+    for found, expected in ((main, rows[:, :5]), (other, rows[:, 5:8])):
+        assert np.array_equal(found.rows, expected) and found.description.kept == 31
+        mean, cov = mean_and_covariance(expected)
+        assert np.array_equal(found.mean, mean) and np.array_equal(found.cov, cov)
 
 
 def test_one_image_has_no_covariance() -> None:

@@ -35,7 +35,7 @@ def smoke(protocol: Protocol) -> Protocol:
 
 @pytest.fixture
 def as_reference() -> Callable[[np.ndarray], Reference]:
-    return lambda features: Reference(features, name="synthetic", sha256="0" * 64)
+    return lambda features: Reference.of(features, name="synthetic", sha256="0" * 64)
 
 
 @pytest.fixture

@@ -11,14 +11,11 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.accuracy import Accuracy
 from bench.metrics.base import Metric, Reference
-from bench.metrics.frechet import FrechetDistance
-from bench.metrics.kernel import KernelDistance
-from bench.metrics.precision_recall import Precision, Recall
+from bench.metrics.catalogue import ACCURACY, FD, KID, PRECISION, RECALL, MetricInfo
 from bench.task.protocol import Protocol
 
-METRICS: list[type[Metric]] = [FrechetDistance, KernelDistance, Precision, Recall, Accuracy]
+METRICS: list[MetricInfo] = [FD, KID, PRECISION, RECALL, ACCURACY]
 AsReference = Callable[[np.ndarray], Reference]
 Feed = Callable[..., Metric]
 
@@ -52,50 +49,50 @@ def test_features_logits_and_scores_must_match() -> None:
         Features(np.zeros((2, 3), int))
 
 
-@pytest.mark.parametrize("metric", [FrechetDistance, KernelDistance, Precision, Recall])
+@pytest.mark.parametrize("metric", [FD, KID, PRECISION, RECALL])
 def test_features_of_another_dimension_than_the_reference_are_refused(
-    metric: type[Metric], as_reference: AsReference, protocol: Protocol, feed: Feed
+    metric: MetricInfo, as_reference: AsReference, protocol: Protocol, feed: Feed
 ) -> None:
     with pytest.raises(ValueError, match="3"):
-        feed(metric(as_reference(np.zeros((5, 4))), protocol), np.zeros((5, 3)))
+        feed(metric.make(as_reference(np.zeros((5, 4))), protocol), np.zeros((5, 3)))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
-    metric: type[Metric], as_reference: AsReference, protocol: Protocol, smoke: Protocol, feed: Feed
+    metric: MetricInfo, as_reference: AsReference, protocol: Protocol, smoke: Protocol, feed: Feed
 ) -> None:
     rng = np.random.default_rng(0)
     reference, few = (
         as_reference(rng.normal(size=(1500, 3))),
-        rng.normal(size=(metric.info.min_samples - 1, 3)),
+        rng.normal(size=(metric.min_samples - 1, 3)),
     )
-    with pytest.raises(UserError, match=rf"{metric.info.name}.*at least {metric.info.min_samples} generated"):
-        feed(metric(reference, protocol), few).result()
-    measured = feed(metric(reference, smoke), few).result()
+    with pytest.raises(UserError, match=rf"{metric.name}.*at least {metric.min_samples} generated"):
+        feed(metric.make(reference, protocol), few).result()
+    measured = feed(metric.make(reference, smoke), few).result()
     assert measured.samples == len(few) and np.isfinite(measured.value)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_no_images_at_all_are_refused_even_by_a_smoke_protocol(
-    metric: type[Metric], as_reference: AsReference, smoke: Protocol
+    metric: MetricInfo, as_reference: AsReference, smoke: Protocol
 ) -> None:
     with pytest.raises(UserError, match="got 0"):
-        metric(as_reference(np.ones((9, 2))), smoke).result()
+        metric.make(as_reference(np.ones((9, 2))), smoke).result()
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_value_does_not_depend_on_how_the_stream_is_cut(
-    metric: type[Metric], as_reference: AsReference, smoke: Protocol, feed: Feed
+    metric: MetricInfo, as_reference: AsReference, smoke: Protocol, feed: Feed
 ) -> None:
     rng = np.random.default_rng(1)
     reference, generated = as_reference(rng.normal(size=(60, 3))), rng.normal(0.3, 1.2, size=(50, 3))
-    whole = feed(metric(reference, smoke), generated).result()
-    cut = feed(metric(reference, smoke), generated, 1, 17, 0, 30).result()
+    whole = feed(metric.make(reference, smoke), generated).result()
+    cut = feed(metric.make(reference, smoke), generated, 1, 17, 0, 30).result()
     assert cut.value == pytest.approx(whole.value, rel=1e-10)
     assert cut.samples == whole.samples == 50
 
 
 def test_metrics_can_be_listed_without_torch() -> None:
-    modules = ", ".join(sorted({metric.__module__ for metric in METRICS}))
+    modules = ", ".join(sorted({metric.load().__module__ for metric in METRICS}))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,7 +34,7 @@ def make_record() -> Callable[..., Record]:
         gpu_hours: float = 0.0,
         metric: str = "fd",
         title: str = "FD",
-        views: dict[str, str] | None = None,
+        extractors: dict[str, str] | None = None,
         diagnostics: list[dict[str, Any]] | None = None,
         error: str = "OutOfMemoryError",
     ) -> Record:
@@ -52,7 +52,7 @@ def make_record() -> Callable[..., Record]:
             "diagnostics": diagnostics or [],
         }
         declared = {"name": protocol, "samples": 10_000, "repetitions": 3, "smoke": smoke}
-        declared |= {"views": views} if views else {}
+        declared |= {"extractors": extractors} if extractors else {}
         return Record.model_validate(
             {
                 "run_id": digest([method, seed, protocol, recipe, selection, nfe]),

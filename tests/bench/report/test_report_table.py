@@ -366,7 +366,7 @@ def test_what_the_metric_noticed_is_a_footnote(make_record: Make) -> None:
 def test_a_diversity_is_called_by_the_network_that_sees_it(make_record: Make) -> None:
     """In records from before the heading named it, too."""
     judge = {"lpips": "convolutions of a judge"}
-    old = make_record(metric="diversity", title="LPIPS diversity", views=judge)
+    old = make_record(metric="diversity", title="LPIPS diversity", extractors=judge)
     assert "Diversity (convolutions of a judge) ↓" in task_table([old], "fashion").sections[0].cells
 
 

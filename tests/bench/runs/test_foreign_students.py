@@ -40,7 +40,7 @@ def test_a_pipe_as_any_input_of_prepare(field: str, tmp_path: Path) -> None:
 def test_a_pipe_as_preference_or_reference(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for inputs in (
-        Sources(tmp_path, preferences={"hps": tmp_path / "pipe"}),
+        Sources(tmp_path, weights={"hps": tmp_path / "pipe"}),
         Sources(tmp_path, references=(str(tmp_path / "pipe"),)),
     ):
         with pytest.raises(UserError, match="pipe is a named pipe"):

@@ -24,7 +24,7 @@ from bench.cli.options import declared_task
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import picture as pictures
-from bench.features.inception import PORT
+from bench.features.files import PORT
 from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
 from bench.runs import runner as engine
@@ -76,7 +76,7 @@ def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
     """A prepared task: options that name its cache and its runs."""
     root = tmp_path_factory.mktemp("standin")
     cache = ("--cache", str(root / "cache"))
-    inception = ("--features", str(files / PORT.name), "--own-weights")
+    inception = ("--weights", f"inception={files / PORT.name}", "--own-weights")
     with pytest.raises(UserError, match="not prepared; missing:\n  reference: bench prepare"):
         bench(
             "prepare", "--task", "standin64", "--data", str(files / "folders"), "--teacher",
@@ -89,10 +89,11 @@ def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
         str(images),
         "--name",
         "reals",
+        "--extractor",
+        "inception,spatial",
         "--weights",
-        str(files / PORT.name),
+        f"inception={files / PORT.name}",
         "--own-weights",
-        "--spatial",
         *cache,
     )
     told = bench("prepare", "--task", "standin64", "--reference", "reals", "--reference", "reals-spatial", *cache)

@@ -10,6 +10,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.core.stopping import Stopped
+from bench.runs.kinds import KINDS
 from bench.runs.registry import Registry, load_catalogue
 from bench.task.base import Task
 
@@ -59,7 +60,7 @@ def refused(tmp_path: Path, text: str | bytes) -> str:
         ("x = (", ":1 failed: SyntaxError"),
         (b"\xff\xfe\x00", "failed"),
         (b"\x00", "failed"),
-        ("", "defines no Distiller class"),
+        ("", "defines nothing to register"),
     ],
 )
 def test_whatever_an_import_does_is_one_line_that_names_the_plugin(
@@ -133,6 +134,6 @@ def test_an_installed_plugin_that_exits_is_named(tmp_path: Path, monkeypatch: py
     (tmp_path / "exits_at_import.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("gone", "exits_at_import:TASK", "bench.tasks")
-    tasks: Registry[Task] = Registry.installed("task", [(point, "elsewhere 1.0")])
+    tasks: Registry[Task] = Registry.installed(KINDS["task"], [(point, "elsewhere 1.0")])
     with pytest.raises(UserError, match=r"'gone' from elsewhere 1\.0 cannot be loaded: SystemExit"):
         tasks.get("gone")

@@ -205,7 +205,7 @@ def deep(levels: int) -> Any:
         (("method", "recipe", "iterations"), "enormous"),
         (("sampler", "sigmas"), [math.nan]),
         (("protocol", "name"), ["x"]),
-        (("protocol", "views"), {"main": 3}),
+        (("protocol", "extractors"), {"main": 3}),
         (("protocol", "samples"), math.nan),
         (("metrics", 0, "diagnostics"), "none"),
         (("metrics", 0, "diagnostics", 0, "clipped"), "many"),

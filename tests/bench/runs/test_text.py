@@ -26,7 +26,7 @@ from bench.cli.options import declared_task
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
-from bench.features.inception import PORT
+from bench.features.files import PORT
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import load_pipeline
 from bench.runs.plan import plan_run
@@ -89,14 +89,16 @@ def prepared(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             where = ("--cache", str(root / name / "cache"))
             teacher = files / ("sd15" if name == "sd15" else "sdxl")
             needed = {"--teacher": teacher, "--data": files / "data", "--prompts": files / "prompts.txt"}
-            needed["--clip"] = files / "clip.bin"
+            weights = {"clip": files / "clip.bin"}
             if name == "parti":
-                needed["--lpips"] = files / "alex.pth"
+                weights["lpips"] = files / "alex.pth"
             else:
-                needed |= {"--features": files / PORT.name, "--reals": files / "reals"}
+                weights["inception"] = files / PORT.name
+                needed["--reals"] = files / "reals"
             if name == "sdxl":
                 needed["--tiny-vae"] = files / "taesd"
             options = [str(part) for pair in needed.items() for part in pair]
+            options += [part for one, path in weights.items() for part in ("--weights", f"{one}={path}")]
             told = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
             expected = {"teacher", "latents", "prompts", "clip"} | ({"tiny_vae"} if name == "sdxl" else set())
             assert expected <= {line.split()[0] for line in told.splitlines()}
@@ -205,10 +207,10 @@ def test_evaluations_need_nothing_to_train_on(
         str(files / "sdxl"),
         "--prompts",
         str(files / "prompts.txt"),
-        "--clip",
-        str(files / "clip.bin"),
+        "--weights",
+        f"clip={files / 'clip.bin'}",
     )
-    told = bench("prepare", *task, *needed, "--lpips", str(files / "alex.pth"), "--own-weights", *cache)
+    told = bench("prepare", *task, *needed, "--weights", f"lpips={files / 'alex.pth'}", "--own-weights", *cache)
     assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", told)
     runs = ("--runs", str(tmp_path / "runs"))
     bench("eval", *task, "--sampler", "teacher", *cache, *runs)
@@ -245,23 +247,23 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
     with pytest.raises(UserError) as caught:
         bench(*evaluate)
     for name in ("pickscore", "hps", "image-reward"):
-        assert f"bench prepare --task standin-parti --preference {name}=PATH" in str(caught.value)
+        assert f"bench prepare --task standin-parti --weights {name}=PATH" in str(caught.value)
     assert "one preference model is enough" in str(caught.value)
 
     pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
-    named = ("--preference", f"pickscore={pickscore}", "--preference", f"hps={hps}")
+    named = ("--weights", f"pickscore={pickscore}", "--weights", f"hps={hps}")
     told = bench("prepare", *task, *named, *cache)
     assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
     two = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
-    assert two.metrics == ("pickscore", "hps") and two.views.keys() == {"pickscore", "hps"}
+    assert two.metrics == ("pickscore", "hps") and two.extractors.keys() == {"pickscore", "hps"}
 
-    bench("prepare", *task, "--preference", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
+    bench("prepare", *task, "--weights", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
     told = bench(*evaluate)
     assert "PickScore" in told and "HPS v2.1" in told and "ImageReward" in told
     (record,) = load_records([tmp_path / "runs"]).records
     assert [metric.name for metric in record.metrics] == ["pickscore", "hps", "image-reward"]
     assert all(metric.samples == 8 and metric.diagnostics[0]["prompts"] == 2 for metric in record.metrics)
-    assert record.protocol["views"]["hps"].startswith("hps-v2.1, weights ")
+    assert record.protocol["extractors"]["hps"].startswith("hps-v2.1, weights ")
 
 
 def test_published_weights_are_baselines(prepared: Callable[[str], Where], files: Path, tmp_path: Path) -> None:

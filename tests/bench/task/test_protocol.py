@@ -37,7 +37,7 @@ CHANGES: dict[str, Any] = {
     "covariance_start": "ones",
     "images_per_prompt": 4,
     "text": TextRules(512, 256),
-    "views": {"spatial": "inception-2015-12-05-spatial"},
+    "extractors": {"spatial": "inception-2015-12-05-spatial"},
 }
 
 

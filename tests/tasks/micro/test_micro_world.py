@@ -14,10 +14,11 @@ import torch
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256
 from bench.core.progress import SilentProgress
+from bench.features.batch import ImageBatch
 from bench.models.samplers import SampleNoise, heun
 from bench.task.base import Sources
 from bench.task.pairs import PAIR_SEED
-from bench.task.prepared import Samples, to_uint8, to_unit_range
+from bench.task.prepared import to_uint8, to_unit_range
 from bench.task.protocol import MAIN
 from tasks.digits import task as digits
 from tasks.micro.prepared import PreparedMicroTask
@@ -88,7 +89,7 @@ def files_of(cache: Path) -> dict[str, tuple[int, str]]:
 
 def test_a_first_preparation_trains_both_networks(made: tuple[PreparedMicroTask, Path, list[str]]) -> None:
     world, cache, work = made
-    assert work == ["teacher", "feature network"]
+    assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
     assert TASK.teacher_path(cache).is_dir()
     assert TASK.features_path(cache).is_file()
     assert [need.role for need in TASK.needs(Sources(cache)) if need.path is None] == []
@@ -102,12 +103,12 @@ def test_a_second_preparation_trains_nothing_and_is_the_same(world: PreparedMicr
     assert files_of(own_cache) == before
     assert again.teacher_sha256 == world.teacher_sha256
     assert again.references[MAIN].sha256 == world.references[MAIN].sha256
-    assert np.array_equal(again.references[MAIN].seen, world.references[MAIN].seen)
+    assert np.array_equal(again.references[MAIN].rows, world.references[MAIN].rows)
 
 
 def test_another_machine_s_empty_cache_gets_the_same_bits(world: PreparedMicroTask, tmp_path: Path) -> None:
     again, work = prepare(tmp_path)
-    assert work == ["teacher", "feature network"]
+    assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
     assert again.teacher_sha256 == world.teacher_sha256
     assert [asset.sha256 for asset in again.weights + again.data] == [
         asset.sha256 for asset in world.weights + world.data
@@ -129,7 +130,7 @@ def test_assets_are_listed_with_their_hashes(world: PreparedMicroTask, cache: Pa
     train, held_out, reference = world.data
     assert (train.sha256, held_out.sha256) == (TASK.train_sha256, TASK.held_out_sha256)
     assert reference.path is not None
-    assert reference.sha256 == file_sha256(reference.path) == world.references[MAIN].sha256
+    assert reference.path.is_dir() and reference.sha256 == world.references[MAIN].sha256
     assert all(asset.bytes > 0 for asset in world.weights + world.data)
 
 
@@ -137,7 +138,7 @@ def test_real_images_are_the_training_split(world: PreparedMicroTask) -> None:
     assert world.real_images.shape == (900, 1, 8, 8)
     assert world.real_images.dtype == torch.uint8
     assert world.real_conditions.unique().tolist() == list(range(10)) == list(range(world.classes))
-    assert world.references[MAIN].seen.shape == (897, 8)
+    assert world.references[MAIN].rows.shape == (897, 8)
 
 
 # Names by content
@@ -203,8 +204,12 @@ def teacher_file(name: str) -> Callable[[Path], Path]:
 
 
 def reference_file(cache: Path) -> Path:
-    (path,) = (cache / "references").glob("*.npy")
+    (path,) = (cache / "references").glob("*/features.npy")
     return path
+
+
+def reference_folder(cache: Path) -> Path:
+    return reference_file(cache).parent
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage"])
@@ -212,7 +217,7 @@ def reference_file(cache: Path) -> Path:
     ("find", "named"),
     [
         (TASK.features_path, TASK.features_path),
-        (reference_file, reference_file),
+        (reference_file, reference_folder),
         (teacher_file("denoiser.json"), teacher_file("denoiser.json")),
         (teacher_file("unet/diffusion_pytorch_model.safetensors"), teacher_file("unet")),
     ],
@@ -252,12 +257,12 @@ def test_conditions_are_balanced_and_belong_to_the_index(world: PreparedMicroTas
 def test_features_do_not_depend_on_the_batch(world: PreparedMicroTask) -> None:
     images = world.real_images[:60]
     labels = world.real_conditions[:60]
-    whole = world.extract(Samples(torch.arange(60), images, labels), [MAIN])[MAIN]
+    whole = world.extractors[MAIN](ImageBatch(images, labels))
     assert whole.features.shape == (60, 8)
     assert whole.features.dtype == np.float32
     for size in (1, 7):
         parts = [
-            world.extract(Samples(torch.arange(len(part)), part, asked), [MAIN])[MAIN]
+            world.extractors[MAIN](ImageBatch(part, asked))
             for part, asked in zip(images.split(size), labels.split(size), strict=True)
         ]
         found = np.concatenate([part.features for part in parts])

@@ -11,12 +11,12 @@ import torch
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
+from bench.features.batch import ImageBatch
 from bench.models.denoiser import GuidedDenoiser
 from bench.models.samplers import SampleNoise, heun
 from bench.models.text.denoiser import TextDenoiser
 from bench.task.base import Baseline, Sources
 from bench.task.baseline_sampler import baseline_sampler
-from bench.task.prepared import Samples
 from bench.task.protocol import MAIN
 from tasks.fashion import data as fashion
 from tasks.micro.task import ClassifierRecipe
@@ -115,16 +115,15 @@ def test_evaluation_asks_for_the_held_out_captions_two_images_each(world: Prepar
 def test_every_view_comes_with_their_scores(world: PreparedScenes) -> None:
     images = torch.randint(256, (8, *SHAPE), dtype=torch.uint8)
     indices = torch.arange(8)
-    samples = Samples(indices, images, world.conditions(indices))
-    seen = world.extract(samples, [MAIN, PATCH, LPIPS])
+    batch = ImageBatch(images, world.conditions(indices), indices)
+    seen = {name: extract(batch) for name, extract in world.extractors.items()}
     assert len(seen[LPIPS]) == 8 and seen[LPIPS].scores["diversity"].shape == (4,)
     assert seen[PATCH].features.shape == (16, 8), "an item at each place"
     assert seen[MAIN].features.shape == (8, 8)
     assert {name: len(found) for name, found in seen[MAIN].scores.items()} == dict.fromkeys(
         ("alignment", "kinds", "colours"), 8
     )
-    assert set(world.extract(samples, [PATCH])) == {PATCH}
-    assert world.references[MAIN].seen.shape == (60, 8) and world.references[PATCH].seen.shape == (120, 8)
+    assert world.references[MAIN].rows.shape == (60, 8) and world.references[PATCH].rows.shape == (120, 8)
 
 
 def test_what_the_judge_reads_is_held_against_the_caption_asked_for(
@@ -136,7 +135,7 @@ def test_what_the_judge_reads_is_held_against_the_caption_asked_for(
     read[2, 3] = (read[2, 3] + 1) % 6
     monkeypatch.setattr(world.judge, "see_items", lambda images: (torch.zeros(2 * len(images), 8), read))
     images = torch.zeros(4, *SHAPE, dtype=torch.uint8)
-    scores = world.extract(Samples(indices, images, world.conditions(indices)), [MAIN])[MAIN].scores
+    scores = world.extractors[MAIN](ImageBatch(images, world.conditions(indices), indices)).scores
     assert scores["alignment"].tolist() == [True, False, False, True]
     assert scores["kinds"].tolist() == [True, False, True, True]
     assert scores["colours"].tolist() == [True, True, False, True]

@@ -1,7 +1,6 @@
 """Real images as they are seen before their statistics are kept."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +15,16 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.data.text.folders import ImageFiles
+from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
+from bench.features.references import folder_images
+from bench.features.views import NO_PATCH
 from bench.task.base import Sources
 from bench.task.pinned import PinnedAsset, write_pinned
 from tasks.text import pin as choose
 from tasks.text.coco import TASK_10K, TASK_30K
 from tasks.text.partiprompts import TASK as PARTIPROMPTS
-from tasks.text.pin import PATCH_SUFFIX, kept_prompts
+from tasks.text.pin import kept_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
 
@@ -55,10 +57,11 @@ def files(tmp_path: Path) -> ImageFiles:
 
 
 def test_real_images_without_a_patch_are_counted(files: ImageFiles) -> None:
-    counted: Counter[str] = Counter()
-    (batch,) = choose._seen(files, features, TASK_10K, counted)  # type: ignore[arg-type]
-    assert {suffix: rows.shape for suffix, rows in batch.items()} == {"": (5, 6), PATCH_SUFFIX: (5, 6)}
-    assert counted == {PATCH_SUFFIX: 2}
+    (batch,) = folder_images(files, side=64).batches()
+    whole = inception_of_squares(features, 64, batch)  # type: ignore[arg-type]
+    patches = inception_of_patches(features, "squash", batch)  # type: ignore[arg-type]
+    assert whole.features.shape == patches.features.shape == (5, 6)
+    assert patches.scores[NO_PATCH].tolist() == [False, False, True, True, False]
 
 
 def test_the_count_is_kept_with_the_reference(tmp_path: Path) -> None:
@@ -133,12 +136,12 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
     needs = {need.role: need.fix for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
-    assert "bench prepare --task coco10k --protocol coco10k-bigg14 --clip FILE" in needs["clip-bigg14"]
+    assert "bench prepare --task coco10k --weights clip-bigg14=FILE" in needs["clip-bigg14"]
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)
     assert after.identity() == before.identity() and after.protocol == before.protocol
-    assert before.protocol.views["clip"] == "clip-g14-dmd2, weights 111111111111"
-    assert after.under("coco10k-bigg14").protocol.views["clip"] == "clip-bigg14, weights 222222222222"
+    assert before.protocol.extractors["clip"] == "clip-g14-dmd2, weights 111111111111"
+    assert after.under("coco10k-bigg14").protocol.extractors["clip"] == "clip-bigg14, weights 222222222222"
 
 
 def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
@@ -150,4 +153,4 @@ def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
         ("partiprompts-as-official", "lpips-piq"),
     ):
         found = PARTIPROMPTS.located(tmp_path).under(protocol).protocol
-        assert found.views["lpips"] == f"{network}, trunk 111111111111"
+        assert found.extractors["lpips"] == f"{network}, trunk 111111111111"

@@ -1,0 +1,71 @@
+"""The published networks as extractors: what each of them gives of a batch of images."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from bench.features.batch import ImageBatch
+from bench.features.clip import CLIPScorer
+from bench.features.dinov2 import DINOv2Features
+from bench.features.inception import InceptionFeatures
+from bench.features.lpips_diversity import LPIPSDiversity
+from bench.features.preference import PreferenceModel
+from bench.features.preprocess import SmallImages, Squares, centre_patches
+from bench.features.views import NO_PATCH, Features
+
+
+def squares_of(batch: ImageBatch) -> Squares:
+    """Return a batch's centre squares, each size made once for all extractors."""
+    return batch.once("squares", lambda: Squares(rgb(batch.images)))
+
+
+def rgb(images: Tensor) -> Tensor:
+    """Repeat the channel of grey images [B, 1, H, W]; images of three channels are returned as they are."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def inception_tap(inception: InceptionFeatures, tap: str, batch: ImageBatch) -> Features:
+    """Give one layer of the Inception, and with the pool its logits."""
+    found = batch.once(inception, lambda: inception(rgb(batch.images)))
+    return Features(found[tap].numpy(), found["logits"].numpy() if tap == "pool" else None)
+
+
+def dinov2_token(dinov2: DINOv2Features, batch: ImageBatch) -> Features:
+    """Give DINOv2's class token."""
+    return Features(dinov2(rgb(batch.images)).numpy())
+
+
+def inception_of_squares(inception: InceptionFeatures, side: int, batch: ImageBatch) -> Features:
+    """Give the Inception's pool features of the centre squares, resized to `side` pixels."""
+    return Features(inception(squares_of(batch)(side))["pool"].numpy())
+
+
+def inception_of_patches(inception: InceptionFeatures, small: SmallImages, batch: ImageBatch) -> Features:
+    """Give the Inception's pool features of patches from the middle of the images, in full resolution."""
+    cuts = [centre_patches(images, small) for images in batch.originals or [batch.images]]
+    rows = np.concatenate([inception(cut.images)["pool"].numpy() for cut in cuts])
+    is_whole = np.concatenate([np.full(len(cut.images), cut.fallbacks > 0) for cut in cuts])  # each is of one size
+    return Features(rows, scores={NO_PATCH: is_whole})
+
+
+def clip_scores(clip: CLIPScorer, batch: ImageBatch) -> Features:
+    """Give the cosine of each image and its prompt."""
+    found = clip.scores_of(squares_of(batch), batch.prompts)
+    return scores_alone(batch, clip=found.cosines, clip_truncated=found.truncated)
+
+
+def lpips_of_prompts(lpips: LPIPSDiversity, batch: ImageBatch) -> Features:
+    """Give the mean distance between the images of each prompt."""
+    return scores_alone(batch, diversity=lpips.of_prompts(squares_of(batch)))
+
+
+def preference_scores(model: PreferenceModel, name: str, batch: ImageBatch) -> Features:
+    """Give the preference model's score of each image and its prompt, called `name`."""
+    liked = model.scores(batch.images, batch.prompts)
+    return scores_alone(batch, **{name: liked.values, f"{name}_truncated": liked.truncated})
+
+
+def scores_alone(batch: ImageBatch, **scores: np.ndarray) -> Features:
+    """Return what an extractor gives that only scores."""
+    return Features(np.zeros((len(batch), 0)), scores=scores)

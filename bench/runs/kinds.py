@@ -1,0 +1,109 @@
+"""The kinds of things that a plug-in may register: one row each. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.imports import load_class
+from bench.runs.plugin_checks import (
+    refuse_odd_distiller,
+    refuse_odd_extractor,
+    refuse_odd_metric,
+    refuse_odd_name,
+    refuse_odd_task,
+)
+
+
+def _as_is(thing: type[Any], name: str, origin: str) -> Any:  # noqa: ARG001 (the signature of all conversions)
+    return thing
+
+
+def _no_more(thing: Any, called: str) -> None:
+    """Check nothing besides the name and the summary."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of registered things. Its entry points are in the group `bench.KINDs`."""
+
+    name: str
+    wanted: str
+    """How a plug-in file defines one, for messages."""
+    instances: str = ""
+    """Type of the objects that are registered as they are, `module:Class`; empty: there are none."""
+    classes: str = ""
+    """Base of the classes that are registered, `module:Class`; empty: there are none."""
+    convert: Callable[[type[Any], str, str], Any] = _as_is
+    """Turn such a class, the name it is registered by ('': its own) and its origin into what is kept; or None."""
+    check: Callable[[Any, str], None] = _no_more
+    """Raise UserError if what is kept has fields of wrong types; the second argument names it in messages."""
+
+    def taken(self, thing: Any, name: str, origin: str) -> Any | None:
+        """Return what is kept of a thing of this kind, checked, or None if it is of another. Raises UserError."""
+        if inspect.isclass(thing):
+            if not _is(thing, self.classes, issubclass):
+                return None
+            if inspect.isabstract(thing):
+                missing = ", ".join(sorted(getattr(thing, "__abstractmethods__", ())))
+                raise UserError(f"{origin}: class {thing.__name__} does not define {missing}; fix: define it")
+            thing = self.convert(thing, name, origin)
+        elif not _is(thing, self.instances, isinstance):
+            return None
+        if thing is not None:
+            refuse_odd_name(thing, self.name, origin)
+            self.check(thing, f"{origin}: {self.name} {thing.name!r}")
+        return thing
+
+
+def _is(thing: Any, path: str, test: Callable[[Any, Any], bool]) -> bool:
+    """Whether a thing is of a type; its module is not imported: if nobody has, the thing cannot be of it."""
+    module, _, name = path.partition(":")
+    return module in sys.modules and test(thing, getattr(sys.modules[module], name))
+
+
+def _method(distiller: type[Any], name: str, origin: str) -> Any:
+    refuse_odd_distiller(distiller, origin)
+    own = name or vars(distiller).get("name") or distiller.__name__.lower()
+    return load_class("bench.training.method:Method").of(distiller, own)
+
+
+def _metric(metric: type[Any], name: str, origin: str) -> Any | None:  # noqa: ARG001 (as above)
+    """Complete the `info` of a metric class; a class without one serves the infos that name it."""
+    info = vars(metric).get("info")
+    if info is None:
+        return None
+    if not _is(info, "bench.metrics.catalogue:MetricInfo", isinstance):
+        raise UserError(f"{origin}: class {metric.__name__} has the info {info!r}; fix: give it a MetricInfo")
+    return replace(info, implementation=f"{metric.__module__}:{metric.__qualname__}")
+
+
+ROWS = (
+    Kind(
+        "method",
+        "a Distiller class",
+        classes="bench.training.distiller:Distiller",
+        convert=_method,
+    ),
+    Kind("task", "a Task", instances="bench.task.base:Task", check=refuse_odd_task),
+    Kind(
+        "metric",
+        "a Metric class with its info",
+        instances="bench.metrics.catalogue:MetricInfo",
+        classes="bench.metrics.base:Metric",
+        convert=_metric,
+        check=refuse_odd_metric,
+    ),
+    Kind(
+        "extractor",
+        "a FeatureExtractor",
+        instances="bench.features.base:FeatureExtractor",
+        check=refuse_odd_extractor,
+    ),
+    Kind("dataset", "a Dataset", instances="bench.data.base:Dataset"),
+)
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in ROWS}

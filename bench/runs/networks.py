@@ -1,0 +1,49 @@
+"""The networks of registered feature extractors, in the protocols that use them. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from bench.features.pinned import read_pinned
+from bench.task.base import Task
+from bench.task.protocol import MAIN, Protocol
+
+if TYPE_CHECKING:
+    from bench.runs.registry import Catalogue
+
+T = TypeVar("T", bound=Task)
+
+
+def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
+    """Return the task under a protocol that measures these metrics alone, which has a name of its own.
+
+    Its numbers are of another protocol, and never part of the record of a run under the task's own. Raises
+    UserError for an unknown metric.
+    """
+    for name in names:
+        catalogue.metrics.find(name)
+    if tuple(names) == task.protocol.metrics:
+        return task
+    called = f"{task.protocol.name}.{'+'.join(names)}"
+    return replace(task, protocol=replace(task.protocol, name=called, metrics=tuple(names)))
+
+
+def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:
+    """Return the task with the networks of registered extractors in its protocol: they decide its numbers."""
+    return replace(task, protocol=_named(task.protocol, catalogue, cache))
+
+
+def _named(protocol: Protocol, catalogue: Catalogue, cache: Path) -> Protocol:
+    missing: dict[str, str] = {}
+    pinned = None
+    for metric in protocol.metrics:
+        extractor = catalogue.metrics.get(metric).extractor
+        if extractor == MAIN or extractor in protocol.extractors or extractor not in catalogue.extractors.entries:
+            continue
+        pinned = read_pinned(cache) if pinned is None else pinned
+        entry = catalogue.extractors.find(extractor)
+        missing[extractor] = entry.load().network(pinned, entry.plugin_sha256)
+    return replace(protocol, extractors={**protocol.extractors, **missing}) if missing else protocol

@@ -1,0 +1,69 @@
+"""Plug-in files: one Python file that defines anything of a registered kind."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.files import file_sha256, regular_file
+from bench.runs.kinds import ROWS, Kind
+from bench.runs.plugin_checks import importing
+
+
+@dataclass(frozen=True)
+class Defined:
+    """One thing that a plug-in file defines, as the registry keeps it."""
+
+    kind: Kind
+    thing: Any
+    origin: str
+    sha256: str
+    """Hash of the file."""
+
+
+def definitions(path: Path) -> Iterator[Defined]:
+    """Run one plug-in file and yield what its variables hold of a registered kind.
+
+    Classes that the file only imports are left out; objects that it imports are yielded too, for the registry to
+    recognise. Raises UserError if the file fails, or something that it defines is malformed.
+    """
+    sha256 = file_sha256(existing(path))  # before it runs: a file may change itself
+    name = f"bench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file; fix: name one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where pickling and dataclasses look for a class's module
+    with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
+        spec.loader.exec_module(module)
+    for thing in list(vars(module).values()):
+        if inspect.isclass(thing) and thing.__module__ != name:
+            continue
+        for kind in ROWS:
+            taken = kind.taken(thing, "", f"plug-in {path}")
+            if taken is not None:
+                yield Defined(kind, taken, f"plug-in {path.name}", sha256)
+                break
+
+
+def existing(path: Path) -> Path:
+    """Return the path of a plug-in file. Raises UserError if no regular file is there."""
+    if not path.exists():
+        raise UserError(f"no plug-in file {path}; fix: name one that is there")
+    return regular_file(path)
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """Say at which line of the file the error arose: `:12`, or nothing if it was elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f":{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""

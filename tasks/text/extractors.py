@@ -1,0 +1,99 @@
+"""The feature extractors of a text-to-image task, as far as its protocol names them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from bench.core.device import this_device
+from bench.core.progress import Progress
+from bench.features.batch import Extract
+from bench.features.clip import load_clip
+from bench.features.extracting import (
+    clip_scores,
+    inception_of_patches,
+    inception_of_squares,
+    lpips_of_prompts,
+    preference_scores,
+)
+from bench.features.inception import InceptionFeatures, load_inception
+from bench.features.lpips_diversity import load_lpips
+from bench.features.reference_store import ReferenceStatistics
+from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
+from bench.task.prepared import PreparedAsset
+from bench.task.protocol import MAIN
+from bench.task.verified import verified, verified_reference
+from tasks.text.preferences import load_preference
+from tasks.text.task import TextTask
+
+PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
+
+
+class TextExtractors:
+    """The feature extractors of a prepared text-to-image task, and the real images that they compare with."""
+
+    def __init__(self, task: TextTask, cache: Path, progress: Progress) -> None:
+        """Load what the metrics of the protocol in use name. Raises UserError for what has changed since."""
+        self.task = task
+        self.cache = cache
+        self.weights = list[PreparedAsset]()
+        self.data = list[PreparedAsset]()
+        self.references: dict[str, ReferenceStatistics] = {}
+        self.loaded: dict[str, Extract] = {}
+        if "features" in task.roles:
+            self._add_inception(progress)
+        protocol = clip_protocol(task.rules.clip)
+        if protocol.role in task.roles:
+            clip = load_clip(protocol, self._path(protocol.role), device=this_device())
+            self._add(CLIP, clip.sha256, partial(clip_scores, clip), protocol.role)
+        if LPIPS in task.roles:
+            self._add_lpips(progress)
+        for name in PREFERENCES:
+            if name in task.roles:
+                model = load_preference(name, self._path(name), device=this_device())
+                self._add(name, model.sha256, partial(preference_scores, model, name))
+
+    def _add(self, name: str, sha256: str, extract: Extract, role: str | None = None) -> None:
+        """Add an extractor with a network of its own, which has this role, or that of the extractor's name."""
+        role = role or name
+        self.weights.append(verified(role, self.task.chosen[role], sha256))
+        self.loaded[name] = extract
+
+    def _add_inception(self, progress: Progress) -> None:
+        """Add those that compare with real images: whole ones, and their patches if the protocol has them."""
+        inception = load_inception(
+            self._path("features"),
+            self.cache,
+            download=False,
+            progress=progress,
+            device=this_device(),
+            own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
+            resize="clean",
+        )
+        self.weights.append(verified("features", self.task.chosen["features"], inception.sha256))
+        self.references[MAIN] = self._real("reference", inception)
+        self.loaded[MAIN] = partial(inception_of_squares, inception, self.task.rules.compared_at)
+        if "patch_reference" in self.task.roles:
+            self.references[PATCH] = self._real("patch_reference", inception)
+            self.loaded[PATCH] = partial(inception_of_patches, inception, self.task.rules.small_patches)
+
+    def _add_lpips(self, progress: Progress) -> None:
+        lpips = load_lpips(
+            diversity_protocol(self.task.rules.diversity),
+            self._path(LPIPS),
+            self.cache,
+            download=False,
+            progress=progress,
+            device=this_device(),
+            own_weights=True,  # as above
+        )
+        self._add(LPIPS, lpips.sha256, partial(lpips_of_prompts, lpips))
+
+    def _path(self, role: str) -> Path:
+        return Path(self.task.chosen[role].path)
+
+    def _real(self, role: str, inception: InceptionFeatures) -> ReferenceStatistics:
+        asset = self.task.chosen[role]
+        real, verified_asset = verified_reference(role, asset, self.cache, inception.name, "--reals")
+        self.data.append(verified_asset)
+        return real

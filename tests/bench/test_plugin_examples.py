@@ -1,0 +1,119 @@
+"""The examples of plug-in files, run as they say: a metric with a network of its own, a data set from a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import Printed
+from PIL import Image
+from safetensors.torch import save_file
+from tests_support import TINY_PLUGIN
+
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.runs.registry import load_catalogue
+from bench.task.base import Sources
+from bench.task.protocol import MAIN
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TEXTURE, CIFAR10 = EXAMPLES / "texture.py", EXAMPLES / "cifar10.py"
+PLUGINS = ("--plugin", TEXTURE, "--plugin", TINY_PLUGIN)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+
+
+def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
+    bench: Callable[..., Printed], tmp_path: Path
+) -> None:
+    evaluate = ("eval", *PLUGINS, "--task", "tiny", "--sampler", "teacher-ode", "--metric", "fd,texture")
+    told = bench(*evaluate).text
+    assert "feature extractor 'texture' reads 'texture', which were never named; fix: bench prepare" in told
+    filters = torch.randn(5, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    save_file({"filters": filters}, tmp_path / "texture.safetensors")
+    named = ("--weights", f"texture={tmp_path / 'texture.safetensors'}")
+    assert "texture " in bench("prepare", *PLUGINS, "--task", "tiny", *named).text
+    told = bench(*evaluate).text
+    assert "Texture distance" in told and "KID" not in told
+    (path,) = (tmp_path / "runs" / "tiny").glob("*/record.json")
+    record = json.loads(path.read_text())
+    assert record["protocol"]["name"] == "tiny.fd+texture" and record["protocol"]["metrics"] == ["fd", "texture"]
+    network = record["protocol"]["extractors"]["texture"]
+    assert network.startswith("texture, plug-in ") and ", weights " in network
+    value = next(metric for metric in record["metrics"] if metric["name"] == "texture")
+    assert value["value"] > 0 and value["direction"] == "lower"
+
+
+def test_the_network_of_a_metric_is_listed_with_its_weights_and_licence(bench: Callable[..., Printed]) -> None:
+    assert "texture" in bench("list", "extractors", *PLUGINS[:2]).text
+    told = bench("describe", "spatial").text
+    assert "2,023 features" in told and "--weights inception=PATH" in told and "Apache-2.0" in told
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as of CIFAR-10: ten classes, twelve and four images of 32 pixels each."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        for name in load_catalogue([CIFAR10]).tasks.get("cifar10").class_names:
+            (tmp_path / "cifar" / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "cifar" / split / name / f"{i}.png")
+    return tmp_path / "cifar"
+
+
+def small_cifar(cache: Path):
+    """The example's task with networks that train in a second, as the cache has its images."""
+    task = load_catalogue([CIFAR10]).tasks.get("cifar10")
+    return replace(
+        task,
+        network=replace(task.network, channels=(16,), patch_size=4, attention_head_dim=16),
+        teacher=replace(task.teacher, iterations=2, batch_size=4),
+        classifier=replace(task.classifier, epochs=1, width=2, batch_size=10),
+    ).located(cache)
+
+
+def test_a_folder_of_images_is_a_class_conditional_task(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with pytest.raises(UserError, match=r"no images of the data set 'cifar10'.* fix: bench prepare .*cifar10\.py"):
+        small_cifar(cache).prepare(Sources(cache), SilentProgress())
+    task = small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+    assert task.train_sha256 and small_cifar(cache).train_sha256 == task.train_sha256
+    assert [need.role for need in task.needs(Sources(cache)) if need.path is None] == ["teacher", "features"]
+    world = small_cifar(cache).prepare(Sources(cache), SilentProgress())
+    assert world.real_count == 120 and world.references[MAIN].description.samples == 40
+    images, labels = world.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
+    assert labels.tolist() == [0, 9] and images.shape == (2, 3, 32, 32)
+    first = np.asarray(Image.open(folder / "train" / "airplane" / "0.png"), np.float32)
+    torch.testing.assert_close(images[0], torch.from_numpy(first).permute(2, 0, 1) / 127.5 - 1)
+
+
+def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    def refused() -> str:
+        with pytest.raises(UserError) as caught:
+            small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+        return str(caught.value)
+
+    (folder / "test" / "truck").rename(folder / "test" / "lorry")
+    assert "the class 'lorry' is in one split alone; fix: " in refused()
+    (folder / "test" / "lorry").rename(folder / "test" / "truck")
+    (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
+    assert str(folder / "train" / "cat" / "0.png") in refused()
+    (folder / "train" / "cat" / "0.png").unlink()
+    for split in ("train", "test"):
+        (folder / split / "zebra").mkdir()
+        Image.new("RGB", (40, 50)).save(folder / split / "zebra" / "0.png")
+    task = small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+    with pytest.raises(UserError, match=r"are of 11 classes, and task 'cifar10' names 10; fix: "):
+        task.prepare(Sources(cache), SilentProgress())
