@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.features.views import Features
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import per_sample
 from bench.task.base import Task
 from bench.task.prepared import Samples
@@ -43,7 +43,7 @@ class PlainLoop:
         self.precision = torch.bfloat16 if recipe.precision == "bf16" else None
         self.teacher = copy.deepcopy(world.teacher).to(device)
         self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
-        self.head = discriminator_head(*self.C.bottleneck_shape).to(device)
+        self.head = discriminator_head(*self.C.feature_shapes).to(device)
         self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
         settings = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
         self.g_optimizer = torch.optim.AdamW(self.G.parameters(), lr=recipe.lr, **settings)
@@ -60,7 +60,7 @@ class PlainLoop:
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
         x_t, sigma = self.noised(x, self.recipe.gan_range)
-        return self.head(self.C.features(x_t, sigma, y)).flatten()
+        return self.head(self.C.features(x_t, sigma, y)[0]).flatten()
 
     def step(self) -> None:
         """One iteration: the generator on its turn, the critic on all."""

@@ -179,7 +179,7 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
                 continue
             state = shares_of(players[name]["module"], player.module)
             missing, unexpected = player.module.load_state_dict(state, strict=False)
-            wrong = [*unexpected, *(key for key in missing if not key.startswith("head."))]
+            wrong = [*unexpected, *(key for key in missing if not key.startswith("heads."))]
             if wrong:
                 raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used

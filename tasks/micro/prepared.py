@@ -16,7 +16,7 @@ from bench.core.files import file_sha256, folder_sha256, folder_size, made_once,
 from bench.core.progress import Progress
 from bench.data.images import LabelledImages
 from bench.features.views import Features
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.base import Sources
@@ -56,7 +56,7 @@ class PreparedMicroTask(PreparedEDMTask):
         self._held_out_labels = torch.from_numpy(held_out.labels)
 
         teacher_path = self._teacher()
-        self.teacher = load_denoiser(teacher_path).denoiser
+        self.teacher = load_denoiser(teacher_path, EDMDenoiser).denoiser
         features_path = self._feature_network()
         reference, reference_path = self._reference(file_sha256(features_path))
         self.references = {MAIN: RealImages(reference, file_sha256(reference_path))}
