@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.features.inception_network import Inception
 from bench.features.statistics import GaussianStatistics
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet

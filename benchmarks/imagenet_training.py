@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomWorld
 
 from bench.core.progress import SilentProgress
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, EDMNetwork, edm_unet
 from bench.runs.registry import load_catalogue

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import per_sample
 from bench.task.base import Task
 from methods.critic import discriminator_head
@@ -37,7 +37,7 @@ class PlainLoop:
         self.precision = torch.bfloat16 if recipe.precision == "bf16" else None
         self.teacher = copy.deepcopy(world.teacher).to(device)
         self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
-        self.head = discriminator_head(*self.C.bottleneck_shape).to(device)
+        self.head = discriminator_head(*self.C.feature_shapes).to(device)
         self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
         settings = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
         self.g_optimizer = torch.optim.AdamW(self.G.parameters(), lr=recipe.lr, **settings)
@@ -54,7 +54,7 @@ class PlainLoop:
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
         x_t, sigma = self.noised(x, self.recipe.gan_range)
-        return self.head(self.C.features(x_t, sigma, y)).flatten()
+        return self.head(self.C.features(x_t, sigma, y)[0]).flatten()
 
     def step(self) -> None:
         """One iteration: the generator on its turn, the critic on all."""

@@ -13,8 +13,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.conditions import PromptConditions
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.pipelines import TextPipeline
@@ -34,7 +34,7 @@ SCHEDULER = {
 class Sizes:
     """What the configurations of a published pipeline say."""
 
-    unet: dict[str, Any]
+    network: dict[str, Any]
     encoders: tuple[dict[str, Any], ...]
     vae: tuple[int, ...] = (128, 256, 512, 512)
     groups: int = 32
@@ -134,7 +134,7 @@ class RandomText(PreparedText):
         latents: Any = RandomLatents(self.sample_shape)
         self._training = TrainingData(latents, prompts, prompts, "")
 
-    def new_teacher(self) -> TextDenoiser:
+    def new_teacher(self) -> StableDiffusionDenoiser:
         """A copy of the teacher: training takes it to its precision and its device."""
         return copy.deepcopy(self.teacher)
 
@@ -161,5 +161,5 @@ def _pipeline(sizes: Sizes) -> TextPipeline:
         latent_channels=4,
         norm_num_groups=sizes.groups,
     )
-    unet = UNet2DConditionModel(**sizes.unet).eval()
+    unet = UNet2DConditionModel(**sizes.network).eval()
     return TextPipeline(unet, LatentSpace(vae), encoder.eval().requires_grad_(False), SCHEDULER)

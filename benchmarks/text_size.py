@@ -27,8 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Batch, Distiller, TrainingContext
@@ -91,14 +91,14 @@ def replace_tensors(module: nn.Module, change: Callable[[Tensor], Tensor], recur
 
 def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) -> Distiller[Any]:
     """A method on networks of a published size, within fake tensors."""
-    sizes = NETWORKS[network].unet
+    sizes = NETWORKS[network].network
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
     time_ids = 6 * sizes.get("addition_time_embed_dim", 0)
     pooled = sizes["projection_class_embeddings_input_dim"] - time_ids if time_ids else 0
     layout = ConditionLayout(TOKENS, sizes["cross_attention_dim"], pooled)
     unet = UNet2DConditionModel(**sizes)
-    teacher = TextDenoiser(unet, VPSchedule(), layout, 1024 if pooled else None).requires_grad_(False)
+    teacher = StableDiffusionDenoiser(unet, VPSchedule(), layout, 1024 if pooled else None).requires_grad_(False)
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=True)
     distiller: Distiller[Any] = entry.load()(
         recipe, TrainingContext(accelerator, teacher, torch.zeros(1, layout.size), no_pairs)
@@ -109,7 +109,7 @@ def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) 
 
 def turn(distiller: Distiller[Any], iteration: int) -> None:
     """One training step on a batch of the recipe's size."""
-    batch, unet = distiller.recipe.batch_size, distiller.teacher.unet
+    batch, unet = distiller.recipe.batch_size, distiller.teacher.network
     side, condition = unet.config.sample_size, distiller.teacher.layout.size
     given = Batch(
         iteration,

@@ -1,57 +1,84 @@
-"""The critic: a trained fake-score denoiser with a discriminator head on its bottleneck."""
+"""The critic: a trained fake-score denoiser with discriminator heads on its features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bench.models.denoiser import Denoiser
+from bench.models.denoiser import Denoiser, FeatureShape
 from bench.training.context import Noised
 
 
-class Verdict(NamedTuple):
-    """What the critic says: denoised images [B, C, H, W] and logits [B'], each only if asked for."""
+class CriticOutput(NamedTuple):
+    """What the critic returns: denoised images [B, C, H, W] and logits [B', heads], each only if asked for."""
 
     x0: Tensor | None
     logits: Tensor | None
 
 
 class Critic(nn.Module):
-    """mu_fake and, where the method has a GAN term, the discriminator that reads its bottleneck.
+    """mu_fake and, where the method has a GAN term, the discriminator: one head for each of its features.
 
     Both go through this module's forward: under DDP a call that by-passes it has unsynchronised gradients.
     """
 
-    def __init__(self, denoiser: Denoiser, head: nn.Module | None) -> None:
+    def __init__(self, denoiser: Denoiser, heads: Sequence[nn.Module] = ()) -> None:
+        """`heads`: one for each of the denoiser's features, giving a logit a sample; none: no discriminator."""
         super().__init__()
+        assert len(heads) in (0, len(denoiser.feature_shapes)), "a critic has one head for each feature, or none"
         self.denoiser = denoiser
-        self.head = head
+        self.heads = nn.ModuleList(heads)
 
     def forward(
-        self, denoise: Noised | None = None, judge: Noised | None = None, judge_denoised: bool = False
-    ) -> Verdict:
-        """Denoise one batch and judge another (real or fake), in one call so that DDP sees one forward.
+        self, denoise: Noised | None = None, classify: Noised | None = None, classify_denoised: bool = False
+    ) -> CriticOutput:
+        """Denoise one batch and classify another (real or fake), in one call so that DDP sees one forward.
 
-        With `judge_denoised` the batch to denoise is judged too, in the same pass; its logits come last.
+        With `classify_denoised` the batch to denoise is classified too, in the same pass; its logits come last.
         """
-        x0, features = None, list[Tensor]()
-        if judge is not None:
-            features.append(self.denoiser.features(*judge))
-        if denoise is not None and judge_denoised:
-            x0, found = self.denoiser.with_features(*denoise)
-            features.append(found)
+        x0, batches = None, list[tuple[Tensor, ...]]()
+        if classify is not None:
+            batches.append(self.denoiser.features(*classify))
+        if denoise is not None and classify_denoised:
+            x0, features = self.denoiser.with_features(*denoise)
+            batches.append(features)
         elif denoise is not None:
             x0 = self.denoiser(*denoise)
-        if not features:
-            return Verdict(x0, None)
-        assert self.head is not None, "a critic without a discriminator was asked to judge"
-        return Verdict(x0, self.head(torch.cat(features)).flatten())
+        if not batches:
+            return CriticOutput(x0, None)
+        assert self.heads, "a critic without a discriminator was asked to classify"
+        by_place = (torch.cat(features) for features in zip(*batches, strict=True))
+        logits = [head(features).flatten() for head, features in zip(self.heads, by_place, strict=True)]
+        return CriticOutput(x0, torch.stack(logits, 1))
 
 
-def discriminator_head(channels: int, size: int) -> nn.Sequential:
-    """Build the classification branch: [B, channels, size, size] -> [B, 1, 1, 1] (DMD2, F.1).
+def discriminator_head(shape: FeatureShape) -> nn.Sequential:
+    """Build a classification branch for features of this shape: a map (C, H, W) or tokens (N, D)."""
+    if len(shape) == 2:
+        return token_head(shape[1])
+    channels, size, _ = shape
+    return map_head(channels, size)
+
+
+def token_head(width: int) -> nn.Sequential:
+    """Build the branch for tokens: [B, N, width] -> [B, 1], one hidden layer for each token, then their mean."""
+    return nn.Sequential(
+        nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, 1), nn.Flatten(), _Mean()
+    )
+
+
+class _Mean(nn.Module):
+    """The mean over tokens: [B, N] -> [B, 1]."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.mean(1, keepdim=True)
+
+
+def map_head(channels: int, size: int) -> nn.Sequential:
+    """Build the branch for maps: [B, channels, size, size] -> [B, 1, 1, 1] (DMD2, F.1).
 
     4x4 convolutions of stride 2 down to 4x4 (or less), one convolution that pools what is left, then a
     linear map; group norm and SiLU between them. 18,879,745 parameters for ImageNet-64's 768 x 8 x 8.

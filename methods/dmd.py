@@ -23,7 +23,7 @@ class DMD(Distiller[DMDRecipe]):
     """Distribution matching distillation (DMD2, Sec. 4), every ablation a switch in its recipe."""
 
     recipe_model = DMDRecipe
-    fresh_weights = ("head.",)
+    fresh_weights = ("heads.",)
 
     def __init__(self, recipe: DMDRecipe, context: TrainingContext) -> None:
         super().__init__(recipe, context)
@@ -45,13 +45,13 @@ class DMD(Distiller[DMDRecipe]):
     def _build_critic(self) -> Critic:
         denoiser = self.trainable_copy(self.teacher)
         if not self.recipe.gan:
-            return Critic(denoiser, None)
+            return Critic(denoiser)
         if not self.recipe.critic_denoising:  # the decoder never runs: several processes must not wait for it
             denoiser.requires_grad_(False)
-            for parameter in denoiser.encoder_parameters():
+            for parameter in denoiser.feature_parameters():
                 parameter.requires_grad_(True)
-        channels, size = denoiser.bottleneck_shape
-        return Critic(denoiser, discriminator_head(channels, size).to(self.accelerator.device))
+        heads = [discriminator_head(shape).to(self.accelerator.device) for shape in denoiser.feature_shapes]
+        return Critic(denoiser, heads)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """One iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each.
@@ -79,9 +79,9 @@ class DMD(Distiller[DMDRecipe]):
         # The critic stays frozen until the gradients are there: checkpointing runs its forward again for them.
         with frozen(self.critic.network):
             if self.recipe.distribution_matching:
-                losses["dm"] = self.recipe.dm_weight * self.matching(image, condition, batch)
+                losses["dm"] = self.recipe.dm_weight * self.distribution_matching_loss(image, condition, batch)
             if self.recipe.gan:
-                losses["gan"] = self.recipe.gan_generator_weight * self.deception(image, condition, batch)
+                losses["gan"] = self.recipe.gan_generator_weight * self.generator_gan_loss(image, condition, batch)
             by_term = {name: torch.autograd.grad(loss, image)[0] for name, loss in losses.items()}
         figures = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         figures |= {f"image_gradient/{name}": gradient.norm() for name, gradient in by_term.items()}
@@ -100,27 +100,27 @@ class DMD(Distiller[DMDRecipe]):
         denoise = None
         if self.recipe.critic_denoising:
             denoise = self.noised(fake, condition, batch, self.recipe.critic_range)
-        judge = None
+        classify = None
         if self.recipe.gan:
-            judge = self.noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
+            classify = self.noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
             if not self.recipe.shared_critic_draws:
                 made = self.noised(fake, condition, batch, self.recipe.gan_range)
-                judge = Noised(*(torch.cat(parts) for parts in zip(judge, made, strict=True)))
-        verdict = self.critic(denoise, judge, self.recipe.shared_critic_draws)
+                classify = Noised(*(torch.cat(parts) for parts in zip(classify, made, strict=True)))
+        output = self.critic(denoise, classify, self.recipe.shared_critic_draws)
         figures: dict[str, Tensor] = {}
         total = fake.new_zeros(())
         if denoise is not None:
             weight = self.schedule.denoising_weight(denoise.t)
-            figures["loss/denoising"] = denoising_loss(verdict.x0, fake, weight)
+            figures["loss/denoising"] = denoising_loss(output.x0, fake, weight)
             total = total + figures["loss/denoising"]
-        if judge is not None:
-            real_logits, fake_logits = verdict.logits.chunk(2)
+        if classify is not None:
+            real_logits, fake_logits = output.logits.chunk(2)
             figures["loss/discriminator"] = discriminator_gan_loss(real_logits, fake_logits)
             total = total + self.recipe.gan_critic_weight * figures["loss/discriminator"]
         self.backward_and_step(self.critic, total)
         return {name: figure.detach() for name, figure in figures.items()}
 
-    def matching(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
+    def distribution_matching_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
         """The distribution matching loss of generated images (Eq. 2)."""
         noised = self.noised(image.detach(), condition, batch, self.recipe.dm_range)
         with torch.no_grad():
@@ -128,10 +128,10 @@ class DMD(Distiller[DMDRecipe]):
             x0_fake = self.critic(denoise=noised).x0
         return distribution_matching_loss(image, x0_real, x0_fake)
 
-    def deception(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
+    def generator_gan_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
         """The generator's GAN loss on noised generated images (Eq. 4), through a critic that is frozen."""
         noised = self.noised(image, condition, batch, self.recipe.gan_range)
-        return generator_gan_loss(self.critic(judge=noised).logits)
+        return generator_gan_loss(self.critic(classify=noised).logits)
 
     def regression(self, pairs: Pairs, batch: Batch) -> Tensor:
         """The regression loss on a batch of teacher pairs (Eq. 3)."""

@@ -74,7 +74,7 @@ class DMDRecipe(PairRecipe):
     critic_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the critic's denoising loss draws its times."""
     shared_critic_draws: bool = False
-    """The critic denoises and judges the same noised images of the generator in one pass: an eighth fewer
+    """The critic denoises and classifies the same noised images of the generator in one pass: an eighth fewer
     operations, and each loss keeps its expectation."""
     dm_weight: float = Field(1.0, ge=0)
     """Weight of distribution matching in the generator's loss."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
+from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.task.pairs import PairedTeacher
 from bench.task.prepared import to_unit_range
@@ -46,19 +47,19 @@ class PreparedEDMTask(PairedTeacher):
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        saved = load_denoiser(folder)
+        saved = load_denoiser(folder, EDMDenoiser)
         require_student(folder, saved.indices)
-        size = saved.denoiser.unet.config.sample_size * saved.denoiser.patch_size
+        channels, size, _ = saved.denoiser.sample_shape
         if size != self.task.image_shape[1]:
             raise UserError(
                 f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
                 f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
             )
-        config, channels = saved.denoiser.unet.config, self.task.image_shape[0] * saved.denoiser.patch_size**2
-        if (config.in_channels, config.num_class_embeds) != (channels, self.classes):
+        found, own = (channels, saved.denoiser.classes), (self.task.image_shape[0], self.classes)
+        if found != own:
             raise UserError(
-                f"{folder} has {config.in_channels} channels and {config.num_class_embeds} classes, and students "
-                f"of task {self.task.name!r} have {channels} and {self.classes}; fix: name a student of this task"
+                f"{folder} has {found[0]} channels and {found[1]} classes, and students of task "
+                f"{self.task.name!r} have {own[0]} and {own[1]}; fix: name a student of this task"
             )
         if steps not in (None, len(saved.indices)):
             raise no_such_sampler(folder, steps, [len(saved.indices)])

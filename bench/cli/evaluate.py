@@ -111,7 +111,7 @@ def _measure(
     """Measure a saved student, or published weights, which are of no run: those have a record of their own."""
     from bench.core.files import path_sha256
     from bench.core.run_folder import PLAN, STUDENT, student_of
-    from bench.models.saved import DESCRIPTION
+    from bench.models.descriptions import DESCRIPTION
     from bench.runs.plan import PublishedRun
     from bench.training.student_sampler import few_step_sampler
 

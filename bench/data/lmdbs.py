@@ -10,7 +10,7 @@ from typing import Any
 from bench.core.errors import UserError
 from bench.core.extras import optional_module
 from bench.core.files import regular_file
-from bench.core.pickle_guard import shown
+from bench.core.safe_pickle import shown
 
 MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
 MAGIC_OFFSET = 16

@@ -19,6 +19,7 @@ def per_sample(value: Tensor, like: Tensor) -> Tensor:
 class NoiseSchedule(ABC):
     """alpha_t and sigma_t over the schedule's own time t.
 
+    alpha may be 0 at the last time of the grid, and there alone: SD with zero terminal SNR, flow models.
     `grid` holds the times that losses draw from: 1,000 of them, ascending in noise, float64.
     """
 
@@ -50,8 +51,9 @@ class NoiseSchedule(ABC):
         return per_sample(self.sigma(at), eps) * eps
 
     def time_range(self) -> tuple[float, float]:
-        """Smallest and largest noise level sigma / alpha on the grid."""
-        ends = self.grid[[0, -1]]
+        """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
+        last = -1 if self.alpha(self.grid[-1:]) > 0 else -2
+        ends = self.grid[[0, last]]
         low, high = (self.sigma(ends) / self.alpha(ends)).tolist()
         return low, high
 
@@ -115,10 +117,13 @@ class VPSchedule(NoiseSchedule):
         self.grid = torch.arange(steps, dtype=torch.float64)
 
     def with_alpha_bar(self, index: int, alpha_bar: float) -> VPSchedule:
-        """Return a copy with another alpha_bar at one position of the grid, for evaluations that round it."""
+        """Return a copy with another alpha_bar at one position of the grid, for evaluations that round it.
+
+        0 at the last position is zero terminal SNR.
+        """
         changed = copy.copy(self)
         changed.log_alpha_bar = self.log_alpha_bar.clone()
-        changed.log_alpha_bar[index] = math.log(alpha_bar)
+        changed.log_alpha_bar[index] = math.log(alpha_bar) if alpha_bar > 0 else -math.inf
         return changed
 
     def _alpha_bar(self, t: Tensor) -> Tensor:
@@ -127,7 +132,9 @@ class VPSchedule(NoiseSchedule):
         t = t.to(torch.float64).clamp(0, len(table) - 1)
         below = t.floor().long()
         above = (below + 1).clamp(max=len(table) - 1)
-        return torch.lerp(table[below], table[above], t - below).exp()
+        # At the times of the table itself there is nothing to interpolate, and 0 * -inf is no number.
+        between = torch.lerp(table[below], table[above], t - below)
+        return torch.where(t == below, table[below], between).exp()
 
     def alpha(self, t: Tensor) -> Tensor:
         return self._alpha_bar(t).sqrt()
@@ -149,7 +156,29 @@ class VPSchedule(NoiseSchedule):
         wanted = -torch.log1p(noise_level.to(torch.float64) ** 2)  # log alpha_bar, descending in t
         above = torch.searchsorted(-table, -wanted).clamp(1, len(table) - 1)
         low, high = table[above - 1], table[above]
-        return (above - 1 + (wanted - low) / (high - low)).clamp(0, len(table) - 1)
+        between = above - 1 + (wanted - low) / (high - low)
+        return torch.where(wanted == high, above, between).clamp(0, len(table) - 1)
+
+
+class FlowSchedule(NoiseSchedule):
+    """The straight path of rectified flow, alpha = 1 - t and sigma = t, t = 1/1000 ... 1 (Liu et al., 2022)."""
+
+    def __init__(self, steps: int = 1000) -> None:
+        self.grid = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def denoising_weight(self, t: Tensor) -> Tensor:
+        """1 / t^2: the squared error in the velocity eps - x, as an error in x0."""
+        return t**-2
+
+    def time_at(self, noise_level: Tensor) -> Tensor:
+        # level / (1 + level), written so that an infinite level is time 1
+        return 1 / (1 + 1 / noise_level)
 
 
 def karras_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:

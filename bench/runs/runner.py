@@ -19,11 +19,11 @@ from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.feature_spaces import registered_spaces
 from bench.evaluation.picture import sample_grid
 from bench.metrics.catalogue import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
+from bench.runs.feature_spaces import registered_spaces
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
 from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost

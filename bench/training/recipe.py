@@ -56,7 +56,7 @@ class Recipe(BaseModel):
     gradient_accumulation: int = Field(1, ge=1)
     """Micro-batches of an iteration in each process: as many times less memory, the same result."""
     gradient_checkpointing: bool = False
-    """Compute the UNets' residual blocks again in the backward pass: less memory, about a quarter slower."""
+    """Compute the networks' blocks again in the backward pass: less memory, about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
     """torch.compile of every network of the method, with that backend."""
     sharding: Literal["none", "fsdp2"] = "none"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
-from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from bench.models.backbones.base import BackboneFamily
+
 
 def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) -> None:
     """Share a network's parameters out over all processes, in place; all must do so, from equal weights.
 
-    Transformer blocks and the blocks of a UNet are gathered one after the other, when they run. `bf16`: weights
+    The units that a backbone's family names are gathered one after the other, when they run. `bf16`: weights
     travel and compute in bf16, under autocast; shares stay as they are, and gradients are averaged in float32.
     """
     mesh = init_device_mesh(device.type, (processes,))
@@ -25,17 +25,9 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    for unit in [*_units(network), network]:
+    backbones = [part for part in network.modules() if isinstance(part, BackboneFamily)]
+    for unit in [*(unit for one in backbones for unit in one.shard_units()), network]:
         fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
-
-
-def _units(network: nn.Module) -> Iterator[nn.Module]:
-    """What is gathered by itself, the inner before the outer."""
-    parts = list(network.modules())
-    yield from (part for part in parts if isinstance(part, BasicTransformerBlock))
-    for part in parts:
-        if isinstance(part, UNet2DModel | UNet2DConditionModel):
-            yield from (*part.down_blocks, part.mid_block, *part.up_blocks)
 
 
 def whole(value: Any, keep: bool = True) -> Any:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +33,10 @@ from bench.features.reference_store import (
 from bench.features.references import RealImages, array_images
 from bench.features.views import Features
 from bench.features.weights import find_weights
-from bench.models.denoiser import Denoiser, EDMDenoiser
-from bench.models.saved import DESCRIPTION, load_denoiser, no_such_sampler, save_denoiser
+from bench.models.backbones.edm import EDMDenoiser
+from bench.models.denoiser import Denoiser
+from bench.models.descriptions import DESCRIPTION
+from bench.models.saved import load_denoiser, no_such_sampler, save_denoiser
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
 from bench.task.base import Sources
@@ -87,11 +88,10 @@ def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress
 def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
     """Convert published weights once; the converted folder is named by the bytes it was made from."""
     loaded = load_edm_denoiser(source, preconditioning="edm" if source.is_dir() else None)
-    config = loaded.denoiser.unet.config
-    found = (config.in_channels, config.sample_size, config.sample_size)
-    if found != task.image_shape or config.num_class_embeds != task.classes:
+    found, classes = loaded.denoiser.sample_shape, loaded.denoiser.classes
+    if found != task.image_shape or classes != task.classes:
         raise UserError(
-            f"{source} is a network for images {list(found)} of {config.num_class_embeds} classes; task "
+            f"{source} is a network for images {list(found)} of {classes} classes; task "
             f"{task.name!r} has {list(task.image_shape)} and {task.classes}"
         )
     made_of = path_sha256(loaded.source)
@@ -159,7 +159,7 @@ class PreparedImageNet(PreparedEDMTask):
             warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and nothing writes
             self.real_images = torch.from_numpy(np.asarray(packed.images))
         self.real_conditions = torch.from_numpy(packed.labels)
-        self.teacher = load_denoiser(Path(chosen.teacher.path)).denoiser
+        self.teacher = load_denoiser(Path(chosen.teacher.path), EDMDenoiser).denoiser
         self.teacher_sha256 = chosen.teacher.sha256
         self.teacher_name = chosen.teacher.name
         on = this_device()
@@ -232,18 +232,15 @@ class PreparedImageNet(PreparedEDMTask):
         """Read published weights. Raises UserError if they are the teacher's, or of images of another kind."""
         loaded = load_edm_denoiser(path)
         assert isinstance(self.teacher, EDMDenoiser)
-        own: Any = loaded.denoiser.unet
-        teacher: Any = self.teacher.unet
-        sizes = [
-            (one.config.in_channels, one.config.sample_size, one.config.num_class_embeds) for one in (own, teacher)
-        ]
+        own, teacher = loaded.denoiser, self.teacher
+        sizes = [(*one.sample_shape[:2], one.classes) for one in (own, teacher)]
         if sizes[0] != sizes[1]:
             raise UserError(
                 f"{path} is a network for (channels, pixels, classes) {sizes[0]}, and task {self.task.name!r} has "
                 f"{sizes[1]}; fix: name a student of this task's teacher"
             )
-        weights = teacher.state_dict()
-        if all(name in weights and torch.equal(value, weights[name]) for name, value in own.state_dict().items()):
+        weights, found = teacher.network.state_dict(), own.network.state_dict()
+        if all(name in weights and torch.equal(value, weights[name]) for name, value in found.items()):
             raise UserError(f"{path} is the teacher itself, and no student; fix: evaluate it with --sampler")
         return loaded
 

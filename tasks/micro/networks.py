@@ -1,33 +1,10 @@
-"""The small networks of the micro tasks: a UNet2DModel over patches and a feature classifier."""
+"""The feature classifier of the micro tasks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffusers import UNet2DModel
 from torch import Tensor, nn
-
-from tasks.micro.task import NetworkSpec
-
-
-def micro_unet(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int) -> UNet2DModel:
-    """Build the micro tasks' UNet2DModel: EDM's block design (scale-shift conditioning), few channels."""
-    image_channels, size, _ = image_shape
-    levels = len(spec.channels)
-    return UNet2DModel(
-        sample_size=size // spec.patch_size,
-        in_channels=image_channels * spec.patch_size**2,
-        out_channels=image_channels * spec.patch_size**2,
-        block_out_channels=spec.channels,
-        layers_per_block=spec.layers_per_block,
-        down_block_types=("DownBlock2D",) * levels,
-        up_block_types=("UpBlock2D",) * levels,
-        attention_head_dim=spec.attention_head_dim,
-        norm_num_groups=spec.norm_groups,
-        attn_norm_num_groups=spec.norm_groups,
-        resnet_time_scale_shift="scale_shift",
-        num_class_embeds=classes,
-    )
 
 
 @dataclass(frozen=True)

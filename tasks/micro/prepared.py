@@ -17,7 +17,7 @@ from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.base import Sources
@@ -56,7 +56,7 @@ class PreparedMicroTask(PreparedEDMTask):
         self._held_out = held_out
 
         teacher_path = self._teacher()
-        self.teacher = load_denoiser(teacher_path).denoiser
+        self.teacher = load_denoiser(teacher_path, EDMDenoiser).denoiser
         features_path = self._feature_network()
         self.extractors = {MAIN: self._extract}
         space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)

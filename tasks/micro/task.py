@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Size of the UNet2DModel that teacher, critic and student share, with EDM's preconditioning."""
+    """Size of the network that teacher, critic and student share, with EDM's preconditioning."""
 
     channels: tuple[int, ...]
     patch_size: int

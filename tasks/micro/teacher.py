@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.progress import Progress
-from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser, small_network
+from bench.models.denoiser import Denoiser
 from bench.models.schedules import EDMSchedule, per_sample
-from tasks.micro.networks import micro_unet
 from tasks.micro.task import NetworkSpec, TeacherRecipe, TrainingRecipe
 
 M = TypeVar("M", bound=nn.Module)
@@ -20,8 +20,16 @@ M = TypeVar("M", bound=nn.Module)
 
 def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], classes: int) -> EDMDenoiser:
     """Build an untrained micro denoiser; its weights come from torch's global generator."""
-    unet = micro_unet(network, image_shape, classes)
-    return EDMDenoiser(unet, EDMSchedule(network.sigma_data), network.patch_size, bottleneck="mid")
+    built = small_network(
+        image_shape,
+        classes,
+        network.channels,
+        network.patch_size,
+        network.layers_per_block,
+        network.attention_head_dim,
+        network.norm_groups,
+    )
+    return EDMDenoiser(built, EDMSchedule(network.sigma_data), network.patch_size, taps=("mid",))
 
 
 def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:

@@ -20,10 +20,9 @@ from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import Denoiser
-from bench.models.saved import no_such_sampler, require_student
-from bench.models.text.denoiser import TextDenoiser
-from bench.models.text.saved import load_text_denoiser, save_text_denoiser
+from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.base import Sources
 from bench.task.pairs import PairedTeacher
@@ -61,7 +60,7 @@ class PreparedScenes(PairedTeacher):
         self._asked = torch.from_numpy(splits.held_out.labels)
 
         teacher_path, judge_path = self._teacher(), self._judge()
-        self._painter, _ = load_text_denoiser(teacher_path / DENOISER)
+        self._painter = load_denoiser(teacher_path / DENOISER, StableDiffusionDenoiser).denoiser
         self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
         self.judge = self._load(Judge(task.classifier, task.image_shape), judge_path)
@@ -98,7 +97,7 @@ class PreparedScenes(PairedTeacher):
                     self._images, self._captions, CAPTIONS, task.network, task.teacher, self.progress
                 )
                 with whole_folder(path) as temporary:
-                    save_text_denoiser(painter.denoiser, temporary / DENOISER)
+                    save_denoiser(painter.denoiser, temporary / DENOISER)
                     save_file(painter.encoder.state_dict(), temporary / ENCODER)
         return path
 
@@ -179,13 +178,14 @@ class PreparedScenes(PairedTeacher):
         return Features(np.zeros((len(batch), 0)), scores={"diversity": apart.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, TextDenoiser)
-        save_text_denoiser(student, folder, indices)
+        assert isinstance(student, StableDiffusionDenoiser)
+        save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        student, indices = load_text_denoiser(folder, self._painter)
+        saved = load_denoiser(folder, StableDiffusionDenoiser, self._painter)
+        student, indices = saved.denoiser, saved.indices
         require_student(folder, indices)
-        if student.layout != self._painter.layout or student.bottleneck_shape != self._painter.bottleneck_shape:
+        if student.layout != self._painter.layout or student.feature_shapes != self._painter.feature_shapes:
             raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         if steps not in (None, len(indices)):
             raise no_such_sampler(folder, steps, [len(indices)])

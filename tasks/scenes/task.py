@@ -1,6 +1,6 @@
 """Task `scenes`: text-to-image at 16x16, two coloured items of Fashion-MNIST; minutes on a laptop CPU.
 
-It goes through the classes of SD1.5 and SDXL: a diffusers UNet2DConditionModel with cross-attention over token
+It goes through the classes of SD1.5 and SDXL: their family of backbones with cross-attention over token
 embeddings, a VP schedule, classifier-free guidance; a judge reads from each image whether its caption is true.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PainterSpec:
-    """Size of the UNet2DConditionModel and of the text encoder that it reads, and what they see."""
+    """Size of the denoiser's network and of the text encoder that it reads, and what they see."""
 
     channels: tuple[int, ...]
     patch_size: int

@@ -1,14 +1,13 @@
-"""Training the teacher of scenes: a UNet with cross-attention, and the text encoder that it reads, together."""
+"""Training the teacher of scenes: a denoiser that attends to text, and the text encoder, together."""
 
 from __future__ import annotations
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from bench.core.progress import Progress
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, small_network
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.task.prepared import to_unit_range
 from tasks.micro.teacher import denoiser_loss, train_averaged
 from tasks.scenes.encoder import PAD, CaptionEncoder
@@ -18,7 +17,7 @@ from tasks.scenes.task import PainterRecipe, PainterSpec
 class Painter(nn.Module):
     """A text encoder and the denoiser that reads it, as they are trained."""
 
-    def __init__(self, denoiser: TextDenoiser, encoder: CaptionEncoder) -> None:
+    def __init__(self, denoiser: StableDiffusionDenoiser, encoder: CaptionEncoder) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.encoder = encoder
@@ -32,22 +31,11 @@ def build_encoder(spec: PainterSpec) -> CaptionEncoder:
 def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Painter:
     """Build both untrained; their weights come from torch's global generator."""
     encoder = build_encoder(spec)
-    channels, size, _ = image_shape
-    unet = UNet2DConditionModel(
-        sample_size=size // spec.patch_size,
-        in_channels=channels * spec.patch_size**2,
-        out_channels=channels * spec.patch_size**2,
-        block_out_channels=spec.channels,
-        layers_per_block=1,
-        down_block_types=(*("DownBlock2D",) * (len(spec.channels) - 1), "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", *("UpBlock2D",) * (len(spec.channels) - 1)),
-        cross_attention_dim=spec.text_width,
-        attention_head_dim=spec.heads,  # diffusers' name for the number of heads
-        norm_num_groups=spec.norm_groups,
-        resnet_time_scale_shift="scale_shift",
+    network = small_network(
+        image_shape, spec.channels, spec.text_width, spec.heads, spec.patch_size, spec.norm_groups
     )
     schedule = VPSchedule(spec.prediction, beta_end=spec.beta_end)
-    return Painter(TextDenoiser(unet, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
+    return Painter(StableDiffusionDenoiser(network, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
 
 
 def to_model_space(images: Tensor, spec: PainterSpec) -> Tensor:

@@ -17,14 +17,14 @@ from bench.task.base import Baseline
 class HubWeights:
     """Where on the hub a baseline's weights are."""
 
-    kind: Literal["pipeline", "unet-folder", "unet-file"]
-    """A pipeline of its own, a UNet in diffusers' form, or a file of a UNet's weights or a LoRA."""
+    kind: Literal["pipeline", "folder", "file"]
+    """A pipeline of its own, the folder of a network in diffusers' form, or a file of its weights or of a LoRA."""
     repository: str
     file: str | None = None
     licence: str = "openrail++"
 
     def __post_init__(self) -> None:
-        assert (self.file is not None) == (self.kind == "unet-file")
+        assert (self.file is not None) == (self.kind == "file")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TextBaseline(Baseline):
     """The diffusers scheduler, made from the teacher's configuration with `settings` in place."""
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     embedded_guidance: bool = field(default=False, kw_only=True)
-    """The UNet is told the guidance scale instead (LCM): the batch is never doubled."""
+    """The network takes the guidance scale as an input instead (LCM): the batch is never doubled."""
     resolution: int = field(kw_only=True)
     """Side in pixels of the images."""
     timesteps: tuple[int, ...] | None = field(default=None, kw_only=True)
@@ -56,7 +56,7 @@ class TextBaseline(Baseline):
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the UNet per image; PLMS (PNDM) evaluates its second time twice."""
+        """Evaluations of the network per image; PLMS (PNDM) evaluates its second time twice."""
         steps = self.steps + (self.scheduler == "PNDMScheduler")
         return steps * (2 if self.guided else 1)
 
@@ -90,7 +90,7 @@ def _lcm_sdxl(steps: int, official: bool = False) -> TextBaseline:
         guidance_scale=0.0 if official else 8.0,
         embedded_guidance=True,
         resolution=1024,
-        weights=HubWeights("unet-folder", LCM_SDXL),
+        weights=HubWeights("folder", LCM_SDXL),
         source="official DMD2 code: guidance_scale=0"
         if official
         else "huggingface.co/latent-consistency/lcm-sdxl",
@@ -123,7 +123,7 @@ def _lightning(steps: int) -> TextBaseline:
         settings={"timestep_spacing": "trailing", **({"prediction_type": "sample"} if steps == 1 else {})},
         guidance_scale=0.0,
         resolution=1024,
-        weights=HubWeights("unet-file", "ByteDance/SDXL-Lightning", f"{file}.safetensors"),
+        weights=HubWeights("file", "ByteDance/SDXL-Lightning", f"{file}.safetensors"),
         source="huggingface.co/ByteDance/SDXL-Lightning",
     )
 
@@ -137,7 +137,7 @@ def _dmd2(name: str, summary: str, file: str, timesteps: tuple[int, ...]) -> Tex
         guidance_scale=0.0,
         resolution=1024,
         timesteps=timesteps,
-        weights=HubWeights("unet-file", "tianweiy/DMD2", file, licence="CC BY-NC 4.0"),
+        weights=HubWeights("file", "tianweiy/DMD2", file, licence="CC BY-NC 4.0"),
         source="DMD2's README: LCMScheduler with these timesteps",
     )
 
@@ -218,7 +218,7 @@ SD15_BASELINES = _by_name(
         scheduler="LCMScheduler",
         guidance_scale=0.0,
         resolution=512,
-        weights=HubWeights("unet-file", "latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors"),
+        weights=HubWeights("file", "latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors"),
         source="huggingface.co/latent-consistency/lcm-lora-sdv1-5: no guidance, or 1 to 2",
     ),
     TextBaseline(

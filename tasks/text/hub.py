@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.text.baselines import HubWeights
 
-FIRST_FILE = {"pipeline": "model_index.json", "unet-folder": "config.json"}
+FIRST_FILE = {"pipeline": "model_index.json", "folder": "config.json"}
 """The file without which there is nothing to read."""
 
 

@@ -24,6 +24,7 @@ from bench.features.clip import load_clip
 from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.inception import InceptionFeatures, load_inception
 from bench.features.lpips_diversity import load_lpips
+from bench.features.preferences import load_preference
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, folder_images, kept_references
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
@@ -37,7 +38,6 @@ from bench.models.text.pipelines import (
 )
 from bench.task.base import Sources
 from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
-from tasks.text.preferences import load_preference
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 

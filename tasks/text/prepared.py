@@ -16,15 +16,15 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.data.text.packed import PackedLatents, open_latents
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import Denoiser
+from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
-from bench.models.saved import DESCRIPTION, no_such_sampler, require_student
+from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.text.conditions import PromptConditions
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae, schedule_of
-from bench.models.text.published import load_published_unet
-from bench.models.text.saved import load_text_denoiser, save_text_denoiser
+from bench.models.text.published import load_published
 from bench.task.base import Baseline, Sources
 from bench.task.pairs import PairedTeacher
 from bench.task.prepared import PreparedAsset, Sampled
@@ -196,7 +196,7 @@ class PreparedText(PairedTeacher):
 
     def pair_sampler_on(self, device: torch.device) -> Sampler:
         """In float16 on a GPU, as the official pairs are."""
-        pipeline = replace(self.pipeline, unet=copy.deepcopy(self.pipeline.unet).to(device))
+        pipeline = replace(self.pipeline, network=copy.deepcopy(self.pipeline.network).to(device))
         assert self.null_condition is not None
         null = self.null_condition.to(device)
 
@@ -224,30 +224,31 @@ class PreparedText(PairedTeacher):
         world._use(pipeline, baseline.resolution)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
-            pipeline.unet.to(condition.device)
+            pipeline.network.to(condition.device)
             null = world.null_condition
             assert null is not None
             return sample(pipeline, baseline, noise, condition, null.to(condition.device))
 
-        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.unet)
+        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.network)
         return Sampled(world, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, TextDenoiser)
-        save_text_denoiser(student, folder, indices)
+        assert isinstance(student, StableDiffusionDenoiser)
+        save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        """Read one of ours (a UNet or a LoRA), or published weights of DMD2's or anybody's."""
+        """Read one of ours (a whole network or a LoRA), or published weights of DMD2's or anybody's."""
         if (folder / DESCRIPTION).is_file():
-            student, indices = load_text_denoiser(folder, self._teacher)
+            saved = load_denoiser(folder, StableDiffusionDenoiser, self._teacher)
+            student, indices = saved.denoiser, saved.indices
             known: list[int] = [len(indices)]
             require_student(folder, indices)
             if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
                 raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
         else:
             schedule = schedule_of(self.pipeline.scheduler)
-            unet = load_published_unet(folder, self.pipeline.unet, self.progress.note, schedule)
-            student = replace(self.pipeline, unet=unet).denoiser(self.task.rules.resolution)
+            network = load_published(folder, self.pipeline.network, self.progress.note, schedule)
+            student = replace(self.pipeline, network=network).denoiser(self.task.rules.resolution)
             known = list(self.task.published_indices)
             indices = list(self.task.published_indices.get(steps or known[0], ()))
         if steps not in (None, *known):

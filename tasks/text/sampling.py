@@ -11,16 +11,14 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, predict
 from bench.models.samplers import SampleNoise
-from bench.models.text.denoiser import predict
 from bench.models.text.lora import Note
 from bench.models.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
-from bench.models.text.published import load_published_unet
-from bench.models.weights.folders import load_network
+from bench.models.text.published import load_published
 from tasks.text.baselines import HubWeights, TextBaseline
 
 
@@ -92,7 +90,7 @@ def sample(
 
     First noise and every later draw of a sample come from its own generator in `noise`, whose shape is
     `pipeline.latents.shape(baseline.resolution)`: samples do not depend on the batch they are made in.
-    Everything runs where `pipeline.unet` and `condition` are. `null_condition` [1, K].
+    Everything runs where `pipeline.network` and `condition` are. `null_condition` [1, K].
     """
     scheduler = make_scheduler(baseline, pipeline.scheduler, pipeline.sdxl)
     if baseline.timesteps is None:
@@ -106,7 +104,7 @@ def sample(
     for t in scheduler.timesteps:
         x = scheduler.scale_model_input(latents, t)
         predicted = predict(
-            pipeline.unet,
+            pipeline.network,
             pipeline.encoder.layout,
             torch.cat([x, x]) if baseline.guided else x,
             t.expand(len(conditions)),
@@ -128,7 +126,7 @@ def load_baseline(
     download: bool = False,
     note: Note | None = None,
 ) -> TextPipeline:
-    """Return the pipeline of a baseline: the teacher's with another UNet, or one of its own.
+    """Return the pipeline of a baseline: the teacher's with another network, or one of its own.
 
     `path`: a local copy of its weights; else they are taken from the hub's cache, or with `download` from
     the hub. `note` is told what its file leaves open. Raises UserError that says what is missing or does not fit.
@@ -138,19 +136,19 @@ def load_baseline(
         return teacher
     if weights.kind == "pipeline":
         pipeline = load_pipeline(path or weights.repository, download)
-    elif weights.kind == "unet-folder":
+    elif weights.kind == "folder":
         folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
-        pipeline = replace(teacher, unet=load_network(UNet2DConditionModel, folder))
+        pipeline = replace(teacher, network=StableDiffusionDenoiser.read_network(folder))
     else:
         file = path or _file(weights, download)
-        pipeline = replace(teacher, unet=load_published_unet(file, teacher.unet, note))
+        pipeline = replace(teacher, network=load_published(file, teacher.network, note))
     if pipeline.sdxl != teacher.sdxl:
         raise UserError(f"the weights of {baseline.name!r} and the teacher are of different kinds (SD1.5, SDXL)")
-    if (pipeline.unet.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
+    if (pipeline.network.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
         raise UserError(
             f"baseline {baseline.name!r} "
-            f"{'tells' if baseline.embedded_guidance else 'does not tell'} the UNet a guidance scale, but "
-            f"{path or weights.repository} has time_cond_proj_dim {pipeline.unet.config.time_cond_proj_dim}"
+            f"{'tells' if baseline.embedded_guidance else 'does not tell'} the network a guidance scale, but "
+            f"{path or weights.repository} has time_cond_proj_dim {pipeline.network.config.time_cond_proj_dim}"
         )
     return pipeline
 

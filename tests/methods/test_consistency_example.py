@@ -11,7 +11,7 @@ import torch
 from tiny_world import BATCH, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Noised
 from bench.training.method import Method
@@ -66,7 +66,7 @@ def test_any_number_of_segments_covers_the_grid(method: Method, segments: int) -
 def test_teacher_steps_follow_the_ode(method: Method) -> None:
     """Many small steps arrive where the exact solution does: x - m scales with the standard deviation of x_t."""
     distiller = build(method)
-    distiller.teacher = Gaussian(make_teacher().unet, distiller.schedule)
+    distiller.teacher = Gaussian(make_teacher().network, distiller.schedule)
     times = distiller.schedule.grid.to(torch.float32)[range(999, 500, -1)]
     x = start = 80 * normal(0, 2, 1, 4, 4)
     for t, s in pairwise(times):

@@ -11,11 +11,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from class_conditional_vp import VPDenoiser
 from tiny_world import BATCH, NETWORK, PAIRS, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.denoiser import VPDenoiser
 from bench.models.samplers import few_step
 from bench.models.schedules import VPSchedule
 from bench.runs.registry import load_catalogue
@@ -23,7 +23,6 @@ from bench.training.distiller import Batch, TrainingContext, frozen
 from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
-from tasks.micro.networks import micro_unet
 
 SMALL: dict[str, Any] = {
     "batch_size": BATCH,
@@ -93,8 +92,8 @@ class ByHand:
         unconditional = self.teacher(x_t, sigma, self.null.expand(len(x_t)))
         return unconditional + self.recipe.guidance_scale * (conditional - unconditional)
 
-    def judge(self, x_t: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
-        return self.critic.head(self.critic.denoiser.features(x_t, sigma, condition)).flatten()
+    def classify(self, x_t: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
+        return self.critic.heads[0](self.critic.denoiser.features(x_t, sigma, condition)[0]).flatten()
 
     def student_input(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Pure noise, or what backward simulation leaves at a shared step of four."""
@@ -124,7 +123,7 @@ class ByHand:
             # A loss whose gradient in x is grad / numel; the method's is half a square with the same one.
             losses["dm"] = r.dm_weight * (grad * x).mean()
         if r.gan:
-            logits = self.judge(*self.noised(x, condition, 0, 999))
+            logits = self.classify(*self.noised(x, condition, 0, 999))
             losses["gan"] = r.gan_generator_weight * -torch.sigmoid(logits).log().mean()
         if r.regression:
             chosen = self.rng.integers(0, len(PAIRS.noise), len(x))
@@ -140,9 +139,9 @@ class ByHand:
             squares = ((self.critic.denoiser(x_t, sigma, condition) - x) ** 2).mean(dim=(1, 2, 3))
             losses["denoising"] = ((1 / sigma**2 + 1 / NETWORK.sigma_data**2) * squares).mean()
         if r.gan:
-            real = self.judge(*self.noised(batch.real, batch.real_condition, 0, 999))
+            real = self.classify(*self.noised(batch.real, batch.real_condition, 0, 999))
             shared = r.shared_critic_draws
-            fake = self.judge(*((x_t, sigma, condition) if shared else self.noised(x, condition, 0, 999)))
+            fake = self.classify(*((x_t, sigma, condition) if shared else self.noised(x, condition, 0, 999)))
             losses["discriminator"] = -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean())
         return losses
 
@@ -302,8 +301,9 @@ class TestUpdateRule:
         """Without an image to train, the generator's GAN loss has nothing to differentiate."""
         method, batch = make("dmd2"), make_batch()
         with frozen(method.models["critic"].network):
-            assert not method.deception(batch.real, batch.real_condition, batch).requires_grad
-            assert method.deception(batch.real.requires_grad_(), batch.real_condition, batch).requires_grad
+            assert not method.generator_gan_loss(batch.real, batch.real_condition, batch).requires_grad
+            batch.real.requires_grad_()
+            assert method.generator_gan_loss(batch.real, batch.real_condition, batch).requires_grad
 
     def test_the_critics_step_leaves_nothing_in_the_generator(self) -> None:
         method = make("dmd2")
@@ -358,8 +358,8 @@ class TestTerms:
 
     @pytest.mark.parametrize("name", ["dmd", "dmd-no-regression"])
     def test_there_is_a_head_only_with_a_gan_term(self, name: str) -> None:
-        assert make(name).models["critic"].network.head is None
-        assert make("dmd2").models["critic"].network.head is not None
+        assert len(make(name).models["critic"].network.heads) == 0
+        assert len(make("dmd2").models["critic"].network.heads) == 1
 
     def test_pairs_are_made_only_for_the_regression_term(self) -> None:
         asked: list[int] = []
@@ -523,7 +523,7 @@ class TestOtherWorlds:
     @pytest.mark.parametrize("prediction", ["epsilon", "v"])
     def test_variance_preserving_teachers(self, name: str, prediction: Any) -> None:
         torch.manual_seed(0)
-        teacher = VPDenoiser(micro_unet(NETWORK, SHAPE, 3), VPSchedule(prediction)).eval().requires_grad_(False)
+        teacher = VPDenoiser(make_teacher().network, VPSchedule(prediction)).eval().requires_grad_(False)
         method = make(name, make_context(teacher))
         for iteration in range(3):
             figures = method.training_step(make_batch(iteration))

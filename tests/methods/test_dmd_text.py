@@ -14,9 +14,9 @@ from processes import in_processes
 from text_pipelines import LATENT_SIDE, SIDE, normal, tiny_unet
 from torch import Tensor
 
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import few_step
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Batch, Pairs, TrainingContext
@@ -28,12 +28,12 @@ CATALOGUE = load_catalogue()
 
 
 @lru_cache(maxsize=1)
-def teacher() -> TextDenoiser:
+def teacher() -> StableDiffusionDenoiser:
     """A tiny SDXL's UNet, frozen; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = tiny_unet(sdxl=True)
-    return TextDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
+    return StableDiffusionDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
 
 
 def no_pairs(count: int) -> Pairs:

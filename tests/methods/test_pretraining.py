@@ -14,8 +14,8 @@ from text_pipelines import LATENT_SIDE, SIDE, normal, taesd, tiny_unet
 
 from bench.core.files import file_sha256
 from bench.features.lpips_network import lpips_network
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
 from bench.training.distiller import Batch, Pairs, TrainingContext
@@ -62,7 +62,7 @@ def method(trunk: Path, space: LatentSpace, monkeypatch: pytest.MonkeyPatch) -> 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        teacher = TextDenoiser(tiny_unet(sdxl=True), VPSchedule(), LAYOUT, resolution=SIDE)
+        teacher = StableDiffusionDenoiser(tiny_unet(sdxl=True), VPSchedule(), LAYOUT, resolution=SIDE)
     context = TrainingContext(
         Accelerator(cpu=True), teacher.eval().requires_grad_(False), None, lambda _: PAIRS, lambda: space.decode
     )
@@ -88,7 +88,7 @@ def test_a_step_is_that_of_the_composition_written_out(
     t = torch.full((2,), 399.0)
     alpha_bar = float(torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000).double() ** 2, 0)[399])
     z = PAIRS.noise[chosen]
-    predicted = student.unet(
+    predicted = student.network(
         z,
         t,
         LAYOUT.unpack(PAIRS.condition[chosen])[0],

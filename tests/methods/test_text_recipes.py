@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.grid import student_indices
-from bench.models.text.lora import TARGETS, LoRASpec
+from bench.models.text.lora import LoRASpec
 from bench.runs.registry import load_catalogue
 from bench.runs.suites import load_suite
 from bench.training.recipe import Recipe
@@ -125,7 +126,7 @@ def test_the_lora_is_the_published_one() -> None:
     assert LoRASpec().dropout == 0
     attention = {"to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"}
     convolutions = {"conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"}
-    assert set(TARGETS) == attention | convolutions | {"time_emb_proj"}
+    assert set(StableDiffusionDenoiser.lora_targets) == attention | convolutions | {"time_emb_proj"}
 
 
 @pytest.mark.parametrize(("task", "processes"), [("coco10k", 64), ("coco30k", 64), ("imagenet64", 7)])

@@ -9,7 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from bench.models.denoiser import Denoiser, EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
+from bench.models.denoiser import Denoiser
 from bench.training.distiller import Batch, Pairs, TrainingContext
 from bench.training.step_rng import StepRNG
 from tasks.micro.task import NetworkSpec

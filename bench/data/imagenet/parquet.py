@@ -17,7 +17,7 @@ from PIL import Image
 from bench.core.errors import UserError, listed
 from bench.core.extras import optional_module
 from bench.core.files import digest, regular_file
-from bench.core.pickle_guard import shown
+from bench.core.safe_pickle import shown
 from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source
 

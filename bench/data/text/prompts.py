@@ -14,8 +14,7 @@ from typing import Any
 from bench.core.errors import UserError, first_line, nearest, unknown
 from bench.core.extras import optional_module
 from bench.core.files import digest, human_size, regular_file
-from bench.core.literal_pickle import read_literal_pickle
-from bench.core.pickle_guard import shown
+from bench.core.safe_pickle import UnsafePickleError, reading, shown, unpickle
 from bench.data.source import read_bytes
 
 COLUMNS = ("prompt", "caption", "text")
@@ -206,6 +205,20 @@ def _json(path: Path) -> Table:
 
 def _pickle(path: Path) -> Table:
     return _columns(path, read_literal_pickle(path))
+
+
+def read_literal_pickle(path: Path) -> Any:
+    """Read a pickle of texts, numbers, and lists, tuples and dictionaries of them, and of nothing else.
+
+    Raises UnsafePickleError, a UserError that names the file and what it asks for, at anything else; UserError if
+    it cannot be read.
+    """
+    with reading(path, "plain data", "save the prompts as text, one a line"):
+        file = io.BytesIO(read_bytes(path, MAX_TEXT))
+        content = unpickle(file, {}, "a list of prompts")
+        if rest := len(file.read()):
+            raise UnsafePickleError(f"has {rest:,} bytes after its end, and they would be lost")
+        return content
 
 
 def _columns(path: Path, content: Any) -> Table:

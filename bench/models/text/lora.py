@@ -1,13 +1,13 @@
-"""LoRA: low-rank adapters on a UNet by peft, written in the form that is published (kohya's), merged from any."""
+"""LoRA: low-rank adapters on a network by peft, written in the published form (kohya's), merged from any."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -22,18 +22,13 @@ from bench.models.text.lora_files import (
     UP,
     Adapter,
     LoRASettings,
+    adaptable_layers,
     layers_of,
-    names_of,
 )
 from bench.models.weights.compare import not_weights
 
-TARGETS = (
-    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
-    *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
-)
-"""The UNet's layers that DMD2's SDXL LoRA adapts (official code)."""
 ADAPTER = "default"
-OF_TEXT = "; it adapts text encoders too, and students here are UNets; fix: save the UNet's part alone"
+OF_TEXT = "; it adapts text encoders too, which students here do not; fix: save the denoiser's part alone"
 Note = Callable[[str], None]
 """Tells the user one thing."""
 
@@ -47,32 +42,35 @@ class LoRASpec:
     dropout: float = 0.0
 
 
-def add_lora(unet: UNet2DConditionModel, spec: LoRASpec) -> None:
-    """Freeze the UNet and add adapters to train; they change nothing yet (up is zero, down random)."""
-    unet.requires_grad_(False)
-    unet.add_adapter(
+def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
+    """Freeze a network of diffusers and add adapters to the layers whose names end with one of `targets`.
+
+    They change nothing yet: up is zero, down random.
+    """
+    network.requires_grad_(False)
+    network.add_adapter(
         LoraConfig(
             r=spec.rank,
             lora_alpha=spec.alpha,
             lora_dropout=spec.dropout,
-            target_modules=list(TARGETS),
+            target_modules=list(targets),
         ),
         adapter_name=ADAPTER,
     )
 
 
-def has_lora(unet: UNet2DConditionModel) -> bool:
-    """Whether the UNet has adapters of its own."""
-    return any(isinstance(module, LoraLayer) for module in unet.modules())
+def has_lora(network: nn.Module) -> bool:
+    """Whether the network has adapters of its own."""
+    return any(isinstance(module, LoraLayer) for module in network.modules())
 
 
-def lora_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+def lora_state(network: nn.Module) -> dict[str, Tensor]:
     """The adapters as published ones are: `lora_unet_<layer>.lora_down.weight`, `.lora_up.weight`, `.alpha`.
 
     diffusers' `load_lora_weights` takes them as they are, and finds the scale in `alpha`.
     """
     state = {}
-    for name, module in unet.named_modules():
+    for name, module in network.named_modules():
         if isinstance(module, LoraLayer):
             layer = PREFIX + name.replace(".", "_")
             for part, adapter in ((DOWN, module.lora_A), (UP, module.lora_B)):
@@ -83,21 +81,21 @@ def lora_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def merge_lora(
-    unet: UNet2DConditionModel,
+    network: nn.Module,
+    names: Mapping[str, str],
     state: Mapping[str, Tensor],
     source: str,
     settings: LoRASettings | None = None,
     note: Note | None = None,
 ) -> None:
-    """Add a LoRA of any published form (`bench.models.text.lora_files`) to the weights of a UNet without adapters.
+    """Add a LoRA of any published form (`bench.models.text.lora_files`) to a network without adapters.
 
-    `settings` are what the file says beside its tensors. A layer whose alpha is nowhere takes its rank as alpha,
-    as all libraries do, and `note` is told so. Raises UserError with the list of what is missing, unexpected,
-    misshapen or no weights; `source` names the file. The UNet is changed only if all of it fits.
+    `names` are the network's layers by the names in the file, as its family gives them. `settings` are what the
+    file says beside its tensors. A layer whose alpha is nowhere takes its rank as alpha, as all libraries do, and
+    `note` says so. Raises UserError, which names `source`, with the list of what is missing, unexpected, misshapen
+    or no weights. The network is changed only if all of it fits.
     """
-    layers = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    blocks = unet.config.layers_per_block
-    names = names_of(layers, blocks if isinstance(blocks, int) else blocks[0])
+    layers = adaptable_layers(network)
     found, wrong = layers_of(state, names, settings or LoRASettings())
     changes, without_alpha = {}, 0
     for name, adapter in found.items():
@@ -112,7 +110,7 @@ def merge_lora(
     if wrong or not changes:
         hint = OF_TEXT if any(name.startswith(TEXT_PREFIXES) for name in state) else ""
         what = listed(map(printable, wrong))
-        raise UserError(f"{source}: LoRA and UNet do not fit: {what}; layers that fit: {len(changes)}{hint}")
+        raise UserError(f"{source}: LoRA and network do not fit: {what}; layers that fit: {len(changes)}{hint}")
     if without_alpha and note:
         note(f"{source} names no alpha for {without_alpha} of {len(changes)} layers: alpha = rank is taken")
     for name, change in changes.items():

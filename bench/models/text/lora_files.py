@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
@@ -124,6 +124,11 @@ def part_of(key: str) -> tuple[str, str]:
 def is_lora(names: Iterable[str]) -> bool:
     """Say whether the tensors of these names are a LoRA's alone, by any of them."""
     return any(part_of(name)[1] in ("down", "up") for name in names)
+
+
+def adaptable_layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Return the layers of a network that a LoRA can change, by their names."""
+    return {name: part for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
 
 
 def names_of(layers: Iterable[str], layers_per_block: int) -> dict[str, str]:

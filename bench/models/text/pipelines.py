@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny
 from huggingface_hub import snapshot_download
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import printable
 from bench.core.files import read_object, refuse_special_files
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
@@ -52,7 +52,8 @@ TINY_VAE_FILES = ["config.json", *WEIGHTS]
 class TextPipeline:
     """The parts of a text-to-image model, on the CPU in float32, in evaluation mode."""
 
-    unet: UNet2DConditionModel
+    network: Any
+    """The denoiser's."""
     latents: LatentSpace
     encoder: TextEncoder
     scheduler: Mapping[str, Any]
@@ -60,23 +61,23 @@ class TextPipeline:
 
     @property
     def sdxl(self) -> bool:
-        """Whether its UNet is told a pooled embedding and the image's size."""
+        """Whether its network takes a pooled embedding and the image's size."""
         return bool(self.encoder.layout.pooled)
 
     @property
     def resolution(self) -> int:
         """Side in pixels of the images that it was made for."""
-        side: int = self.unet.config.sample_size * self.latents.factor
+        side: int = self.network.config.sample_size * self.latents.factor
         return side
 
-    def denoiser(self, resolution: int | None = None) -> TextDenoiser:
-        """Its UNet as a denoiser of images of `resolution`, its own if none is named.
+    def denoiser(self, resolution: int | None = None) -> StableDiffusionDenoiser:
+        """Return its network as a denoiser of images of `resolution`, its own if none is named.
 
         Raises UserError if its noise schedule is not a scaled-linear one with epsilon or v prediction.
         """
         schedule = schedule_of(self.scheduler)
         side = (resolution or self.resolution) if self.sdxl else None
-        return TextDenoiser(self.unet, schedule, self.encoder.layout, side)
+        return StableDiffusionDenoiser(self.network, schedule, self.encoder.layout, side)
 
 
 def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
@@ -131,11 +132,11 @@ def load_pipeline(
     folder = path if path.is_dir() else from_hub(str(source), download, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
         raise UserError(f"{folder} has no model_index.json: not a pipeline in diffusers' folder format")
-    unet = load_network(UNet2DConditionModel, folder / "unet")
+    network = StableDiffusionDenoiser.read_network(folder / StableDiffusionDenoiser.folder)
     return TextPipeline(
-        unet,
+        network,
         LatentSpace(load_network(AutoencoderKL, folder / "vae")),
-        _encoder(folder, unet.config.addition_embed_type == "text_time"),
+        _encoder(folder, network.config.addition_embed_type == "text_time"),
         _json(folder / "scheduler" / "scheduler_config.json"),
     )
 
@@ -202,13 +203,13 @@ def _from_file(path: Path, architecture: str | Path | None, download: bool) -> T
     folder = Path(like) if Path(like).is_dir() else from_hub(str(like), download, CONFIGURATION)
     scheduler = _json(folder / "scheduler" / "scheduler_config.json")
     refuse_another_schedule(path, state, schedule_of(scheduler).log_alpha_bar)
-    unet, vae, text = read_one_file(path, state, folder, str(like))
+    network, vae, text = read_one_file(path, state, folder, str(like))
     tokenizer = _tokenizer(folder / "tokenizer")
     encoder: TextEncoder = CLIPEncoder(tokenizer, text[0])
     if sdxl:
         tokenizers = tokenizer, _tokenizer(folder / "tokenizer_2")
         encoder = SDXLEncoder(tokenizers, (text[0], text[1]), _zero_null(folder))
-    return TextPipeline(unet, LatentSpace(vae), encoder, scheduler)
+    return TextPipeline(network, LatentSpace(vae), encoder, scheduler)
 
 
 def _zero_null(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
 from bench.core.files import read_object, refuse_special_files
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
 from bench.models.text.lora import LoRASpec, Note, low_rank, merge_lora
 from bench.models.text.lora_files import PEFT_FILE, is_lora, read_settings
@@ -34,7 +35,7 @@ ONE_FILE = ("input_blocks.", "model.diffusion_model.input_blocks.")
 """Beginnings of names in checkpoints of a whole pipeline in one file."""
 
 
-def load_published_unet(
+def load_published(
     path: Path, teacher: UNet2DConditionModel, note: Note | None = None, schedule: VPSchedule | None = None
 ) -> UNet2DConditionModel:
     """Read a published student's weights into a UNet like the teacher's, float32, frozen.
@@ -50,7 +51,7 @@ def load_published_unet(
     state = read_parts(file) if file.name.endswith(INDEX) else read_state_dict(file)
     if is_lora(state) and not any(BASE in name for name in state):
         unet = copy.deepcopy(teacher)
-        merge_lora(unet, state, str(file), read_settings(file), note)
+        merge_lora(unet, StableDiffusionDenoiser.lora_names(unet), state, str(file), read_settings(file), note)
         return unet.eval().requires_grad_(False)
     for prefix in PREFIXES["generator"]:
         if prefix and any(name.startswith(prefix) for name in state):

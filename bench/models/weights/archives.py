@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import human_size
-from bench.core.pickle_guard import refuse_opcodes
+from bench.core.safe_pickle import refuse_opcodes
 
 MAX_PICKLE = 256 << 20
-"""Bytes of the names and shapes of a checkpoint; an SDXL UNet's are a quarter of a mebibyte."""
+"""Bytes of the names and shapes of a checkpoint; those of SDXL's network are a quarter of a mebibyte."""
 OLD_PICKLES = 5
 """Pickles of a file from before torch 1.6: a number, a version, the machine, the names, and the storages."""
 

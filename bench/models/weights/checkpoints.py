@@ -14,8 +14,9 @@ from torch import Tensor
 from bench.core.errors import UserError, listed, unknown
 from bench.core.escape import printable
 from bench.core.files import read_object
-from bench.models.denoiser import EDMDenoiser
-from bench.models.saved import DESCRIPTION, load_denoiser
+from bench.models.backbones.edm import EDMDenoiser
+from bench.models.descriptions import DESCRIPTION
+from bench.models.saved import load_denoiser
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.compare import without_prefixes
 from bench.models.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, ConsistencySchedule, published_steps
@@ -84,7 +85,7 @@ def load_edm_denoiser(
         return _from_checkpoint(source, role)
     if found == "diffusers":
         return _from_diffusers(source, preconditioning)
-    return LoadedDenoiser(load_denoiser(source).denoiser, "bench", source, "student")
+    return LoadedDenoiser(load_denoiser(source, EDMDenoiser).denoiser, "bench", source, "student")
 
 
 def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
@@ -112,10 +113,10 @@ def _denoiser(
     unet: UNet2DModel, preconditioning: Preconditioning, schedule: EDMSchedule | None = None
 ) -> EDMDenoiser:
     if preconditioning == "edm":
-        denoiser = EDMDenoiser(unet, EDMSchedule(), bottleneck="encoder")
+        denoiser = EDMDenoiser(unet, EDMSchedule(), taps=("encoder",))
     else:
         boundary = SIGMA_MIN if preconditioning == "consistency" else 0.0
-        denoiser = ConsistencyDenoiser(unet, schedule or EDMSchedule(), bottleneck="encoder", sigma_min=boundary)
+        denoiser = ConsistencyDenoiser(unet, schedule or EDMSchedule(), taps=("encoder",), sigma_min=boundary)
     return denoiser.eval().requires_grad_(False)
 
 

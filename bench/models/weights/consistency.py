@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor
 
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule, per_sample
 
 OPENAI_NOISE_SCALE = 250.0
@@ -59,13 +59,13 @@ class ConsistencyDenoiser(EDMDenoiser):
 
     def __init__(
         self,
-        unet: UNet2DModel,
+        network: Any,
         schedule: EDMSchedule,
-        bottleneck: Literal["encoder", "mid"] = "encoder",
+        taps: Sequence[str] = ("encoder",),
         noise_scale: float = OPENAI_NOISE_SCALE,
         sigma_min: float = SIGMA_MIN,
     ) -> None:
-        super().__init__(unet, schedule, bottleneck=bottleneck)
+        super().__init__(network, schedule, taps=taps)
         self.noise_scale = noise_scale
         self.sigma_min = sigma_min
 

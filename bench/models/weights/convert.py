@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError, listed
-from bench.core.pickle_guard import shown
+from bench.core.safe_pickle import shown
 from bench.models.weights.compare import not_weights
 from bench.models.weights.edm_unet import EPSILON, GROUPS, HEAD_CHANNELS, EDMNetwork, edm_unet
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import whole_folder, write_text
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import save_denoiser
 from bench.models.weights.consistency import ConsistencyDenoiser
 
@@ -35,8 +35,7 @@ def model_card(denoiser: EDMDenoiser, indices: Sequence[int], title: str, licenc
     """
     if not indices:
         raise UserError("a card is written for a student: its steps (grid positions) are missing")
-    config, patch = denoiser.unet.config, denoiser.patch_size
-    channels, side = config.out_channels // patch**2, config.sample_size * patch
+    (channels, side, _), patch = denoiser.sample_shape, denoiser.patch_size
     sigmas = [float(f"{denoiser.schedule.grid[index].item():.7g}") for index in indices]
     fold, unfold = "", ""
     if patch > 1:
@@ -45,7 +44,7 @@ def model_card(denoiser: EDMDenoiser, indices: Sequence[int], title: str, licenc
     return f"""# {title}
 
 Generates images of {side}x{side} pixels and {channels} channel{"s" if channels > 1 else ""}, in \
-{len(sigmas)} step{"s" if len(sigmas) > 1 else ""}, for {config.num_class_embeds} classes.
+{len(sigmas)} step{"s" if len(sigmas) > 1 else ""}, for {denoiser.classes} classes.
 
 Licence of the weights: {licence}
 

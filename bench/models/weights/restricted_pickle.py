@@ -1,8 +1,8 @@
 """Reading EDM's official pickles without running anything that is in them.
 
 The official files are pickles of live modules that carry their own source text; unpickling them as usual
-compiles and runs it. Here unpickling makes inert records of an exact list of names (bench.core.inert), and
-nothing else; the tensors are then found in the records. Source: edm-diffusers, section 5.
+compiles and runs it. Here unpickling makes inert records of an exact list of names (`STAND_INS`), and nothing
+else; the tensors are then found in the records. Source: edm-diffusers, section 5.
 """
 
 from __future__ import annotations
@@ -17,24 +17,61 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.errors import UserError
-from bench.core.files import regular_file
-from bench.core.inert import (
-    Container,
-    Inert,
-    InertSet,
-    NumpyScalar,
-    NumpyType,
-    Parameter,
-    PersistentObject,
-    StorageBytes,
-    TensorView,
-    unpickle,
-)
-from bench.core.pickle_guard import UnsafePickleError, shown
+from bench.core.safe_pickle import Inert, InertDict, UnsafePickleError, reading, shown, unpickle
 
 MAX_DEPTH = 32
 """Modules within modules; the official network has 5 levels."""
+
+
+class PersistentObject(Inert):
+    """An object of a class whose source is in the file: its one argument is {class_name, state, ...}."""
+
+
+class Parameter(Inert):
+    """(tensor, requires_grad, hooks)."""
+
+
+class TensorView(Inert):
+    """(storage, offset, size, stride, requires_grad, hooks)."""
+
+
+class StorageBytes(Inert):
+    """(bytes of a storage): really a pickle inside the pickle, and the official reader's second door."""
+
+
+class Container(Inert):
+    """A ModuleDict or ModuleList of torch."""
+
+
+class NumpyType(Inert):
+    """A numpy dtype."""
+
+
+class NumpyScalar(Inert):
+    """(dtype, bytes)."""
+
+
+class InertSet(Inert):
+    """(list of members)."""
+
+
+STAND_INS: dict[tuple[str, str], type] = {
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): PersistentObject,
+    ("collections", "OrderedDict"): InertDict,
+    ("dnnlib", "EasyDict"): InertDict,
+    ("dnnlib.util", "EasyDict"): InertDict,
+    ("torch._utils", "_rebuild_parameter"): Parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): TensorView,
+    ("torch.storage", "_load_from_bytes"): StorageBytes,
+    ("torch.nn.modules.container", "ModuleDict"): Container,
+    ("torch.nn.modules.container", "ModuleList"): Container,
+    ("numpy", "dtype"): NumpyType,
+    ("numpy.core.multiarray", "scalar"): NumpyScalar,
+    ("numpy._core.multiarray", "scalar"): NumpyScalar,
+    ("builtins", "set"): InertSet,
+    ("__builtin__", "set"): InertSet,
+}
+"""All that an official file may ask for, and what it gets."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +96,8 @@ def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
 
     Raises UnsafePickleError, a UserError that names the file, for anything but such a pickle.
     """
-    regular_file(path)
-    try:
-        with path.open("rb") as file:
-            top = unpickle(file)
-        return _network(top, key)
-    except UnsafePickleError as error:
-        raise UnsafePickleError(f"{path}: refused, nothing in it was run: it {error}") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except Exception as error:  # a hostile or cut-off file can make the unpickler raise almost anything
-        raise UnsafePickleError(
-            f"{path}: not a whole pickle of EDM's network ({type(error).__name__}: {shown(str(error))}); "
-            "nothing in it was run; fix: download it again"
-        ) from None
+    with reading(path, "EDM's network"), path.open("rb") as file:
+        return _network(unpickle(file, STAND_INS, "an official EDM file"), key)
 
 
 def _network(top: Any, key: str) -> OfficialPickle:

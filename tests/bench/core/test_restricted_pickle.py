@@ -19,7 +19,7 @@ from edm_files import Official, official_module, official_modules, write_officia
 from torch import nn
 
 from bench.core.errors import UserError
-from bench.core.pickle_guard import UnsafePickleError
+from bench.core.safe_pickle import UnsafePickleError
 from bench.models.weights.restricted_pickle import read_official_pickle
 
 STATE = {

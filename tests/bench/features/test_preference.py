@@ -18,9 +18,9 @@ from transformers import CLIPModel, CLIPProcessor
 
 from bench.core.errors import UserError
 from bench.features.preference import load_hps, load_pickscore
+from bench.features.preferences import LOADERS, load_preference
 from bench.features.preprocess import to_pil
 from bench.features.scoring import CLIP_PROTOCOLS, HPS_PROTOCOL, PREFERENCES
-from tasks.text.preferences import LOADERS, load_preference
 
 PROMPTS = ["a cat", "two dogs on a mat", "a " * 100, "a cat"]
 

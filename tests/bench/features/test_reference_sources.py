@@ -136,7 +136,7 @@ def test_a_pickle_of_shared_dictionaries_is_refused_at_once(tmp_path: Path) -> N
     for _ in range(40):
         shared = {"a": shared, "b": shared}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(shared))
-    with pytest.raises(UserError, match=r"x.pkl is refused: it holds more than 1,000 entries"):
+    with pytest.raises(UserError, match=r"x.pkl is refused, .* it holds more than 1,000 entries"):
         import_reference(tmp_path / "x.pkl", "x")
 
 

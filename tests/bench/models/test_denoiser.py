@@ -7,15 +7,18 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.distributed
+from class_conditional_vp import VPDenoiser
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.models.denoiser import Denoiser, EDMDenoiser, GuidedDenoiser, UNetDenoiser, VPDenoiser, prediction_to_x0
+from bench.core.errors import UserError
+from bench.models.backbones.edm import EDMDenoiser, small_network
+from bench.models.backbones.unet import UNetFamily
+from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.models.predictions import prediction_to_x0
 from bench.models.schedules import EDMSchedule, VPSchedule
-from tasks.micro.networks import micro_unet
-from tasks.micro.task import NetworkSpec
 
 CLASSES = 3
 SIDE = 8
@@ -23,18 +26,17 @@ SIDE = 8
 
 def tiny_unet(patch_size: int = 1) -> UNet2DModel:
     """Two levels of 8 channels on 8x8 images, with weights that make its output differ from zero."""
-    spec = NetworkSpec((8, 8), patch_size, sigma_data=0.5, attention_head_dim=8, norm_groups=4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return micro_unet(spec, (1, SIDE, SIDE), CLASSES)
+        return small_network((1, SIDE, SIDE), CLASSES, (8, 8), patch_size, attention_head_dim=8, norm_groups=4)
 
 
-def edm(bottleneck: str = "mid", patch_size: int = 1) -> EDMDenoiser:
-    return EDMDenoiser(tiny_unet(patch_size), EDMSchedule(sigma_data=0.5), patch_size, bottleneck)
+def edm(tap: str = "mid", patch_size: int = 1) -> EDMDenoiser:
+    return EDMDenoiser(tiny_unet(patch_size), EDMSchedule(sigma_data=0.5), patch_size, (tap,))
 
 
-def vp(prediction: str = "epsilon", bottleneck: str = "mid") -> VPDenoiser:
-    return VPDenoiser(tiny_unet(), VPSchedule(prediction), bottleneck=bottleneck)
+def vp(prediction: str = "epsilon", tap: str = "mid") -> VPDenoiser:
+    return VPDenoiser(tiny_unet(), VPSchedule(prediction), taps=(tap,))
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_edm_preconditioning_written_out_sample_by_sample(batch: tuple[Tensor, T
             c_out = sigma * sd / math.sqrt(sigma**2 + sd**2)
             c_in = 1 / math.sqrt(sigma**2 + sd**2)
             c_noise = torch.tensor([math.log(sigma) / 4])
-            raw = denoiser.unet(c_in * x[i : i + 1], c_noise, class_labels=condition[i : i + 1]).sample
+            raw = denoiser.network(c_in * x[i : i + 1], c_noise, class_labels=condition[i : i + 1]).sample
             torch.testing.assert_close(found[i : i + 1], c_skip * x[i : i + 1] + c_out * raw)
 
 
@@ -73,7 +75,7 @@ def test_fractional_times_reach_the_network(batch: tuple[Tensor, Tensor, Tensor]
     x, _, condition = batch
     denoiser = edm()
     seen: list[Tensor] = []
-    denoiser.unet.time_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    denoiser.network.time_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
         denoiser(x, torch.tensor([1.5, 2.0, 3.0, 4.0]), condition)
     torch.testing.assert_close(seen[0], torch.tensor([1.5, 2.0, 3.0, 4.0]).log() / 4)
@@ -87,7 +89,7 @@ def test_vp_denoiser_turns_the_network_s_prediction_into_x0(
     denoiser, t = vp(prediction), torch.tensor([0.0, 249.0, 500.0, 999.0])
     alpha, sigma = (f(t).float().reshape(4, 1, 1, 1) for f in (denoiser.schedule.alpha, denoiser.schedule.sigma))
     with torch.no_grad():
-        raw = denoiser.unet(x_t, t, class_labels=condition).sample
+        raw = denoiser.network(x_t, t, class_labels=condition).sample
         found = denoiser(x_t, t, condition)
     expected = (x_t - sigma * raw) / alpha if prediction == "epsilon" else alpha * x_t - sigma * raw
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -99,7 +101,7 @@ def test_a_perfect_prediction_gives_back_the_image(prediction: str) -> None:
     x, eps = torch.randn(2, 1000, 4, generator=torch.Generator().manual_seed(2)).double().unbind(0)
     alpha, sigma = schedule.alpha(schedule.grid)[:, None], schedule.sigma(schedule.grid)[:, None]
     target = eps if prediction == "epsilon" else alpha * eps - sigma * x
-    found = prediction_to_x0(alpha * x + sigma * eps, target, schedule.grid, schedule)
+    found = prediction_to_x0(alpha * x + sigma * eps, target, schedule.grid, schedule, schedule.prediction)
     torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-11)
 
 
@@ -109,7 +111,7 @@ def test_a_perfect_prediction_gives_back_the_image(prediction: str) -> None:
 class LookUp(Denoiser):
     """x0 is the condition's entry in a table, whatever x_t: guidance can be computed by hand."""
 
-    bottleneck_shape = (1, 1)
+    feature_shapes = ((1, 1, 1),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,10 +124,10 @@ class LookUp(Denoiser):
         self.batches.append(len(x_t))
         return self.table[condition].reshape(-1, 1, 1, 1).expand_as(x_t)
 
-    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
-        return self.table[condition].reshape(-1, 1, 1, 1)
+    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return (self.table[condition].reshape(-1, 1, 1, 1),)
 
-    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+    def feature_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()
 
     def checkpoint_gradients(self) -> None:
@@ -151,8 +153,8 @@ def test_guidance_leaves_features_and_state_alone(batch: tuple[Tensor, Tensor, T
     denoiser = edm()
     guided = GuidedDenoiser(denoiser, torch.tensor([0]), scale=7.0)
     with torch.no_grad():
-        assert torch.equal(guided.features(*batch), denoiser.features(*batch))
-    assert guided.bottleneck_shape == denoiser.bottleneck_shape
+        assert torch.equal(guided.features(*batch)[0], denoiser.features(*batch)[0])
+    assert guided.feature_shapes == denoiser.feature_shapes
     assert guided.schedule is denoiser.schedule
     assert {name.removeprefix("denoiser.") for name in guided.state_dict()} == set(denoiser.state_dict())
 
@@ -163,21 +165,21 @@ def test_guidance_leaves_features_and_state_alone(batch: tuple[Tensor, Tensor, T
 DENOISERS = {
     "edm-encoder": lambda: edm("encoder"),
     "edm-mid": lambda: edm("mid"),
-    "vp-encoder": lambda: vp(bottleneck="encoder"),
-    "vp-mid": lambda: vp(bottleneck="mid"),
+    "vp-encoder": lambda: vp(tap="encoder"),
+    "vp-mid": lambda: vp(tap="mid"),
 }
 
 
 @pytest.fixture(params=DENOISERS)
-def denoiser(request: pytest.FixtureRequest) -> UNetDenoiser:
+def denoiser(request: pytest.FixtureRequest) -> UNetFamily:
     """Every kind of denoiser with each of the two bottlenecks."""
     return DENOISERS[request.param]()
 
 
-def captured(denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def captured(denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Run the whole network and return what passes its bottleneck, the way a hook sees it."""
-    unet, seen = denoiser.unet, []
-    if denoiser.bottleneck == "mid":
+    unet, seen = denoiser.network, []
+    if denoiser.taps == ("mid",):
         handle = unet.mid_block.register_forward_hook(lambda _, args, output: seen.append(output))  # noqa: ARG005
     else:  # the output of the last encoder block is what the middle block is given
         handle = unet.mid_block.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -187,31 +189,30 @@ def captured(denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]) -> Te
 
 
 def test_features_are_exactly_what_a_full_forward_has_there(
-    denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]
+    denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     with torch.no_grad():
-        features = denoiser.features(*batch)
+        (features,) = denoiser.features(*batch)
         assert torch.equal(features, captured(denoiser, batch))
-    channels, side = denoiser.bottleneck_shape
-    assert features.shape == (4, channels, side, side)
+    assert (features.shape[1:],) == denoiser.feature_shapes == ((8, 4, 4),)
 
 
 def test_one_pass_gives_the_image_and_the_features(
-    denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]
+    denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     with torch.no_grad():
-        x0, features = denoiser.with_features(*batch)
+        x0, (features,) = denoiser.with_features(*batch)
         assert torch.equal(x0, denoiser(*batch))
-        assert torch.equal(features, denoiser.features(*batch))
+        assert torch.equal(features, denoiser.features(*batch)[0])
 
 
 def test_bottlenecks_differ(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     with torch.no_grad():
-        assert not torch.allclose(edm("encoder").features(*batch), edm("mid").features(*batch))
+        assert not torch.allclose(edm("encoder").features(*batch)[0], edm("mid").features(*batch)[0])
 
 
 def test_gradients_through_features_are_those_of_the_full_network(
-    denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]
+    denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     x_t, t, condition = batch
     x_t.requires_grad_(True)
@@ -222,7 +223,7 @@ def test_gradients_through_features_are_those_of_the_full_network(
         found = torch.autograd.grad(features.square().sum(), everything.values(), allow_unused=True)
         return dict(zip(everything, found, strict=True))
 
-    by_view = gradients(denoiser.features(x_t, t, condition))
+    by_view = gradients(denoiser.features(x_t, t, condition)[0])
     by_hook = gradients(captured(denoiser, (x_t, t, condition)))
     assert by_view.keys() == by_hook.keys()
     for name, gradient in by_view.items():
@@ -231,40 +232,40 @@ def test_gradients_through_features_are_those_of_the_full_network(
         else:
             assert torch.equal(gradient, by_hook[name]), name
     reached = {name for name, gradient in by_view.items() if gradient is not None}
-    assert {"x_t", "unet.conv_in.weight", "unet.class_embedding.weight"} < reached
+    assert {"x_t", "network.conv_in.weight", "network.class_embedding.weight"} < reached
     assert not any(".up_blocks." in name or ".conv_out." in name for name in reached)
-    assert any(".mid_block." in name for name in reached) == (denoiser.bottleneck == "mid")
+    assert any(".mid_block." in name for name in reached) == (denoiser.taps == ("mid",))
 
 
-def test_the_view_owns_no_parameters(denoiser: UNetDenoiser) -> None:
-    assert set(denoiser.state_dict()) == {f"unet.{name}" for name in denoiser.unet.state_dict()}
-    assert len(list(denoiser.parameters())) == len(list(denoiser.unet.parameters()))
+def test_the_view_owns_no_parameters(denoiser: UNetFamily) -> None:
+    assert set(denoiser.state_dict()) == {f"network.{name}" for name in denoiser.network.state_dict()}
+    assert len(list(denoiser.parameters())) == len(list(denoiser.network.parameters()))
 
 
 def test_the_view_follows_training_steps(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     denoiser = edm("mid")
     with torch.no_grad():
-        before = denoiser.features(*batch)
-        denoiser.unet.conv_in.weight.mul_(2)
-        assert not torch.equal(denoiser.features(*batch), before)
-        assert torch.equal(denoiser.features(*batch), captured(denoiser, batch))
+        (before,) = denoiser.features(*batch)
+        denoiser.network.conv_in.weight.mul_(2)
+        assert not torch.equal(denoiser.features(*batch)[0], before)
+        assert torch.equal(denoiser.features(*batch)[0], captured(denoiser, batch))
 
 
-def test_a_deep_copy_has_its_own_view(denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_a_deep_copy_has_its_own_view(denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]) -> None:
     twin = copy.deepcopy(denoiser)
     with torch.no_grad():
-        before = denoiser.features(*batch)
-        assert torch.equal(twin.features(*batch), before)
-        twin.unet.conv_in.weight.mul_(2)
-        assert torch.equal(denoiser.features(*batch), before)
-        assert torch.equal(twin.features(*batch), captured(twin, batch))
+        (before,) = denoiser.features(*batch)
+        assert torch.equal(twin.features(*batch)[0], before)
+        twin.network.conv_in.weight.mul_(2)
+        assert torch.equal(denoiser.features(*batch)[0], before)
+        assert torch.equal(twin.features(*batch)[0], captured(twin, batch))
 
 
-def test_the_view_follows_a_change_of_dtype(denoiser: UNetDenoiser, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_the_view_follows_a_change_of_dtype(denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]) -> None:
     x_t, t, condition = batch
     with torch.no_grad():
-        single = denoiser.features(x_t, t, condition)
-        double = denoiser.to(torch.float64).features(x_t.double(), t.double(), condition)
+        (single,) = denoiser.features(x_t, t, condition)
+        (double,) = denoiser.to(torch.float64).features(x_t.double(), t.double(), condition)
         assert torch.equal(double, captured(denoiser, (x_t.double(), t.double(), condition)).float())
     torch.testing.assert_close(double, single, rtol=1e-3, atol=1e-4)
     assert double.dtype == torch.float32  # losses are computed in float32 whatever the network's dtype
@@ -274,9 +275,9 @@ def test_the_view_is_not_fooled_by_a_forward_patched_onto_the_unet(batch: tuple[
     """accelerate.prepare leaves such a forward: bound to the whole network, it would run the decoder too."""
     unet = tiny_unet()
     unet.forward = unet._original_forward = unet.forward
-    patched = EDMDenoiser(unet, EDMSchedule(), bottleneck="mid")
+    patched = EDMDenoiser(unet, EDMSchedule(), taps=("mid",))
     with torch.no_grad():
-        assert torch.equal(patched.features(*batch), edm("mid").features(*batch))
+        assert torch.equal(patched.features(*batch)[0], edm("mid").features(*batch)[0])
 
 
 # Patches
@@ -292,7 +293,7 @@ def test_patches_are_undone(batch: tuple[Tensor, Tensor, Tensor]) -> None:
 
     x, sigma, condition = batch
     denoiser = edm(patch_size=2)
-    denoiser.unet = Same()
+    denoiser.network = Same()
     s, variance = sigma.reshape(4, 1, 1, 1), sigma.reshape(4, 1, 1, 1) ** 2 + 0.25
     torch.testing.assert_close(denoiser(x, sigma, condition), (0.25 + 0.5 * s) / variance * x)
 
@@ -300,14 +301,14 @@ def test_patches_are_undone(batch: tuple[Tensor, Tensor, Tensor]) -> None:
 def test_a_patched_network_sees_pixels_as_channels(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     x, sigma, condition = batch
     denoiser = edm(patch_size=2)
-    assert denoiser.unet.config.in_channels == denoiser.unet.config.out_channels == 4
-    assert denoiser.bottleneck_shape == (8, 2)
+    assert denoiser.network.config.in_channels == denoiser.network.config.out_channels == 4
+    assert denoiser.feature_shapes == ((8, 2, 2),)
     c_in = (sigma**2 + 0.25).rsqrt().reshape(4, 1, 1, 1)
     c_skip, c_out = 0.25 * c_in**2, 0.5 * sigma.reshape(4, 1, 1, 1) * c_in
     with torch.no_grad():
-        raw = denoiser.unet(F.pixel_unshuffle(c_in * x, 2), sigma.log() / 4, class_labels=condition).sample
+        raw = denoiser.network(F.pixel_unshuffle(c_in * x, 2), sigma.log() / 4, class_labels=condition).sample
         torch.testing.assert_close(denoiser(x, sigma, condition), c_skip * x + c_out * F.pixel_shuffle(raw, 2))
-        assert denoiser.features(x, sigma, condition).shape == (4, 8, 2, 2)
+        assert denoiser.features(x, sigma, condition)[0].shape == (4, 8, 2, 2)
 
 
 # The trap under distributed training
@@ -339,7 +340,7 @@ def test_ddp_synchronises_features_only_inside_the_wrapped_forward(
             self.denoiser = edm("mid")
 
         def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-            return self.denoiser(x_t, t, condition), self.denoiser.features(x_t, t, condition)
+            return self.denoiser(x_t, t, condition), self.denoiser.features(x_t, t, condition)[0]
 
     synchronised: list[int] = []
 
@@ -352,11 +353,31 @@ def test_ddp_synchronises_features_only_inside_the_wrapped_forward(
     ddp = DistributedDataParallel(Critic())
     ddp.register_comm_hook(None, count)
 
-    ddp.module.denoiser.features(*batch).sum().backward()
-    assert ddp.module.denoiser.unet.conv_in.weight.grad is not None
+    ddp.module.denoiser.features(*batch)[0].sum().backward()
+    assert ddp.module.denoiser.network.conv_in.weight.grad is not None
     assert synchronised == []
 
     ddp.zero_grad()
     x0, features = ddp(*batch)
     (x0.sum() + features.sum()).backward()
     assert sum(synchronised) == len(list(ddp.parameters()))
+
+
+# Several places
+
+
+def test_features_of_two_places_are_those_of_each(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    both = EDMDenoiser(tiny_unet(), EDMSchedule(sigma_data=0.5), taps=("encoder", "mid"))
+    assert both.feature_shapes == ((8, 4, 4), (8, 4, 4))
+    with torch.no_grad():
+        found = both.features(*batch)
+        x0, in_one_pass = both.with_features(*batch)
+        assert torch.equal(x0, both(*batch))
+        for one, again, alone in zip(found, in_one_pass, (edm("encoder"), edm("mid")), strict=True):
+            assert torch.equal(one, again) and torch.equal(one, alone.features(*batch)[0])
+    assert not both.network.mid_block._forward_hooks and not both.network.mid_block._forward_pre_hooks
+
+
+def test_a_network_without_a_form_for_a_lora_says_so() -> None:
+    with pytest.raises(UserError, match="names no layers that take a LoRA, and lora_rank is 4; fix: --set lora_r"):
+        edm().add_adapters(4, 8.0)

@@ -19,7 +19,7 @@ MEAN, STD = 0.3, 0.5
 class GaussianDenoiser(Denoiser):
     """The exact E[x | x_t] of images whose pixels are N(MEAN, STD^2): a weighted mean of x_t and MEAN."""
 
-    bottleneck_shape = (1, 1)
+    feature_shapes = ((1, 1, 1),)
 
     def __init__(self, schedule: NoiseSchedule) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class GaussianDenoiser(Denoiser):
         signal = alpha**2 * STD**2
         return (alpha * STD**2 * x_t + sigma**2 * MEAN) / (signal + sigma**2)
 
-    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
-    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+    def feature_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()
 
     def checkpoint_gradients(self) -> None:

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
-from bench.models.denoiser import EDMDenoiser
-from bench.models.saved import DESCRIPTION, load_denoiser, save_denoiser
+from bench.models.backbones.edm import EDMDenoiser
+from bench.models.descriptions import DESCRIPTION
+from bench.models.saved import load_denoiser, save_denoiser
 from tasks.micro.task import NetworkSpec
 from tasks.micro.teacher import build_denoiser
 
@@ -37,10 +38,10 @@ def folder(denoiser: EDMDenoiser, tmp_path: Path) -> Path:
 
 
 def test_round_trip_is_bit_equal(denoiser: EDMDenoiser, folder: Path) -> None:
-    saved = load_denoiser(folder)
+    saved = load_denoiser(folder, EDMDenoiser)
     assert saved.indices == [999, 499]
     assert saved.denoiser.patch_size == 2
-    assert saved.denoiser.bottleneck == "mid"
+    assert saved.denoiser.taps == ("mid",)
     assert saved.denoiser.schedule.sigma_data == 0.75
     before, after = denoiser.state_dict(), saved.denoiser.state_dict()
     assert before.keys() == after.keys()
@@ -48,41 +49,43 @@ def test_round_trip_is_bit_equal(denoiser: EDMDenoiser, folder: Path) -> None:
     x, t, condition = torch.randn(2, 1, 8, 8), torch.tensor([0.1, 80.0]), torch.tensor([0, 2])
     with torch.no_grad():
         assert torch.equal(saved.denoiser(x, t, condition), denoiser(x, t, condition))
-        assert torch.equal(saved.denoiser.features(x, t, condition), denoiser.features(x, t, condition))
+        assert torch.equal(saved.denoiser.features(x, t, condition)[0], denoiser.features(x, t, condition)[0])
 
 
 def test_is_read_frozen_in_evaluation_mode(folder: Path) -> None:
-    read = load_denoiser(folder).denoiser
-    assert not read.unet.training
+    read = load_denoiser(folder, EDMDenoiser).denoiser
+    assert not read.network.training
     assert not any(parameter.requires_grad for parameter in read.parameters())
 
 
 def test_a_many_step_denoiser_has_no_indices(denoiser: EDMDenoiser, tmp_path: Path) -> None:
     save_denoiser(denoiser, tmp_path / "teacher")
-    assert load_denoiser(tmp_path / "teacher").indices == []
+    assert load_denoiser(tmp_path / "teacher", EDMDenoiser).indices == []
 
 
 def test_the_encoder_bottleneck_is_kept(denoiser: EDMDenoiser, tmp_path: Path) -> None:
-    save_denoiser(EDMDenoiser(denoiser.unet, denoiser.schedule, 2, "encoder"), tmp_path / "saved")
-    assert load_denoiser(tmp_path / "saved").denoiser.bottleneck == "encoder"
+    save_denoiser(EDMDenoiser(denoiser.network, denoiser.schedule, 2, ("encoder",)), tmp_path / "saved")
+    assert load_denoiser(tmp_path / "saved", EDMDenoiser).denoiser.taps == ("encoder",)
 
 
 def test_plain_diffusers_reads_the_network(denoiser: EDMDenoiser, folder: Path) -> None:
     unet = UNet2DModel.from_pretrained(folder / "unet")
-    assert all(torch.equal(value, unet.state_dict()[name]) for name, value in denoiser.unet.state_dict().items())
+    assert all(
+        torch.equal(value, unet.state_dict()[name]) for name, value in denoiser.network.state_dict().items()
+    )
 
 
 def test_equal_networks_have_equal_hashes_wherever_they_came_from(folder: Path, tmp_path: Path) -> None:
     for name in ("here", "there"):
         shutil.copytree(folder, tmp_path / name)
-        save_denoiser(load_denoiser(tmp_path / name).denoiser, tmp_path / f"student-{name}")
+        save_denoiser(load_denoiser(tmp_path / name, EDMDenoiser).denoiser, tmp_path / f"student-{name}")
     assert folder_sha256(tmp_path / "student-here") == folder_sha256(tmp_path / "student-there")
 
 
 def test_saving_again_replaces_the_folder_whole(denoiser: EDMDenoiser, folder: Path) -> None:
     (folder / "left-over").touch()
     save_denoiser(denoiser, folder, [999])
-    assert load_denoiser(folder).indices == [999]
+    assert load_denoiser(folder, EDMDenoiser).indices == [999]
     assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION, "unet"]
     assert [path.name for path in folder.parent.iterdir()] == ["student"]
 
@@ -118,7 +121,7 @@ def test_a_damaged_description_is_named(folder: Path, damage: Callable[[str], st
     path = folder / DESCRIPTION
     path.write_text(damage(path.read_text()))
     with pytest.raises(UserError, match=r"denoiser\.json is damaged") as caught:
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -126,7 +129,7 @@ def test_a_damaged_description_is_named(folder: Path, damage: Callable[[str], st
 def test_a_description_that_is_no_text_is_named(folder: Path) -> None:
     (folder / DESCRIPTION).write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(UserError, match=r"denoiser\.json is damaged"):
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_a_description_that_is_no_text_is_named(folder: Path) -> None:
 def test_a_damaged_network_is_named(folder: Path, file: str, content: bytes) -> None:
     (folder / file).write_bytes(content)
     with pytest.raises(UserError, match="cannot read") as caught:
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
     assert str(folder / "unet") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -173,7 +176,7 @@ def test_numbers_that_no_denoiser_has(folder: Path, key: str, value: object) -> 
     path = folder / DESCRIPTION
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(UserError, match=r"denoiser\.json is damaged .*; fix: rm -r ") as caught:
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
     assert "\n" not in str(caught.value)
 
 
@@ -182,7 +185,7 @@ def test_advice_quotes_the_folder(denoiser: EDMDenoiser, tmp_path: Path) -> None
     save_denoiser(denoiser, folder, [999])
     (folder / DESCRIPTION).write_text("{")
     with pytest.raises(UserError, match=f"fix: rm -r '{folder}', and make"):
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
 
 
 @pytest.mark.parametrize(
@@ -197,14 +200,14 @@ def test_foreign_or_missing_tensors(folder: Path, changes: dict[str, torch.Tenso
     state = {name: value for name, value in (load_file(folder / WEIGHTS) | changes).items() if value is not None}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(UserError, match=message):
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
 
 
 def test_another_class_of_network(folder: Path) -> None:
     config = folder / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "UNet1DModel"}))
     with pytest.raises(UserError, match="holds a UNet1DModel, and a UNet2DModel is wanted"):
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -223,7 +226,7 @@ def test_any_description_is_read_or_named(folder: Path, changes: dict[str, objec
     whole = path.read_text()
     path.write_text(json.dumps(json.loads(whole) | changes))
     try:
-        found = load_denoiser(folder)
+        found = load_denoiser(folder, EDMDenoiser)
         assert found.indices == sorted(set(found.indices), reverse=True)
         assert found.denoiser.schedule.sigma_data > 0
     except UserError as error:
@@ -238,7 +241,7 @@ def test_a_cut_off_network_is_named(folder: Path, keep: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole))])
     with pytest.raises(UserError, match="cannot read"):
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,7 @@ def test_a_cut_off_network_is_named(folder: Path, keep: float) -> None:
 def test_a_missing_part_is_named(folder: Path, gone: str, message: str) -> None:
     (folder / gone).unlink()
     with pytest.raises(UserError, match=message) as caught:
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
     assert str(folder / "unet") in str(caught.value)
 
 
@@ -257,5 +260,11 @@ def test_a_folder_that_holds_no_denoiser_is_named(tmp_path: Path, make: bool) ->
     if make:
         folder.mkdir()
     with pytest.raises(UserError, match=r"holds no denoiser\.json") as caught:
-        load_denoiser(folder)
+        load_denoiser(folder, EDMDenoiser)
     assert str(folder) in str(caught.value)
+
+
+def test_several_places_of_features_are_kept(denoiser: EDMDenoiser, tmp_path: Path) -> None:
+    taps = ("encoder", "mid")
+    save_denoiser(EDMDenoiser(denoiser.network, denoiser.schedule, 2, taps), tmp_path / "saved")
+    assert load_denoiser(tmp_path / "saved", EDMDenoiser).denoiser.taps == taps

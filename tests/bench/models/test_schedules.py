@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from bench.models.denoiser import prediction_to_x0
+from bench.models.predictions import prediction_to_x0
 from bench.models.schedules import EDMSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample
 
 EDM_GRID = {  # grid index -> sigma, from DMD2's ImageNet runs
@@ -119,7 +119,7 @@ def test_vp_denoising_weight_turns_an_x0_error_into_the_network_s_own_loss(predi
     t = schedule.grid
     alpha, sigma = per_sample(schedule.alpha(t), x), per_sample(schedule.sigma(t), x)
     target = eps if prediction == "epsilon" else alpha * eps - sigma * x
-    x0 = prediction_to_x0(schedule.add_noise(x, eps, t), target + error, t, schedule)
+    x0 = prediction_to_x0(schedule.add_noise(x, eps, t), target + error, t, schedule, schedule.prediction)
     weighted = per_sample(schedule.denoising_weight(t), x) * (x0 - x) ** 2
     torch.testing.assert_close(weighted, error**2, rtol=1e-7, atol=1e-9)
 

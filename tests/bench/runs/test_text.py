@@ -268,7 +268,7 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
 
 def test_published_weights_are_baselines(prepared: Callable[[str], Where], files: Path, tmp_path: Path) -> None:
     where = prepared("sdxl")
-    unet = load_pipeline(files / "sdxl").unet
+    unet = load_pipeline(files / "sdxl").network
     torch.save({name: value.half() for name, value in unet.state_dict().items()}, tmp_path / "dmd2_unet_fp16.bin")
     evaluate = ("eval", "--task", "standin-sdxl", "--protocol", "quick", "--checkpoint")
     for steps, times in ((4, [999, 749, 499, 249]), (1, [399])):
@@ -284,7 +284,7 @@ def test_a_baseline_with_weights_of_its_own_is_recorded_by_them(
     prepared: Callable[[str], Where], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the hub would give is a file here; the same sampler with other weights is another result."""
-    weights = load_pipeline(files / "sdxl").unet.state_dict()
+    weights = load_pipeline(files / "sdxl").network.state_dict()
     torch.save({name: 1.01 * value for name, value in weights.items()}, tmp_path / "student.bin")
     monkeypatch.setattr("tasks.text.sampling._file", lambda _weights, _download: tmp_path / "student.bin")
     where = (*prepared("sdxl")[:2], "--runs", str(tmp_path / "runs"))

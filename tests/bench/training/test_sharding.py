@@ -17,8 +17,8 @@ from text_pipelines import LATENT_SIDE, SIDE, normal
 from torch.distributed.tensor import DTensor
 
 from bench.core.errors import UserError
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
-from bench.models.text.denoiser import TextDenoiser
 from bench.models.text.layout import ConditionLayout
 from bench.runs.plan import Run
 from bench.runs.records import read_record
@@ -61,7 +61,9 @@ def make(name: str, sharding: str, **values: Any) -> DMD:
     own = {"critic_updates_per_generator_update": 2, "sharding": sharding, **values}
     recipe = load_catalogue().methods.get(name).recipe("tiny", "paper", settings | own)
     torch.manual_seed(0)
-    teacher = TextDenoiser(copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE).requires_grad_(False)
+    teacher = StableDiffusionDenoiser(
+        copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE
+    ).requires_grad_(False)
     method = DMD(
         recipe, TrainingContext(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS)
     )

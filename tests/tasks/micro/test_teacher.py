@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.core.progress import SilentProgress
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from tasks.micro.task import NetworkSpec, TeacherRecipe
 from tasks.micro.teacher import build_denoiser, denoiser_loss, train_teacher
 
@@ -82,9 +82,9 @@ def test_denoiser_loss_has_a_gradient_for_every_parameter(data: tuple[Tensor, Te
 def test_a_teacher_comes_back_frozen_in_evaluation_mode(trained: tuple[EDMDenoiser, Losses]) -> None:
     teacher, progress = trained
     assert not teacher.training
-    assert not teacher.unet.training
+    assert not teacher.network.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    assert teacher.bottleneck == "mid"
+    assert teacher.taps == ("mid",)
     assert progress.bars == [("teacher", 40)]
     assert len(progress.losses) == 40
 

@@ -12,9 +12,9 @@ import torch
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.batch import ImageBatch
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import GuidedDenoiser
 from bench.models.samplers import SampleNoise, heun
-from bench.models.text.denoiser import TextDenoiser
 from bench.task.base import Baseline, Sources
 from bench.task.baseline_sampler import baseline_sampler
 from bench.task.protocol import MAIN
@@ -88,7 +88,7 @@ def test_teacher_and_text_encoder_are_the_same_bits_anywhere(
 
 
 def test_the_teacher_is_a_text_denoiser_with_a_null_condition(world: PreparedScenes) -> None:
-    assert isinstance(world.teacher, TextDenoiser)
+    assert isinstance(world.teacher, StableDiffusionDenoiser)
     condition = world.training_condition(torch.tensor([0, 5]))
     assert condition.shape == (2, world.teacher.layout.size)
     torch.testing.assert_close(condition, world.encoder.encode([CAPTIONS[0], CAPTIONS[5]]))

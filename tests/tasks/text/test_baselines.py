@@ -17,6 +17,7 @@ from text_pipelines import SIDE, normal, save_sd15, save_sdxl
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.text.lora import LoRASpec, add_lora, lora_state
 from bench.models.text.pipelines import TextPipeline, load_pipeline
@@ -55,18 +56,18 @@ def weights(teachers: dict[str, TextPipeline], tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("weights")
     found = {}
     for kind, name in EVERY:
-        published, unet = declared(kind, name).weights, teachers[kind].unet
+        published, unet = declared(kind, name).weights, teachers[kind].network
         if published is None:
             continue
         path = folder / f"{name}-{published.file or 'folder'}"
         if published.kind == "pipeline":
             (save_sd15 if kind == "sd15" else save_sdxl)(path)
-        elif published.kind == "unet-folder":
+        elif published.kind == "folder":
             other_unet(unet, time_cond_proj_dim=16).save_pretrained(path)
         elif "lora" in (published.file or ""):
             adapted = other_unet(unet)
             adapted.load_state_dict(unet.state_dict())
-            add_lora(adapted, LoRASpec(rank=2))
+            add_lora(adapted, LoRASpec(rank=2), StableDiffusionDenoiser.lora_targets)
             with torch.no_grad():
                 for seed, (key, parameter) in enumerate(adapted.named_parameters()):
                     if "lora_B" in key:
@@ -91,7 +92,7 @@ def latents(
 def stock_latents(folder: Path, pipeline: TextPipeline, baseline: TextBaseline) -> Tensor:
     """What the stock pipeline gives with this UNet and scheduler, for the same noise of every sample."""
     kind = StableDiffusionXLPipeline if pipeline.sdxl else StableDiffusionPipeline
-    stock = kind.from_pretrained(folder, unet=pipeline.unet, local_files_only=True)
+    stock = kind.from_pretrained(folder, unet=pipeline.network, local_files_only=True)
     stock.set_progress_bar_config(disable=True)
     scheduler = getattr(diffusers, baseline.scheduler)
     stock.scheduler = scheduler.from_config(stock.scheduler.config, **baseline.settings)
@@ -178,7 +179,7 @@ def test_evaluations_are_those_counted(
     baseline = declared(kind, name)
     pipeline = load_baseline(baseline, teachers[kind], weights.get(name))
     rows: list[int] = []
-    with pipeline.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0]))):
+    with pipeline.network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0]))):
         latents(pipeline, baseline, SEEDS[:1], PROMPTS[:1])
     assert sum(rows) == baseline.network_evaluations
 
@@ -191,7 +192,7 @@ def test_instaflow_is_one_step_along_the_velocity(
     noise = SampleNoise(SEEDS, (4, 8, 8)).draw()
     embeddings = pipeline.encoder.layout.unpack(pipeline.encoder.encode(PROMPTS))[0]
     with torch.no_grad():
-        velocity = pipeline.unet(noise, 1000, encoder_hidden_states=embeddings).sample
+        velocity = pipeline.network(noise, 1000, encoder_hidden_states=embeddings).sample
     torch.testing.assert_close(latents(pipeline, baseline), noise + velocity, rtol=1e-5, atol=1e-5)
 
 
@@ -241,8 +242,8 @@ class TestWhatIsWrong:
                 load_baseline(SDXL_BASELINES[name], teachers["sdxl"])
 
     def test_a_unet_that_is_told_no_guidance(self, teachers: dict[str, TextPipeline], tmp_path: Path) -> None:
-        teachers["sdxl"].unet.save_pretrained(tmp_path)
-        with pytest.raises(UserError, match=r"'lcm-4' tells the UNet a guidance scale.*time_cond_proj_dim None"):
+        teachers["sdxl"].network.save_pretrained(tmp_path)
+        with pytest.raises(UserError, match=r"'lcm-4' tells the network a guidance .*time_cond_proj_dim None"):
             load_baseline(SDXL_BASELINES["lcm-4"], teachers["sdxl"], tmp_path)
 
     def test_a_pipeline_of_the_other_kind(self, teachers: dict[str, TextPipeline], sd15_folder: Path) -> None:

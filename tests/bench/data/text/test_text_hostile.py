@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import UserError
-from bench.core.literal_pickle import read_literal_pickle
 from bench.data.packed_folder import open_array
 from bench.data.text.coco import is_captions_file, read_captions
-from bench.data.text.prompts import PromptList, read_prompts
+from bench.data.text.prompts import PromptList, read_literal_pickle, read_prompts
 
 SETTINGS = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None

@@ -17,9 +17,8 @@ from shared_data import shared_file
 
 from bench.core.errors import UserError
 from bench.core.files import digest
-from bench.core.literal_pickle import read_literal_pickle
-from bench.core.pickle_guard import UnsafePickleError
-from bench.data.text.prompts import PromptList, read_prompts
+from bench.core.safe_pickle import UnsafePickleError
+from bench.data.text.prompts import PromptList, read_literal_pickle, read_prompts
 
 PROMPTS = ['a "red" shoe', "two bags\tleft", " padded ", "Zoë\n", "a red shoe", "a red shoe"]
 

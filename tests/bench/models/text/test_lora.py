@@ -13,9 +13,10 @@ from text_pipelines import normal, tiny_unet
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.text.lora import TARGETS, LoRASpec, add_lora, has_lora, lora_state, merge_lora
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
+from bench.models.saved import save_denoiser
+from bench.models.text.lora import LoRASpec, add_lora, has_lora, lora_state, merge_lora
 from bench.models.text.pipelines import load_pipeline
-from bench.models.text.saved import save_text_denoiser
 
 STOCK = {"sd15": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
 
@@ -29,7 +30,7 @@ def folder(request: pytest.FixtureRequest, sd15_folder: Path, sdxl_folder: Path)
 def trained(unet: nn.Module, spec: LoRASpec) -> nn.Module:
     """The UNet with adapters, moved as if training had been."""
     torch.manual_seed(0)
-    add_lora(unet, spec)
+    add_lora(unet, spec, StableDiffusionDenoiser.lora_targets)
     with torch.no_grad():
         for seed, (name, parameter) in enumerate(unet.named_parameters()):
             if "lora_B" in name:
@@ -58,7 +59,7 @@ def test_adapters_alone_are_trained_and_change_nothing_yet() -> None:
     added = {"text_embeds": normal(2, 2, 24), "time_ids": torch.zeros(2, 6)}
     before = unet(*inputs, added_cond_kwargs=added).sample
     assert not has_lora(unet)
-    add_lora(unet, LoRASpec())
+    add_lora(unet, LoRASpec(), StableDiffusionDenoiser.lora_targets)
     assert has_lora(unet)
     assert torch.equal(unet(*inputs, added_cond_kwargs=added).sample, before)
     assert {name.split(".lora_")[1][:1] for name, p in unet.named_parameters() if p.requires_grad} == {"A", "B"}
@@ -68,12 +69,13 @@ def test_the_official_layers_are_adapted_with_rank_64() -> None:
     """Of all linear maps and convolutions, those named; DMD2's has rank 64 and alpha 8."""
     unet = tiny_unet(sdxl=True)
     layers = [name for name, m in unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    expected = {name for name in layers if any(name.endswith(f".{target}") for target in TARGETS)}
-    add_lora(unet, LoRASpec())
+    targets = StableDiffusionDenoiser.lora_targets
+    expected = {name for name in layers if any(name.endswith(f".{target}") for target in targets)}
+    add_lora(unet, LoRASpec(), targets)
     state = lora_state(unet)
     assert {key.partition(".")[0] for key in state} == {f"lora_unet_{n.replace('.', '_')}" for n in expected}
     assert len(state) == 3 * len(expected)
-    assert all(target in "".join(expected) for target in TARGETS)
+    assert all(target in "".join(expected) for target in targets)
     assert {float(value) for key, value in state.items() if key.endswith(".alpha")} == {8.0}
     assert {len(value) for key, value in state.items() if key.endswith("lora_down.weight")} == {64}
 
@@ -82,23 +84,23 @@ def test_the_encoder_view_has_the_adapters_too(folder: Path) -> None:
     """A LoRA's student or critic has its bottleneck where the full network has it."""
     denoiser = load_pipeline(folder).denoiser()
     batch = normal(1, 2, 4, 8, 8), torch.tensor([10.0, 900.0]), normal(2, 2, denoiser.layout.size)
-    before = denoiser.features(*batch)
-    trained(denoiser.unet, LoRASpec(rank=2))
-    x0, features = denoiser.with_features(*batch)
-    assert torch.equal(features, denoiser.features(*batch)) and torch.equal(x0, denoiser(*batch))
+    (before,) = denoiser.features(*batch)
+    trained(denoiser.network, LoRASpec(rank=2))
+    x0, (features,) = denoiser.with_features(*batch)
+    assert torch.equal(features, denoiser.features(*batch)[0]) and torch.equal(x0, denoiser(*batch))
     assert (features - before).abs().max() > 1e-2
-    adapters = [parameter for parameter in denoiser.encoder_parameters() if parameter.requires_grad]
+    adapters = [parameter for parameter in denoiser.feature_parameters() if parameter.requires_grad]
     assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(features.sum(), adapters))
 
 
 def test_a_stock_pipeline_with_the_lora_makes_the_student_s_images(folder: Path, tmp_path: Path) -> None:
     student = load_pipeline(folder).denoiser()
-    trained(student.unet, LoRASpec(rank=4, alpha=8))
-    save_text_denoiser(student.eval(), tmp_path / "student", [999])
+    trained(student.network, LoRASpec(rank=4, alpha=8))
+    save_denoiser(student.eval(), tmp_path / "student", [999])
 
     ours = stock(folder)
     before = images(ours)
-    ours.unet = student.unet
+    ours.unet = student.network
     expected = images(ours)
     assert (expected - before).abs().max() > 1e-2
 
@@ -110,9 +112,9 @@ def test_a_stock_pipeline_with_the_lora_makes_the_student_s_images(folder: Path,
 
 
 def test_merging_is_what_the_adapters_do(folder: Path) -> None:
-    plain = load_pipeline(folder).unet
+    plain = load_pipeline(folder).network
     adapted = trained(copy.deepcopy(plain), LoRASpec(rank=4, alpha=3))
-    merge_lora(plain, lora_state(adapted), "here")
+    merge_lora(plain, StableDiffusionDenoiser.lora_names(plain), lora_state(adapted), "here")
     pipeline = stock(folder)
     pipeline.unet = adapted
     expected = images(pipeline)
@@ -122,14 +124,14 @@ def test_merging_is_what_the_adapters_do(folder: Path) -> None:
 
 def test_a_fp16_file_is_merged_like_diffusers_fuses_it(folder: Path, tmp_path: Path) -> None:
     """Published LoRAs are fp16."""
-    state = lora_state(trained(load_pipeline(folder).unet, LoRASpec(rank=4, alpha=8)))
+    state = lora_state(trained(load_pipeline(folder).network, LoRASpec(rank=4, alpha=8)))
     file = tmp_path / "lora_fp16.safetensors"
     save_file({name: value.half() for name, value in state.items()}, file)
     theirs = stock(folder)
     theirs.load_lora_weights(file)
     theirs.fuse_lora(lora_scale=1.0)
     ours = stock(folder)
-    merge_lora(ours.unet, load_file(file), "here")
+    merge_lora(ours.unet, StableDiffusionDenoiser.lora_names(ours.unet), load_file(file), "here")
     torch.testing.assert_close(images(ours), images(theirs), rtol=0, atol=1e-5)
 
 
@@ -141,7 +143,7 @@ class TestWhatDoesNotFit:
         unet = tiny_unet()
         before = copy.deepcopy(unet.state_dict())
         with pytest.raises(UserError, match=message):
-            merge_lora(unet, state, "file")
+            merge_lora(unet, StableDiffusionDenoiser.lora_names(unet), state, "file")
         assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
 
     def test_a_layer_that_the_unet_has_not(self) -> None:

@@ -18,9 +18,10 @@ from text_pipelines import normal, tiny_unet
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.lora import merge_lora
 from bench.models.text.lora_files import is_lora, names_of, part_of
-from bench.models.text.published import load_published_unet
+from bench.models.text.published import load_published
 
 RANK = 4
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "proj_in", "downsamplers.0.conv", "upsamplers.0.conv"]
@@ -98,7 +99,7 @@ def test_every_form_is_the_same_change(
         state |= {down.format(*names): a.contiguous(), up.format(*names): b.contiguous()}
     save_file(state, tmp_path / "lora.safetensors")
     notes: list[str] = []
-    found = load_published_unet(tmp_path / "lora.safetensors", teacher, notes.append)
+    found = load_published(tmp_path / "lora.safetensors", teacher, notes.append)
     equal(found, merged(teacher, adapters))
     assert len(notes) == 1 and "alpha = rank is taken" in notes[0]
 
@@ -113,7 +114,7 @@ def test_attention_processors_of_old_diffusers(
         state[f"unet.{attention}.processor.{name}_lora.down.weight"] = down.contiguous()
         state[f"unet.{attention}.processor.{name}_lora.up.weight"] = up.contiguous()
     save_file(state, tmp_path / "pytorch_lora_weights.safetensors")
-    equal(load_published_unet(tmp_path, teacher), merged(teacher, attended))
+    equal(load_published(tmp_path, teacher), merged(teacher, attended))
 
 
 @pytest.mark.parametrize("alpha", [None, 2.0])
@@ -128,7 +129,7 @@ def test_diffusers_own_writer_with_and_without_its_settings(
         unet_lora_adapter_metadata=about,
     )
     notes: list[str] = []
-    found = load_published_unet(tmp_path, teacher, notes.append)
+    found = load_published(tmp_path, teacher, notes.append)
     equal(found, merged(teacher, adapters, (alpha or RANK) / RANK))
     assert bool(notes) == (alpha is None)
 
@@ -141,10 +142,10 @@ def test_peft_s_own_folder(
     save_file(state, tmp_path / "adapter_model.safetensors")
     about = {"r": RANK, "lora_alpha": 8, "use_rslora": by_root, "use_dora": False, "alpha_pattern": {}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(about))
-    equal(load_published_unet(tmp_path, teacher), merged(teacher, adapters, scale))
+    equal(load_published(tmp_path, teacher), merged(teacher, adapters, scale))
     (tmp_path / "adapter_config.json").write_text(json.dumps(about | {"use_dora": True}))
     with pytest.raises(UserError, match=r"settings have use_dora, which is not read here; fix"):
-        load_published_unet(tmp_path, teacher)
+        load_published(tmp_path, teacher)
 
 
 def kohya(adapters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -164,7 +165,7 @@ def test_alpha_scales_whatever_its_type(
     state = kohya(adapters)
     state |= {f"{key.partition('.')[0]}.alpha": alpha for key in kohya(adapters)}
     unet = copy.deepcopy(teacher)
-    merge_lora(unet, state, "file")
+    merge_lora(unet, StableDiffusionDenoiser.lora_names(unet), state, "file")
     equal(unet, merged(teacher, adapters, 2 / RANK))
 
 
@@ -194,7 +195,7 @@ def test_what_is_not_understood_is_refused_and_changes_nothing(
 ) -> None:
     unet = copy.deepcopy(teacher)
     with pytest.raises(UserError, match=message):
-        merge_lora(unet, kohya(adapters) | changes, "file")
+        merge_lora(unet, StableDiffusionDenoiser.lora_names(unet), kohya(adapters) | changes, "file")
     assert all(torch.equal(value, teacher.state_dict()[name]) for name, value in unet.state_dict().items())
 
 
@@ -224,5 +225,5 @@ def test_a_metadata_header_that_lies(
     for text in ("{", "[]", "[" * 50_000, '{"unet.lora_alpha": "four"}', '{"unet.alpha_pattern": {"(a+)+$": 1}}'):
         save_file(kohya(adapters), file, metadata={"lora_adapter_metadata": text})
         with pytest.raises(UserError, match=r"lora\.safetensors: the LoRA's settings"):
-            load_published_unet(file, teacher)
+            load_published(file, teacher)
     assert load_file(file)

@@ -21,7 +21,7 @@ def test_a_folder_of_sd15(sd15_folder: Path) -> None:
     assert not pipeline.sdxl and pipeline.resolution == SIDE
     denoiser = pipeline.denoiser()
     assert denoiser.resolution is None and denoiser.schedule.prediction == "epsilon"
-    assert denoiser.bottleneck_shape == (32, 4)
+    assert denoiser.feature_shapes == ((32, 4, 4),)
 
 
 def test_a_folder_of_sdxl(sdxl_folder: Path) -> None:
@@ -30,9 +30,9 @@ def test_a_folder_of_sdxl(sdxl_folder: Path) -> None:
     assert pipeline.sdxl and pipeline.denoiser().resolution == SIDE
     assert pipeline.denoiser(resolution=2 * SIDE).resolution == 2 * SIDE
     for name, value in stock.unet.state_dict().items():
-        assert torch.equal(pipeline.unet.state_dict()[name], value)
+        assert torch.equal(pipeline.network.state_dict()[name], value)
     assert pipeline.scheduler["_class_name"] == "EulerDiscreteScheduler"
-    frozen = (pipeline.unet, pipeline.latents, pipeline.encoder)
+    frozen = (pipeline.network, pipeline.latents, pipeline.encoder)
     assert not any(parameter.requires_grad for part in frozen for parameter in part.parameters())
 
 
@@ -65,7 +65,7 @@ class TestOneFile:
         write_single_file(folder, tmp_path / "model.safetensors")
         found = load_pipeline(tmp_path / "model.safetensors", architecture=folder)
         expected = load_pipeline(folder)
-        for part in ("unet", "latents", "encoder"):
+        for part in ("network", "latents", "encoder"):
             ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (found, expected))
             assert ours.keys() == theirs.keys()
             assert all(torch.equal(ours[name], value) for name, value in theirs.items()), part

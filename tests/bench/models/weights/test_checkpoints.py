@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import save_denoiser
 from bench.models.weights.checkpoints import load_edm_denoiser
 from bench.models.weights.consistency import ConsistencyDenoiser
@@ -57,7 +57,7 @@ def guidance(teacher: dict[str, Tensor], critic: dict[str, Tensor]) -> dict[str,
 
 def holds(denoiser: EDMDenoiser, official: dict[str, Tensor]) -> bool:
     """Whether a denoiser has exactly these official weights."""
-    found = to_official(denoiser.unet.state_dict(), infer_network(official))
+    found = to_official(denoiser.network.state_dict(), infer_network(official))
     return all(torch.equal(found[name], tensor) for name, tensor in official.items())
 
 
@@ -70,9 +70,9 @@ def test_an_edm_pickle(tmp_path: Path, generator: dict[str, Tensor]) -> None:
     assert (loaded.format, loaded.source, loaded.taken) == ("EDM pickle", path, "ema")
     assert type(loaded.denoiser) is EDMDenoiser
     assert holds(loaded.denoiser, generator)
-    assert not loaded.denoiser.unet.training
+    assert not loaded.denoiser.network.training
     assert not any(parameter.requires_grad for parameter in loaded.denoiser.parameters())
-    assert loaded.denoiser.bottleneck == "encoder"
+    assert loaded.denoiser.taps == ("encoder",)
     assert loaded.denoiser.schedule.sigma_data == 0.5
 
 

@@ -7,21 +7,18 @@ import torch
 from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline, UNet2DModel
 from torch import Tensor
 
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser, small_network
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.consistency import ConsistencyDenoiser, ConsistencySchedule, published_steps
-from tasks.micro.networks import micro_unet
-from tasks.micro.task import NetworkSpec
 
 SIDE = 8
 
 
 def tiny_unet() -> UNet2DModel:
-    spec = NetworkSpec((8, 8), 1, sigma_data=0.5, attention_head_dim=8, norm_groups=4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return micro_unet(spec, (3, SIDE, SIDE), 3).eval()
+        return small_network((3, SIDE, SIDE), 3, (8, 8), attention_head_dim=8, norm_groups=4).eval()
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def test_scalings_written_out_sample_by_sample(batch: tuple[Tensor, Tensor, Tens
             c_out = (sigma - sigma_min) * sd / math.sqrt(sigma**2 + sd**2)
             c_in = 1 / math.sqrt(sigma**2 + sd**2)
             c_noise = torch.tensor([1000 * 0.25 * math.log(sigma)])
-            raw = denoiser.unet(c_in * x[i : i + 1], c_noise, class_labels=condition[i : i + 1]).sample
+            raw = denoiser.network(c_in * x[i : i + 1], c_noise, class_labels=condition[i : i + 1]).sample
             # The embedding takes the cosine of numbers up to 1,550 in float32: 1e-4 apart is one rounding.
             torch.testing.assert_close(found[i : i + 1], c_skip * x[i : i + 1] + c_out * raw, rtol=1e-3, atol=1e-4)
 
@@ -62,7 +59,7 @@ def test_at_sigma_min_it_is_the_identity(
 def test_without_boundary_and_with_edm_s_scale_it_is_edm(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     unet = tiny_unet()
     same = ConsistencyDenoiser(unet, EDMSchedule(), noise_scale=0.25, sigma_min=0.0)
-    edm = EDMDenoiser(unet, EDMSchedule(), bottleneck="encoder")
+    edm = EDMDenoiser(unet, EDMSchedule(), taps=("encoder",))
     with torch.no_grad():
         torch.testing.assert_close(same(*batch), edm(*batch))
         torch.testing.assert_close(same.features(*batch), edm.features(*batch))
@@ -73,7 +70,7 @@ def test_features_see_the_same_noise_input(
 ) -> None:
     x, sigmas, condition = batch
     seen: list[Tensor] = []
-    denoiser.unet.time_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    denoiser.network.time_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
         denoiser(x, sigmas, condition)
         denoiser.features(x, sigmas, condition)
@@ -104,7 +101,7 @@ def test_samples_are_those_of_diffusers(
     generator = torch.Generator().manual_seed(3)
     draws = [torch.randn(2, 3, SIDE, SIDE, generator=generator) for _ in range(3)]
     scheduler = CMStochasticIterativeScheduler(num_train_timesteps=levels)
-    pipeline = ConsistencyModelPipeline(denoiser.unet, scheduler)
+    pipeline = ConsistencyModelPipeline(denoiser.network, scheduler)
     pipeline.set_progress_bar_config(disable=True)
     noise = iter(draws[1:])
     module = "diffusers.schedulers.scheduling_consistency_models.randn_tensor"

@@ -9,7 +9,7 @@ from edm_reference import SMALLEST, VARIED, Sizes, denoise, random_weights, run_
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.convert import (
     check_attributes,
@@ -45,10 +45,10 @@ def relative_error(found: Tensor, exact: Tensor) -> float:
 def test_the_converted_network_computes_what_the_official_formulas_do(sizes: Sizes) -> None:
     """In float32 against the formulas in float64, over the range of noise."""
     state = random_weights(sizes)
-    denoiser = EDMDenoiser(converted(state), EDMSchedule(), bottleneck="encoder")
+    denoiser = EDMDenoiser(converted(state), EDMSchedule(), taps=("encoder",))
     # At little noise x0 is nearly the input and hides the network: its raw output is compared as well.
     raw: list[Tensor] = []
-    denoiser.unet.register_forward_hook(lambda *called: raw.append(called[-1][0]))
+    denoiser.network.register_forward_hook(lambda *called: raw.append(called[-1][0]))
     exact = {name: tensor.double() for name, tensor in state.items()}
     generator = torch.Generator().manual_seed(1)
     labels = torch.tensor([0, sizes.classes - 1])
@@ -60,7 +60,7 @@ def test_the_converted_network_computes_what_the_official_formulas_do(sizes: Siz
             x0, output, bottleneck = denoise(sizes, exact, x_t.double(), t.double(), labels)
             assert relative_error(denoiser(x_t, t, labels), x0) < 5e-6
             assert relative_error(raw[0], output) < 5e-6
-            assert relative_error(denoiser.features(x_t, t, labels), bottleneck) < 5e-6
+            assert relative_error(denoiser.features(x_t, t, labels)[0], bottleneck) < 5e-6
 
 
 def test_the_epsilon_of_normalisation_is_the_official_one() -> None:
@@ -77,8 +77,8 @@ def test_the_epsilon_of_normalisation_is_the_official_one() -> None:
 
 
 def test_the_bottleneck_is_the_coarsest_level() -> None:
-    denoiser = EDMDenoiser(converted(random_weights(VARIED)), EDMSchedule(), bottleneck="encoder")
-    assert denoiser.bottleneck_shape == (256, 4)
+    denoiser = EDMDenoiser(converted(random_weights(VARIED)), EDMSchedule(), taps=("encoder",))
+    assert denoiser.feature_shapes == ((256, 4, 4),)
 
 
 # Names, shapes, order

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.denoiser import EDMDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import load_denoiser
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.consistency import ConsistencyDenoiser
@@ -35,7 +35,7 @@ def exported(folder: Path, denoiser: EDMDenoiser, indices: Sequence[int]) -> Pat
 
 def test_an_exported_student_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     denoiser = tiny()
-    saved = load_denoiser(exported(tmp_path / "student", denoiser, [999, 499]))
+    saved = load_denoiser(exported(tmp_path / "student", denoiser, [999, 499]), EDMDenoiser)
     assert saved.indices == [999, 499]
     before, after = denoiser.state_dict(), saved.denoiser.state_dict()
     assert before.keys() == after.keys()
@@ -86,7 +86,7 @@ def test_a_network_without_steps_has_no_card() -> None:
 
 
 def test_a_consistency_model_is_not_saved_as_edm(tmp_path: Path) -> None:
-    denoiser = ConsistencyDenoiser(tiny().unet, EDMSchedule())
+    denoiser = ConsistencyDenoiser(tiny().network, EDMSchedule())
     with pytest.raises(UserError, match="consistency model"):
         export_student(denoiser, tmp_path / "student", [999], "CD", LICENCE)
     assert not list(tmp_path.iterdir())

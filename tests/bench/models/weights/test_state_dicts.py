@@ -19,9 +19,9 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.core.pickle_guard import refuse_opcodes
+from bench.core.safe_pickle import refuse_opcodes
 from bench.features.array_pickle import read_array_pickle
-from bench.models.text.published import load_published_unet
+from bench.models.text.published import load_published
 from bench.models.weights.checkpoints import load_edm_denoiser
 from bench.models.weights.restricted_pickle import read_official_pickle
 from bench.models.weights.state_dicts import file_kind, read_state_dict
@@ -59,7 +59,7 @@ READERS = {
     "EDM's pickle": read_official_pickle,
     "EDM denoiser": load_edm_denoiser,
     "array pickle": read_array_pickle,
-    "student": lambda path: load_published_unet(path, _Teacher()),  # type: ignore[arg-type]
+    "student": lambda path: load_published(path, _Teacher()),  # type: ignore[arg-type]
 }
 
 

@@ -1,20 +1,21 @@
-"""What readers of pickles as data share: the instructions that none accepts, the refusal, text fit to print."""
+"""Pickles of other people, read as data: what a file asks for is in the caller's list, or it is refused."""
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import pickletools
-from typing import IO, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn
 
 from bench.core.errors import UserError
+from bench.core.files import regular_file
 
+Allowed = Mapping[tuple[str, str], type]
+"""By module and name, all that a file may ask for, and the class of ours that it gets instead."""
 MAX_MEMO = 1 << 24
 """Objects that a pickle may number. The unpickler's table is as long as the largest number in the file."""
-
-
-class UnsafePickleError(UserError):
-    """A pickle that is damaged, or asks for more than its readers allow. Nothing in it was run."""
-
-
 MAX_TUPLE = 1 << 16
 """Members of a tuple with all that its members hold. Hashing such a tuple visits every one of them anew."""
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -98,6 +99,81 @@ class _Sizes:
         if top == MARK and not mark:
             raise UnsafePickleError("takes an object from beyond a mark")
         return self.stack.pop()
+
+
+class UnsafePickleError(UserError):
+    """A pickle that is damaged, or asks for more than its readers allow. Nothing in it was run."""
+
+
+class Inert:
+    """Stands for a call or an object that a file names: it keeps the arguments and the state, and does nothing."""
+
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any) -> Inert:
+        made = super().__new__(cls)  # not __init__: pickle makes some objects without it
+        made.args = args
+        made.state = None
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class InertDict(dict):
+    """A dictionary that takes items and no attributes."""
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise UnsafePickleError("sets attributes on a dictionary")
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], allowed: Allowed, what: str) -> None:
+        super().__init__(file)
+        self.allowed, self.what = allowed, what
+
+    def find_class(self, module: str, name: str) -> type:
+        # An exact table, never an import or getattr: "os.system" as a dotted name finds nothing either.
+        if stand_in := self.allowed.get((module, name)):
+            return stand_in
+        raise UnsafePickleError(f"asks for {shown(f'{module}.{name}')}, which {self.what} does not")
+
+    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
+        raise UnsafePickleError("asks for an object outside the file (a persistent id)")
+
+
+def unpickle(file: IO[bytes], allowed: Allowed, what: str) -> Any:
+    """Read a pickle as plain values, their containers and the classes in `allowed`; nothing in it is called.
+
+    `what` names such files for people. Raises UnsafePickleError for anything else that it asks for, or whatever
+    pickle raises for damage.
+    """
+    refuse_opcodes(file)
+    return _Unpickler(file, allowed, what).load()
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str, fix: str = "download it again") -> Iterator[None]:
+    """Within it a pickle is read and taken apart; whatever goes wrong becomes a UserError that names the file.
+
+    `what` says in a few words what the file should be, `fix` what to do. UnsafePickleError and UserError keep
+    their text. A hostile or cut-off file can make the unpickler, or what follows it, raise almost anything.
+    """
+    regular_file(path)
+    try:
+        yield
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path} is refused, nothing in it was run: it {error}; fix: {fix}") from None
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}") from None
+    except Exception as error:
+        raise UnsafePickleError(
+            f"{path} is refused, nothing in it was run: it is not a whole pickle of {what} "
+            f"({type(error).__name__}: {shown(str(error))}); fix: {fix}"
+        ) from None
 
 
 def shown(text: str) -> str:

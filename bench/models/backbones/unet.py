@@ -1,0 +1,136 @@
+"""What diffusers' UNets share, whatever they are conditioned on: patches, taps, files, units of sharding."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.attention import BasicTransformerBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.models.backbones.base import BackboneFamily
+from bench.models.denoiser import FeatureShape
+from bench.models.schedules import NoiseSchedule
+
+
+class UNetFamily(BackboneFamily):
+    """A denoiser whose network is a diffusers UNet.
+
+    With `patch_size` p the network sees p x p patches as channels: p^2 times fewer positions.
+    """
+
+    folder = "unet"
+    tap_names = ("encoder", "mid")
+    """The last block of the encoder (DMD2 on EDM), and the middle block (DMD2, F.1)."""
+
+    def __init__(self, network: Any, schedule: NoiseSchedule, patch_size: int, taps: Sequence[str]) -> None:
+        super().__init__(network, schedule, taps)
+        self.patch_size = patch_size
+        # A tuple hides the view from nn.Module's registration, so the state dict has each parameter once.
+        self._encoder = (encoder_view(network, through_mid=self.taps[-1] == "mid"),)
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        config, patch = self.network.config, self.patch_size
+        return config.out_channels // patch**2, config.sample_size * patch, config.sample_size * patch
+
+    @property
+    def feature_shapes(self) -> tuple[FeatureShape, ...]:
+        channels = self.network.config.block_out_channels
+        side = self.network.config.sample_size // 2 ** (len(channels) - 1)
+        return ((channels[-1], side, side),) * len(self.taps)
+
+    def write_network(self, folder: Path) -> None:
+        """Write it as diffusers does, without the path that it was read from: equal networks have equal hashes."""
+        self.network.save_pretrained(folder)
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _folded(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x
+
+    @abstractmethod
+    def _inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale what the network sees: (x_t, t) -> (network input, network timestep)."""
+
+    @abstractmethod
+    def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """Run the network, or the view of its encoder, on scaled input [B, C, H, W]."""
+
+    def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        """Run the whole network on scaled input: [B, C, H, W] -> [B, C, H, W] in float32."""
+        output = self._run(self.network, x, timestep, condition).float()
+        return F.pixel_shuffle(output, self.patch_size) if self.patch_size > 1 else output
+
+    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        x, timestep = self._inputs(x_t, t)
+        with self._passing(self.taps[:-1]) as passed:
+            last = self._run(self._encoder[0], x, timestep, condition)
+        return (*(passed[tap].float() for tap in self.taps[:-1]), last.float())
+
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        with self._passing(self.taps) as passed:
+            x0 = self(x_t, t, condition)
+        return x0, tuple(passed[tap].float() for tap in self.taps)
+
+    @contextlib.contextmanager
+    def _passing(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Within it, keep what passes these taps: what the middle block is given, and what it makes."""
+        passed: dict[str, Tensor] = {}
+        middle = self.network.mid_block
+        with contextlib.ExitStack() as hooks:
+            if "encoder" in taps:
+                hooks.enter_context(
+                    middle.register_forward_pre_hook(lambda _, inputs: passed.update(encoder=inputs[0]))
+                )
+            if "mid" in taps:
+                hooks.enter_context(middle.register_forward_hook(lambda _, __, output: passed.update(mid=output)))
+            yield passed
+
+    def feature_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self._encoder[0].parameters()
+
+    def checkpoint_gradients(self) -> None:
+        self.network.enable_gradient_checkpointing()
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        yield from (part for part in self.network.modules() if isinstance(part, BasicTransformerBlock))
+        yield from (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
+
+
+def encoder_view(network: Any, through_mid: bool) -> Any:
+    """Return an object of the UNet's class that shares its modules and stops at the bottleneck.
+
+    The class's own forward runs, with no decoder to run through: nothing is copied, gradients reach the
+    shared parameters. The view owns no parameters of its own. Build it before the UNet is wrapped
+    (accelerate, DDP, compile), and again if a top-level module of the UNet is replaced. Under DDP call it
+    only inside the wrapped module's forward: `ddp.module(...)` leaves gradients silently unsynchronised.
+    """
+    view = copy.copy(network)
+    # What a wrapper may have put on the instance would run the full network.
+    for patched in ("forward", "_original_forward", "_compiled_call_impl"):
+        view.__dict__.pop(patched, None)
+    modules: dict[str, Any] = dict(network._modules)
+    modules["up_blocks"] = nn.ModuleList()
+    modules.update({name: nn.Identity() for name in ("conv_norm_out", "conv_act", "conv_out")})
+    if not through_mid:
+        modules["mid_block"] = None
+    view.__dict__["_modules"] = modules
+    return view
+
+
+def read_taps(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """Read the taps of a description, "mid" or "encoder+mid". Raises ValueError if it names others."""
+    named = about["bottleneck"]
+    known = ("encoder", "mid", "encoder+mid")
+    if named not in known:
+        raise ValueError(f"unknown bottleneck {named!r}")
+    return tuple(named.split("+"))

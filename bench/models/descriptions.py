@@ -1,0 +1,76 @@
+"""denoiser.json, the description beside a saved network: written, and read with every value checked."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.escape import printable
+from bench.core.files import read_object
+
+DESCRIPTION = "denoiser.json"
+
+
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write `folder`/denoiser.json: how to use the network beside it."""
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def described(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a saved denoiser's description while it is read.
+
+    Raises UserError that names the file if it is missing, damaged, or has not what is read.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser of bench; fix: name another folder")
+    about = read_object(path)
+    try:
+        if about is None:
+            raise ValueError("it is no JSON object")
+        yield about
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        what = printable(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(f"{path} is damaged ({what}); fix: {removal(folder)}") from None
+
+
+def removal(folder: Path) -> str:
+    """Return the command that removes a damaged folder, before it is made again."""
+    return f"rm -r {shlex.quote(str(folder))}, and make or copy it again"
+
+
+def number_of(about: Mapping[str, Any], key: str) -> float:
+    """Return the positive, finite number under a description's key. Raises ValueError if there is none such."""
+    value = about[key]
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ValueError(f"{key} is {value!r}, and a positive number is wanted")
+    return float(value)
+
+
+def whole_of(about: Mapping[str, Any], key: str) -> int:
+    """Return the positive whole number under a description's key. Raises ValueError if there is none such."""
+    value = about[key]
+    if type(value) is not int or not 0 < value < 1 << 31:
+        raise ValueError(f"{key} is {value!r}, and a positive whole number is wanted")
+    return value
+
+
+def indices_of(about: Mapping[str, Any], grid: int) -> list[int]:
+    """Return the grid positions of a student's steps, none of another denoiser's, on a grid of so many times.
+
+    Raises ValueError unless they are whole numbers below `grid` that descend: noise falls from step to step.
+    """
+    found = about["student_indices"]
+    if not isinstance(found, list) or any(type(index) is not int or not 0 <= index < grid for index in found):
+        raise ValueError(f"student_indices is {found!r}, and whole numbers from 0 to {grid - 1} are wanted")
+    if any(after >= before for before, after in itertools.pairwise(found)):
+        raise ValueError(f"student_indices is {found!r}, and they descend from step to step")
+    return found
