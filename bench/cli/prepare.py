@@ -16,12 +16,12 @@ from bench.cli.options import (
     PluginOption,
     ProtocolOption,
     ThreadsOption,
-    declared_task,
     parse_paths,
 )
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Requirement, Sources, Task, default_cache
 
 SPELT = {"references": "reference", "preferences": "preference"}
@@ -86,7 +86,7 @@ def prepare(
     """Make or find all that a task needs, each cached by content, and print its size and hash."""
     from bench.runs.registry import load_catalogue
 
-    declared = declared_task(load_catalogue(plugin), task, cache, protocol)
+    declared = pinned_task(load_catalogue(plugin).tasks.get(task), cache, protocol)
     inputs = Sources(
         cache or default_cache(),
         data,

@@ -15,7 +15,7 @@ from bench.core.run_folder import LOCK
 
 
 @contextlib.contextmanager
-def held(folder: Path, patience: float = 0) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0) -> Iterator[None]:
     """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
 
     It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
@@ -43,7 +43,7 @@ def _taken(lock: IO[str], kind: int) -> bool:
     return True
 
 
-def is_held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether somebody works on a run at this moment; False where that cannot be read."""
     path = folder / LOCK
     if not path.is_file():

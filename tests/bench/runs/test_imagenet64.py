@@ -22,11 +22,11 @@ from inception_files import random_inception
 from processes import in_processes
 from tests_support import STANDIN_PLUGIN
 
-from bench.cli.options import declared_task
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import picture as pictures
 from bench.features.inception import PORT
+from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
 from bench.runs import runner as engine
@@ -34,6 +34,7 @@ from bench.runs.plan import BaselineRun, plan_run
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Sources
 from bench.training.checkpoint import checkpoints
 from bench.training.log import read_lines
@@ -120,7 +121,7 @@ def rows(where: tuple[str, ...]) -> None:
     """All rows of Table 3 but dmd2, and the samplers of the teacher: one group of two processes for all."""
     cache, runs = Path(where[1]), Path(where[-1])
     catalogue = load_catalogue([STANDIN_PLUGIN])
-    task = declared_task(catalogue, "standin64", cache, "quick")
+    task = pinned_task(catalogue.tasks.get("standin64"), cache, "quick")
 
     def work() -> None:
         torch.set_num_threads(1)
@@ -142,7 +143,12 @@ def test_twenty_iterations_on_two_processes_killed_and_resumed(where: tuple[str,
     run = ("run", *COMMON, *where)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, "-m", "bench", *run, "--method", "dmd2", *PLUGIN, "--worker"]
+    catalogue, (cache, runs) = load_catalogue([STANDIN_PLUGIN]), (Path(where[1]), Path(where[-1]))
+    task = pinned_task(catalogue.tasks.get("standin64"), cache, "quick")
+    settings = JobSettings(runs, Sources(cache), plugins=plugin_hashes([STANDIN_PLUGIN]))
+    job = settings.run(plan_run(catalogue, "dmd2", task, RECIPE, 0, runs))
+    job.write()
+    command = [*torchrun, "-m", "bench.jobs.start", str(job.folder), "run"]
     killed = psutil.Popen(command, env=environment)
     deadline = time.monotonic() + 300
     while killed.poll() is None and time.monotonic() < deadline:
