@@ -62,7 +62,7 @@ def harness(world: RandomWorld, recipe: DMDRecipe, folder: Path) -> Callable[[in
     trainer = Trainer(distiller, world, 0, folder, accelerator)
     trainer.begin()
 
-    never = Cadence(checkpoint_every=10**9, glance_every=10**9)
+    never = Cadence(checkpoint_every=10**9, validate_every=10**9)
     return lambda iteration: trainer.advance(iteration, never, SilentProgress(), lambda _: {})
 
 

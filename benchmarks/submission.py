@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.cli.cluster import _states
-from bench.jobs.commands import Commands
+from bench.jobs.spec import JobSettings
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.base import Sources
@@ -64,7 +64,7 @@ def queue_of(runs: Path) -> str:
     for one in submissions(runs):
         for batch in one.graph:
             state = "PENDING|Dependency|" if batch.after else "RUNNING|None|n1"
-            ids = [one.jobs[batch.name] + f"_{k}" * (len(batch.works) > 1) for k in range(len(batch.works))]
+            ids = [one.jobs[batch.name] + f"_{k}" * (len(batch.specs) > 1) for k in range(len(batch.specs))]
             lines += [f"{job}|{one.job_name(batch)}|{state}" for job in ids]
     return "\n".join(lines) + "\n"
 
@@ -74,21 +74,21 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as name, stand_ins(Path(name)):
         folder = Path(name)
         catalogue, runs = load_catalogue(), folder / "runs"
-        task, commands = catalogue.tasks.get("digits"), Commands(runs, Sources(folder / "cache"))
+        task, settings = catalogue.tasks.get("digits"), JobSettings(runs, Sources(folder / "cache"))
         planned: list[Run] = []
 
         def plan_runs() -> None:
             planned.extend(plan_run(catalogue, "dmd2", task, {}, seed, runs) for seed in range(count))
 
         def plan_jobs() -> Launch:
-            return plan_launch(planned, commands, "cpu")
+            return plan_launch(planned, settings, "cpu")
 
         rows = {"plan the runs": timed(plan_runs), "plan the jobs, as --dry-run": timed(plan_jobs)}
         rows["plan the jobs and submit"] = timed(lambda: launch(runs, plan_jobs))
         (folder / "queue").write_text(queue_of(runs))
         rows["bench status, all waiting"] = timed(lambda: _states(runs, ()))
         rows["the same command again"] = timed(lambda: launch(runs, plan_jobs))
-        jobs = sum(len(batch.works) for one in submissions(runs) for batch in one.graph)
+        jobs = sum(len(batch.specs) for one in submissions(runs) for batch in one.graph)
         print(f"{count} runs, {jobs} jobs\n\n| what | CPU seconds | ms a job | seconds |\n|---|---|---|---|")
         for what, (cpu, clock) in rows.items():
             print(f"| {what} | {cpu:.2f} | {1000 * cpu / jobs:.2f} | {clock:.2f} |")

@@ -73,7 +73,7 @@ def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, valu
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     context = TrainingContext(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
-    never = Cadence(checkpoint_every=10**9, glance_every=10**9)
+    never = Cadence(checkpoint_every=10**9, validate_every=10**9)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(entry.load()(recipe, context), world, 0, Path(folder), accelerator)

@@ -49,7 +49,7 @@ def main() -> None:
         trainer = Trainer(distiller, world, 0, Path(folder), accelerator)
         trainer.begin()
         # As in a run of 6,000 iterations: a log line every 10, a checkpoint every 300; FD progress is evaluation.
-        cadence = Cadence(checkpoint_every=300, glance_every=10**9)
+        cadence = Cadence(checkpoint_every=300, validate_every=10**9)
         seconds: dict[str, list[float]] = {"plain loop": [], "harness": []}
         iteration = 0
         for block in range(options.blocks + 1):

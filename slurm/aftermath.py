@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.run_folder import PLAN, RECORD
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs import attempts
 from bench.runs.attempts import Attempt
 from bench.runs.run_state import run_state
@@ -25,8 +25,8 @@ from slurm.submission import FILE, read_submission
 def main(submission: str, batch: str, code: str) -> None:
     """Look at how the work ended, and at what waits for room; the exit code stays what it was."""
     found = read_submission(Path(submission) / FILE)
-    works = next(one.works for one in found.graph if one.name == batch)
-    work = works[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(works) > 1 else 0]
+    specs = next(one.specs for one in found.graph if one.name == batch)
+    work = specs[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(specs) > 1 else 0]
     tried = attempts.attempts(work.folder)
     if int(code) != 0 and tried and tried[-1].end is None:
         _tell(work, tried[-1], int(code))
@@ -37,7 +37,7 @@ def main(submission: str, batch: str, code: str) -> None:
     sys.exit(int(code))
 
 
-def _tell(work: Work, last: Attempt, code: int) -> None:
+def _tell(work: JobSpec, last: Attempt, code: int) -> None:
     told = f"exit code {code}"
     if code - 128 in set(signal.Signals):
         name = signal.Signals(code - 128).name

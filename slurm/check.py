@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError, counted, hint
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.queue import require_commands, slurm
@@ -46,7 +46,7 @@ def refusals(profile_name: str, profile: Profile, asked: dict[Stage, Resources],
         submission = new_submission(Path(folder), profile_name)
         found = []
         for stage in STAGES:
-            work = Work(f"{stage} {task}", stage, (), submission.folder)
+            work = JobSpec(f"{stage} {task}", stage, submission.folder)
             try:
                 require_fit(submission, Batch(f"{stage}-{task}", stage, (work, work), asked[stage]), profile)
             except UserError as error:

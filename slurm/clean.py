@@ -33,7 +33,7 @@ def leftovers(runs: Path) -> list[Leftover]:
     queued = {job.name for job in queued_jobs().values()} if made else set[str]()
     over = [one for one in made if _is_over(one, queued)]
     # What waited for room, or was resumed, is prepared in the folder of the submission that it was a part of.
-    kept = (work for one in made if one not in over for batch in one.graph for work in batch.works)
+    kept = (work for one in made if one not in over for batch in one.graph for work in batch.specs)
     lived_in = {folder for work in kept for folder in work.folder.resolve().parents}
     over = [one for one in over if one.folder.resolve() not in lived_in]
     used = {one.code for one in made if one not in over}
@@ -72,5 +72,5 @@ def _is_over(submission: Submission, queued: set[str]) -> bool:
         or any(submission.job_name(batch) in queued for batch in submission.graph)
     ):
         return False
-    works = [work for batch in submission.graph for work in batch.works if work.stage != "prepare"]
-    return all(run_state(work.folder).state == "done" for work in works)
+    specs = [work for batch in submission.graph for work in batch.specs if work.stage != "prepare"]
+    return all(run_state(work.folder).state == "done" for work in specs)

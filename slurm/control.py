@@ -31,10 +31,10 @@ def cancel_runs(states: Sequence[RunState], runs: Path) -> list[str]:
     queued = queue.queued_jobs() if made else {}
     by_name = numbers_by_name(queued)
     ours = [
-        (job, batch.works[place])
+        (job, batch.specs[place])
         for one in made
         for job, batch, place in elements(one, by_name)
-        if job in queued and batch.works[place].folder.resolve() in open_
+        if job in queued and batch.specs[place].folder.resolve() in open_
     ]
     queue.cancel([job for job, _ in ours])
     first = {work.folder.resolve(): (job, work.stage) for job, work in reversed(ours)}
@@ -66,7 +66,7 @@ def resume_runs(
         wanted = {state.folder for state in look() if state.resumable}
         for last in reversed(submissions(runs)):
             graph = part(last.graph, wanted) if last.jobs or last.let_go else ()
-            here = {work.folder.resolve() for batch in graph for work in batch.works} & wanted
+            here = {work.folder.resolve() for batch in graph for work in batch.specs} & wanted
             if here:
                 profile = profile_name or last.profile
                 now = load_profile(profile)

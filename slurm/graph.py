@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial as bind
 from pathlib import Path
 from typing import TypeVar
 
 from bench.core.errors import UserError
 from bench.core.run_folder import TRAINED
-from bench.jobs.commands import Commands
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSettings, JobSpec
 from bench.runs.plan import BaselineRun, Run
 from bench.task.base import Task
 from slurm.profile import Profile
@@ -30,7 +30,7 @@ class Batch:
     name: str
     """Unique in its graph."""
     stage: Stage
-    works: tuple[Work, ...]
+    specs: tuple[JobSpec, ...]
     resources: Resources
     after: str | None = None
     """Name of the batch that comes before; None: none does."""
@@ -68,7 +68,7 @@ def units(graph: Sequence[Batch]) -> list[Unit]:
 
 def halves(unit: Unit) -> list[Unit]:
     """Cut each batch of a unit in two, at the same place; [] if there is one job alone, or others wait for it."""
-    middle = len(unit[0].works) // 2
+    middle = len(unit[0].specs) // 2
     if middle == 0 or unit[0].stage == "prepare":
         return []
     names = {batch.name for batch in unit}
@@ -78,7 +78,7 @@ def halves(unit: Unit) -> list[Unit]:
             replace(
                 batch,
                 name=batch.name + suffix,
-                works=batch.works[start:stop],
+                specs=batch.specs[start:stop],
                 after=batch.after + suffix if batch.after in names and batch.after else batch.after,
             )
             for batch in unit
@@ -88,7 +88,7 @@ def halves(unit: Unit) -> list[Unit]:
 
 
 def build_graph(
-    todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
+    todo: Sequence[Run | BaselineRun], settings: JobSettings, profile: Profile, folder: Path, largest: int
 ) -> list[Batch]:
     """Return the batches of what is to be done, each after the one that it waits for.
 
@@ -98,18 +98,18 @@ def build_graph(
     by_task: dict[str, list[Run | BaselineRun]] = {}
     for one in todo:
         by_task.setdefault(one.task.name, []).append(one)
-    tasks = (_TaskGraph(of_task, commands, profile, folder, largest) for of_task in by_task.values())
+    tasks = (_TaskGraph(of_task, settings, profile, folder, largest) for of_task in by_task.values())
     return [batch for task in tasks for batch in task.batches()]
 
 
 def evaluations(
-    work: Sequence[Work], task: Task, commands: Commands, profile: Profile, folder: Path, largest: int
+    work: Sequence[JobSpec], task: Task, settings: JobSettings, profile: Profile, folder: Path, largest: int
 ) -> list[Batch]:
     """Return the batches of work that evaluates saved students of a task; none if there is none."""
     if not work:
         return []
     prepare = f"prepare-{task.name}"
-    shared = (commands.preparation(task, 0, folder / prepare / ASSETS),)
+    shared = (settings.preparation(task, 0, folder / prepare / ASSETS),)
     batches = [Batch(prepare, "prepare", shared, Resources(), task=task.name, scale=task.scale)]
     for number, part in enumerate(_parts(work, largest)):
         name = f"saved-{task.name}-{number}"
@@ -121,10 +121,15 @@ class _TaskGraph:
     """The batches of one task."""
 
     def __init__(
-        self, todo: Sequence[Run | BaselineRun], commands: Commands, profile: Profile, folder: Path, largest: int
+        self,
+        todo: Sequence[Run | BaselineRun],
+        settings: JobSettings,
+        profile: Profile,
+        folder: Path,
+        largest: int,
     ) -> None:
         self.todo, self.task = todo, todo[0].task
-        self.commands, self.profile, self.folder, self.largest = commands, profile, folder, largest
+        self.settings, self.profile, self.folder, self.largest = settings, profile, folder, largest
 
     def batches(self) -> Iterator[Batch]:
         """All of them, in an order in which each comes after the one that it waits for."""
@@ -139,28 +144,28 @@ class _TaskGraph:
             train, evaluate = f"train-{self.task.name}-{number}", f"evaluate-{self.task.name}-{number}"
             images = math.gcd(*map(_images, part))
             yield replace(
-                self._batch(train, "train", map(self.commands.training, part), prepare),
+                self._batch(train, "train", map(bind(self.settings.run, stage="train"), part), prepare),
                 resources=share,
                 images=images,
             )
-            works = map(self.commands.evaluation, part)
-            yield replace(self._batch(evaluate, "evaluate", works, train), each=True)
+            specs = map(bind(self.settings.run, stage="evaluate"), part)
+            yield replace(self._batch(evaluate, "evaluate", specs, train), each=True)
         trained = {id(one) for one in fresh}  # comparing plans would take as long as their square
         ready = [one for one in self.todo if id(one) not in trained]
         for number, rest in enumerate(_parts(ready, self.largest)):
-            works = map(self.commands.evaluation, rest)
-            yield self._batch(f"ready-{self.task.name}-{number}", "evaluate", works, prepare)
+            specs = map(bind(self.settings.run, stage="evaluate"), rest)
+            yield self._batch(f"ready-{self.task.name}-{number}", "evaluate", specs, prepare)
 
-    def _batch(self, name: str, stage: Stage, works: Iterable[Work], after: str | None = None) -> Batch:
+    def _batch(self, name: str, stage: Stage, specs: Iterable[JobSpec], after: str | None = None) -> Batch:
         task, asked = self.task, self._share(stage)
-        return Batch(name, stage, tuple(works), asked, after, task=task.name, scale=task.scale)
+        return Batch(name, stage, tuple(specs), asked, after, task=task.name, scale=task.scale)
 
-    def _preparations(self) -> tuple[Work, ...]:
+    def _preparations(self) -> tuple[JobSpec, ...]:
         """The task's assets, and each number of pairs that a method asks for."""
         counts = sorted({one.recipe.teacher_pairs for one in self.todo if isinstance(one, Run)} - {0}) or [0]
         folder = self.folder / f"prepare-{self.task.name}"
         names = {count: f"{count}-pairs" if count else ASSETS for count in counts}
-        return tuple(self.commands.preparation(self.task, count, folder / names[count]) for count in counts)
+        return tuple(self.settings.preparation(self.task, count, folder / names[count]) for count in counts)
 
     def _share(self, stage: Stage) -> Resources:
         return self.profile.share(self.task.name, self.task.scale, stage)
@@ -193,8 +198,8 @@ def _parts(items: Sequence[T], largest: int) -> list[Sequence[T]]:
 
 def runs_of(graph: Iterable[Batch]) -> list[Path]:
     """Return the folders of what a graph trains or evaluates, without what these share, in the order of jobs."""
-    works = (work for batch in graph if batch.stage != "prepare" for work in batch.works)
-    return list(dict.fromkeys(work.folder.resolve() for work in works))
+    specs = (work for batch in graph if batch.stage != "prepare" for work in batch.specs)
+    return list(dict.fromkeys(work.folder.resolve() for work in specs))
 
 
 def part(graph: Sequence[Batch], folders: set[Path]) -> tuple[Batch, ...]:
@@ -205,10 +210,10 @@ def part(graph: Sequence[Batch], folders: set[Path]) -> tuple[Batch, ...]:
     found: list[Batch] = []
     needed: set[str | None] = set()
     for batch in reversed(graph):
-        works = tuple(work for work in batch.works if work.folder.resolve() in folders)
-        if batch.stage == "prepare" and (works or batch.name in needed):
-            works = batch.works  # what others share is done again, and found done
-        if works:
-            found.append(replace(batch, works=works))
+        specs = tuple(work for work in batch.specs if work.folder.resolve() in folders)
+        if batch.stage == "prepare" and (specs or batch.name in needed):
+            specs = batch.specs  # what others share is done again, and found done
+        if specs:
+            found.append(replace(batch, specs=specs))
             needed.add(batch.after)
     return tuple(reversed(found))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what a one-machine Slurm needs (slurm/local) from Debian or Ubuntu, and start no service.
+# Install what a one-machine Slurm needs (examples/one_machine_slurm) from Debian or Ubuntu, and start no service.
 # Where the commands are there already this does nothing.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

@@ -97,7 +97,7 @@ def cancel_later(runs: Path, folders: set[Path]) -> set[Path]:
                 cancelled = replace(new_submission(runs, one.profile), code=one.code, let_go=True)
                 replace(cancelled, graph=part(_with_preparations(one, rest), here)).write()
                 replace(one, later=part(rest, set(runs_of(rest)) - here)).write()
-                stages = {work.folder.resolve(): batch.stage for batch in reversed(rest) for work in batch.works}
+                stages = {work.folder.resolve(): batch.stage for batch in reversed(rest) for work in batch.specs}
                 out |= {folder: stages[folder] for folder in here}
         for folder, stage in out.items():
             attempts.finish(folder, attempts.begin(folder, "", 0, "", stage), "stopped", CANCELLED)

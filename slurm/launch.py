@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.core.errors import UserError, first_line
-from bench.jobs.commands import Commands
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSettings, JobSpec
 from bench.runs.plan import BaselineRun, Run
 from bench.task.base import Task
 from slurm import SUBMISSIONS
@@ -31,33 +30,31 @@ class Launch:
 
     submission: Submission
     profile: Profile
-    commands: Commands
-    runs: Sequence[Run | BaselineRun] = ()
-    """Whose folders get their plans, so that others can tell what waits."""
+    settings: JobSettings
     unasked: str = ""
     """Why the queue could not be asked, if so: then what it holds already is planned again."""
 
 
 def plan_launch(
-    planned: Sequence[Run | BaselineRun], commands: Commands, profile_name: str, dry: bool = False
+    planned: Sequence[Run | BaselineRun], settings: JobSettings, profile_name: str, dry: bool = False
 ) -> Launch:
     """Plan the jobs of all that is neither finished nor in the queue. Changes nothing.
 
     Raises UserError for a bad profile and, unless it is a `dry` run, where the queue can't be asked.
     """
     profile = load_profile(profile_name)
-    busy, largest, unasked = _asked(commands.runs, dry)
+    busy, largest, unasked = _asked(settings.runs, dry)
     todo = [one for one in planned if one.folder.resolve() not in busy and one.finished() is None]
-    launch = _planned(commands, profile, profile_name, partial(build_graph, todo, largest=largest))
-    return replace(launch, runs=todo, unasked=unasked)
+    launch = _planned(settings, profile, profile_name, partial(build_graph, todo, largest=largest))
+    return replace(launch, unasked=unasked)
 
 
-def plan_evaluations(work: Sequence[Work], task: Task, commands: Commands, profile_name: str) -> Launch:
+def plan_evaluations(work: Sequence[JobSpec], task: Task, settings: JobSettings, profile_name: str) -> Launch:
     """Plan evaluations of saved students that are not in the queue. Changes nothing. Raises UserError."""
     profile = load_profile(profile_name)
-    busy, largest, _ = _asked(commands.runs, dry=False)
+    busy, largest, _ = _asked(settings.runs, dry=False)
     todo = [one for one in work if one.folder.resolve() not in busy]
-    return _planned(commands, profile, profile_name, partial(evaluations, todo, task, largest=largest))
+    return _planned(settings, profile, profile_name, partial(evaluations, todo, task, largest=largest))
 
 
 def _asked(runs: Path, dry: bool) -> tuple[set[Path], int, str]:
@@ -74,15 +71,17 @@ def _asked(runs: Path, dry: bool) -> tuple[set[Path], int, str]:
 
 
 def _planned(
-    commands: Commands,
+    settings: JobSettings,
     profile: Profile,
     profile_name: str,
-    graph_of: Callable[[Commands, Profile, Path], list[Batch]],
+    graph_of: Callable[[JobSettings, Profile, Path], list[Batch]],
 ) -> Launch:
-    new = new_submission(commands.runs, profile_name)
-    code = (commands.runs / SUBMISSIONS / CODE).resolve() / content_name(commands.plugins)
-    frozen = replace(commands, plugins=[frozen_plugin(code, plugin) for plugin in commands.plugins])
-    return Launch(replace(new, graph=tuple(graph_of(frozen, profile, new.folder)), code=code), profile, commands)
+    new = new_submission(settings.runs, profile_name)
+    code = (settings.runs / SUBMISSIONS / CODE).resolve() / content_name(list(settings.plugins))
+    frozen = replace(
+        settings, plugins={frozen_plugin(code, path): sha256 for path, sha256 in settings.plugins.items()}
+    )
+    return Launch(replace(new, graph=tuple(graph_of(frozen, profile, new.folder)), code=code), profile, settings)
 
 
 def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
@@ -97,8 +96,5 @@ def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
         planned = plan()
         if not planned.submission.graph:
             return planned.submission
-        take_snapshot(planned.submission.code, planned.commands.plugins)
-        submission = submit(planned.submission, planned.profile)
-        for run in planned.runs:
-            run.begin()
-        return submission
+        take_snapshot(planned.submission.code, list(planned.settings.plugins))
+        return submit(planned.submission, planned.profile)

@@ -49,8 +49,8 @@ class Script:
     def text(self) -> str:
         """Return what sbatch is given. Raises UserError for paths that a script can't hold."""
         executor = self.executor()
-        if len(self.batch.works) > 1:
-            executor.parameters["map_count"] = len(self.batch.works)
+        if len(self.batch.specs) > 1:
+            executor.parameters["map_count"] = len(self.batch.specs)
         return executor._make_submission_file_text(executor._submitit_command_str, "")
 
     def executor(self) -> SlurmExecutor:
@@ -92,7 +92,7 @@ class Script:
             kind = f"{self.profile.gpu_type}:" if self.profile.gpu_type else ""
             flags["gpus-per-node"] = f"{kind}{asked.gpus}"
         if self.before is not None:
-            alone = len(self.batch.works) == 1
+            alone = len(self.batch.specs) == 1
             flags["dependency"] = f"{'aftercorr' if self.batch.each and not alone else 'afterok'}:{self.before}"
         if self.hold:
             flags["hold"] = True

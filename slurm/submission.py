@@ -28,11 +28,12 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench.core.errors import UserError
 from bench.core.files import read_text, regular_file, write_text
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs.run_state import run_state
 from slurm import SUBMISSIONS, queue
 from slurm.environment import clean_environment
 from slurm.graph import Batch, Unit, halves, units
+from slurm.job import SlurmJob
 from slurm.profile import Profile, anywhere
 from slurm.refusal import is_full, refusal
 from slurm.resources import Resources
@@ -72,13 +73,13 @@ class Submission:
         """Name of a batch's jobs in the queue."""
         return job_name(f"{queue.PREFIX}{self.id}-{batch.name}")
 
-    def elements(self) -> Iterator[tuple[str, Work]]:
+    def elements(self) -> Iterator[tuple[str, JobSpec]]:
         """Every job of the batches that have a number, by its id in the queue: of all batches, or of none yet."""
         for batch in self.graph:
             main = self.jobs.get(batch.name)
             if main is not None:
-                many = len(batch.works) > 1
-                yield from ((f"{main}_{k}" if many else main, work) for k, work in enumerate(batch.works))
+                many = len(batch.specs) > 1
+                yield from ((f"{main}_{k}" if many else main, work) for k, work in enumerate(batch.specs))
 
     def write(self) -> None:
         """Write its file."""
@@ -90,7 +91,9 @@ class Submission:
 
 def _plain(part: object) -> object:
     """A part of a submission as JSON has it; `asdict` copies it all, which takes longest."""
-    return vars(part) if isinstance(part, Batch | Work | Resources) else str(part)
+    if isinstance(part, JobSpec):
+        return {key: value for key, value in vars(part).items() if key != "content"}  # it is in the job's folder
+    return vars(part) if isinstance(part, Batch | Resources) else str(part)
 
 
 def new_submission(runs: Path, profile: str) -> Submission:
@@ -132,18 +135,18 @@ def read_submission(path: Path) -> Submission:
 
 def _batch(entry: dict[str, Any]) -> Batch:
     batch = Batch(
-        **{**entry, "works": tuple(map(_work, entry["works"])), "resources": Resources(**entry["resources"])}
+        **{**entry, "specs": tuple(map(_spec, entry["specs"])), "resources": Resources(**entry["resources"])}
     )
-    if not batch.works or not all(isinstance(text, str) for text in (batch.name, batch.stage, batch.after or "")):
+    if not batch.specs or not all(isinstance(text, str) for text in (batch.name, batch.stage, batch.after or "")):
         raise TypeError("a batch has no jobs, or its name is no text")
     return batch
 
 
-def _work(entry: dict[str, Any]) -> Work:
-    texts = {key: tuple(entry[key]) for key in ("arguments", "typed")}
-    if not all(isinstance(text, str) for text in (*texts["arguments"], *texts["typed"], entry["stage"])):
-        raise TypeError("an argument is no text")
-    return Work(**{**entry, "folder": Path(entry["folder"]), **texts})
+def _spec(entry: dict[str, Any]) -> JobSpec:
+    argv = tuple(entry["argv"])
+    if not all(isinstance(text, str) for text in (*argv, entry["stage"], entry["label"])):
+        raise TypeError("a part of a job is no text")
+    return JobSpec(**{**entry, "folder": Path(entry["folder"]), "argv": argv})
 
 
 @contextlib.contextmanager
@@ -197,8 +200,8 @@ def _refuse_other_users(runs: Path) -> None:
     for submission in submissions(runs):
         if submission.owner == os.getuid():
             continue
-        works = [work for batch in submission.graph for work in batch.works if work.stage != "prepare"]
-        if any(run_state(work.folder).state != "done" for work in works):
+        specs = [work for batch in submission.graph for work in batch.specs if work.stage != "prepare"]
+        if any(run_state(work.folder).state != "done" for work in specs):
             raise UserError(
                 f"user {user_name(submission.owner)} has submitted runs from {runs} that have no result yet "
                 f"({submission.folder}), and two users could do them twice; fix: name a folder of your own: "
@@ -234,8 +237,18 @@ def submit(planned: Submission, profile: Profile, room: int | None = None) -> Su
         with contextlib.suppress(UserError):  # no answer: the next submission takes out what is left on hold
             _take_back(submission, queue.queued_jobs())
         raise
+    _describe_jobs((*submission.graph, *submission.later))
     submission.write()
     return _let_go(submission, list(submission.jobs.values()))
+
+
+def _describe_jobs(graph: Sequence[Batch]) -> None:
+    """Write into the folder of each job what it does; of a graph that was submitted before, all is there."""
+    written: set[Path] = set()
+    for spec in (spec for batch in graph for spec in batch.specs):
+        if spec.content and spec.folder not in written:
+            spec.write()
+            written.add(spec.folder)
 
 
 def _fill(planned: Submission, profile: Profile, room: int | None) -> Submission:
@@ -243,7 +256,7 @@ def _fill(planned: Submission, profile: Profile, room: int | None) -> Submission
     submission, waiting = replace(planned, graph=(), jobs={}), units(planned.graph)
     while waiting:
         unit = waiting.pop(0)
-        jobs = sum(len(batch.works) for batch in unit)
+        jobs = sum(len(batch.specs) for batch in unit)
         if room is not None and jobs > 2 * max(room, 1) and (parts := halves(unit)):
             waiting[:0] = parts
             continue
@@ -327,8 +340,8 @@ def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
     It is asked with the script that will be submitted; where the queue has no room for so many jobs, with that of
     one of them. How many find room is seen when they are submitted.
     """
-    for works in (batch.works, batch.works[:1]):
-        asked = replace(batch, after=None, works=works)
+    for specs in (batch.specs, batch.specs[:1]):
+        asked = replace(batch, after=None, specs=specs)
         try:
             _test(submission, asked, profile)
         except queue.QueueFullError:
@@ -351,7 +364,7 @@ def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
     try:
         # What sbatch says is in the error; a full queue is no news for the terminal.
         with contextlib.redirect_stderr(io.StringIO()), clean_environment(), executor.batch():
-            jobs = [executor.submit(work) for work in batch.works]
+            jobs = [executor.submit(SlurmJob(spec)) for spec in batch.specs]
     except (FailedJobError, FailedSubmissionError) as error:
         raise _refused(str(error), batch, submission) from None
     return str(jobs[0].job_id).partition("_")[0]
@@ -359,4 +372,4 @@ def _on_hold(submission: Submission, batch: Batch, profile: Profile) -> str:
 
 def _refused(said: str, batch: Batch, submission: Submission) -> UserError:
     kind = queue.QueueFullError if is_full(said) else UserError
-    return kind(refusal(said, f"{batch.name} (jobs: {len(batch.works)})", submission.profile))
+    return kind(refusal(said, f"{batch.name} (jobs: {len(batch.specs)})", submission.profile))

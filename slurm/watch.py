@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.files import read_object
+from bench.core.run_folder import JOB_SPEC
+from bench.jobs.spec import JobSpec
 from bench.runs.run_state import RunState, SilentQueueError, run_state
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, runs_of
@@ -30,7 +34,7 @@ class _Submitted:
     """What a folder was last submitted as."""
 
     submission: Submission
-    typed: tuple[str, ...]
+    argv: tuple[str, ...]
     """The command that submitted it."""
     jobs: list[str] = field(default_factory=list)
     """Of the last submission, in the order of their stages."""
@@ -105,32 +109,40 @@ def _ask(made: Sequence[Submission]) -> dict[str, QueuedJob]:
 def _submitted(found: Sequence[Submission], queued: dict[str, QueuedJob]) -> dict[Path, _Submitted]:
     """All folders that jobs were submitted for. Of the same preparations, each submission's own, the last."""
     folders: dict[Path, _Submitted] = {}
-    preparations: dict[tuple[str, ...], Path] = {}
+    preparations: dict[str, Path] = {}
     by_name = numbers_by_name(queued)
     for submission in found:
         batches = {batch.name: batch for batch in submission.graph}
         if submission.let_go and not submission.jobs:  # what waited for room in the queue until it was cancelled
             folders |= {folder: _Submitted(submission, ()) for folder in runs_of(submission.graph)}
         for job, batch, place in elements(submission, by_name):
-            work = batch.works[place]
+            work = batch.specs[place]
             folder = work.folder.resolve()
             if work.stage == "prepare":
-                before = preparations.get(work.arguments, folder)
+                content = _content(work)
+                before = preparations.get(content, folder)
                 if before != folder:
                     folders.pop(before, None)
-                preparations[work.arguments] = folder
-            one = folders.setdefault(folder, _Submitted(submission, work.typed))
+                preparations[content] = folder
+            one = folders.setdefault(folder, _Submitted(submission, work.argv))
             if one.submission is not submission:
-                one.submission, one.typed, one.jobs, one.before = submission, work.typed, [], []
+                one.submission, one.argv, one.jobs, one.before = submission, work.argv, [], []
             one.jobs.append(job)
             one.handles |= {job, job.partition("_")[0], submission.id}
             if batch.after is not None:
-                after = batches[batch.after].works
+                after = batches[batch.after].specs
                 waited = after[place : place + 1] if batch.each else after
                 one.before += [other.folder for other in waited if other.folder != work.folder]
             if job in queued:
                 one.queued.append(queued[job])
     return folders
+
+
+def _content(spec: JobSpec) -> str:
+    """Return what a preparation does, as text: its description, whoever asked for it."""
+    content = read_object(spec.folder / JOB_SPEC) or {"label": spec.label}
+    settings = {key: value for key, value in content.get("job", {}).items() if key != "argv"}
+    return json.dumps({**content, "job": settings}, sort_keys=True)
 
 
 def numbers_by_name(queued: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
@@ -149,12 +161,12 @@ def elements(submission: Submission, by_name: Mapping[str, Sequence[str]]) -> It
     for batch in submission.graph:
         main = submission.jobs.get(batch.name)
         if main is not None:
-            many = len(batch.works) > 1
-            yield from ((f"{main}_{k}" if many else main, batch, k) for k in range(len(batch.works)))
+            many = len(batch.specs) > 1
+            yield from ((f"{main}_{k}" if many else main, batch, k) for k in range(len(batch.specs)))
         elif not submission.jobs:
             for number in by_name.get(submission.job_name(batch), ()):
                 place = int(number.partition("_")[2] or 0)
-                if place < len(batch.works):
+                if place < len(batch.specs):
                     yield number, batch, place
 
 
@@ -167,7 +179,7 @@ def _on_hold(state: RunState, one: _Submitted, runs: Path, busy: bool) -> RunSta
     if busy:
         return replace(state, told="it is being submitted")
     where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
-    fix = f"bench resume{where}" if one.submission.jobs else shlex.join(one.typed)
+    fix = f"bench resume{where}" if one.submission.jobs else shlex.join(one.argv)
     return replace(state, state="stopped", told=f"{told}: its submission was killed", fix=fix)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import traceback
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -82,3 +84,36 @@ def quick_jobs(quick_python: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(quick_python))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test with the mark `own_process` in a fork of this process.
+
+    The threads that it starts, such as autograd's for a second device, then do not keep later tests from forking.
+    """
+    if pyfuncitem.get_closest_marker("own_process") is None:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work() -> None:
+        try:
+            pyfuncitem.obj(**arguments)
+        except BaseException:
+            sender.send(traceback.format_exc())
+            os._exit(1)
+        os._exit(0)
+
+    child = context.Process(target=work)
+    child.start()
+    sender.close()
+    try:
+        raised = receiver.recv()
+    except EOFError:
+        raised = ""
+    child.join()
+    if child.exitcode:
+        pytest.fail(raised or f"the test's process ended with code {child.exitcode}", pytrace=False)
+    return True

@@ -6,7 +6,9 @@ import importlib
 import os
 import signal
 import sys
+from importlib.metadata import entry_points
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -30,10 +32,12 @@ COMMANDS = {
     "wait": "cluster:wait",
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
-    "slurm": "slurm:app",
     "refs": "refs:app",
 }
-"""Every command: its module here and its function, or its own app of commands."""
+"""Every command of ours: its module here and its function, or its own app of commands.
+
+Packages add commands by entry points in the group `bench.jobs.commands`.
+"""
 
 
 INTERRUPTED = 130
@@ -52,12 +56,18 @@ def command_line(called: str | None = None) -> typer.Typer:
     app.callback()(lambda: None)  # one command, too, is called by its name
     for name in [called] if called in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(":")
-        command = getattr(importlib.import_module(f"bench.cli.{module}"), attribute)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command)
+        _add(app, name, getattr(importlib.import_module(f"bench.cli.{module}"), attribute))
+    if called not in COMMANDS:
+        for point in entry_points(group="bench.jobs.commands"):
+            _add(app, point.name, point.load())
     return app
+
+
+def _add(app: typer.Typer, name: str, command: Any) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -75,9 +85,9 @@ def _hear_signals() -> None:
             signal.signal(number, _interrupt)
 
 
-def _clear_launcher(arguments: list[str]) -> None:
-    """Ignore what another launcher set for its own processes, and say so; `--worker` is started by one."""
-    if "--worker" not in arguments and (cleared := launcher.clear(os.environ)):
+def _clear_launcher() -> None:
+    """Ignore what another launcher set for its own processes, and say so."""
+    if cleared := launcher.clear(os.environ):
         print(f"note: {', '.join(cleared)} ignored: bench starts its own processes", file=sys.stderr)
 
 
@@ -85,7 +95,7 @@ def main() -> None:
     """Run the command line: whatever goes wrong is one line on stderr and exit code 2; Ctrl-C is 130."""
     _hear_signals()
     open_streams()
-    _clear_launcher(sys.argv[1:])
+    _clear_launcher()
     try:
         try:
             command_line(next(iter(sys.argv[1:]), None))()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.options import CacheOption, PluginOption
 from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
+from bench.runs.task_sources import pinned_task
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
@@ -81,11 +82,11 @@ def describe(
     catalogue, suites = load_catalogue(plugin), list(suite_names())
     _refuse_unknown(catalogue, name, suites)
     if name in catalogue.methods.entries:
-        _describe_method(catalogue, name, declared_task(catalogue, task, cache) if task else None, cache)
+        _describe_method(catalogue, name, pinned_task(catalogue, task, cache) if task else None, cache)
     elif task is not None:
         raise UserError(f"--task goes with a method, and {name!r} is none; fix: leave out --task")
     if name in catalogue.tasks.entries:
-        _describe_task(declared_task(catalogue, name, cache), cache)
+        _describe_task(pinned_task(catalogue, name, cache), cache)
     if name in catalogue.metrics.entries:
         _describe_metric(catalogue.metrics.get(name))
     if name in catalogue.extractors.entries:

@@ -110,11 +110,12 @@ def cancel(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Take runs out of the queue; what they have done stays, and `bench resume` goes on from there."""
-    from slurm.control import cancel_runs
+    from bench.jobs.executor import loaded_executors
 
     if bool(chosen) == all_:
         raise UserError("bench cancel takes either the names of runs or --all; bench status lists them")
-    cancelled = cancel_runs(_states(runs, chosen), runs)
+    states = _states(runs, chosen)
+    cancelled = [name for executor in loaded_executors() for name in executor.cancel(states, runs)]
     for run in cancelled:
         print(f"cancelled: {run}")
     if not cancelled:
@@ -127,16 +128,15 @@ def resume(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
-    from slurm.control import resume_runs
+    from bench.jobs.executor import loaded_executors
 
     resumed = False
-    for submission in resume_runs(lambda: _states(runs, chosen), runs, profile, print):
-        resumed, count = True, sum(len(batch.works) for batch in submission.graph)
-        print(f"submitted again: {counted(count, 'job')} ({submission.id}); bench status shows how they go")
+    for executor in loaded_executors():
+        for line in executor.resume(lambda: _states(runs, chosen), runs, profile, print):
+            resumed = True
+            print(line)
     if not resumed:
-        print(
-            "nothing to resume: every run that was submitted is done, under way, or diverged, which it would again"
-        )
+        print("nothing to resume: every run that was submitted is done, under way, or diverged")
 
 
 def _states_or_folders(runs: Path, chosen: Sequence[str]) -> list[RunState]:
@@ -155,10 +155,10 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
 
     Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
     """
-    from bench.cli.run_state import submitted
+    from bench.jobs.run_states import submitted_runs
     from bench.runs.run_state import run_folders, run_state
 
-    found = submitted(runs, ask)
+    found = submitted_runs(runs, ask)
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():
         found[folder] = run_state(folder)
     if not found:
@@ -197,17 +197,14 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
 
 def _submit_later(runs: Path) -> str:
     """Submit what found no room in a queue before, as far as there is some now; return what keeps it from that."""
-    from slurm import SUBMISSIONS
-
-    if not (runs / SUBMISSIONS).is_dir():
-        return ""
-    from slurm.later import submit_later
+    from bench.jobs.executor import loaded_executors
 
     try:
-        if count := submit_later(runs):
-            print(f"submitted {counted(count, 'run')} that waited for room in the queue", file=sys.stderr)
+        count = sum(executor.submit_waiting(runs) for executor in loaded_executors())
     except UserError as error:
         return f"what waits for room in the queue waits on: {error}"
+    if count:
+        print(f"submitted {counted(count, 'run')} that waited for room in the queue", file=sys.stderr)
     return ""
 
 

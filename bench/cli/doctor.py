@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import CacheOption, PluginOption, declared_task
+from bench.cli.options import CacheOption, PluginOption
 from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError
+from bench.runs.task_sources import pinned_task
 from bench.task.base import default_cache
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
     for entry in catalogue.tasks:
         print(f"  {entry.name}")
         try:
-            lines = need_lines(declared_task(catalogue, entry.name, cache), cache)
+            lines = need_lines(pinned_task(catalogue, entry.name, cache), cache)
         except UserError as error:
             complete = False
             print(f"    BROKEN  {error}")

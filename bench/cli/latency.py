@@ -14,12 +14,10 @@ from bench.cli.options import (
     StepsOption,
     StudentStartOption,
     ThreadsOption,
-    declared_task,
-    loaded_student,
-    sources,
     subject_of,
 )
 from bench.cli.terminal import print
+from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Baseline
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def latency(
     """Time one image at a time, from the prompt or class to the pixels: batch 1, after warm-up, device named."""
     from bench.runs.registry import load_catalogue
 
-    declared = declared_task(load_catalogue(plugin), task, cache)
+    declared = pinned_task(load_catalogue(plugin), task, cache)
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     import torch
@@ -54,11 +52,12 @@ def latency(
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
+    from bench.runs.students import loaded_student
     from bench.task.prepared import Sampled
     from bench.training.student_sampler import few_step_sampler
 
     torch.set_num_threads(threads)
-    where = sources(declared, cache, download=download)
+    where = sources_of(declared, cache, download=download)
     prepared = declared.prepare(where, StatusProgress(Console(stderr=True)))
     if isinstance(chosen, Baseline):
         subject = prepared.sampled(chosen)

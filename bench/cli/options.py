@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.core.errors import UserError, unknown
-from bench.core.files import regular_file_or_folder
-from bench.runs.networks import with_metrics, with_registered_networks
-from bench.task.base import Baseline, Sources, Task, default_cache
+from bench.core.errors import UserError, hint, unknown
+from bench.core.files import read_text, regular_file_or_folder
+from bench.task.base import Baseline, Task
 
 if TYPE_CHECKING:
     from bench.features.base import FeatureExtractor
-    from bench.models.denoiser import Denoiser
-    from bench.runs.registry import Catalogue
-    from bench.task.prepared import PreparedTask
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take a file's values as the defaults of a command's options. Raises UserError for an unknown key."""
+    if path is not None:
+        context.default_map = config_defaults(path, {one.name or "" for one in context.command.params})
+    return path
+
+
+def config_defaults(path: Path, options: set[str]) -> dict[str, Any]:
+    """Read a TOML file as option values: keys are the options' names, and [set] is a table of recipe values.
+
+    Raises UserError that names the file if it is unreadable, no TOML, or has a key that is none of `options`.
+    """
+    try:
+        content = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is no TOML file: {error}; fix: see the run.toml in the folder of a run") from None
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = _FIELDS.get(key, key.replace("-", "_"))
+        if name not in options - {"config"}:
+            raise UserError(
+                f"{path}: unknown key {key!r}; {hint(key, sorted(options - {'config', 'overrides'} | {'set'}))}"
+            )
+        if key == "set":
+            if not isinstance(value, dict):
+                raise UserError(f"{path}: set is {value!r}; fix: make it a table: [set], then key = value")
+            value = [f"{one}={part if isinstance(part, str) else json.dumps(part)}" for one, part in value.items()]
+        elif key == "seed":
+            value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        elif name in ("method", "plugin") and not isinstance(value, list):
+            value = [value]
+        found[name] = value
+    return found
+
+
+_FIELDS = {"set": "overrides"}
+"""Keys that are not called as the parameter that they fill."""
 
 PluginOption = Annotated[
     list[Path],
@@ -62,6 +98,24 @@ OwnWeightsOption = Annotated[
     bool,
     typer.Option("--own-weights", help="Take --weights whatever their hash; not comparable with others."),
 ]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", help="Where jobs run: local is this machine, slurm a cluster.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="The cluster's profile: a name of bench slurm profiles, or a file.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Return once jobs are in the queue; the same command later shows results.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A TOML file with options of this command, such as the run.toml of a run's folder.",
+        is_eager=True,
+        callback=read_config,
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
 StepsOption = Annotated[
@@ -75,43 +129,6 @@ StudentStartOption = Annotated[
         help="Noise level sigma at which a one-step student in EDM's format starts: 80 for DMD2's, 2.5 for SiD's.",
     ),
 ]
-WorkerOption = Annotated[bool, typer.Option("--worker", hidden=True)]
-RunIdOption = Annotated[str | None, typer.Option("--run-id", hidden=True)]
-"""The name of the run for which a job was submitted."""
-
-
-def declared_task(
-    catalogue: Catalogue,
-    name: str,
-    cache: Path | None,
-    protocol: str | None = None,
-    metrics: Sequence[str] = (),
-) -> Task:
-    """Return the task of this name with what was chosen for it, under a protocol. Raises UserError.
-
-    `metrics` are those to measure in place of the protocol's.
-    """
-    where = cache or default_cache()
-    task = catalogue.tasks.get(name).located(where)
-    task = task.under(protocol or task.protocol.name)
-    if metrics:
-        task = with_metrics(task, metrics, catalogue)
-    return with_registered_networks(task, catalogue, where)
-
-
-def sources(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
-    """Say where a task looks for what it needs. Raises UserError if only bench prepare may tell it.
-
-    Where all that the task runs on is chosen, `download` lets baselines get weights of their own.
-    """
-    found = Sources(cache or default_cache(), data, download)
-    if task.pinned_by_prepare and (data is not None or (download and task.lacks(found))):
-        named = [f"--data {data}"] * (data is not None) + ["--download"] * download
-        raise UserError(
-            f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "
-            f"bench prepare --task {task.name} {' '.join(named)}"
-        )
-    return found
 
 
 def subject_of(
@@ -136,20 +153,6 @@ def subject_of(
     if name not in task.baselines:
         raise unknown("sampler", name, task.baselines)
     return task.baselines[name]
-
-
-def loaded_student(
-    prepared: PreparedTask, path: Path, steps: int | None, start: float | None
-) -> tuple[Denoiser, list[int]]:
-    """Read a student of a prepared task, which starts at the noise level `start` if its file leaves that open.
-
-    Raises UserError as `PreparedTask.load_student` does, and if both options are given.
-    """
-    if start is None:
-        return prepared.load_student(path, steps)
-    if steps not in (None, 1):
-        raise UserError(f"--student-start is for students of one step; fix: leave out --steps {steps}")
-    return prepared.load_student_from(path, start)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from bench.cli.options import (
     ProtocolOption,
     ThreadsOption,
     WeightsOption,
-    declared_task,
     parse_paths,
 )
 from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
 from bench.core.files import regular_file_or_folder
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Requirement, Sources, Task, default_cache
 
 SPELT = {"references": "reference"}
@@ -70,7 +70,7 @@ def prepare(
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
-    declared = declared_task(catalogue, task, cache, protocol)
+    declared = pinned_task(catalogue, task, cache, protocol)
     named = parse_paths("--weights", weights)
     registered = {one.name: one for entry in catalogue.extractors for one in entry.load().weights}
     for name in named:

@@ -89,7 +89,7 @@ def _records(runs: Path, committed: bool) -> list[Record]:
 
 def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
     """A suite's table at a scale, on its own task or another. Raises UserError for an unknown one of these."""
-    from bench.cli.run_state import standing
+    from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import work_of
     from bench.runs.registry import load_catalogue
@@ -108,7 +108,7 @@ def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None
 
         return suite_logs(part, records, runs)
 
-    work = work_of(part, runs, standing(runs))
+    work = work_of(part, runs, state_lookup(runs))
     return _Shown([suite_table(suite, suite.paper_table(), records, part, work)], logs, suite.curves)
 
 

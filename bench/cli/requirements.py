@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.cli.options import sources
 from bench.core.errors import UserError
+from bench.runs.task_sources import sources_of
 
 if TYPE_CHECKING:
     from bench.task.base import Task
@@ -23,7 +23,7 @@ class NeedLine(NamedTuple):
 def need_lines(task: Task, cache: Path | None) -> list[NeedLine]:
     """Say what a task needs; what cannot even be looked for is broken."""
     try:
-        needs = task.needs(sources(task, cache))
+        needs = task.needs(sources_of(task, cache))
     except UserError as error:
         return [NeedLine("data", f"BROKEN  {error}", False)]
     return [

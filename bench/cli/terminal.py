@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
+
+import typer
 
 from bench.core.errors import first_line
 from bench.core.escape import printable
@@ -38,6 +42,18 @@ def open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def exit_if_detached() -> Iterator[None]:
+    """End the command where the jobs of the work inside go on without it, and say how to come back to them."""
+    from bench.jobs.executor import Detached
+
+    try:
+        yield
+    except Detached as detached:
+        print(detached, file=sys.stderr)
+        raise typer.Exit(detached.code) from None
 
 
 def flush_output() -> None:

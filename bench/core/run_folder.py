@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.core.files import remove_temporaries
 
 PLAN = "run.json"
-"""What is worked on there (bench.runs.plan)."""
+"""What is worked on there (bench.runs.plan), and how its jobs do it (bench.jobs.spec)."""
 STATUS = "status.json"
 """How far the work is that goes on there (bench.core.progress_bars)."""
 LOG = "log.txt"
@@ -34,8 +34,10 @@ OTHER_PROTOCOLS = "protocols"
 """Folder with records of its student under other protocols or tasks, and of its best student."""
 LOCK = ".lock"
 """Held by the command that works there (bench.runs.run_lock)."""
-JOB = ".job"
-"""Folder of what submitit keeps of a job while it runs on this machine (bench.jobs.pool)."""
+CONFIG = "run.toml"
+"""The options of `bench run` that repeat the run (bench.jobs.spec)."""
+JOB_SPEC = "job.json"
+"""In the folder of a preparation, or of a saved student's evaluation: what its job does (bench.jobs.spec)."""
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -233,7 +233,7 @@ class Evaluator:
         info = self.metrics[metric]
         return name_of(info, self.protocol.network(info.extractor))
 
-    def glance(self, sampler: Sampler, samples: int) -> dict[str, float]:
+    def validate(self, sampler: Sampler, samples: int) -> dict[str, float]:
         """Measure FD quickly on the first samples: for progress, never for a table."""
         if "fd" not in self.metrics:
             return {}

@@ -1,0 +1,1 @@
+"""Jobs: how planned work is described, started and run, on this machine or by another executor."""

@@ -1,189 +1,126 @@
-"""What a job does, here or on a cluster: a `bench` command in each of its processes. Submitit calls it."""
+"""One process of a job: it does the work, writes what it prints into the run's log, and notes how it ended."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-
-from submitit.core.job_environment import JobEnvironment
-from submitit.core.utils import DelayedSubmission
+from typing import Protocol
 
 from bench.core import launcher
 from bench.core.errors import UserError, first_line
 from bench.core.run_folder import LOG
 from bench.core.stopping import SIGNALS, Stopped, listening
-from bench.jobs import parent
+from bench.jobs.spec import JobSpec
 from bench.runs import attempts
-from bench.runs.argv import COMMAND_VARIABLE
-
-PATIENCE, PAUSE = 300.0, 5.0
-"""Seconds for which a queue is asked to take a job back, and between two times that it is."""
+from bench.runs.argv import set_user_argv
 
 INTERRUPTED = 130
-"""The exit code that Typer makes of Ctrl-C."""
+"""Exit code of a job that was stopped."""
 
-FIRST_PORT, PORTS = 10_000, 10_000
-"""Where processes meet: under what systems hand out to outgoing connections, any of which would block it."""
+
+class Requeue(Protocol):
+    """How a queue takes back a job that it has told to stop."""
+
+    def wanted(self, cause: str) -> bool:
+        """Say whether the job has to go back into the queue after the signal `cause`."""
+
+    def put_back(self) -> None:
+        """Put the job back, and exit. Raises what keeps it from that."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """A `bench` command that works in a folder, in as many processes as its job has."""
+class JobProcess:
+    """Which process of which job this is."""
 
-    label: str
-    stage: str
-    """prepare, train or evaluate."""
-    arguments: tuple[str, ...]
-    folder: Path
-    """Absolute: jobs may start elsewhere."""
-    typed: tuple[str, ...] = ()
-    """The command that the user typed."""
+    job: str
+    """Number of the job in its queue; on this machine, of its first process."""
+    node: str
+    rank: int = 0
+    restart: int = 0
+    """How often the queue has started this job before."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Set before torch is imported."""
-    parent: Path | None = None
-    """The file by which a job on this machine knows that its command still runs (bench.jobs.parent)."""
+    """What the work gets besides, such as where the job's other processes are."""
+    patience: float = 0
+    """Seconds to wait while another process works on the run, as on a node that a queue has given up on."""
 
-    def __call__(self) -> None:
-        """Do the work as one process of a job; ends by SystemExit unless all went well."""
-        job = JobEnvironment()
-        requeue = signal.getsignal(signal.SIGUSR2)
-        if self.parent is not None:
-            parent.follow(self.parent)
-        launcher.clear(os.environ)
-        os.environ.update({**self.environment, **_meeting(job), COMMAND_VARIABLE: json.dumps(self.typed)})
-        if job.global_rank > 0:
-            with _printed(self.folder / f"log-{job.global_rank}.txt"):
-                self._follow()
-            _ignore_signals()
-            return
-        restart = _restarts()
-        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        attempt = attempts.begin(self.folder, job.job_id, restart, node, self.stage)
-        with _printed(self.folder / LOG):
-            print(
-                f"--- {self.stage}: job {job.job_id}, restart {restart}, {attempt.node}, {time.ctime()}",
-                flush=True,
-            )
-            end, told = self._lead()
-        # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
-        # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
+
+def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) -> None:
+    """Do a job's work as one of its processes; ends by SystemExit unless all went well."""
+    launcher.clear(os.environ)
+    os.environ.update(process.environment)
+    set_user_argv(spec.argv)
+    if process.rank > 0:
+        with _printed(spec.folder / f"log-{process.rank}.txt"):
+            _follow(spec, process)
         _ignore_signals()
-        if end == "stopped" and callable(requeue) and (told == "SIGUSR2" or _is_kept(job)):
-            attempts.finish(self.folder, attempt, "requeued", told)
-            try:
-                _put_back(requeue)
-            except Exception as error:
-                told = f"{told}, and it could not be put back into the queue: {first_line(error)}"
-        attempts.finish(self.folder, attempt, end, told)
-        if end != "done":
-            sys.exit(130 if end == "stopped" else 1)
-
-    def checkpoint(self) -> DelayedSubmission:
-        """What submitit starts when the job comes back: the same, since all progress is in the folder."""
-        return DelayedSubmission(self)
-
-    def _lead(self) -> tuple[attempts.End, str]:
-        """Run the command in the first process; say how it ended."""
+        return
+    attempt = attempts.begin(spec.folder, process.job, process.restart, process.node, spec.stage)
+    with _printed(spec.folder / LOG):
+        restart = f"restart {process.restart}, {process.node}, {time.ctime()}"
+        print(f"--- {spec.stage}: job {process.job}, {restart}", flush=True)
+        end, told = _lead(spec, process)
+    # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
+    # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
+    _ignore_signals()
+    if end == "stopped" and requeue is not None and requeue.wanted(told):
+        attempts.finish(spec.folder, attempt, "requeued", told)
         try:
-            code = self._run()
-        except Stopped as stopped:
-            print(f"{stopped}; goes on from here when it is started again")
-            return "stopped", stopped.cause.name
-        except UserError as error:
-            print(f"error: {error}")
-            return "failed", first_line(error)
-        except KeyboardInterrupt:
-            print("interrupted")
-            return "stopped", "SIGINT"
+            requeue.put_back()
         except Exception as error:
-            traceback.print_exc()
-            return "failed", f"{type(error).__name__}: {first_line(error)}"
-        if code == INTERRUPTED:
-            print("interrupted")
-            return "stopped", "SIGINT"
-        return ("failed", f"exit code {code}") if code else ("done", "")
+            told = f"{told}, and it could not be put back into the queue: {first_line(error)}"
+    attempts.finish(spec.folder, attempt, end, told)
+    if end != "done":
+        sys.exit(INTERRUPTED if end == "stopped" else 1)
 
-    def _follow(self) -> None:
-        """Run the command in another process; the first one says how it ended."""
-        try:
-            self._run()
-        except Stopped:
-            # The first process puts the job back into the queue, which ends this one: to leave now, with an
-            # error, could end the job before.
-            return
 
-    def _run(self) -> int:
-        """Run the command; return its exit code, since Typer turns an interrupt or an exit into one."""
-        with listening():
-            from bench.cli import command_line
+def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
+    """Do the work in the first process; say how it ended."""
+    try:
+        _work(spec, process)
+    except Stopped as stopped:
+        print(f"{stopped}; goes on from here when it is started again")
+        return "stopped", stopped.cause.name
+    except UserError as error:
+        print(f"error: {error}")
+        return "failed", first_line(error)
+    except KeyboardInterrupt:
+        print("interrupted")
+        return "stopped", "SIGINT"
+    except SystemExit as end:
+        return "failed", f"exit code {end.code}"
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {first_line(error)}"
+    return "done", ""
 
-            ended = command_line(self.arguments[0])(list(self.arguments), standalone_mode=False)
-        return ended if isinstance(ended, int) else 0
+
+def _follow(spec: JobSpec, process: JobProcess) -> None:
+    """Do the work in another process; the first one says how it ended."""
+    try:
+        _work(spec, process)
+    except Stopped:
+        # The first process puts the job back into the queue, which ends this one: to leave now, with an
+        # error, could end the job before.
+        return
+
+
+def _work(spec: JobSpec, process: JobProcess) -> None:
+    with listening() as stop:
+        from bench.jobs.start import start  # while signals are heard: importing it takes seconds
+
+        start(spec.folder, spec.stage, stop, process.patience)
 
 
 def _ignore_signals() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _put_back(requeue: Callable[[int, FrameType | None], object]) -> None:
-    """Put this job back into the queue by submitit's handler, and exit. Raises what keeps it from that.
-
-    A queue that gives no answer, as when its controller starts anew, is asked again for some minutes.
-    """
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            requeue(signal.SIGUSR2, None)
-        except subprocess.SubprocessError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(PAUSE)
-
-
-def _is_kept(job: JobEnvironment) -> bool:
-    """Whether the queue still counts a job as running that was told to end.
-
-    Then it has not taken it out, nor put it back: it wants its place in a while, and the job has to see to itself.
-    """
-    if job.cluster != "slurm":
-        return False
-    command = ["scontrol", "-o", "show", "job", job.job_id]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return " JobState=RUNNING " in done.stdout
-
-
-def _restarts() -> int:
-    """How often the queue has started this job before; of work on this machine, inside another's job, never."""
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local":
-        return 0
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-
-
-def _meeting(job: JobEnvironment) -> dict[str, str]:
-    """Environment by which torch.distributed finds the other processes of a job."""
-    if job.num_tasks == 1:
-        return {}
-    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * _restarts()) % PORTS
-    return {
-        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
-        "MASTER_PORT": str(port),
-        "RANK": str(job.global_rank),
-        "WORLD_SIZE": str(job.num_tasks),
-        "LOCAL_RANK": str(job.local_rank),
-        "LOCAL_WORLD_SIZE": str(job.num_tasks // job.num_nodes),
-    }
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bench.runs.pending_runs import Unfinished
+from bench.runs.pending_runs import PendingRun
 from bench.runs.records import Record
 from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
 
@@ -50,7 +50,7 @@ class Line:
             and self._has(record.method.recipe)
         )
 
-    def is_worked_on(self, work: Unfinished) -> bool:
+    def is_worked_on(self, work: PendingRun) -> bool:
         """Whether work without a result is on this line's method and recipe."""
         return work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
 

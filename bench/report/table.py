@@ -14,7 +14,7 @@ from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.notes import notes
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import what_is_left
-from bench.runs.pending_runs import Unfinished
+from bench.runs.pending_runs import PendingRun
 from bench.runs.records import Record, collector_paused
 from bench.runs.suites import PaperTable, Suite, SuiteScale
 
@@ -64,7 +64,7 @@ def suite_table(
     paper: PaperTable | None,
     records: Sequence[Record],
     scale: str | SuiteScale,
-    unfinished: Sequence[Unfinished] = (),
+    unfinished: Sequence[PendingRun] = (),
 ) -> ReportTable:
     """Compile a suite's table at a scale, by name or with changes, from the records of the scale's task.
 
@@ -95,7 +95,7 @@ def _compile(
     columns: Sequence[str],
     paper: PaperTable | None,
     records: Sequence[Record],
-    unfinished: Sequence[Unfinished],
+    unfinished: Sequence[PendingRun],
 ) -> ReportTable:
     line_of = {id(record): number for record, number in zip(records, owners(lines, records), strict=True)}
     used = [record for record in records if line_of[id(record)] is not None]
@@ -122,7 +122,7 @@ def _compile(
 
 
 def _rows(
-    number: int, line: Line, rows: list[dict[str, Any]], unfinished: Sequence[Unfinished]
+    number: int, line: Line, rows: list[dict[str, Any]], unfinished: Sequence[PendingRun]
 ) -> list[dict[str, Any]]:
     """The summary rows of one line; a line without any has one row, which says whether somebody works on it."""
     found = [row for row in rows if row["line"] == number]

@@ -10,23 +10,23 @@ from pathlib import Path
 from bench.core.escape import markdown
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
-from bench.runs.pending_runs import Look, Unfinished, unfinished
+from bench.runs.pending_runs import Look, PendingRun, pending_runs
 from bench.runs.records import Record
 from bench.runs.run_state import UNDER_WAY
 from bench.runs.suites import SuiteScale
 
 
-def work_of(scale: SuiteScale, root: Path, look: Look) -> list[Unfinished]:
+def work_of(scale: SuiteScale, root: Path, look: Look) -> list[PendingRun]:
     """What is worked on for a suite's scale, or was: its students on the task that trains them."""
-    found = unfinished(root, scale.task, look)
+    found = pending_runs(root, scale.task, look)
     if scale.trained_on is None:
         return found
-    students = (work for work in unfinished(root, scale.trained_on, look) if work.kind == "method")
+    students = (work for work in pending_runs(root, scale.trained_on, look) if work.kind == "method")
     return [*(work for work in found if work.kind == "baseline"), *students]
 
 
 def what_is_left(
-    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[Unfinished]
+    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[PendingRun]
 ) -> list[str]:
     """What each line of the table lacks, as markdown: its seeds by their state, and what mends that.
 
@@ -48,7 +48,7 @@ def what_is_left(
     return left
 
 
-def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[Unfinished]) -> str:
+def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[PendingRun]) -> str:
     for one in work:
         if one.seed == seed and line.is_worked_on(one):
             return str(one)

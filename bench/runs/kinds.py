@@ -105,5 +105,6 @@ ROWS = (
         check=refuse_odd_extractor,
     ),
     Kind("dataset", "a Dataset", instances="bench.data.base:Dataset"),
+    Kind("backbone", "a BackboneFamily class", classes="bench.models.backbones.base:BackboneFamily"),
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in ROWS}

@@ -16,7 +16,7 @@ Look = Callable[[Path], RunState]
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class PendingRun:
     """A run or an evaluation without a result."""
 
     kind: Literal["method", "baseline"]
@@ -33,13 +33,13 @@ class Unfinished:
         return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
 
 
-def unfinished(root: Path, task: str, look: Look = run_state) -> list[Unfinished]:
+def pending_runs(root: Path, task: str, look: Look = run_state) -> list[PendingRun]:
     """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
-    return [work for folder in folders if (work := read_unfinished(folder, look)) is not None]
+    return [work for folder in folders if (work := read_pending(folder, look)) is not None]
 
 
-def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
+def read_pending(folder: Path, look: Look = run_state) -> PendingRun | None:
     """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
     about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
@@ -53,4 +53,4 @@ def read_unfinished(folder: Path, look: Look = run_state) -> Unfinished | None:
     if not at.under_way and (folder / RECORD).exists():
         return None
     kind = about.get("kind", "baseline" if seed is None else "method")
-    return Unfinished(kind, about["name"], protocol.get("name", ""), recipe, seed, at)
+    return PendingRun(kind, about["name"], protocol.get("name", ""), recipe, seed, at)

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bench.core.errors import UserError, unknown
-from bench.core.files import digest, write_text
+from bench.core.files import digest, read_object, read_text, write_text
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
 from bench.runs.records import MethodInfo, Record, read_record
 from bench.runs.registry import Catalogue
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Baseline, Task
 from bench.training.best import read_best
 from bench.training.method import Method
-from bench.training.recipe import Recipe
+from bench.training.recipe import Recipe, build_recipe
 
 IDENTITY_VERSION = 1
 """Part of every name: raised when the same plan comes to mean another computation."""
@@ -84,9 +85,9 @@ class Planned(ABC):
         found = checkpoints(self.folder / CHECKPOINTS)
         return int(found[-1].stem) if found else 0
 
-    def begin(self) -> None:
-        """Write the plan into its folder, so that others can tell what is worked on there."""
-        described = {
+    def description(self) -> dict[str, Any]:
+        """Return the whole plan as JSON data, from which `read_plan` makes it again."""
+        return {
             "run_id": self.id,
             "kind": self.kind,
             **self.method_info.model_dump(mode="json"),
@@ -95,8 +96,14 @@ class Planned(ABC):
             "protocol": self.task.protocol.as_dict(),
             "seed": self.train_seed,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / PLAN, json.dumps(described, indent=2) + "\n")
+
+    def begin(self) -> None:
+        """Write the plan into its folder, so that others can tell what is worked on there.
+
+        The file that a job of this very run was started from stays as it is.
+        """
+        if (read_object(self.folder / PLAN) or {}).get("run_id") != self.id:
+            write_text(self.folder / PLAN, json.dumps(self.description(), indent=2) + "\n")
 
     def finished(self) -> Record | None:
         """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
@@ -266,10 +273,33 @@ def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None
             raise UserError(f"--set {key} has no effect ({told})")
 
 
-def refuse_another_plan(run: Planned, run_id: str | None) -> None:
-    """Raise UserError if what a job was submitted for would now be another computation."""
-    if run_id not in (None, run.id):
+def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | BaselineRun:
+    """Read back the plan of a run's folder, with what is pinned in `cache`.
+
+    Raises UserError, which says what has changed, if the same plan would now be another computation.
+    """
+    planned = json.loads(read_text(folder / PLAN))
+    task = pinned_task(catalogue, planned["task"], cache, planned["protocol"]["name"])
+    run = _planned(catalogue, planned, task, folder.parent.parent)
+    if run.id != planned["run_id"]:
+        now = json.loads(json.dumps(run.description()))
+        changed = [key for key in planned.keys() & now.keys() - {"run_id", "origin"} if planned[key] != now[key]]
+        what = ", ".join(sorted(changed)) or "the student that it starts from"
         raise UserError(
-            f"this job was submitted for {run_id}, and what was chosen for task {run.task.name!r} has changed "
-            f"since: it would now be {run.id}; submit again"
+            f"this job was submitted for {planned['run_id']}, and something has changed since: {what}; "
+            f"it would now be {run.id}; fix: submit it again"
         )
+    return run
+
+
+def _planned(catalogue: Catalogue, planned: Mapping[str, Any], task: Task, root: Path) -> Run | BaselineRun:
+    """Make a plan of its description."""
+    if planned["kind"] == "baseline":
+        if planned["name"] not in task.baselines:
+            raise unknown(f"sampler of task {task.name!r}:", planned["name"], task.baselines)
+        return BaselineRun(task, root, task.baselines[planned["name"]])
+    entry = catalogue.methods.find(planned["name"])
+    method = entry.load()
+    recipe = build_recipe(method.recipe_model(), planned["recipe"], f"the plan of {planned['run_id']}")
+    passed, seed = planned["passed"], planned["seed"]
+    return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, passed, seed)

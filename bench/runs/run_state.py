@@ -14,7 +14,7 @@ from bench.core.run_folder import PLAN, RECORD, STATUS
 from bench.core.status import TRAINING, read_status
 from bench.core.stopping import DivergedError
 from bench.runs.attempts import Attempt, read_attempts
-from bench.runs.run_lock import is_held
+from bench.runs.run_lock import is_locked
 
 State = Literal["done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new"]
 
@@ -121,7 +121,7 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
     if last is not None and last.told == CANCELLED:
         queued = [job for job in queued if job.state != "COMPLETING"]  # on its way out
     record = read_object(folder / RECORD)
-    if record is not None and (record.get("error") is None or not (queued or is_held(folder))):
+    if record is not None and (record.get("error") is None or not (queued or is_locked(folder))):
         return _recorded(found, record)
     if record is None and (folder / RECORD).exists():
         return replace(found, state="failed", told=DAMAGED)
@@ -156,7 +156,7 @@ def _in_queue(found: RunState, queued: Sequence[InQueue], last: Attempt | None) 
 
 def _without_attempts(found: RunState, said: str) -> RunState:
     """A run that no job has begun, and none will; or one that the user's own command works on, or did."""
-    if is_held(found.folder):
+    if is_locked(found.folder):
         return _progress(replace(found, state="running"), None)
     if said.startswith("CANCELLED"):
         return replace(found, state="cancelled")
@@ -178,7 +178,7 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
         return _stood(replace(found, state="cancelled", told=told), last)
     if last.end == "requeued" and said:
         return _stood(replace(found, state="died", told=f"{said}, after {last.told}"), last)
-    if last.end is None and is_held(found.folder):
+    if last.end is None and is_locked(found.folder):
         return _progress(replace(found, state="running", told=""), last)
     if last.end is None:
         told = said or "ended without a word: killed, out of memory, or its node failed"

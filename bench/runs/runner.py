@@ -29,7 +29,7 @@ from bench.runs.provenance import provenance
 from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registry import Catalogue
-from bench.runs.run_lock import held
+from bench.runs.run_lock import locked
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.prepared import PreparedAsset, PreparedTask, Sampled, file_asset
 from bench.training.checkpoint import start_from
@@ -41,8 +41,8 @@ from bench.training.trainer import Cadence, Trainer
 T = TypeVar("T")
 
 CHECKPOINTS_PER_RUN = 20
-GLANCES_PER_RUN = 10
-GLANCE_SAMPLES = 1000
+VALIDATIONS_PER_RUN = 10
+VALIDATION_SAMPLES = 1000
 
 
 def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, MetricInfo]:
@@ -50,15 +50,15 @@ def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, Metric
     return {name: catalogue.metrics.get(name) for name in prepared.task.protocol.metrics}
 
 
-def glance_every(recipe: Recipe) -> int:
+def validate_every(recipe: Recipe) -> int:
     """Iterations between two looks at FD: where a student is chosen by them, as the recipe has it."""
     chosen = recipe.best_every if recipe.keep_best else 0
-    return chosen or max(1, recipe.iterations // GLANCES_PER_RUN)
+    return chosen or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
 
 
-def glance_samples(recipe: Recipe) -> int:
+def validation_samples(recipe: Recipe) -> int:
     """Generated images of a look at FD: where a student is chosen by it, as many as the recipe has."""
-    return recipe.best_samples if recipe.keep_best else GLANCE_SAMPLES
+    return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Runner:
 
     def train(self, run: Run) -> Record | None:
         """Train one run's student, for `run` to evaluate elsewhere. A failure becomes a record."""
-        with held(run.folder, self.patience):
+        with locked(run.folder, self.patience):
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
                 return done
@@ -127,7 +127,7 @@ class Runner:
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
-        with held(plan.folder, self.patience):
+        with locked(plan.folder, self.patience):
             done = from_main(plan.finished)
             if done is not None:
                 return done
@@ -242,10 +242,10 @@ class Runner:
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
-            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), glance_every(run.recipe)),
+            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), validate_every(run.recipe)),
             self.progress,
-            lambda student: self.evaluator.glance(
-                distiller.sampler(run.recipe, student), glance_samples(run.recipe)
+            lambda student: self.evaluator.validate(
+                distiller.sampler(run.recipe, student), validation_samples(run.recipe)
             ),
         )
         folder = run.folder / STUDENT

@@ -52,7 +52,7 @@ class Cadence:
     """After how many iterations something is done besides; none of it changes the result."""
 
     checkpoint_every: int
-    glance_every: int
+    validate_every: int
     """A look at FD (the paper's Fig. 9)."""
 
 
@@ -142,7 +142,7 @@ class Trainer:
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
-        if done % cadence.glance_every == 0 or last:
+        if done % cadence.validate_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
             measured = measure(student)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from cluster_runs import PROFILE
+from one_machine_slurm.cluster import Cluster, missing_commands
 from stub_slurm import INSIDE_A_JOB
 
 from bench.core.errors import UserError, first_line
-from slurm.local.cluster import Cluster, missing_commands
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.core.errors import UserError
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from slurm import clean as cleaning
 from slurm import queue, submission
 from slurm.clean import clean, leftovers
@@ -38,7 +38,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Submi
         frozen = tmp_path / "runs" / ".slurm" / "code" / code
         frozen.mkdir(parents=True, exist_ok=True)
         (frozen / "x.py").write_text("1")
-        work = Work("a", "train", ("run",), folder)
+        work = JobSpec("a", "train", folder)
         batch = Batch("train-tiny-0", "train", (work,), Resources())
         found = replace(new, graph=(batch,), jobs={batch.name: "7"}, code=frozen, let_go=True)
         found.write()
@@ -67,7 +67,7 @@ def test_a_folder_in_which_another_submission_prepares_stays(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over, follows = made("over", "old", done=True), made("follows", "old", done=False)
-    prepare = Work("p", "prepare", ("prepare",), over.folder / "prepare-tiny" / "assets")
+    prepare = JobSpec("p", "prepare", over.folder / "prepare-tiny" / "assets")
     replace(follows, graph=(Batch("prepare-tiny", "prepare", (prepare,), Resources()), *follows.graph)).write()
     monkeypatch.chdir(tmp_path)
     assert not clean(Path("runs")) and over.folder.exists()

@@ -11,7 +11,7 @@ import pytest
 from command import bench
 from stub_slurm import INSIDE_A_JOB, StubSlurm
 
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs import attempts
 from slurm import aftermath, queue
 from slurm.environment import clean_environment, environment
@@ -84,7 +84,7 @@ def test_the_environment_comes_back_also_after_an_error(monkeypatch: pytest.Monk
 def test_a_single_job_that_died_is_told_of_whatever_array_it_was_submitted_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = Work("prepare", "prepare", (), tmp_path / "work")
+    work = JobSpec("prepare", "prepare", tmp_path / "work")
     new = new_submission(tmp_path, "cpu")
     new.__class__(**{**vars(new), "graph": (Batch("prepare", "prepare", (work,), Resources()),)}).write()
     attempts.begin(work.folder, "8", 0, "n1", "prepare")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cluster_runs import RECIPE, SET, GatedRun, alone, states, until, values
 from command import Printed, bench
+from one_machine_slurm.cluster import Cluster
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.runs.attempts import attempts
@@ -22,7 +23,6 @@ from bench.runs.plan import Run, plan_run
 from bench.runs.records import Record, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.run_state import CANCELLED, RunState
-from slurm.local.cluster import Cluster
 from slurm.submission import submissions
 
 UNDISTURBED, WARNED, REQUEUED, KILLED, TWICE, SCANCELLED, CANCELLED_BY_US, CRASHED = range(8)

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import UserError
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from slurm.flags import REPLACED, RESERVED, sbatch_flags, srun_arguments
 from slurm.graph import Batch
 from slurm.profile import Profile, load_profile
 from slurm.resources import Resources
 from slurm.script import Script
 
-WORK = Work("train", "train", (), Path("/runs/tiny/a"))
+WORK = JobSpec("train", "train", Path("/runs/tiny/a"))
 GPUS = Resources(gpus=4, cpus=32, memory_gb=100)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.jobs.commands import Commands
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSettings, JobSpec
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.base import Sources
@@ -27,7 +26,7 @@ def graph(profile: Profile, tmp_path: Path, **recipe: int) -> list[Batch]:
     """The batches of a method on ImageNet."""
     catalogue = load_catalogue([])
     run = plan_run(catalogue, "dmd2", catalogue.tasks.get("imagenet64"), recipe, 0, tmp_path)
-    return build_graph([run], Commands(tmp_path, Sources(tmp_path)), profile, tmp_path, 100)
+    return build_graph([run], JobSettings(tmp_path, Sources(tmp_path)), profile, tmp_path, 100)
 
 
 def test_resources_follow_the_profile_as_it_is_now(tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_a_batch_that_micro_batches_do_not_divide_is_told_before_it_is_submitted
 
 
 def test_a_stages_own_memory_reaches_submissions_of_older_versions(tmp_path: Path) -> None:
-    work = Work("train", "train", (), tmp_path)
+    work = JobSpec("train", "train", tmp_path)
     new = replace(
         new_submission(tmp_path, "cpu"), graph=(Batch("train", "train", (work,), Resources(memory_gb=8)),)
     )

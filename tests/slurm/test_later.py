@@ -12,7 +12,7 @@ from fake_slurm import FakeSlurm
 
 from bench.cli import cluster
 from bench.core.errors import UserError
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs.run_state import RunState
 from slurm import aftermath, later
 from slurm.control import cancel_runs, resume_runs
@@ -52,8 +52,8 @@ def planned(runs: Path, count: int = RUNS) -> Submission:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text("{}")
-    prepare = Work("p", "prepare", ("prepare",), new.folder / "prepare-tiny" / "assets")
-    train = tuple(Work("a", "train", ("run", str(k)), folder) for k, folder in enumerate(folders))
+    prepare = JobSpec("p", "prepare", new.folder / "prepare-tiny" / "assets")
+    train = tuple(JobSpec("a", "train", folder) for k, folder in enumerate(folders))
     graph = (
         Batch("prepare-tiny", "prepare", (prepare,), Resources()),
         Batch("train-tiny-0", "train", train, Resources(), "prepare-tiny"),
@@ -88,7 +88,7 @@ def test_an_array_larger_than_the_limit_is_submitted_in_part(
     assert len(slurm.jobs) == 7 and not any("Held" in job["reason"] for job in slurm.jobs.values())
     assert len(runs_of(made.graph)) == 3 and len(waiting_runs(runs)) == RUNS - 3 and made.full == 7
     for batch in made.graph:
-        assert len(batch.works) == sum(number.startswith(made.jobs[batch.name]) for number in slurm.jobs)
+        assert len(batch.specs) == sum(number.startswith(made.jobs[batch.name]) for number in slurm.jobs)
 
 
 def test_all_runs_follow_as_jobs_end_each_of_them_once_with_few_requests(slurm: FakeSlurm, runs: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_job_that_went_well_starts_python_again_only_if_something_waits(waits:
     for name, does in (("srun", "exit 0"), ("python", f'echo "$@" > "{tmp_path}/told"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
-    batch = Batch("train", "train", (Work("a", "train", (), folder),), Resources())
+    batch = Batch("train", "train", (JobSpec("a", "train", folder),), Resources())
     text = Script(batch, Profile(python=str(tmp_path / "python")), "bench-1-train", folder, folder / "code").text()
     (tmp_path / "job.sh").write_text(text)
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
@@ -262,6 +262,6 @@ def test_a_part_of_a_graph_keeps_what_its_runs_wait_for(runs: Path) -> None:
     folders = runs_of(graph)
     some = part(graph, {folders[2], folders[5]})
     assert [batch.name for batch in some] == [batch.name for batch in graph]
-    assert [[work.folder for work in batch.works] for batch in some[1:]] == [[folders[2], folders[5]]] * 2
+    assert [[work.folder for work in batch.specs] for batch in some[1:]] == [[folders[2], folders[5]]] * 2
     assert part(graph, set()) == () and part(graph, set(folders)) == graph
     assert left([]) == []

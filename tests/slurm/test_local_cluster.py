@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from one_machine_slurm.__main__ import main
+from one_machine_slurm.cluster import Cluster, missing_commands
+from one_machine_slurm.conf import Settings, free_ports
+from one_machine_slurm.processes import processes
 
 from bench.core.errors import UserError
-from slurm.local.__main__ import main
-from slurm.local.cluster import Cluster, missing_commands
-from slurm.local.conf import Settings, free_ports
-from slurm.local.processes import processes
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def pids(cluster: Cluster) -> dict[int, str]:
@@ -151,7 +152,7 @@ def test_run_gives_the_commands_status_and_stops_whatever_happens(own_cluster: C
     run = [
         sys.executable,
         "-m",
-        "slurm.local",
+        "one_machine_slurm",
         "run",
         "--root",
         str(own_cluster.root),
@@ -161,12 +162,12 @@ def test_run_gives_the_commands_status_and_stops_whatever_happens(own_cluster: C
         "bash",
         "-c",
     ]
-    done = subprocess.run([*run, "srun hostname && exit 7"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*run, "srun hostname && exit 7"], cwd=EXAMPLES, capture_output=True, text=True)
     assert done.returncode == 7, done.stderr
     assert done.stdout
     assert not pids(own_cluster)
 
-    with subprocess.Popen([*run, "echo up; exec sleep 600"], cwd=ROOT, stdout=subprocess.PIPE) as killed:
+    with subprocess.Popen([*run, "echo up; exec sleep 600"], cwd=EXAMPLES, stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"up\n"
         killed.terminate()
@@ -198,7 +199,7 @@ def test_a_folder_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_slurm_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.local.cluster.search_path", lambda: str(tmp_path))
+    monkeypatch.setattr("one_machine_slurm.cluster.search_path", lambda: str(tmp_path))
     with pytest.raises(UserError, match=r"not installed: munged, slurmctld, .*slurm/install\.sh"):
         Cluster(Path("/tmp/slurm-nowhere")).start()
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from cluster_runs import alone, values
 from command import bench
+from one_machine_slurm.cluster import Cluster
 from safetensors.torch import load_file
 from tests_support import TINY_PLUGIN
 
 from bench.runs.attempts import attempts
 from bench.runs.plan import BaselineRun, Run
-from slurm.local.cluster import Cluster
 from slurm.submission import submissions
 
 RECIPE = {"iterations": 4, "batch_size": 12, "warmup": 2}
@@ -57,7 +57,7 @@ def test_a_suite_through_sbatch_gives_the_values_of_this_process(runs: Path, cac
     assert done.code == 0, done.text
     assert "GAN, TTUR" in done.text, "the table is shown at the end"
     (made,) = submissions(runs)  # a second time nothing is submitted
-    sizes = {batch.name: (len(batch.works), batch.after, batch.each) for batch in made.graph}
+    sizes = {batch.name: (len(batch.specs), batch.after, batch.each) for batch in made.graph}
     assert sizes == {
         "prepare-tiny": (1, None, False),
         "train-tiny-0": (6, "prepare-tiny", False),

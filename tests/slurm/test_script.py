@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import UserError
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from slurm.graph import Batch
 from slurm.profile import Profile
 from slurm.resources import Resources
@@ -23,7 +23,7 @@ EVIL_TASK = f"train-{HOSTILE}-0"
 
 def script(name: str, folder: Path, profile: Profile | None = None) -> str:
     """The script of a batch of this name."""
-    batch = Batch(name, "train", (Work("a", "train", (), folder),), Resources())
+    batch = Batch(name, "train", (JobSpec("a", "train", folder),), Resources())
     return Script(batch, profile or Profile(), f"bench-1-{name}", folder, folder / "code").text()
 
 

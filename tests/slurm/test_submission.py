@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from cluster_runs import SET, until
 from command import Printed, bench
+from one_machine_slurm.cluster import Cluster
+from one_machine_slurm.conf import Settings
 from tests_support import TINY_PLUGIN
 
 from slurm import SUBMISSIONS, queue, submission
 from slurm.later import NO_ROOM, submit_later
-from slurm.local.cluster import Cluster
-from slurm.local.conf import Settings
 from slurm.submission import submissions
 
 PROFILE = "cpus_per_node = 1\nmemory_gb_per_node = 1\nmax_hours = 1\n"
@@ -206,7 +206,7 @@ def test_what_finds_no_room_in_the_queue_follows_as_jobs_end(
         assert submit().code == 0
         assert len(in_queue(own_cluster)) == 3  # the preparation, one training, and its evaluation
         (one,) = submissions(tmp_path / "runs")
-        waiting = {work.folder for batch in one.later for work in batch.works}
+        waiting = {work.folder for batch in one.later for work in batch.specs}
         assert len(waiting) == 1 and bench("status").text.count(NO_ROOM) == 1
         assert submit_later(tmp_path / "runs") == 0 and len(in_queue(own_cluster)) == 3  # no room yet
         own_cluster.ask("scancel", "--me")

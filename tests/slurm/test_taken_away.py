@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cluster_runs import RECIPE, SET, GatedRun, alone, states, until, values
 from command import Printed, bench
+from one_machine_slurm.cluster import Cluster
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.core.run_folder import METRICS
@@ -25,7 +26,6 @@ from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.run_state import RunState
 from bench.training.log import read_lines
-from slurm.local.cluster import Cluster
 from slurm.submission import JOBS, submissions
 
 LIMITED, PREEMPTED, SETUP, PYTHON = range(4)

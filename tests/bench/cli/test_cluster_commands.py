@@ -11,17 +11,16 @@ import pytest
 from tests_support import TINY_PLUGIN
 
 from bench.cli import cluster
-from bench.cli.on_cluster import OnCluster, _cost
 from bench.cli.status_table import duration
 from bench.core.errors import UserError
 from bench.core.run_folder import LOG
-from bench.jobs.commands import Commands
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSettings, JobSpec, plugin_hashes
 from bench.runs import attempts
 from bench.runs.plan import Run
 from bench.runs.run_state import RunState
 from bench.task.base import Sources
 from slurm import control, watch
+from slurm.executor import SlurmExecutor, _cost
 from slurm.graph import Batch
 from slurm.resources import Resources
 from slurm.submission import Submission, new_submission
@@ -53,7 +52,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(watch, "ended_states", lambda *_: {})
     new = new_submission(tmp_path / "runs", "cpu")
     folder = new.folder / "prepare-tiny"
-    works = [Work("prepare", "prepare", ("prepare", pairs), folder / pairs) for pairs in ("10", "100")]
+    works = [JobSpec(f"prepare, {pairs} pairs", "prepare", folder / pairs) for pairs in ("10", "100")]
     graph = (Batch("prepare-tiny", "prepare", tuple(works), Resources()),)
     replace(new, graph=graph, jobs={"prepare-tiny": "7"}, let_go=True).write()
     for work in works:
@@ -172,9 +171,9 @@ def test_where_all_is_finished_no_cluster_is_asked_and_no_other_run_is_waited_fo
 ) -> None:
     run = plan()
     monkeypatch.setattr(Run, "finished", lambda _: True)
-    commands = Commands(tmp_path, Sources(tmp_path), plugins=[TINY_PLUGIN])
-    OnCluster(commands, "cpu", detach=False).execute([run], [])
-    OnCluster(commands, "cpu", detach=False).execute([], [])
+    settings = JobSettings(tmp_path, Sources(tmp_path), plugins=plugin_hashes([TINY_PLUGIN]))
+    SlurmExecutor(settings, "cpu", detach=False).execute([run], [])
+    SlurmExecutor(settings, "cpu", detach=False).execute([], [])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_durations_are_rounded_as_a_whole(seconds: float, shown: str) -> None:
 
 
 def test_jobs_without_gpus_cost_hours_of_their_cores() -> None:
-    work = Work("train", "train", (), Path())
+    work = JobSpec("train", "train", Path())
     on_cpus = Batch("cpus", "train", (work, work), Resources(cpus=4, hours=0.25))
     on_gpus = Batch("gpus", "train", (work,), Resources(nodes=2, gpus=8, cpus=64, hours=1.5))
     assert _cost([on_cpus]) == "2 core-hours"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.execution import raise_failures
 from bench.core.errors import UserError
+from bench.jobs.request import raise_failures
 from bench.runs.plan import BaselineRun, Run
 
 

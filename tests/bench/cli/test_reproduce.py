@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests_support import TINY_PLUGIN
 
-from bench.jobs.pool import Job
+from bench.jobs.spec import JobSpec
+from bench.jobs.start import main
 from bench.runs.registry import Catalogue
 from bench.runs.suite_plan import SuitePlan
 from bench.runs.suites import SuiteScale, SuiteStudent
@@ -47,19 +48,18 @@ OTHER = replace(TINY, name="elsewhere", recipes="tiny", protocol=PROTOCOL)
 
 
 @pytest.fixture
-def here(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Workers are called in this process; the labels of those that were."""
     done = []
 
-    def run_jobs(jobs: Sequence[Job], *_: object) -> list[Any]:
+    def run_jobs(jobs: Sequence[JobSpec], *_: object) -> list[Any]:
         for job in jobs:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            found = bench(*job.arguments, "--threads", "1")
-            assert found.code == 0, found.text
+            job.write()
+            main(str(job.folder), job.stage)
             done.append(job.label)
         return []
 
-    monkeypatch.setattr("bench.jobs.pool.run_jobs", run_jobs)
+    monkeypatch.setattr("bench.jobs.local_jobs.run_jobs", run_jobs)
     return done
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.cli.status_table import next_command, status_table
 from bench.core.errors import UserError
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs import attempts
 from bench.runs.run_state import RunState
 from slurm import watch
@@ -94,11 +94,9 @@ def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> N
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, RunState]]:
     """A submission of two runs, and how their states are with these jobs in the queue."""
     new = new_submission(tmp_path / "runs", "cpu")
-    prepare = Work("p", "prepare", ("prepare",), new.folder / "prepare-tiny" / "assets")
+    prepare = JobSpec("p", "prepare", new.folder / "prepare-tiny" / "assets")
     folders = [tmp_path / "runs" / "tiny" / name for name in ("a-s0-01", "a-s1-02")]
-    train = tuple(
-        Work("a", "train", ("run", str(k)), folder, ("bench", "run")) for k, folder in enumerate(folders)
-    )
+    train = tuple(JobSpec("a", "train", folder, ("bench", "run")) for k, folder in enumerate(folders))
     evaluate = tuple(replace(work, stage="evaluate") for work in train)
     graph = (
         Batch("prepare-tiny", "prepare", (prepare,), Resources()),

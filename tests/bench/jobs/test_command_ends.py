@@ -14,14 +14,12 @@ import psutil
 import pytest
 from tests_support import TINY_PLUGIN
 
-from bench.cli import execution
-from bench.cli.execution import _refuse_under_way
 from bench.core.errors import UserError
 from bench.core.launcher import clear
-from bench.jobs import parent
+from bench.jobs import local
 from bench.runs.attempts import attempts
 from bench.runs.plan import Run
-from bench.runs.run_lock import held
+from bench.runs.run_lock import locked
 from bench.runs.run_state import run_state
 
 GATED = TINY_PLUGIN.with_name("gated.py")
@@ -89,22 +87,15 @@ def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint
 def test_a_run_that_another_command_works_on_is_refused(
     plan: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "ENDING_SECONDS", 0.0)
+    monkeypatch.setattr(local, "ENDING_SECONDS", 0.0)
     run = plan()
     run.begin()
-    _refuse_under_way([run], tmp_path)
+    local.refuse_under_way([run], tmp_path)
     with (
-        held(run.folder),
+        locked(run.folder),
         pytest.raises(UserError, match=rf"another command works on tiny/{run.id}; fix: .*bench wait"),
     ):
-        _refuse_under_way([run], tmp_path)
-
-
-def test_a_command_is_known_to_be_alive_while_it_is(tmp_path: Path) -> None:
-    with parent.alive() as path:
-        assert parent.is_alive(path)
-    assert not parent.is_alive(path)
-    assert not parent.is_alive(tmp_path)
+        local.refuse_under_way([run], tmp_path)
 
 
 def test_what_other_launchers_set_is_cleared_and_what_users_set_is_kept() -> None:

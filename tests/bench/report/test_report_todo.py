@@ -12,7 +12,7 @@ from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import what_is_left, work_of
 from bench.runs import attempts
-from bench.runs.pending_runs import Unfinished, unfinished
+from bench.runs.pending_runs import PendingRun, pending_runs
 from bench.runs.records import Record
 from bench.runs.run_state import RunState, run_state
 from bench.runs.suites import load_paper_table, load_suite
@@ -21,7 +21,7 @@ Make = Callable[..., Record]
 
 
 def left(
-    records: Sequence[Record], work: Sequence[Unfinished] = (), suite: str = "table3", scale: str = "micro"
+    records: Sequence[Record], work: Sequence[PendingRun] = (), suite: str = "table3", scale: str = "micro"
 ) -> dict[str, list[str]]:
     """What is left, by the label of the line."""
     part = load_suite(suite).scale(scale)
@@ -76,9 +76,9 @@ def test_failures_are_told_and_one_that_repeats_has_no_command(make_record: Make
 def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
     folder = begun(tmp_path, **{"status.json": STATUS, ".lock": ""})
     with locked(folder / ".lock"):
-        (work,) = unfinished(tmp_path, "fashion")
+        (work,) = pending_runs(tmp_path, "fashion")
         assert left([], [work])["GAN only"][0] == " 0: running at training 120/500"
-    (work,) = unfinished(tmp_path, "fashion")
+    (work,) = pending_runs(tmp_path, "fashion")
     told = left([], [work])["GAN only"]
     assert told[0].startswith(" 0: stopped at training 120/500; `bench run ")
     assert told[1].startswith("s 1, 2: missing; ")
@@ -94,19 +94,19 @@ def test_what_waits_in_a_queue_needs_no_command(tmp_path: Path) -> None:
 def test_a_run_that_failed_without_a_record_says_why(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     attempts.finish(folder, attempts.begin(folder, "7", 0, "n1", "train"), "failed", "no LPIPS here")
-    assert str(unfinished(tmp_path, "fashion")[0]) == "failed: no LPIPS here"
+    assert str(pending_runs(tmp_path, "fashion")[0]) == "failed: no LPIPS here"
 
 
 def test_folders_with_a_record_are_no_unfinished_work(tmp_path: Path) -> None:
     begun(tmp_path, **{"record.json": "{}"})
     (tmp_path / "fashion" / "somebody-elses").mkdir()
     begun(tmp_path, "dmd", **{"run.json": "{"})  # being written
-    assert unfinished(tmp_path, "fashion") == unfinished(tmp_path, "digits") == []
+    assert pending_runs(tmp_path, "fashion") == pending_runs(tmp_path, "digits") == []
 
 
 def test_the_table_shows_work_in_its_cells_and_what_is_left_below(tmp_path: Path, make_record: Make) -> None:
     begun(tmp_path, **{"status.json": STATUS})
-    work = unfinished(tmp_path, "fashion")
+    work = pending_runs(tmp_path, "fashion")
     for records in ([], [make_record()]):
         text = to_markdown(suite_table(load_suite("table3"), load_paper_table("table3"), records, "micro", work))
         (line,) = (line for line in text.splitlines() if line.startswith("| GAN only"))

@@ -18,8 +18,8 @@ from bench.core.status import read_status
 from bench.report.figures import read_progress
 from bench.runs import attempts
 from bench.runs.attempts import read_attempts
-from bench.runs.pending_runs import read_unfinished
-from bench.runs.run_lock import held, is_held
+from bench.runs.pending_runs import read_pending
+from bench.runs.run_lock import is_locked, locked
 from bench.runs.run_state import run_state
 
 FILES = ("record.json", "attempts.jsonl", "status.json", "run.json", "metrics.jsonl", ".lock")
@@ -71,7 +71,7 @@ def test_any_status_file_is_shown_or_named(tmp_path: Path, content: bytes) -> No
 def test_any_plan_is_read_or_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     (tmp_path / "status.json").write_text(json.dumps(STATUS))
-    work = read_unfinished(tmp_path)
+    work = read_pending(tmp_path)
     assert work is None or str(work).startswith("stopped at training 5/9")
 
 
@@ -137,9 +137,9 @@ def test_status_and_report_show_the_other_runs_whatever_a_file_is(
 @pytest.mark.parametrize("name", ["attempts.jsonl", "metrics.jsonl", ".lock", "log.txt"])
 def test_a_named_pipe_keeps_nobody_who_would_write_to_it(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     if name == ".lock":
-        with pytest.raises(UserError, match=r"\.lock is a named pipe"), held(tmp_path):
+        with pytest.raises(UserError, match=r"\.lock is a named pipe"), locked(tmp_path):
             pass
     else:
         with pytest.raises(UserError, match="named pipe"):

@@ -20,7 +20,6 @@ from inception_files import random_inception
 from processes import in_processes, started
 from tests_support import STANDIN_PLUGIN
 
-from bench.cli.options import declared_task
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import picture as pictures
@@ -32,6 +31,7 @@ from bench.runs.plan import BaselineRun, Run, plan_run
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Sources
 from bench.training.checkpoint import checkpoints
 from bench.training.log import read_lines
@@ -125,7 +125,7 @@ def runner_of(where: tuple[str, ...]) -> tuple[Runner, Callable[..., Run]]:
     """A runner of the prepared task in one process of a group, on one thread, and what plans its runs."""
     torch.set_num_threads(1)
     cache, catalogue = Path(where[1]), load_catalogue([STANDIN_PLUGIN])
-    task = declared_task(catalogue, "standin64", cache, "quick")
+    task = pinned_task(catalogue, "standin64", cache, "quick")
 
     def plan(method: str, recipe: dict[str, float]) -> Run:
         return plan_run(catalogue, method, task, recipe, 0, Path(where[-1]))

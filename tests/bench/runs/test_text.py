@@ -22,7 +22,6 @@ from tests_support import TEXT_PLUGIN
 from text_pipelines import save_sd15, save_sdxl, taesd
 from torch import Tensor
 
-from bench.cli.options import declared_task
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
@@ -33,6 +32,7 @@ from bench.runs.plan import plan_run
 from bench.runs.records import Record, load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Sources
 from bench.training.trainer import Trainer
 from tasks.text.baselines import HubWeights
@@ -115,7 +115,7 @@ def records(where: Where) -> list[Record]:
 def train(name: str, method: str, where: Where, **recipe: object) -> tuple[Record, Path]:
     """Train one student in this process, measured quickly: its record and its folder."""
     catalogue = load_catalogue([TEXT_PLUGIN])
-    task = declared_task(catalogue, f"standin-{name}", Path(where[1]), "quick")
+    task = pinned_task(catalogue, f"standin-{name}", Path(where[1]), "quick")
     run = plan_run(catalogue, method, task, {**RECIPE, **recipe}, 0, Path(where[-1]))
     world = task.prepare(Sources(Path(where[1])), SilentProgress())
     record = Runner(catalogue, world, SilentProgress()).run(run)
@@ -178,14 +178,14 @@ def test_training_prompts_are_another_run_than_the_captions(
     prepared: Callable[[str], Where], files: Path, tmp_path: Path
 ) -> None:
     where = prepared("sd15")
-    captions = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(where[1]), "quick")
+    captions = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(where[1]), "quick")
     cache = str(shutil.copytree(where[1], tmp_path / "cache"))
     (tmp_path / "laion.txt").write_text("a cat\na house by the sea\n")
     told = bench(
         "prepare", "--task", "standin-sd15", "--training-prompts", str(tmp_path / "laion.txt"), "--cache", cache
     )
     assert "training_prompts" in told
-    own = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(cache), "quick")
+    own = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(cache), "quick")
     assert set(own.identity_of(())) - set(captions.identity_of(())) == {"training_prompts"}
     world = own.prepare(Sources(Path(cache)), SilentProgress())
     pipeline = load_pipeline(files / "sd15")
@@ -221,7 +221,7 @@ def test_evaluations_need_nothing_to_train_on(
     assert [metric.value for metric in one.metrics] == [metric.value for metric in other.metrics]
     with pytest.raises(UserError, match=r"missing:\n  latents: bench prepare .* --data PATH"):
         bench("run", "--method", "dmd2", *task, *cache, *runs)
-    world = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), None).prepare(
+    world = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), None).prepare(
         Sources(Path(cache[1])), SilentProgress()
     )
     with pytest.raises(UserError, match=r"'standin-parti' has nothing to train on; fix: .* --data PATH"):
@@ -254,7 +254,7 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
     named = ("--weights", f"pickscore={pickscore}", "--weights", f"hps={hps}")
     told = bench("prepare", *task, *named, *cache)
     assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
-    two = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
+    two = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
     assert two.metrics == ("pickscore", "hps") and two.extractors.keys() == {"pickscore", "hps"}
 
     bench("prepare", *task, "--weights", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
@@ -375,7 +375,7 @@ def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(
 ) -> None:
     """The official evaluation loads one tokenizer twice, also for its rivals; training does not (3.3)."""
     cache = Path(prepared("sdxl")[1])
-    task = declared_task(load_catalogue([TEXT_PLUGIN]), "standin-sdxl", cache, "coco10k-as-official")
+    task = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-sdxl", cache, "coco10k-as-official")
     assert isinstance(task, TextTask)
     world = replace(task, protocol=replace(task.protocol, metrics=())).prepare(Sources(cache), SilentProgress())
     encoder = load_pipeline(files / "sdxl").encoder

@@ -19,7 +19,7 @@ from bench.core.errors import UserError
 from bench.core.files import DiskFullError, append_line, make_folder, remove_temporaries, whole_folder
 from bench.core.locks import made_once
 from bench.runs import attempts
-from bench.runs.run_lock import held
+from bench.runs.run_lock import locked
 
 
 def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_another_users_lock_in_a_shared_cache_is_taken(tmp_path: Path, monkeypat
     run_lock = tmp_path / ".lock"
     run_lock.touch(mode=0o644)
     busy = pytest.raises(UserError, match="another process is working")
-    with another_users(run_lock, monkeypatch), held(tmp_path), busy, held(tmp_path):
+    with another_users(run_lock, monkeypatch), locked(tmp_path), busy, locked(tmp_path):
         pass
 
 
@@ -106,7 +106,7 @@ def test_where_nothing_may_be_written_that_is_said(tmp_path: Path, monkeypatch: 
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UserError, match=said), held(tmp_path / "run"):
+    with pytest.raises(UserError, match=said), locked(tmp_path / "run"):
         pass
 
 

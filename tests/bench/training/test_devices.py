@@ -20,6 +20,8 @@ from bench.runs.runner import Runner
 from bench.task.base import Sources
 from bench.task.prepared import PreparedTask
 
+pytestmark = pytest.mark.own_process  # a backward pass on a second device starts threads
+
 TEXT_RECIPE = {
     "iterations": 2,
     "batch_size": 2,

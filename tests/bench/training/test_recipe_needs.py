@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command import bench
 
-from bench.cli.dry_run import recipe_needs, require_for_recipes
 from bench.core.errors import UserError
+from bench.runs.dry_run import recipe_needs, require_for_recipes
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.pinned import PinnedAsset

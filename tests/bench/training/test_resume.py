@@ -138,10 +138,10 @@ def test_another_teacher_is_not_mixed_into_a_run(plan: Callable[..., Run], runne
 
 
 def test_two_processes_never_work_on_one_run(plan: Callable[..., Run], runner: Runner) -> None:
-    from bench.runs.run_lock import held
+    from bench.runs.run_lock import locked
 
     run = plan()
-    with held(run.folder), pytest.raises(UserError, match="another process"):
+    with locked(run.folder), pytest.raises(UserError, match="another process"):
         runner.run(run)
 
 

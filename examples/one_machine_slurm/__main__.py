@@ -1,11 +1,13 @@
 """A real Slurm on this machine: several nodes, fake GPUs; partitions main (default), low (preemptible) and high.
 
-  python -m slurm.local start                 some tenths of a second; a second start does nothing
-  eval "$(python -m slurm.local env)"         from now on sbatch, squeue, ... speak to it
-  python -m slurm.local status                0: all up, 1: partly, 3: stopped
-  python -m slurm.local stop                  kills what runs; only the logs stay
-  python -m slurm.local run -- COMMAND        start, run COMMAND, stop whatever happens
-  python -m slurm.local kill-node NODE        crash a node (start-node NODE brings it back)
+It is run in the folder `examples` of the repository, or anywhere with that folder in PYTHONPATH.
+
+  python -m one_machine_slurm start                 some tenths of a second; a second start does nothing
+  eval "$(python -m one_machine_slurm env)"         from now on sbatch, squeue, ... speak to it
+  python -m one_machine_slurm status                0: all up, 1: partly, 3: stopped
+  python -m one_machine_slurm stop                  kills what runs; only the logs stay
+  python -m one_machine_slurm run -- COMMAND        start, run COMMAND, stop whatever happens
+  python -m one_machine_slurm kill-node NODE        crash a node (start-node NODE brings it back)
 
 slurm/install.sh installs what it needs. Root or not; all files are under --root, all sockets on 127.0.0.1.
 """
@@ -21,8 +23,8 @@ import sys
 from pathlib import Path
 
 from bench.core.errors import UserError
-from slurm.local.cluster import Cluster
-from slurm.local.conf import Settings
+from one_machine_slurm.cluster import Cluster
+from one_machine_slurm.conf import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _do(verb: str, cluster: Cluster, options: argparse.Namespace) -> int:
     if verb == "start":
         cluster.start(_settings(options))
-        print(f'up; eval "$(python -m slurm.local env --root {cluster.root})"')
+        print(f'up; eval "$(python -m one_machine_slurm env --root {cluster.root})"')
     elif verb == "run":
         return _run(cluster, _settings(options), options.command)
     elif verb == "stop":
@@ -96,7 +98,9 @@ def _status(cluster: Cluster) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m slurm.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m one_machine_slurm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in ("start", "stop", "status", "env", "run", "kill-node", "start-node"):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from bench.core.errors import UserError, unknown
 from bench.core.locks import locked
+from one_machine_slurm.conf import Settings, read_settings, write_conf
+from one_machine_slurm.processes import MARK, Process, kill_all, processes
 from slurm.environment import KEPT, environment
-from slurm.local.conf import Settings, read_settings, write_conf
-from slurm.local.processes import MARK, Process, kill_all, processes
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
 """What must be installed; the first three are the daemons."""
@@ -96,7 +96,7 @@ class Cluster:
             elif settings not in (None, self.settings):
                 raise UserError(
                     f"the cluster under {self.root} is running as {self.settings}, not as {settings}; "
-                    f"first `python -m slurm.local stop --root {self.root}`"
+                    f"first `python -m one_machine_slurm stop --root {self.root}`"
                 )
             try:
                 for owner, up in self.daemons().items():
@@ -194,7 +194,7 @@ class Cluster:
 
     def _absent(self) -> UserError:
         return UserError(
-            f"no cluster under {self.root}; `python -m slurm.local start --root {self.root}` starts one"
+            f"no cluster under {self.root}; `python -m one_machine_slurm start --root {self.root}` starts one"
         )
 
     def _check(self, node: str) -> None:

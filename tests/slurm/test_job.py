@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from bench.core.run_folder import LOG
-from bench.jobs import job as work
-from bench.jobs.job import Work
+from bench.jobs.spec import JobSpec
 from bench.runs.attempts import attempts
+from slurm import job as slurm_job
+from slurm.job import SlurmJob
 
 
 @pytest.fixture
@@ -41,24 +42,33 @@ def in_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
-def job(folder: Path, monkeypatch: pytest.MonkeyPatch, does: object) -> Work:
+def job(folder: Path, monkeypatch: pytest.MonkeyPatch, does: object) -> SlurmJob:
     """A job whose command does this."""
     for number, name in ((1, "stdout"), (2, "stderr")):  # not pytest's own, which are no files of the process
         monkeypatch.setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
-    monkeypatch.setattr("bench.cli.command_line", lambda _: lambda *_, **__: does())  # type: ignore[operator]
-    return Work("a run", "train", ("run",), folder)
+    monkeypatch.setattr("bench.jobs.start.start", lambda *_: does())  # type: ignore[operator]
+    return SlurmJob(JobSpec("a run", "train", folder))
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
-    ("code", "end", "told"),
-    [(130, "stopped", "SIGINT"), (1, "failed", "exit code 1"), (0, "done", ""), (None, "done", "")],
+    ("does", "end", "told"),
+    [(interrupt, "stopped", "SIGINT"), (lambda: sys.exit(3), "failed", "exit code 3"), (lambda: None, "done", "")],
 )
-def test_a_command_that_ends_with_an_exit_code_is_not_done(
-    code: int | None, end: str, told: str, tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_is_interrupted_or_exits_is_not_done(
+    does: Callable[[], None],
+    end: str,
+    told: str,
+    tmp_path: Path,
+    in_job: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Typer makes an exit code of Ctrl-C and of typer.Exit, and returns it."""
+    monkeypatch.setattr(slurm_job, "_is_kept", lambda _: False)
     with pytest.raises(SystemExit) if end != "done" else contextlib.nullcontext():
-        job(tmp_path, monkeypatch, lambda: code)()
+        job(tmp_path, monkeypatch, does)()
     (attempt,) = attempts(tmp_path)
     assert (attempt.end, attempt.told) == (end, told) and not in_job
 
@@ -89,7 +99,7 @@ def test_before_its_time_limit_a_job_puts_itself_back(
 def test_at_the_last_call_a_job_ends_and_does_not_put_itself_back(
     tmp_path: Path, in_job: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_is_kept", lambda _: False)
+    monkeypatch.setattr(slurm_job, "_is_kept", lambda _: False)
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGTERM))()
     assert caught.value.code == 130 and not in_job
@@ -136,7 +146,7 @@ def test_a_queue_that_is_away_is_asked_again(
             raise subprocess.CalledProcessError(1, ["scontrol", "requeue", "12"])
         put_back(number, frame)
 
-    monkeypatch.setattr(work, "PAUSE", 0.01)
+    monkeypatch.setattr(slurm_job, "PAUSE", 0.01)
     signal.signal(signal.SIGUSR2, away)
     with pytest.raises(SystemExit):
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
@@ -150,8 +160,8 @@ def test_a_queue_that_stays_away_is_told_of(
     def away(*_: object) -> None:
         raise subprocess.CalledProcessError(1, ["scontrol", "requeue", "12"])
 
-    monkeypatch.setattr(work, "PATIENCE", 0.0)
-    monkeypatch.setattr(work, "PAUSE", 0.0)
+    monkeypatch.setattr(slurm_job, "PATIENCE", 0.0)
+    monkeypatch.setattr(slurm_job, "PAUSE", 0.0)
     signal.signal(signal.SIGUSR2, away)
     with pytest.raises(SystemExit):
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()

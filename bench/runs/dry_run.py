@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.cli.terminal import print
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,26 +13,27 @@ if TYPE_CHECKING:
     from bench.task.base import Requirement, Sources, Task
 
 
-def show_plan(planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look) -> None:
-    """Print what is needed and what of it is missing, then each run with its cost and state."""
+def plan_lines(
+    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look
+) -> Iterator[str]:
+    """Say what is needed and what of it is missing, then each run with its cost and state."""
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
-        print(f"{task.name} needs")
+        yield f"{task.name} needs"
         for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
-            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}")
+            yield f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}"
         for need in recipe_needs([run for run in planned if run.task.name == task.name]):
-            print(f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}")
-    for line in _memory(planned):
-        print(line)
-    print()
+            yield f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}"
+    yield from _memory(planned)
+    yield ""
     for run in planned:
         recipe = run.recipe
         images = recipe.iterations * recipe.batch_size
         cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        print(f"{run.id:<48}{cost}   {state_of(run, look)}")
+        yield f"{run.id:<48}{cost}   {state_of(run, look)}"
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
-        print(f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}")
+        yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}"
 
 
 def recipe_needs(planned: Sequence[Run]) -> list[Requirement]:
@@ -75,10 +75,10 @@ def require_all(
 
 def state_of(run: Planned, look: Look) -> str:
     """A word or two on how far a run is."""
-    from bench.runs.pending_runs import read_unfinished
+    from bench.runs.pending_runs import read_pending
     from bench.runs.records import read_record
 
-    work = read_unfinished(run.folder, look)
+    work = read_pending(run.folder, look)
     if work is not None and work.at.under_way:
         return str(work)
     if run.record.exists():

@@ -1,0 +1,141 @@
+"""The interface of an executor, which does what was planned on this machine, on a cluster or elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UserError, unknown
+from bench.core.escape import printable
+
+if TYPE_CHECKING:
+    from bench.jobs.spec import JobSettings, JobSpec
+    from bench.runs.plan import BaselineRun, Run
+    from bench.runs.run_state import RunState
+    from bench.task.base import Sources, Task
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """What the user says of how jobs are to run."""
+
+    jobs: int | None = None
+    """Runs side by side; None: what cores or GPUs allow."""
+    processes: int = 1
+    """Of each run."""
+    profile: str | None = None
+    """Name or file of a cluster's profile."""
+    detach: bool = False
+    """Return once the jobs are in a queue."""
+
+
+class Executor(ABC):
+    """Does what was planned. The entry point group `bench.executors` names the classes.
+
+    An executor whose jobs wait in a queue that outlives the command also says where they are, and cancels and
+    resumes them.
+    """
+
+    @classmethod
+    @abstractmethod
+    def create(cls, settings: JobSettings, options: ExecutorOptions) -> Executor:
+        """Return an executor. Raises UserError for options that it does not take, or that do not go together."""
+
+    @abstractmethod
+    def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+        """Do what is not done yet; return all that is to have a result. Raises UserError.
+
+        Raises Detached if the work goes on without this process.
+        """
+
+    @abstractmethod
+    def evaluate(self, specs: Sequence[JobSpec], task: Task) -> None:
+        """Do evaluations of saved students, which a task measures. Raises UserError, and Detached."""
+
+    def dry_run(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> str:  # noqa: ARG002
+        """Return, as text, how a plan would be done, beyond the plan itself. Raises UserError."""
+        return ""
+
+    @classmethod
+    def states(cls, runs: Path, ask: bool = True) -> list[RunState]:  # noqa: ARG003
+        """Return where the runs are that were ever submitted from a folder of runs.
+
+        Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
+        """
+        return []
+
+    @classmethod
+    def submit_waiting(cls, runs: Path) -> int:  # noqa: ARG003
+        """Submit runs that found no room in the queue before, as far as there is some now; return their number.
+
+        Raises UserError with what keeps it from that.
+        """
+        return 0
+
+    @classmethod
+    def cancel(cls, states: Sequence[RunState], runs: Path) -> list[str]:  # noqa: ARG003
+        """Take runs out of the queue; return their names. Raises UserError."""
+        return []
+
+    @classmethod
+    def resume(
+        cls,
+        look: Callable[[], Sequence[RunState]],  # noqa: ARG003
+        runs: Path,  # noqa: ARG003
+        profile: str | None,  # noqa: ARG003
+        tell: Callable[[str], None],  # noqa: ARG003
+    ) -> Iterator[str]:
+        """Submit again what ended without a result of the runs that `look` returns; yield a line for each.
+
+        Raises UserError if the queue refuses one: those that came before it are in the queue.
+        """
+        return iter(())
+
+
+class Detached(Exception):
+    """The jobs go on without this process: the user detached, or stopped watching them."""
+
+    def __init__(self, told: str, code: int) -> None:
+        super().__init__(told)
+        self.code = code
+
+
+def executors() -> dict[str, EntryPoint]:
+    """Return the executors that are installed, by name."""
+    return {point.name: point for point in entry_points(group="bench.executors")}
+
+
+def load_executor(name: str) -> type[Executor]:
+    """Import an executor. Raises UserError for an unknown name."""
+    found = executors()
+    if name not in found:
+        raise unknown("executor", name, found)
+    loaded = found[name].load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Executor)):
+        raise UserError(
+            f"the executor {name!r} ({found[name].value}) is no Executor class; fix: remove its package"
+        )
+    return loaded
+
+
+def loaded_executors() -> list[type[Executor]]:
+    """Import every executor that is installed."""
+    return [load_executor(name) for name in executors()]
+
+
+def left_out(baseline: BaselineRun, sources: Sources) -> list[str]:
+    """Say why a baseline cannot be evaluated: its own weights are not here, and may not be downloaded."""
+    missing = [need for need in baseline.task.baseline_requirements(baseline.baseline) if need.path is None]
+    if sources.download:
+        return []
+    return [f"{baseline.label}: left out, no {need.what} here; {need.fix}" for need in missing]
+
+
+def say(text: str) -> None:
+    """Write a line for the user to stderr, as no terminal obeys it."""
+    print(printable(text, lines=True), file=sys.stderr)

@@ -1,0 +1,200 @@
+"""Jobs side by side on this machine: a bar for each; no failure takes another with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress as RichBars
+from rich.progress import TaskID
+
+from bench.core.escape import printable, rich_text
+from bench.core.files import digest, make_folder
+from bench.core.progress_bars import bars, figures_text
+from bench.core.run_folder import LOG, STATUS
+from bench.core.status import read_status
+from bench.jobs.forkserver import ForkServer
+from bench.jobs.job import JobProcess, run_job
+from bench.jobs.spec import JobSpec
+from bench.runs.attempts import Attempt, attempts
+from bench.runs.run_lock import is_locked
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 600.0
+"""How long jobs that were told to stop may take to finish an iteration and write a checkpoint."""
+FIRST_PORT, PORTS = 10_000, 10_000
+"""Where a job's processes meet: under what systems hand out to outgoing connections."""
+
+
+@dataclass
+class _Job:
+    spec: JobSpec
+    pids: list[int]
+    """Of its processes; the first one's is the number of the job."""
+    server: ForkServer
+    bar: TaskID
+    slot: int
+    """Its place among those that run side by side."""
+
+    def done(self) -> bool:
+        """Whether all processes have ended; where one has failed, the others are told to stop."""
+        open_ = [pid for pid in self.pids if not self.server.ended(pid)]
+        if open_ and any(self.server.code(pid) for pid in self.pids):
+            self.stop()
+        return not open_
+
+    def stop(self) -> None:
+        """Tell the processes to stop."""
+        for pid in self.pids:
+            if not self.server.ended(pid):
+                os.kill(pid, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    spec: JobSpec
+    done: bool
+    told: str
+    """What went wrong, if something did."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each job gets of the machine."""
+
+    threads: int = 1
+    """CPU threads of each process."""
+    processes: int = 1
+    """Processes that work on one job together."""
+    gpus: int = 0
+    """GPUs of the machine that this command may use; each process takes one, while there are any."""
+    gpu_names: tuple[str, ...] = ()
+    """What CUDA calls them, where the user chose among them; else they are numbered."""
+
+    def visible_gpus(self, slot: int) -> dict[str, str]:
+        """Environment that shows the job in place `slot` GPUs of its own, while there are enough."""
+        first = slot * self.processes if self.gpus > self.processes else 0
+        chosen = [(first + i) % self.gpus for i in range(min(self.processes, self.gpus))]
+        names = self.gpu_names or tuple(map(str, range(self.gpus)))
+        return {"CUDA_VISIBLE_DEVICES": ",".join(names[i] for i in chosen)}
+
+
+def chosen_gpus() -> tuple[str, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by the user or a queue; nothing if it is not set."""
+    return tuple(name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip())
+
+
+def run_jobs(
+    specs: Sequence[JobSpec], parallel: int, share: Share, server: ForkServer, console: Console
+) -> list[Outcome]:
+    """Do all jobs, at most `parallel` at once, each with its share of the machine; return how each ended.
+
+    On Ctrl-C the jobs are told to stop, which they do after a checkpoint, and the interrupt goes on to the caller.
+    They stop, too, if this process is killed.
+    """
+    waiting, running, ended = list(specs), list[_Job](), list[Outcome]()
+    with bars(console) as drawn:
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    spec = waiting.pop(0)
+                    bar = drawn.add_task(printable(spec.label), total=None, figures="starting")
+                    slot = min(set(range(parallel)) - {job.slot for job in running})
+                    running.append(_Job(spec, _start(spec, slot, share, server), server, bar, slot))
+                time.sleep(POLL_SECONDS)
+                for job in list(running):
+                    _show(job, drawn)
+                    if job.done() and not _outlived(job):
+                        running.remove(job)
+                        drawn.remove_task(job.bar)
+                        outcome = _outcome(job)
+                        ended.append(outcome)
+                        state = "done" if outcome.done else f"failed: {outcome.told}"
+                        console.print(rich_text(f"{job.spec.label}: {state}"))
+        finally:
+            _stop(running)
+    return ended
+
+
+def _stop(jobs: Sequence[_Job]) -> None:
+    """Tell jobs to stop, and wait until they have; a second Ctrl-C leaves them to end by themselves."""
+    for job in jobs:
+        job.stop()
+    until = time.monotonic() + STOP_SECONDS
+    while any(not job.done() or _outlived(job) for job in jobs) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+
+
+def _start(spec: JobSpec, slot: int, share: Share, server: ForkServer) -> list[int]:
+    make_folder(spec.folder)
+    if not is_locked(spec.folder):  # else another command works there, and these are its files
+        (spec.folder / STATUS).unlink(missing_ok=True)
+        spec.write()
+    pids: list[int] = []
+    for rank in range(share.processes):
+        environment = {**share.visible_gpus(slot), **_meeting(rank, share.processes, spec.folder)}
+        arguments = [spec.label, spec.stage, str(spec.folder), list(spec.argv), rank]
+        pids.append(server.fork(f"{__name__}:work", arguments, environment))
+    return pids
+
+
+def work(label: str, stage: str, folder: str, argv: Sequence[str], rank: int) -> None:
+    """Be one process of a job on this machine."""
+    spec = JobSpec(label, stage, Path(folder), tuple(argv))  # type: ignore[arg-type]
+    meeting = {name: os.environ[name] for name in _MEETING if name in os.environ}
+    run_job(spec, JobProcess(str(os.getpid()), socket.gethostname(), rank, environment=meeting))
+
+
+_MEETING = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+def _meeting(rank: int, processes: int, folder: Path) -> Mapping[str, str]:
+    """Return the environment by which torch.distributed finds the other processes of a job."""
+    if processes == 1:
+        return {}
+    port = FIRST_PORT + (os.getpid() * 7919 + int(digest(str(folder)), 16)) % PORTS
+    values = ("127.0.0.1", port, rank, processes, rank, processes)
+    return dict(zip(_MEETING, map(str, values), strict=True))
+
+
+def _show(job: _Job, drawn: RichBars) -> None:
+    """Move a job's bar to where its status file says it is; before it has begun, there is none."""
+    status = read_status(job.spec.folder)
+    if status is not None:
+        drawn.update(
+            job.bar,
+            description=printable(f"{job.spec.label}: {status.stage}"),
+            total=status.total,
+            completed=status.completed,
+            figures=figures_text(status.figures),
+        )
+
+
+def _attempt(job: _Job) -> Attempt | None:
+    """What a job noted of itself; another command may have noted its own attempts on the same run."""
+    own = [one for one in attempts(job.spec.folder) if one.job == str(job.pids[0])]
+    return own[-1] if own else None
+
+
+def _outlived(job: _Job) -> bool:
+    """Whether a job still works although its server is gone; it ends soon (bench.jobs.forkserver)."""
+    attempt = _attempt(job)
+    return attempt is not None and attempt.end is None and is_locked(job.spec.folder)
+
+
+def _outcome(job: _Job) -> Outcome:
+    """How a job ended, from what it noted in its folder."""
+    attempt = _attempt(job)
+    if attempt is None or attempt.end is None:
+        code = job.server.code(job.pids[0])
+        told = f"ended without a word (exit code {code}); see {job.spec.folder / LOG}"
+        return Outcome(job.spec, False, told)
+    return Outcome(job.spec, attempt.end == "done", attempt.told)

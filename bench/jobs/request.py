@@ -1,0 +1,123 @@
+"""What the user asks to be run, from the command line, a file or a script: it is planned, run and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.errors import UserError
+from bench.core.run_folder import LOG
+from bench.jobs.executor import Executor, ExecutorOptions, load_executor
+from bench.jobs.run_states import state_lookup
+from bench.jobs.spec import JobSettings, plugin_hashes
+from bench.runs.dry_run import plan_lines, require_for_recipes
+from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
+from bench.runs.registry import load_catalogue
+from bench.runs.task_sources import pinned_task, sources_of
+from bench.task.base import Task
+
+if TYPE_CHECKING:
+    from bench.report.table import ReportTable
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Methods on one task, with all that says where and how they are run."""
+
+    methods: Sequence[str] = ("dmd2",)
+    task: str = "digits"
+    protocol: str | None = None
+    """None: the task's own."""
+    seeds: Sequence[int] = (0,)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Recipe values, for every method."""
+    baselines: bool = True
+    """Whether the teacher's samplers are evaluated, too."""
+    threads: int = 1
+    """CPU threads of each process."""
+    runs: Path = Path("runs")
+    cache: Path | None = None
+    """None: $BENCH_CACHE, or ~/.cache/distillation-bench."""
+    data: Path | None = None
+    download: bool = False
+    plugins: Sequence[Path] = ()
+    executor: str = "local"
+    options: ExecutorOptions = field(default_factory=ExecutorOptions)
+
+    def plan(self) -> PlannedRequest:
+        """Resolve every run. Raises UserError for an unknown name, key or value."""
+        catalogue = load_catalogue(self.plugins)
+        task = pinned_task(catalogue, self.task, self.cache, self.protocol)
+        runs = [
+            plan_run(catalogue, method, task, self.overrides, seed, self.runs)
+            for method in self.methods
+            for seed in self.seeds
+        ]
+        sources = sources_of(task, self.cache, self.data, self.download)
+        refuse_idle_overrides(runs, self.overrides)
+        baselines = (
+            [BaselineRun(task, self.runs, one) for one in task.baselines.values()] if self.baselines else []
+        )
+        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins))
+        return PlannedRequest(
+            task, runs, baselines, settings, make_executor(self.executor, settings, self.options)
+        )
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """The runs of a request, each with a name and a folder, and the executor that does them."""
+
+    task: Task
+    runs: Sequence[Run]
+    baselines: Sequence[BaselineRun]
+    settings: JobSettings
+    executor: Executor
+
+    def lines(self) -> Iterator[str]:
+        """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
+        sources, look = self.settings.sources, state_lookup(self.settings.runs)
+        yield from plan_lines(self.runs, self.baselines, sources, look)
+        if jobs := self.executor.dry_run(self.runs, self.baselines):
+            yield jobs
+
+    def execute(self) -> Sequence[Run | BaselineRun]:
+        """Do what is not done yet; return all that is to have a result: `raise_failures` names what has none.
+
+        Raises UserError if something is missing, before anything is run, and Detached if the jobs go on alone.
+        """
+        task = self.task
+        if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
+            task.require(self.settings.sources, training=True)  # before a baseline takes its hours
+            require_for_recipes(self.runs)
+        return self.executor.execute(self.runs, self.baselines)
+
+    def table(self) -> ReportTable:
+        """Return the table of what is recorded of these runs."""
+        from bench.report.table import task_table
+        from bench.runs.records import load_records
+
+        records = load_records([one.folder for one in (*self.runs, *self.baselines)]).records
+        return task_table(records, self.task.name)
+
+
+def make_executor(name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:
+    """Return an executor by its name. Raises UserError for an unknown one, and for options that do not fit it."""
+    return load_executor(name).create(settings, options)
+
+
+def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[str] = ()) -> None:
+    """Raise UserError if something has no result: the exit code says whether all went well.
+
+    `not_measured` are further evaluations without one.
+    """
+    bad = []
+    for run in wanted:
+        record = run.finished()
+        if record is None or record.error is not None:
+            bad.append(run.label)
+    if bad or not_measured:
+        told = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
+        raise UserError(f"{told}: {'; '.join([*bad, *not_measured])}; see {LOG} in their folders")

@@ -1,0 +1,29 @@
+"""Where the runs of a folder are, whether jobs of a queue work on them or commands of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.jobs.executor import loaded_executors
+from bench.runs.pending_runs import Look
+from bench.runs.run_state import RunState, run_state
+
+
+def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:
+    """Return the runs that were ever submitted from a folder of runs, by their own.
+
+    Raises SilentQueueError if a queue gives no answer, or there is none here, unless it is not to be asked.
+    """
+    if not runs.is_dir():
+        return {}
+    return {state.folder: state for executor in loaded_executors() for state in executor.states(runs, ask)}
+
+
+def state_lookup(runs: Path) -> Look:
+    """Return what says where a run is; of one in a queue that gives no answer, what its folder tells."""
+    queued: dict[Path, RunState] = {}
+    with contextlib.suppress(UserError):
+        queued = submitted_runs(runs)
+    return lambda folder: queued.get(folder.resolve()) or run_state(folder)

@@ -1,0 +1,119 @@
+"""Saved students: how one is read and measured, and where its record is kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.files import path_sha256
+from bench.core.run_folder import PLAN, RECORD, STUDENT, student_of
+from bench.core.stopping import DivergedError
+from bench.metrics.result import MetricResult
+from bench.models.denoiser import Denoiser
+from bench.models.descriptions import DESCRIPTION
+from bench.runs.plan import PublishedRun
+from bench.runs.provenance import provenance
+from bench.runs.recording import of_the_best, under_another_protocol
+from bench.runs.records import other_protocol_path, read_record, write_record
+from bench.runs.registry import Catalogue
+from bench.runs.runner import Runner
+from bench.task.base import Task
+from bench.task.prepared import PreparedTask
+from bench.training.best import read_best
+from bench.training.student_sampler import few_step_sampler
+
+
+def loaded_student(
+    prepared: PreparedTask, path: Path, steps: int | None, start: float | None
+) -> tuple[Denoiser, list[int]]:
+    """Read a student of a prepared task, which starts at the noise level `start` if its file leaves that open.
+
+    Raises UserError as `PreparedTask.load_student` does, and if both options are given.
+    """
+    if start is None:
+        return prepared.load_student(path, steps)
+    if steps not in (None, 1):
+        raise UserError(f"--student-start is for students of one step; fix: leave out --steps {steps}")
+    return prepared.load_student_from(path, start)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of a student, and where they were recorded."""
+
+    metrics: Sequence[MetricResult]
+    record: Path | None = None
+    """None: the student's run has this record already, or the student is of no run."""
+
+
+def measure_student(
+    runner: Runner, checkpoint: Path, steps: int | None, start: float | None, runs: Path
+) -> Measured:
+    """Measure a saved student under the runner's task.
+
+    Published weights, which belong to no run, get a record of their own under `runs`; `start` is the noise level
+    at which they start, if their file leaves that open. Raises UserError if there is no such student, and if its
+    images are not finite.
+    """
+    if not checkpoint.exists():
+        raise UserError(f"no folder or file {checkpoint}; fix: name a run's folder, or a student's")
+    try:
+        return _measured(runner, checkpoint, steps, start, runs)
+    except DivergedError as error:
+        raise UserError(
+            f"{checkpoint}: {error}; its training has diverged, or the file is damaged; fix: name another student"
+        ) from None
+
+
+def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float | None, runs: Path) -> Measured:
+    if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
+        checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
+    path = student_of(checkpoint)
+    if path == checkpoint and (checkpoint / PLAN).is_file():
+        raise UserError(f"the run in {checkpoint} has no student yet: its training is not over; fix: bench resume")
+    sha256 = path_sha256(path)
+    student, indices = loaded_student(runner.prepared, path, steps, start)
+    if path == checkpoint and not (path / DESCRIPTION).is_file():
+        name = (path if path.is_dir() else path.with_suffix("")).resolve().name
+        described = few_step_sampler(student, indices).description
+        published = PublishedRun(runner.prepared.task, runs, name, sha256, described)
+        record = runner.published(published, student, indices)
+        return Measured(record.metrics, published.record)
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics, _ = runner.evaluator.evaluate(few_step_sampler(student, indices), Path(scratch), sha256)
+    return Measured(metrics, _keep_beside(runner, checkpoint, sha256, metrics) if path != checkpoint else None)
+
+
+def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[MetricResult]) -> Path | None:
+    """Keep a record of a finished run's student under a protocol other than its own: of its task, or of another
+    with the same students.
+
+    So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
+    """
+    best = read_best(folder)
+    run = folder if best is None else folder.parent
+    if not (run / RECORD).is_file():
+        return None
+    record, prepared = read_record(run / RECORD), runner.prepared
+    if best is not None:
+        record = of_the_best(record, best)
+    protocol = prepared.task.protocol
+    own = record.checkpoint is not None and record.checkpoint.sha256 == sha256
+    another = best is not None or record.protocol_sha256 != protocol.digest()
+    if own and another and _same_students(runner.catalogue, record.task, prepared.task):
+        target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
+        write_record(target, under_another_protocol(record, prepared, provenance("fp32"), metrics))
+        return target
+    return None
+
+
+def _same_students(catalogue: Catalogue, trained_on: str, task: Task) -> bool:
+    """Whether students of the task `trained_on` are measured by `task`: it is the same, or takes its recipes."""
+    if trained_on == task.name:
+        return True
+    known = catalogue.tasks.entries
+    other = catalogue.tasks.get(trained_on) if trained_on in known else None
+    return other is not None and (other.recipes or other.name) == (task.recipes or task.name)

@@ -1,0 +1,48 @@
+"""The task that is meant, with what is pinned for it, and where it looks for its files. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UserError
+from bench.runs.networks import with_metrics, with_registered_networks
+from bench.task.base import Sources, Task, default_cache
+
+if TYPE_CHECKING:
+    from bench.runs.registry import Catalogue
+
+
+def pinned_task(
+    catalogue: Catalogue,
+    name: str,
+    cache: Path | None,
+    protocol: str | None = None,
+    metrics: Sequence[str] = (),
+) -> Task:
+    """Return the task of this name with what is pinned for it in the cache, under a protocol. Raises UserError.
+
+    `metrics` are those to measure in place of the protocol's.
+    """
+    where = cache or default_cache()
+    task = catalogue.tasks.get(name).located(where)
+    task = task.under(protocol or task.protocol.name)
+    if metrics:
+        task = with_metrics(task, metrics, catalogue)
+    return with_registered_networks(task, catalogue, where)
+
+
+def sources_of(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
+    """Say where a task looks for its files. Raises UserError if only bench prepare may be given them.
+
+    Where all that the task runs on is pinned, `download` lets baselines get weights of their own.
+    """
+    found = Sources(cache or default_cache(), data, download)
+    if task.pinned_by_prepare and (data is not None or (download and task.lacks(found))):
+        named = [f"--data {data}"] * (data is not None) + ["--download"] * download
+        raise UserError(
+            f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "
+            f"bench prepare --task {task.name} {' '.join(named)}"
+        )
+    return found

@@ -1,1 +1,0 @@
-"""A real Slurm on one machine, for tests and for trying `--executor slurm` at home: `python -m slurm.local`."""
