@@ -59,6 +59,7 @@ def run(
     from bench.jobs.executor import ExecutorOptions
     from bench.jobs.request import RunRequest, raise_failures
     from bench.report.render import to_markdown
+    from bench.report.requested import table_of
 
     request = RunRequest(
         methods=parse_names(method),
@@ -83,7 +84,7 @@ def run(
         return
     with exit_if_detached():
         wanted = planned.execute()
-    print(to_markdown(planned.table()))
+    print(to_markdown(table_of(planned)))
     for one in planned.runs:
         picture = one.folder / SAMPLES
         if picture.exists():

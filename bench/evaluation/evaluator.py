@@ -20,6 +20,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
+from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric
@@ -28,7 +29,6 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
 from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
-from bench.runs.feature_spaces import LoadedSpace, own_spaces
 from bench.task.prepared import PreparedTask, to_uint8
 from bench.task.protocol import Protocol
 

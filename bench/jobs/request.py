@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.run_folder import LOG
@@ -17,9 +17,6 @@ from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import load_catalogue
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
-
-if TYPE_CHECKING:
-    from bench.report.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -93,14 +90,6 @@ class PlannedRequest:
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
         return self.executor.execute(self.runs, self.baselines)
-
-    def table(self) -> ReportTable:
-        """Return the table of what is recorded of these runs."""
-        from bench.report.table import task_table
-        from bench.runs.records import load_records
-
-        records = load_records([one.folder for one in (*self.runs, *self.baselines)]).records
-        return task_table(records, self.task.name)
 
 
 def make_executor(name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:

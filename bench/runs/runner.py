@@ -23,11 +23,11 @@ from bench.evaluation.picture import sample_grid
 from bench.metrics.catalogue import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
-from bench.runs.feature_spaces import registered_spaces
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
 from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
+from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
 from bench.runs.run_lock import locked
 from bench.runs.trained import TrainedStudent, read_trained

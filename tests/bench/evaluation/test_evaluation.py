@@ -14,9 +14,9 @@ import torch
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import Evaluator, generate, measure
+from bench.evaluation.feature_spaces import own_spaces
 from bench.metrics.catalogue import FD
 from bench.models.samplers import SampleNoise
-from bench.runs.feature_spaces import own_spaces
 from bench.runs.plan import Run
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner, metrics_of

@@ -1,20 +1,18 @@
-"""The feature spaces of an evaluation: the task's own, and those of registered extractors that metrics name."""
+"""The feature spaces of registered extractors that metrics name and the task does not have."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.device import this_device
 from bench.core.errors import unknown
 from bench.core.files import digest
 from bench.core.progress import Progress
-from bench.features.batch import Extract
+from bench.evaluation.feature_spaces import LoadedSpace, as_reference
 from bench.features.pinned import read_pinned, weights_for
 from bench.features.reference_store import ReferenceStatistics, reference_store
 from bench.features.references import FeatureSpace, RealImages, kept_references
-from bench.metrics.base import Reference
 from bench.metrics.catalogue import MetricInfo
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
@@ -22,22 +20,6 @@ from bench.task.prepared import PreparedTask
 
 KEPT = 10_000
 """Real images whose features are kept one by one in references of more than twice as many."""
-
-
-@dataclass(frozen=True)
-class LoadedSpace:
-    """A feature extractor that is ready, and the real images' features by it."""
-
-    extract: Extract
-    reference: Reference | None
-    """None where the extractor only scores, or no metric compares."""
-
-
-def own_spaces(prepared: PreparedTask) -> dict[str, LoadedSpace]:
-    """Return the feature spaces that the task provides, by the names that metrics ask for."""
-    name = prepared.task.protocol.reference
-    references = {key: as_reference(found, name) for key, found in prepared.references.items()}
-    return {key: LoadedSpace(extract, references.get(key)) for key, extract in prepared.extractors.items()}
 
 
 def registered_spaces(
@@ -70,9 +52,3 @@ def _made_once(
     name = f"{task.name}-{digest([space.network, images.source_sha256, images.crop])[:12]}"
     keep = None if images.count <= 2 * KEPT else KEPT
     return kept_references(images, {"": space}, name, reference_store(cache), progress, keep)[""]
-
-
-def as_reference(found: ReferenceStatistics, name: str) -> Reference:
-    """Return kept statistics as metrics take them; `name` is the protocol's for the real images."""
-    about = found.description
-    return Reference(found.mean, found.cov, about.samples, name, about.sha256, found.rows, about.fallbacks)
