@@ -25,7 +25,7 @@ from bench.models.backbones.edm import EDMDenoiser
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet
-from bench.task.prepared import to_uint8
+from bench.task.images import to_uint8
 
 SHAPE = (3, 64, 64)
 ROUNDS = 5

@@ -21,7 +21,7 @@ from bench.cli.cluster import _states
 from bench.jobs.spec import JobSettings
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from slurm.launch import Launch, launch, plan_launch
 from slurm.submission import submissions
 

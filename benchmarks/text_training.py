@@ -33,7 +33,7 @@ from bench.evaluation.latency import device_name, latency_of
 from bench.models.samplers import SampleNoise
 from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
-from bench.task.prepared import Sampled
+from bench.task.base import Sampled
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.student_sampler import few_step_sampler
 from bench.training.trainer import Cadence, Trainer

@@ -5,7 +5,7 @@ bench run --plugin examples/cifar10.py --task cifar10 --method dmd2
 """
 
 from bench.data.folder import ImageFolder
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 

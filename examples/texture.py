@@ -7,7 +7,7 @@ bench eval --plugin examples/texture.py --task digits --sampler teacher-ode --me
 from bench.features.base import FeatureExtractor, Weights
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 
 
 class TextureNetwork(FeatureExtractor):

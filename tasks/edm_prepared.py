@@ -12,8 +12,8 @@ from bench.core.errors import UserError
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
+from bench.task.images import to_unit_range
 from bench.task.pairs import PairedTeacher
-from bench.task.prepared import to_unit_range
 
 
 class PreparedEDMTask(PairedTeacher):

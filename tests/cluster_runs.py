@@ -15,7 +15,7 @@ from bench.runs.records import Record
 from bench.runs.registry import load_catalogue
 from bench.runs.run_state import RunState
 from bench.runs.runner import Runner
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from slurm.watch import submitted_states
 
 PROFILE = """\

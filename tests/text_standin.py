@@ -13,7 +13,7 @@ from text_pipelines import save_sdxl
 
 from bench.core.progress import SilentProgress
 from bench.runs.registry import load_catalogue
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from tasks.text.task import TextTask
 
 CATALOGUE = load_catalogue([TEXT_PLUGIN])
@@ -30,7 +30,7 @@ def choose_sdxl(root: Path) -> Path:
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(root / "data" / f"{i}.png")
         (root / "data" / f"{i}.txt").write_text(f"photograph {i}")
     files = {"teacher": root / "sdxl", "data": root / "data", "prompts": root / "prompts.txt"}
-    declared(root / "cache").choose(
+    declared(root / "cache").pin(
         Sources(root / "cache", **files, weights={"clip": root / "clip.bin"}), SilentProgress()
     )
     return root / "cache"

@@ -18,7 +18,7 @@ from bench.runs.task_sources import pinned_task
 if TYPE_CHECKING:
     from bench.data.base import Dataset
     from bench.features.base import FeatureExtractor
-    from bench.metrics.catalogue import MetricInfo
+    from bench.metrics.info import MetricInfo
     from bench.runs.registry import Catalogue, Entry
     from bench.runs.suites import Suite
     from bench.task.base import Task

@@ -11,7 +11,7 @@ from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task
-from bench.task.base import default_cache
+from bench.task.declaration import default_cache
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue

@@ -24,7 +24,7 @@ from bench.cli.options import (
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task, sources_of
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 
 if TYPE_CHECKING:
     from bench.metrics.result import MetricResult

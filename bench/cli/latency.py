@@ -18,7 +18,7 @@ from bench.cli.options import (
 )
 from bench.cli.terminal import print
 from bench.runs.task_sources import pinned_task, sources_of
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 
 if TYPE_CHECKING:
     from bench.evaluation.latency import Latency
@@ -53,7 +53,7 @@ def latency(
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
     from bench.runs.students import loaded_student
-    from bench.task.prepared import Sampled
+    from bench.task.base import Sampled
     from bench.training.student_sampler import few_step_sampler
 
     torch.set_num_threads(threads)

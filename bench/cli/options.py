@@ -12,7 +12,8 @@ import typer
 
 from bench.core.errors import UserError, hint, unknown
 from bench.core.files import read_text, regular_file_or_folder
-from bench.task.base import Baseline, Task
+from bench.task.base import Task
+from bench.task.declaration import Baseline
 
 if TYPE_CHECKING:
     from bench.features.base import FeatureExtractor

@@ -24,7 +24,8 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
 from bench.core.files import regular_file_or_folder
 from bench.runs.task_sources import pinned_task
-from bench.task.base import Requirement, Sources, Task, default_cache
+from bench.task.base import Task
+from bench.task.declaration import Requirement, Sources, default_cache
 
 SPELT = {"references": "reference"}
 """Options that are not called as the field of Sources that they fill."""
@@ -100,14 +101,14 @@ def prepare(
     from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find
-    from bench.task.prepared import PreparedAsset
+    from bench.task.assets import PreparedAsset
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
     try:
-        chosen = declared.choose(inputs, progress)
+        chosen = declared.pin(inputs, progress)
     except UserError:  # what was wrong follows; this is what the task still lacks without it
-        _print_missing(declared.lacks(inputs))
+        _print_missing(declared.missing(inputs))
         raise
     kept = {
         name: find(registered[name], path, inputs.cache, download, progress, own_weights)
@@ -124,7 +125,7 @@ def prepare(
         assets += prepared.pixels()[1]
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
-    _print_missing(need for need in chosen.lacks(inputs) if need.for_training)
+    _print_missing(need for need in chosen.missing(inputs) if need.for_training)
 
 
 def _print_missing(needs: Iterable[Requirement]) -> None:

@@ -20,7 +20,7 @@ from bench.cli.options import (
 )
 from bench.cli.terminal import print
 from bench.core.errors import UserError
-from bench.task.base import default_cache
+from bench.task.declaration import default_cache
 
 if TYPE_CHECKING:
     import numpy as np

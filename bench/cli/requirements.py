@@ -23,7 +23,7 @@ class NeedLine(NamedTuple):
 def need_lines(task: Task, cache: Path | None) -> list[NeedLine]:
     """Say what a task needs; what cannot even be looked for is broken."""
     try:
-        needs = task.needs(sources_of(task, cache))
+        needs = task.requirements(sources_of(task, cache))
     except UserError as error:
         return [NeedLine("data", f"BROKEN  {error}", False)]
     return [

@@ -23,13 +23,14 @@ from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
-from bench.metrics.base import Measured, Metric
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.base import Measured, Metric, make_metric
+from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
 from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
-from bench.task.prepared import PreparedTask, to_uint8
+from bench.task.base import PreparedTask
+from bench.task.images import to_uint8
 from bench.task.protocol import Protocol
 
 Extracted = Mapping[str, Features]
@@ -115,7 +116,9 @@ def measure(
         raise unknown(f"feature extractor for task {prepared.task.name!r}:", strange.pop(), spaces)
     running: dict[str, Metric] = {}
     if is_main:
-        running = {name: info.make(spaces[info.extractor].reference, protocol) for name, info in metrics.items()}
+        running = {
+            name: make_metric(info, spaces[info.extractor].reference, protocol) for name, info in metrics.items()
+        }
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
         extractors = {name: spaces[name].extract for name in sorted(names)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.features.batch import Extract
 from bench.features.reference_store import ReferenceStatistics
 from bench.metrics.base import Reference
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
 
 
 @dataclass(frozen=True)

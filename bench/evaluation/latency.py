@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.models.samplers import SampleNoise
-from bench.task.prepared import Sampled
+from bench.task.base import Sampled
 
 Prompt = TypeVar("Prompt")
 Text = TypeVar("Text")

@@ -10,7 +10,7 @@ import torch
 from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.evaluation.evaluator import generate
-from bench.task.prepared import Sampled
+from bench.task.base import Sampled
 
 COLUMNS = 10
 ROWS = 5

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
     from bench.runs.plan import BaselineRun, Run
     from bench.runs.run_state import RunState
-    from bench.task.base import Sources, Task
+    from bench.task.base import Task
+    from bench.task.declaration import Sources
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from bench.core.files import file_sha256, write_text
 from bench.core.run_folder import CONFIG, JOB_SPEC, PLAN
 from bench.runs.argv import user_argv
 from bench.runs.plan import BaselineRun, Run
-from bench.task.base import Sources, Task
+from bench.task.base import Task
+from bench.task.declaration import Sources
 
 JobStage = Literal["prepare", "run", "train", "evaluate"]
 """What a job does: `run` is a training and its evaluation."""

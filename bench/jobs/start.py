@@ -22,7 +22,8 @@ from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.students import measure_student
 from bench.runs.task_sources import pinned_task
-from bench.task.base import Sources, Task
+from bench.task.base import Task
+from bench.task.declaration import Sources
 
 
 def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.metrics.scores import score_of
 from bench.task.protocol import Protocol
 

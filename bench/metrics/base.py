@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features, check_features
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.task.protocol import Protocol
 
 T = TypeVar("T")
@@ -143,3 +144,9 @@ class FeatureMetric(Metric):
     def features(self) -> np.ndarray:
         """All features so far, [n, D], in the order they came."""
         return np.concatenate(self._batches) if self._batches else self.real[:0]
+
+
+def make_metric(info: MetricInfo, reference: Reference | None, protocol: Protocol) -> Metric:
+    """Return a metric, ready for one stream of images. Raises UserError if the reference does not serve."""
+    metric: type[Metric] = load_class(info.implementation)
+    return metric(reference, protocol, info)

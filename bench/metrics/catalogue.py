@@ -2,44 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from bench.core.imports import load_class
-
-if TYPE_CHECKING:
-    from bench.metrics.base import Metric, Reference
-    from bench.task.protocol import Protocol
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What `bench list metrics` and a table's heading say about a metric."""
-
-    name: str
-    title: str
-    direction: Literal["lower", "higher"]
-    """Which way is better."""
-    min_samples: int
-    """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
-    summary: str
-    source: str
-    implementation: str = ""
-    """Import path of the class, `module:Class`; a class that a plug-in registers with its `info` leaves it out."""
-    extractor: str = "main"
-    """Feature extractor whose output it reads: a registered name, or `main`, the one that the protocol names."""
-    needs_reference: bool = False
-    """Whether it compares with the features of real images."""
-
-    def load(self) -> type[Metric]:
-        """Import the metric's class."""
-        metric: type[Metric] = load_class(self.implementation)
-        return metric
-
-    def make(self, reference: Reference | None, protocol: Protocol) -> Metric:
-        """Return the metric, ready for one stream of images. Raises UserError if the reference does not serve."""
-        return self.load()(reference, protocol, self)
-
+from bench.metrics.info import MetricInfo
 
 FD = MetricInfo(
     name="fd",

@@ -9,7 +9,7 @@ import numpy as np
 from bench.features.statistics import GaussianStatistics
 from bench.features.views import NO_PATCH, Features
 from bench.metrics.base import Measured, Metric, Reference
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6

@@ -7,7 +7,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.task.protocol import Protocol
 
 SPLITS = 10

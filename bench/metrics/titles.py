@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.features.reference_store import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
-from bench.metrics.catalogue import DIVERSITY, KID, MetricInfo
+from bench.metrics.catalogue import DIVERSITY, KID
+from bench.metrics.info import MetricInfo
 
 INCEPTIONS = (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
 LPIPS = "lpips"

@@ -10,7 +10,8 @@ from bench.core.errors import UserError
 if TYPE_CHECKING:
     from bench.runs.pending_runs import Look
     from bench.runs.plan import BaselineRun, Planned, Run
-    from bench.task.base import Requirement, Sources, Task
+    from bench.task.base import Task
+    from bench.task.declaration import Requirement, Sources
 
 
 def plan_lines(
@@ -62,7 +63,7 @@ def require_all(
     Tasks that make what they need from their data are asked nothing.
     """
     chosen = {task.name: task for task in tasks if task.pinned_by_prepare}.values()
-    if not any(task.lacks(where) for task in chosen):
+    if not any(task.missing(where) for task in chosen):
         require_for_recipes(planned)
         return
     told = []
@@ -93,7 +94,7 @@ def state_of(run: Planned, look: Look) -> str:
 
 
 def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Requirement]:
-    yield from task.needs(where)
+    yield from task.requirements(where)
     for run in baselines:
         yield from task.baseline_requirements(run.baseline)
 

@@ -17,7 +17,8 @@ from bench.core.stopping import DivergedError
 from bench.runs.records import MethodInfo, Record, read_record
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
-from bench.task.base import Baseline, Task
+from bench.task.base import Task
+from bench.task.declaration import Baseline
 from bench.training.best import read_best
 from bench.training.method import Method
 from bench.training.recipe import Recipe, build_recipe

@@ -12,8 +12,9 @@ from bench.core.errors import UserError, first_line
 from bench.core.escape import is_name
 from bench.core.stopping import Stopped
 from bench.features.base import FeatureExtractor, Weights
-from bench.metrics.catalogue import MetricInfo
-from bench.task.base import Baseline, Task
+from bench.metrics.info import MetricInfo
+from bench.task.base import Task
+from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 
 NAMES = "letters, digits and _ . + - inside"

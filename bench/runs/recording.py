@@ -19,7 +19,8 @@ from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
 from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, Provenance, Record
 from bench.runs.trained import TrainedStudent
-from bench.task.prepared import PreparedAsset, PreparedTask
+from bench.task.assets import PreparedAsset
+from bench.task.base import PreparedTask
 from bench.training.best import Best
 from bench.training.log import read_lines
 from bench.training.trainer import Trained

@@ -13,10 +13,9 @@ from bench.evaluation.feature_spaces import LoadedSpace, as_reference
 from bench.features.pinned import read_pinned, weights_for
 from bench.features.reference_store import ReferenceStatistics, reference_store
 from bench.features.references import FeatureSpace, RealImages, kept_references
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.runs.registry import Catalogue
-from bench.task.base import Task
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask, Task
 
 KEPT = 10_000
 """Real images whose features are kept one by one in references of more than twice as many."""

@@ -19,7 +19,7 @@ from bench.training.families import read_family, read_variants, resolve
 if TYPE_CHECKING:
     from bench.data.base import Dataset
     from bench.features.base import FeatureExtractor
-    from bench.metrics.catalogue import MetricInfo
+    from bench.metrics.info import MetricInfo
     from bench.task.base import Task
     from bench.training.method import Method, Variant
 

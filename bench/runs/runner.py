@@ -20,7 +20,7 @@ from bench.core.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.picture import sample_grid
-from bench.metrics.catalogue import MetricInfo
+from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
@@ -31,7 +31,8 @@ from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
 from bench.runs.run_lock import locked
 from bench.runs.trained import TrainedStudent, read_trained
-from bench.task.prepared import PreparedAsset, PreparedTask, Sampled, file_asset
+from bench.task.assets import PreparedAsset, file_asset
+from bench.task.base import PreparedTask, Sampled
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.recipe import Recipe

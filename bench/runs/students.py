@@ -20,8 +20,7 @@ from bench.runs.recording import of_the_best, under_another_protocol
 from bench.runs.records import other_protocol_path, read_record, write_record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
-from bench.task.base import Task
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask, Task
 from bench.training.best import read_best
 from bench.training.student_sampler import few_step_sampler
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
 from bench.runs.networks import with_metrics, with_registered_networks
-from bench.task.base import Sources, Task, default_cache
+from bench.task.base import Task
+from bench.task.declaration import Sources, default_cache
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
@@ -39,7 +40,7 @@ def sources_of(task: Task, cache: Path | None, data: Path | None = None, downloa
     Where all that the task runs on is pinned, `download` lets baselines get weights of their own.
     """
     found = Sources(cache or default_cache(), data, download)
-    if task.pinned_by_prepare and (data is not None or (download and task.lacks(found))):
+    if task.pinned_by_prepare and (data is not None or (download and task.missing(found))):
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
         raise UserError(
             f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.samplers import Sampler, heun
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 
 
 def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Sampler:

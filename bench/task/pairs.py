@@ -19,9 +19,10 @@ from bench.core.files import digest, whole_file
 from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.models.samplers import SampleNoise, Sampler
-from bench.task.base import Baseline
+from bench.task.assets import PreparedAsset, file_asset
+from bench.task.base import PreparedTask
 from bench.task.baseline_sampler import baseline_sampler
-from bench.task.prepared import PreparedAsset, PreparedTask, file_asset
+from bench.task.declaration import Baseline
 
 PAIR_SEED = 2**31
 """First noise seed of teacher pairs, far from those of evaluation samples."""

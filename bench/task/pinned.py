@@ -10,7 +10,8 @@ from typing import ClassVar, Self
 
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
-from bench.task.base import Requirement, Task
+from bench.task.base import Task
+from bench.task.declaration import Requirement
 from bench.task.protocol import Protocol
 
 

@@ -24,7 +24,7 @@ from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,

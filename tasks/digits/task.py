@@ -1,6 +1,6 @@
 """Task `digits`: scikit-learn's 8x8 handwritten digits, always there. The embedded default."""
 
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 from tasks.digits.data import DIGITS
 from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe

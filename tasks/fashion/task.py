@@ -1,6 +1,6 @@
 """Task `fashion`: Fashion-MNIST at 14x14, class-conditional, real images, minutes on a laptop CPU."""
 
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 from tasks.fashion.data import FASHION
 from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe

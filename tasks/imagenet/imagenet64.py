@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 from tasks.imagenet.task import ImageNetTask
 

@@ -39,7 +39,7 @@ from bench.models.descriptions import DESCRIPTION
 from bench.models.saved import load_denoiser, no_such_sampler, save_denoiser
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.task.protocol import MAIN
 from bench.task.verified import verified, verified_reference
 from tasks.edm_prepared import PreparedEDMTask
@@ -48,7 +48,7 @@ from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet, spati
 TAPS = ("pool", "logits")
 
 
-def choose(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
+def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     """Bring what the user named into the cache, and write down that the task runs on it.
 
     What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.features.scoring import LPIPS_TRUNK
-from bench.task.base import Requirement, Sources
+from bench.task.declaration import Requirement, Sources
 from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of, write_pinned
 
 if TYPE_CHECKING:
-    from bench.task.prepared import PreparedTask
+    from bench.task.base import PreparedTask
 
 
 REQUIRED = ("data", "teacher", "features", "reference")
@@ -123,7 +124,7 @@ class ImageNetTask(PinnedTask):
             if role != LPIPS and (asset is not None or role in REQUIRED)
         }
 
-    def needs(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
+    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
         chosen = vars(self.chosen)
         prepare = f"bench prepare --task {self.name}"
         published = f"such as {', '.join(self.references.values())}"
@@ -143,14 +144,11 @@ class ImageNetTask(PinnedTask):
         asked = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.chosen.lpips, fix, for_training=True)]
         return asked if LPIPS in roles else []
 
-    def choose(self, sources: Sources, progress: Progress) -> ImageNetTask:
-        from tasks.imagenet.prepared import choose
-
+    def pin(self, sources: Sources, progress: Progress) -> ImageNetTask:
         if sources.names_inputs:
-            choose(self, sources, progress)
+            load_class("tasks.imagenet.prepared:pin")(self, sources, progress)
         return self.located(sources.cache)
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        from tasks.imagenet.prepared import prepare_imagenet
-
-        return prepare_imagenet(self, sources, progress)
+        prepared: PreparedTask = load_class("tasks.imagenet.prepared:prepare_imagenet")(self, sources, progress)
+        return prepared

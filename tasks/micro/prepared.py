@@ -20,8 +20,9 @@ from bench.features.views import Features
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
-from bench.task.base import Sources
-from bench.task.prepared import PreparedAsset, file_asset, reference_asset, to_unit_range
+from bench.task.assets import PreparedAsset, file_asset, reference_asset
+from bench.task.declaration import Sources
+from bench.task.images import to_unit_range
 from bench.task.protocol import MAIN
 from tasks.edm_prepared import PreparedEDMTask
 from tasks.micro.classifier import accuracy, train_classifier

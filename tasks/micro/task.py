@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from bench.core.errors import UserError
 from bench.core.files import digest
+from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.data.base import Dataset
-from bench.task.base import Requirement, Sources, Task
+from bench.task.base import Task
+from bench.task.declaration import Requirement, Sources
 
 if TYPE_CHECKING:
     from bench.data.images import Splits
-    from bench.task.prepared import PreparedTask
+    from bench.task.base import PreparedTask
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         kept = self.data.kept(cache)
         return self if kept is None else replace(self, train_sha256=kept.train, held_out_sha256=kept.held_out)
 
-    def choose(self, sources: Sources, progress: Progress) -> Self:
+    def pin(self, sources: Sources, progress: Progress) -> Self:
         """Keep the images that the user brings, where the data set is of such."""
         if sources.data is not None:
             self.data.keep(sources.data, sources.cache, progress)
@@ -152,7 +154,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
             "reference": self.held_out_sha256,
         }
 
-    def needs(self, sources: Sources) -> list[Requirement]:
+    def requirements(self, sources: Sources) -> list[Requirement]:
         prepare = f"bench prepare --task {self.name}"
         teacher, features = self.teacher_path(sources.cache), self.features_path(sources.cache)
         found = self.data.locate(sources.data, sources.cache)
@@ -184,6 +186,5 @@ class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
         return found
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        from tasks.micro.prepared import prepare_micro
-
-        return prepare_micro(self, sources, progress)
+        prepared: PreparedTask = load_class("tasks.micro.prepared:prepare_micro")(self, sources, progress)
+        return prepared

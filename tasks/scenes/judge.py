@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.core.progress import Progress
-from bench.task.prepared import to_unit_range
+from bench.task.images import to_unit_range
 from tasks.micro.classifier import train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.scenes.data import COLOURS, ITEM, KINDS

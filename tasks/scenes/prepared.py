@@ -24,9 +24,9 @@ from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
-from bench.task.base import Sources
+from bench.task.assets import PreparedAsset, file_asset, reference_asset
+from bench.task.declaration import Sources
 from bench.task.pairs import PairedTeacher
-from bench.task.prepared import PreparedAsset, file_asset, reference_asset
 from bench.task.protocol import MAIN
 from tasks.scenes.data import CAPTIONS, truths
 from tasks.scenes.judge import Judge, agreement, train_judge

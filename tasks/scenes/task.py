@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from bench.core.imports import load_class
 from bench.core.progress import Progress
-from bench.task.base import Baseline, Sources
+from bench.task.declaration import Baseline, Sources
 from bench.task.protocol import Protocol
 from tasks.micro.task import ClassifierRecipe, TrainedTask, TrainingRecipe
 from tasks.scenes.data import SCENES
 
 if TYPE_CHECKING:
-    from bench.task.prepared import PreparedTask
+    from bench.task.base import PreparedTask
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, JudgeRecipe]):
     teacher_kind: ClassVar[str] = "text-conditioned denoiser and its text encoder"
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        from tasks.scenes.prepared import PreparedScenes
-
-        return PreparedScenes(self, sources, progress)
+        prepared: PreparedTask = load_class("tasks.scenes.prepared:PreparedScenes")(self, sources, progress)
+        return prepared
 
 
 def _teacher(name: str, guidance_scale: float) -> Baseline:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench.core.progress import Progress
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, small_network
 from bench.models.schedules import VPSchedule
-from bench.task.prepared import to_unit_range
+from bench.task.images import to_unit_range
 from tasks.micro.teacher import denoiser_loss, train_averaged
 from tasks.scenes.encoder import PAD, CaptionEncoder
 from tasks.scenes.task import PainterRecipe, PainterSpec

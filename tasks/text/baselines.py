@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from bench.task.base import Baseline
+from bench.task.declaration import Baseline
 
 
 @dataclass(frozen=True)

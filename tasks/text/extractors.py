@@ -21,7 +21,7 @@ from bench.features.lpips_diversity import load_lpips
 from bench.features.preferences import load_preference
 from bench.features.reference_store import ReferenceStatistics
 from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
-from bench.task.prepared import PreparedAsset
+from bench.task.assets import PreparedAsset
 from bench.task.protocol import MAIN
 from bench.task.verified import verified, verified_reference
 from tasks.text.task import TextTask

@@ -36,7 +36,7 @@ from bench.models.text.pipelines import (
     load_tiny_vae,
     named_folder,
 )
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
@@ -45,7 +45,7 @@ PATCH_SUFFIX = "-patch"
 """Of the name of a reference of patches."""
 
 
-def choose(task: TextTask, sources: Sources, progress: Progress) -> None:
+def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
     """Bring what the user named into the cache, and write down that the task runs on it.
 
     What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.

@@ -25,9 +25,10 @@ from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae, schedule_of
 from bench.models.text.published import load_published
-from bench.task.base import Baseline, Sources
+from bench.task.assets import PreparedAsset
+from bench.task.base import Sampled
+from bench.task.declaration import Baseline, Sources
 from bench.task.pairs import PairedTeacher
-from bench.task.prepared import PreparedAsset, Sampled
 from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
@@ -79,7 +80,7 @@ class PreparedText(PairedTeacher):
         self.teacher = self._teacher
         self._use(self.pipeline, rules.resolution)
 
-        self._training = None if task.lacks(sources) else self._open_training()
+        self._training = None if task.missing(sources) else self._open_training()
         self.prompts, _ = kept_prompts(self._chosen("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)

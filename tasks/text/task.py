@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.core.errors import unknown
+from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.features.scoring import CLIP_ROLES, LPIPS_TRUNK, PREFERENCES, CLIPProtocol, clip_protocol
-from bench.task.base import Baseline, Requirement, Sources
+from bench.task.declaration import Baseline, Requirement, Sources
 from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of
 from bench.task.protocol import Protocol
 from bench.task.text_rules import TextRules
 from tasks.text.baselines import TextBaseline
 
 if TYPE_CHECKING:
-    from bench.task.prepared import PreparedTask
+    from bench.task.base import PreparedTask
 
 LATENTS = "latents"
 """The role of the real images that students are trained on; evaluations go without."""
@@ -91,7 +92,7 @@ class TextTask(PinnedTask):
         used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
         return {role: self.chosen[role].sha256 for role in used if role in self.chosen}
 
-    def needs(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
+    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
         enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
@@ -138,17 +139,14 @@ class TextTask(PinnedTask):
         mend = f"bench eval --task {self.name} --sampler {baseline.name} --download"
         return [Requirement(baseline.name, what, in_cache(weights), mend)]
 
-    def choose(self, sources: Sources, progress: Progress) -> TextTask:
-        from tasks.text.pin import choose
-
+    def pin(self, sources: Sources, progress: Progress) -> TextTask:
         if sources.names_inputs:
-            choose(self, sources, progress)
+            load_class("tasks.text.pin:pin")(self, sources, progress)
         return self.located(sources.cache)
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        from tasks.text.prepared import prepare_text
-
-        return prepare_text(self, sources, progress)
+        prepared: PreparedTask = load_class("tasks.text.prepared:prepare_text")(self, sources, progress)
+        return prepared
 
 
 def with_preferences(protocol: Protocol) -> Protocol:

@@ -15,8 +15,8 @@ from bench.core.progress import SilentProgress
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner
-from bench.task.base import Sources
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
+from bench.task.declaration import Sources
 
 RECIPE = {"iterations": 24, "batch_size": 4, "warmup": 2, "pairs": 8}
 """Two dozen iterations: enough for every turn, checkpoint and progress point to happen."""

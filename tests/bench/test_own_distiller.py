@@ -18,7 +18,7 @@ from bench.models.denoiser import Denoiser
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainedModel, TrainingContext, frozen
 from bench.training.student_sampler import StudentSampler, few_step_sampler

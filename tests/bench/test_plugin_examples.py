@@ -18,7 +18,7 @@ from tests_support import TINY_PLUGIN
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.runs.registry import load_catalogue
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.task.protocol import MAIN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -86,9 +86,12 @@ def test_a_folder_of_images_is_a_class_conditional_task(folder: Path, tmp_path: 
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=r"no images of the data set 'cifar10'.* fix: bench prepare .*cifar10\.py"):
         small_cifar(cache).prepare(Sources(cache), SilentProgress())
-    task = small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+    task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     assert task.train_sha256 and small_cifar(cache).train_sha256 == task.train_sha256
-    assert [need.role for need in task.needs(Sources(cache)) if need.path is None] == ["teacher", "features"]
+    assert [need.role for need in task.requirements(Sources(cache)) if need.path is None] == [
+        "teacher",
+        "features",
+    ]
     world = small_cifar(cache).prepare(Sources(cache), SilentProgress())
     assert world.real_count == 120 and world.references[MAIN].description.samples == 40
     images, labels = world.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
@@ -102,7 +105,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
 
     def refused() -> str:
         with pytest.raises(UserError) as caught:
-            small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+            small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
         return str(caught.value)
 
     (folder / "test" / "truck").rename(folder / "test" / "lorry")
@@ -114,6 +117,6 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
     for split in ("train", "test"):
         (folder / split / "zebra").mkdir()
         Image.new("RGB", (40, 50)).save(folder / split / "zebra" / "0.png")
-    task = small_cifar(cache).choose(Sources(cache, data=folder), SilentProgress())
+    task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     with pytest.raises(UserError, match=r"are of 11 classes, and task 'cifar10' names 10; fix: "):
         task.prepare(Sources(cache), SilentProgress())

@@ -12,7 +12,7 @@ from bench.core.errors import UserError
 from bench.jobs.spec import JobSettings, JobSpec
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from slurm.graph import Batch, build_graph
 from slurm.profile import Profile
 from slurm.resources import Resources

@@ -18,7 +18,7 @@ from bench.jobs.spec import JobSettings, JobSpec, plugin_hashes
 from bench.runs import attempts
 from bench.runs.plan import Run
 from bench.runs.run_state import RunState
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from slurm import control, watch
 from slurm.executor import SlurmExecutor, _cost
 from slurm.graph import Batch

@@ -20,7 +20,8 @@ from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner, metrics_of
-from bench.task.prepared import PreparedTask, to_uint8
+from bench.task.base import PreparedTask
+from bench.task.images import to_uint8
 from bench.task.protocol import MAIN
 from bench.training.student_sampler import few_step_sampler
 

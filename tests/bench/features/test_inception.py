@@ -23,7 +23,7 @@ from bench.features.precision import full_float32
 from bench.features.statistics import GaussianStatistics
 from bench.features.views import Features
 from bench.features.weights import WeightsFile
-from bench.metrics.base import Reference
+from bench.metrics.base import Reference, make_metric
 from bench.metrics.catalogue import FD
 from bench.task.protocol import Protocol
 
@@ -57,7 +57,7 @@ def streamed_fid(generated: Tensor, real: Tensor) -> float:
     for rows in real.split(7):
         sums.update(rows.double().numpy())
     reference = Reference(sums.mean, sums.covariance, sums.count, "photographs", "0" * 64)
-    metric = FD.make(reference, SMOKE)
+    metric = make_metric(FD, reference, SMOKE)
     for rows in generated.split(11):
         metric.update(Features(rows.numpy()))
     return metric.result().value

@@ -15,8 +15,8 @@ from bench.core.errors import UserError
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.jobs.start import main
 from bench.runs.plan import Run
-from bench.task.base import Sources
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
+from bench.task.declaration import Sources
 
 PAGE = Path(__file__).parents[3] / "docs" / "library.md"
 

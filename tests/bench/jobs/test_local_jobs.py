@@ -16,7 +16,7 @@ from bench.jobs.local_jobs import Share, run_jobs
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.attempts import attempts
 from bench.runs.plan import Run
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 
 QUIET = Console(quiet=True)
 

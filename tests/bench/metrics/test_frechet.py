@@ -12,9 +12,10 @@ import pytest
 from bench.core.errors import UserError
 from bench.features.statistics import GaussianStatistics
 from bench.features.views import NO_PATCH, Features
-from bench.metrics.base import Metric, Reference
-from bench.metrics.catalogue import DIVERSITY, FD, KID, PATCH_FD, MetricInfo
+from bench.metrics.base import Metric, Reference, make_metric
+from bench.metrics.catalogue import DIVERSITY, FD, KID, PATCH_FD
 from bench.metrics.frechet import frechet_distance, spectrum
+from bench.metrics.info import MetricInfo
 from bench.metrics.titles import title_of
 from bench.task.protocol import Protocol
 
@@ -179,7 +180,7 @@ def test_the_metric_is_the_distance_of_the_fitted_gaussians(
 ) -> None:
     rng = np.random.default_rng(9)
     real, generated = rng.normal(size=(1200, 6)), rng.normal(0.2, 1.1, (1000, 6)).astype(np.float32)
-    measured = feed(FD.make(as_reference(real), protocol), generated, 300).result()
+    measured = feed(make_metric(FD, as_reference(real), protocol), generated, 300).result()
     gaussians = [(x.mean(axis=0), np.cov(x.T)) for x in (generated.astype(np.float64), real)]
     assert measured.value == pytest.approx(frechet_distance(*gaussians[0], *gaussians[1]).value, rel=1e-9)
     assert measured.samples == 1000
@@ -200,9 +201,9 @@ def test_a_covariance_whose_sums_start_at_one(
     covariance = (products - 1000 * np.outer(mean, mean)) / 999
     expected = frechet_distance(mean, covariance, real.mean(axis=0), np.cov(real.T)).value
     ones = replace(protocol, covariance_start="ones")
-    measured = feed(FD.make(as_reference(real), ones), generated, 300).result()
+    measured = feed(make_metric(FD, as_reference(real), ones), generated, 300).result()
     assert measured.value == pytest.approx(expected, rel=1e-9)
-    zeros = feed(FD.make(as_reference(real), protocol), generated, 300).result()
+    zeros = feed(make_metric(FD, as_reference(real), protocol), generated, 300).result()
     assert abs(measured.value - zeros.value) > 1e-6
 
 
@@ -216,11 +217,11 @@ def test_the_metric_refuses_no_more_samples_than_features_unless_smoke(
     rng = np.random.default_rng(10)
     wide = as_reference(rng.normal(size=(2, 1000)))
     with pytest.raises(UserError, match="at least 1001 generated images, got 1000"):
-        feed(FD.make(wide, protocol), rng.normal(size=(1000, 1000))).result()
+        feed(make_metric(FD, wide, protocol), rng.normal(size=(1000, 1000))).result()
     with pytest.raises(UserError, match="at least 500 reference images, got 20"):
-        feed(FD.make(as_reference(np.eye(20)), protocol), rng.normal(size=(1000, 20))).result()
+        feed(make_metric(FD, as_reference(np.eye(20)), protocol), rng.normal(size=(1000, 20))).result()
 
-    measured = feed(FD.make(as_reference(rng.normal(size=(50, 20))), smoke), np.eye(20)[:15]).result()
+    measured = feed(make_metric(FD, as_reference(rng.normal(size=(50, 20))), smoke), np.eye(20)[:15]).result()
     assert measured.diagnostics["generated_rank"] == 14
     assert measured.diagnostics["generated_rank_deficient"] is True
     assert measured.diagnostics["reference_rank_deficient"] is False
@@ -236,9 +237,9 @@ def test_a_distance_that_fell_back_on_factors_says_so(
     """With fewer images than features the product of the covariances has eigenvalues of zero."""
     rng = np.random.default_rng(12)
     reference = as_reference(rng.normal(size=(100, 20)))
-    sound = feed(metric.make(reference, smoke), rng.normal(size=(100, 20)), 30).result().diagnostics
+    sound = feed(make_metric(metric, reference, smoke), rng.normal(size=(100, 20)), 30).result().diagnostics
     assert (sound["by_factors"], sound["clipped"], sound["generated_rank_deficient"]) == (False, 0, False)
-    fallen = feed(metric.make(reference, smoke), rng.normal(size=(15, 20)), 5).result().diagnostics
+    fallen = feed(make_metric(metric, reference, smoke), rng.normal(size=(15, 20)), 5).result().diagnostics
     assert (fallen["by_factors"], fallen["generated_rank_deficient"]) == (True, True)
 
 
@@ -246,7 +247,7 @@ def test_patch_fd_counts_images_that_had_no_patch(protocol: Protocol) -> None:
     rng = np.random.default_rng(13)
     real, generated = rng.normal(size=(1200, 4)), rng.normal(size=(1000, 4))
     gaussian = real.mean(axis=0), np.cov(real.T)
-    metric = PATCH_FD.make(Reference(*gaussian, 1200, "reals", "0" * 64, fallbacks=37), protocol)
+    metric = make_metric(PATCH_FD, Reference(*gaussian, 1200, "reals", "0" * 64, fallbacks=37), protocol)
     for batch, is_small in ((generated[:600], True), (generated[600:], False)):
         metric.update(Features(batch, scores={NO_PATCH: np.full(len(batch), is_small)}))
     measured = metric.result()
@@ -261,7 +262,7 @@ def test_patches_that_nobody_counted_are_not_said_to_be_whole(
     protocol: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
     rows = np.random.default_rng(14).normal(size=(1000, 4))
-    diagnostics = feed(PATCH_FD.make(as_reference(rows), protocol), rows).result().diagnostics
+    diagnostics = feed(make_metric(PATCH_FD, as_reference(rows), protocol), rows).result().diagnostics
     assert not {"generated_without_patch", "reference_without_patch"} & diagnostics.keys()
 
 

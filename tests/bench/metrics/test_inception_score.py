@@ -7,14 +7,14 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.base import Metric
+from bench.metrics.base import Metric, make_metric
 from bench.metrics.catalogue import INCEPTION_SCORE
 from bench.metrics.inception_score import inception_scores
 from bench.task.protocol import Protocol
 
 
 def scored(logits: np.ndarray, protocol: Protocol, size: int = 16) -> Metric:
-    metric = INCEPTION_SCORE.make(None, protocol)
+    metric = make_metric(INCEPTION_SCORE, None, protocol)
     for part in np.split(logits, range(size, len(logits), size)):
         metric.update(Features(np.zeros((len(part), 0)), logits=part))
     return metric
@@ -57,6 +57,6 @@ def test_it_is_torch_fidelitys_of_the_same_logits(smoke: Protocol) -> None:
 
 def test_features_without_logits_and_too_few_images_are_refused(smoke: Protocol) -> None:
     with pytest.raises(UserError, match="needs the logits of a classifier"):
-        INCEPTION_SCORE.make(None, smoke).update(Features(np.zeros((2, 3))))
+        make_metric(INCEPTION_SCORE, None, smoke).update(Features(np.zeros((2, 3))))
     with pytest.raises(UserError, match="at least 5000 generated images, got 40"):
         scored(np.zeros((40, 3)), replace(smoke, smoke=False)).result()

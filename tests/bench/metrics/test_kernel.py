@@ -11,7 +11,7 @@ import torch
 
 from bench.core.errors import UserError
 from bench.metrics import kernel
-from bench.metrics.base import Metric, Reference
+from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import KID
 from bench.metrics.kernel import (
     kernel_distance,
@@ -87,7 +87,7 @@ def test_the_metric_shares_the_reference_part_between_repetitions(
     generated, real = sets
     reference = as_reference(real)
     smoke = replace(smoke, features=INCEPTION)
-    first = feed(KID.make(reference, smoke), generated, 8).result()
+    first = feed(make_metric(KID, reference, smoke), generated, 8).result()
     assert first.value == pytest.approx(textbook(generated, real), rel=1e-11)
     assert (first.samples, first.diagnostics["reference_samples"]) == (37, 53)
 
@@ -99,7 +99,7 @@ def test_the_metric_shares_the_reference_part_between_repetitions(
         return within(x, scale)
 
     monkeypatch.setattr(kernel, "sums_within", spy)
-    assert feed(KID.make(reference, smoke), generated).result().value == first.value
+    assert feed(make_metric(KID, reference, smoke), generated).result().value == first.value
     assert seen == [37]
 
 
@@ -133,7 +133,7 @@ def test_two_points_by_closed_form_after_scaling(
     """All real features are c and all generated ones 0: within 8 and 1, across 1, whatever c is."""
     for c in (0.01, 1.0, 100.0):
         real, generated = np.full((5, 3), c), np.zeros((4, 3))
-        found = feed(KID.make(as_reference(real), smoke), generated).result()
+        found = feed(make_metric(KID, as_reference(real), smoke), generated).result()
         assert found.value == pytest.approx(8 + 1 - 2 * 1, rel=1e-12)
         assert found.diagnostics["feature_scale"] == pytest.approx(c)
 
@@ -149,7 +149,7 @@ def test_the_unit_of_a_classifiers_features_does_not_change_its_kid(
 
     def kid(unit: float, features: str) -> float:
         protocol = replace(smoke, features=features)
-        metric = KID.make(as_reference(unit * real), protocol)
+        metric = make_metric(KID, as_reference(unit * real), protocol)
         return float(feed(metric, unit * generated).result().value)
 
     assert kid(11.0, "digits-cnn32") == pytest.approx(kid(1.0, "digits-cnn32"), rel=1e-9)
@@ -161,7 +161,7 @@ def test_features_that_are_all_zero_have_no_scale(
     smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
     with pytest.raises(UserError, match=r"root mean square .* is 0; fix: "):
-        feed(KID.make(as_reference(np.zeros((5, 3))), smoke), np.ones((5, 3))).result()
+        feed(make_metric(KID, as_reference(np.zeros((5, 3))), smoke), np.ones((5, 3))).result()
 
 
 def test_the_standard_error_is_the_jackknifes(sets: tuple[np.ndarray, np.ndarray]) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.base import Metric, Reference
-from bench.metrics.catalogue import ACCURACY, FD, KID, PRECISION, RECALL, MetricInfo
+from bench.metrics.base import Metric, Reference, make_metric
+from bench.metrics.catalogue import ACCURACY, FD, KID, PRECISION, RECALL
+from bench.metrics.info import MetricInfo
 from bench.task.protocol import Protocol
 
 METRICS: list[MetricInfo] = [FD, KID, PRECISION, RECALL, ACCURACY]
@@ -54,7 +55,7 @@ def test_features_of_another_dimension_than_the_reference_are_refused(
     metric: MetricInfo, as_reference: AsReference, protocol: Protocol, feed: Feed
 ) -> None:
     with pytest.raises(ValueError, match="3"):
-        feed(metric.make(as_reference(np.zeros((5, 4))), protocol), np.zeros((5, 3)))
+        feed(make_metric(metric, as_reference(np.zeros((5, 4))), protocol), np.zeros((5, 3)))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -67,8 +68,8 @@ def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
         rng.normal(size=(metric.min_samples - 1, 3)),
     )
     with pytest.raises(UserError, match=rf"{metric.name}.*at least {metric.min_samples} generated"):
-        feed(metric.make(reference, protocol), few).result()
-    measured = feed(metric.make(reference, smoke), few).result()
+        feed(make_metric(metric, reference, protocol), few).result()
+    measured = feed(make_metric(metric, reference, smoke), few).result()
     assert measured.samples == len(few) and np.isfinite(measured.value)
 
 
@@ -77,7 +78,7 @@ def test_no_images_at_all_are_refused_even_by_a_smoke_protocol(
     metric: MetricInfo, as_reference: AsReference, smoke: Protocol
 ) -> None:
     with pytest.raises(UserError, match="got 0"):
-        metric.make(as_reference(np.ones((9, 2))), smoke).result()
+        make_metric(metric, as_reference(np.ones((9, 2))), smoke).result()
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -86,8 +87,8 @@ def test_the_value_does_not_depend_on_how_the_stream_is_cut(
 ) -> None:
     rng = np.random.default_rng(1)
     reference, generated = as_reference(rng.normal(size=(60, 3))), rng.normal(0.3, 1.2, size=(50, 3))
-    whole = feed(metric.make(reference, smoke), generated).result()
-    cut = feed(metric.make(reference, smoke), generated, 1, 17, 0, 30).result()
+    whole = feed(make_metric(metric, reference, smoke), generated).result()
+    cut = feed(make_metric(metric, reference, smoke), generated, 1, 17, 0, 30).result()
     assert cut.value == pytest.approx(whole.value, rel=1e-10)
     assert cut.samples == whole.samples == 50
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.metrics import precision_recall
-from bench.metrics.base import Metric, Reference
+from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import PRECISION, RECALL
 from bench.metrics.precision_recall import fraction_inside, squared_radii
 from bench.task.protocol import Protocol
@@ -41,16 +41,16 @@ def test_a_collapsed_generator_is_precise_and_recalls_little(
     modes: tuple[np.ndarray, np.ndarray], smoke: Protocol, as_reference: AsReference, feed: Feed
 ) -> None:
     real, generated = modes
-    assert feed(PRECISION.make(as_reference(real), smoke), generated).result().value > 0.95
-    assert feed(RECALL.make(as_reference(real), smoke), generated).result().value < 0.1
+    assert feed(make_metric(PRECISION, as_reference(real), smoke), generated).result().value > 0.95
+    assert feed(make_metric(RECALL, as_reference(real), smoke), generated).result().value < 0.1
 
 
 def test_a_generator_that_strays_recalls_all_and_is_imprecise(
     modes: tuple[np.ndarray, np.ndarray], smoke: Protocol, as_reference: AsReference, feed: Feed
 ) -> None:
     generated, real = modes
-    assert feed(PRECISION.make(as_reference(real), smoke), generated).result().value < 0.1
-    assert feed(RECALL.make(as_reference(real), smoke), generated).result().value > 0.95
+    assert feed(make_metric(PRECISION, as_reference(real), smoke), generated).result().value < 0.1
+    assert feed(make_metric(RECALL, as_reference(real), smoke), generated).result().value > 0.95
 
 
 @pytest.mark.parametrize("block", [1, 1000, 2**21])
@@ -104,8 +104,8 @@ def test_the_metrics_take_k_from_the_protocol_and_the_real_radii_from_the_refere
     monkeypatch.setattr(precision_recall, "squared_radii", spy)
     reference, protocol = as_reference(real), replace(smoke, neighbours=2)
     for _ in range(2):
-        precision = feed(PRECISION.make(reference, protocol), generated, 33).result()
-        recall = feed(RECALL.make(reference, protocol), generated, 10, 11).result()
+        precision = feed(make_metric(PRECISION, reference, protocol), generated, 33).result()
+        recall = feed(make_metric(RECALL, reference, protocol), generated, 10, 11).result()
         assert precision.value == brute_force_inside(generated, real, 2)
         assert recall.value == brute_force_inside(real, generated, 2)
     assert seen == [90, 70, 70]

@@ -11,8 +11,9 @@ from scipy import stats
 
 from bench.core.errors import UserError
 from bench.features.views import Features
-from bench.metrics.base import Metric, Reference
-from bench.metrics.catalogue import ALIGNMENT, CLIP, DIVERSITY, HPS, IMAGE_REWARD, PICKSCORE, MetricInfo
+from bench.metrics.base import Metric, Reference, make_metric
+from bench.metrics.catalogue import ALIGNMENT, CLIP, DIVERSITY, HPS, IMAGE_REWARD, PICKSCORE
+from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.scores import (
     Scores,
@@ -43,7 +44,7 @@ def fed(metric: Metric, scores: Mapping[str, np.ndarray], *cuts: int) -> Metric:
 def test_the_mean_and_its_interval_are_students(reference: Reference, smoke: Protocol) -> None:
     cosines = np.random.default_rng(0).normal(0.3, 0.05, 40).astype(np.float32)
     truncated = np.arange(40) % 10 == 0
-    metric = fed(CLIP.make(reference, smoke), {"clip": cosines, "clip_truncated": truncated}, 7, 7, 30)
+    metric = fed(make_metric(CLIP, reference, smoke), {"clip": cosines, "clip_truncated": truncated}, 7, 7, 30)
     measured, values = metric.result(), cosines.astype(np.float64)
     assert measured.value == pytest.approx(values.mean(), rel=1e-14) and measured.samples == 40
     error = stats.sem(values)
@@ -55,9 +56,11 @@ def test_the_mean_and_its_interval_are_students(reference: Reference, smoke: Pro
 def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference, smoke: Protocol) -> None:
     """Four equal images tell no more than one: the interval is that of the prompts."""
     prompts = np.random.default_rng(1).random(20)
-    once = fed(ALIGNMENT.make(reference, smoke), {"alignment": prompts}).result()
+    once = fed(make_metric(ALIGNMENT, reference, smoke), {"alignment": prompts}).result()
     fourfold = fed(
-        ALIGNMENT.make(reference, replace(smoke, images_per_prompt=4)), {"alignment": prompts.repeat(4)}, 13
+        make_metric(ALIGNMENT, reference, replace(smoke, images_per_prompt=4)),
+        {"alignment": prompts.repeat(4)},
+        13,
     ).result()
     assert fourfold.diagnostics == pytest.approx(once.diagnostics, rel=1e-12)
     assert (fourfold.value, fourfold.samples) == (pytest.approx(once.value), 80)
@@ -66,7 +69,7 @@ def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference,
 
 
 def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Protocol) -> None:
-    one = fed(ALIGNMENT.make(reference, smoke), {"alignment": np.array([0.5])})
+    one = fed(make_metric(ALIGNMENT, reference, smoke), {"alignment": np.array([0.5])})
     assert one.result().diagnostics == {"prompts": 1}
 
 
@@ -74,7 +77,7 @@ def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Prot
 def test_a_task_without_the_scores_is_told_so(metric: MetricInfo, reference: Reference, smoke: Protocol) -> None:
     name = metric.name
     with pytest.raises(UserError, match=f"metric '{name}' needs the scores '{name}' .* gives aesthetics"):
-        metric.make(reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
+        make_metric(metric, reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
 
 
 @pytest.mark.parametrize("metric", [CLIP, ALIGNMENT, PICKSCORE, HPS, IMAGE_REWARD])
@@ -84,10 +87,10 @@ def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
     name, few = metric.name, metric.min_samples - 1
     scores = {name: np.ones(few), **{f"{name}_{mark}": np.zeros(few, bool) for mark in metric.load().counted}}
     with pytest.raises(UserError, match=f"at least {few + 1} generated images, got {few}"):
-        fed(metric.make(reference, protocol), scores).result()
-    assert fed(metric.make(reference, smoke), scores).result().value == 1
+        fed(make_metric(metric, reference, protocol), scores).result()
+    assert fed(make_metric(metric, reference, smoke), scores).result().value == 1
     with pytest.raises(UserError, match="got 0"):
-        metric.make(reference, smoke).result()
+        make_metric(metric, reference, smoke).result()
 
 
 def test_scores_that_are_not_finite_are_an_error_and_not_a_number() -> None:
@@ -103,7 +106,7 @@ def test_scores_that_are_not_finite_are_an_error_and_not_a_number() -> None:
 def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protocol) -> None:
     rng = np.random.default_rng(2)
     prompts = rng.random(30)
-    metric = DIVERSITY.make(reference, smoke)
+    metric = make_metric(DIVERSITY, reference, smoke)
     for i in range(0, 30, 10):
         metric.update(batch(40, diversity=prompts[i : i + 10]))
     measured = metric.result()
@@ -122,9 +125,9 @@ def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protoco
 
 
 def test_diversity_of_few_prompts_is_refused(reference: Reference, protocol: Protocol, smoke: Protocol) -> None:
-    metric = DIVERSITY.make(reference, protocol)
+    metric = make_metric(DIVERSITY, reference, protocol)
     metric.update(batch(8, diversity=np.ones(2)))
     with pytest.raises(UserError, match="at least 100 prompts' images, got 2"):
         metric.result()
     with pytest.raises(UserError, match="at least 2 prompts' images, got 0"):
-        DIVERSITY.make(reference, smoke).result()
+        make_metric(DIVERSITY, reference, smoke).result()

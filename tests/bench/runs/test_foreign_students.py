@@ -16,8 +16,8 @@ from tests_support import TINY_PLUGIN
 from bench.cli.options import loaded_student, subject_of
 from bench.cli.prepare import refuse_special
 from bench.core.errors import UserError
-from bench.task.base import Sources
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
+from bench.task.declaration import Sources
 from tasks.fashion.task import TASK
 
 

@@ -32,7 +32,7 @@ from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.task_sources import pinned_task
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.training.checkpoint import checkpoints
 from bench.training.log import read_lines
 

@@ -33,7 +33,7 @@ from bench.runs.records import Record, load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.task_sources import pinned_task
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.training.trainer import Trainer
 from tasks.text.baselines import HubWeights
 from tasks.text.task import TextTask

@@ -21,7 +21,7 @@ from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run, plan_run
 from bench.runs.records import Record
 from bench.runs.runner import Runner
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.task.pairs import PAIR_SEED
 from bench.task.pinned import read_pinned, write_pinned
 from methods import perceptual
@@ -78,7 +78,7 @@ def test_pretraining_and_then_dmd2(cache: Path, tmp_path: Path, monkeypatch: pyt
 
 def choose_tiny_vae(cache: Path, folder: Path) -> None:
     taesd().save_pretrained(folder)
-    declared(cache).choose(Sources(cache, tiny_vae=folder), SilentProgress())
+    declared(cache).pin(Sources(cache, tiny_vae=folder), SilentProgress())
 
 
 def mse_name(cache: Path, root: Path) -> str:
@@ -99,7 +99,7 @@ def test_a_tiny_vae_that_changed_or_does_not_fit_is_refused(cache: Path, tmp_pat
     with pytest.raises(UserError, match=r"taesd has changed since it was chosen; fix: name it to bench prepare"):
         world.pixels()
     AutoencoderTiny(latent_channels=4).save_pretrained(tmp_path / "taesd8")
-    declared(cache).choose(Sources(cache, tiny_vae=tmp_path / "taesd8"), SilentProgress())
+    declared(cache).pin(Sources(cache, tiny_vae=tmp_path / "taesd8"), SilentProgress())
     world = declared(cache).prepare(Sources(cache), SilentProgress())
     with pytest.raises(UserError, match=r"latents \[4, 2, 2\] of images of 16 pixels, .* \[4, 8, 8\]"):
         world.pixels()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.task.prepared import to_uint8
+from bench.task.images import to_uint8
 from tasks.imagenet.imagenet64 import TASK
 
 

@@ -17,8 +17,8 @@ from bench.runs.plan import BaselineRun, Run, plan_run
 from bench.runs.records import Record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
-from bench.task.base import Sources
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
+from bench.task.declaration import Sources
 
 pytestmark = pytest.mark.own_process  # a backward pass on a second device starts threads
 

@@ -20,7 +20,7 @@ from bench.core.errors import UserError
 from bench.runs.plan import Run
 from bench.runs.records import Record
 from bench.runs.runner import Runner
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
 from bench.training.checkpoint import checkpoints, start_from
 from bench.training.distiller import TrainingContext
 from bench.training.log import read_lines

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from bench.core.errors import UserError
 from bench.runs.registry import Catalogue
-from bench.task.prepared import PreparedTask
+from bench.task.base import PreparedTask
 from bench.training.distiller import TrainingContext
 from bench.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.files import TRUNKS
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.task import PinnedAsset, PinnedImageNet
 
@@ -85,7 +85,7 @@ def test_the_network_has_the_size_that_costs_are_printed_for() -> None:
 
 
 def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
-    assert [need.path for need in TASK.needs(Sources(tmp_path))] == [None] * 4
+    assert [need.path for need in TASK.requirements(Sources(tmp_path))] == [None] * 4
     with pytest.raises(UserError) as caught:
         TASK.located(tmp_path).prepare(Sources(tmp_path), SilentProgress())
     for option in ("--data", "--teacher", "--weights", "--reference"):
@@ -111,5 +111,5 @@ def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Pa
 def test_another_file_is_not_chosen_as_lpips(tmp_path: Path) -> None:
     (tmp_path / "vgg16.pth").write_bytes(b"another")
     with pytest.raises(UserError, match=r"vgg16.pth is not vgg16-397923af.pth: its SHA-256 is"):
-        TASK.choose(Sources(tmp_path, weights={"lpips": tmp_path / "vgg16.pth"}), SilentProgress())
+        TASK.pin(Sources(tmp_path, weights={"lpips": tmp_path / "vgg16.pth"}), SilentProgress())
     assert TASK.located(tmp_path).chosen.lpips is None

@@ -16,9 +16,9 @@ from bench.core.files import file_sha256, folder_sha256
 from bench.core.progress import SilentProgress
 from bench.features.batch import ImageBatch
 from bench.models.samplers import SampleNoise, heun
-from bench.task.base import Sources
+from bench.task.declaration import Sources
+from bench.task.images import to_uint8, to_unit_range
 from bench.task.pairs import PAIR_SEED
-from bench.task.prepared import to_uint8, to_unit_range
 from bench.task.protocol import MAIN
 from tasks.digits import task as digits
 from tasks.micro.prepared import PreparedMicroTask
@@ -92,7 +92,7 @@ def test_a_first_preparation_trains_both_networks(made: tuple[PreparedMicroTask,
     assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
     assert TASK.teacher_path(cache).is_dir()
     assert TASK.features_path(cache).is_file()
-    assert [need.role for need in TASK.needs(Sources(cache)) if need.path is None] == []
+    assert [need.role for need in TASK.requirements(Sources(cache)) if need.path is None] == []
     assert not any(parameter.requires_grad for parameter in world.teacher.parameters())
 
 
@@ -117,7 +117,7 @@ def test_another_machine_s_empty_cache_gets_the_same_bits(world: PreparedMicroTa
 
 def test_only_what_is_missing_is_made(world: PreparedMicroTask, own_cache: Path) -> None:
     TASK.features_path(own_cache).unlink()
-    assert [need.role for need in TASK.needs(Sources(own_cache)) if need.path is None] == ["features"]
+    assert [need.role for need in TASK.requirements(Sources(own_cache)) if need.path is None] == ["features"]
     again, work = prepare(own_cache)
     assert work == ["feature network"]
     assert again.references[MAIN].sha256 == world.references[MAIN].sha256

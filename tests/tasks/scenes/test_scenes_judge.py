@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from bench.core.progress import SilentProgress
-from bench.task.prepared import to_unit_range
+from bench.task.images import to_unit_range
 from tasks.micro.task import ClassifierRecipe
 from tasks.scenes.data import COLOURS, ITEM
 from tasks.scenes.judge import (

@@ -15,8 +15,8 @@ from bench.features.batch import ImageBatch
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import GuidedDenoiser
 from bench.models.samplers import SampleNoise, heun
-from bench.task.base import Baseline, Sources
 from bench.task.baseline_sampler import baseline_sampler
+from bench.task.declaration import Baseline, Sources
 from bench.task.protocol import MAIN
 from tasks.fashion import data as fashion
 from tasks.micro.task import ClassifierRecipe

@@ -19,7 +19,7 @@ from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
 from bench.features.references import folder_images
 from bench.features.views import NO_PATCH
-from bench.task.base import Sources
+from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, write_pinned
 from tasks.text import pin as choose
 from tasks.text.coco import TASK_10K, TASK_30K
@@ -114,7 +114,7 @@ def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_cal
 def test_another_number_of_prompts_than_of_samples_is_said(count: int, told: str | None, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"prompt {i}\n" for i in range(count)))
     progress = Said()
-    choose.choose(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
+    choose.pin(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
     assert f"coco10k runs on prompts list, {count}, sha256" in progress.notes[0]
     assert progress.notes[1:] == ([f"{count:,} prompts, and protocol coco10k has 10,000: {told}"] if told else [])
 
@@ -135,7 +135,7 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     g14, bigg = PinnedAsset("/g14", "1" * 64, "any"), PinnedAsset("/bigg", "2" * 64, "any")
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
-    needs = {need.role: need.fix for need in before.under("coco10k-bigg14").needs(Sources(tmp_path))}
+    needs = {need.role: need.fix for need in before.under("coco10k-bigg14").requirements(Sources(tmp_path))}
     assert "bench prepare --task coco10k --weights clip-bigg14=FILE" in needs["clip-bigg14"]
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)

@@ -1,0 +1,30 @@
+"""The files and folders that numbers depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.files import file_sha256, folder_size
+from bench.features.reference_store import ReferenceStatistics
+
+
+@dataclass(frozen=True)
+class PreparedAsset:
+    """A file or folder that numbers depend on, with its hash."""
+
+    role: str
+    path: Path | None
+    sha256: str
+    bytes: int
+
+
+def file_asset(role: str, path: Path) -> PreparedAsset:
+    """A file as numbers depend on it."""
+    return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)
+
+
+def reference_asset(role: str, store: Path, reference: ReferenceStatistics) -> PreparedAsset:
+    """A kept reference as numbers depend on it."""
+    folder = store / reference.description.name
+    return PreparedAsset(role, folder, reference.description.sha256, folder_size(folder))

@@ -1,0 +1,92 @@
+"""The parts of a task's declaration: its sources, its requirements and its baselines. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+def default_cache() -> Path:
+    """Return where prepared assets are kept: $BENCH_CACHE, or ~/.cache/distillation-bench."""
+    chosen = os.environ.get("BENCH_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "distillation-bench"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a task looks for what it needs."""
+
+    cache: Path
+    data: Path | None = None
+    """A folder with the data set, named by the user."""
+    download: bool = False
+    """Whether data may be downloaded."""
+    teacher: Path | None = None
+    """The teacher's published weights, for tasks that train none."""
+    references: tuple[str, ...] = ()
+    """Files of reference statistics, or names of such that are kept."""
+    prompts: Path | None = None
+    """A file with the evaluation's prompts."""
+    training_prompts: Path | None = None
+    """A file with prompts to train on, in place of the captions of the data."""
+    reals: Path | None = None
+    """A folder of the real images that a text-to-image evaluation compares with."""
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Weights of feature extractors, by the names that the extractors give them."""
+    tiny_vae: Path | None = None
+    """A folder with a tiny VAE, or its name on the hub: for losses on the pixels that latents stand for."""
+    crop: str = "edm"
+    """How images that are not of the task's size are cropped and resized."""
+    own_weights: bool = False
+    """Take `weights` whatever their hashes: numbers are then not comparable with others'."""
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the fields that say something, besides the cache and what may be downloaded."""
+        of_none = Sources(self.cache, download=self.download)
+        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(of_none, one.name)]
+
+    @property
+    def names_inputs(self) -> bool:
+        """Whether anything is named that a task is to be made from."""
+        named = (self.data, self.teacher, self.prompts, self.training_prompts, self.reals, self.tiny_vae)
+        return bool(self.download or self.references or self.weights) or any(one is not None for one in named)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a task needs, and whether it is here."""
+
+    role: str
+    what: str
+    path: Path | None
+    """Where it is, or None if it is missing."""
+    fix: str
+    """The command that gets or makes it."""
+    for_training: bool = False
+    """Whether evaluations go without."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A named sampler of the teacher: what a student is compared with."""
+
+    name: str
+    summary: str
+    steps: int
+    churn: float = 0.0
+    """EDM's S_churn: 0 is the deterministic ODE sampler, more is the SDE sampler."""
+    guidance_scale: float = 1.0
+    """Classifier-free guidance; 1: none."""
+
+    def identity(self) -> Any:
+        """What of it decides the images, as JSON data."""
+        return [self.steps, self.churn, *([] if self.guidance_scale == 1 else [self.guidance_scale])]
+
+    @property
+    def network_evaluations(self) -> int:
+        """Network evaluations per image of the second-order solver; guidance takes two for one."""
+        return (2 * self.steps - 1) * (1 if self.guidance_scale == 1 else 2)
