@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from bench import __version__
 from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.core import launcher
 from bench.core.errors import UserError
@@ -46,10 +48,9 @@ def command_line(called: str | None = None) -> typer.Typer:
         name="bench",
         help="Honest, fast, reproducible comparison of few-step diffusion distillation.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.callback()(lambda: None)  # one command, too, is called by its name
+    app.callback()(_root)  # with a callback, a single command is still called by its name
     for name in [called] if called in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(":")
         command = getattr(importlib.import_module(f"bench.cli.{module}"), attribute)
@@ -58,6 +59,20 @@ def command_line(called: str | None = None) -> typer.Typer:
         else:
             app.command(name)(command)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare few-step diffusion distillation: honest, fast, reproducible."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import sampler_names, task_names
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -39,13 +40,17 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Annotated[str, typer.Option("--task", help="The task whose protocol is used.")],
+    task: Annotated[
+        str, typer.Option("--task", help="The task whose protocol is used.", autocompletion=task_names)
+    ],
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", help="A saved student: a run's folder or its student folder."),
     ] = None,
     protocol: ProtocolOption = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="A named sampler of the teacher.", autocompletion=sampler_names)
+    ] = None,
     steps: StepsOption = None,
     student_start: StudentStartOption = None,
     data: DataOption = None,

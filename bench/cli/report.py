@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import suite_names, task_names
+from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import RunsOption
 from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
@@ -29,39 +31,52 @@ class Format(StrEnum):
 
 
 def report(
-    task: Annotated[str | None, typer.Option("--task", help="All that was recorded on a task.")] = None,
-    suite: Annotated[str | None, typer.Option("--suite", help="A suite's table, with the paper's values.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="All that was recorded on a task.", autocompletion=task_names)
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="A suite's table, with the paper's values.", autocompletion=suite_names),
+    ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Markdown, or tidy CSV in full precision.")
-    ] = Format.md,
+        Format | None,
+        typer.Option("--format", help="Markdown, or tidy CSV in full precision.", show_default="md"),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
     committed: Annotated[bool, typer.Option(help="Read the records that come with the package, too.")] = True,
     runs: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
-    from bench.report.render import to_csv, to_markdown
+    from bench.report.render import to_csv, to_data, to_markdown
     from bench.runs.records import collector_paused
 
     if scale is not None and suite is None:
         raise UserError("--scale goes with --suite; a task has one scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
+    if as_json and format_ is not None:
+        raise UserError(f"--json is a format of its own; fix: leave out --format {format_.value}")
     with collector_paused():  # once, for all of it: where it ends, the collector searches what was made
         records = _records(runs, committed)
         if suite is not None:
             shown = _of_suite(records, suite, scale or "micro", task, runs)
         else:
             shown = _of_tasks(records, task, runs)
-        render = to_csv if format_ is Format.csv else to_markdown
-        for table in shown.tables:
-            print(render(table))
+        if as_json:
+            print_json({"tables": [to_data(table) for table in shown.tables]})
+        else:
+            render = to_csv if format_ is Format.csv else to_markdown
+            for table in shown.tables:
+                print(render(table))
         if figure is not None:
             _draw(shown, figure, runs)
+            print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)
 
 
 @dataclass(frozen=True)
@@ -140,4 +155,3 @@ def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
         raise UserError(f"no training logs in {runs} to draw")
     for problem in progress_figure(logs, figure, shown.curves):
         print(f"warning: {problem}", file=sys.stderr)
-    print(f"figure: {figure}")

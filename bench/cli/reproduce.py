@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import suite_names, task_names
 from bench.cli.dry_run import require_all, show_plan, state_of
 from bench.cli.execution import raise_failures
 from bench.cli.on_cluster import (
@@ -49,9 +50,11 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
+    suite: Annotated[str, typer.Argument(help="The suite, such as table3.", autocompletion=suite_names)],
     scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
-    task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Another task than the suite's own.", autocompletion=task_names)
+    ] = None,
     protocol: ProtocolOption = None,
     seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
     overrides: SetOption = [],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import method_names, task_names
 from bench.cli.dry_run import require_for_recipes, show_plan
 from bench.cli.execution import raise_failures
 from bench.cli.on_cluster import (
@@ -57,8 +58,10 @@ there still."""
 
 
 def run(
-    method: Annotated[list[str], typer.Option("--method", help="Methods, with commas or repeated.")] = ["dmd2"],
-    task: Annotated[str, typer.Option("--task", help="The task.")] = "digits",
+    method: Annotated[
+        list[str], typer.Option("--method", help="Methods, with commas or repeated.", autocompletion=method_names)
+    ] = ["dmd2"],
+    task: Annotated[str, typer.Option("--task", help="The task.", autocompletion=task_names)] = "digits",
     protocol: ProtocolOption = None,
     seed: SeedOption = "0",
     overrides: SetOption = [],

@@ -7,7 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.escape import printable, rich_text
 from bench.core.files import read_object
@@ -74,6 +74,28 @@ def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> G
 def full_name(state: RunState) -> str:
     """The name that every command takes: TASK/RUN."""
     return f"{state.task}/{state.run}"
+
+
+def state_data(state: RunState, runs: Path) -> dict[str, Any]:
+    """Return a run's state for `bench status --json`; a value that is not known is None, or empty text."""
+    return {
+        "name": full_name(state),
+        "folder": state.folder,
+        "state": state.state,
+        "under_way": state.under_way,
+        "stage": state.stage,
+        "completed": state.completed,
+        "total": state.total,
+        "seconds_left": state.seconds_left,
+        "images_per_second": state.images_per_second,
+        "fd": state.fd,
+        "job": state.job,
+        "node": state.node,
+        "requeues": state.requeues,
+        "reason": state.told,
+        "next": next_command(state, runs),
+        "problems": list(state.problems),
+    }
 
 
 def next_command(state: RunState, runs: Path) -> str:

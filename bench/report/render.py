@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.core.escape import csv_text, markdown
 from bench.report.table import ReportTable, Section
 
@@ -27,6 +29,18 @@ def to_csv(table: ReportTable) -> str:
     """
     data = table.data.map(lambda value: csv_text(value) if isinstance(value, str) else value)
     return str(data.astype(table.data.dtypes).to_csv(index=False, lineterminator="\n"))
+
+
+def to_data(table: ReportTable) -> dict[str, Any]:
+    """Return the table as data for JSON: its rows are those of the CSV, with None for no value."""
+    rows = table.data.astype(object)
+    return {
+        "title": table.title,
+        "note": table.note.strip(),
+        "sections": [{"heading": one.heading, "notes": list(one.notes)} for one in table.sections],
+        "rows": rows.where(rows.notna(), None).to_dict("records"),
+        "missing": list(table.left),
+    }
 
 
 def _grid(section: Section) -> str:
