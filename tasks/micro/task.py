@@ -118,7 +118,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
     def source(self) -> DataSet:
         """Import the module that reads the data set; it costs nothing until `load`."""
-        module: Any = importlib.import_module(f"tasks.datasets.{self.data}")
+        module: Any = importlib.import_module(f"tasks.{self.data}.data")
         found: DataSet = module
         return found
 
