@@ -1,4 +1,4 @@
-"""Holding a run's folder, so that no two commands work on one run."""
+"""The lock on a run's folder, so that no two commands work on one run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bench.core.run_folder import LOCK
 
 @contextlib.contextmanager
 def held(folder: Path, patience: float = 0) -> Iterator[None]:
-    """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
+    """Lock a run's folder. Raises UserError if another process keeps the lock for `patience` seconds.
 
-    It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
-    Of several processes that work together, the first holds it for all.
+    Waiting helps when a scheduler has given up a node whose process is still ending. If several processes train
+    together, the first one locks for all.
     """
     from accelerate import PartialState
 
@@ -30,7 +30,7 @@ def held(folder: Path, patience: float = 0) -> Iterator[None]:
         until = time.monotonic() + patience
         while not _taken(lock, fcntl.LOCK_EX):
             if time.monotonic() >= until:
-                raise UserError(f"another process is working on {folder}; wait for it, or stop it")
+                raise UserError(f"another process is working on {folder}; fix: wait for it, or stop it")
             time.sleep(min(1.0, patience))
         yield
 
@@ -44,12 +44,12 @@ def _taken(lock: IO[str], kind: int) -> bool:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether somebody works on a run at this moment; False where that cannot be read."""
+    """Whether a process is working on a run now; False if the lock cannot be read."""
     path = folder / LOCK
     if not path.is_file():
         return False
     try:
-        with path.open() as lock:  # to read: the folder may be another user's
+        with path.open() as lock:  # read-only, since the folder may belong to another user
             return not _taken(lock, fcntl.LOCK_SH)
     except OSError:
         return False

@@ -115,7 +115,7 @@ def test_a_row_that_starts_from_another_comes_after_it(
     for label in ("Teacher", "first", "second"):
         (line,) = (line for line in told.text.splitlines() if line.startswith(f"| {label} "))
         assert "missing" not in line
-    assert "Not there yet" not in told.text
+    assert "Missing results" not in told.text
     assert (tmp_path / "runs" / "mine-micro.png").read_bytes().startswith(b"\x89PNG")
 
     again = bench(*command, "--dry-run").text
@@ -123,7 +123,7 @@ def test_a_row_that_starts_from_another_comes_after_it(
     assert bench(*command).text.count("finished before") == 2
     assert len(here) == 3
     report = bench("report", "--suite", "mine", "--no-committed", "--figure", str(tmp_path / "mine.png"))
-    assert "Not there yet" not in report.text and (tmp_path / "mine.png").exists()
+    assert "Missing results" not in report.text and (tmp_path / "mine.png").exists()
 
 
 def test_students_of_one_task_are_measured_by_another(
