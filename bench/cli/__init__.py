@@ -1,4 +1,4 @@
-"""The command line. Commands import what they need when they run, so that `bench list` starts at once."""
+"""The command line. Commands import their dependencies when they run, so that `bench list` starts at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMANDS = {
     "slurm": "slurm:app",
     "refs": "refs:app",
 }
-"""Every command: its module here and its function, or its own app of commands."""
+"""Every command, with its module in this package and its function or Typer app."""
 
 
 INTERRUPTED = 130
@@ -43,7 +43,7 @@ GOES_ON = "interrupted; the same command goes on from the last checkpoint"
 
 
 def command_line(called: str | None = None) -> typer.Typer:
-    """Build the app: of the command that is called alone, where it is one, since the others cost half a start."""
+    """Build the app. If `called` is a command, it alone is added, since the others double the start-up time."""
     app = typer.Typer(
         name="bench",
         help="Honest, fast, reproducible comparison of few-step diffusion distillation.",
@@ -76,14 +76,14 @@ def _root(
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Treat a signal that ends a command as Ctrl-C: its jobs are stopped, not left behind."""
+    """Treat a signal that ends a command as Ctrl-C, so that its jobs stop too."""
     raise KeyboardInterrupt
 
 
 def _hear_signals() -> None:
-    """Hear SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` has it ignored.
+    """Handle SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` ignores it.
 
-    Of a script's background job SIGINT is ignored; so it stays, since SIGTERM ends it.
+    In a script's background job SIGINT is ignored. That stays so, since SIGTERM ends such a job.
     """
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -97,7 +97,7 @@ def _clear_launcher(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the command line: whatever goes wrong is one line on stderr and exit code 2; Ctrl-C is 130."""
+    """Run the command line. Every error is one line on stderr with exit code 2; Ctrl-C gives 130."""
     _hear_signals()
     open_streams()
     _clear_launcher(sys.argv[1:])
@@ -107,10 +107,10 @@ def main() -> None:
         finally:
             flush_output()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what Typer makes of an interrupt
+        if end.code == INTERRUPTED:  # Typer's exit code for an interrupt
             print(GOES_ON, file=sys.stderr)
         raise
-    except (UserError, OSError) as error:  # an unreadable folder, a full disk: what and where, no traceback
+    except (UserError, OSError) as error:  # for example an unreadable folder or a full disk
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:

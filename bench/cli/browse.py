@@ -109,7 +109,7 @@ def describe(
         on = declared_task(catalogue, task, cache) if task else None
         data, show = _method_data(catalogue, name, on, cache), _print_method
     elif task is not None:
-        raise UserError(f"--task goes with a method, and {name!r} is none")
+        raise UserError(f"--task needs a method, and {name!r} is not one; fix: leave out --task")
     elif name in catalogue.tasks.entries:
         data, show = _task_data(declared_task(catalogue, name, cache), cache), _print_task
     elif name in catalogue.metrics.entries:
@@ -232,7 +232,7 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
 
 
 def _recorded_costs(method: str, task: str) -> list[str]:
-    """Return the training times, with their machines, from the records that come with the package."""
+    """Return the training times, with their machines, from the committed records."""
     import json
 
     from bench.runs.suites import RESULTS

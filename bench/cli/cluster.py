@@ -169,7 +169,7 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():
         found[folder] = run_state(folder)
     if not found:
-        raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
+        raise UserError(f"no runs in {runs}; fix: bench run --method dmd2 --task digits")
     shown = [state for state in found.values() if chosen or not (state.is_preparation and state.state == "done")]
     states = sorted(shown, key=lambda state: (state.task, state.run))
     if not chosen:

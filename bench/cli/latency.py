@@ -1,4 +1,4 @@
-"""`bench latency`: how long one image takes, by stage."""
+"""`bench latency` measures the time that one image takes, by stage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def latency(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
-    """Time one image at a time, from the prompt or class to the pixels: batch 1, after warm-up, device named."""
+    """Measure the time of single images, from the prompt or class to the pixels, after a warm-up."""
     from bench.runs.registry import load_catalogue
 
     declared = declared_task(load_catalogue(plugin), task, cache)

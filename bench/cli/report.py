@@ -1,4 +1,4 @@
-"""`bench report`: tables compiled from the records, the paper's values beside ours."""
+"""`bench report` compiles tables from the records, with the paper's values beside ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a table is printed."""
+    """The formats of a printed table."""
 
     md = "md"
     csv = "csv"
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 def report(
     task: Annotated[
-        str | None, typer.Option("--task", help="All that was recorded on a task.", autocompletion=task_names)
+        str | None, typer.Option("--task", help="All records on a task.", autocompletion=task_names)
     ] = None,
     suite: Annotated[
         str | None,
@@ -48,7 +48,7 @@ def report(
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
-    committed: Annotated[bool, typer.Option(help="Read the records that come with the package, too.")] = True,
+    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
     runs: RunsOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
@@ -57,12 +57,12 @@ def report(
     from bench.runs.records import collector_paused
 
     if scale is not None and suite is None:
-        raise UserError("--scale goes with --suite; a task has one scale")
+        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
+        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_.value}")
-    with collector_paused():  # once, for all of it: where it ends, the collector searches what was made
+    with collector_paused():  # once for everything, since the collector searches all records at each end
         records = _records(runs, committed)
         if suite is not None:
             shown = _of_suite(records, suite, scale or "micro", task, runs)
@@ -81,17 +81,17 @@ def report(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What there is to show of records."""
+    """The tables of a report, and the logs for its figure."""
 
     tables: Sequence[ReportTable]
     logs: Callable[[], Mapping[str, Path]]
-    """Find the training logs of the tables' runs that are here, by their labels in a figure."""
+    """Find the training logs of the tables' runs on this machine, by their labels in a figure."""
     curves: Sequence[Curve] = ("brightness", "fd")
-    """What a figure draws of them."""
+    """The curves of its figure."""
 
 
 def _records(runs: Path, committed: bool) -> list[Record]:
-    """Each run's record, or this machine's where both are there; a file that is none is told of."""
+    """Return one record for each run; this machine's wins over a committed one. Broken files are warned of."""
     from bench.runs.records import load_records
     from bench.runs.suites import RESULTS
 
@@ -103,7 +103,7 @@ def _records(runs: Path, committed: bool) -> list[Record]:
 
 
 def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
-    """A suite's table at a scale, on its own task or another. Raises UserError for an unknown one of these."""
+    """Return a suite's table at a scale, on its own task or another. Raises UserError for unknown names."""
     from bench.cli.run_state import standing
     from bench.report.table import suite_table
     from bench.report.todo import work_of
@@ -128,7 +128,7 @@ def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None
 
 
 def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown:
-    """A table of all that was recorded on a task, or on each. Raises UserError if nothing was."""
+    """Return a table of all records on one task, or on each task. Raises UserError if there are none."""
     from bench.report.table import task_table
 
     recorded = {record.task for record in records}
@@ -136,7 +136,7 @@ def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown
         raise unknown("task with records", task, recorded)
     names = [task] if task else sorted(recorded)
     if not names:
-        raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
+        raise UserError(f"no records in {runs}; fix: bench run --method dmd2 --task digits")
 
     def logs() -> Mapping[str, Path]:
         from bench.report.figures import task_logs
@@ -147,11 +147,11 @@ def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown
 
 
 def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
-    """Draw the runs' training. Raises UserError if none of their logs is here."""
+    """Draw the runs' training. Raises UserError if none of their logs is on this machine."""
     from bench.report.figures import progress_figure
 
     logs = shown.logs()
     if not logs:
-        raise UserError(f"no training logs in {runs} to draw")
+        raise UserError(f"no training logs in {runs} to draw; fix: leave out --figure, or give --runs FOLDER")
     for problem in progress_figure(logs, figure, shown.curves):
         print(f"warning: {problem}", file=sys.stderr)

@@ -85,7 +85,7 @@ def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> N
     for state in ("failed", "died"):
         assert found[state, True] == f"bench logs {name}; then bench resume {name}"
     diverged = RunState(folder, "failed", told="DivergedError: loss is nan")
-    assert next_command(diverged, Path("runs")) == "run it with another recipe: it would diverge again"
+    assert next_command(diverged, Path("runs")) == "run it with another recipe, since this one would diverge again"
     elsewhere = next_command(RunState(folder, "stopped", submitted=True), Path("my runs"))
     assert elsewhere == f"bench resume {name} --runs 'my runs'"
 
