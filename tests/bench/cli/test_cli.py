@@ -119,9 +119,7 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
         (["report", "--suite", "table3", "--task", "fashon"], "'fashon'; did you mean 'fashion'"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_fix(
-    bench: Callable[..., Any], arguments: list[str], message: str
-) -> None:
+def test_a_mistake_is_one_line_with_its_fix(bench: Callable[..., Any], arguments: list[str], message: str) -> None:
     if arguments == ["report"]:
         arguments = ["report", "--no-committed"]
     done = bench(*arguments)
