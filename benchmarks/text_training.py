@@ -128,8 +128,8 @@ def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
                 world.decode(subject.sampler(noise, condition))
                 times.append(now(device) - begun)
         stages = (found.text, found.denoising, found.decoding, found.together)
-        told = " | ".join(f"{stage.median:.4f}" for stage in stages)
-        yield f"| {steps} | {told} | {batch / statistics.median(times[1:]):.2f} |"
+        reason = " | ".join(f"{stage.median:.4f}" for stage in stages)
+        yield f"| {steps} | {reason} | {batch / statistics.median(times[1:]):.2f} |"
 
 
 def main() -> None:

@@ -38,16 +38,16 @@ def main(submission: str, batch: str, code: str) -> None:
 
 
 def _tell(work: JobSpec, last: Attempt, code: int) -> None:
-    told = f"exit code {code}"
+    reason = f"exit code {code}"
     if code - 128 in set(signal.Signals):
         name = signal.Signals(code - 128).name
-        told = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
-    attempts.finish(work.folder, last, "failed", told)
+        reason = f"killed by {name}" + ", as when memory runs out" * (name == "SIGKILL")
+    attempts.finish(work.folder, last, "failed", reason)
     if (work.folder / PLAN).exists() and run_state(work.folder).state != "done":
         from bench.runs.recording import record_of_a_death
         from bench.runs.records import write_record
 
-        write_record(work.folder / RECORD, record_of_a_death(work.folder, told))
+        write_record(work.folder / RECORD, record_of_a_death(work.folder, reason))
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ def _mistake(error: ValidationError) -> str:
         return f"unknown key {key!r}; {hint(last, fields)}"
     if first["type"] == "value_error":
         return f"bad value {first['input']!r} for {key!r}: {first['ctx']['error']}"
-    told = _LISTS[key] if first["type"] == "tuple_type" and key in _LISTS else first["msg"]
-    return f"bad value {first['input']!r} for {key!r}: {told}"
+    reason = _LISTS[key] if first["type"] == "tuple_type" and key in _LISTS else first["msg"]
+    return f"bad value {first['input']!r} for {key!r}: {reason}"
 
 
 _LISTS = {

@@ -121,9 +121,9 @@ class Script:
         The exit code stays what it was.
         """
         command = f"{python_of(self.profile)} -m slurm.aftermath"
-        told = f"{shlex.quote(str(self.folder))} {shlex.quote(self.batch.name)}"
+        reason = f"{shlex.quote(str(self.folder))} {shlex.quote(self.batch.name)}"
         well = f'[ "$code" = 0 ] && [ ! -e {shlex.quote(str(self.folder.parent / LATER))} ]'
-        return ["code=$?", f'{{ {well}; }} || {command} {told} "$code"', "exit $code"]
+        return ["code=$?", f'{{ {well}; }} || {command} {reason} "$code"', "exit $code"]
 
 
 def python_of(profile: Profile) -> str:

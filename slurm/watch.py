@@ -65,14 +65,16 @@ def submitted_states(runs: Path, ask: bool = True) -> list[RunState]:
         if ask:
             states[folder] = _told(states[folder], found[folder], ended)
         elif states[folder].state == "new" or not states[folder].job:
-            states[folder] = replace(states[folder], told="it was submitted, and the queue gives no answer")
+            states[folder] = replace(states[folder], reason="it was submitted, and the queue gives no answer")
     for folder, one in found.items():
         if any("held" in job.reason.lower() for job in one.queued) and states[folder].state == "queued":
             states[folder] = _on_hold(states[folder], one, runs, busy)
         states[folder] = replace(states[folder], submitted=True, handles=frozenset(one.handles))
     for one_, rest in left(made):
         for folder in runs_of(rest):
-            state = replace(states.get(folder) or run_state(folder), state="waiting", told=NO_ROOM, submitted=True)
+            state = replace(
+                states.get(folder) or run_state(folder), state="waiting", reason=NO_ROOM, submitted=True
+            )
             states[folder] = replace(state, handles=state.handles | {one_.id})
     return [*damaged, *states.values()]
 
@@ -92,8 +94,8 @@ def _readable(runs: Path) -> tuple[list[Submission], list[RunState]]:
         try:
             made.append(read_submission(path))
         except UserError as error:
-            told, _, fix = str(error).rpartition("; fix: ")
-            damaged.append(RunState(path.parent, "failed", told=told, fix=fix))
+            reason, _, fix = str(error).rpartition("; fix: ")
+            damaged.append(RunState(path.parent, "failed", reason=reason, fix=fix))
     return made, damaged
 
 
@@ -173,14 +175,14 @@ def elements(submission: Submission, by_name: Mapping[str, Sequence[str]]) -> It
 def _on_hold(state: RunState, one: _Submitted, runs: Path, busy: bool) -> RunState:
     """The state of a run whose jobs do not start by themselves, with what lets them."""
     jobs = [job.id for job in one.queued if "held" in job.reason.lower()]
-    told = f"on hold (job {', '.join(jobs)})"
+    reason = f"on hold (job {', '.join(jobs)})"
     if one.submission.let_go:
-        return replace(state, told=f"{told}: {state.told}", fix=f"scontrol release {','.join(jobs)}")
+        return replace(state, reason=f"{reason}: {state.reason}", fix=f"scontrol release {','.join(jobs)}")
     if busy:
-        return replace(state, told="it is being submitted")
+        return replace(state, reason="it is being submitted")
     where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
     fix = f"bench resume{where}" if one.submission.jobs else shlex.join(one.argv)
-    return replace(state, state="stopped", told=f"{told}: its submission was killed", fix=fix)
+    return replace(state, state="stopped", reason=f"{reason}: its submission was killed", fix=fix)
 
 
 def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunState:
@@ -191,15 +193,15 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
         unknown = f"its jobs are gone: {cause or 'cancelled, or what they waited for failed'}"
         if owner != os.getuid() and not any(job in ended for job in submitted.jobs):
             unknown = f"user {user_name(owner)} submitted it, and Slurm shows no such job here"
-            return replace(state, told=f"{unknown}; {state.told}" if state.told else unknown)
-        return state if state.job else replace(state, told=unknown)
+            return replace(state, reason=f"{unknown}; {state.reason}" if state.reason else unknown)
+        return state if state.job else replace(state, reason=unknown)
     found = run_state(state.folder, said=said)
     if found.state == "died":
-        told = found.told if found.job else f"{said} before it began"
+        reason = found.reason if found.job else f"{said} before it began"
         log = submitted.submission.folder / JOBS / f"{job}_0_log.out"
-        return replace(found, job=job, told=f"{told}; see {log}")
-    if "DependencyNeverSatisfied" in found.told or (not found.job and cause):
-        return replace(found, told=f"{cause or 'what its job waited for failed'}, and so it left the queue")
+        return replace(found, job=job, reason=f"{reason}; see {log}")
+    if "DependencyNeverSatisfied" in found.reason or (not found.job and cause):
+        return replace(found, reason=f"{cause or 'what its job waited for failed'}, and so it left the queue")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The command line. Commands import what they need when they run, so that `bench list` starts at once."""
+"""The command line. Commands import their dependencies when they run, so that `bench list` starts at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from bench import __version__
 from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.core import launcher
 from bench.core.errors import UserError
@@ -19,7 +20,7 @@ from bench.core.stopping import Stopped
 
 COMMANDS = {
     "list": "browse:list_",
-    "describe": "browse:describe",
+    "describe": "describe:describe",
     "doctor": "doctor:doctor",
     "prepare": "prepare:prepare",
     "run": "run:run",
@@ -34,9 +35,9 @@ COMMANDS = {
     "resume": "cluster:resume",
     "refs": "refs:app",
 }
-"""Every command of ours: its module here and its function, or its own app of commands.
+"""Every command of ours, with its module in this package and its function or Typer app.
 
-Packages add commands by entry points in the group `bench.jobs.commands`.
+Packages add commands by entry points in the group `bench.commands`.
 """
 
 
@@ -45,20 +46,19 @@ GOES_ON = "interrupted; the same command goes on from the last checkpoint"
 
 
 def command_line(called: str | None = None) -> typer.Typer:
-    """Build the app: of the command that is called alone, where it is one, since the others cost half a start."""
+    """Build the app. If `called` is a command, it alone is added, since the others double the start-up time."""
     app = typer.Typer(
         name="bench",
         help="Honest, fast, reproducible comparison of few-step diffusion distillation.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.callback()(lambda: None)  # one command, too, is called by its name
+    app.callback()(_root)  # with a callback, a single command is still called by its name
     for name in [called] if called in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(":")
         _add(app, name, getattr(importlib.import_module(f"bench.cli.{module}"), attribute))
     if called not in COMMANDS:
-        for point in entry_points(group="bench.jobs.commands"):
+        for point in entry_points(group="bench.commands"):
             _add(app, point.name, point.load())
     return app
 
@@ -70,15 +70,29 @@ def _add(app: typer.Typer, name: str, command: Any) -> None:
         app.command(name)(command)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare few-step diffusion distillation: honest, fast, reproducible."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Treat a signal that ends a command as Ctrl-C: its jobs are stopped, not left behind."""
+    """Treat a signal that ends a command as Ctrl-C, so that its jobs stop too."""
     raise KeyboardInterrupt
 
 
 def _hear_signals() -> None:
-    """Hear SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` has it ignored.
+    """Handle SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` ignores it.
 
-    Of a script's background job SIGINT is ignored; so it stays, since SIGTERM ends it.
+    In a script's background job SIGINT is ignored. That stays so, since SIGTERM ends such a job.
     """
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -92,7 +106,7 @@ def _clear_launcher() -> None:
 
 
 def main() -> None:
-    """Run the command line: whatever goes wrong is one line on stderr and exit code 2; Ctrl-C is 130."""
+    """Run the command line. Every error is one line on stderr with exit code 2; Ctrl-C gives 130."""
     _hear_signals()
     open_streams()
     _clear_launcher()
@@ -102,10 +116,10 @@ def main() -> None:
         finally:
             flush_output()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what Typer makes of an interrupt
+        if end.code == INTERRUPTED:  # Typer's exit code for an interrupt
             print(GOES_ON, file=sys.stderr)
         raise
-    except (UserError, OSError) as error:  # an unreadable folder, a full disk: what and where, no traceback
+    except (UserError, OSError) as error:  # for example an unreadable folder or a full disk
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:

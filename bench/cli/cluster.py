@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import RunsOption
-from bench.cli.status_table import full_name
+from bench.cli.status_table import full_name, state_data
 from bench.cli.terminal import print
 from bench.core.errors import UserError, counted, listed, unknown
 from bench.core.escape import printable
@@ -45,8 +46,11 @@ def status(
     ] = False,
     every: EverySeconds = 30,
     runs: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
-    """Show where every run is; exit code 1 if one failed, died or stopped."""
+    """Show the state of every run; exit code 1 if one failed, died or stopped."""
+    if watch and as_json:
+        raise UserError("--json shows one state and --watch many; fix: bench wait, then bench status --json")
     if watch:
         with _only_looking():
             states = follow(runs, chosen, every)
@@ -54,7 +58,10 @@ def status(
         if kept := _submit_later(runs):
             print(f"warning: {kept}", file=sys.stderr)
         states = _states_or_folders(runs, chosen)
-        _print(states, runs)
+        if as_json:
+            print_json({"runs": [state_data(state, runs) for state in states]})
+        else:
+            _print(states, runs)
     _exit_code(states)
 
 
@@ -84,7 +91,8 @@ def logs(
     path = state.folder / LOG
     if not path.exists():
         raise UserError(
-            f"{full_name(state)} ({state.state}) has printed nothing yet; {state.told or 'its job has not begun'}"
+            f"{full_name(state)} ({state.state}) has printed nothing yet: "
+            f"{state.reason or 'its job has not begun'}; fix: bench status shows when it does"
         )
     with regular_file(path).open(encoding="utf-8", errors="replace") as file, _only_looking():
         kept, seconds = deque(file, maxlen=lines or None), itertools.count(1)
@@ -162,7 +170,7 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():
         found[folder] = run_state(folder)
     if not found:
-        raise UserError(f"no runs in {runs}; make some: bench run --method dmd2 --task digits")
+        raise UserError(f"no runs in {runs}; fix: bench run --method dmd2 --task digits")
     shown = [state for state in found.values() if chosen or not (state.is_preparation and state.state == "done")]
     states = sorted(shown, key=lambda state: (state.task, state.run))
     if not chosen:

@@ -1,4 +1,4 @@
-"""`bench doctor`: whether all is here, and what gets the rest."""
+"""`bench doctor` checks the installation and shows the fix for everything that is missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
 
 PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "typer")
-"""Without which nothing runs."""
+"""The packages that every run imports."""
 
 
 def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
@@ -28,11 +28,11 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     _devices()
     _cache(cache or default_cache())
     healthy = _tasks(load_catalogue(plugin), cache) and healthy
-    print("all well" if healthy else "something is missing: see above for the commands that get it")
+    print("everything is installed and prepared" if healthy else "something is missing; fix: the commands above")
 
 
 def _packages() -> bool:
-    """Show their versions; return whether all are installed."""
+    """Show the versions of the packages; return whether all are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     complete = True
@@ -42,7 +42,7 @@ def _packages() -> bool:
             print(f"  {package:<14}{version(package)}")
         except PackageNotFoundError:
             complete = False
-            print(f"  {package:<14}MISSING; pip install {package}")
+            print(f"  {package:<14}MISSING; fix: pip install {package}")
     return complete
 
 
@@ -69,7 +69,10 @@ def _cache(where: Path) -> None:
 
 
 def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
-    """Show what each needs; return whether all of it is here. A broken plug-in hides no other task."""
+    """Show the requirements of each task; return whether all are present.
+
+    A broken task is shown as such, and the other tasks are still checked.
+    """
     complete = True
     print("tasks")
     for entry in catalogue.tasks:

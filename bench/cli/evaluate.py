@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import metric_names, sampler_names, task_names
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Annotated[str, typer.Option("--task", help="The task whose protocol is used.")],
+    task: Annotated[
+        str, typer.Option("--task", help="The task whose protocol is used.", autocompletion=task_names)
+    ],
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", help="A saved student: a run's folder or its student folder."),
@@ -39,9 +42,15 @@ def evaluate(
     protocol: ProtocolOption = None,
     metric: Annotated[
         list[str],
-        typer.Option("--metric", help="Measure these alone, with commas, as a protocol of its own; repeatable."),
+        typer.Option(
+            "--metric",
+            help="Measure these alone, with commas, as a protocol of its own; repeatable.",
+            autocompletion=metric_names,
+        ),
     ] = [],
-    sampler: Annotated[str | None, typer.Option("--sampler", help="A named sampler of the teacher.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="A named sampler of the teacher.", autocompletion=sampler_names)
+    ] = None,
     steps: StepsOption = None,
     student_start: StudentStartOption = None,
     data: DataOption = None,

@@ -1,4 +1,4 @@
-"""`bench latency`: how long one image takes, by stage."""
+"""`bench latency` measures the time that one image takes, by stage."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import sampler_names, task_names
 from bench.cli.options import (
     CacheOption,
     DownloadOption,
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 
 
 def latency(
-    task: Annotated[str, typer.Option("--task", help="The task whose images are made.")],
+    task: Annotated[
+        str, typer.Option("--task", help="The task whose images are made.", autocompletion=task_names)
+    ],
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="A run's folder, a student's, or published weights.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="A named baseline of the task.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="A named sampler of the teacher.", autocompletion=sampler_names)
+    ] = None,
     steps: StepsOption = None,
     student_start: StudentStartOption = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
@@ -40,7 +45,7 @@ def latency(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
-    """Time one image at a time, from the prompt or class to the pixels: batch 1, after warm-up, device named."""
+    """Measure the time of single images, from the prompt or class to the pixels, after a warm-up."""
     from bench.runs.registry import load_catalogue
 
     declared = pinned_task(load_catalogue(plugin), task, cache)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.completion import task_names
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -32,7 +33,7 @@ SPELT = {"references": "reference"}
 
 
 def prepare(
-    task: Annotated[str, typer.Option("--task", help="The task to prepare.")],
+    task: Annotated[str, typer.Option("--task", help="The task to prepare.", autocompletion=task_names)],
     pairs: Annotated[
         int, typer.Option("--pairs", min=0, help="Also make this many teacher noise-image pairs.")
     ] = 0,

@@ -1,4 +1,4 @@
-"""`bench report`: tables compiled from the records, the paper's values beside ours."""
+"""`bench report` compiles tables from the records, with the paper's values beside ours."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import suite_names, task_names
+from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import RunsOption
 from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
@@ -22,61 +24,74 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a table is printed."""
+    """The formats of a printed table."""
 
     md = "md"
     csv = "csv"
 
 
 def report(
-    task: Annotated[str | None, typer.Option("--task", help="All that was recorded on a task.")] = None,
-    suite: Annotated[str | None, typer.Option("--suite", help="A suite's table, with the paper's values.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="All records on a task.", autocompletion=task_names)
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="A suite's table, with the paper's values.", autocompletion=suite_names),
+    ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Markdown, or tidy CSV in full precision.")
-    ] = Format.md,
+        Format | None,
+        typer.Option("--format", help="Markdown, or tidy CSV in full precision.", show_default="md"),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
-    committed: Annotated[bool, typer.Option(help="Read the records that come with the package, too.")] = True,
+    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
     runs: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
-    from bench.report.render import to_csv, to_markdown
+    from bench.report.render import to_csv, to_data, to_markdown
     from bench.runs.records import collector_paused
 
     if scale is not None and suite is None:
-        raise UserError("--scale goes with --suite; a task has one scale")
+        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}")
-    with collector_paused():  # once, for all of it: where it ends, the collector searches what was made
+        raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
+    if as_json and format_ is not None:
+        raise UserError(f"--json is a format of its own; fix: leave out --format {format_.value}")
+    with collector_paused():  # once for everything, since the collector searches all records at each end
         records = _records(runs, committed)
         if suite is not None:
             shown = _of_suite(records, suite, scale or "micro", task, runs)
         else:
             shown = _of_tasks(records, task, runs)
-        render = to_csv if format_ is Format.csv else to_markdown
-        for table in shown.tables:
-            print(render(table))
+        if as_json:
+            print_json({"tables": [to_data(table) for table in shown.tables]})
+        else:
+            render = to_csv if format_ is Format.csv else to_markdown
+            for table in shown.tables:
+                print(render(table))
         if figure is not None:
             _draw(shown, figure, runs)
+            print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """What there is to show of records."""
+    """The tables of a report, and the logs for its figure."""
 
     tables: Sequence[ReportTable]
     logs: Callable[[], Mapping[str, Path]]
-    """Find the training logs of the tables' runs that are here, by their labels in a figure."""
+    """Find the training logs of the tables' runs on this machine, by their labels in a figure."""
     curves: Sequence[Curve] = ("brightness", "fd")
-    """What a figure draws of them."""
+    """The curves of its figure."""
 
 
 def _records(runs: Path, committed: bool) -> list[Record]:
-    """Each run's record, or this machine's where both are there; a file that is none is told of."""
+    """Return one record for each run; this machine's wins over a committed one. Broken files are warned of."""
     from bench.runs.records import load_records
     from bench.runs.suites import RESULTS
 
@@ -88,7 +103,7 @@ def _records(runs: Path, committed: bool) -> list[Record]:
 
 
 def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
-    """A suite's table at a scale, on its own task or another. Raises UserError for an unknown one of these."""
+    """Return a suite's table at a scale, on its own task or another. Raises UserError for unknown names."""
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import work_of
@@ -113,7 +128,7 @@ def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None
 
 
 def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown:
-    """A table of all that was recorded on a task, or on each. Raises UserError if nothing was."""
+    """Return a table of all records on one task, or on each task. Raises UserError if there are none."""
     from bench.report.table import task_table
 
     recorded = {record.task for record in records}
@@ -121,7 +136,7 @@ def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown
         raise unknown("task with records", task, recorded)
     names = [task] if task else sorted(recorded)
     if not names:
-        raise UserError(f"no records in {runs}; make some: bench run --method dmd2 --task digits")
+        raise UserError(f"no records in {runs}; fix: bench run --method dmd2 --task digits")
 
     def logs() -> Mapping[str, Path]:
         from bench.report.figures import task_logs
@@ -132,12 +147,11 @@ def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown
 
 
 def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
-    """Draw the runs' training. Raises UserError if none of their logs is here."""
+    """Draw the runs' training. Raises UserError if none of their logs is on this machine."""
     from bench.report.figures import progress_figure
 
     logs = shown.logs()
     if not logs:
-        raise UserError(f"no training logs in {runs} to draw")
+        raise UserError(f"no training logs in {runs} to draw; fix: leave out --figure, or give --runs FOLDER")
     for problem in progress_figure(logs, figure, shown.curves):
         print(f"warning: {problem}", file=sys.stderr)
-    print(f"figure: {figure}")

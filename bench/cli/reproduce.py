@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.completion import suite_names, task_names
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    suite: Annotated[str, typer.Argument(help="The suite, such as table3.")],
+    suite: Annotated[str, typer.Argument(help="The suite, such as table3.", autocompletion=suite_names)],
     scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
-    task: Annotated[str | None, typer.Option("--task", help="Another task than the suite's own.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Another task than the suite's own.", autocompletion=task_names)
+    ] = None,
     protocol: ProtocolOption = None,
     seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
     overrides: SetOption = [],
@@ -97,8 +100,8 @@ def reproduce(
         look = state_lookup(runs)
         for line in (*plan_lines(first, baselines, where, look), *remaining_lines(plan, found, look)):
             print(line)
-        if told := workers.dry_run(first, baselines):
-            print(told)
+        if reason := workers.dry_run(first, baselines):
+            print(reason)
         return
     require_all([trained_on, measured_by], first, baselines, where)
 

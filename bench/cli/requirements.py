@@ -1,4 +1,4 @@
-"""What a task needs and what of it is here, as lines for people."""
+"""The requirements of a task as lines of text: each is present or missing, with the fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NeedLine(NamedTuple):
-    """One thing that a task needs: its role, where it is or how to get it."""
+    """One requirement of a task: its role, and its path or the command that gets it."""
 
     role: str
     text: str
@@ -21,12 +21,12 @@ class NeedLine(NamedTuple):
 
 
 def need_lines(task: Task, cache: Path | None) -> list[NeedLine]:
-    """Say what a task needs; what cannot even be looked for is broken."""
+    """Return the requirements of a task; if they cannot be looked up, one line shows the error."""
     try:
         needs = task.requirements(sources_of(task, cache))
     except UserError as error:
         return [NeedLine("data", f"BROKEN  {error}", False)]
     return [
-        NeedLine(need.role, f"{need.what}: {need.path or f'MISSING; {need.fix}'}", need.path is not None)
+        NeedLine(need.role, f"{need.what}: {need.path or f'MISSING; fix: {need.fix}'}", need.path is not None)
         for need in needs
     ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.completion import method_names, task_names
 from bench.cli.options import (
     CacheOption,
     ConfigOption,
@@ -34,8 +35,10 @@ NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave o
 
 
 def run(
-    method: Annotated[list[str], typer.Option("--method", help="Methods, with commas or repeated.")] = ["dmd2"],
-    task: Annotated[str, typer.Option("--task", help="The task.")] = "digits",
+    method: Annotated[
+        list[str], typer.Option("--method", help="Methods, with commas or repeated.", autocompletion=method_names)
+    ] = ["dmd2"],
+    task: Annotated[str, typer.Option("--task", help="The task.", autocompletion=task_names)] = "digits",
     protocol: ProtocolOption = None,
     seed: SeedOption = "0",
     overrides: SetOption = [],

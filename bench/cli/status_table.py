@@ -1,4 +1,4 @@
-"""The table of `bench status`: what matters first, in the width that there is, and what to do next."""
+"""The table of `bench status`: the most important columns that fit, and the next command for each run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.escape import printable, rich_text
 from bench.core.files import read_object
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 STAGES = {"prepare": "preparation", "train": "training", "evaluate": "evaluation"}
-"""What a job is for, in the words of the bars that it shows once it has begun."""
+"""Names of the stages, as the progress bars of running jobs show them."""
 
 
 class _Column(NamedTuple):
@@ -42,13 +42,13 @@ COLUMNS = (
     ),
     _Column("requeues", lambda state: str(state.requeues or ""), True),
 )
-"""In the order of what matters: where the width does not do, the last are left out; run and state never are."""
+"""Columns in order of importance. If the width is too small, the last are left out; run and state always stay."""
 
 
 def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> Group:
-    """Draw where runs are; below the table, why those that stand do, and the next command for each.
+    """Draw the states of runs; below the table are the reasons, and the next command for each stopped run.
 
-    `width` is of the terminal, in characters; None: whatever it takes.
+    `width` is the terminal's width in characters; None: no limit.
     """
     from rich import box
     from rich.console import Group
@@ -72,33 +72,55 @@ def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> G
 
 
 def full_name(state: RunState) -> str:
-    """The name that every command takes: TASK/RUN."""
+    """Return the full name of a run, TASK/RUN, which every command accepts."""
     return f"{state.task}/{state.run}"
 
 
+def state_data(state: RunState, runs: Path) -> dict[str, Any]:
+    """Return a run's state for `bench status --json`; a value that is not known is None, or empty text."""
+    return {
+        "name": full_name(state),
+        "folder": state.folder,
+        "state": state.state,
+        "under_way": state.under_way,
+        "stage": state.stage,
+        "completed": state.completed,
+        "total": state.total,
+        "seconds_left": state.seconds_left,
+        "images_per_second": state.images_per_second,
+        "fd": state.fd,
+        "job": state.job,
+        "node": state.node,
+        "requeues": state.requeues,
+        "reason": state.reason,
+        "next": next_command(state, runs),
+        "problems": list(state.problems),
+    }
+
+
 def next_command(state: RunState, runs: Path) -> str:
-    """What to type for a run that stands without a result; nothing where it goes on by itself or is done."""
+    """Return the next command for a run without a result; empty if it continues by itself or is done."""
     if state.fix:
         return state.fix
     if state.under_way or state.state == "done":
         return ""
-    if state.told.startswith(DivergedError.__name__):
-        return "run it with another recipe: it would diverge again"
+    if state.reason.startswith(DivergedError.__name__):
+        return "run it with another recipe, since this one would diverge again"
     where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
     name = shlex.quote(full_name(state))
     again = f"bench resume {name}{where}" if state.submitted else _run_again(state, where)
-    look = f"bench logs {name}{where}; then " if state.state in ("failed", "died") else ""
-    return f"{look}{again}"
+    logs = f"bench logs {name}{where}; then " if state.state in ("failed", "died") else ""
+    return f"{logs}{again}"
 
 
 def duration(seconds: float) -> str:
-    """Format seconds for people: `2 h 05`, `12 min`, `40 s`."""
+    """Format seconds as `2 h 05`, `12 min` or `40 s`."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d}" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def _fitting(cells: list[list[str]], width: int | None) -> list[tuple[_Column, list[str]]]:
-    """The columns that have something to show, as many as fit."""
+    """Return the columns that are not empty, as many as fit."""
     found: list[tuple[_Column, list[str]]] = []
     taken = 0
     for number, (column, texts) in enumerate(zip(COLUMNS, cells, strict=True)):
@@ -110,25 +132,25 @@ def _fitting(cells: list[list[str]], width: int | None) -> list[tuple[_Column, l
 
 
 FEW = 3
-"""Runs that are named one by one although all stand for the same reason, and none needs a hand."""
+"""Up to this many runs with the same reason are named one by one, if they continue by themselves."""
 
 
 def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
-    """Why runs stand where they stand; of those that need a hand, each with its next command."""
+    """Return the reasons of the runs' states, with the next command for each run that needs one."""
     lines: list[str] = []
     alike: dict[str, list[str]] = {}
     for state in states:
         if step := next_command(state, runs):
-            lines += [f"{full_name(state)}: {state.told or state.state}", f"    next: {step}"]
-        elif state.told:
-            alike.setdefault(state.told, []).append(full_name(state))
-    for told, names in alike.items():
-        lines += [f"{name}: {told}" for name in names] if len(names) <= FEW else [f"{len(names)} runs: {told}"]
+            lines += [f"{full_name(state)}: {state.reason or state.state}", f"    next: {step}"]
+        elif state.reason:
+            alike.setdefault(state.reason, []).append(full_name(state))
+    for reason, names in alike.items():
+        lines += [f"{name}: {reason}" for name in names] if len(names) <= FEW else [f"{len(names)} runs: {reason}"]
     return lines
 
 
 def _run_again(state: RunState, where: str) -> str:
-    """The command that makes a run of this machine again, as its plan has it."""
+    """Return the command that repeats a run of this machine, from its plan."""
     plan = read_object(state.folder / PLAN) or {}
     method, task = plan.get("name"), plan.get("task")
     if not isinstance(method, str) or not isinstance(task, str):

@@ -1,4 +1,4 @@
-"""What commands print: names, messages and prompts are anybody's text, and no terminal obeys it."""
+"""Output of commands: text from outside is printed so that a terminal does not interpret it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from bench.core.errors import first_line
 from bench.core.escape import printable
 
 TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
-"""Environment variable that shows where an unexpected error arose."""
+"""Environment variable that shows the traceback of an unexpected error."""
 
 
 def print(*values: object, file: TextIO | None = None, flush: bool = False) -> None:
     """Print as Python does, with terminal escapes and control characters written out.
 
-    Every module of the command line that prints imports it, so that no message has to think of it.
+    Every module of the command line imports it in place of the builtin, so that no message is forgotten.
     """
     builtins.print(*(printable(value, lines=True) for value in values), file=file, flush=flush)
 
 
 def open_streams() -> None:
-    """Let output and errors take any text whatever the locale's encoding, and give closed ones a place to go.
+    """Make stdout and stderr accept any text in every locale, and open a null device for closed ones.
 
-    Without one, the next file that is opened would take the number of the closed stream, and what is printed.
+    Otherwise the next opened file would get the descriptor of the closed stream, and all printed text.
     """
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -57,9 +57,9 @@ def exit_if_detached() -> Iterator[None]:
 
 
 def flush_output() -> None:
-    """Write out what was printed; raises OSError now, where it can be told, and not as Python exits.
+    """Flush stdout. Raises OSError now, when it can still be reported, and not at Python's exit.
 
-    Of a reader that has gone, as `head` does, nothing is said.
+    If the reader has closed the pipe, as `head` does, the command ends silently.
     """
     try:
         sys.stdout.flush()
@@ -72,15 +72,15 @@ def flush_output() -> None:
 
 
 def unexpected(error: Exception) -> str:
-    """Describe in one line an error that nobody foresaw, and how to see where it arose."""
+    """Describe an unexpected error in one line, with the way to see its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return (
         f"unexpected {type(error).__name__}: {first_line(error)}{where}; "
-        f"fix: {TRACEBACK_VARIABLE}=1 before the command shows where; please report it"
+        f"fix: set {TRACEBACK_VARIABLE}=1 to see the traceback, and please report it"
     )
 
 
 def _discard_output() -> None:
-    """Let what is still to be printed go nowhere."""
+    """Discard the text that is still to be printed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,13 +23,13 @@ def from_main(compute: Callable[[], T]) -> T:
     state = PartialState()
     if state.num_processes == 1:
         return compute()
-    told: list[T | Exception | None] = [None]
+    reason: list[T | Exception | None] = [None]
     if state.is_main_process:
         try:
-            told = [compute()]
+            reason = [compute()]
         except Exception as error:
-            told = [error]
-    (found,) = broadcast_object_list(told)
+            reason = [error]
+    (found,) = broadcast_object_list(reason)
     if isinstance(found, Exception):
         raise found
     return found

@@ -101,8 +101,8 @@ class Executor(ABC):
 class Detached(Exception):
     """The jobs go on without this process: the user detached, or stopped watching them."""
 
-    def __init__(self, told: str, code: int) -> None:
-        super().__init__(told)
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
         self.code = code
 
 

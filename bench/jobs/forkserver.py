@@ -100,11 +100,11 @@ class ForkServer:
             self._lost = not data
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             for line in lines:
-                told = json.loads(line)
-                if "code" in told:
-                    self._codes[told["pid"]] = told["code"]
+                reason = json.loads(line)
+                if "code" in reason:
+                    self._codes[reason["pid"]] = reason["code"]
                 else:
-                    self._pids.append(told["pid"])
+                    self._pids.append(reason["pid"])
 
 
 @contextmanager
@@ -185,9 +185,9 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
                 _say(connection, {"pid": pid})
 
 
-def _say(connection: socket.socket, told: dict[str, int]) -> None:
+def _say(connection: socket.socket, reason: dict[str, int]) -> None:
     try:
-        connection.sendall(json.dumps(told).encode() + b"\n")
+        connection.sendall(json.dumps(reason).encode() + b"\n")
     except OSError:
         return  # the caller has gone; the next request says so, too
 

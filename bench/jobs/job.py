@@ -65,17 +65,17 @@ def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) 
     with _printed(spec.folder / LOG):
         restart = f"restart {process.restart}, {process.node}, {time.ctime()}"
         print(f"--- {spec.stage}: job {process.job}, {restart}", flush=True)
-        end, told = _lead(spec, process)
+        end, reason = _lead(spec, process)
     # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
     # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
     _ignore_signals()
-    if end == "stopped" and requeue is not None and requeue.wanted(told):
-        attempts.finish(spec.folder, attempt, "requeued", told)
+    if end == "stopped" and requeue is not None and requeue.wanted(reason):
+        attempts.finish(spec.folder, attempt, "requeued", reason)
         try:
             requeue.put_back()
         except Exception as error:
-            told = f"{told}, and it could not be put back into the queue: {first_line(error)}"
-    attempts.finish(spec.folder, attempt, end, told)
+            reason = f"{reason}, and it could not be put back into the queue: {first_line(error)}"
+    attempts.finish(spec.folder, attempt, end, reason)
     if end != "done":
         sys.exit(INTERRUPTED if end == "stopped" else 1)
 

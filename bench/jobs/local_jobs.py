@@ -62,7 +62,7 @@ class Outcome:
 
     spec: JobSpec
     done: bool
-    told: str
+    reason: str
     """What went wrong, if something did."""
 
 
@@ -117,7 +117,7 @@ def run_jobs(
                         drawn.remove_task(job.bar)
                         outcome = _outcome(job)
                         ended.append(outcome)
-                        state = "done" if outcome.done else f"failed: {outcome.told}"
+                        state = "done" if outcome.done else f"failed: {outcome.reason}"
                         console.print(rich_text(f"{job.spec.label}: {state}"))
         finally:
             _stop(running)
@@ -195,6 +195,6 @@ def _outcome(job: _Job) -> Outcome:
     attempt = _attempt(job)
     if attempt is None or attempt.end is None:
         code = job.server.code(job.pids[0])
-        told = f"ended without a word (exit code {code}); see {job.spec.folder / LOG}"
-        return Outcome(job.spec, False, told)
-    return Outcome(job.spec, attempt.end == "done", attempt.told)
+        reason = f"ended without a word (exit code {code}); see {job.spec.folder / LOG}"
+        return Outcome(job.spec, False, reason)
+    return Outcome(job.spec, attempt.end == "done", attempt.reason)

@@ -108,5 +108,5 @@ def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[s
         if record is None or record.error is not None:
             bad.append(run.label)
     if bad or not_measured:
-        told = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
-        raise UserError(f"{told}: {'; '.join([*bad, *not_measured])}; see {LOG} in their folders")
+        reason = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
+        raise UserError(f"{reason}: {'; '.join([*bad, *not_measured])}; see {LOG} in their folders")

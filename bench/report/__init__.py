@@ -1,1 +1,1 @@
-"""Reports: records compiled into tables and figures."""
+"""Reports compile records into tables and figures."""

@@ -14,7 +14,7 @@ from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS, standard_erro
 
 NOTHING = "–"
 NO_RECORD = ("missing", "quoted")
-"""Statuses of lines without any record."""
+"""Statuses of lines that have no record."""
 _COST = (
     *("checkpoint", "NFE", "iterations", "generator updates", "training images"),
     *("train s", "compute", "evaluate s", "peak memory"),
@@ -36,11 +36,11 @@ def number(value: float | None) -> str:
 
 
 def measured(row: dict[str, Any]) -> str:
-    """Format a summary row's value with its uncertainty, and say which one that is.
+    """Format a summary row's value with its uncertainty, and name the kind of uncertainty.
 
-    That is `mean ± half width over training seeds (n=seeds)`, or `value [low, high] over generation seeds`. The
-    standard error over the images of one measurement is shown where there is neither, and beside KID. A row
-    without a value says why: missing, at work, failed.
+    The text is `mean ± half width over training seeds (n=seeds)` or `value [low, high] over generation seeds`.
+    If there is neither interval, and always for KID, the standard error over the images of one measurement is
+    shown. A row without a value shows the reason: missing, in progress or failed.
     """
     if row["status"] == "quoted":
         return NOTHING
@@ -67,7 +67,7 @@ def measured(row: dict[str, Any]) -> str:
 
 
 def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:
-    """Return the line for one metric of one student or sampler: its value, and what the uncertainty is over."""
+    """Return the line for one metric of one student or sampler: its value and its uncertainty."""
     times = TIMES.get(shown_name(metric.name, protocol), 1)
     title = shown_title(metric.name, metric.title, protocol)
     if metric.value is None:
@@ -80,14 +80,14 @@ def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:
 
 
 def recipe(row: dict[str, Any]) -> str:
-    """Name a recipe: what the user overrode, and the first digits of the digest of everything."""
+    """Name a recipe by the user's overrides and the first digits of the digest of all its values."""
     if row["status"] in NO_RECORD:
         return NOTHING
     return f"{row['passed'] or 'default'} #{row['recipe_sha256'][:6]}"
 
 
 def cost(row: dict[str, Any]) -> dict[str, str]:
-    """Return the cells on weights and cost of a summary row."""
+    """Return the cells of a summary row that show weights and cost."""
     if row["status"] in NO_RECORD:
         return dict.fromkeys(_COST, NOTHING)
     chosen = f"{row['selection']}, {row['weights']}" if row["selection"] else NOTHING
@@ -98,7 +98,7 @@ def cost(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _compute(row: dict[str, Any]) -> str:
-    """What training took of the machine: hours of its GPUs, or of its cores where it has none."""
+    """Return the training time in GPU-hours, or in core-hours for training on a CPU."""
     for name, unit in (("gpu_hours", "GPU-hours"), ("core_hours", "core-hours")):
         if row[name]:
             return f"{row[name]:,.{0 if row[name] >= 100 else 2}f} {unit}"

@@ -1,4 +1,4 @@
-"""Whether two methods differ: Welch's test over training seeds, and Student's against a number without any."""
+"""Tests whether two methods differ: Welch's over training seeds, and Student's against a single number."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Comparison:
     """A two-sided test that two means are equal."""
 
     difference: float
-    """Of the means, the first less the second."""
+    """The first mean minus the second."""
     t: float
     degrees: float
     """Degrees of freedom."""
     p: float
     n: tuple[int, ...]
-    """Training seeds of each method; of the one method if the other is a number."""
+    """Training seeds of each method; one count if the other side is a single number."""
 
     def __str__(self) -> str:
         name = "Welch's t" if len(self.n) == 2 else "one-sample t"

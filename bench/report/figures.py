@@ -1,4 +1,4 @@
-"""Figures of a run's progress, after the paper's Figures 8 and 9."""
+"""Figures of a run's progress over training, after the paper's Figures 8 and 9."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
     "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images, 0 to 1"}),
     "fd": ("fd", {"title": "Distance to real images", "ylabel": "FD", "yscale": "log"}),
 }
-"""What a run logs for each curve, and how its panel is labelled."""
+"""For each curve, the key in a run's log and the labels of its panel."""
 
 
 def progress_figure(
@@ -30,7 +30,7 @@ def progress_figure(
     """Draw brightness (Fig. 8) and FD (Fig. 9, logarithmic) over iterations, one line per label.
 
     `paths` are the runs' metrics.jsonl; the suffix of `out` sets the format. Return one line for each log that
-    could not be read, and is left out. Raise UserError if none could.
+    cannot be read and is left out. Raises UserError if no log can be read.
     """
     logs, problems = {}, []
     for label, path in paths.items():
@@ -57,13 +57,13 @@ def progress_figure(
 
 
 def _legend(label: str) -> str:
-    """A label on one line; a legend would leave out one that begins with an underscore."""
+    """Return a label as one line; a space goes before an underscore, since a legend hides such labels."""
     shown = printable(label)
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict[str, Path]:
-    """The training logs of a suite's runs that are here, by the label of their line and the seed."""
+    """Return the training logs of a suite's runs in `root`, by the label of their line and the seed."""
     lines = suite_lines(scale, None)
     found = {}
     for record in records:
@@ -76,7 +76,7 @@ def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict
 
 
 def task_logs(tasks: Collection[str], records: Iterable[Record], root: Path) -> dict[str, Path]:
-    """The training logs of all runs on these tasks that are here, by task and run."""
+    """Return the training logs in `root` of all runs on these tasks, by task and run."""
     found = {}
     for record in records:
         log = root / record.task / record.run_id / METRICS
@@ -88,7 +88,7 @@ def task_logs(tasks: Collection[str], records: Iterable[Record], root: Path) -> 
 def read_progress(path: Path) -> list[dict[str, Any]]:
     """Read a metrics.jsonl in order of iteration.
 
-    A resumed run may log an iteration twice: the later values count. A last line cut short by a kill is
+    A resumed run may log an iteration twice; the later values count. A last line that a kill cut short is
     left out; any other broken line raises UserError.
     """
     if not path.is_file():

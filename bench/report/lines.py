@@ -1,4 +1,4 @@
-"""The lines of a table: what it has to show, recorded or not, and which records are whose."""
+"""The lines of a table, recorded or not, and the records that belong to each."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from bench.runs.records import Record
 from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]
-"""quoted: a row of the paper that nothing here answers."""
+"""quoted: a row of the paper without a counterpart here."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A method or baseline that a table has to show."""
+    """A method or baseline that a table shows."""
 
     kind: Kind
     name: str
-    """Of the method, the sampler or the checkpoint, the last with * for what may differ."""
+    """Name of the method, the sampler or the checkpoint; a checkpoint may contain * as a wildcard."""
     label: str
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's values by column."""
     steps: int | None = None
-    """Of a published student's sampler; None: any."""
+    """Steps of a published student's sampler; None: any."""
     source: str = ""
-    """Where it is published."""
+    """Place of publication."""
     row: SuiteRow | None = None
-    """Of a method that a suite trains."""
+    """The suite's row, for a method that a suite trains."""
 
     @property
     def overrides(self) -> Mapping[str, Any]:
-        """Recipe values that tell this line from others of its method."""
+        """Recipe values that distinguish this line from other lines of its method."""
         return self.row.overrides if self.row else {}
 
     def names(self, name: str) -> bool:
@@ -42,7 +42,7 @@ class Line:
         return name == self.name or ("*" in self.name and fnmatchcase(name, self.name))
 
     def fits(self, record: Record) -> bool:
-        """Whether a record is of this line's method and recipe."""
+        """Whether a record has this line's method and recipe."""
         return (
             record.kind == self.kind
             and self.names(record.method.name)
@@ -51,7 +51,7 @@ class Line:
         )
 
     def is_worked_on(self, work: PendingRun) -> bool:
-        """Whether work without a result is on this line's method and recipe."""
+        """Whether a pending run has this line's method and recipe."""
         return work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
 
     def _has(self, recipe: Mapping[str, Any]) -> bool:
@@ -61,10 +61,10 @@ class Line:
 
 
 def suite_lines(scale: SuiteScale, paper: PaperTable | None) -> list[Line]:
-    """The lines of a suite's table: in the order of the paper's rows that they answer, the teacher's samplers and
-    other models before our methods; one without such a row follows the line before it.
+    """Return the lines of a suite's table, in the order of the paper's rows.
 
-    Raises UserError for an unknown row of the paper.
+    For the same row, the teacher's samplers and other models come before our methods. A line without a row of the
+    paper follows the line before it. Raises UserError for an unknown row of the paper.
     """
 
     def values(key: str | None) -> dict[str, float]:
@@ -98,13 +98,13 @@ def _in_the_papers_order(lines: Iterable[tuple[str | None, Line]], keys: Sequenc
 
 
 def recorded_lines(records: Iterable[Record]) -> list[Line]:
-    """A line for everything that was recorded, baselines first, whoever wrote the method."""
+    """Return a line for every recorded method and baseline, baselines first, plug-ins included."""
     found = dict.fromkeys((record.kind, record.method.name) for record in records)
     return [Line(kind, name, name) for kind, name in sorted(found)]
 
 
 def owners(lines: Sequence[Line], records: Iterable[Record]) -> list[int | None]:
-    """The position of each record's line, as `owner` tells it; of each name, only its own lines are asked."""
+    """Return `owner` for each record; for speed, only lines with the record's name are compared."""
     named: dict[str, list[int]] = {}
     found: list[int | None] = []
     for record in records:
@@ -117,7 +117,7 @@ def owners(lines: Sequence[Line], records: Iterable[Record]) -> list[int | None]
 
 
 def owner(lines: Sequence[Line], record: Record) -> int | None:
-    """The position of the line that a record belongs to: of those it fits, the one that says most of a recipe."""
+    """Return the position of a record's line: of the lines that fit, the one that fixes the most recipe values."""
     fitting = [number for number, line in enumerate(lines) if line.fits(record)]
     return max(fitting, key=lambda number: _says(lines[number]), default=None)
 

@@ -1,4 +1,4 @@
-"""The footnotes of a table: what its numbers share, and where they do not."""
+"""The footnotes of a table: the facts that its numbers share, and the differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTICED = {
     "reference_without_patch": "{most} real images were too small to have a patch",
     "truncated": "up to {most} prompts were cut to what the network reads",
 }
-"""Diagnostics that a reader has to know of, where they are not zero."""
+"""Diagnostics that a reader must know of if they are not zero."""
 
 
 def notes(records: Sequence[Record]) -> list[str]:
@@ -32,10 +32,10 @@ def notes(records: Sequence[Record]) -> list[str]:
         f"{protocol.get('samples')} images, {protocol.get('repetitions')} generation seed(s).",
         f"± is the half width of the {_list(f'{level:.0%}' for level in levels)} Student-t interval "
         "over n training seeds; "
-        "[low, high] is that interval over the generation seeds of one run, which is narrower: it leaves out how "
-        "much another training would differ, and ranks no methods.",
-        "Bold: better than every other trained student by more than both intervals over training seeds; nothing "
-        "is bold where a row has one training seed.",
+        "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
+        "how much another training would differ, and it cannot rank methods.",
+        "Bold: better than every other trained student by more than both intervals over training seeds. Nothing "
+        "is bold if a row has only one training seed.",
     ]
     names = {shown_name(metric.name, protocol) for record in records for metric in record.metrics}
     if names & TIMES.keys():
@@ -47,9 +47,9 @@ def notes(records: Sequence[Record]) -> list[str]:
     unscaled = sum(shown_name(one.name, protocol) == UNSCALED_KID for record in records for one in record.metrics)
     if unscaled:
         lines.append(
-            f"KID of {unscaled} record(s) is left out: it is of the features of {protocol.get('features')} as "
-            f"they are, and its size says nothing. `--format csv` has it as {UNSCALED_KID}; fix: measure the "
-            "student again, bench eval --checkpoint FILE."
+            f"KID of {unscaled} record(s) is left out: features of {protocol.get('features')} were not scaled, "
+            f"and its size has no meaning. `--format csv` has it as {UNSCALED_KID}; fix: "
+            "bench eval --checkpoint FILE, which measures the student again."
         )
     if students:
         seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
@@ -57,7 +57,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         budgets = sorted({record.cost.iterations for record in students})
         lines.append(
             f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
-            "batch, without what is generated besides (regression pairs, backward simulation, evaluation)."
+            "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
         )
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
@@ -68,19 +68,17 @@ def notes(records: Sequence[Record]) -> list[str]:
     lines.append(f"Machines: {'; '.join(sorted({_machine(record) for record in records}))}.")
     again = len(records) - len({record.run_id for record in records})
     if again:
-        lines.append(f"{again} record(s) of runs that were recorded twice: the newest counts.")
+        lines.append(f"{again} record(s) are of runs that were recorded twice; the newest counts.")
     dirty = sum(record.provenance.git_dirty is True for record in records)
     if dirty:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
     if protocol.get("covariance_start") == "ones":
-        lines.append(
-            "FD: the generated images' covariance has 1 / (images - 1) added to every entry, by protocol."
-        )
+        lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
     return lines + _noticed(records) + _differing_assets(records)
 
 
 def _noticed(records: Sequence[Record]) -> list[str]:
-    """What the metrics noticed about how a number came about: where it fell back on something, or was adjusted."""
+    """Return the diagnostics that metrics reported: fallbacks and adjustments behind a number."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for record in records:
         for metric in record.metrics:
@@ -101,7 +99,7 @@ def _machine(record: Record) -> str:
 
 
 def _differing_assets(records: Sequence[Record]) -> list[str]:
-    """Warn of each role (feature network, teacher, data) that did not have the same bytes everywhere."""
+    """Warn of each role (feature network, teacher, data) whose bytes differ between records."""
     seen: dict[str, Counter[str]] = {}
     for record in records:
         for asset in (*record.weights, *record.data):

@@ -1,4 +1,4 @@
-"""Recipes of records as today's models read them: with the defaults of fields that came later."""
+"""Recorded recipes, completed with the defaults of fields that were added later."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.runs.registry import load_catalogue
 
 
 class FilledRecipes:
-    """Fills the defaults of recipe models into recorded recipes, so that records pool with later ones.
+    """A function that adds the defaults of recipe models to recorded recipes, so that old and new records pool.
 
-    A recipe gains a field with every new option, whose default is what was done before there was one.
+    Every new option adds a field to a recipe; the field's default is the behaviour before the option existed.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class FilledRecipes:
         self._defaults: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
-        """Return all values of a recorded recipe; empty for a baseline, which has none."""
+        """Return all values of a recorded recipe; a baseline has none."""
         if not method.distiller:
             return dict(method.recipe)
         key = method.name, method.distiller
@@ -30,7 +30,7 @@ class FilledRecipes:
         return {**self._defaults[key], **method.recipe}
 
     def _defaults_of(self, method: MethodInfo) -> dict[str, Any]:
-        """Of the installed method's model; of what all recipes have for a method that is not installed."""
+        """Return the defaults of an installed method's recipe, or of the base recipe for other methods."""
         from bench.training.recipe import Recipe
 
         try:

@@ -1,11 +1,11 @@
-"""docs/results.md from the committed records: `python -m bench.report.results_page` writes it.
+"""`python -m bench.report.results_page` writes docs/results.md from the committed records.
 
-The text is `page.md`, where whatever follows from records stands in double braces:
+The text is `page.md`, where every statement that follows from records is written in double braces:
 
 - `{{mean TASK METRIC METHOD}}` is a method's mean over training seeds, or a sampler's value;
 - `{{lower TASK METRIC METHOD OTHER}}`, `{{higher ...}}` and `{{level ...}}` claim that one method's mean is below
-  or above another's or a sampler's at p < .05, or that neither is shown, and become the test over training seeds.
-  A claim that the records do not bear out ends the command: the text has to change.
+  or above that of another method or a sampler at p < .05, or that neither is shown. The test over training seeds
+  replaces them. If the records do not support a claim, the command fails, and the text must change.
 - `{{untested TASK METRIC METHOD OTHER}}` says that one of the two has a single training seed;
 - `{{table TASK: METRIC ...` and lines `METHOD | label` up to `}}` are a table.
 """
@@ -32,7 +32,7 @@ from bench.runs.suites import RESULTS
 TEMPLATE = RESULTS / "page.md"
 PAGE = RESULTS.parent / "docs" / "results.md"
 LEVEL = 0.05
-"""A difference is claimed below this p, of each test by itself."""
+"""A difference is claimed if the p of its test, without correction for several tests, is below this."""
 WARNING = (
     "<!-- Written by `python -m bench.report.results_page` from results/page.md and results/records: "
     "edit those. -->\n\n"
@@ -49,18 +49,20 @@ class Results:
         self.protocols = {record.task: record.protocol for record in records}
 
     def rows(self, task: str, metric: str, method: str) -> pd.DataFrame:
-        """The rows of a method, one per training seed. Raises UserError for none, or of more than one recipe."""
+        """Return the rows of a method, one per training seed. Raises UserError for none or several recipes."""
         frame = self.frame
         for column, value in (("task", task), ("method", method), ("metric", metric)):
             if value not in set(frame[column]):
                 raise unknown(f"{column} of the page with records:", value, sorted(set(frame[column])))
             frame = frame[frame[column] == value]
         if len(frame.drop_duplicates(RECIPE)) > 1:
-            raise UserError(f"{method} on {task} has records of several recipes; fix: keep those of one")
+            raise UserError(
+                f"{method} on {task} has records of several recipes; fix: keep the records of one recipe"
+            )
         return frame.drop_duplicates("train_seed", keep="last").sort_values("train_seed")
 
     def values(self, task: str, metric: str, method: str) -> list[float]:
-        """One value per training seed; of a sampler one in all."""
+        """Return one value per training seed; a sampler has one value."""
         found: list[float] = self.rows(task, metric, method)["value"].tolist()
         return found
 
@@ -80,12 +82,12 @@ class Results:
             raise UserError(f"{method} and {other} on {task}, {metric}: {error}") from None
 
     def mean(self, task: str, metric: str, method: str) -> str:
-        """A mean, as tables show it."""
+        """Return a mean, formatted as in tables."""
         values = self.values(task, metric, method)
         return number(sum(values) / len(values))
 
     def claim(self, verb: str, task: str, metric: str, method: str, other: str) -> str:
-        """The test behind a claim. Raises UserError if the records do not bear it out."""
+        """Return the test behind a claim. Raises UserError if the records do not support it."""
         if verb == "untested":
             counts = [len(self.values(task, metric, name)) for name in (method, other)]
             if min(counts) > 1:
@@ -97,13 +99,13 @@ class Results:
         shown = "level" if found.p >= LEVEL else "lower" if found.difference < 0 else "higher"
         if shown != verb:
             raise UserError(
-                f"the records do not bear out that {method} is {verb} than {other} in {metric} on {task}: "
-                f"{found}; fix: say {shown}, and change the text"
+                f"the records do not support that {method} is {verb} than {other} in {metric} on {task}: "
+                f"{found}; fix: write {shown}, and change the text"
             )
         return str(found)
 
     def table(self, task: str, metrics: Sequence[str], rows: Sequence[tuple[str, str]]) -> str:
-        """A table of methods, with every training seed's value."""
+        """Return a table of methods, with every training seed's value."""
         protocol = self.protocols[task]
         titles = []
         for metric in metrics:
@@ -112,13 +114,13 @@ class Results:
         lines = [["row", *titles], ["---"] * (1 + len(metrics))]
         lines += [[label, *(self.cell(task, metric, method) for metric in metrics)] for method, label in rows]
         note = (
-            "`mean ± half` is the 95 % interval over the training seeds whose values follow; `[low, high]` the "
-            "one over the generation seeds of a single training or sampler, which does not tell methods apart."
+            "`mean ± half` is the 95 % interval over the training seeds, with their values; `[low, high]` is the "
+            "interval over the generation seeds of a single training or sampler, which cannot rank methods."
         )
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}"
 
     def cell(self, task: str, metric: str, method: str) -> str:
-        """Mean, interval and values over training seeds, or the interval over generation seeds."""
+        """Return mean, interval and values over training seeds, or the interval over generation seeds."""
         rows = self.rows(task, metric, method)
         values = rows["value"].tolist()
         if len(values) > 1:
@@ -132,7 +134,7 @@ class Results:
 
 
 def page(template: str, results: Results) -> str:
-    """Fill in what stands in double braces. Raises UserError for what is unknown or not borne out."""
+    """Fill in the double braces. Raises UserError for an unknown word or an unsupported claim."""
     filled = re.sub(r"\{\{(.*?)\}\}", lambda found: _filled(found[1], results), template, flags=re.DOTALL)
     return WARNING + filled
 
@@ -150,13 +152,13 @@ def _filled(text: str, results: Results) -> str:
     if verb in ("lower", "higher", "level", "untested") and len(words) == 4:
         return results.claim(verb, *words)
     raise UserError(
-        f"{TEMPLATE.name} holds {{{{{text}}}}}, which is none of what "
-        "`python -m bench.report.results_page` fills in"
+        f"{TEMPLATE.name} contains {{{{{text}}}}}, which bench.report.results_page does not know; "
+        "fix: use mean, lower, higher, level, untested or table"
     )
 
 
 def generated() -> str:
-    """The page that the committed records make."""
+    """Return the page that follows from the committed records."""
     found = load_records([RESULTS / "records"])
     if found.problems:
         raise UserError(found.problems[0])

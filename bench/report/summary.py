@@ -1,4 +1,4 @@
-"""From records to numbers: a tidy frame, then one row per variant of a method and metric."""
+"""Records become a tidy frame, and then one row per variant of a method and metric."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bench.report.recipes import FilledRecipes
 from bench.runs.records import Record
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
-"""Records that agree in these ran the same thing, but for the training seed."""
+"""Records that agree in these columns are of the same recipe; only the training seed may differ."""
 VARIANT = [*RECIPE, "variant_sha256"]
-"""... and drew samples in the same way from weights chosen in the same way: only these are averaged."""
+"""Records that agree in these also selected weights and drew samples alike; only such records are averaged."""
 
 TRAINING_SEEDS = "training seeds"
-"""What an interval is over that tells how far a method's results vary: only by it are methods ranked."""
+"""An interval over these shows how far a method's results vary; methods are ranked by it alone."""
 GENERATION_SEEDS = "generation seeds"
-"""What an interval is over that tells how far the images of one student vary, or of a sampler."""
+"""An interval over these shows how far the results of one student or sampler vary."""
 
 _METRIC = ("title", "direction", "value", "low", "high", "level", "standard_error")
 _SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe")
@@ -47,7 +47,7 @@ _FACTS = (
 def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _: 0) -> pd.DataFrame:
     """Return one row per record and metric, oldest record first; a record without metrics has one row.
 
-    Times are in seconds, sizes in bytes. `line_of` tells which line of a table a record belongs to.
+    Times are in seconds, sizes in bytes. `line_of` returns the line of a table that a record belongs to.
     """
     records = sorted(records, key=lambda record: record.provenance.created)
     filled = FilledRecipes()
@@ -62,13 +62,16 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
 
 
 def _measured(metric: MetricResult, record: Record) -> tuple[Any, ...]:
-    """A metric's name in tables, and its numbers."""
+    """Return a metric's name in tables, and its numbers."""
     numbers = (metric.value, metric.low, metric.high, metric.level, standard_error(metric))
     return shown_name(metric.name, record.protocol), metric.title, metric.direction, *numbers
 
 
 def standard_error(metric: MetricResult) -> float | None:
-    """Of one measurement over its images, where the metric gives one: the root of the mean variance of several."""
+    """Return the standard error over images of one measurement: the root of the mean variance of several.
+
+    None if the metric gives none.
+    """
     found = [one.get("standard_error") for one in metric.diagnostics]
     errors = [one for one in found if isinstance(one, float) and math.isfinite(one)]
     return math.hypot(*errors) / math.sqrt(len(errors)) if errors else None
@@ -77,11 +80,11 @@ def standard_error(metric: MetricResult) -> float | None:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Average a tidy frame over training seeds: one row per variant and metric.
 
-    With two seeds or more the interval is Student's over the training seeds; with one, that record's own
-    over its generation seeds, which leaves out how much another training would differ: the column `interval`
-    says which, and is empty where there is none. `standard_error` is that of one measurement over its images,
-    where the metric gives one. If a training seed was recorded twice, the newest counts. A recipe of which no
-    run succeeded has one row, whose status is failed.
+    With two or more seeds, the interval is Student's over the training seeds. With one seed, it is the record's
+    own interval over generation seeds, which leaves out how much another training would differ. The column
+    `interval` names the kind and is empty if there is none. `standard_error` is that of one measurement over its
+    images, if the metric gives one. If a training seed was recorded twice, the newest record counts. A recipe
+    without a successful run has one row with status failed.
     """
     ok = frame[frame["status"] == "ok"].drop_duplicates([*VARIANT, "metric", "train_seed"], keep="last")
     failed = frame[frame["status"] == "failed"].drop_duplicates([*RECIPE, "train_seed"], keep="last")
@@ -97,13 +100,13 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _without(frame: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The rows of `frame` whose keys do not occur in `other`."""
+    """Return the rows of `frame` whose keys do not occur in `other`."""
     joined = frame.merge(other[keys].drop_duplicates(), on=keys, how="left", indicator=True)
     return joined[joined["_merge"] == "left_only"].drop(columns="_merge")
 
 
 def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """One row per group: what its runs share, the range of counts, the mean time, the greatest memory."""
+    """Return one row per group: shared values, ranges of counts, mean times, and the greatest memory."""
     shared = [name for name in ("variant_sha256", "metric", *_SHARED, *_METRIC) if name not in keys]
     columns: dict[str, Any] = {name: (name, "first") for name in ("status", "error", *shared)}
     columns |= {f"{name}_low": (name, "min") for name in _COUNTS}
@@ -117,7 +120,7 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _interval(row: dict[str, Any]) -> dict[str, Any]:
-    """The mean and interval of a group, and what its interval is over."""
+    """Return the mean and interval of a group, and the kind of the interval."""
     values = [value for value in row["values"] if pd.notna(value)]
     if len(values) >= 2:
         mean, std, low, high = t_interval(values, row["level"])
@@ -131,7 +134,7 @@ def _interval(row: dict[str, Any]) -> dict[str, Any]:
 def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
-    # Chosen by a metric, the iteration differs between seeds; otherwise another iteration is another result.
+    # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
     iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
     return {
         "run_id": record.run_id,
@@ -159,18 +162,20 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
 
 
 def _core_hours(record: Record) -> float:
-    """Of training on CPUs; 0 where a GPU trained."""
+    """Return the core-hours of training on CPUs; 0 for training on a GPU."""
     cost = record.cost
     return 0.0 if record.provenance.gpu else cost.train_seconds * cost.threads * cost.processes / 3600
 
 
 def networks_sha256(record: Record) -> str:
-    """Digest of the networks that a result depends on: with another teacher or feature network it is another
-    quantity, however alike the protocols read."""
+    """Return the digest of the networks that a result depends on.
+
+    With another teacher or feature network, a number is another quantity even under an equal protocol.
+    """
     return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
 def _trained_how(record: Record, filled: FilledRecipes) -> list[Any]:
-    """What tells two recipes apart: the class and the resolved numbers, not who typed which of them."""
+    """Return the values that identify a recipe: the class and the resolved numbers, however they were set."""
     method = record.method
     return [method.name, method.distiller, method.plugin_sha256, filled(method)]

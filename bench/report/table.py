@@ -1,4 +1,4 @@
-"""Tables of results: the paper's value beside ours, one table per protocol, nothing left out silently."""
+"""Tables of results show the paper's value beside ours, one section per protocol, and every missing line."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Section:
 
     heading: str
     cells: pd.DataFrame
-    """Text, as shown to people."""
+    """The formatted text."""
     best: frozenset[tuple[int, str]]
-    """Row and column of each metric's best trained student, where it is the best beyond what training seeds do."""
+    """Row and column of each metric's best trained student, if its lead exceeds the spread over training seeds."""
     notes: tuple[str, ...]
 
 
@@ -50,13 +50,13 @@ class ReportTable:
 
     title: str
     sections: tuple[Section, ...]
-    """One per protocol: numbers of different protocols are never averaged, nor shown in one column."""
+    """One section per protocol: numbers of different protocols are never averaged or shown in one column."""
     data: pd.DataFrame
-    """The same rows for machines: one per line, variant and metric, in full precision; seconds and bytes."""
+    """The same data in full precision: one row per line, variant and metric, in seconds and bytes."""
     note: str = ""
-    """What a reader of the whole table has to know."""
+    """A remark on the whole table."""
     left: tuple[str, ...] = ()
-    """What a suite has no result of: why, and the command that makes it."""
+    """The missing results of a suite, each with the reason and the command that makes it."""
 
 
 def suite_table(
@@ -68,7 +68,7 @@ def suite_table(
 ) -> ReportTable:
     """Compile a suite's table at a scale, by name or with changes, from the records of the scale's task.
 
-    `unfinished` is work on that task without a result. Raises UserError for an unknown scale or row of the paper.
+    `unfinished` are the pending runs on that task. Raises UserError for an unknown scale or row of the paper.
     """
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
     lines = suite_lines(chosen, paper)
@@ -80,7 +80,7 @@ def suite_table(
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
-    """Compile everything that was recorded for a task, baselines first, whoever wrote the method."""
+    """Compile all records of a task, baselines first, plug-in methods included."""
     of_task = [record for record in records if record.task == task]
     names = (shown_name(metric.name, record.protocol) for record in of_task for metric in record.metrics)
     columns = tuple(name for name in dict.fromkeys(names) if name != UNSCALED_KID)
@@ -124,7 +124,7 @@ def _compile(
 def _rows(
     number: int, line: Line, rows: list[dict[str, Any]], unfinished: Sequence[PendingRun]
 ) -> list[dict[str, Any]]:
-    """The summary rows of one line; a line without any has one row, which says whether somebody works on it."""
+    """Return the summary rows of one line; a line without records has one row with its pending runs."""
     found = [row for row in rows if row["line"] == number]
     if found:
         return found
@@ -157,7 +157,7 @@ def _cells(
     paper: PaperTable | None,
     made: Sequence[Record],
 ) -> tuple[pd.DataFrame, frozenset[tuple[int, str]]]:
-    """Lay out one row per variant; return it with the best cells."""
+    """Lay out one row per variant; return the table and the positions of its best cells."""
     variants: dict[tuple[Any, ...], tuple[Line, dict[str, dict[str, Any]]]] = {}
     headers = {name: name for name in columns}
     for line, row in here:
@@ -183,10 +183,10 @@ def _cells(
 
 
 def _best(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
-    """The row whose trained student is better than every other's by more than both intervals over training seeds.
+    """Return the row whose trained student beats every other by more than both intervals over training seeds.
 
-    No row is where one has fewer than two training seeds: the interval over its generation seeds says nothing of
-    the method. A checkpoint chosen by the test metric does not compete.
+    If any row has fewer than two training seeds, there is no best row, because an interval over generation seeds
+    is not evidence about the method. A checkpoint selected by the test metric does not compete.
     """
     rivals = [
         (number, metrics[name])
@@ -201,5 +201,5 @@ def _best(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
 
 
 def _span(row: dict[str, Any]) -> tuple[float, float]:
-    """A row's interval, the better end first, turned so that lower is better."""
+    """Return a row's interval, the better end first, with its sign set so that lower is better."""
     return (row["low"], row["high"]) if row["direction"] == "lower" else (-row["high"], -row["low"])

@@ -1,4 +1,4 @@
-"""What a suite has no result of: whether somebody works on it, and the command that makes it."""
+"""The missing results of a suite: their states, and the commands that make them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.runs.suites import SuiteScale
 
 
 def work_of(scale: SuiteScale, root: Path, look: Look) -> list[PendingRun]:
-    """What is worked on for a suite's scale, or was: its students on the task that trains them."""
+    """Return the pending runs of a suite's scale; its students are on the task that trains them."""
     found = pending_runs(root, scale.task, look)
     if scale.trained_on is None:
         return found
@@ -28,9 +28,9 @@ def work_of(scale: SuiteScale, root: Path, look: Look) -> list[PendingRun]:
 def what_is_left(
     lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[PendingRun]
 ) -> list[str]:
-    """What each line of the table lacks, as markdown: its seeds by their state, and what mends that.
+    """Return markdown for each line with missing results: the seeds by state, and the command that makes them.
 
-    `records` are of the scale's task; with a protocol, only its own count.
+    `records` are of the scale's task. If the scale has a protocol, only records under it count.
     """
     newest: dict[tuple[int, int | None], Record] = {}
     for record in sorted(records, key=lambda record: (record.status == "ok", record.provenance.created)):
@@ -44,7 +44,7 @@ def what_is_left(
             last = newest.get((number, seed))
             if last is None or last.error is not None:
                 states.setdefault(_state(line, seed, last, work), []).append(seed)
-        left += [_told(line, state, seeds, scale) for state, seeds in states.items()]
+        left += [_missing(line, state, seeds, scale) for state, seeds in states.items()]
     return left
 
 
@@ -55,17 +55,17 @@ def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[P
     return f"failed: {record.error.type}" if record and record.error else "missing"
 
 
-def _told(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> str:
+def _missing(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> str:
     trained = [seed for seed in seeds if seed is not None]
-    whose = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
-    mend = "" if state.startswith(UNDER_WAY) else f"; {command(line, trained, scale)}"
+    of_seeds = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
+    fix = "" if state.startswith(UNDER_WAY) else f"; fix: {command(line, trained, scale)}"
     if state == f"failed: {DivergedError.__name__}":
-        mend = ", and would again: it needs another recipe"
-    return f"{markdown(line.label)}{whose}: {markdown(state)}{mend}"
+        fix = "; fix: use another recipe, since this one would diverge again"
+    return f"{markdown(line.label)}{of_seeds}: {markdown(state)}{fix}"
 
 
 def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
-    """The command that makes the results of a line, as markdown."""
+    """Return the command that makes the results of a line, as markdown."""
     where = f"--task {scale.task}" + (f" --protocol {scale.protocol}" if scale.protocol else "")
     if line.kind == "baseline" and line.steps is not None:
         return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"

@@ -1,4 +1,4 @@
-"""What was tried on a run and how it ended: a line when a job begins, another when it ends."""
+"""The attempts on a run: a job writes one line when it begins and another when it ends."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ class Attempt:
     """One job's work on a run."""
 
     job: str
-    """Of the queue; on this machine alone, the process."""
+    """The number of the job in the queue; without a queue, the process."""
     restart: int
-    """How often the queue had started this job before."""
+    """Number of earlier starts of this job by the queue."""
     node: str
     stage: str
     began: float
     """Seconds since 1970."""
     ended: float | None = None
     end: End | None = None
-    """None: still at work, or dead without a word."""
-    told: str = ""
-    """Why it ended so."""
+    """None: it is still running, or it died without a message."""
+    reason: str = ""
+    """The reason of its end."""
 
 
 def begin(folder: Path, job: str, restart: int, node: str, stage: str) -> Attempt:
-    """Note in a run's folder that a job begins."""
+    """Write to a run's folder that a job begins."""
     attempt = Attempt(job, restart, node, stage, time.time())
     append_line(folder / ATTEMPTS, json.dumps(vars(attempt)))
     return attempt
 
 
-def finish(folder: Path, attempt: Attempt, end: End, told: str = "") -> None:
-    """Note in a run's folder how a job ended."""
-    append_line(folder / ATTEMPTS, json.dumps(vars(replace(attempt, ended=time.time(), end=end, told=told))))
+def finish(folder: Path, attempt: Attempt, end: End, reason: str = "") -> None:
+    """Write to a run's folder how a job ended."""
+    append_line(folder / ATTEMPTS, json.dumps(vars(replace(attempt, ended=time.time(), end=end, reason=reason))))
 
 
 def attempts(folder: Path) -> list[Attempt]:
-    """All attempts on a run, in the order in which they began."""
+    """Return all attempts on a run, in the order in which they began."""
     return read_attempts(folder)[0]
 
 
 def read_attempts(folder: Path) -> tuple[list[Attempt], list[str]]:
-    """Return all attempts on a run, in the order in which they began, and what of the file is no attempt.
+    """Return all attempts on a run, in the order in which they began, and a line for each unreadable part.
 
-    A last line cut short by a kill is no problem: what it would have said is known from what is missing.
+    A last line that a kill cut short is not a problem, since the missing end shows that the job died.
     """
     path = folder / ATTEMPTS
     if not path.exists():
@@ -77,12 +77,12 @@ def read_attempts(folder: Path) -> tuple[list[Attempt], list[str]]:
 
 
 def _attempt(line: str) -> Attempt | None:
-    """Read a line; None if it is no attempt."""
+    """Read a line; None if it is not an attempt."""
     try:
         found = Attempt(**json.loads(line))
     except (ValueError, TypeError, RecursionError):
         return None
-    texts = (found.job, found.node, found.stage, found.told)
+    texts = (found.job, found.node, found.stage, found.reason)
     whole = all(isinstance(text, str) for text in texts) and isinstance(found.restart, int)
     times = is_finite(found.began) and (found.ended is None or is_finite(found.ended))
     return found if whole and times and found.end in (None, *get_args(End)) else None

@@ -48,10 +48,10 @@ def require_for_recipes(planned: Sequence[Run]) -> None:
     unfinished = [run for run in planned if run.finished() is None]
     if missing := [need for need in recipe_needs(unfinished) if need.path is None]:
         lacking = sorted({run.method.name for run in unfinished if recipe_needs([run])})
-        told = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
+        reason = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
         raise UserError(
             f"nothing was run; {', '.join(lacking)} on task {planned[0].task.name!r} needs more than is prepared; "
-            f"missing:{told}"
+            f"missing:{reason}"
         )
 
 
@@ -66,12 +66,12 @@ def require_all(
     if not any(task.missing(where) for task in chosen):
         require_for_recipes(planned)
         return
-    told = []
+    reason = []
     for task in chosen:
         needs = list(_needs(task, [run for run in baselines if run.task.name == task.name], where))
         needs = [*needs, *recipe_needs([run for run in planned if run.task.name == task.name])]
-        told += [f"\n  {task.name}, {need.role}: {need.fix}" for need in needs if need.path is None]
-    raise UserError(f"nothing was run; this machine lacks:{''.join(told)}")
+        reason += [f"\n  {task.name}, {need.role}: {need.fix}" for need in needs if need.path is None]
+    raise UserError(f"nothing was run; this machine lacks:{''.join(reason)}")
 
 
 def state_of(run: Planned, look: Look) -> str:

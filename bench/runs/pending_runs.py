@@ -1,4 +1,4 @@
-"""Work that was begun and has no result: on what, and where it stands."""
+"""Pending runs: runs and evaluations that were started and have no result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.core.run_folder import PLAN, RECORD
 from bench.runs.run_state import RunState, run_state
 
 Look = Callable[[Path], RunState]
-"""Says where the run of a folder stands."""
+"""A function that returns the state of the run in a folder."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PendingRun:
 
     kind: Literal["method", "baseline"]
     method: str
-    """Of the method, or of the sampler."""
+    """Name of the method or of the sampler."""
     protocol: str
     """Name of the protocol."""
     recipe: dict[str, Any]
@@ -30,17 +30,17 @@ class PendingRun:
 
     def __str__(self) -> str:
         where = "" if self.at.completed is None else f" at {self.at.stage} {self.at.completed}/{self.at.total}"
-        return f"{self.at.state}{where}" + (f": {self.at.told}" if self.at.told else "")
+        return f"{self.at.state}{where}" + (f": {self.at.reason}" if self.at.reason else "")
 
 
 def pending_runs(root: Path, task: str, look: Look = run_state) -> list[PendingRun]:
-    """Return what was begun on a task and has no record, or is being made again, by name of its folder."""
+    """Return the pending runs of a task, sorted by folder; a run that is being repeated counts."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
     return [work for folder in folders if (work := read_pending(folder, look)) is not None]
 
 
 def read_pending(folder: Path, look: Look = run_state) -> PendingRun | None:
-    """What a run's folder tells of work without a result; None if there is a record, or nothing was begun."""
+    """Read a pending run from its folder; None if it has a record or was never started."""
     about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None

@@ -270,8 +270,8 @@ def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None
     for key in overrides:
         reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
         if all(reasons.values()):
-            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise UserError(f"--set {key} has no effect ({told})")
+            reason = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError(f"--set {key} has no effect ({reason})")
 
 
 def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | BaselineRun:

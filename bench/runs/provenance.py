@@ -1,4 +1,4 @@
-"""Where, when and with what a number was made."""
+"""The time, the machine and the software that made a number."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def provenance(precision: str) -> Provenance:
 
 
 def peak_memory() -> int:
-    """Most memory that this process has used, in bytes: of the GPU where there is one, else resident."""
+    """Return the peak memory of this process in bytes: of its GPU if there is one, else resident memory."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

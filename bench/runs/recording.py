@@ -1,4 +1,4 @@
-"""From a finished or failed run to its record."""
+"""The record of a finished or failed run is put together here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record_of(
     sampler: dict[str, Any] | None = None,
     error: Failure | None = None,
 ) -> Record:
-    """Put a record together: what was planned, what came out, and all that made it."""
+    """Return a record from the plan, the results, and the provenance."""
     return Record(
         run_id=plan.id,
         kind=plan.kind,
@@ -61,8 +61,10 @@ def record_of(
 def under_another_protocol(
     record: Record, prepared: PreparedTask, made: Provenance, metrics: Sequence[MetricResult]
 ) -> Record:
-    """The record of a finished run's student, evaluated again under the protocol of `prepared`, perhaps of another
-    task with the same teacher: `made` is of the evaluation."""
+    """Return the record of a finished run's student, evaluated again under the protocol of `prepared`.
+
+    `prepared` may be another task with the same teacher; `made` is the provenance of the evaluation.
+    """
     protocol = prepared.task.protocol
     return record.model_copy(
         update={
@@ -79,18 +81,18 @@ def under_another_protocol(
 
 
 def of_the_best(record: Record, best: Best) -> Record:
-    """A finished run's record, for the student that had the lowest FD on the way: labelled as chosen so."""
+    """Return a finished run's record for its best student by validation FD, labelled as selected by it."""
     if record.checkpoint is None:
         return record
-    chosen = {"iteration": best.iteration, "selection": "best-by-test-metric", "sha256": best.sha256}
-    checkpoint = record.checkpoint.model_copy(update=chosen)
+    selected = {"iteration": best.iteration, "selection": "best-by-test-metric", "sha256": best.sha256}
+    checkpoint = record.checkpoint.model_copy(update=selected)
     return record.model_copy(update={"run_id": f"{record.run_id}-best", "checkpoint": checkpoint})
 
 
 def trained_student(
     trained: Trained, sha256: str, prepared: PreparedTask, more_data: Iterable[PreparedAsset], made: Provenance
 ) -> TrainedStudent:
-    """What training leaves for the evaluation: of this process and those that work with it."""
+    """Return the trained student for the evaluation, with the cost of all processes that trained it."""
     processes = PartialState().num_processes
     return TrainedStudent(
         sha256=sha256,
@@ -110,7 +112,7 @@ def trained_student(
 def training_cost(
     run: Run, trained: TrainedStudent, student: Denoiser, steps: int, evaluate_seconds: float
 ) -> Cost:
-    """What a trained student took: its training and, wherever that was, its evaluation."""
+    """Return the cost of a trained student: its training and its evaluation."""
     return Cost(
         iterations=trained.iterations,
         generator_updates=trained.generator_updates,
@@ -127,13 +129,13 @@ def training_cost(
 
 
 def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds: float) -> Cost:
-    """What a sampler of the teacher took: no training."""
+    """Return the cost of a sampler of the teacher, which has no training."""
     return _cost(teacher, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
 
 
 def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance) -> Record:
-    """The record of a run that raised: what, where, and the last lines of its metrics file."""
-    told = Failure(
+    """Return the record of a run that raised an error, with the last lines of its metrics file."""
+    failed = Failure(
         type=type(error).__name__,
         message=str(error),
         traceback="".join(traceback.format_exception(error)),
@@ -146,11 +148,11 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
         iterations=iterations,
         generated_images=iterations * run.recipe.batch_size,
     )
-    return record_of(run, prepared, cost, made, error=told)
+    return record_of(run, prepared, cost, made, error=failed)
 
 
-def record_of_a_death(folder: Path, told: str) -> Record:
-    """The record of a run whose process was killed from outside, from what it left in its folder."""
+def record_of_a_death(folder: Path, reason: str) -> Record:
+    """Return the record of a run whose process was killed from outside, from the files in its folder."""
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     iterations = _iterations(folder)
     return Record(
@@ -180,12 +182,12 @@ def record_of_a_death(folder: Path, told: str) -> Record:
         data=[],
         provenance=provenance("fp32"),
         sampler={},
-        error=Failure(type="Killed", message=told, traceback="", log_tail=_last_lines(folder / LOG)),
+        error=Failure(type="Killed", message=reason, traceback="", log_tail=_last_lines(folder / LOG)),
     )
 
 
 def _iterations(folder: Path) -> int:
-    """Iterations of which a run's metrics tell."""
+    """Return the last iteration in a run's metrics file."""
     lines = read_lines(folder / METRICS)
     return int(lines[-1]["iteration"]) if lines else 0
 
@@ -201,7 +203,7 @@ def _cost(
     iterations: int = 0,
     generated_images: int = 0,
 ) -> Cost:
-    """What was done without training, or before a training failed."""
+    """Return the cost of work without training, or of a failed training."""
     return Cost(
         iterations=iterations,
         generator_updates=0,
@@ -222,5 +224,5 @@ def _parameters(network: Denoiser) -> int:
 
 
 def _assets(assets: Iterable[PreparedAsset]) -> list[Asset]:
-    """Assets as a record has them: without their paths, which are this machine's affair."""
+    """Return assets for a record, without their paths on this machine."""
     return [Asset(role=asset.role, sha256=asset.sha256, bytes=asset.bytes) for asset in assets]

@@ -1,4 +1,4 @@
-"""The record of one result: everything that produced a number, in one immutable JSON file."""
+"""The record of one result is one immutable JSON file with everything that produced a number."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from bench.metrics.result import Count, MetricResult, Model
 
 def _as_name(text: str) -> str:
     if not is_name(text):
-        raise ValueError(f"{text[:60]!r} is no name: letters, digits and _ . + - inside")
+        raise ValueError(f"{text[:60]!r} is not a name; a name has letters and digits, with _ . + - between them")
     return text
 
 
 Name = Annotated[str, AfterValidator(_as_name)]
-"""Part of the paths of a run, RUNS/TASK/RUN."""
+"""A part of a run's path, RUNS/TASK/RUN."""
 
 
 class MethodInfo(Model):
-    """How the student was trained, or which sampler of the teacher this is."""
+    """The method and recipe of a student, or the name of a sampler of the teacher."""
 
     name: str
     origin: str
@@ -40,52 +40,52 @@ class MethodInfo(Model):
     plugin_sha256: str = ""
     """Hash of the plug-in file that defines it; empty for an installed method."""
     passed: dict[str, Any]
-    """What the user overrode."""
+    """The user's overrides."""
     recipe: dict[str, Any]
-    """All numbers as resolved: defaults, the task's recipe, then `passed`."""
+    """All resolved values: defaults, then the task's recipe, then `passed`."""
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
-    """File of the record of a run's student, or of its best one, under another protocol: its name and digest."""
+    """Return the record file of a run's student, or of its best student, under another protocol."""
     return run / OTHER_PROTOCOLS / f"{'best-' if best else ''}{protocol}-{sha256[:12]}.json"
 
 
 class CheckpointInfo(Model):
-    """Which weights were evaluated, and how they were chosen."""
+    """The weights that were evaluated, and how they were selected."""
 
     iteration: Count
     selection: Literal["last", "best-by-test-metric", "none"]
-    """none: there was nothing to choose from, as for a baseline."""
+    """none: there was no choice, as for a baseline."""
     sha256: str
     weights: Literal["raw", "ema", "published"]
-    """The last ones, their average, or what somebody else published, whichever it is."""
+    """The last weights, their moving average, or weights that others published."""
 
 
 class Cost(Model):
-    """What the result took."""
+    """The cost of a result."""
 
     iterations: Count
     generator_updates: Count
     generated_images: Count
-    """Iterations times batch size. What a method generates besides, for regression pairs or in backward
-    simulation, is not counted."""
+    """Iterations times batch size. Images that are generated for regression pairs or in backward simulation are
+    not counted."""
     network_evaluations: Count
     """Forward passes per sample (NFE)."""
     train_seconds: float
-    """Over all attempts, without the looks at FD on the way; 0 if the run failed."""
+    """Training time over all attempts, without the validations; 0 if the run failed."""
     evaluate_seconds: float
     threads: Count
     processes: Count = 1
-    """Processes that worked on it together; on GPUs, as many of those."""
+    """Number of processes that trained together, one for each GPU."""
     peak_memory_bytes: Count
-    """Of the first process."""
+    """Peak memory of the first process."""
     parameters: Count
     gpu_hours: float
     """0 on a CPU."""
 
 
 class Asset(Model):
-    """A file that the result depends on: the teacher, the feature network, a data set; never the student."""
+    """A file that the result depends on: the teacher, the feature network or a data set, but not the student."""
 
     role: str
     sha256: str
@@ -93,14 +93,14 @@ class Asset(Model):
 
 
 class Provenance(Model):
-    """Where, when and with what it was made."""
+    """The time, the machine and the software of a result."""
 
     created: str
     """UTC, ISO 8601."""
     git_commit: str | None
     git_dirty: bool | None
     packages: dict[str, str]
-    """Version of each library that matters."""
+    """Version of each library that can change results."""
     python: str
     platform: str
     cpu: str
@@ -112,7 +112,7 @@ class Provenance(Model):
 
 
 class Failure(Model):
-    """Why a run gave no result."""
+    """The reason why a run has no result."""
 
     type: str
     """Name of the exception."""
@@ -122,7 +122,7 @@ class Failure(Model):
 
 
 class Record(Model):
-    """One result: a method or a baseline, on a task, under a protocol, from one training seed."""
+    """One result of a method or a baseline, on a task, under a protocol, from one training seed."""
 
     schema_version: Literal[1] = 1
     run_id: Name
@@ -133,31 +133,31 @@ class Record(Model):
     task: Name
     protocol: dict[str, Any]
     protocol_sha256: str
-    """Digest of `protocol`; numbers share a column only where it is equal."""
+    """Digest of `protocol`; only numbers with an equal digest share a column."""
     train_seed: Count | None
     """None for a baseline."""
     metrics: list[MetricResult]
     checkpoint: CheckpointInfo | None
     cost: Cost
     weights: list[Asset]
-    """The teacher, the feature network."""
+    """The teacher and the feature networks."""
     data: list[Asset]
     provenance: Provenance
     sampler: dict[str, Any]
-    """How samples are drawn: steps, time steps, and so on."""
+    """The settings of the sampler: steps, time steps, and so on."""
     error: Failure | None
     """Set exactly when `status` is failed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:
         method, protocol = self.method, self.protocol
-        for what, values in {"method": [method.passed, method.recipe], "sampler": self.sampler}.items():
-            _refuse_no_json(what, values)
+        for part, values in {"method": [method.passed, method.recipe], "sampler": self.sampler}.items():
+            _refuse_no_json(part, values)
         _refuse_no_json("protocol", protocol)
         extractors = protocol.get("extractors", {})
         networks = list(extractors.values()) if isinstance(extractors, dict) else [None]
         if not all(isinstance(text, str) for text in (protocol.get("name", ""), *networks)):
-            raise ValueError("protocol has a name or extractors that are no text")
+            raise ValueError("the protocol has a name or extractors that are not text")
         if self.protocol_sha256 != repeated_digest(self.protocol):
             raise ValueError("protocol_sha256 is not the digest of protocol")
         if (self.status == "failed") != (self.error is not None):
@@ -165,12 +165,12 @@ class Record(Model):
         return self
 
 
-def _refuse_no_json(what: str, values: Any) -> None:
-    """Raise ValueError for numbers that have no digest, by which tables tell recipes apart."""
+def _refuse_no_json(part: str, values: Any) -> None:
+    """Raise ValueError for values without a digest; tables distinguish recipes by their digests."""
     try:
         repeated_digest(values)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} holds what plain JSON has no form for ({error})") from None
+        raise ValueError(f"{part} has a value that plain JSON cannot hold ({error})") from None
 
 
 class Loaded(NamedTuple):
@@ -183,21 +183,21 @@ class Loaded(NamedTuple):
 def write_record(path: Path, record: Record) -> None:
     """Write a record so that it appears whole; a failed record may be replaced.
 
-    Raise UserError if `path` holds a different result that is ok, or something that is no record.
+    Raises UserError if `path` has a different successful result, or is not a record.
     """
     text = record.model_dump_json(indent=2) + "\n"
     if path.exists():
         existing = read_record(path)
         if existing.status == "ok" and existing.model_dump_json(indent=2) + "\n" != text:
             raise UserError(
-                f"{path} already holds another result (run {existing.run_id}), and results are immutable; "
-                f"to replace it: rm {shlex.quote(str(path))}, then run again"
+                f"{path} already has another result (run {existing.run_id}), and results are immutable; "
+                f"fix: rm {shlex.quote(str(path))}, then run again, if it is to be replaced"
             )
     write_text(path, text)
 
 
 def read_record(path: Path) -> Record:
-    """Read one record; raise UserError naming the file, what is wrong with it and what mends it."""
+    """Read one record. Raises UserError with the file, the problem and the fix."""
     try:
         return Record.model_validate_json(read_bytes(path))
     except ValidationError as error:
@@ -205,14 +205,14 @@ def read_record(path: Path) -> Record:
         where = ".".join(str(part) for part in first["loc"])
         problem = f"{where}: {first['msg']}" if where else first["msg"]
         raise UserError(
-            f"{path}: not a whole and valid record ({problem}); "
-            f"delete it and run again: rm {shlex.quote(str(path))}"
+            f"{path}: not a complete and valid record ({problem}); "
+            f"fix: rm {shlex.quote(str(path))}, then run again"
         ) from error
 
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Spare the garbage collector from searching records that are all kept: half of the time to work on many."""
+    """Pause the garbage collector: searching many records that are all kept would double the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -224,7 +224,7 @@ def collector_paused() -> Iterator[None]:
 
 @collector_paused()
 def load_records(folders: Iterable[Path]) -> Loaded:
-    """Read all records in `folders`; a broken file becomes a line in `problems`, never a silent gap."""
+    """Read all records in `folders`; each broken file becomes a line in `problems`."""
     loaded = Loaded([], [])
     for path in (path for folder in folders for path in _record_files(folder)):
         try:
@@ -235,20 +235,24 @@ def load_records(folders: Iterable[Path]) -> Loaded:
 
 
 def _record_files(folder: Path) -> Iterator[Path]:
-    """Yield the `record.json` of each run folder and what lies in its `protocols`, and committed records: all
-    other `*.json` that lie directly in `folder`, or at any depth if it is called `records`."""
+    """Yield the `record.json` of each run folder, the files in its `protocols`, and committed records.
+
+    Committed records are all other `*.json` directly in `folder`, or at any depth if it is called `records`.
+    """
     if folder.is_dir():
         yield from _below(str(folder), here=True, deeper=folder.resolve().name == "records")
 
 
 def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
-    """Yield the records in a folder and below; `here` and `deeper`: whether any `*.json` is one. By names: a path
-    for every folder would take as long as reading its record."""
+    """Yield the records in a folder and below; any `*.json` counts in it if `here`, and below it if `deeper`.
+
+    Paths are joined as text, since a Path for every folder would take as long as reading its record.
+    """
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
-        yield Path(folder)  # reading it says why
+        yield Path(folder)  # the error is raised when it is read
         return
     names = [entry.name for entry in found]
     if RECORD in names:

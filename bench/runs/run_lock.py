@@ -1,4 +1,4 @@
-"""Holding a run's folder, so that no two commands work on one run."""
+"""The lock on a run's folder, so that no two commands work on one run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bench.core.run_folder import LOCK
 
 @contextlib.contextmanager
 def locked(folder: Path, patience: float = 0) -> Iterator[None]:
-    """Hold a run's folder, so that no other command works on the run. Raises UserError if one does.
+    """Lock a run's folder. Raises UserError if another process keeps the lock for `patience` seconds.
 
-    It may let go within `patience` seconds: a node that a scheduler has given up may still be at work.
-    Of several processes that work together, the first holds it for all.
+    Waiting helps when a scheduler has given up a node whose process is still ending. If several processes train
+    together, the first one locks for all.
     """
     from accelerate import PartialState
 
@@ -27,10 +27,10 @@ def locked(folder: Path, patience: float = 0) -> Iterator[None]:
         try:
             stack.enter_context(locks.locked(folder / LOCK, patience))
         except TimeoutError:
-            raise UserError(f"another process is working on {folder}; wait for it, or stop it") from None
+            raise UserError(f"another process is working on {folder}; fix: wait for it, or stop it") from None
         yield
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody works on a run at this moment; False where that cannot be read."""
+    """Whether a process is working on a run now; False if the lock cannot be read."""
     return locks.is_locked(folder / LOCK)

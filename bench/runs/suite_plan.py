@@ -1,4 +1,4 @@
-"""A suite's runs at one scale: those that start from the teacher, and those that start from their students."""
+"""The runs of a suite at one scale: some start from the teacher, others from the students of those."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.task.base import Task
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that has no name yet: it starts from a student that is still to be trained."""
+    """A run without a name yet, because the student from which it starts is not trained yet."""
 
     row: SuiteRow
     seed: int
@@ -30,19 +30,19 @@ class Waiting:
 
 @dataclass(frozen=True)
 class SuitePlan:
-    """What `bench reproduce` has to do."""
+    """The runs and evaluations of `bench reproduce`."""
 
     catalogue: Catalogue
     scale: SuiteScale
     task: Task
-    """Whose protocol measures everything."""
+    """The task whose protocol measures everything."""
     trained_on: Task
     overrides: Mapping[str, Any]
-    """What the user passed, for every row."""
+    """The user's overrides, for every row."""
     root: Path
 
     def baselines(self) -> list[BaselineRun]:
-        """The samplers of the task. Raises UserError for one that the task does not have."""
+        """Return the samplers of the suite. Raises UserError for a sampler that the task does not have."""
         samplers = self.task.baselines
         for entry in self.scale.baselines:
             if entry.sampler not in samplers:
@@ -50,12 +50,12 @@ class SuitePlan:
         return [BaselineRun(self.task, self.root, samplers[entry.sampler]) for entry in self.scale.baselines]
 
     def first(self) -> list[Run]:
-        """The runs that start from the teacher, seed after seed. Raises UserError for a bad recipe."""
+        """Return the runs that start from the teacher, seed by seed. Raises UserError for a bad recipe."""
         rows = [row for row in self.scale.rows if row.starts_from is None]
         return [self._run(row, seed, {}) for seed in self.scale.seeds for row in rows]
 
     def later(self) -> tuple[list[Run], list[Waiting]]:
-        """The runs that start from the students of finished ones, and those that wait for them."""
+        """Return the runs that start from trained students, and those whose student is not trained yet."""
         runs, waiting = [], []
         first = {(run.method.name, run.seed): run for run in self.first()}
         for seed in self.scale.seeds:
@@ -64,14 +64,14 @@ class SuitePlan:
                 before = first[method, seed]
                 record = before.finished()
                 if record is None or record.error is not None:
-                    self._run(row, seed, {})  # a bad recipe is told before hours of work
+                    self._run(row, seed, {})  # raises for a bad recipe now, not after hours of work
                     waiting.append(Waiting(row, seed, before))
                 else:
                     runs.append(self._run(row, seed, {"init_from": str(before.folder / inside)}))
         return runs, waiting
 
     def elsewhere(self, runs: Iterable[Run]) -> list[tuple[Run, Path]]:
-        """The finished ones of these runs that another task measures, each with the file of its record there."""
+        """Return the finished runs that another task measures, each with the path of its record there."""
         if self.trained_on.name == self.task.name:
             return []
         protocol, found = self.task.protocol, []
@@ -82,9 +82,9 @@ class SuitePlan:
         return found
 
     def published(self, folder: Path) -> list[tuple[SuiteStudent, Path]]:
-        """The published students that are in a folder. Raises UserError if it is none."""
+        """Return the published students in a folder. Raises UserError if it is not a folder."""
         if not folder.is_dir():
-            raise UserError(f"no folder {folder}; --published takes the one that holds the published students")
+            raise UserError(f"no folder {folder}; fix: give --published the folder with the published students")
         entries = sorted(folder.iterdir())
         return [
             (student, path)

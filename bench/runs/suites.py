@@ -16,10 +16,10 @@ from bench.core.numbers import is_finite
 T = TypeVar("T")
 
 RESULTS = Path(results.__file__).parent
-"""The paper's tables, the suites and our own records, as they come with the package."""
+"""Folder of the paper's tables, the suites and our records, which is part of the package."""
 
 Curve = Literal["brightness", "fd"]
-"""What a figure draws over training: the mean pixel of the students' images (Fig. 8), or FD (Fig. 9)."""
+"""A curve over training: the mean pixel of the students' images (Fig. 8), or FD (Fig. 9)."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class PaperColumn:
     name: str
     """Key of this column in `PaperRow.values`."""
     title: str
-    """As printed."""
+    """The printed title."""
     direction: Literal["lower", "higher"]
-    """Which values are better."""
+    """The direction of better values."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class PaperRow:
     key: str
     """Stable slug, unique in its table."""
     label: str
-    """As printed."""
+    """The printed label."""
     values: dict[str, float]
-    """By column name; a column is absent where the paper prints a dash. Latency is in seconds."""
+    """Values by column name; a column is absent if the paper prints a dash. Latency is in seconds."""
     source: str
-    """The paper's reference number and who it is, or the checkpoint published for the row."""
+    """The paper's reference number with its authors, or the checkpoint published for the row."""
     family: str = ""
     """The heading above the row (Table 5)."""
 
@@ -58,12 +58,12 @@ class PaperTable:
     title: str
     source: str
     note: str
-    """What is known of its protocol, and what is not."""
+    """The known and the unknown parts of its protocol."""
     columns: tuple[PaperColumn, ...]
     rows: tuple[PaperRow, ...]
 
     def row(self, key: str) -> PaperRow:
-        """Return the row of this key; raise UserError naming the nearest keys."""
+        """Return the row with this key. Raises UserError with the nearest keys."""
         for row in self.rows:
             if row.key == key:
                 return row
@@ -72,7 +72,7 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class SuiteBaseline:
-    """A named sampler of the task, and the row of the paper's table that it answers."""
+    """A named sampler of the task, and its row in the paper's table."""
 
     sampler: str
     label: str = ""
@@ -82,35 +82,35 @@ class SuiteBaseline:
 
 @dataclass(frozen=True)
 class SuiteStudent:
-    """A student that others published, measured from its files by `bench eval --checkpoint`."""
+    """A student that others published; `bench eval --checkpoint` measures it from its files."""
 
     checkpoint: str
-    """Name of its file or folder, with * for what may differ."""
+    """Name of its file or folder, which may contain * as a wildcard."""
     steps: int
     """Steps of its sampler."""
     label: str
     paper_row: str | None = None
     source: str = ""
-    """Where it is published."""
+    """Place of publication."""
 
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """A method to train, and the row of the paper's table that it answers."""
+    """A method to train, and its row in the paper's table."""
 
     method: str
     label: str
     paper_row: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Recipe values of this row alone; `set` in the file."""
+    """Recipe values for this row only; the key in the file is `set`."""
     starts_from: str | None = None
-    """Method of another row from whose student of the same seed this one starts (`dmd-ttur`), or from the best
-    on its way (`dmd-ttur/best`)."""
+    """Method of the row whose student of the same seed initialises this one (`dmd-ttur`); with `/best`, its best
+    student by validation (`dmd-ttur/best`)."""
 
 
 @dataclass(frozen=True)
 class SuiteScale:
-    """What a suite runs and shows at one scale."""
+    """The runs and columns of a suite at one scale."""
 
     suite: str
     name: str
@@ -126,14 +126,14 @@ class SuiteScale:
     protocol: str | None = None
     """One of the task's protocols; None: its own."""
     trained_on: str | None = None
-    """Task on which the students are trained, where that is another one; None: `task`."""
+    """Task on which the students are trained, if it is not `task`."""
     all_paper_rows: bool = False
-    """Whether rows of the paper are shown that nothing here answers."""
+    """Whether rows of the paper without a counterpart here are shown."""
     note: str = ""
-    """What a reader of the table has to know."""
+    """A remark on the table."""
 
     def on(self, task: str) -> SuiteScale:
-        """The same runs on another task, which measures and trains them under its own protocol."""
+        """Return the same runs on another task, under that task's own protocol."""
         return replace(self, task=task, protocol=None, trained_on=None)
 
 
@@ -144,19 +144,19 @@ class Suite:
     name: str
     title: str
     paper: str | None
-    """Name of the paper's table, or None where the paper prints no values."""
+    """Name of the paper's table; None if the paper prints no values."""
     curves: tuple[Curve, ...]
-    """What its figure draws."""
+    """The curves in its figure."""
     scales: Mapping[str, SuiteScale]
 
     def scale(self, name: str) -> SuiteScale:
-        """Return what is run at this scale; raise UserError naming the nearest scales."""
+        """Return the runs at this scale. Raises UserError with the nearest scales."""
         if name not in self.scales:
             raise unknown(f"scale of suite {self.name}", name, self.scales)
         return self.scales[name]
 
     def paper_table(self) -> PaperTable | None:
-        """Read the paper's table; None where it prints no values."""
+        """Read the paper's table; None if the paper prints no values."""
         return load_paper_table(self.paper) if self.paper else None
 
 
@@ -166,9 +166,9 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite; raise UserError naming the nearest suites, or what of its file is wrong.
+    """Read a suite. Raises UserError with the nearest suites, or with the problem of its file.
 
-    What a scale does not say, it takes from the suite.
+    A scale inherits every value that it does not set from the suite.
     """
     data = _read("suite", "suites", name)
     try:
@@ -187,7 +187,7 @@ def load_suite(name: str) -> Suite:
 
 
 def _scale(data: Mapping[str, Any]) -> SuiteScale:
-    """One scale, with everything that it takes from its suite."""
+    """Build one scale from its own values and those of its suite."""
     rows = tuple(_typed(SuiteRow(**_renamed(row, "set", "overrides"))) for row in data["rows"])
     parts = {
         "rows": rows,
@@ -208,7 +208,7 @@ def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
 
 
 def load_paper_table(name: str) -> PaperTable:
-    """Read a table of the paper; raise UserError naming the nearest tables, or what of its file is wrong."""
+    """Read a table of the paper. Raises UserError with the nearest tables, or with the problem of its file."""
     data = _read("paper table", "paper", name)
     try:
         found = PaperTable(
@@ -242,13 +242,13 @@ def _unreadable(kind: str, folder: str, name: str, error: Exception) -> UserErro
     return UserError(f"{kind} {name!r} cannot be read: {path}: {type(error).__name__}: {error}")
 
 
-def _typed(thing: T) -> T:
-    """Return what was read if all its fields are of their types. Raises TypeError."""
-    for one in fields(thing):  # type: ignore[arg-type]
-        value = getattr(thing, one.name)
+def _typed(read: T) -> T:
+    """Return a dataclass if all its fields have their types. Raises TypeError."""
+    for one in fields(read):  # type: ignore[arg-type]
+        value = getattr(read, one.name)
         if not _IS.get(str(one.type), lambda _: True)(value):
-            raise TypeError(f"{one.name} is {value!r}, which is no {one.type}")
-    return thing
+            raise TypeError(f"{one.name} is {value!r}, which is not of type {one.type}")
+    return read
 
 
 def _texts(value: object) -> bool:
@@ -267,4 +267,4 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "dict[str, float]": lambda value: isinstance(value, dict) and all(map(is_finite, value.values())),
     'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),
 }
-"""What the types of fields ask of a value, by how they are written above."""
+"""Checks of values, by the field types as they are written above."""

@@ -1,4 +1,4 @@
-"""What training leaves for the evaluation, which may come later, elsewhere: a student, and what it took."""
+"""A trained student and its cost, for an evaluation that may run later or on another machine."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ class TrainedStudent(Model):
     """A trained student in a run's folder."""
 
     sha256: str
-    """Of the student's folder."""
+    """Digest of the student's folder."""
     teacher_sha256: str
-    """Of the teacher that it was trained with."""
+    """Digest of the teacher that trained it."""
     iterations: int
     generator_updates: int
     seconds: float
-    """Training time, over all attempts."""
+    """Training time over all attempts."""
     processes: int
-    """That trained it together in the last attempt."""
+    """Number of processes that trained it together in the last attempt."""
     gpus: int
     threads: int
     peak_memory_bytes: int
     data: list[Asset]
-    """What the method asked for beside the task's own: pairs, initial weights."""
+    """Data that the method used in addition to the task's: pairs, initial weights."""
     provenance: Provenance
 
     def write(self, folder: Path) -> None:
-        """Write it into a run's folder, last of all: with it, training is over."""
+        """Write it into a run's folder, as the last file of training: its presence means that training is over."""
         write_text(folder / TRAINED, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
 
 
 def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
     """Return the student of a run's folder; None if training is not over.
 
-    Raises UserError if it is damaged, or of another teacher.
+    Raises UserError if it is damaged, or was trained with another teacher.
     """
     path = folder / TRAINED
     if not path.is_file():
@@ -52,10 +52,11 @@ def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
     try:
         found = TrainedStudent.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"{path} is damaged; delete it and run again: rm {shlex.quote(str(path))}") from None
+        raise UserError(f"{path} is damaged; fix: rm {shlex.quote(str(path))}, then run again") from None
     refuse_another_teacher(folder, found.teacher_sha256, teacher_sha256)
     student = folder / STUDENT
     if not student.is_dir() or folder_sha256(student) != found.sha256:
-        again = f"delete it and run again: rm {shlex.quote(str(path))}"
-        raise UserError(f"{student} is not the student that {path} describes; {again}")
+        raise UserError(
+            f"{student} is not the student that {path} describes; fix: rm {shlex.quote(str(path))}, then run again"
+        )
     return found

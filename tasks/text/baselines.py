@@ -81,10 +81,10 @@ def _sdxl_teacher(guidance: int) -> TextBaseline:
 
 
 def _lcm_sdxl(steps: int, official: bool = False) -> TextBaseline:
-    told = "-1 as guidance, as in the official evaluation" if official else "guidance 8 embedded"
+    reason = "-1 as guidance, as in the official evaluation" if official else "guidance 8 embedded"
     return TextBaseline(
         f"lcm-{steps}{'-official' if official else ''}",
-        f"LCM-SDXL, {steps} step{'s' if steps > 1 else ''}, {told}",
+        f"LCM-SDXL, {steps} step{'s' if steps > 1 else ''}, {reason}",
         steps,
         scheduler="LCMScheduler",
         guidance_scale=0.0 if official else 8.0,

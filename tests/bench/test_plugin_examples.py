@@ -35,14 +35,14 @@ def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
     bench: Callable[..., Printed], tmp_path: Path
 ) -> None:
     evaluate = ("eval", *PLUGINS, "--task", "tiny", "--sampler", "teacher-ode", "--metric", "fd,texture")
-    told = bench(*evaluate).text
-    assert "feature extractor 'texture' reads 'texture', which were never named; fix: bench prepare" in told
+    reason = bench(*evaluate).text
+    assert "feature extractor 'texture' reads 'texture', which were never named; fix: bench prepare" in reason
     filters = torch.randn(5, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     save_file({"filters": filters}, tmp_path / "texture.safetensors")
     named = ("--weights", f"texture={tmp_path / 'texture.safetensors'}")
     assert "texture " in bench("prepare", *PLUGINS, "--task", "tiny", *named).text
-    told = bench(*evaluate).text
-    assert "Texture distance" in told and "KID" not in told
+    reason = bench(*evaluate).text
+    assert "Texture distance" in reason and "KID" not in reason
     (path,) = (tmp_path / "runs" / "tiny").glob("*/record.json")
     record = json.loads(path.read_text())
     assert record["protocol"]["name"] == "tiny.fd+texture" and record["protocol"]["metrics"] == ["fd", "texture"]
@@ -54,8 +54,8 @@ def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
 
 def test_the_network_of_a_metric_is_listed_with_its_weights_and_licence(bench: Callable[..., Printed]) -> None:
     assert "texture" in bench("list", "extractors", *PLUGINS[:2]).text
-    told = bench("describe", "spatial").text
-    assert "2,023 features" in told and "--weights inception=PATH" in told and "Apache-2.0" in told
+    reason = bench("describe", "spatial").text
+    assert "2,023 features" in reason and "--weights inception=PATH" in reason and "Apache-2.0" in reason
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("[methods.a]\nextends = ", "is no TOML file: Invalid value"),
         ("", "describes no method; fix: add a table"),
@@ -106,14 +106,14 @@ def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: P
         ('[methods."a b"]\nextends = "dmd2"\nsummary = "s"', "the method name 'a b' is none"),
     ],
 )
-def test_a_mistake_is_one_line(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=told) as caught:
+def test_a_mistake_is_one_line(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
         load_catalogue([written(tmp_path, text)])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("switches", "told"),
+    ("switches", "reason"),
     [
         ("{ gann = false }", "unknown recipe key 'gann' of method 'a'; did you mean 'gan'"),
         ("{ lr = -1 }", "bad value -1 for recipe key 'lr' of method 'a'"),
@@ -123,10 +123,10 @@ def test_a_mistake_is_one_line(text: str, told: str, tmp_path: Path) -> None:
         ('{ lr = { times = 2, of = "critic_lr" }, critic_lr = { times = 2, of = "lr" } }', "is a multiple of"),
     ],
 )
-def test_a_bad_recipe_value_names_the_method(switches: str, told: str, tmp_path: Path) -> None:
+def test_a_bad_recipe_value_names_the_method(switches: str, reason: str, tmp_path: Path) -> None:
     text = f'[methods.a]\nextends = "dmd2"\nsummary = "s"\nswitches = {switches}'
     method = load_catalogue([written(tmp_path, text)]).methods.get("a")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=reason):
         method.recipe("digits", "micro", {})
 
 

@@ -43,7 +43,7 @@ def asked(**changes: float) -> dict[Stage, Resources]:
     return dict.fromkeys(STAGES, share)
 
 
-def told(profile: Profile, **changes: float) -> str:
+def reason(profile: Profile, **changes: float) -> str:
     """The first problem, which each stage has alike; empty if there is none."""
     found = problems(profile, asked(**changes), node_kinds())
     assert len(found) in (0, 3)
@@ -93,13 +93,13 @@ def test_what_sbatch_refuses_is_told_for_each_stage_with_a_fix(commands: Path) -
 
 
 def test_a_list_of_partitions_is_no_partition_of_that_name() -> None:
-    assert not told(Profile(partition="main,debug"))
-    assert "no partition 'mian'" in told(Profile(partition="debug,mian"))
+    assert not reason(Profile(partition="main,debug"))
+    assert "no partition 'mian'" in reason(Profile(partition="debug,mian"))
 
 
 def test_a_profile_that_fits_has_no_problems() -> None:
-    assert not told(Profile(partition="main", gpu_type="a100", constraint="nvlink"))
-    assert not told(Profile())
+    assert not reason(Profile(partition="main", gpu_type="a100", constraint="nvlink"))
+    assert not reason(Profile())
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_a_profile_that_fits_has_no_problems() -> None:
 def test_what_does_not_fit_is_told_with_what_mends_it(
     profile: Profile, changes: dict[str, float], expected: str
 ) -> None:
-    assert expected in told(profile, **changes)
+    assert expected in reason(profile, **changes)

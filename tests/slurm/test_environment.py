@@ -92,7 +92,7 @@ def test_a_single_job_that_died_is_told_of_whatever_array_it_was_submitted_from(
     with pytest.raises(SystemExit) as caught:
         aftermath.main(str(new.folder), "prepare", "137")
     assert caught.value.code == 137
-    assert attempts.attempts(work.folder)[-1].told.startswith("killed by SIGKILL")
+    assert attempts.attempts(work.folder)[-1].reason.startswith("killed by SIGKILL")
 
 
 def test_planning_and_submitting_import_no_torch(stub: StubSlurm, tmp_path: Path) -> None:

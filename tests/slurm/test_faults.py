@@ -156,7 +156,7 @@ def test_a_warned_job_saves_puts_itself_back_and_goes_on(scene: Scene) -> None:
     tried = scene.runs[WARNED].tried()
     assert scene.runs[WARNED].ends() == ["requeued", "done"]
     assert [one.restart for one in tried] == [0, 1]
-    assert tried[0].told == "SIGUSR2"
+    assert tried[0].reason == "SIGUSR2"
     assert states_of(scene, WARNED).requeues == 1
 
 
@@ -201,7 +201,7 @@ def test_cancelling_is_seen_at_once(scene: Scene) -> None:
 
 def test_code_that_raises_leaves_its_record_and_its_log(scene: Scene) -> None:
     state = scene.before[scene.raising.folder.resolve()]
-    assert (state.state, state.told) == ("failed", "RuntimeError: a mistake of the plug-in")
+    assert (state.state, state.reason) == ("failed", "RuntimeError: a mistake of the plug-in")
     record = scene.records[scene.raising.folder]
     assert record.error is not None and "training_step" in record.error.traceback
     printed = bench("logs", scene.raising.id, "--runs", scene.folder / "runs")

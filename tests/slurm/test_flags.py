@@ -95,7 +95,7 @@ def test_a_flag_takes_the_place_of_what_it_goes_against(given: str, gone: str, t
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reason"),
     [
         ('[sbatch]\npartition = "gpu"', "fix: set partition in the profile"),
         ('[sbatch]\narray = "0-9"', "bench sets it itself"),
@@ -121,10 +121,10 @@ def test_a_flag_takes_the_place_of_what_it_goes_against(given: str, gone: str, t
         ('[stages.train]\nqos = ""', "fix: give one line of text"),
     ],
 )
-def test_what_a_submission_relies_upon_is_refused_by_name(given: str, told: str, tmp_path: Path) -> None:
+def test_what_a_submission_relies_upon_is_refused_by_name(given: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.toml") as caught:
         loaded(tmp_path, given)
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
 @settings(deadline=None, max_examples=80)

@@ -55,13 +55,13 @@ def interrupt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("does", "end", "told"),
+    ("does", "end", "reason"),
     [(interrupt, "stopped", "SIGINT"), (lambda: sys.exit(3), "failed", "exit code 3"), (lambda: None, "done", "")],
 )
 def test_a_job_that_is_interrupted_or_exits_is_not_done(
     does: Callable[[], None],
     end: str,
-    told: str,
+    reason: str,
     tmp_path: Path,
     in_job: list[int],
     monkeypatch: pytest.MonkeyPatch,
@@ -70,7 +70,7 @@ def test_a_job_that_is_interrupted_or_exits_is_not_done(
     with pytest.raises(SystemExit) if end != "done" else contextlib.nullcontext():
         job(tmp_path, monkeypatch, does)()
     (attempt,) = attempts(tmp_path)
-    assert (attempt.end, attempt.told) == (end, told) and not in_job
+    assert (attempt.end, attempt.reason) == (end, reason) and not in_job
 
 
 def test_a_warning_after_the_end_is_not_heard(
@@ -93,7 +93,7 @@ def test_before_its_time_limit_a_job_puts_itself_back(
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
     assert in_job == [signal.SIGUSR2]
     (attempt,) = attempts(tmp_path)
-    assert (attempt.end, attempt.told, attempt.node) == ("requeued", "SIGUSR2", "n1")
+    assert (attempt.end, attempt.reason, attempt.node) == ("requeued", "SIGUSR2", "n1")
 
 
 def test_at_the_last_call_a_job_ends_and_does_not_put_itself_back(
@@ -104,7 +104,7 @@ def test_at_the_last_call_a_job_ends_and_does_not_put_itself_back(
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGTERM))()
     assert caught.value.code == 130 and not in_job
     (attempt,) = attempts(tmp_path)
-    assert (attempt.end, attempt.told) == ("stopped", "SIGTERM")
+    assert (attempt.end, attempt.reason) == ("stopped", "SIGTERM")
     assert "goes on from here" in (tmp_path / LOG).read_text()
 
 
@@ -117,7 +117,7 @@ def test_an_error_is_in_the_log_with_its_traceback(
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, mistake)()
     assert caught.value.code == 1 and not in_job
-    assert attempts(tmp_path)[0].told == "RuntimeError: a mistake"
+    assert attempts(tmp_path)[0].reason == "RuntimeError: a mistake"
     assert "Traceback" in (tmp_path / LOG).read_text()
 
 
@@ -179,4 +179,4 @@ def test_a_job_that_cannot_be_put_back_says_why(
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
     assert caught.value.code == 130 and not in_job
-    assert "could not be put back into the queue: timed-out too many times" in attempts(tmp_path)[0].told
+    assert "could not be put back into the queue: timed-out too many times" in attempts(tmp_path)[0].reason

@@ -139,7 +139,7 @@ def test_what_was_submitted_by_a_process_that_was_killed_before_it_noted_that_is
 def test_what_waits_is_under_way_can_be_cancelled_and_resumed(slurm: FakeSlurm, runs: Path) -> None:
     sent(runs, 5)
     states = {state.run: state for state in submitted_states(runs)}
-    assert Counter(state.told for state in states.values())[later.NO_ROOM] == 2
+    assert Counter(state.reason for state in states.values())[later.NO_ROOM] == 2
     assert all(states[f"a-s{k}-0"].state == "waiting" for k in (3, 4))
     assert {folder.name for folder in busy_folders(runs)} >= {f"a-s{k}-0" for k in range(5)}
     assert cancel_runs([states["a-s4-0"]], runs) == ["a-s4-0"]
@@ -241,7 +241,7 @@ def test_a_job_that_went_well_starts_python_again_only_if_something_waits(waits:
     (tmp_path / "job.sh").write_text(text)
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     assert subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=path, check=False).returncode == 0
-    assert (tmp_path / "told").exists() is waits
+    assert (tmp_path / "reason").exists() is waits
 
 
 def test_a_look_goes_on_when_what_waits_cannot_be_submitted(

@@ -78,7 +78,7 @@ def test_a_profile_in_a_file_is_found_again_from_another_folder(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("partitoin = 'gpu'", "unknown key 'partitoin'; did you mean 'partition'"),
         ("max_nodes = 0", "bad value 0 for 'max_nodes'"),
@@ -88,10 +88,10 @@ def test_a_profile_in_a_file_is_found_again_from_another_folder(
         ("setup = 'module load cuda'", "'setup': a list of shell lines, such as [\"module load cuda\"]"),
     ],
 )
-def test_a_bad_profile_is_named_with_its_key(text: str, told: str, tmp_path: Path) -> None:
+def test_a_bad_profile_is_named_with_its_key(text: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mine") as caught:
         load_profile(written(tmp_path, text))
-    assert told in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_an_unknown_profile_is_answered_with_the_nearest() -> None:

@@ -45,8 +45,8 @@ def test_a_task_of_any_name_runs_nothing_and_is_told_of_by_its_name(tmp_path: Pa
         check=False,
     )
     assert done.returncode == 3, "the exit code stays what it was"
-    told = (tmp_path / "told").read_text().split("\0")
-    assert told == ["-m", "slurm.aftermath", str(folder), EVIL_TASK, "3", ""]
+    reason = (tmp_path / "reason").read_text().split("\0")
+    assert reason == ["-m", "slurm.aftermath", str(folder), EVIL_TASK, "3", ""]
     assert not list(tmp_path.rglob("PWNED"))
     assert "\n#SBATCH --account" not in script(EVIL_TASK, folder).split("# setup")[0]
 

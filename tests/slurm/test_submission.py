@@ -165,7 +165,7 @@ def test_jobs_of_other_folders_of_runs_are_left_on_hold(quiet: Cluster, submit: 
 
 
 @pytest.mark.parametrize(
-    ("more", "told", "fix"),
+    ("more", "reason", "fix"),
     [
         ('partition = "mian"', "invalid partition", "sinfo lists the partitions"),
         ("gpus_per_node = 4\n[stages.train]\ngpus = 4", "configuration is not available", "lower gpus_per_node"),
@@ -174,11 +174,11 @@ def test_jobs_of_other_folders_of_runs_are_left_on_hold(quiet: Cluster, submit: 
     ],
 )
 def test_a_refusal_says_what_mends_it_and_leaves_nothing_in_the_queue(
-    more: str, told: str, fix: str, quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
+    more: str, reason: str, fix: str, quiet: Cluster, submit: Callable[..., Printed], tmp_path: Path
 ) -> None:
     refused = submit(more)
     assert refused.code == 2
-    assert told in refused.text.lower() and fix in refused.text
+    assert reason in refused.text.lower() and fix in refused.text
     assert not in_queue(quiet)
     assert not submissions(tmp_path / "runs")
 
@@ -267,14 +267,14 @@ export = "NONE"
     assert done.code == 0, done.text
     (made,) = submissions(tmp_path / "runs")
     text = quiet.ask("scontrol", "show", "job", made.jobs["prepare-tiny"])
-    for told in (
+    for reason in (
         'Comment=it\'s for "table 3", twice',
         "Nice=100",
         "Requeue=0",
         "ExcNodeList=127.0.0.2",
         "MinMemoryCPU=300M",
     ):
-        assert told in text, told
+        assert reason in text, reason
     assert "WCKey" not in text
     assert "profile" in bench("slurm", "check", "--profile", tmp_path / "mine.toml", "--task", "digits").text
 

@@ -202,7 +202,7 @@ def test_all_runs_end_with_the_values_of_undisturbed_ones(scene: Scene) -> None:
 
 def test_a_job_near_its_time_limit_saves_puts_itself_back_and_goes_on(scene: Scene) -> None:
     first, *others = scene.runs[LIMITED].tried()
-    assert (first.end, first.told, first.restart) == ("requeued", "SIGUSR2", 0)
+    assert (first.end, first.reason, first.restart) == ("requeued", "SIGUSR2", 0)
     assert first.ended is not None and 20 < first.ended - first.began < 90
     assert others[-1].end == "done" and {one.job for one in others} == {first.job}
     assert scene.runs[LIMITED].state().requeues == len(
@@ -212,7 +212,7 @@ def test_a_job_near_its_time_limit_saves_puts_itself_back_and_goes_on(scene: Sce
 
 def test_a_preempted_job_waits_for_its_place_and_goes_on_as_often_as_it_must(scene: Scene) -> None:
     tried = scene.runs[PREEMPTED].tried()
-    assert [(one.end, one.told) for one in tried] == [("requeued", "SIGTERM")] * 2 + [("done", "")]
+    assert [(one.end, one.reason) for one in tried] == [("requeued", "SIGTERM")] * 2 + [("done", "")]
     assert [one.restart for one in tried] == [0, 1, 2], "never started twice for one preemption"
     assert [restarts for _, restarts in scene.while_away] == ["1", "2"]
     assert scene.runs[PREEMPTED].ends("evaluate") == ["done"]
@@ -220,17 +220,17 @@ def test_a_preempted_job_waits_for_its_place_and_goes_on_as_often_as_it_must(sce
 
 def test_a_job_that_dies_before_python_starts_is_told_of_with_its_log(scene: Scene) -> None:
     log = scene.log(SETUP, "train-tiny-0")
-    state, told = scene.dead[SETUP].state, scene.dead[SETUP].told
-    assert (state, told) == ("died", f"FAILED: NonZeroExitCode before it began; see {log}")
+    state, reason = scene.dead[SETUP].state, scene.dead[SETUP].reason
+    assert (state, reason) == ("died", f"FAILED: NonZeroExitCode before it began; see {log}")
     assert log.exists()
 
 
 def test_so_is_a_preparation_and_what_waits_for_it_leaves_the_queue(scene: Scene) -> None:
     assert scene.dead[PYTHON].state == "cancelled"
-    assert scene.dead[PYTHON].told == "what its job waited for failed, and so it left the queue"
+    assert scene.dead[PYTHON].reason == "what its job waited for failed, and so it left the queue"
     (preparation,) = scene.preparations
     log = scene.log(PYTHON, "prepare-tiny")
-    assert (preparation.state, preparation.told.partition("; see ")[2]) == ("died", str(log))
+    assert (preparation.state, preparation.reason.partition("; see ")[2]) == ("died", str(log))
     assert "/nowhere/bin/python" in log.read_text()
 
 

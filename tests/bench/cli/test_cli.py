@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, what it refuses, and how it says so."""
+"""The command line as a user meets it: its output, its refusals and its messages."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_describe_resolves_the_recipe_on_a_task(bench: Callable[..., Any]) -> No
     assert "iterations                          1500" in on_digits
 
 
-def test_describe_a_task_says_what_it_needs_and_under_which_licence(bench: Callable[..., Any]) -> None:
+def test_describe_a_task_shows_requirements_and_licences(bench: Callable[..., Any]) -> None:
     found = bench("describe", "digits").text
     for part in (
         "protocol",
         "reference",
-        "needs",
+        "requirements",
         "licences",
         "CC BY 4.0",
         "teacher-ode",
@@ -71,19 +71,19 @@ def test_describe_a_task_says_what_it_needs_and_under_which_licence(bench: Calla
         assert part in found
 
 
-def test_doctor_says_what_is_missing_and_what_gets_it(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_doctor_shows_what_is_missing_and_the_fix(bench: Callable[..., Any], tmp_path: Path) -> None:
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0
-    assert "MISSING; bench prepare --task digits" in found.text
+    assert "MISSING; fix: bench prepare --task digits" in found.text
 
 
-def test_doctor_finds_what_was_chosen(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.touch()
     PinnedImageNet(teacher=PinnedAsset(str(weights), "0" * 64, "mine")).write(IMAGENET64.pinned_path(tmp_path))
     found = bench("doctor", "--cache", tmp_path).text
     assert f"EDM denoiser (mine): {weights}" in found
-    assert "training images, packed: MISSING; bench prepare --task imagenet64 --data PATH" in found
+    assert "training images, packed: MISSING; fix: bench prepare --task imagenet64 --data PATH" in found
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,11 @@ def test_doctor_finds_what_was_chosen(bench: Callable[..., Any], tmp_path: Path)
         (["prepare", "--task", "imagenet64", "--training-prompts", "a"], "does not use --training-prompts;"),
         (["prepare", "--task", "digits", *["--weights", "hps=a"] * 2], "--weights gives 'hps' twice"),
         (["report"], "no records in"),
-        (["report", "--scale", "paper"], "--scale goes with --suite"),
+        (["report", "--scale", "paper"], "--scale needs a suite"),
         (["report", "--suite", "table3", "--task", "fashon"], "'fashon'; did you mean 'fashion'"),
     ],
 )
-def test_a_mistake_is_one_line_with_what_mends_it(
-    bench: Callable[..., Any], arguments: list[str], message: str
-) -> None:
+def test_a_mistake_is_one_line_with_its_fix(bench: Callable[..., Any], arguments: list[str], message: str) -> None:
     if arguments == ["report"]:
         arguments = ["report", "--no-committed"]
     done = bench(*arguments)

@@ -85,8 +85,8 @@ def test_a_name_that_no_run_has_is_no_run(name: str, begun: Path, bench: Callabl
 
 
 def test_logs_of_several_runs_are_told_apart_by_their_whole_names(begun: Path, bench: Callable[..., Any]) -> None:
-    told = bench("logs", "dmd2-s1", "--runs", begun).text
-    assert "2 runs are called 'dmd2-s1': tiny/dmd2-s1-abcdefabcd, tiny/dmd2-s1-other" in told
+    reason = bench("logs", "dmd2-s1", "--runs", begun).text
+    assert "2 runs are called 'dmd2-s1': tiny/dmd2-s1-abcdefabcd, tiny/dmd2-s1-other" in reason
 
 
 @pytest.mark.usefixtures("prepared")

@@ -77,7 +77,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..., Any], tmp_path: Path) -> None:
     cache = ("--cache", str(tmp_path / "empty"))
-    told = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).text
+    reason = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).text
     for line in (
         "teacher           pipeline: missing: bench prepare --task coco10k --teacher stabilityai",
         "missing: bench prepare --task coco10k --reals FOLDER",
@@ -85,10 +85,10 @@ def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..
         "dmd2-4step: 86.1 GiB on each GPU, and the activations",
         "20000 iterations      2560000 training images   new",
     ):
-        assert line in told
-    told = bench("reproduce", "table1", "--scale", "paper", "--dry-run", *cache).text
-    assert "dmd2, seed 0 (+longer training): waits for dmd-ttur-s0-" in told
-    assert "*cd_imagenet64_lpips: left out; --published FOLDER measures it (huggingface.co/openai" in told
+        assert line in reason
+    reason = bench("reproduce", "table1", "--scale", "paper", "--dry-run", *cache).text
+    assert "dmd2, seed 0 (+longer training): waits for dmd-ttur-s0-" in reason
+    assert "*cd_imagenet64_lpips: left out; --published FOLDER measures it (huggingface.co/openai" in reason
     assert not (tmp_path / "runs").exists()
 
 
@@ -109,13 +109,13 @@ def test_a_row_that_starts_from_another_comes_after_it(
 ) -> None:
     mine()
     command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN))
-    told = bench(*command)
-    assert told.code == 0, told.text
+    reason = bench(*command)
+    assert reason.code == 0, reason.text
     assert here == ["dmd-ttur on tiny, seed 0", "teacher-ode on tiny", "dmd2 on tiny, seed 0"]
     for label in ("Teacher", "first", "second"):
-        (line,) = (line for line in told.text.splitlines() if line.startswith(f"| {label} "))
+        (line,) = (line for line in reason.text.splitlines() if line.startswith(f"| {label} "))
         assert "missing" not in line
-    assert "Not there yet" not in told.text
+    assert "Missing results" not in reason.text
     assert (tmp_path / "runs" / "mine-micro.png").read_bytes().startswith(b"\x89PNG")
 
     again = bench(*command, "--dry-run").text
@@ -123,7 +123,7 @@ def test_a_row_that_starts_from_another_comes_after_it(
     assert bench(*command).text.count("finished before") == 2
     assert len(here) == 3
     report = bench("report", "--suite", "mine", "--no-committed", "--figure", str(tmp_path / "mine.png"))
-    assert "Not there yet" not in report.text and (tmp_path / "mine.png").exists()
+    assert "Missing results" not in report.text and (tmp_path / "mine.png").exists()
 
 
 def test_students_of_one_task_are_measured_by_another(
@@ -132,10 +132,10 @@ def test_students_of_one_task_are_measured_by_another(
     mine("elsewhere", 'trained_on = "tiny"')
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     command = ("reproduce", "mine", "--plugin", str(TINY_PLUGIN), "--plugin", str(tmp_path / "elsewhere.py"))
-    told = bench(*command)
-    assert told.code == 0, told.text
+    reason = bench(*command)
+    assert reason.code == 0, reason.text
     assert "dmd2 on tiny, seed 0, measured on elsewhere" in here and "teacher-ode on elsewhere" in here
-    assert "### Protocol elsewhere" in told.text and "missing" not in told.text
+    assert "### Protocol elsewhere" in reason.text and "missing" not in reason.text
     (record,) = (tmp_path / "runs" / "tiny").glob("dmd2-*/protocols/elsewhere-*.json")
     found = json.loads(record.read_text())
     assert (found["task"], found["metrics"][0]["samples"]) == ("elsewhere", 60)

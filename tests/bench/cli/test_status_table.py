@@ -34,17 +34,17 @@ def drawn(states: list[RunState], width: int = 80, runs: Path = Path("runs")) ->
     return shown.get()
 
 
-@pytest.mark.parametrize("told", ["bad [/x] and [red]", "a\x1b[2Jb", "two\nlines", "\u202egnp"])
-def test_whatever_an_error_says_is_printed_as_it_is(told: str) -> None:
-    shown = drawn([RunState(Path("runs/t/a"), "failed", told=told)], width=400)
+@pytest.mark.parametrize("reason", ["bad [/x] and [red]", "a\x1b[2Jb", "two\nlines", "\u202egnp"])
+def test_whatever_an_error_says_is_printed_as_it_is(reason: str) -> None:
+    shown = drawn([RunState(Path("runs/t/a"), "failed", reason=reason)], width=400)
     assert "\x1b[2J" not in shown and "\u202e" not in shown
-    assert told.encode("unicode_escape").decode() in shown or told in shown
+    assert reason.encode("unicode_escape").decode() in shown or reason in shown
 
 
 def test_all_fits_80_columns_and_the_first_columns_are_the_last_to_go() -> None:
     state = RunState(
         Path("runs", LONG), "running", stage="train", job="1234567_12", node="gpu-a-001", completed=99_990,
-        total=200_000, images_per_second=123.4, seconds_left=12_345, fd=12.345, requeues=2, told="x" * 300,
+        total=200_000, images_per_second=123.4, seconds_left=12_345, fd=12.345, requeues=2, reason="x" * 300,
     )  # fmt: skip
     shown = drawn([state])
     assert max(map(len, shown.splitlines())) <= 80
@@ -54,8 +54,10 @@ def test_all_fits_80_columns_and_the_first_columns_are_the_last_to_go() -> None:
 
 
 def test_a_thousand_runs_that_wait_for_one_reason_are_one_line_and_hide_no_failure() -> None:
-    waiting = [RunState(Path(f"runs/t/a-s{k}"), "waiting", told="Dependency", submitted=True) for k in range(1000)]
-    shown = drawn([*waiting, RunState(Path("runs/t/b"), "failed", told="Dependency", submitted=True)], width=200)
+    waiting = [
+        RunState(Path(f"runs/t/a-s{k}"), "waiting", reason="Dependency", submitted=True) for k in range(1000)
+    ]
+    shown = drawn([*waiting, RunState(Path("runs/t/b"), "failed", reason="Dependency", submitted=True)], width=200)
     assert "1000 runs: Dependency" in shown and shown.count(": Dependency") == 2
     assert "t/b: Dependency" in shown and "next: bench logs t/b; then bench resume t/b" in shown
 
@@ -84,8 +86,8 @@ def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> N
         assert found[state, False] == again and found[state, True] == f"bench resume {name}"
     for state in ("failed", "died"):
         assert found[state, True] == f"bench logs {name}; then bench resume {name}"
-    diverged = RunState(folder, "failed", told="DivergedError: loss is nan")
-    assert next_command(diverged, Path("runs")) == "run it with another recipe: it would diverge again"
+    diverged = RunState(folder, "failed", reason="DivergedError: loss is nan")
+    assert next_command(diverged, Path("runs")) == "run it with another recipe, since this one would diverge again"
     elsewhere = next_command(RunState(folder, "stopped", submitted=True), Path("my runs"))
     assert elsewhere == f"bench resume {name} --runs 'my runs'"
 
@@ -130,8 +132,8 @@ def test_a_run_says_which_failure_took_its_jobs_out_of_the_queue(sent: Any) -> N
     folder = sent.new.folder / "prepare-tiny" / "assets"
     attempts.finish(folder, attempts.begin(folder, "7", 0, "n1", "prepare"), "failed", "no teacher")
     states = sent(ALL, [])
-    assert states["a-s0-01"].told == "its jobs are gone: prepare-tiny/assets, which it waited for, failed"
-    assert states["assets"].state == "failed" and states["assets"].told == "no teacher"
+    assert states["a-s0-01"].reason == "its jobs are gone: prepare-tiny/assets, which it waited for, failed"
+    assert states["assets"].state == "failed" and states["assets"].reason == "no teacher"
 
 
 def test_jobs_on_hold_after_a_killed_submission_are_seen_by_their_names(sent: Any) -> None:
@@ -139,12 +141,12 @@ def test_jobs_on_hold_after_a_killed_submission_are_seen_by_their_names(sent: An
     states = sent({}, [QueuedJob("8_1", name, "PENDING", "JobHeldUser", "")])
     assert set(states) == {"a-s1-02"}
     assert states["a-s1-02"].state == "stopped"
-    assert states["a-s1-02"].told == "on hold (job 8_1): its submission was killed"
+    assert states["a-s1-02"].reason == "on hold (job 8_1): its submission was killed"
     assert next_command(states["a-s1-02"], Path("runs")) == "bench run"
 
 
 @pytest.mark.parametrize(
-    ("let_go", "busy", "state", "told", "fix"),
+    ("let_go", "busy", "state", "reason", "fix"),
     [
         (False, False, "stopped", "on hold (job 8_1): its submission was killed", "bench resume --runs RUNS"),
         (False, True, "queued", "it is being submitted", ""),
@@ -152,20 +154,24 @@ def test_jobs_on_hold_after_a_killed_submission_are_seen_by_their_names(sent: An
     ],
 )
 def test_what_is_on_hold_goes_on_by_itself_only_while_it_is_being_submitted(
-    let_go: bool, busy: bool, state: str, told: str, fix: str, sent: Any, tmp_path: Path
+    let_go: bool, busy: bool, state: str, reason: str, fix: str, sent: Any, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     job = QueuedJob("8_1", f"bench-{sent.new.id}-train-tiny-0", "PENDING", "JobHeldUser", "")
     with submitting(runs) if busy else contextlib.nullcontext():
         found = sent(ALL, [job], let_go)["a-s1-02"]
-    assert (found.state, found.told, next_command(found, runs)) == (state, told, fix.replace("RUNS", str(runs)))
+    assert (found.state, found.reason, next_command(found, runs)) == (
+        state,
+        reason,
+        fix.replace("RUNS", str(runs)),
+    )
 
 
 def test_another_users_jobs_are_asked_for_and_not_called_gone(sent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch.os, "getuid", lambda: 12345678)
     states = sent(ALL, [])
     assert sent.asked == {watch.user_name(Path(sent.new.folder).stat().st_uid)}
-    assert states["a-s0-01"].told.endswith("submitted it, and Slurm shows no such job here")
+    assert states["a-s0-01"].reason.endswith("submitted it, and Slurm shows no such job here")
     running = sent(ALL, [QueuedJob("8_0", "bench-x", "RUNNING", "None", "n1")])
     assert running["a-s0-01"].state == "running"
 

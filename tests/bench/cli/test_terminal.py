@@ -37,7 +37,7 @@ def test_every_command_prints_by_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "told"),
+    ("command", "code", "reason"),
     [
         ("$BENCH list suites | true", 0, ""),
         ("$BENCH list suites > /dev/full", 2, "error: [Errno 28] No space left on device\n"),
@@ -46,15 +46,15 @@ def test_every_command_prints_by_it(path: Path) -> None:
         ("$BENCH list $'no\\x1bsuch' 2>&-", 2, ""),
     ],
 )
-def test_no_stream_gives_a_traceback(command: str, code: int, told: str) -> None:
+def test_no_stream_gives_a_traceback(command: str, code: int, reason: str) -> None:
     done = piped(command)
-    assert (done.returncode, done.stderr) == (code, told)
+    assert (done.returncode, done.stderr) == (code, reason)
 
 
 def test_an_unexpected_error_is_one_line() -> None:
     try:
         raise RecursionError("too deep\nand more")
     except RecursionError as error:
-        told = unexpected(error)
-    assert told.startswith("unexpected RecursionError: too deep (test_terminal.py:")
-    assert "\n" not in told
+        reason = unexpected(error)
+    assert reason.startswith("unexpected RecursionError: too deep (test_terminal.py:")
+    assert "\n" not in reason

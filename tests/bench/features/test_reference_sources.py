@@ -73,7 +73,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("mu", "sigma", "told"),
+    ("mu", "sigma", "reason"),
     [
         (MU, SIGMA + np.triu(np.ones((6, 6)), 1), "not symmetric"),
         (MU, SIGMA - 2 * np.eye(6), "no covariance: its eigenvalues go from"),
@@ -89,10 +89,10 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(tmp_path:
     ],
 )
 def test_what_is_no_mean_and_covariance_is_refused(
-    mu: np.ndarray, sigma: np.ndarray, told: str, tmp_path: Path
+    mu: np.ndarray, sigma: np.ndarray, reason: str, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "bad.npz", mu=mu, sigma=sigma)
-    with pytest.raises(UserError, match=told) as refused:
+    with pytest.raises(UserError, match=reason) as refused:
         import_reference(tmp_path / "bad.npz", "bad")
     assert "bad.npz" in str(refused.value)
 

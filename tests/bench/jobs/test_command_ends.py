@@ -76,7 +76,7 @@ def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint
     printed, _ = command.communicate(timeout=120)
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     (attempt,) = attempts(run)
-    assert (attempt.end, attempt.told) == ("stopped", "SIGTERM")
+    assert (attempt.end, attempt.reason) == ("stopped", "SIGTERM")
     assert run_state(run).state == "stopped"
     assert (run / "checkpoints" / "0000010.pt").exists() and not (run / "record.json").exists()
     assert command.returncode == {"SIGUSR2": 130, "SIGKILL": -9, "controller": 2}[how], printed

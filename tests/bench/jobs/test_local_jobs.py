@@ -45,7 +45,7 @@ def test_a_failing_job_takes_no_other_with_it_and_says_why(plan: Callable[..., R
     with fork_server(1) as server:
         outcomes = {outcome.spec.label: outcome for outcome in run_jobs([wrong, right], 2, Share(), server, QUIET)}
     assert outcomes[run.label].done and not outcomes["wrong"].done
-    assert "no-such-student" in outcomes["wrong"].told
+    assert "no-such-student" in outcomes["wrong"].reason
     assert "error: " in (run.root / "wrong" / LOG).read_text()
     assert [attempt.end for attempt in attempts(run.folder)] == ["done"]
     assert run.finished() is not None

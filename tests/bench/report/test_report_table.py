@@ -353,12 +353,12 @@ def test_published_students_have_a_line_for_each_number_of_steps(make_record: Ma
 def test_what_the_metric_noticed_is_a_footnote(make_record: Make) -> None:
     noticed = {"by_factors": True, "clipped": 3, "generated_rank_deficient": True, "generated_without_patch": 12}
     section = table3([make_record(diagnostics=[noticed, {}]), make_record("gan")]).sections[0]
-    for told in (
+    for reason in (
         "FD: the covariance of the generated images lacks full rank (1 of 2 records).",
         "FD: up to 3 negative eigenvalues were taken as zero (1 of 2 records).",
         "FD: up to 12 generated images were too small to have a patch (1 of 2 records).",
     ):
-        assert told in section.notes
+        assert reason in section.notes
     assert any("taken from their factors (1 of 2 records)" in note for note in section.notes)
     assert not any("real images" in note for note in section.notes)
 

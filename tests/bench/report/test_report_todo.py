@@ -50,9 +50,9 @@ STATUS = json.dumps(
 def test_every_missing_line_comes_with_its_command() -> None:
     found = left([])
     (gan,) = found["GAN only"]
-    assert gan == "s 0, 1, 2: missing; `bench run --method gan --task fashion --seed 0,1,2 --no-baselines`"
+    assert gan == "s 0, 1, 2: missing; fix: `bench run --method gan --task fashion --seed 0,1,2 --no-baselines`"
     (sampler,) = found["teacher-ode"]
-    assert sampler.endswith("missing; `bench eval --task fashion --sampler teacher-ode`")
+    assert sampler.endswith("missing; fix: `bench eval --task fashion --sampler teacher-ode`")
 
 
 def test_seeds_that_are_there_are_not_asked_for(make_record: Make) -> None:
@@ -62,32 +62,31 @@ def test_seeds_that_are_there_are_not_asked_for(make_record: Make) -> None:
     assert found["DMD (with regression)"][0].startswith("s 0, 2: missing; ")
 
 
-def test_failures_are_told_and_one_that_repeats_has_no_command(make_record: Make) -> None:
+def test_failures_are_shown_and_one_that_would_repeat_has_no_command(make_record: Make) -> None:
     records = [make_record("gan", failed=True), make_record("dmd", failed=True, error="DivergedError")]
     found = left(records)
-    assert found["GAN only"][0].startswith(" 0: failed: OutOfMemoryError; `bench run ")
-    assert (
-        found["DMD (with regression)"][0] == " 0: failed: DivergedError, and would again: it needs another recipe"
-    )
+    assert found["GAN only"][0].startswith(" 0: failed: OutOfMemoryError; fix: `bench run ")
+    again = " 0: failed: DivergedError; fix: use another recipe, since this one would diverge again"
+    assert found["DMD (with regression)"][0] == again
     succeeded = make_record("gan", created="2025-02-01T00:00:00+00:00")
     assert len(left([*records, succeeded])["GAN only"]) == 1  # seeds 1 and 2
 
 
-def test_a_run_whose_folder_is_held_is_running(tmp_path: Path) -> None:
+def test_a_run_whose_folder_is_locked_is_running(tmp_path: Path) -> None:
     folder = begun(tmp_path, **{"status.json": STATUS, ".lock": ""})
     with locked(folder / ".lock"):
         (work,) = pending_runs(tmp_path, "fashion")
         assert left([], [work])["GAN only"][0] == " 0: running at training 120/500"
     (work,) = pending_runs(tmp_path, "fashion")
-    told = left([], [work])["GAN only"]
-    assert told[0].startswith(" 0: stopped at training 120/500; `bench run ")
-    assert told[1].startswith("s 1, 2: missing; ")
+    shown = left([], [work])["GAN only"]
+    assert shown[0].startswith(" 0: stopped at training 120/500; fix: `bench run ")
+    assert shown[1].startswith("s 1, 2: missing; ")
 
 
-def test_what_waits_in_a_queue_needs_no_command(tmp_path: Path) -> None:
+def test_a_queued_run_has_no_command(tmp_path: Path) -> None:
     begun(tmp_path)
     scale = load_suite("table3").scale("micro")
-    work = work_of(scale, tmp_path, lambda folder: RunState(folder, "queued", told="Priority"))
+    work = work_of(scale, tmp_path, lambda folder: RunState(folder, "queued", reason="Priority"))
     assert left([], work)["GAN only"][0] == " 0: queued: Priority"
 
 
@@ -97,21 +96,23 @@ def test_a_run_that_failed_without_a_record_says_why(tmp_path: Path) -> None:
     assert str(pending_runs(tmp_path, "fashion")[0]) == "failed: no LPIPS here"
 
 
-def test_folders_with_a_record_are_no_unfinished_work(tmp_path: Path) -> None:
+def test_a_folder_with_a_record_is_not_pending(tmp_path: Path) -> None:
     begun(tmp_path, **{"record.json": "{}"})
     (tmp_path / "fashion" / "somebody-elses").mkdir()
     begun(tmp_path, "dmd", **{"run.json": "{"})  # being written
     assert pending_runs(tmp_path, "fashion") == pending_runs(tmp_path, "digits") == []
 
 
-def test_the_table_shows_work_in_its_cells_and_what_is_left_below(tmp_path: Path, make_record: Make) -> None:
+def test_the_table_shows_pending_runs_in_its_cells_and_missing_results_below(
+    tmp_path: Path, make_record: Make
+) -> None:
     begun(tmp_path, **{"status.json": STATUS})
     work = pending_runs(tmp_path, "fashion")
     for records in ([], [make_record()]):
         text = to_markdown(suite_table(load_suite("table3"), load_paper_table("table3"), records, "micro", work))
         (line,) = (line for line in text.splitlines() if line.startswith("| GAN only"))
         assert "stopped at training 120/500" in line
-        assert "### Not there yet" in text
+        assert "### Missing results" in text
 
 
 def test_rows_that_start_from_others_and_students_measured_elsewhere_are_made_by_reproduce() -> None:

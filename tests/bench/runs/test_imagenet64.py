@@ -96,9 +96,11 @@ def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
         "--own-weights",
         *cache,
     )
-    told = bench("prepare", "--task", "standin64", "--reference", "reals", "--reference", "reals-spatial", *cache)
+    output = bench(
+        "prepare", "--task", "standin64", "--reference", "reals", "--reference", "reals-spatial", *cache
+    )
     assert {"teacher", "features", "data", "reference", "spatial"} <= {
-        line.split()[0] for line in told.splitlines()
+        line.split()[0] for line in output.splitlines()
     }
     return (*cache, "--runs", str(root / "runs"))
 
@@ -176,12 +178,12 @@ def test_a_run_on_two_processes_is_killed_and_resumed(where: tuple[str, ...], tm
 
 @pytest.mark.usefixtures("rows")
 def test_every_row_of_table3_on_two_processes(where: tuple[str, ...]) -> None:
-    told = bench("run", *common(), *where, "--method", "dmd", "--no-baselines", "--processes", "2")
-    assert f"samples of dmd on standin64, seed 0: {folder(where, 'dmd-s0')}" in told  # trained before
-    told = bench("reproduce", "table3", "--scale", "paper", *common(), "--seed", "0", "--processes", "2", *where)
+    output = bench("run", *common(), *where, "--method", "dmd", "--no-baselines", "--processes", "2")
+    assert f"samples of dmd on standin64, seed 0: {folder(where, 'dmd-s0')}" in output  # trained before
+    output = bench("reproduce", "table3", "--scale", "paper", *common(), "--seed", "0", "--processes", "2", *where)
     for method in TABLE3:
         assert (folder(where, f"{method}-s0") / "record.json").exists()
-    assert "DMD, no regression, TTUR, GAN (DMD2)" in told
+    assert "DMD, no regression, TTUR, GAN (DMD2)" in output
     records = [record for record in load_records([Path(where[-1])]).records if record.kind == "method"]
     assert {record.method.name for record in records} == set(TABLE3)
     assert {(record.cost.processes, record.cost.iterations) for record in records} == {(2, 2)}
@@ -191,9 +193,9 @@ def test_every_row_of_table3_on_two_processes(where: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("protocol", ["imagenet64", "imagenet64-edm", "imagenet64-dmd2-script"])
 def test_a_student_is_evaluated_under_the_three_protocols(where: tuple[str, ...], protocol: str) -> None:
     run = folder(where, "dmd2-s0")
-    told = bench("eval", "--task", "standin64", "--checkpoint", str(run), "--protocol", protocol, *where)
-    assert "FD (inception-own-" in told
-    assert ("min of 2" in told) == (protocol == "imagenet64-edm")
+    output = bench("eval", "--task", "standin64", "--checkpoint", str(run), "--protocol", protocol, *where)
+    assert "FD (inception-own-" in output
+    assert ("min of 2" in output) == (protocol == "imagenet64-edm")
     report = bench("report", "--task", "standin64", *where[2:])
     assert f"Protocol {protocol}" in report
 
@@ -206,9 +208,9 @@ def test_published_students_are_measured_in_every_view(where: tuple[str, ...], t
     cache = ("--cache", str(shutil.copytree(where[1], tmp_path / "cache")))
     assert "spatial" in bench("prepare", "--task", "standin64", "--reference", "reals-spatial", *cache)
     evaluate = ("eval", "--task", "standin64", "--checkpoint", str(published), *cache, *where[2:])
-    told = bench(*evaluate)
+    output = bench(*evaluate)
     for title in ("FD (inception-own-", "sFD (inception-own-", "KID", "Precision", "Recall"):
-        assert title in told
+        assert title in output
     with pytest.raises(UserError, match=f"{published} has no sampler of 2 steps; --steps takes 1"):
         bench(*evaluate, "--steps", "2")
 
@@ -224,8 +226,8 @@ def test_consistency_models_are_baselines(
     CMStochasticIterativeScheduler().save_pretrained(published / "scheduler")
     (published / "model_index.json").write_text('{"_class_name": "ConsistencyModelPipeline"}')
     evaluate = ("eval", "--task", "standin64", "--protocol", "quick", "--checkpoint", str(published), *where)
-    told = bench(*evaluate, "--steps", str(steps))
-    (path,) = (line.removeprefix("record: ") for line in told.splitlines() if line.startswith("record: "))
+    output = bench(*evaluate, "--steps", str(steps))
+    (path,) = (line.removeprefix("record: ") for line in output.splitlines() if line.startswith("record: "))
     record = read_record(Path(path))
     assert (record.kind, record.method.name) == ("baseline", "cd_imagenet64_l2")
     assert record.cost.network_evaluations == steps == len(record.sampler["grid_indices"])

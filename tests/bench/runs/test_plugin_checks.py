@@ -37,14 +37,14 @@ def refused(tmp_path: Path, text: str | bytes) -> str:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError) as caught:
         load_catalogue([path])
-    told = str(caught.value)
-    assert str(path) in told
-    assert "\n" not in told
-    return told
+    reason = str(caught.value)
+    assert str(path) in reason
+    assert "\n" not in reason
+    return reason
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("raise SystemExit", "SystemExit"),
         ("import sys; sys.exit(0)", "SystemExit: 0"),
@@ -64,13 +64,13 @@ def refused(tmp_path: Path, text: str | bytes) -> str:
     ],
 )
 def test_whatever_an_import_does_is_one_line_that_names_the_plugin(
-    tmp_path: Path, text: str | bytes, told: str
+    tmp_path: Path, text: str | bytes, reason: str
 ) -> None:
-    assert told in refused(tmp_path, text)
+    assert reason in refused(tmp_path, text)
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "reason"),
     [
         ('name = "../../evil"', "class Mine has the name '../../evil'"),
         ('name = "a\\x1b[31m"', "class Mine has the name 'a\\x1b[31m'"),
@@ -84,12 +84,12 @@ def test_whatever_an_import_does_is_one_line_that_names_the_plugin(
         ("recipes = {3: {}}", "recipes {3: {}}"),
     ],
 )
-def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, told: str) -> None:
-    assert told in refused(tmp_path, METHOD.format(field=field))
+def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, reason: str) -> None:
+    assert reason in refused(tmp_path, METHOD.format(field=field))
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "reason"),
     [
         ('"name": "../../evil"', "task has the name '../../evil'"),
         ('"name": "a\\nb"', "task has the name"),
@@ -106,8 +106,8 @@ def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, told: st
         ('"recipes": 3', "recipes 3"),
     ],
 )
-def test_a_task_of_wrong_types_is_refused(tmp_path: Path, field: str, told: str) -> None:
-    assert told in refused(tmp_path, TASK.format(field=field))
+def test_a_task_of_wrong_types_is_refused(tmp_path: Path, field: str, reason: str) -> None:
+    assert reason in refused(tmp_path, TASK.format(field=field))
 
 
 def test_a_plugin_that_is_a_named_pipe_does_not_hang(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_writing_the_same_result_again_changes_nothing(tmp_path: Path) -> None:
 def test_a_result_is_never_replaced_by_a_different_one(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     write_record(path, example())
-    with pytest.raises(UserError, match=r"already holds another result.*rm "):
+    with pytest.raises(UserError, match=r"already has another result.*fix: rm "):
         write_record(path, example(train_seed=1))
     assert read_record(path).train_seed == 0
 
@@ -120,14 +120,14 @@ def test_a_failure_makes_room_for_the_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
-def test_a_half_written_record_names_the_file_and_the_mend(tmp_path: Path, kept: float) -> None:
+def test_a_half_written_record_names_the_file_and_the_fix(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "record.json"
     text = example().model_dump_json()
     path.write_text(text[: int(kept * len(text))])
     with pytest.raises(UserError) as caught:
         read_record(path)
     assert str(path) in str(caught.value)
-    assert f"delete it and run again: rm {path}" in str(caught.value)
+    assert f"fix: rm {path}, then run again" in str(caught.value)
 
 
 @pytest.mark.parametrize(

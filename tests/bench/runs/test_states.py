@@ -15,11 +15,11 @@ from bench.runs.run_state import CANCELLED, run_state
 from slurm.queue import QueuedJob
 
 
-def tried(folder: Path, end: End | None, told: str = "", stage: str = "train", restart: int = 0) -> None:
+def tried(folder: Path, end: End | None, reason: str = "", stage: str = "train", restart: int = 0) -> None:
     """Note an attempt in a run's folder."""
     attempt = attempts.begin(folder, "7", restart, "n1", stage)
     if end is not None:
-        attempts.finish(folder, attempt, end, told)
+        attempts.finish(folder, attempt, end, reason)
 
 
 def job(state: str, reason: str = "None", number: str = "7") -> QueuedJob:
@@ -27,7 +27,7 @@ def job(state: str, reason: str = "None", number: str = "7") -> QueuedJob:
 
 
 @pytest.mark.parametrize(
-    ("end", "told", "said", "state"),
+    ("end", "reason", "said", "state"),
     [
         ("done", "", "", "stopped"),  # trained, and its evaluation has no job
         ("failed", "RuntimeError: x", "FAILED", "failed"),
@@ -42,9 +42,9 @@ def job(state: str, reason: str = "None", number: str = "7") -> QueuedJob:
     ],
 )
 def test_without_a_job_the_last_attempt_tells(
-    end: End | None, told: str, said: str, state: str, tmp_path: Path
+    end: End | None, reason: str, said: str, state: str, tmp_path: Path
 ) -> None:
-    tried(tmp_path, end, told)
+    tried(tmp_path, end, reason)
     assert run_state(tmp_path, said=said).state == state
 
 
@@ -53,14 +53,14 @@ def test_a_run_that_no_job_began(tmp_path: Path) -> None:
     assert run_state(tmp_path, said="CANCELLED").state == "cancelled"
     assert run_state(tmp_path, said="FAILED").state == "died"
     assert run_state(tmp_path, [job("PENDING", "Priority")]).state == "queued"
-    assert [run_state(tmp_path, [job("PENDING", why)]).told for why in ("Priority", "None")] == ["Priority", ""]
+    assert [run_state(tmp_path, [job("PENDING", why)]).reason for why in ("Priority", "None")] == ["Priority", ""]
 
 
 def test_nothing_is_done_without_a_record(tmp_path: Path) -> None:
     tried(tmp_path, "done", stage="run")
     (tmp_path / PLAN).write_text("{}")
     found = run_state(tmp_path)
-    assert (found.state, found.told) == ("stopped", "its job ended, but there is no record.json")
+    assert (found.state, found.reason) == ("stopped", "its job ended, but there is no record.json")
 
 
 def test_evaluations_of_saved_students_are_done_without_a_record_of_their_own(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_run_that_came_back_does_not_show_how_far_it_was_before(tmp_path: Path
 def test_a_damaged_record_is_told_and_hides_no_other_run(text: str, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(text)
     found = run_state(tmp_path)
-    assert found.state == "failed" and "record.json is damaged" in found.told
+    assert found.state == "failed" and "record.json is damaged" in found.reason
 
 
 def test_a_status_file_of_somebody_else_is_no_status(tmp_path: Path) -> None:

@@ -99,9 +99,9 @@ def prepared(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
                 needed["--tiny-vae"] = files / "taesd"
             options = [str(part) for pair in needed.items() for part in pair]
             options += [part for one, path in weights.items() for part in ("--weights", f"{one}={path}")]
-            told = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
+            output = bench("prepare", "--task", f"standin-{name}", *options, "--own-weights", *where)
             expected = {"teacher", "latents", "prompts", "clip"} | ({"tiny_vae"} if name == "sdxl" else set())
-            assert expected <= {line.split()[0] for line in told.splitlines()}
+            assert expected <= {line.split()[0] for line in output.splitlines()}
             done[name] = (*where, "--runs", str(root / name / "runs"))
         return done[name]
 
@@ -154,10 +154,10 @@ def test_a_student_is_evaluated_under_every_protocol(
     _, run = train(name, "dmd2", where, iterations=1)
     for protocol, named in ((official.removesuffix("-as-official"), run), (official, run / "student")):
         of = ("--checkpoint", str(named), "--protocol", protocol)
-        told = bench("eval", "--task", f"standin-{name}", *of, *where)
-        assert f"record: {run / OTHER_PROTOCOLS}" in told
-        assert "FD (inception-own-" in told and "CLIP score" in told
-        assert ("Patch FD (inception-own-" in told) == (name == "sdxl")
+        output = bench("eval", "--task", f"standin-{name}", *of, *where)
+        assert f"record: {run / OTHER_PROTOCOLS}" in output
+        assert "FD (inception-own-" in output and "CLIP score" in output
+        assert ("Patch FD (inception-own-" in output) == (name == "sdxl")
     if name == "sdxl":  # images of 16 pixels, and real ones of 40, have no patch of 299
         paths = (run / OTHER_PROTOCOLS).glob("*.json")
         found = [metric for path in paths for metric in read_record(path).metrics if metric.name == "patch-fd"]
@@ -181,10 +181,10 @@ def test_training_prompts_are_another_run_than_the_captions(
     captions = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(where[1]), "quick")
     cache = str(shutil.copytree(where[1], tmp_path / "cache"))
     (tmp_path / "laion.txt").write_text("a cat\na house by the sea\n")
-    told = bench(
+    output = bench(
         "prepare", "--task", "standin-sd15", "--training-prompts", str(tmp_path / "laion.txt"), "--cache", cache
     )
-    assert "training_prompts" in told
+    assert "training_prompts" in output
     own = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-sd15", Path(cache), "quick")
     assert set(own.identity_of(())) - set(captions.identity_of(())) == {"training_prompts"}
     world = own.prepare(Sources(Path(cache)), SilentProgress())
@@ -210,8 +210,8 @@ def test_evaluations_need_nothing_to_train_on(
         "--weights",
         f"clip={files / 'clip.bin'}",
     )
-    told = bench("prepare", *task, *needed, "--weights", f"lpips={files / 'alex.pth'}", "--own-weights", *cache)
-    assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", told)
+    output = bench("prepare", *task, *needed, "--weights", f"lpips={files / 'alex.pth'}", "--own-weights", *cache)
+    assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", output)
     runs = ("--runs", str(tmp_path / "runs"))
     bench("eval", *task, "--sampler", "teacher", *cache, *runs)
     trained_on = prepared("parti")
@@ -230,8 +230,8 @@ def test_evaluations_need_nothing_to_train_on(
 
 def test_diversity_is_measured_over_the_images_of_each_prompt(prepared: Callable[[str], Where]) -> None:
     where = prepared("parti")
-    told = bench("eval", "--task", "standin-parti", "--sampler", "teacher", *where)
-    assert "LPIPS diversity" in told and "CLIP score" in told
+    output = bench("eval", "--task", "standin-parti", "--sampler", "teacher", *where)
+    assert "LPIPS diversity" in output and "CLIP score" in output
     (record,) = records(where)
     diversity = next(metric for metric in record.metrics if metric.name == "diversity")
     assert (diversity.samples, diversity.diagnostics[0]["prompts"]) == (8, 2)
@@ -252,14 +252,14 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
 
     pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
     named = ("--weights", f"pickscore={pickscore}", "--weights", f"hps={hps}")
-    told = bench("prepare", *task, *named, *cache)
-    assert {"pickscore", "hps"} <= {line.split()[0] for line in told.splitlines() if line.strip()}
+    output = bench("prepare", *task, *named, *cache)
+    assert {"pickscore", "hps"} <= {line.split()[0] for line in output.splitlines() if line.strip()}
     two = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), task[-1]).protocol
     assert two.metrics == ("pickscore", "hps") and two.extractors.keys() == {"pickscore", "hps"}
 
     bench("prepare", *task, "--weights", f"image-reward={save_image_reward(tmp_path / 'reward')}", *cache)
-    told = bench(*evaluate)
-    assert "PickScore" in told and "HPS v2.1" in told and "ImageReward" in told
+    output = bench(*evaluate)
+    assert "PickScore" in output and "HPS v2.1" in output and "ImageReward" in output
     (record,) = load_records([tmp_path / "runs"]).records
     assert [metric.name for metric in record.metrics] == ["pickscore", "hps", "image-reward"]
     assert all(metric.samples == 8 and metric.diagnostics[0]["prompts"] == 2 for metric in record.metrics)
@@ -272,8 +272,8 @@ def test_published_weights_are_baselines(prepared: Callable[[str], Where], files
     torch.save({name: value.half() for name, value in unet.state_dict().items()}, tmp_path / "dmd2_unet_fp16.bin")
     evaluate = ("eval", "--task", "standin-sdxl", "--protocol", "quick", "--checkpoint")
     for steps, times in ((4, [999, 749, 499, 249]), (1, [399])):
-        told = bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", str(steps), *where)
-        (path,) = re.findall(r"^record: (.*)$", told, re.MULTILINE)
+        output = bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", str(steps), *where)
+        (path,) = re.findall(r"^record: (.*)$", output, re.MULTILINE)
         record = read_record(Path(path))
         assert record.sampler["times"] == times and record.method.name == "dmd2_unet_fp16"
     with pytest.raises(UserError, match="no sampler of 3 steps; --steps takes 4 or 1"):
@@ -299,9 +299,9 @@ def test_a_baseline_with_weights_of_its_own_is_recorded_by_them(
 def test_latency_is_told_by_stage(prepared: Callable[[str], Where]) -> None:
     where = prepared("sd15")[:2]
     task = ("--task", "standin-sd15", "--repetitions", "3", "--warm-up", "1")
-    told = bench("latency", *task, "--sampler", "teacher", *where).splitlines()
-    assert "3 images after 1 untimed ones" in told[-5]
-    seconds = {line.split()[0]: float(line.split()[1]) for line in told[-4:]}
+    output = bench("latency", *task, "--sampler", "teacher", *where).splitlines()
+    assert "3 images after 1 untimed ones" in output[-5]
+    seconds = {line.split()[0]: float(line.split()[1]) for line in output[-4:]}
     assert list(seconds) == ["conditions", "denoising", "decoding", "together"]
     assert 0 < seconds["denoising"] < 60
     with pytest.raises(UserError, match="either --checkpoint PATH or --sampler NAME"):
@@ -398,8 +398,8 @@ def test_the_official_tokens_are_of_all_that_is_measured_and_of_no_training(
 def test_the_official_first_step_is_told_another_alpha(files: Path) -> None:
     """0.0047 for 0.00466: the first image is 0.9957 times what the model means, as in the official script."""
     schedule = load_pipeline(files / "sd15").denoiser().schedule
-    told = schedule.with_alpha_bar(999, 0.0047)
+    output = schedule.with_alpha_bar(999, 0.0047)
     last = torch.tensor([999.0])
-    assert float(told.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
-    assert float(schedule.alpha(last) / told.alpha(last)) == pytest.approx(0.9957, abs=1e-4)
-    assert torch.equal(told.alpha(last - 1), schedule.alpha(last - 1))
+    assert float(output.alpha(last)) ** 2 == pytest.approx(0.0047, rel=1e-12)
+    assert float(schedule.alpha(last) / output.alpha(last)) == pytest.approx(0.9957, abs=1e-4)
+    assert torch.equal(output.alpha(last - 1), schedule.alpha(last - 1))

@@ -108,15 +108,17 @@ def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_cal
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "reason"),
     [(3, "they are used again from the first on"), (10_001, "the first 10,000 of them are used"), (10_000, None)],
 )
-def test_another_number_of_prompts_than_of_samples_is_said(count: int, told: str | None, tmp_path: Path) -> None:
+def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: str | None, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"prompt {i}\n" for i in range(count)))
     progress = Said()
     choose.pin(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
     assert f"coco10k runs on prompts list, {count}, sha256" in progress.notes[0]
-    assert progress.notes[1:] == ([f"{count:,} prompts, and protocol coco10k has 10,000: {told}"] if told else [])
+    assert progress.notes[1:] == (
+        [f"{count:,} prompts, and protocol coco10k has 10,000: {reason}"] if reason else []
+    )
 
 
 def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
