@@ -13,9 +13,10 @@ from command import Printed, bench
 from safetensors.torch import load_file, save_file
 from tests_support import TINY_PLUGIN
 
-from bench.cli.options import loaded_student, subject_of
+from bench.cli.options import subject_of
 from bench.cli.prepare import refuse_special
 from bench.core.errors import UserError
+from bench.runs.students import loaded_student
 from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
 from tasks.fashion.task import TASK

@@ -317,7 +317,13 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(files: Path, tmp_
     cache = ("--cache", str(tmp_path))
     with pytest.raises(UserError) as caught:
         bench("prepare", "--task", "standin-sdxl", "--prompts", str(files / "prompts.txt"), *cache)
-    for option in ("--teacher stabilityai", "--data PATH", "--features FILE", "--reals FOLDER", "--clip FILE"):
+    for option in (
+        "--teacher stabilityai",
+        "--data PATH",
+        "--weights inception=FILE",
+        "--reals FOLDER",
+        "--weights clip=FILE",
+    ):
         assert f"bench prepare --task standin-sdxl {option}" in str(caught.value)
     assert "--prompts" not in str(caught.value)
     chosen = json.loads((tmp_path / "chosen" / "standin-sdxl.json").read_text())

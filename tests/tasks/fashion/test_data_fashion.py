@@ -92,7 +92,8 @@ def test_the_real_files(tmp_path: Path) -> None:
 
 def test_importing_and_locating_need_no_numpy() -> None:
     code = (
-        "import sys; from pathlib import Path; from tasks.datasets import digits, fashion\n"
+        "import sys; from pathlib import Path; from tasks.digits import data as digits\n"
+        "from tasks.fashion import data as fashion\n"
         "nowhere = Path('/nowhere'); fashion.locate(None, nowhere); digits.locate(None, nowhere)\n"
         "sys.exit('numpy' in sys.modules or 'sklearn' in sys.modules)"
     )
