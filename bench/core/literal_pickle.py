@@ -1,4 +1,4 @@
-"""Pickles of plain texts and numbers, such as the published lists of prompts, read as data."""
+"""Read pickles of plain texts and numbers, such as the published lists of prompts, as data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from bench.core.pickle_guard import UnsafePickleError, refuse_opcodes, shown
 from bench.data.source import read_bytes
 
 MAX_BYTES = 1 << 30
-"""Of a pickle of prompts on disk."""
+"""Largest pickle of prompts that is read, in bytes."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """With no function or class to be had, only literals and their containers can come out."""
+    """An unpickler that finds no function and no class, so that only literals and their containers come out."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise UnsafePickleError(f"asks for {shown(f'{module}.{name}')}, and a list of prompts needs nothing")
+        raise UnsafePickleError(
+            f"asks for {shown(f'{module}.{name}')}, but a list of prompts uses no functions or classes"
+        )
 
     def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
         raise UnsafePickleError("asks for an object outside the file (a persistent id)")

@@ -156,7 +156,7 @@ class TestWhatIsWrong:
     ) -> None:
         state = {name: value.to(dtype) for name, value in student.state_dict().items()}
         save_file(state, tmp_path / "unet.safetensors")
-        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or no weights"):
+        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or not weights"):
             load_published_unet(tmp_path / "unet.safetensors", teacher)
 
     def test_a_pipeline_in_one_file_is_no_student(self, teacher: nn.Module, tmp_path: Path) -> None:
