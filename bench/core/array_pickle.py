@@ -1,4 +1,4 @@
-"""Read pickles of numpy arrays as data: nothing that a file names is imported or called."""
+"""Pickles of numpy arrays, read as data: nothing that a file names is imported or called."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAX_BYTES = 2**30
 MAX_ENTRIES = 1000
 """Numbers, texts, arrays and dictionaries in one file; published references hold about ten."""
 NUMBERS = {"f4", "f8", "i4", "i8", "u4", "u8"}
-"""The number types that an array may have."""
+"""Types of numbers that an array may have."""
 
 
 class _Inert:
-    """A stand-in for a function or class that the file names: it keeps its arguments and does nothing."""
+    """Stands where the file names a function or class: keeps what it is given, and does nothing."""
 
     def __init__(self, *args: Any) -> None:
         self.args = args
@@ -36,7 +36,7 @@ class _Array(_Inert):
 
 
 class _Buffer(_Inert):
-    """`_frombuffer(bytes, dtype, shape, order)`, the form in which protocol 5 writes an array."""
+    """`_frombuffer(bytes, dtype, shape, order)`, how protocol 5 writes an array."""
 
 
 class _Scalar(_Inert):
@@ -103,13 +103,13 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
 
 
 class _Plain:
-    """A conversion of stand-ins into plain data and arrays, which counts the entries."""
+    """Turns what the reader left into plain data and arrays."""
 
     def __init__(self) -> None:
         self.entries = 0
 
     def of(self, value: Any) -> Any:
-        """Return a value as plain data. Raises ValueError for anything else."""
+        """Return plain data; raises ValueError."""
         self.entries += 1
         if self.entries > MAX_ENTRIES:
             raise ValueError(f"it holds more than {MAX_ENTRIES:,} entries")
@@ -132,7 +132,7 @@ class _Plain:
 
 
 def _array(data: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray:
-    """Copy bytes into an array. Raises ValueError if their number does not match its shape and type."""
+    """Copy bytes into an array, if they are as many as its shape and type say."""
     if not isinstance(dtype, _Dtype) or not dtype.args or dtype.args[0] not in NUMBERS:
         raise ValueError(f"an array is of {getattr(dtype, 'args', dtype)!r}, not of numbers ({sorted(NUMBERS)})")
     order = dtype.state[1] if dtype.state else "="

@@ -1,6 +1,6 @@
-"""Inert stand-ins for everything that an official EDM pickle names; unpickling makes these and nothing else.
+"""Inert stand-ins for all that an official EDM pickle names: what its unpickling makes, and nothing else.
 
-None of them has a method that a pickle could misuse.
+None of them has a method that a pickle could put to use.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bench.core.pickle_guard import UnsafePickleError, refuse_opcodes, shown
 
 
 class Inert:
-    """A stand-in for a call or an object: it keeps the arguments and the state and does nothing."""
+    """Stands for a call or an object: keeps the arguments and the state, does nothing."""
 
     args: tuple[Any, ...]
     state: Any
@@ -28,7 +28,7 @@ class Inert:
 
 
 class InertDict(dict):
-    """A dictionary that accepts items but no attributes."""
+    """A dictionary that takes items and no attributes."""
 
     def __setstate__(self, state: Any) -> NoReturn:
         raise UnsafePickleError("sets attributes on a dictionary")
@@ -47,7 +47,7 @@ class TensorView(Inert):
 
 
 class StorageBytes(Inert):
-    """(bytes of a storage): another pickle inside the pickle, which the official reader would also run."""
+    """(bytes of a storage): really a pickle inside the pickle, and the official reader's second door."""
 
 
 class Container(Inert):
@@ -82,7 +82,7 @@ STAND_INS: dict[tuple[str, str], type] = {
     ("builtins", "set"): InertSet,
     ("__builtin__", "set"): InertSet,
 }
-"""Everything that an official file may name, and the stand-in that it gets."""
+"""All that an official file may ask for, and what it gets."""
 
 
 class _Unpickler(pickle.Unpickler):

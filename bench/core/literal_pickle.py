@@ -1,4 +1,4 @@
-"""Read pickles of plain texts and numbers, such as the published lists of prompts, as data."""
+"""Pickles of plain texts and numbers, such as the published lists of prompts, read as data."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from bench.core.pickle_guard import UnsafePickleError, refuse_opcodes, shown
 from bench.data.source import read_bytes
 
 MAX_BYTES = 1 << 30
-"""Largest pickle of prompts that is read, in bytes."""
+"""Of a pickle of prompts on disk."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that finds no function and no class, so that only literals and their containers come out."""
+    """With no function or class to be had, only literals and their containers can come out."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise UnsafePickleError(
-            f"asks for {shown(f'{module}.{name}')}, but a list of prompts uses no functions or classes"
-        )
+        raise UnsafePickleError(f"asks for {shown(f'{module}.{name}')}, and a list of prompts needs nothing")
 
     def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
         raise UnsafePickleError("asks for an object outside the file (a persistent id)")

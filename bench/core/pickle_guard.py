@@ -1,4 +1,4 @@
-"""Shared parts of the safe pickle readers: the instructions that all refuse, the error, and printable text."""
+"""What readers of pickles as data share: the instructions that none accepts, the refusal, text fit to print."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import IO, Any
 from bench.core.errors import UserError
 
 MAX_MEMO = 1 << 24
-"""Largest number that a pickle may give an object: the unpickler's table is as long as that number."""
+"""Objects that a pickle may number. The unpickler's table is as long as the largest number in the file."""
 
 
 class UnsafePickleError(UserError):
-    """A pickle that is damaged or names more than its reader allows. Nothing in it was run."""
+    """A pickle that is damaged, or asks for more than its readers allow. Nothing in it was run."""
 
 
 MAX_TUPLE = 1 << 16
-"""Most members of a tuple, with nested members counted again each time, as hashing the tuple visits them."""
+"""Members of a tuple with all that its members hold. Hashing such a tuple visits every one of them anew."""
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 OPENS = ("TUPLE", "LIST", "DICT", "FROZENSET", "INST", "OBJ", "POP_MARK", "APPENDS", "SETITEMS", "ADDITEMS")
-"""Instructions that take everything on the stack above the last mark."""
+"""Instructions that take all that was put down since the last mark."""
 MARK = -1
 
 
 def refuse_opcodes(file: IO[bytes], rewind: bool = True) -> None:
-    """Scan a pickle's instructions without running them, and refuse those that `find_class` cannot check.
+    """Look through a pickle's instructions, running none, for those that `find_class` cannot judge.
 
-    These use the registry of extensions, give an object a number so high that the table fills the memory, or
-    nest tuples so that a few bytes take forever to hash. The file is left at its start, or after the pickle if
-    `rewind` is false. Raises UnsafePickleError, or whatever pickletools raises for damage.
+    They use the registry of extensions, number an object so high that the table fills the memory, or make tuples
+    of tuples that a few bytes hold and no time suffices to hash. Leaves the file at its start, or after it.
+    Raises UnsafePickleError, or whatever pickletools raises for damage.
     """
     sizes = _Sizes()
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name.startswith("EXT"):
-            # A registered extension that was used before comes from a cache and bypasses find_class.
+            # A registered extension that was used before comes from a cache, past find_class.
             raise UnsafePickleError("uses pickle's extension registry")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > MAX_MEMO:
             raise UnsafePickleError(f"numbers an object {argument}, to exhaust the memory")
@@ -45,7 +45,7 @@ def refuse_opcodes(file: IO[bytes], rewind: bool = True) -> None:
 class _Sizes:
     """The sizes of the tuples on the unpickler's stack; everything else counts as one.
 
-    Only tuples and frozen sets are hashed by their members, and they are complete before anything can hold them.
+    Only tuples and frozen sets are hashed by what they hold, and they are whole before anything can hold them.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Sizes:
         self.memo: dict[int, int] = {}
 
     def follow(self, opcode: Any, argument: Any) -> None:
-        """Apply one instruction to the stack. Raises UnsafePickleError if it takes more than the stack has."""
+        """Do to the stack what an instruction does. Raises UnsafePickleError if it takes what is not there."""
         name, stack = opcode.name, self.stack
         if name == "MARK":
             stack.append(MARK)
@@ -101,7 +101,7 @@ class _Sizes:
 
 
 def shown(text: str) -> str:
-    """Return text from a file in a printable form: one short line without control characters."""
+    """Make text from a file fit to print: one line, no control characters, not too long."""
     line = text.strip().partition("\n")[0]
     printable = "".join(character if character.isprintable() else "?" for character in line)
     return printable if len(printable) <= 160 else f"{printable[:160]}..."

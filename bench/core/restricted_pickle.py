@@ -1,8 +1,8 @@
-"""Read EDM's official pickles without running anything in them.
+"""Reading EDM's official pickles without running anything that is in them.
 
 The official files are pickles of live modules that carry their own source text; unpickling them as usual
-compiles and runs it. Here unpickling makes only inert records, for an exact list of names (bench.core.inert);
-the tensors are then read from the records. Source: edm-diffusers, section 5.
+compiles and runs it. Here unpickling makes inert records of an exact list of names (bench.core.inert), and
+nothing else; the tensors are then found in the records. Source: edm-diffusers, section 5.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from bench.core.inert import (
 from bench.core.pickle_guard import UnsafePickleError, shown
 
 MAX_DEPTH = 32
-"""Deepest nesting of modules that is read; the official network has 5 levels."""
+"""Modules within modules; the official network has 5 levels."""
 
 
 @dataclass(frozen=True)
 class OfficialPickle:
-    """The network that an official EDM pickle holds under one key."""
+    """What an official EDM pickle holds under one key."""
 
     class_name: str
     """Class of the network, EDMPrecond in the ImageNet-64 file."""
@@ -47,11 +47,11 @@ class OfficialPickle:
     """The same names in the same order as the network's own state_dict()."""
     init_args: tuple[Any, ...]
     init_kwargs: dict[str, Any]
-    """The arguments that the network was built with, where they differ from the defaults."""
+    """What the network was built with, where it differs from the defaults."""
     attributes: dict[str, dict[str, Any]]
     """Plain values (numbers, strings) of each module, by the module's path; the network's is ''."""
     other_keys: list[str]
-    """The other keys at the top of the file."""
+    """What else lies at the top of the file."""
 
 
 def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
@@ -114,7 +114,7 @@ class _Walk:
             raise UnsafePickleError(f"holds a {type(record).__name__} as the module {shown(path)}")
         if depth > MAX_DEPTH:
             raise UnsafePickleError(f"nests modules deeper than {MAX_DEPTH}")
-        if id(record) in self.seen:  # otherwise a few modules that hold each other twice would make 2^32 paths
+        if id(record) in self.seen:  # else a few modules that hold each other twice would make 2^32 paths
             raise UnsafePickleError(f"holds one module twice or within itself, at {shown(path)}")
         self.seen.add(id(record))
         state = _attributes_of(record)
@@ -165,7 +165,7 @@ def _members(value: Any) -> set[str]:
 
 
 def _tensor(record: Any, name: str) -> Tensor:
-    """Build the tensor that a record describes. Raises UnsafePickleError if it exceeds its storage."""
+    """Build the tensor that a record describes, if it lies within its storage."""
     if isinstance(record, Parameter) and record.args:
         record = record.args[0]
     if not isinstance(record, TensorView) or not 6 <= len(record.args) <= 7:
@@ -189,7 +189,7 @@ def _tensor(record: Any, name: str) -> Tensor:
 
 
 def _storage(record: Any) -> Tensor:
-    """Return a storage as a flat tensor; its bytes are released after the first read, so memory holds it once."""
+    """Return a storage as a flat tensor, read once; its bytes are given up, so memory holds it once."""
     if not isinstance(record, StorageBytes) or len(record.args) != 1:
         raise UnsafePickleError("holds a tensor without a storage")
     if isinstance(record.args[0], bytes):
@@ -209,11 +209,11 @@ def _storage(record: Any) -> Tensor:
 
 
 NUMPY_CODES: Mapping[str, str] = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "u1": "B", "b1": "?"}
-"""The types of scalars: numpy's names and struct's codes."""
+"""numpy's names of the types that scalars have, and struct's."""
 
 
 def _plain(value: Any) -> Any:
-    """Return a number, a string, or a tuple or list of them; None for anything else."""
+    """Return a number, a string, a tuple or list of them; None for None and for anything else."""
     if isinstance(value, list | tuple):
         flat = all(isinstance(item, bool | int | float | str) for item in value)
         return value if flat else None

@@ -52,7 +52,7 @@ class LatentSpace(nn.Module):
         return torch.cat(parts)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode scaled latents [B, C, h, w] to images [B, 3, H, W], about [-1, 1], not clipped, with gradients."""
+        """Decode scaled latents [B, C, h, w] to images [B, 3, H, W], about [-1, 1], unclipped, with gradients."""
         with torch.autocast(latents.device.type, enabled=False):
             unscaled = latents.float() / self.vae.config.scaling_factor
             return torch.cat([self.vae.decode(part).sample for part in unscaled.split(self.batch_size)])

@@ -110,7 +110,9 @@ def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
     (tmp_path / "model_index.json").write_text("{}")
     notes: list[str] = []
     assert torch.equal(run(load_published_unet(tmp_path, teacher, notes.append, VPSchedule())), run(student))
-    assert notes == [f"of the pipeline {tmp_path} only unet/ is the student; all else is the teacher's"]
+    assert notes == [
+        f"only unet/ of the pipeline {tmp_path} is used as the student; everything else is the teacher's"
+    ]
     (tmp_path / "scheduler").mkdir()
     LCMScheduler(**SCALED_LINEAR, prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
     with pytest.raises(UserError, match="another schedule than the teacher: prediction v for epsilon; fix"):
@@ -130,7 +132,7 @@ class TestWhatIsWrong:
         folder = tmp_path / "two students"
         student.save_pretrained(folder)
         save_file(lora_state(adapted(teacher)), folder / "pytorch_lora_weights.safetensors")
-        with pytest.raises(UserError, match=r"nothing says which is the student; fix: .*--checkpoint '.*two stud"):
+        with pytest.raises(UserError, match=r"any of these could be the student; fix: .*--checkpoint '.*two stud"):
             load_published_unet(folder, teacher)
 
     @pytest.mark.parametrize(
