@@ -25,7 +25,7 @@ from tasks.fashion.task import TASK
 def test_a_pipe_or_a_device_as_checkpoint(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a character device")):
-        with pytest.raises(UserError, match=f"{path} is {kind}, and a regular file or a folder is wanted"):
+        with pytest.raises(UserError, match=f"{path} is {kind}, but a regular file or a folder is expected"):
             subject_of("bench eval", TASK, path, None, None)
 
 
