@@ -328,7 +328,7 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(files: Path, tmp_
     assert "--prompts" not in str(caught.value)
     chosen = json.loads((tmp_path / "chosen" / "standin-sdxl.json").read_text())
     assert chosen["prompts"]["name"].startswith("prompts, 3, sha256 ")
-    with pytest.raises(UserError, match="name --features and --prompts first"):
+    with pytest.raises(UserError, match="name --weights inception=FILE and --prompts first"):
         bench("prepare", "--task", "standin-sdxl", "--reals", str(files / "reals"), *cache)
 
 
