@@ -167,7 +167,7 @@ def test_a_whole_training_in_one_file(
 
 
 def test_a_network_that_is_not_in_the_file_is_not_guessed(training: Path) -> None:
-    with pytest.raises(UserError, match="holds no generator but teacher, critic; say which"):
+    with pytest.raises(UserError, match="holds no generator but teacher, critic; fix: name one"):
         load_edm_denoiser(training / "pytorch_model_1.bin")
     with pytest.raises(UserError, match="holds no critic but generator"):
         load_edm_denoiser(training / "pytorch_model.bin", "critic")
