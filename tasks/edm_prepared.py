@@ -35,8 +35,8 @@ class PreparedEDMTask(PairedTeacher):
     def real_count(self) -> int:
         return len(self.real_images)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return chosen
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return indices
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         # Bytes travel to the device, not floats.

@@ -154,7 +154,7 @@ class PreparedTask(ABC):
         return None
 
     @abstractmethod
-    def training_condition(self, chosen: Tensor) -> Tensor:
+    def training_condition(self, indices: Tensor) -> Tensor:
         """The training conditions [B, ...] of these numbers below `training_conditions`, [B], on their device."""
 
     @abstractmethod

@@ -11,8 +11,8 @@ from typing import Any
 
 def default_cache() -> Path:
     """Return where prepared assets are kept: $BENCH_CACHE, or ~/.cache/distillation-bench."""
-    chosen = os.environ.get("BENCH_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "distillation-bench"
+    named = os.environ.get("BENCH_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "distillation-bench"
 
 
 @dataclass(frozen=True)

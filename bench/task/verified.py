@@ -1,4 +1,4 @@
-"""What was chosen for a task, verified before numbers depend on it."""
+"""What was pinned for a task, verified before numbers depend on it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
     """The asset as numbers depend on it; `sha256` is of its bytes now. Raises UserError if they have changed."""
     path = Path(asset.path)
     if sha256 != asset.sha256:
-        raise UserError(f"{path} has changed since it was chosen; fix: name it to bench prepare again")
+        raise UserError(f"{path} has changed since it was pinned; fix: name it to bench prepare again")
     return PreparedAsset(role, path, sha256, folder_size(path))
 
 
 def verified_reference(
     role: str, asset: PinnedAsset, cache: Path, network: str, option: str
 ) -> tuple[ReferenceStatistics, PreparedAsset]:
-    """Load the reference that was chosen, which must have been made with `network`; `option` names another.
+    """Load the reference that was pinned, which must have been made with `network`; `option` names another.
 
     Raises UserError if it was made with another network, has changed or is damaged.
     """

@@ -1,4 +1,4 @@
-"""Class-conditional ImageNet with published weights: what is used is chosen once, by `bench prepare`.
+"""Class-conditional ImageNet with published weights: what is used is pinned once, by `bench prepare`.
 
 This module declares the task and imports no torch, so that `bench list` and `bench describe` start at once.
 """
@@ -29,7 +29,7 @@ LPIPS = "lpips"
 
 @dataclass(frozen=True)
 class PinnedImageNet:
-    """What a task runs on; None where nothing has been chosen yet."""
+    """What a task runs on; None where nothing has been pinned yet."""
 
     data: PinnedAsset | None = None
     teacher: PinnedAsset | None = None
@@ -54,7 +54,7 @@ class PinnedImageNet:
 
     @property
     def further_metrics(self) -> tuple[str, ...]:
-        """Metrics that what was chosen allows, besides those that need statistics alone."""
+        """Metrics that what was pinned allows, besides those that need statistics alone."""
         found = self.further_extractors
         has_rows = self.reference is not None and self.reference.rows > 0
         return (
@@ -65,7 +65,7 @@ class PinnedImageNet:
 
     @classmethod
     def read(cls, path: Path) -> PinnedImageNet:
-        """Read the file that `write` made, or nothing chosen. Raises UserError if it is damaged."""
+        """Read the file that `write` made, or nothing pinned. Raises UserError if it is damaged."""
         try:
             return cls(**read_pinned(path))
         except TypeError as error:  # a role that there is none of
@@ -87,10 +87,10 @@ class ImageNetTask(PinnedTask):
 
     classes: int
     open_protocol: str
-    """The protocol that takes in further metrics where what they need was chosen; others stay as published."""
+    """The protocol that takes in further metrics where what they need was pinned; others stay as published."""
     references: Mapping[str, str]
     """Where published reference statistics are, by name."""
-    chosen: PinnedImageNet = PinnedImageNet()
+    pinned: PinnedImageNet = PinnedImageNet()
     """What `located` found in the cache."""
 
     takes: ClassVar[Collection[str]] = (
@@ -100,8 +100,8 @@ class ImageNetTask(PinnedTask):
     weight_names: ClassVar[Collection[str]] = ("inception", "dinov2", LPIPS)
 
     def located(self, cache: Path) -> ImageNetTask:
-        chosen = PinnedImageNet.read(self.pinned_path(cache))
-        features, reference = chosen.features, chosen.reference
+        pinned = PinnedImageNet.read(self.pinned_path(cache))
+        features, reference = pinned.features, pinned.reference
         protocols = {
             name: replace(
                 protocol,
@@ -112,12 +112,12 @@ class ImageNetTask(PinnedTask):
         }
         ours = protocols[self.open_protocol]
         protocols[self.open_protocol] = replace(
-            ours, metrics=(*ours.metrics, *chosen.further_metrics), extractors=chosen.further_extractors
+            ours, metrics=(*ours.metrics, *pinned.further_metrics), extractors=pinned.further_extractors
         )
-        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
+        return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
 
     def identity(self) -> dict[str, str]:
-        assets: Mapping[str, PinnedAsset | None] = vars(self.chosen)
+        assets: Mapping[str, PinnedAsset | None] = vars(self.pinned)
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
@@ -125,7 +125,7 @@ class ImageNetTask(PinnedTask):
         }
 
     def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
-        chosen = vars(self.chosen)
+        pinned = vars(self.pinned)
         prepare = f"bench prepare --task {self.name}"
         published = f"such as {', '.join(self.references.values())}"
         how = {
@@ -137,11 +137,11 @@ class ImageNetTask(PinnedTask):
                 f"{prepare} --reference FILE_OR_NAME ({published})",
             ),
         }
-        return [requirement_of(role, what, chosen[role], mend) for role, (what, mend) in how.items()]
+        return [requirement_of(role, what, pinned[role], mend) for role, (what, mend) in how.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
-        asked = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.chosen.lpips, fix, for_training=True)]
+        asked = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.pinned.lpips, fix, for_training=True)]
         return asked if LPIPS in roles else []
 
     def pin(self, sources: Sources, progress: Progress) -> ImageNetTask:

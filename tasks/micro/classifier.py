@@ -37,8 +37,8 @@ def train_classifier(
     with progress.bar("feature network", steps) as bar:
         for _ in range(recipe.epochs):
             order = torch.randperm(len(images), generator=generator)
-            for chosen in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
-                loss = loss_of(network(images[chosen]).logits, labels[chosen])
+            for indices in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
+                loss = loss_of(network(images[indices]).logits, labels[indices])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

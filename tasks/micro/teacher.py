@@ -60,10 +60,10 @@ def train_teacher(
         denoiser = build_denoiser(network, image_shape, classes)
 
     def loss_of(trained: EDMDenoiser, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
+        indices = torch.randint(len(images), (recipe.batch_size,), generator=generator)
         ln_sigma = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
         eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
-        return denoiser_loss(trained, images[chosen], ln_sigma.exp(), eps, labels[chosen])
+        return denoiser_loss(trained, images[indices], ln_sigma.exp(), eps, labels[indices])
 
     return train_averaged(denoiser, loss_of, recipe, progress)
 

@@ -128,13 +128,13 @@ def compose(images: np.ndarray, kinds: np.ndarray, count: int, split: int) -> La
     found = np.zeros((count, 2), np.int64)
     for place in range(2):
         which, colour, height, *shade = halves[:, place].T
-        chosen, colour = which % len(small), colour % len(palette)
+        positions, colour = which % len(small), colour % len(palette)
         rgb = (palette[colour] + np.stack(shade, 1) % (2 * SHADE + 1) - SHADE).clip(0, 255)
-        item = np.rint(small[chosen][:, None] * rgb[:, :, None, None] / 255).astype(np.uint8)
+        item = np.rint(small[positions][:, None] * rgb[:, :, None, None] / 255).astype(np.uint8)
         rows = (height % (SIZE - ITEM + 1))[:, None] + np.arange(ITEM)
         columns = np.arange(ITEM) + place * ITEM
         scenes[np.arange(count)[:, None, None], :, rows[:, :, None], columns] = item.transpose(0, 2, 3, 1)
-        found[:, place] = kinds[chosen] * len(palette) + colour
+        found[:, place] = kinds[positions] * len(palette) + colour
     content = found[:, 0] * len(ITEMS) + found[:, 1]
     return LabelledImages.of(scenes, content + relation * len(CONTENTS))
 

@@ -1,4 +1,4 @@
-"""Preparing the micro world with captions: compose the scenes, train or find the teacher and the judge."""
+"""Preparing the micro prepared with captions: compose the scenes, train or find the teacher and the judge."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from bench.task.assets import PreparedAsset, file_asset, reference_asset
 from bench.task.declaration import Sources
 from bench.task.pairs import PairedTeacher
 from bench.task.protocol import MAIN
+from tasks.scenes.classifier import SceneClassifier, agreement, train_scene_classifier
 from tasks.scenes.data import CAPTIONS, truths
-from tasks.scenes.judge import Judge, agreement, train_judge
 from tasks.scenes.task import ScenesTask
 from tasks.scenes.teacher import build_encoder, to_model_space, to_pixels, train_painter
 
@@ -59,11 +59,11 @@ class PreparedScenes(PairedTeacher):
         self._held_out = splits.held_out
         self._asked = torch.from_numpy(splits.held_out.labels)
 
-        teacher_path, judge_path = self._teacher(), self._judge()
+        teacher_path, classifier_path = self._teacher(), self._classifier()
         self._painter = load_denoiser(teacher_path / DENOISER, StableDiffusionDenoiser).denoiser
         self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
-        self.judge = self._load(Judge(task.classifier, task.image_shape), judge_path)
+        self.classifier = self._load(SceneClassifier(task.classifier, task.image_shape), classifier_path)
         self._conditions = self.encoder.encode(CAPTIONS)
         self.null_condition = self.encoder.null_condition()
         self.extractors = {MAIN: self._extract_scenes, PATCH: self._extract_items, LPIPS: self._diversity}
@@ -72,13 +72,13 @@ class PreparedScenes(PairedTeacher):
             suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
             for name, suffix in REFERENCES.items()
         }
-        name = f"{task.name}-{task.reference_key(file_sha256(judge_path))[:12]}"
+        name = f"{task.name}-{task.reference_key(file_sha256(classifier_path))[:12]}"
         made = kept_references(self.reference_images(), spaces, name, store, progress)
         self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
-            file_asset("judge", judge_path),
+            file_asset("judge", classifier_path),
         ]
         self.data = [
             PreparedAsset("training scenes", None, splits.train.sha256, splits.train.images.nbytes),
@@ -101,16 +101,18 @@ class PreparedScenes(PairedTeacher):
                     save_file(painter.encoder.state_dict(), temporary / ENCODER)
         return path
 
-    def _judge(self) -> Path:
+    def _classifier(self) -> Path:
         task, path = self.task, self.task.features_path(self.cache)
         with made_once(path) as missing:
             if missing:
                 shown = self._truths[self._captions]
-                judge = train_judge(self._images, shown, task.classifier, task.image_shape, self.progress)
+                judge = train_scene_classifier(
+                    self._images, shown, task.classifier, task.image_shape, self.progress
+                )
                 with whole_file(path) as temporary:
                     save_file(judge.state_dict(), temporary)
                 right = agreement(
-                    judge.see_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
+                    judge.read_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
                 )
                 shares = ", ".join(f"{name} {share.float().mean():.3f}" for name, share in right.items())
                 self.progress.note(f"judge {task.protocol.features} of held-out scenes: {shares}")
@@ -138,8 +140,8 @@ class PreparedScenes(PairedTeacher):
     def real_count(self) -> int:
         return len(self._images)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return self._conditions.to(chosen.device)[chosen]
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return self._conditions.to(indices.device)[indices]
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         images = to_model_space(self._images[positions].to(device), self.task.network)
@@ -161,10 +163,10 @@ class PreparedScenes(PairedTeacher):
 
     def _items(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Return the features of a batch's items, and what is read of them."""
-        return batch.once("items", lambda: self.judge.see_items(batch.images))
+        return batch.once("items", lambda: self.classifier.read_items(batch.images))
 
     def _extract_scenes(self, batch: ImageBatch) -> Features:
-        features = self.judge.see_scenes(batch.images).numpy()
+        features = self.classifier.scene_features(batch.images).numpy()
         if batch.indices is None:
             return Features(features)
         right = agreement(self._items(batch)[1], self._truths[self.captions(batch.indices)])
@@ -174,7 +176,7 @@ class PreparedScenes(PairedTeacher):
         return Features(self._items(batch)[0].numpy())
 
     def _diversity(self, batch: ImageBatch) -> Features:
-        apart = self.judge.diversity(batch.images, self.task.protocol.images_per_prompt)
+        apart = self.classifier.diversity(batch.images, self.task.protocol.images_per_prompt)
         return Features(np.zeros((len(batch), 0)), scores={"diversity": apart.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:

@@ -51,7 +51,7 @@ class PainterRecipe(TrainingRecipe):
 
 
 @dataclass(frozen=True)
-class JudgeRecipe:
+class SceneClassifierRecipe:
     """How the judge's two networks are trained."""
 
     scene: ClassifierRecipe
@@ -61,7 +61,7 @@ class JudgeRecipe:
 
 
 @dataclass(frozen=True)
-class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, JudgeRecipe]):
+class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, SceneClassifierRecipe]):
     """The micro task with captions."""
 
     teacher_kind: ClassVar[str] = "text-conditioned denoiser and its text encoder"
@@ -104,7 +104,7 @@ TASK = ScenesTask(
     held_out_sha256="63950545bda7f509a45ee68c18b1967de472a550571f4be32a4e8ff600a08459",
     network=PainterSpec(channels=(32, 64), patch_size=2, text_width=48, text_layers=2, mean=-0.878, std=0.298),
     teacher=PainterRecipe(iterations=4000, batch_size=64, lr=1e-3, warmup=100, ema_decay=0.998),
-    classifier=JudgeRecipe(
+    classifier=SceneClassifierRecipe(
         scene=ClassifierRecipe(epochs=4, width=24, features=64),
         item=ClassifierRecipe(epochs=5, width=24, features=64),
     ),

@@ -69,12 +69,12 @@ def train_painter(
     size = (recipe.batch_size,)
 
     def loss_of(trained: Painter, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), size, generator=generator)
+        indices = torch.randint(len(images), size, generator=generator)
         t = torch.randint(steps, size, generator=generator).float()
         eps = torch.randn(*size, *images.shape[1:], generator=generator)
         dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
-        words = tokens[captions[chosen]].masked_fill(dropped[:, None], PAD)
-        x = to_model_space(images[chosen], spec)
+        words = tokens[captions[indices]].masked_fill(dropped[:, None], PAD)
+        x = to_model_space(images[indices], spec)
         return denoiser_loss(trained.denoiser, x, t, eps, trained.encoder(words))
 
     return train_averaged(painter, loss_of, recipe, progress)

@@ -56,7 +56,7 @@ class TextExtractors:
     def _add(self, name: str, sha256: str, extract: Extract, role: str | None = None) -> None:
         """Add an extractor with a network of its own, which has this role, or that of the extractor's name."""
         role = role or name
-        self.weights.append(verified(role, self.task.chosen[role], sha256))
+        self.weights.append(verified(role, self.task.pinned[role], sha256))
         self.loaded[name] = extract
 
     def _add_inception(self, progress: Progress) -> None:
@@ -67,10 +67,10 @@ class TextExtractors:
             download=False,
             progress=progress,
             device=this_device(),
-            own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
+            own_weights=True,  # its hash is the one that was pinned, or the next line refuses it
             resize="clean",
         )
-        self.weights.append(verified("features", self.task.chosen["features"], inception.sha256))
+        self.weights.append(verified("features", self.task.pinned["features"], inception.sha256))
         self.references[MAIN] = self._real("reference", inception)
         self.loaded[MAIN] = partial(inception_of_squares, inception, self.task.rules.compared_at)
         if "patch_reference" in self.task.roles:
@@ -90,10 +90,10 @@ class TextExtractors:
         self._add(LPIPS, lpips.sha256, partial(lpips_of_prompts, lpips))
 
     def _path(self, role: str) -> Path:
-        return Path(self.task.chosen[role].path)
+        return Path(self.task.pinned[role].path)
 
     def _real(self, role: str, inception: InceptionFeatures) -> ReferenceStatistics:
-        asset = self.task.chosen[role]
+        asset = self.task.pinned[role]
         real, verified_asset = verified_reference(role, asset, self.cache, inception.name, "--reals")
         self.data.append(verified_asset)
         return real

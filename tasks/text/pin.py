@@ -48,35 +48,35 @@ PATCH_SUFFIX = "-patch"
 def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
     """Bring what the user named into the cache, and write down that the task runs on it.
 
-    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    What is not named stays as it was pinned before. Raises UserError for anything damaged or of another kind.
     """
     path = task.pinned_path(sources.cache)
-    chosen = read_pinned(path)
+    pinned = read_pinned(path)
 
     def keep(role: str, asset: PinnedAsset) -> None:
-        chosen[role] = asset
-        write_pinned(path, chosen)  # each at once: encoding takes hours, and a wrong path must not cost it
+        pinned[role] = asset
+        write_pinned(path, pinned)  # each at once: encoding takes hours, and a wrong path must not cost it
         progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:
         keep("teacher", _teacher(sources))
     if sources.data is not None:
-        keep("latents", _latents(task, sources, chosen, progress))
+        keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
         keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
-        _note_count(task, len(kept_prompts(Path(chosen["prompts"].path))[0]), progress)
+        _note_count(task, len(kept_prompts(Path(pinned["prompts"].path))[0]), progress)
     if sources.training_prompts is not None:
         keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
     if sources.tiny_vae is not None:
         keep(TINY_VAE, _tiny_vae(sources))
-    if "inception" in sources.weights or (sources.download and "features" not in chosen):
+    if "inception" in sources.weights or (sources.download and "features" not in pinned):
         inception = _inception(sources, progress)
         keep("features", PinnedAsset(str(inception.path), inception.sha256, inception.name))
     for role in sources.weights.keys() & set(CLIP_ROLES):
         scorer = load_clip(task.clip_in(role), sources.weights[role])
         own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
         keep(scorer.protocol.role, PinnedAsset(str(scorer.path), scorer.sha256, own))
-    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
+    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in pinned):
         lpips = load_lpips(
             diversity_protocol(task.rules.diversity),
             sources.weights.get("lpips"),
@@ -93,7 +93,7 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
         keep(name, PinnedAsset(str(path_of), model.sha256, own))
     if sources.reals is not None:
-        for role, asset in _reals(task, sources, chosen, progress).items():
+        for role, asset in _reals(task, sources, pinned, progress).items():
             keep(role, asset)
 
 
@@ -129,20 +129,20 @@ def _shown(named: Path) -> str:
     return path.resolve().name if path.exists() else str(named)
 
 
-def _pipeline(chosen: Mapping[str, PinnedAsset]) -> TextPipeline:
-    if "teacher" not in chosen:
+def _pipeline(pinned: Mapping[str, PinnedAsset]) -> TextPipeline:
+    if "teacher" not in pinned:
         raise UserError("images become latents by the teacher's VAE: name --teacher first, or with --data")
-    return load_pipeline(Path(chosen["teacher"].path))
+    return load_pipeline(Path(pinned["teacher"].path))
 
 
 def _latents(
-    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+    task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> PinnedAsset:
     """Pack latents as they are, or encode images with the teacher's VAE, in evaluation mode and its mean."""
     assert sources.data is not None
     source = open_captioned(sources.data)
     try:
-        space = _pipeline(chosen).latents
+        space = _pipeline(pinned).latents
         shape, scaling = space.shape(task.rules.resolution), float(space.vae.config.scaling_factor)
         vae_sha256 = weights_sha256(space.vae)
         folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
@@ -220,15 +220,15 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
 
 
 def _reals(
-    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+    task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> dict[str, PinnedAsset]:
     """Statistics of the real images, whole and of their patches, in one pass; a finished pass is reals."""
-    if "features" not in chosen or "prompts" not in chosen:
+    if "features" not in pinned or "prompts" not in pinned:
         raise UserError(
             "real images are seen through the FID Inception: name --weights inception=FILE and --prompts first"
         )
     assert sources.reals is not None
-    _, names = kept_prompts(Path(chosen["prompts"].path))
+    _, names = kept_prompts(Path(pinned["prompts"].path))
     reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
     paths = reals.paths
     if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
@@ -238,16 +238,16 @@ def _reals(
         )
     files, store = ImageFiles(sources.reals, paths, reals.skipped), reference_store(sources.cache)
     progress.note(files.tally())
-    rules, network = task.rules, chosen["features"].name
+    rules, network = task.rules, pinned["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
     name = f"{task.name}-{digest(made_of)[:12]}"
     roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
     inception = load_inception(
-        Path(chosen["features"].path),
+        Path(pinned["features"].path),
         sources.cache,
         download=False,
         progress=progress,
-        own_weights=True,  # its hash is compared with the one that was chosen, when it is used
+        own_weights=True,  # its hash is compared with the one that was pinned, when it is used
         resize="clean",
         device=this_device(),
     )

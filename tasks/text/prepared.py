@@ -54,7 +54,7 @@ class TrainingData:
 
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> PreparedText:
-    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    """Open everything that was pinned. Raises UserError that says what is missing and how to get it."""
     task.require(sources)
     return PreparedText(task, sources, progress)
 
@@ -73,7 +73,7 @@ class PreparedText(PairedTeacher):
         self.evaluation_batch = max(1, AT_ONCE // together) * together
         self.weights, self.data = [], []
         rules = task.rules
-        path = self._chosen("teacher")
+        path = self._path("teacher")
         self.pipeline = load_pipeline(path)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
         self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
@@ -81,7 +81,7 @@ class PreparedText(PairedTeacher):
         self._use(self.pipeline, rules.resolution)
 
         self._training = None if task.missing(sources) else self._open_training()
-        self.prompts, _ = kept_prompts(self._chosen("prompts"))
+        self.prompts, _ = kept_prompts(self._path("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)
         self.weights += found.weights
@@ -97,29 +97,29 @@ class PreparedText(PairedTeacher):
             assert isinstance(pipeline.encoder, SDXLEncoder)
             self._encoder = pipeline.encoder.with_first_tokenizer()
 
-    def _chosen(self, role: str) -> Path:
-        return Path(self.task.chosen[role].path)
+    def _path(self, role: str) -> Path:
+        return Path(self.task.pinned[role].path)
 
     def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
-        """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
-        assets.append(verified(role, self.task.chosen[role], found))
+        """Add what was pinned to `assets`, and return its hash. Raises UserError if it has changed."""
+        assets.append(verified(role, self.task.pinned[role], found))
         return found
 
     def _open_training(self) -> TrainingData:
-        """Open what students learn from. Raises UserError if it has changed since it was chosen."""
-        latents = open_latents(self._chosen(LATENTS))
+        """Open what students learn from. Raises UserError if it has changed since it was pinned."""
+        latents = open_latents(self._path(LATENTS))
         self._checked(LATENTS, self.data, digest(latents.manifest.sha256))
         self._check_vae(latents)
         captions = PromptConditions(self.pipeline.encoder, latents.captions)
-        if TRAINING_PROMPTS not in self.task.chosen:
-            return TrainingData(latents, captions, captions, self.task.chosen[LATENTS].sha256)
-        own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
+        if TRAINING_PROMPTS not in self.task.pinned:
+            return TrainingData(latents, captions, captions, self.task.pinned[LATENTS].sha256)
+        own, _ = kept_prompts(self._path(TRAINING_PROMPTS))
         self._checked(TRAINING_PROMPTS, self.data, own.sha256)
         return TrainingData(latents, captions, PromptConditions(self.pipeline.encoder, own.prompts), own.sha256)
 
     @property
     def training(self) -> TrainingData:
-        """What students learn from. Raises UserError if nothing was chosen, which evaluations do without."""
+        """What students learn from. Raises UserError if nothing was pinned, which evaluations do without."""
         if self._training is None:
             raise UserError(
                 f"task {self.task.name!r} has nothing to train on; fix: bench prepare --task {self.task.name} "
@@ -128,7 +128,7 @@ class PreparedText(PairedTeacher):
         return self._training
 
     def _check_vae(self, latents: PackedLatents) -> None:
-        """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
+        """Raise UserError if the latents are of another VAE than the teacher's, who may have been pinned since."""
         held, vae = latents.manifest, self.space.vae
         own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
         found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
@@ -137,7 +137,7 @@ class PreparedText(PairedTeacher):
         if other := [what for what in own if own[what] != found[what]]:
             raise UserError(
                 f"the latents of {held.source.name} are of another VAE than that of the teacher "
-                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; fix: bench prepare --task "
+                f"{self.task.pinned['teacher'].name}, by {', '.join(other)}; fix: bench prepare --task "
                 f"{self.task.name} --data PATH encodes the images anew"
             )
 
@@ -156,8 +156,8 @@ class PreparedText(PairedTeacher):
     def real_count(self) -> int:
         return len(self.training.latents)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return self.training.prompts(chosen)
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return self.training.prompts(indices)
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         training = self.training
@@ -165,12 +165,12 @@ class PreparedText(PairedTeacher):
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
         """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
-        if TINY_VAE not in self.task.chosen:
+        if TINY_VAE not in self.task.pinned:
             raise UserError(
-                "losses on pixels see latents through a tiny VAE, and none was chosen; fix: bench prepare "
+                "losses on pixels see latents through a tiny VAE, and none was pinned; fix: bench prepare "
                 f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
             )
-        folder, assets = self._chosen(TINY_VAE), list[PreparedAsset]()
+        folder, assets = self._path(TINY_VAE), list[PreparedAsset]()
         self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))
         space = load_tiny_vae(folder)
         if space.shape(self.resolution) != self.sample_shape:
@@ -181,7 +181,7 @@ class PreparedText(PairedTeacher):
         return lambda x0: space.to(x0.device).decode(x0), assets
 
     def lpips_trunk(self) -> Path | None:
-        return self._chosen(LPIPS) if LPIPS in self.task.chosen else None
+        return self._path(LPIPS) if LPIPS in self.task.pinned else None
 
     @property
     def pair_sampler(self) -> TextBaseline:
@@ -221,17 +221,17 @@ class PreparedText(PairedTeacher):
         """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
         assert isinstance(baseline, TextBaseline)
         pipeline = load_baseline(baseline, self.pipeline, download=self.download, note=self.progress.note)
-        world = copy.copy(self)
-        world._use(pipeline, baseline.resolution)
+        prepared = copy.copy(self)
+        prepared._use(pipeline, baseline.resolution)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.network.to(condition.device)
-            null = world.null_condition
+            null = prepared.null_condition
             assert null is not None
             return sample(pipeline, baseline, noise, condition, null.to(condition.device))
 
         sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.network)
-        return Sampled(world, generate, sha256)
+        return Sampled(prepared, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, StableDiffusionDenoiser)

@@ -1,4 +1,4 @@
-"""Text-to-image tasks with published teachers: what they run on is chosen once, by `bench prepare`.
+"""Text-to-image tasks with published teachers: what they run on is pinned once, by `bench prepare`.
 
 This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
 """
@@ -49,7 +49,7 @@ class TextTask(PinnedTask):
     """How the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Grid positions of published students by their number of steps, the usual one first."""
-    chosen: Mapping[str, PinnedAsset] = field(default_factory=dict)
+    pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
     """What `located` found in the cache, by role."""
 
     takes: ClassVar[Collection[str]] = (
@@ -81,21 +81,21 @@ class TextTask(PinnedTask):
         raise unknown(f"CLIP weights of task {self.name!r}:", role, [one.role for one in found])
 
     def located(self, cache: Path) -> TextTask:
-        chosen = read_pinned(self.pinned_path(cache))
-        protocols = {name: _with_chosen(protocol, chosen) for name, protocol in self.protocols.items()}
-        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
+        pinned = read_pinned(self.pinned_path(cache))
+        protocols = {name: _with_pinned(protocol, pinned) for name, protocol in self.protocols.items()}
+        return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
 
     def identity(self) -> dict[str, str]:
-        return {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
+        return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:
         used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
-        return {role: self.chosen[role].sha256 for role in used if role in self.chosen}
+        return {role: self.pinned[role].sha256 for role in used if role in self.pinned}
 
     def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
-        enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
+        enough = "" if PREFERENCES.keys() & self.pinned.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
             LATENTS: ("captioned images or latents to train on", f"{prepare} --data PATH"),
@@ -111,7 +111,7 @@ class TextTask(PinnedTask):
         }
         teacher, *others = self.roles
         return [
-            requirement_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
+            requirement_of(role, how[role][0], self.pinned.get(role), how[role][1], for_training=role == LATENTS)
             for role in (teacher, LATENTS, *others)
         ]
 
@@ -123,7 +123,7 @@ class TextTask(PinnedTask):
             LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --weights lpips=FILE ({LPIPS_TRUNK})"),
         }
         return [
-            requirement_of(role, what, self.chosen.get(role), fix, for_training=True)
+            requirement_of(role, what, self.pinned.get(role), fix, for_training=True)
             for role, (what, fix) in how.items()
             if role in roles
         ]
@@ -150,7 +150,7 @@ class TextTask(PinnedTask):
 
 
 def with_preferences(protocol: Protocol) -> Protocol:
-    """The same images, seen by preference models alone: by those that were chosen, and at first by all of them."""
+    """The same images, seen by preference models alone: by those that were pinned, and at first by all of them."""
     named = replace(protocol, name=f"{protocol.name}-preference", reference="none", features="none")
     return _seen_by(named, PREFERENCES)
 
@@ -178,21 +178,21 @@ def _scored_with(protocol: Protocol) -> tuple[str, ...]:
     )
 
 
-def _with_chosen(protocol: Protocol, chosen: Mapping[str, PinnedAsset]) -> Protocol:
-    """A protocol with the names of what was chosen: they are part of what its numbers mean."""
+def _with_pinned(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> Protocol:
+    """A protocol with the names of what was pinned: they are part of what its numbers mean."""
     if set(protocol.metrics) <= PREFERENCES.keys():
-        protocol = _seen_by(protocol, [name for name in PREFERENCES if name in chosen] or PREFERENCES)
+        protocol = _seen_by(protocol, [name for name in PREFERENCES if name in pinned] or PREFERENCES)
     used = {"prompts", *_scored_with(protocol)}
 
     def name(role: str, missing: str) -> str:
-        return chosen[role].name if role in chosen and role in used else missing
+        return pinned[role].name if role in pinned and role in used else missing
 
     def network_of(extractor: str, network: str) -> str:
         if extractor == "patch":
             return name("features", network)
         role = _clip_role(protocol) if extractor == "clip" else extractor
         what = "trunk" if extractor == "lpips" else "weights"
-        return f"{network}, {what} {chosen[role].sha256[:12]}" if role in chosen else network
+        return f"{network}, {what} {pinned[role].sha256[:12]}" if role in pinned else network
 
     assert protocol.text is not None
     return replace(

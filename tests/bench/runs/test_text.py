@@ -338,7 +338,7 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
     (tmp_path / "cache" / "chosen" / "standin-parti.json").write_text(json.dumps(chosen))
     weights = teacher / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; fix: name it to bench prepare"):
+    with pytest.raises(UserError, match=r"sdxl has changed since it was pinned; fix: name it to bench prepare"):
         bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
 
 

@@ -96,7 +96,7 @@ def test_a_tiny_vae_that_changed_or_does_not_fit_is_refused(cache: Path, tmp_pat
     weights = tmp_path / "taesd" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     world = declared(cache).prepare(Sources(cache), SilentProgress())
-    with pytest.raises(UserError, match=r"taesd has changed since it was chosen; fix: name it to bench prepare"):
+    with pytest.raises(UserError, match=r"taesd has changed since it was pinned; fix: name it to bench prepare"):
         world.pixels()
     AutoencoderTiny(latent_channels=4).save_pretrained(tmp_path / "taesd8")
     declared(cache).pin(Sources(cache, tiny_vae=tmp_path / "taesd8"), SilentProgress())
@@ -121,7 +121,7 @@ def test_pairs_are_what_the_stock_pipeline_makes_and_go_on_after_a_kill(
     captions = [f"photograph {i}" for i in range(3)]
     torch.testing.assert_close(conditions, world.pipeline.encoder.encode(captions))
     stock = StableDiffusionXLPipeline.from_pretrained(
-        declared(cache).chosen["teacher"].path, local_files_only=True
+        declared(cache).pinned["teacher"].path, local_files_only=True
     )
     stock.scheduler = EulerDiscreteScheduler.from_config(stock.scheduler.config, timestep_spacing="trailing")
     stock.set_progress_bar_config(disable=True)

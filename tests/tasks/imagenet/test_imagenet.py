@@ -16,28 +16,28 @@ from bench.task.declaration import Sources
 from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.task import PinnedAsset, PinnedImageNet
 
-CHOSEN = PinnedImageNet(
+PINNED = PinnedImageNet(
     features=PinnedAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
     reference=PinnedAsset("/nowhere/reals", "a" * 64, "reals"),
 )
 
 
 def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
-    CHOSEN.write(tmp_path / "chosen.json")
-    assert PinnedImageNet.read(tmp_path / "chosen.json") == CHOSEN
+    PINNED.write(tmp_path / "pinned.json")
+    assert PinnedImageNet.read(tmp_path / "pinned.json") == PINNED
     assert PinnedImageNet.read(tmp_path / "none.json") == PinnedImageNet()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"data": {"path": 1}}', '{"colour": {}}'])
 def test_a_damaged_choice_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "chosen.json"
+    path = tmp_path / "pinned.json"
     path.write_text(content)
     with pytest.raises(UserError, match=rf"{path} is damaged .* bench prepare again"):
         PinnedImageNet.read(path)
 
 
 def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_path: Path) -> None:
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     task = TASK.located(tmp_path)
     for protocol in (task.protocol, *task.protocols.values()):
         assert (protocol.features, protocol.reference) == ("inception-own-ffff", "reals")
@@ -46,7 +46,7 @@ def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_pat
 
 def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
     assert set(TASK.identity().values()) == {"not chosen"}
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     assert TASK.located(tmp_path).identity() == {
         "data": "not chosen",
         "teacher": "not chosen",
@@ -58,8 +58,8 @@ def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
 def test_our_protocol_takes_in_the_metrics_that_the_choice_allows(tmp_path: Path) -> None:
     """Published protocols stay as they are, and so does the identity of runs that have nothing further."""
     further = replace(
-        CHOSEN,
-        reference=replace(CHOSEN.reference, rows=100),
+        PINNED,
+        reference=replace(PINNED.reference, rows=100),
         spatial=PinnedAsset("/nowhere/reals-spatial", "b" * 64, "reals-spatial"),
         dinov2=PinnedAsset("/nowhere/dinov2", "c" * 64, "dinov2-vitl14"),
     )
@@ -99,17 +99,17 @@ def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Pa
     assert TRUNKS["vgg"].url in need.fix and TRUNKS["vgg"].name in need.fix
     weights = tmp_path / "vgg16.pth"
     weights.touch()
-    replace(CHOSEN, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
-    chosen = TASK.located(tmp_path)
-    (found,) = chosen.role_requirements({"lpips"})
+    replace(PINNED, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
+    task = TASK.located(tmp_path)
+    (found,) = task.role_requirements({"lpips"})
     assert found.path == weights
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     without = TASK.located(tmp_path)
-    assert (chosen.identity(), chosen.protocol) == (without.identity(), without.protocol)
+    assert (task.identity(), task.protocol) == (without.identity(), without.protocol)
 
 
 def test_another_file_is_not_chosen_as_lpips(tmp_path: Path) -> None:
     (tmp_path / "vgg16.pth").write_bytes(b"another")
     with pytest.raises(UserError, match=r"vgg16.pth is not vgg16-397923af.pth: its SHA-256 is"):
         TASK.pin(Sources(tmp_path, weights={"lpips": tmp_path / "vgg16.pth"}), SilentProgress())
-    assert TASK.located(tmp_path).chosen.lpips is None
+    assert TASK.located(tmp_path).pinned.lpips is None

@@ -124,12 +124,12 @@ def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: s
 def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     (tmp_path / "list.txt").write_text("a cat\n")
-    chosen = {
+    pinned = {
         "features": PinnedAsset("", "", ""),
         "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
     }
     with pytest.raises(UserError, match=r"holds 1 images, not the 40,504 of val2014 that coco30k compares"):
-        choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), chosen, Said())
+        choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), pinned, Said())
 
 
 def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
-    """Whatever protocol it was chosen under."""
+    """It does not matter under which protocol the file was named."""
     asset = PinnedAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
     write_pinned(PARTIPROMPTS.pinned_path(tmp_path), {"lpips": asset})
     for protocol, network in (

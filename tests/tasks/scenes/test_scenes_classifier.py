@@ -9,21 +9,21 @@ from torch.nn import functional as F
 from bench.core.progress import SilentProgress
 from bench.task.images import to_unit_range
 from tasks.micro.task import ClassifierRecipe
-from tasks.scenes.data import COLOURS, ITEM
-from tasks.scenes.judge import (
+from tasks.scenes.classifier import (
     ITEM_ANSWERS,
     SCENE_ANSWERS,
-    Judge,
+    SceneClassifier,
     agreement,
     answers_loss,
     item_crops,
     most_probable,
-    train_judge,
+    train_scene_classifier,
 )
-from tasks.scenes.task import JudgeRecipe
+from tasks.scenes.data import COLOURS, ITEM
+from tasks.scenes.task import SceneClassifierRecipe
 
 SMALL = ClassifierRecipe(epochs=2, width=4, features=8, batch_size=50)
-RECIPE = JudgeRecipe(scene=SMALL, item=SMALL)
+RECIPE = SceneClassifierRecipe(scene=SMALL, item=SMALL)
 SHAPE = (3, 16, 16)
 
 
@@ -75,7 +75,7 @@ def test_agreement_is_of_all_of_kinds_and_of_colours_at_their_places() -> None:
 
 
 def test_the_distance_is_lpips_with_weights_of_one() -> None:
-    judge, images = Judge(RECIPE, SHAPE).eval(), random_images(6)
+    judge, images = SceneClassifier(RECIPE, SHAPE).eval(), random_images(6)
     first, second, third = (judge.scene.trunk[: 2 * n](to_unit_range(images)) for n in (1, 2, 3))
 
     def distance(i: int, j: int) -> torch.Tensor:
@@ -98,9 +98,9 @@ def test_a_judge_learns_to_read_colours_and_is_the_same_each_time() -> None:
         colour = palette[truths[:, 2 * place + 1]]
         images[:, :, 4:12, place * ITEM : (place + 1) * ITEM] = colour[:, :, None, None]
     recipe = replace(RECIPE, scene=replace(SMALL, epochs=1), item=replace(SMALL, epochs=10))
-    judge, again = (train_judge(images, truths, recipe, SHAPE, SilentProgress()) for _ in range(2))
-    features, read = judge.see_items(images)
-    assert features.shape == (600, 8) and judge.see_scenes(images).shape == (300, 8)
+    judge, again = (train_scene_classifier(images, truths, recipe, SHAPE, SilentProgress()) for _ in range(2))
+    features, read = judge.read_items(images)
+    assert features.shape == (600, 8) and judge.scene_features(images).shape == (300, 8)
     assert agreement(read, truths)["colours"].float().mean() > 0.9
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in judge.state_dict().items())
     assert sum(ITEM_ANSWERS) == 16

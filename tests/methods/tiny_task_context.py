@@ -1,4 +1,4 @@
-"""A tiny world to train in: 4x4 images, three classes, a teacher of a few thousand parameters."""
+"""What a tiny task gives a distiller: 4x4 images, three classes, a teacher of a few thousand parameters."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tasks.scenes import data
 from tasks.scenes import task as scenes
 from tasks.scenes.data import CAPTIONS
 from tasks.scenes.prepared import LPIPS, PATCH, PreparedScenes
-from tasks.scenes.task import JudgeRecipe, PainterRecipe, PainterSpec, ScenesTask
+from tasks.scenes.task import PainterRecipe, PainterSpec, SceneClassifierRecipe, ScenesTask
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)
@@ -53,7 +53,7 @@ def task(originals: None) -> ScenesTask:  # noqa: ARG001 (it takes the real imag
         baselines={name: replace(one, steps=2) for name, one in scenes.TASK.baselines.items()},
         network=PainterSpec((8, 16), 2, text_width=16, text_layers=1, mean=-0.5, std=0.5, norm_groups=4),
         teacher=PainterRecipe(iterations=3, batch_size=8),
-        classifier=JudgeRecipe(scene=SMALL, item=SMALL),
+        classifier=SceneClassifierRecipe(scene=SMALL, item=SMALL),
     )
 
 
@@ -63,102 +63,102 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(task: ScenesTask, cache: Path) -> PreparedScenes:
+def prepared(task: ScenesTask, cache: Path) -> PreparedScenes:
     made = task.prepare(Sources(cache), SilentProgress())
     assert isinstance(made, PreparedScenes)
     return made
 
 
-def test_a_second_preparation_finds_the_first(world: PreparedScenes, task: ScenesTask, cache: Path) -> None:
+def test_a_second_preparation_finds_the_first(prepared: PreparedScenes, task: ScenesTask, cache: Path) -> None:
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     again = task.prepare(Sources(cache), SilentProgress())
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
     assert [asset.sha256 for asset in again.weights + again.data] == [
-        asset.sha256 for asset in world.weights + world.data
+        asset.sha256 for asset in prepared.weights + prepared.data
     ]
     everywhere = torch.arange(len(CAPTIONS))
-    assert torch.equal(again.training_condition(everywhere), world.training_condition(everywhere))
+    assert torch.equal(again.training_condition(everywhere), prepared.training_condition(everywhere))
 
 
 def test_teacher_and_text_encoder_are_the_same_bits_anywhere(
-    world: PreparedScenes, task: ScenesTask, tmp_path: Path
+    prepared: PreparedScenes, task: ScenesTask, tmp_path: Path
 ) -> None:
     again = task.prepare(Sources(tmp_path), SilentProgress())
-    assert again.teacher_sha256 == world.teacher_sha256
+    assert again.teacher_sha256 == prepared.teacher_sha256
 
 
-def test_the_teacher_is_a_text_denoiser_with_a_null_condition(world: PreparedScenes) -> None:
-    assert isinstance(world.teacher, StableDiffusionDenoiser)
-    condition = world.training_condition(torch.tensor([0, 5]))
-    assert condition.shape == (2, world.teacher.layout.size)
-    torch.testing.assert_close(condition, world.encoder.encode([CAPTIONS[0], CAPTIONS[5]]))
-    assert torch.equal(world.null_condition, world.encoder.encode([""]))
+def test_the_teacher_is_a_text_denoiser_with_a_null_condition(prepared: PreparedScenes) -> None:
+    assert isinstance(prepared.teacher, StableDiffusionDenoiser)
+    condition = prepared.training_condition(torch.tensor([0, 5]))
+    assert condition.shape == (2, prepared.teacher.layout.size)
+    torch.testing.assert_close(condition, prepared.encoder.encode([CAPTIONS[0], CAPTIONS[5]]))
+    assert torch.equal(prepared.null_condition, prepared.encoder.encode([""]))
 
 
-def test_real_batches_decode_to_the_images(world: PreparedScenes) -> None:
-    x, condition = world.real_batch(torch.tensor([3, 99]), torch.device("cpu"))
-    assert world.real_count == 100
+def test_real_batches_decode_to_the_images(prepared: PreparedScenes) -> None:
+    x, condition = prepared.real_batch(torch.tensor([3, 99]), torch.device("cpu"))
+    assert prepared.real_count == 100
     images = data.load(None, Path()).train
     expected = torch.from_numpy(images.images[[3, 99]]).float() / 127.5 - 1
-    torch.testing.assert_close(world.decode(x), expected)
-    torch.testing.assert_close(condition, world.training_condition(torch.from_numpy(images.labels[[3, 99]])))
+    torch.testing.assert_close(prepared.decode(x), expected)
+    torch.testing.assert_close(condition, prepared.training_condition(torch.from_numpy(images.labels[[3, 99]])))
 
 
-def test_evaluation_asks_for_the_held_out_captions_two_images_each(world: PreparedScenes) -> None:
+def test_evaluation_asks_for_the_held_out_captions_two_images_each(prepared: PreparedScenes) -> None:
     asked = data.load(None, Path()).held_out.labels
-    assert world.captions(torch.arange(6)).tolist() == [int(asked[i]) for i in (0, 0, 1, 1, 2, 2)]
-    assert world.captions(torch.tensor([2 * len(asked)])).tolist() == [int(asked[0])], "then from the start"
+    assert prepared.captions(torch.arange(6)).tolist() == [int(asked[i]) for i in (0, 0, 1, 1, 2, 2)]
+    assert prepared.captions(torch.tensor([2 * len(asked)])).tolist() == [int(asked[0])], "then from the start"
     indices = torch.tensor([4, 0])
-    assert torch.equal(world.conditions(indices), world.training_condition(world.captions(indices)))
+    assert torch.equal(prepared.conditions(indices), prepared.training_condition(prepared.captions(indices)))
 
 
-def test_every_view_comes_with_their_scores(world: PreparedScenes) -> None:
+def test_every_view_comes_with_their_scores(prepared: PreparedScenes) -> None:
     images = torch.randint(256, (8, *SHAPE), dtype=torch.uint8)
     indices = torch.arange(8)
-    batch = ImageBatch(images, world.conditions(indices), indices)
-    seen = {name: extract(batch) for name, extract in world.extractors.items()}
+    batch = ImageBatch(images, prepared.conditions(indices), indices)
+    seen = {name: extract(batch) for name, extract in prepared.extractors.items()}
     assert len(seen[LPIPS]) == 8 and seen[LPIPS].scores["diversity"].shape == (4,)
     assert seen[PATCH].features.shape == (16, 8), "an item at each place"
     assert seen[MAIN].features.shape == (8, 8)
     assert {name: len(found) for name, found in seen[MAIN].scores.items()} == dict.fromkeys(
         ("alignment", "kinds", "colours"), 8
     )
-    assert world.references[MAIN].rows.shape == (60, 8) and world.references[PATCH].rows.shape == (120, 8)
+    assert prepared.references[MAIN].rows.shape == (60, 8) and prepared.references[PATCH].rows.shape == (120, 8)
 
 
 def test_what_the_judge_reads_is_held_against_the_caption_asked_for(
-    world: PreparedScenes, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedScenes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indices = torch.arange(4)
-    read = torch.from_numpy(data.truths())[world.captions(indices)]
+    read = torch.from_numpy(data.truths())[prepared.captions(indices)]
     read[1, 0] = (read[1, 0] + 1) % 10
     read[2, 3] = (read[2, 3] + 1) % 6
-    monkeypatch.setattr(world.judge, "see_items", lambda images: (torch.zeros(2 * len(images), 8), read))
+    monkeypatch.setattr(prepared.classifier, "read_items", lambda images: (torch.zeros(2 * len(images), 8), read))
     images = torch.zeros(4, *SHAPE, dtype=torch.uint8)
-    scores = world.extractors[MAIN](ImageBatch(images, world.conditions(indices), indices)).scores
+    scores = prepared.extractors[MAIN](ImageBatch(images, prepared.conditions(indices), indices)).scores
     assert scores["alignment"].tolist() == [True, False, False, True]
     assert scores["kinds"].tolist() == [True, False, True, True]
     assert scores["colours"].tolist() == [True, True, False, True]
 
 
-def test_named_samplers_guide_the_teacher(world: PreparedScenes) -> None:
-    condition = world.conditions(torch.arange(2))
+def test_named_samplers_guide_the_teacher(prepared: PreparedScenes) -> None:
+    condition = prepared.conditions(torch.arange(2))
     noise = lambda: SampleNoise([5, 6], SHAPE)  # noqa: E731 (a fresh stream each time)
-    guided = GuidedDenoiser(world.teacher, world.null_condition, 3.0)
-    for scale, denoiser in ((1.0, world.teacher), (3.0, guided)):
+    guided = GuidedDenoiser(prepared.teacher, prepared.null_condition, 3.0)
+    for scale, denoiser in ((1.0, prepared.teacher), (3.0, guided)):
         baseline = Baseline("b", "", steps=2, guidance_scale=scale)
-        found = baseline_sampler(world.teacher, world.null_condition, baseline)(noise(), condition)
+        found = baseline_sampler(prepared.teacher, prepared.null_condition, baseline)(noise(), condition)
         assert torch.equal(found, heun(denoiser, noise(), condition, 2))
         assert baseline.network_evaluations == (3 if scale == 1 else 6)
     with pytest.raises(ValueError, match="needs a teacher with a null condition"):
-        baseline_sampler(world.teacher, None, Baseline("b", "", 2, guidance_scale=3.0))
+        baseline_sampler(prepared.teacher, None, Baseline("b", "", 2, guidance_scale=3.0))
 
 
-def test_pairs_are_the_guided_teacher_s(world: PreparedScenes) -> None:
-    noise, image, condition = world.pairs(2)
-    assert torch.equal(condition, world.conditions(torch.arange(2)))
-    first = next(iter(world.task.baselines.values()))
-    guided = GuidedDenoiser(world.teacher, world.null_condition, first.guidance_scale)
+def test_pairs_are_the_guided_teacher_s(prepared: PreparedScenes) -> None:
+    noise, image, condition = prepared.pairs(2)
+    assert torch.equal(condition, prepared.conditions(torch.arange(2)))
+    first = next(iter(prepared.task.baselines.values()))
+    guided = GuidedDenoiser(prepared.teacher, prepared.null_condition, first.guidance_scale)
 
     class Drawn(SampleNoise):
         def draw(self) -> torch.Tensor:
@@ -167,24 +167,24 @@ def test_pairs_are_the_guided_teacher_s(world: PreparedScenes) -> None:
     torch.testing.assert_close(image, heun(guided, Drawn([0, 1], SHAPE), condition, first.steps))
 
 
-def test_students_are_saved_and_read(world: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:
-    world.save_student(world.teacher, tmp_path / "student", [999, 749, 499, 249])
-    student, indices = world.load_student(tmp_path / "student")
+def test_students_are_saved_and_read(prepared: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:
+    prepared.save_student(prepared.teacher, tmp_path / "student", [999, 749, 499, 249])
+    student, indices = prepared.load_student(tmp_path / "student")
     assert indices == [999, 749, 499, 249]
-    x, t, condition = torch.randn(1, *SHAPE), torch.tensor([499.0]), world.conditions(torch.zeros(1).long())
-    assert torch.equal(student(x, t, condition), world.teacher(x, t, condition))
+    x, t, condition = torch.randn(1, *SHAPE), torch.tensor([499.0]), prepared.conditions(torch.zeros(1).long())
+    assert torch.equal(student(x, t, condition), prepared.teacher(x, t, condition))
     with pytest.raises(UserError, match="has no sampler of 2 steps; --steps takes 4"):
-        world.load_student(tmp_path / "student", steps=2)
+        prepared.load_student(tmp_path / "student", steps=2)
     with pytest.raises(UserError, match="many-step denoiser, not a student"):
-        world.load_student(task.teacher_path(world.cache) / "denoiser")
+        prepared.load_student(task.teacher_path(prepared.cache) / "denoiser")
 
 
-def test_damage_is_named(world: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:
-    own = shutil.copytree(world.cache, tmp_path / "cache")
+def test_damage_is_named(prepared: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:
+    own = shutil.copytree(prepared.cache, tmp_path / "cache")
     path = task.features_path(own)
     path.write_bytes(b"garbage")
     with pytest.raises(UserError, match=r"fix: rm .*, and run again") as caught:
         task.prepare(Sources(own), SilentProgress())
     assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="the training images from here are not those of task 'scenes'"):
-        replace(task, train_sha256="0" * 64).prepare(Sources(world.cache), SilentProgress())
+        replace(task, train_sha256="0" * 64).prepare(Sources(prepared.cache), SilentProgress())

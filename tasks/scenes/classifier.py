@@ -14,7 +14,7 @@ from bench.task.images import to_unit_range
 from tasks.micro.classifier import train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.scenes.data import COLOURS, ITEM, KINDS
-from tasks.scenes.task import JudgeRecipe
+from tasks.scenes.task import SceneClassifierRecipe
 
 ITEM_ANSWERS = (len(KINDS), len(COLOURS))
 """Logits of an item: of its kind, then of its colour."""
@@ -22,10 +22,10 @@ SCENE_ANSWERS = ITEM_ANSWERS * 2
 """Of a scene: the left item's, then the right one's."""
 
 
-class Judge(nn.Module):
+class SceneClassifier(nn.Module):
     """One network that sees whole scenes, one that sees single items; images are uint8 [B, 3, H, W]."""
 
-    def __init__(self, recipe: JudgeRecipe, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, recipe: SceneClassifierRecipe, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         channels = image_shape[0]
         scene, item = recipe.scene, recipe.item
@@ -33,13 +33,13 @@ class Judge(nn.Module):
         self.item = FeatureClassifier((channels, ITEM, ITEM), sum(ITEM_ANSWERS), item.width, item.features)
 
     @torch.no_grad()
-    def see_scenes(self, images: Tensor) -> Tensor:
+    def scene_features(self, images: Tensor) -> Tensor:
         """Features of whole scenes, [B, D]."""
         seen: Extraction = self.scene(to_unit_range(images))
         return seen.features
 
     @torch.no_grad()
-    def see_items(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def read_items(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the items, [2B, D], a scene's left one first; what is read, [B, 4] as `truths` has it."""
         seen: Extraction = self.item(to_unit_range(item_crops(images)))
         return seen.features, most_probable(seen.logits, ITEM_ANSWERS).reshape(len(images), 4)
@@ -64,11 +64,15 @@ class Judge(nn.Module):
         return total
 
 
-def train_judge(
-    images: Tensor, truths: Tensor, recipe: JudgeRecipe, image_shape: tuple[int, int, int], progress: Progress
-) -> Judge:
+def train_scene_classifier(
+    images: Tensor,
+    truths: Tensor,
+    recipe: SceneClassifierRecipe,
+    image_shape: tuple[int, int, int],
+    progress: Progress,
+) -> SceneClassifier:
     """Train both networks on real scenes: images [N, 3, H, W] uint8, what they show [N, 4] as `truths` has it."""
-    judge = Judge(recipe, image_shape)
+    judge = SceneClassifier(recipe, image_shape)
     judge.scene = train_classifier(
         to_unit_range(images), truths, sum(SCENE_ANSWERS), recipe.scene, progress, answers_loss(SCENE_ANSWERS)
     )
