@@ -1,4 +1,4 @@
-"""Tasks that run on what `bench prepare` chose for them once: assets by role, in one file of the cache."""
+"""Tasks whose assets `bench prepare` pins once: by role, in one file of the cache."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from bench.task.protocol import Protocol
 
 @dataclass(frozen=True)
 class PinnedAsset:
-    """One thing that was chosen for a task: where it is, its hash, and the name that tables show."""
+    """One asset that is pinned for a task: its path, its hash, and the name that tables show."""
 
     path: str
     sha256: str
     name: str
     rows: int = 0
-    """Of a reference: real images whose features are kept, one by one."""
+    """Of a reference: the number of real images whose features are stored one by one."""
 
 
 @dataclass(frozen=True)
 class PinnedTask(Task):
-    """A task with several protocols, whose teacher, data and networks the user names to `bench prepare`."""
+    """A task with several protocols; the user names its teacher, data and networks to `bench prepare`."""
 
     protocols: Mapping[str, Protocol]
-    """By name; `protocol` is the one in use."""
+    """The protocols by name; `protocol` is the one in use."""
 
     pinned_by_prepare: ClassVar[bool] = True
 
     def pinned_path(self, cache: Path) -> Path:
-        """File that says what this task runs on."""
+        """Return the file that records the task's pinned assets."""
         return cache / "chosen" / f"{self.name}.json"
 
     def under(self, protocol: str) -> Self:
@@ -48,13 +48,13 @@ class PinnedTask(Task):
 def requirement_of(
     role: str, what: str, asset: PinnedAsset | None, fix: str, for_training: bool = False
 ) -> Requirement:
-    """What a task needs in a role, and where it is if it was chosen and is still there."""
+    """Return a task's requirement for a role, with the path of the pinned asset if that still exists."""
     here = Path(asset.path) if asset and Path(asset.path).exists() else None
     return Requirement(role, f"{what} ({asset.name})" if asset else what, here, fix, for_training)
 
 
 def read_pinned(path: Path) -> dict[str, PinnedAsset]:
-    """Read the file that `write_pinned` made, or nothing chosen. Raises UserError if it is damaged."""
+    """Read the file that `write_pinned` wrote; no file means no assets. Raises UserError if it is damaged."""
     if not path.exists():
         return {}
     try:
@@ -65,7 +65,7 @@ def read_pinned(path: Path) -> dict[str, PinnedAsset]:
 
 
 def write_pinned(path: Path, assets: Mapping[str, PinnedAsset | None]) -> None:
-    """Write the choice, with paths that hold from every folder; the file appears whole."""
+    """Write the pinned assets, with absolute paths; the file appears whole."""
     found = {
         role: None if asset is None else {**asdict(asset), "path": str(Path(asset.path).absolute())}
         for role, asset in assets.items()

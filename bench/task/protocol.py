@@ -1,4 +1,4 @@
-"""What makes an evaluation number: declared once by the task, hashed, and stored with each result."""
+"""The evaluation protocol: declared once by the task, hashed, and stored with each result."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bench.core.files import digest
 from bench.task.text_rules import TextRules
 
 MAIN = "main"
-"""Name by which metrics ask for the protocol's own feature extractor."""
+"""The name by which metrics refer to the protocol's own feature extractor."""
 
 UInt8Rule = Literal["round", "edm", "truncate"]
-"""How a protocol makes grey levels of what networks make."""
+"""The rule by which a protocol converts the networks' images to uint8."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that changes an evaluation number, apart from the student itself.
+    """Everything that changes an evaluation number, except the student.
 
     Two numbers belong in one column only if their protocols' digests are equal.
     """
@@ -47,20 +47,20 @@ class Protocol:
     smoke: bool = False
     """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
     aggregate: Literal["mean", "minimum"] = "mean"
-    """What a table shows of the repetitions: EDM's papers print the least of three, and the title says so."""
+    """The value that a table shows: EDM's papers print the minimum of three, and the title says so."""
     covariance_start: Literal["zeros", "ones"] = "zeros"
     """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
     adds 1 / (samples - 1) to every entry."""
 
     images_per_prompt: int = 1
-    """Consecutive samples that share a prompt."""
+    """Number of consecutive samples that share a prompt."""
     text: TextRules | None = None
-    """What a text-to-image protocol has besides."""
+    """Further settings of a text-to-image protocol."""
     extractors: Mapping[str, str] = field(default_factory=dict)
-    """Networks of the feature extractors besides the main one, by the name that metrics ask for."""
+    """Networks of all feature extractors but the main one, by the name that metrics use."""
 
     def network(self, extractor: str) -> str:
-        """Name of the network that stands behind an extractor; of one that the protocol does not name, its own."""
+        """Return the name of an extractor's network, by default the extractor's own name."""
         return self.features if extractor == MAIN else self.extractors.get(extractor, extractor)
 
     def as_dict(self) -> dict[str, Any]:

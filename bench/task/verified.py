@@ -1,4 +1,4 @@
-"""What was pinned for a task, verified before numbers depend on it."""
+"""Checks that the assets of a task are still those that were pinned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.task.pinned import PinnedAsset
 
 
 def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
-    """The asset as numbers depend on it; `sha256` is of its bytes now. Raises UserError if they have changed."""
+    """Return the asset if `sha256`, of its bytes now, is still its hash. Raises UserError if it has changed."""
     path = Path(asset.path)
     if sha256 != asset.sha256:
         raise UserError(f"{path} has changed since it was pinned; fix: name it to bench prepare again")
@@ -22,7 +22,7 @@ def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
 def verified_reference(
     role: str, asset: PinnedAsset, cache: Path, network: str, option: str
 ) -> tuple[ReferenceStatistics, PreparedAsset]:
-    """Load the reference that was pinned, which must have been made with `network`; `option` names another.
+    """Load the pinned reference, which must have been made with `network`; `option` replaces it.
 
     Raises UserError if it was made with another network, has changed or is damaged.
     """
@@ -30,7 +30,7 @@ def verified_reference(
     about = found.description
     if about.features != network:
         raise UserError(
-            f"the reference {about.name!r} was made with {about.features}, and the feature network is {network}: "
-            f"their distance means nothing; fix: bench prepare again, with {option}"
+            f"the reference {about.name!r} was made with {about.features}, but the feature network is {network}: "
+            f"a distance between them means nothing; fix: bench prepare again, with {option}"
         )
     return found, verified(role, asset, about.sha256)
