@@ -61,7 +61,7 @@ def read_pinned(path: Path) -> dict[str, PinnedAsset]:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {role: PinnedAsset(**asset) for role, asset in found.items() if asset is not None}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run bench prepare again") from None
+        raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
 
 
 def write_pinned(path: Path, assets: Mapping[str, PinnedAsset | None]) -> None:

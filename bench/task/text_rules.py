@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TextRules:
-    """The text-to-image part of a protocol: prompts, sizes, scoring networks, quirks of the official evaluation."""
+    """The text-to-image part of a protocol: prompts, sizes, scoring networks, the official code's quirks."""
 
     resolution: int
     """Side in pixels of the generated images."""

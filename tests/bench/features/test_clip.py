@@ -246,7 +246,7 @@ def test_a_file_that_runs_code_is_refused_and_nothing_runs(tmp_path: Path) -> No
 
 def test_another_network_and_no_file_are_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"needs the weights 'laion2b_s12b_b42k' of ViT-g-14.*huggingface.co/laion"
+        UserError, match=r"the weights 'laion2b_s12b_b42k' of ViT-g-14 .* are missing.*huggingface.co/laion"
     ):
         load_clip(CLIP_G14_DMD2, None)
     with pytest.raises(UserError, match=r"is not ViT-B-32: visual\."):

@@ -367,7 +367,7 @@ def test_a_program_of_somebody_is_not_run_by_own_weights_alone(tmp_path: Path) -
             return x
 
     torch.jit.script(Overwrites()).save(path)
-    with pytest.raises(UserError, match=r"TorchScript program of somebody's.*fix: name inception-2015-12-05"):
+    with pytest.raises(UserError, match=r"another TorchScript program.*fix: name inception-2015-12-05"):
         load(path, tmp_path, file=TORCHSCRIPT, run_code=False)
     assert load(path, tmp_path, file=TORCHSCRIPT).taps == ("pool",)
 

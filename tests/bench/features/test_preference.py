@@ -29,7 +29,7 @@ def test_every_preference_model_has_a_loader() -> None:
     assert LOADERS.keys() == PREFERENCES.keys()
     with pytest.raises(UserError, match="unknown preference model 'pick-score'; did you mean 'pickscore'"):
         load_preference("pick-score", Path())
-    with pytest.raises(UserError, match="no file or folder nowhere; --preference hps takes HPS_v2"):
+    with pytest.raises(UserError, match="no file or folder nowhere; fix: --weights hps=PATH with HPS_v2"):
         load_preference("hps", Path("nowhere"))
 
 
@@ -75,7 +75,7 @@ def test_the_hash_is_of_what_is_read(pickscore: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_pickscores_network_is_refused(pickscore: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not in .*: it has no config.json; fix: name a folder"):
+    with pytest.raises(UserError, match=r"is not PickScore's folder: it has no config.json; fix: name a folder"):
         load_pickscore(tmp_path)
     (tmp_path / "config.json").write_bytes((pickscore / "config.json").read_bytes())
     with pytest.raises(UserError, match="is not PickScore's: "):

@@ -145,7 +145,7 @@ def test_what_is_not_a_covariance_is_an_error() -> None:
         frechet_distance(mean, np.diag([1.0, -0.01]), mean, identity)
     with pytest.raises(FloatingPointError, match="not a covariance"):
         frechet_distance(mean, -identity, mean, identity)
-    with pytest.raises(ValueError, match="needs"):
+    with pytest.raises(ValueError, match="must be"):
         frechet_distance(mean, identity, np.zeros(3), np.eye(3))
 
 

@@ -82,7 +82,7 @@ def test_a_level_that_is_none(prepared: PreparedImageNet, files: Path, start: fl
 @pytest.mark.parametrize("name", ["teacher.pkl", "teacher.bin"])
 def test_the_teacher_is_no_student(prepared: PreparedImageNet, files: Path, name: str) -> None:
     for load in (prepared.load_student, lambda path: prepared.load_student_from(path, 80.0)):
-        with pytest.raises(UserError, match=rf"{name} is the teacher itself, and no student; fix: .*--sampler"):
+        with pytest.raises(UserError, match=rf"{name} is the teacher itself, not a student; fix: .*--sampler"):
             load(files / name)
 
 

@@ -339,7 +339,7 @@ def test_a_student_of_another_image_size_is_refused(prepared: PreparedMicroTask,
     prepared.save_student(prepared.teacher, tmp_path / "student", [999])
     prepared.task = replace(TASK, image_shape=(1, 28, 28))
     try:
-        with pytest.raises(UserError, match="makes images of 8x8, task 'digits' has 28x28"):
+        with pytest.raises(UserError, match="makes images of 8x8, but task 'digits' has 28x28"):
             prepared.load_student(tmp_path / "student")
     finally:
         prepared.task = TASK

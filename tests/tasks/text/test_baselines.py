@@ -243,7 +243,7 @@ class TestWhatIsWrong:
 
     def test_a_unet_that_is_told_no_guidance(self, teachers: dict[str, TextPipeline], tmp_path: Path) -> None:
         teachers["sdxl"].network.save_pretrained(tmp_path)
-        with pytest.raises(UserError, match=r"'lcm-4' tells the network a guidance .*time_cond_proj_dim None"):
+        with pytest.raises(UserError, match=r"'lcm-4' passes a guidance .*time_cond_proj_dim None"):
             load_baseline(SDXL_BASELINES["lcm-4"], teachers["sdxl"], tmp_path)
 
     def test_a_pipeline_of_the_other_kind(self, teachers: dict[str, TextPipeline], sd15_folder: Path) -> None:

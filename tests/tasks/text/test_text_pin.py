@@ -109,7 +109,7 @@ def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_cal
 
 @pytest.mark.parametrize(
     ("count", "reason"),
-    [(3, "they are used again from the first on"), (10_001, "the first 10,000 of them are used"), (10_000, None)],
+    [(3, "they are repeated from the first on"), (10_001, "the first 10,000 are used"), (10_000, None)],
 )
 def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: str | None, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"prompt {i}\n" for i in range(count)))
@@ -128,7 +128,7 @@ def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
         "features": PinnedAsset("", "", ""),
         "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
     }
-    with pytest.raises(UserError, match=r"holds 1 images, not the 40,504 of val2014 that coco30k compares"):
+    with pytest.raises(UserError, match=r"contains 1 images, not the 40,504 of val2014 that coco30k compares"):
         choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), pinned, Said())
 
 
