@@ -1,4 +1,4 @@
-"""Preparing the micro prepared with captions: compose the scenes, train or find the teacher and the judge."""
+"""Preparation of task `scenes`: compose the scenes, train or find the teacher and the classifier."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tasks.scenes.task import ScenesTask
 from tasks.scenes.teacher import build_encoder, to_model_space, to_pixels, train_painter
 
 PATCH, LPIPS = "patch", "lpips"
-"""The extractors of single items, and of pairs of a caption's images."""
+"""The extractors of single items, and of the diversity of a caption's images."""
 REFERENCES = {MAIN: "", PATCH: "-patch"}
-"""Suffixes of the references' names, of the extractors whose features are compared with those of real scenes."""
+"""Suffixes of the references' names, by the extractors that compare with real scenes."""
 DENOISER, ENCODER = "denoiser", "text_encoder.safetensors"
 AT_ONCE = 1000
-"""Real images that the judge sees at once."""
+"""Number of real images that the classifier reads together."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -48,7 +48,7 @@ class PreparedScenes(PairedTeacher):
     """A prepared task `scenes`."""
 
     def __init__(self, task: ScenesTask, sources: Sources, progress: Progress) -> None:
-        """Find or make every asset, in the cache, named by content. Raises UserError."""
+        """Find or make every asset in the cache, named by content. Raises UserError if one is damaged."""
         self.task: ScenesTask = task
         self.cache = sources.cache
         self.progress = progress
@@ -106,24 +106,24 @@ class PreparedScenes(PairedTeacher):
         with made_once(path) as missing:
             if missing:
                 shown = self._truths[self._captions]
-                judge = train_scene_classifier(
+                classifier = train_scene_classifier(
                     self._images, shown, task.classifier, task.image_shape, self.progress
                 )
                 with whole_file(path) as temporary:
-                    save_file(judge.state_dict(), temporary)
+                    save_file(classifier.state_dict(), temporary)
                 right = agreement(
-                    judge.read_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
+                    classifier.read_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
                 )
                 shares = ", ".join(f"{name} {share.float().mean():.3f}" for name, share in right.items())
-                self.progress.note(f"judge {task.protocol.features} of held-out scenes: {shares}")
+                self.progress.note(f"classifier {task.protocol.features} on held-out scenes: {shares}")
         return path
 
     def _load(self, network: M, path: Path) -> M:
         try:
             fill(network, read_state_dict(path), str(path), "the task's own network")
         except UserError as error:
-            what, again = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
-            raise UserError(f"cannot read {path}: {what}; fix: {again}") from None
+            reason, fix = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
+            raise UserError(f"cannot read {path}: {reason}; fix: {fix}") from None
         return network.eval().requires_grad_(False)
 
     def reference_images(self) -> RealImages:
@@ -133,7 +133,7 @@ class PreparedScenes(PairedTeacher):
 
     @property
     def training_conditions(self) -> int:
-        """Every caption that there is."""
+        """The number of all captions."""
         return len(CAPTIONS)
 
     @property
@@ -151,7 +151,7 @@ class PreparedScenes(PairedTeacher):
         return to_pixels(x0, self.task.network)
 
     def captions(self, indices: Tensor) -> Tensor:
-        """Positions in `CAPTIONS` of the samples' captions: those of the held-out scenes, in their order."""
+        """Return the positions in `CAPTIONS` of the samples' captions, which are those of the held-out scenes."""
         return self._asked[indices.cpu() // self.task.protocol.images_per_prompt % len(self._asked)]
 
     def conditions(self, indices: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class PreparedScenes(PairedTeacher):
         return [CAPTIONS[place] for place in self.captions(indices).tolist()]
 
     def _items(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return the features of a batch's items, and what is read of them."""
+        """Return the features of a batch's items, and the answers."""
         return batch.once("items", lambda: self.classifier.read_items(batch.images))
 
     def _extract_scenes(self, batch: ImageBatch) -> Features:
@@ -176,8 +176,8 @@ class PreparedScenes(PairedTeacher):
         return Features(self._items(batch)[0].numpy())
 
     def _diversity(self, batch: ImageBatch) -> Features:
-        apart = self.classifier.diversity(batch.images, self.task.protocol.images_per_prompt)
-        return Features(np.zeros((len(batch), 0)), scores={"diversity": apart.numpy()})
+        distances = self.classifier.diversity(batch.images, self.task.protocol.images_per_prompt)
+        return Features(np.zeros((len(batch), 0)), scores={"diversity": distances.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, StableDiffusionDenoiser)
@@ -188,7 +188,10 @@ class PreparedScenes(PairedTeacher):
         student, indices = saved.denoiser, saved.indices
         require_student(folder, indices)
         if student.layout != self._painter.layout or student.feature_shapes != self._painter.feature_shapes:
-            raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+            raise UserError(
+                f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
+                "fix: name a student of this task"
+            )
         if steps not in (None, len(indices)):
             raise no_such_sampler(folder, steps, [len(indices)])
         return student, indices

@@ -166,8 +166,8 @@ def _latents(
         source.close()
     if packed.latents.shape[1:] != shape:
         raise UserError(
-            f"{sources.data} contains latents {list(packed.latents.shape[1:])}, but task {task.name!r} makes images "
-            f"of {task.rules.resolution} pixels, whose latents are {list(shape)}; fix: name other data"
+            f"{sources.data} contains latents {list(packed.latents.shape[1:])}, but task {task.name!r} makes "
+            f"images of {task.rules.resolution} pixels, whose latents are {list(shape)}; fix: name other data"
         )
     return PinnedAsset(
         str(folder), digest(packed.manifest.sha256), f"{len(packed)} latents of {sources.data.name}"

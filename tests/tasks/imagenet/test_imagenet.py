@@ -65,7 +65,7 @@ def test_our_protocol_takes_in_the_metrics_that_the_choice_allows(tmp_path: Path
     )
     further.write(TASK.pinned_path(tmp_path))
     task = TASK.located(tmp_path)
-    assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 lacks its reals
+    assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 has no reference
     assert task.protocol.network("spatial") == "inception-own-ffff-spatial"
     assert task.protocols["imagenet64-edm"].metrics == ("fd",)
     assert task.identity()["spatial"] == "b" * 64 and "dinov2_reference" not in task.identity()
