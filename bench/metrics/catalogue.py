@@ -152,7 +152,7 @@ DIVERSITY = MetricInfo(
     title="Diversity",
     direction="higher",
     min_samples=100,
-    summary="mean LPIPS, or what the protocol has in its place, between the images of one prompt; incoherent "
+    summary="mean LPIPS, or the protocol's other distance, between the images of one prompt; incoherent "
     "images score high: read it beside CLIP score or alignment",
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",

@@ -170,7 +170,7 @@ class PreparedTask(ABC):
         """Read a saved or published student and the grid positions of its steps.
 
         `steps` selects one of its samplers, where it has several. Raises UserError if no sampler has so many
-        steps, if the folder holds no student, or if the student makes images of another shape.
+        steps, if the folder contains no student, or if the student makes images of another shape.
         """
 
     def load_student_from(self, path: Path, start: float) -> tuple[Denoiser, list[int]]:

@@ -72,7 +72,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A named sampler of the teacher: what a student is compared with."""
+    """A named sampler of the teacher, with which students are compared."""
 
     name: str
     summary: str

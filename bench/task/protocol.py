@@ -31,7 +31,7 @@ class Protocol:
     first_seed: int
     """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
     labels: Literal["balanced", "random"]
-    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
+    """balanced: sample i has class i mod n_classes, for any batch size and number of processes.
     random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
     uint8: UInt8Rule
     """round: 127.5 x + 127.5 rounded to the nearest grey level, and clipped.

@@ -1,4 +1,4 @@
-"""A look-up of baselines' weights in the hub's cache on this machine. Imports no torch."""
+"""A search for baselines' weights in the hub's cache on this machine. Imports no torch."""
 
 from __future__ import annotations
 

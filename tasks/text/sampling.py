@@ -58,7 +58,7 @@ PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
     },
 }
 """Options in the scheduler files that SD1.5 and SDXL were published with, by whether it is SDXL; all others are
-diffusers' defaults. Every baseline takes these, whatever the file in the teacher's folder has become since."""
+diffusers' defaults. Every baseline uses these, even if the file in the teacher's folder has changed since."""
 
 
 def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdxl: bool) -> Any:

@@ -48,9 +48,9 @@ def test_pickscore_is_the_scaled_cosine_of_one_image_and_its_prompt(pickscore: P
     for image, prompt in zip(images, PROMPTS, strict=True):
         given = processor(images=image, text=prompt, truncation=True, max_length=77, return_tensors="pt")
         with torch.no_grad():
-            seen = model.visual_projection(model.vision_model(given["pixel_values"]).pooler_output)
+            features = model.visual_projection(model.vision_model(given["pixel_values"]).pooler_output)
             read = model.text_projection(model.text_model(given["input_ids"]).pooler_output)
-            expected.append(float(model.logit_scale.exp() * F.cosine_similarity(seen, read)))
+            expected.append(float(model.logit_scale.exp() * F.cosine_similarity(features, read)))
     found = load_pickscore(pickscore, batch_size=3).scores(images, PROMPTS)
     assert found.values.dtype == np.float32
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
@@ -96,7 +96,7 @@ def hps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_hps_is_a_hundred_times_the_cosine_of_open_clips_embeddings(hps: Path) -> None:
-    """As its package has it, an image is resized as numbers, neither rounded nor clipped."""
+    """An image is resized as floats, neither rounded nor clipped, as in the authors' package."""
     images = photographs(4)
     model, _, transform = open_clip.create_model_and_transforms("tiny-clip")
     model.load_state_dict(torch.load(hps, weights_only=True)["state_dict"])

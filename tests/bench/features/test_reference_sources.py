@@ -1,4 +1,4 @@
-"""Where references come from: published files, checked and never run, and real images seen once."""
+"""Sources of references: published files, which are checked and never run, and real images."""
 
 import io
 import os

@@ -102,7 +102,7 @@ def test_a_rank_one_covariance_has_a_closed_form_and_is_reported(first: bool) ->
 
 
 def test_a_rank_deficient_gaussian_is_at_distance_zero_from_itself() -> None:
-    """Where the null space's rounding would leak in through square roots (1e-8 per direction)."""
+    """Rounding in the null space must not enter through square roots (1e-8 per direction)."""
     cov = random_covariance(np.random.default_rng(5), 100, rank=20)
     assert frechet_distance(np.zeros(100), cov, np.zeros(100), cov).value < 1e-12
 

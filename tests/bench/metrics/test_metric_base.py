@@ -1,4 +1,4 @@
-"""What all metrics share: the reference's statistics, checks of the features, and the guard on samples."""
+"""The base class of metrics: the reference's statistics, checks of features, and the minimum of samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ImageNet task as it is declared: what is chosen, what is missing, which protocol."""
+"""The declaration of the ImageNet task: pinned assets, missing requirements, protocols."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_network_has_the_size_that_costs_are_printed_for() -> None:
 
 
 def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
-    assert [need.path for need in TASK.requirements(Sources(tmp_path))] == [None] * 4
+    assert [requirement.path for requirement in TASK.requirements(Sources(tmp_path))] == [None] * 4
     with pytest.raises(UserError) as caught:
         TASK.located(tmp_path).prepare(Sources(tmp_path), SilentProgress())
     for option in ("--data", "--teacher", "--weights", "--reference"):
@@ -93,10 +93,10 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -
 
 
 def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Path) -> None:
-    (need,) = TASK.role_requirements({"lpips", "tiny_vae"})
-    assert need.path is None and TASK.role_requirements(frozenset()) == []
-    assert need.fix.startswith("bench prepare --task imagenet64 --lpips FILE")
-    assert TRUNKS["vgg"].url in need.fix and TRUNKS["vgg"].name in need.fix
+    (requirement,) = TASK.role_requirements({"lpips", "tiny_vae"})
+    assert requirement.path is None and TASK.role_requirements(frozenset()) == []
+    assert requirement.fix.startswith("bench prepare --task imagenet64 --weights lpips=FILE")
+    assert TRUNKS["vgg"].url in requirement.fix and TRUNKS["vgg"].name in requirement.fix
     weights = tmp_path / "vgg16.pth"
     weights.touch()
     replace(PINNED, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))

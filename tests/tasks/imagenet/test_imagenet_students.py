@@ -39,7 +39,7 @@ def files(teacher_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def prepared(files: Path) -> PreparedImageNet:
-    """A prepared of which nothing but the task and the teacher is looked at."""
+    """A prepared task with only what reading students uses: the task and the teacher."""
     found = object.__new__(PreparedImageNet)
     side = NETWORK.side
     found.task = replace(TASK, image_shape=(3, side, side))

@@ -92,7 +92,9 @@ def test_a_first_preparation_trains_both_networks(made: tuple[PreparedMicroTask,
     assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
     assert TASK.teacher_path(cache).is_dir()
     assert TASK.features_path(cache).is_file()
-    assert [need.role for need in TASK.requirements(Sources(cache)) if need.path is None] == []
+    assert [
+        requirement.role for requirement in TASK.requirements(Sources(cache)) if requirement.path is None
+    ] == []
     assert not any(parameter.requires_grad for parameter in prepared.teacher.parameters())
 
 
@@ -117,7 +119,9 @@ def test_another_machine_s_empty_cache_gets_the_same_bits(prepared: PreparedMicr
 
 def test_only_what_is_missing_is_made(prepared: PreparedMicroTask, own_cache: Path) -> None:
     TASK.features_path(own_cache).unlink()
-    assert [need.role for need in TASK.requirements(Sources(own_cache)) if need.path is None] == ["features"]
+    assert [
+        requirement.role for requirement in TASK.requirements(Sources(own_cache)) if requirement.path is None
+    ] == ["features"]
     again, work = prepare(own_cache)
     assert work == ["feature network"]
     assert again.references[MAIN].sha256 == prepared.references[MAIN].sha256

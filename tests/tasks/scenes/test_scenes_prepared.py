@@ -1,4 +1,4 @@
-"""Preparing scenes: made once, through the classes of the large text models, judged against their captions."""
+"""Preparation of scenes: made once, with the classes of the large text models, compared with their captions."""
 
 import shutil
 from collections.abc import Iterator
@@ -116,17 +116,17 @@ def test_every_view_comes_with_their_scores(prepared: PreparedScenes) -> None:
     images = torch.randint(256, (8, *SHAPE), dtype=torch.uint8)
     indices = torch.arange(8)
     batch = ImageBatch(images, prepared.conditions(indices), indices)
-    seen = {name: extract(batch) for name, extract in prepared.extractors.items()}
-    assert len(seen[LPIPS]) == 8 and seen[LPIPS].scores["diversity"].shape == (4,)
-    assert seen[PATCH].features.shape == (16, 8), "an item at each place"
-    assert seen[MAIN].features.shape == (8, 8)
-    assert {name: len(found) for name, found in seen[MAIN].scores.items()} == dict.fromkeys(
+    features = {name: extract(batch) for name, extract in prepared.extractors.items()}
+    assert len(features[LPIPS]) == 8 and features[LPIPS].scores["diversity"].shape == (4,)
+    assert features[PATCH].features.shape == (16, 8), "an item at each place"
+    assert features[MAIN].features.shape == (8, 8)
+    assert {name: len(found) for name, found in features[MAIN].scores.items()} == dict.fromkeys(
         ("alignment", "kinds", "colours"), 8
     )
     assert prepared.references[MAIN].rows.shape == (60, 8) and prepared.references[PATCH].rows.shape == (120, 8)
 
 
-def test_what_the_judge_reads_is_held_against_the_caption_asked_for(
+def test_the_classifier_s_answers_are_compared_with_the_requested_caption(
     prepared: PreparedScenes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indices = torch.arange(4)
