@@ -44,7 +44,7 @@ def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
 def test_features_logits_and_scores_must_match() -> None:
     with pytest.raises(ValueError, match="logits of 2 images"):
         Features(np.zeros((2, 3)), logits=np.zeros((1, 10)))
-    with pytest.raises(ValueError, match="at most 2 scores 'clip'"):
+    with pytest.raises(ValueError, match="scores 'clip' of 2 images must be at most 2"):
         Features(np.zeros((2, 3)), scores={"clip": np.zeros(3)})
     with pytest.raises(ValueError, match="float32 or float64"):
         Features(np.zeros((2, 3), int))

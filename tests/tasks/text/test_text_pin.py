@@ -117,7 +117,7 @@ def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: s
     choose.pin(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
     assert f"coco10k runs on prompts list, {count}, sha256" in progress.notes[0]
     assert progress.notes[1:] == (
-        [f"{count:,} prompts, and protocol coco10k has 10,000: {reason}"] if reason else []
+        [f"{count:,} prompts, but protocol coco10k has 10,000: {reason}"] if reason else []
     )
 
 
