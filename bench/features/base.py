@@ -31,7 +31,7 @@ class Weights:
 
     @classmethod
     def of_file(cls, name: str, file: WeightsFile) -> Weights:
-        """Describe weights that are one published file."""
+        """Return weights that are one published file."""
         return cls(name, file.name, file.url, file.licence, file)
 
 

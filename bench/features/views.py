@@ -34,7 +34,7 @@ class Features:
                 raise ValueError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.features)
 
 

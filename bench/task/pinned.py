@@ -23,7 +23,7 @@ class PinnedAsset:
     sha256: str
     name: str
     rows: int = 0
-    """Of a reference: the number of real images whose features are stored one by one."""
+    """Number of real images whose features a reference stores one by one; 0 for other assets."""
 
 
 @dataclass(frozen=True)
