@@ -1,4 +1,4 @@
-"""Tasks whose assets `bench prepare` pins once: by role, in one file of the cache."""
+"""Tasks that run on pinned assets: `bench prepare` writes them, by role, into one file of the cache."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.task.protocol import Protocol
 
 @dataclass(frozen=True)
 class PinnedAsset:
-    """One asset that is pinned for a task: its path, its hash, and the name that tables show."""
+    """An asset that is pinned for a task: its path, its hash, and the name that tables show."""
 
     path: str
     sha256: str
     name: str
     rows: int = 0
-    """Number of real images whose features a reference stores one by one; 0 for other assets."""
+    """Number of real images whose features a reference keeps individually."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class PinnedTask(Task):
     """A task with several protocols; the user names its teacher, data and networks to `bench prepare`."""
 
     protocols: Mapping[str, Protocol]
-    """The protocols by name; `protocol` is the one in use."""
+    """The task's protocols by name; `protocol` is the one in use."""
 
     pinned_by_prepare: ClassVar[bool] = True
 
     def pinned_path(self, cache: Path) -> Path:
-        """Return the file that records the task's pinned assets."""
+        """Return the file that lists the assets pinned for this task."""
         return cache / "chosen" / f"{self.name}.json"
 
     def under(self, protocol: str) -> Self:
@@ -48,13 +48,13 @@ class PinnedTask(Task):
 def requirement_of(
     role: str, what: str, asset: PinnedAsset | None, fix: str, for_training: bool = False
 ) -> Requirement:
-    """Return a task's requirement for a role, with the path of the pinned asset if that still exists."""
+    """Build a requirement of a role, with the path of its pinned asset if that exists."""
     here = Path(asset.path) if asset and Path(asset.path).exists() else None
     return Requirement(role, f"{what} ({asset.name})" if asset else what, here, fix, for_training)
 
 
 def read_pinned(path: Path) -> dict[str, PinnedAsset]:
-    """Read the file that `write_pinned` wrote; no file means no assets. Raises UserError if it is damaged."""
+    """Read the file of `write_pinned`; empty if nothing is pinned. Raises UserError if it is damaged."""
     if not path.exists():
         return {}
     try:
@@ -65,7 +65,7 @@ def read_pinned(path: Path) -> dict[str, PinnedAsset]:
 
 
 def write_pinned(path: Path, assets: Mapping[str, PinnedAsset | None]) -> None:
-    """Write the pinned assets, with absolute paths; the file appears whole."""
+    """Write the pinned assets with absolute paths; the file appears whole."""
     found = {
         role: None if asset is None else {**asdict(asset), "path": str(Path(asset.path).absolute())}
         for role, asset in assets.items()
