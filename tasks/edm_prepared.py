@@ -1,4 +1,4 @@
-"""What class-conditional tasks with an EDM teacher share: students on disk, conditions, teacher pairs."""
+"""The base class of prepared class-conditional tasks with an EDM teacher: students on disk, conditions, pairs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class PreparedEDMTask(PairedTeacher):
     real_images: Tensor
     """The training images as uint8 [N, C, H, W]."""
     real_conditions: Tensor
-    """Their classes [N]."""
+    """The training images' classes [N]."""
 
     @property
     def training_conditions(self) -> int:
-        """The classes."""
+        """The number of classes."""
         return self.classes
 
     @property
     def real_count(self) -> int:
         return len(self.real_images)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return chosen
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return indices
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        # Bytes travel to the device, not floats.
+        # The images are moved to the device as bytes, and converted there.
         return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
@@ -52,13 +52,13 @@ class PreparedEDMTask(PairedTeacher):
         channels, size, _ = saved.denoiser.sample_shape
         if size != self.task.image_shape[1]:
             raise UserError(
-                f"{folder} makes images of {size}x{size}, task {self.task.name!r} has "
-                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}"
+                f"{folder} makes images of {size}x{size}, but task {self.task.name!r} has "
+                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}; fix: name a student of this task"
             )
         found, own = (channels, saved.denoiser.classes), (self.task.image_shape[0], self.classes)
         if found != own:
             raise UserError(
-                f"{folder} has {found[0]} channels and {found[1]} classes, and students of task "
+                f"{folder} has {found[0]} channels and {found[1]} classes, but students of task "
                 f"{self.task.name!r} have {own[0]} and {own[1]}; fix: name a student of this task"
             )
         if steps not in (None, len(saved.indices)):
@@ -66,5 +66,5 @@ class PreparedEDMTask(PairedTeacher):
         return saved.denoiser, saved.indices
 
     def conditions(self, indices: Tensor) -> Tensor:
-        """Balanced classes: sample i has class i mod the number of classes."""
+        """Return balanced classes: sample i has class i mod the number of classes."""
         return indices % self.classes

@@ -1,4 +1,4 @@
-"""Evaluation as a stream: every image is generated once and passes through the extractor to all metrics."""
+"""Evaluation as a stream: every image is generated once and passes through the extractors to all metrics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from bench.task.images import to_uint8
 from bench.task.protocol import Protocol
 
 Extracted = Mapping[str, Features]
-"""What each extractor gives of a batch of images."""
+"""The output of each extractor for a batch of images."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,7 +42,7 @@ class Generated(ImageBatch):
     """One batch of the stream."""
 
     finite: bool
-    """Whether the sampler's numbers were; the images of a batch that were not mean nothing."""
+    """Whether the sampler's output is finite; otherwise the images are meaningless."""
 
 
 @torch.no_grad()
@@ -80,9 +80,10 @@ def extracted(
     repetition: int,
     batch_size: int,
 ) -> Iterator[Extracted]:
-    """Yield what each extractor gives of one repetition's images, in the order of the samples.
+    """Yield the output of each extractor for one repetition's images, in the order of the samples.
 
-    With several processes each makes every n-th batch, and all are given all of them. Raises DivergedError.
+    With several processes each makes every n-th batch, and every process gets all of them. Raises DivergedError if
+    an image is not finite.
     """
     state = PartialState()
     for begin in range(0, protocol.samples, batch_size * state.num_processes):
@@ -109,11 +110,11 @@ def measure(
     progress: Progress,
     batch_size: int | None = None,
 ) -> dict[str, Measured]:
-    """Measure one repetition: one pass over the images feeds all metrics, in the first process."""
+    """Measure one repetition: one pass over the images updates all metrics, in the first process."""
     is_main = PartialState().is_main_process
     names = {info.extractor for info in metrics.values()}
-    if strange := names - spaces.keys():
-        raise unknown(f"feature extractor for task {prepared.task.name!r}:", strange.pop(), spaces)
+    if missing := names - spaces.keys():
+        raise unknown(f"feature extractor for task {prepared.task.name!r}:", missing.pop(), spaces)
     running: dict[str, Metric] = {}
     if is_main:
         running = {
@@ -131,15 +132,15 @@ def measure(
 
 @dataclass(frozen=True)
 class Repetition:
-    """One pass over a protocol's images, as its file has it."""
+    """The content of the file of one pass over a protocol's images."""
 
     made_of: Mapping[str, Any]
-    """What decides it: the subject's hash, the protocol's, the references'."""
+    """The hashes that decide it: of the subject, the protocol and the references."""
     metrics: Mapping[str, Measured]
     seconds: float
 
     def write(self, path: Path) -> None:
-        """Write its file, which appears whole."""
+        """Write the file, which appears whole."""
         content = {**vars(self), "metrics": {name: vars(measured) for name, measured in self.metrics.items()}}
         write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -151,11 +152,11 @@ def read_repetition(path: Path) -> Repetition:
         metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
         return Repetition(found["made_of"], metrics, float(found["seconds"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged; delete it and run again: rm {shlex.quote(str(path))}") from None
+        raise UserError(f"{path} is damaged; fix: rm {shlex.quote(str(path))}, and run again") from None
 
 
 class Evaluator:
-    """Evaluates samplers on one prepared task under its protocol."""
+    """An evaluation of samplers on one prepared task under its protocol."""
 
     def __init__(
         self,
@@ -164,7 +165,7 @@ class Evaluator:
         progress: Progress,
         further: Mapping[str, LoadedSpace] = {},
     ) -> None:
-        """`further` are feature spaces that metrics name and the task does not have."""
+        """Take the task, the metrics, and the `further` feature spaces that the task does not provide."""
         self.prepared = prepared
         self.protocol = prepared.task.protocol
         self.metrics = metrics
@@ -173,9 +174,9 @@ class Evaluator:
         self.progress = progress
 
     def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
-        """Measure all repetitions; each lands in `folder` when done, so that a killed evaluation goes on.
+        """Measure all repetitions; each is written to `folder` when done, so that a killed evaluation resumes.
 
-        `subject` is the hash of what is evaluated: a finished repetition of other weights is not taken over.
+        `subject` is the hash of the weights that are evaluated: repetitions of other weights are not reused.
         Returns the metrics and the seconds they took, over all attempts.
         """
         finished = [self._repetition(sampler, folder, r, subject) for r in range(self.protocol.repetitions)]
@@ -205,8 +206,7 @@ class Evaluator:
         return done
 
     def _finished(self, path: Path, made_of: Mapping[str, Any]) -> Repetition | None:
-        """Read a repetition that was measured before, if it is of the same weights, protocol, reference and
-        quantities: a metric may have come to mean another."""
+        """Read a finished repetition if its weights, protocol, references and quantities are the same, or None."""
         if not path.exists():
             return None
         found = read_repetition(path)
@@ -232,15 +232,15 @@ class Evaluator:
         )
 
     def _name(self, metric: str) -> str:
-        """The name under which a metric's value is recorded."""
+        """Return the name under which a metric's value is recorded."""
         info = self.metrics[metric]
         return name_of(info, self.protocol.network(info.extractor))
 
     def validate(self, sampler: Sampler, samples: int) -> dict[str, float]:
-        """Measure FD quickly on the first samples: for progress, never for a table."""
+        """Return a quick FD of the first samples, for progress and never for a table."""
         if "fd" not in self.metrics:
             return {}
-        # Fewer images than features would be refused: nobody takes this number for a result.
+        # A smoke protocol accepts fewer images than features; this number is not a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
         found = measure(sampler, self.prepared, fewer, fd, self.spaces, 0, SilentProgress())

@@ -1,4 +1,4 @@
-"""Latency of a text-to-image student: one prompt to one image, by stage, as somebody waiting for it sees it."""
+"""Latency of a text-to-image student: the time from one prompt to one image, by stage."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Latency:
     """Seconds from one prompt to one image."""
 
     text: Spread
-    """Prompt -> embeddings."""
+    """From prompt to embeddings."""
     denoising: Spread
-    """Embeddings -> latent: all steps of the student."""
+    """From embeddings to latent: all steps of the student."""
     decoding: Spread
-    """Latent -> image."""
+    """From latent to image."""
     together: Spread
-    """Prompt -> image in one go, without waiting for the device between the stages."""
+    """From prompt to image, without waiting for the device between the stages."""
     device: str
     warm_up: int
     repetitions: int
@@ -56,7 +56,7 @@ class Latency:
 
 
 def device_name(device: torch.device) -> str:
-    """The accelerator's name, or the processor with the number of threads that torch uses."""
+    """Return the accelerator's name, or the processor with the number of threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
@@ -74,13 +74,13 @@ def latency(
 ) -> Latency:
     """Time three stages, each on a batch of one, over `prompts`; each prompt is one repetition.
 
-    First come `warm_up` untimed rounds with the first prompt: kernels are chosen and compiled, memory is
-    reserved. A stage ends when the device has done its work, not when it was asked to. The stages by
-    themselves wait at each end; `together` waits only after the image, and may be less than their sum. Text
-    embeddings are not to be cached by `encode`. Raises ValueError without prompts.
+    First, `warm_up` untimed rounds with the first prompt compile kernels and reserve memory. A stage ends when the
+    device has finished its work. The single stages each wait for the device; `together` waits only after the
+    image, and may take less than their sum. `encode` must not cache
+    text embeddings. Raises ValueError without prompts.
     """
     if not prompts:
-        raise ValueError("latency needs at least one prompt")
+        raise ValueError("latency takes at least one prompt, got none")
 
     def timed(work: Callable[[Any], Any], given: Any) -> tuple[float, Any]:
         _wait(device)
@@ -104,9 +104,9 @@ def latency(
 
 
 def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> Latency:
-    """Time a student or a baseline on the task that it is loaded for, image by image.
+    """Time a student or a baseline on the task that it is loaded for, image by image, on this process's device.
 
-    On this process's device; `bf16`: denoising runs under autocast, the rest in float32.
+    With `bf16`, denoising runs under autocast, and the rest in float32.
     """
     prepared, device = subject.prepared, this_device()
 
@@ -126,7 +126,7 @@ def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> 
 
 
 def spread(seconds: Sequence[float]) -> Spread:
-    """Median, quartiles and extremes of at least one timing."""
+    """Return the median, quartiles and extremes of at least one timing."""
     low, median, high = (
         statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 3
     )

@@ -1,4 +1,4 @@
-"""The sample grid of a run: the student above, the teacher below, from the same noise."""
+"""The sample grid of a run: the student above and the teacher below, from the same noise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 5
 
 
 def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
-    """Draw each sampler's images of the protocol's first 50 samples, or all, one panel each; a PNG file."""
+    """Write a PNG file with one panel of each sampler's images, of at most the protocol's first 50 samples."""
     from matplotlib import pyplot as plt
 
     protocol = next(iter(panels.values())).prepared.task.protocol
@@ -44,7 +44,7 @@ def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
 
 
 def _tile(images: torch.Tensor, rows: int) -> torch.Tensor:
-    """[rows * columns, C, H, W] -> one image [rows * H, columns * W] or [..., C]."""
+    """Tile [rows * columns, C, H, W] into one image [rows * H, columns * W] or [..., C]."""
     images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)  # a line between images
     count, channels, height, width = images.shape
     grid = images.reshape(rows, count // rows, channels, height, width).permute(0, 3, 1, 4, 2)

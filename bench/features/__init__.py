@@ -1,1 +1,1 @@
-"""Feature extractors: a network and its preprocessing each, and the references of real images that they make."""
+"""Feature extractors: each is a network with its preprocessing; references of real images are made with them."""

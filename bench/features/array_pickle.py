@@ -1,4 +1,4 @@
-"""Pickles of numpy arrays, read as data: nothing that a file names is imported or called."""
+"""A reader for pickles of numpy arrays; it reads them as data, and imports or calls nothing that a file names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES = 2**30
 MAX_ENTRIES = 1000
 """Numbers, texts, arrays and dictionaries in one file; published references hold about ten."""
 NUMBERS = {"f4", "f8", "i4", "i8", "u4", "u8"}
-"""Types of numbers that an array may have."""
+"""The number types that an array may have."""
 
 
 class _Array(Inert):
@@ -51,8 +51,8 @@ ALLOWED: dict[tuple[str, str], type[Inert]] = {
 def read_array_pickle(path: Path) -> dict[str, Any]:
     """Read a pickled dictionary of numbers, texts, numpy arrays of numbers, and more such dictionaries.
 
-    Raises UserError, with the name of what the file asks for, if it holds anything else, is damaged, larger than
-    MAX_BYTES, or holds more than MAX_ENTRIES entries: a few hundred bytes can share a dictionary 2^40 times.
+    Raises UserError if the file contains anything else, with its name, is damaged, is larger than MAX_BYTES, or
+    contains more than MAX_ENTRIES entries: a few hundred bytes can share a dictionary 2^40 times.
     """
     with reading(path, "numpy arrays"), path.open("rb") as file:
         size = path.stat().st_size
@@ -65,13 +65,13 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
 
 
 class _Plain:
-    """Turns what the reader left into plain data and arrays."""
+    """Converter of the reader's inert objects into plain data and arrays."""
 
     def __init__(self) -> None:
         self.entries = 0
 
     def of(self, value: Any) -> Any:
-        """Return plain data. Raises UnsafePickleError, or whatever records of another form raise."""
+        """Return plain data. Raises UnsafePickleError, or another exception for records of another form."""
         self.entries += 1
         if self.entries > MAX_ENTRIES:
             raise UnsafePickleError(f"holds more than {MAX_ENTRIES:,} entries")
@@ -95,7 +95,7 @@ class _Plain:
 
 
 def _array(data: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray:
-    """Copy bytes into an array, if they are as many as its shape and type say."""
+    """Copy bytes into an array. Raises UnsafePickleError unless their number fits its shape and type."""
     if not isinstance(dtype, _Dtype) or not dtype.args or dtype.args[0] not in NUMBERS:
         given = getattr(dtype, "args", dtype)
         raise UnsafePickleError(f"holds an array of {given!r}, not of numbers ({sorted(NUMBERS)})")

@@ -1,4 +1,4 @@
-"""What a feature extractor is: a named network with its weights and its preprocessing. Imports no torch."""
+"""The base class of feature extractors: a named network, its weights and its preprocessing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that an extractor reads: `bench prepare --weights NAME=PATH` says where they are."""
+    """Weights that an extractor reads; the user gives their path with `bench prepare --weights NAME=PATH`."""
 
     name: str
     files: str
-    """What PATH is: a file's name, or what a folder holds."""
+    """A description of PATH: the name of a file, or the content of a folder."""
     source: str
     """Where they are published."""
     licence: str
     file: WeightsFile | None = None
-    """The published file, where it is one that is known by its hash, and can be downloaded."""
+    """The published file, if its hash is known, so that it can be downloaded."""
 
     @classmethod
     def of_file(cls, name: str, file: WeightsFile) -> Weights:
-        """Describe weights that are one published file."""
+        """Return weights that are one published file."""
         return cls(name, file.name, file.url, file.licence, file)
 
 
@@ -40,23 +40,23 @@ class FeatureExtractor(ABC):
     """A feature extractor as it is declared; `load` makes it ready to run."""
 
     name: str
-    """What metrics name it by."""
+    """The name by which metrics refer to it."""
     summary: str
     weights: tuple[Weights, ...]
     preprocessing: str
-    """What is done to uint8 images before the network reads them."""
+    """A description of how uint8 images are prepared for the network."""
     output: str
-    """What it gives of an image: `2,048 features`, `a score`."""
+    """A description of its output for an image: `2,048 features`, `a score`."""
 
     @abstractmethod
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Read the weights `files`, by their names, and return the network, ready on a device.
 
-        Raises UserError if a file is damaged, or holds another network.
+        Raises UserError if a file is damaged, or contains another network.
         """
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
-        """Name it by all that decides its numbers: its weights' hashes, and the plug-in file's, if any."""
+        """Return a name with the hashes that decide its numbers: of its weights and of a plug-in file."""
         parts = [self.name, *([f"plug-in {code_sha256[:12]}"] if code_sha256 else [])]
         for one in self.weights:
             parts.append(f"weights {found[one.name].sha256[:12]}" if one.name in found else f"no {one.name}")

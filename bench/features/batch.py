@@ -1,4 +1,4 @@
-"""A batch of images as feature extractors are given it."""
+"""The batch of images that feature extractors read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """Images that all extractors read, with what they were asked to show; real images were asked nothing."""
+    """Images that all extractors read, with the conditions they were generated for; real images have none."""
 
     images: Tensor
     """uint8 [B, C, H, W], on the CPU."""
     conditions: Tensor | None = None
-    """What the images were generated for, [B, ...]."""
+    """The conditions that the images were generated for, [B, ...]."""
     indices: Tensor | None = None
     """Global sample indices, [B]."""
     prompts: Sequence[str] = ()
-    """One for each image, where the task has prompts."""
+    """One prompt for each image, where the task has prompts."""
     originals: Sequence[Tensor] = ()
     """Real images before they were cropped to one size: uint8 [1, 3, H, W] each."""
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -33,7 +33,7 @@ class ImageBatch:
         return len(self.images)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return `make()`, evaluated the first time `key` is asked for: extractors share crops and networks so."""
+        """Return `make()`, which is evaluated once for each `key`, so that extractors share crops and networks."""
         if key not in self._made:
             self._made[key] = make()
         found: T = self._made[key]
@@ -41,4 +41,4 @@ class ImageBatch:
 
 
 Extract = Callable[[ImageBatch], Features]
-"""A loaded feature extractor: a batch of images to their features and scores."""
+"""A loaded feature extractor: a function from a batch of images to their features and scores."""

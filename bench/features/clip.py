@@ -25,16 +25,16 @@ from bench.models.weights.state_dicts import fill, read_state_dict
 
 
 class CLIPScores(NamedTuple):
-    """What a batch of images scores."""
+    """The scores of a batch of images."""
 
     cosines: np.ndarray
     """[B] float32."""
     truncated: np.ndarray
-    """[B] bool: the network saw only the beginning of the prompt."""
+    """[B] bool: the network read only the beginning of the prompt."""
 
 
 class Tokens(NamedTuple):
-    """Prompts as a CLIP network reads them."""
+    """Tokenized prompts of a CLIP network."""
 
     tokens: Tensor
     """[B, context] int64."""
@@ -42,7 +42,7 @@ class Tokens(NamedTuple):
 
 
 class CLIPScorer:
-    """Scores images against their prompts; each distinct prompt is embedded once."""
+    """A CLIP network that scores images against their prompts; each distinct prompt is embedded once."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class CLIPScorer:
         weights: FoundWeights,
         batch_size: int = 32,
     ) -> None:
-        """`model`, `tokenizer` and `preprocess` are open_clip's, the model in evaluation mode on its device."""
+        """Take open_clip's parts; the `model` is in evaluation mode on its device."""
         self.model = model
         self.protocol = protocol
         self.path = weights.path
@@ -70,15 +70,15 @@ class CLIPScorer:
         return self.scores_of(Squares(images), prompts)
 
     def scores_of(self, squares: Squares, prompts: Sequence[str]) -> CLIPScores:
-        """Score a batch whose crops and resizes are shared with other networks, against as many prompts."""
+        """Score a batch, whose crops other networks share, against one prompt for each image."""
         if len(squares.images) != len(prompts):
             raise ValueError(f"{len(squares.images)} images and {len(prompts)} prompts")
-        seen = self.embed_images(squares(self.protocol.pre_resize))
+        features = self.embed_images(squares(self.protocol.pre_resize))
         read, truncated = self.embed_prompts(prompts)
-        return CLIPScores((seen * read).sum(dim=1).numpy(), np.array(truncated, dtype=bool))
+        return CLIPScores((features * read).sum(dim=1).numpy(), np.array(truncated, dtype=bool))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed uint8 [B, 3, H, W], already cropped and resized as the protocol says: unit rows on the CPU."""
+        """Return unit embeddings, on the CPU, of uint8 [B, 3, H, W] that is cropped as the protocol says."""
         parts = []
         for part in images.split(self.batch_size):
             pixels = torch.stack([self.preprocess(to_pil(image)) for image in part.cpu()])
@@ -87,7 +87,7 @@ class CLIPScorer:
         return torch.cat(parts)
 
     def embed_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, list[bool]]:
-        """Embed B prompts, as unit rows on the CPU, and say which of them were truncated."""
+        """Return unit embeddings of B prompts, on the CPU, and which of the prompts were truncated."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._embedded]
         for start in range(0, len(missing), self.batch_size):
             part = missing[start : start + self.batch_size]
@@ -99,10 +99,10 @@ class CLIPScorer:
         return torch.stack([row for row, _ in found]), [truncated for _, truncated in found]
 
     def _read(self, tokens: Tensor) -> Tensor:
-        """What open_clip's `encode_text` gives for tokens [B, context], without running on their padding.
+        """Return open_clip's `encode_text` of tokens [B, context], without running on their padding.
 
-        Attention looks back alone and the embedding is that of the end, so that what follows it is of no
-        consequence; of 77 tokens a caption fills 15.
+        Attention is causal and the embedding is that of the end token, so that the padding after it has no
+        effect; a caption fills 15 of 77 tokens.
         """
         model, end = self.model, tokens.argmax(dim=1)
         length = int(end.max()) + 1
@@ -112,7 +112,7 @@ class CLIPScorer:
         return rows
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
-        """Start, prefix, prompt, end, padded with 0; what is too long is cut, and its last token is the end.
+        """Return start, prefix, prompt and end tokens, padded with 0; a long prompt is cut before its end.
 
         The official evaluation inserts the prefix into the cut prompt and cuts again, to the same tokens.
         """
@@ -129,25 +129,27 @@ class CLIPScorer:
 def load_clip(
     protocol: CLIPProtocol, weights: Path | None, *, device: torch.device | str = "cpu", batch_size: int = 32
 ) -> CLIPScorer:
-    """Read a network from its published file (torch or safetensors), of which only tensors are read.
+    """Read a network from its published file (torch or safetensors); only tensors are read.
 
-    The publishers give no hash, and the same weights come in several files: the scorer has this one's, for the
-    record. Raises UserError if there is no file, it is damaged, or it holds another network.
+    The publishers give no hash, and the same weights come in several files: the scorer records the hash of this
+    file. Raises UserError if there is no file, it is damaged, or it contains another network.
     """
     if weights is None:
         raise UserError(
-            f"{protocol.name} needs the weights {protocol.pretrained!r} of {protocol.architecture}, "
-            f"open_clip_pytorch_model.bin or .safetensors from {protocol.source}; fix: name the file"
+            f"the weights {protocol.pretrained!r} of {protocol.architecture} for {protocol.name} are missing; "
+            f"fix: name open_clip_pytorch_model.bin or .safetensors from {protocol.source}"
         )
     open_clip = optional_module("open_clip", "a CLIP score", "text")
     config = open_clip.get_model_config(protocol.architecture)
     if config is None:
         raise unknown("architecture of open_clip", protocol.architecture, open_clip.list_models())
-    with init_empty_weights():  # weights of its own would be drawn only to be overwritten
+    with init_empty_weights():  # random weights would only be overwritten
         model = open_clip.CLIP(**config)
     state = without_prefixes(read_state_dict(weights), model.state_dict().__contains__)
     temperature = state.get("logit_scale")
-    if temperature is not None and temperature.numel() == 1:  # some files keep it, which no cosine needs, as a row
+    if (
+        temperature is not None and temperature.numel() == 1
+    ):  # some files store it, which no cosine reads, as a row
         state["logit_scale"] = temperature.reshape(())
     fill(model, state, str(weights), protocol.architecture)
     model.eval().requires_grad_(False).to(device)
@@ -162,7 +164,7 @@ def load_clip(
 
 
 def _transform(open_clip: Any, side: int | tuple[int, int], protocol: CLIPProtocol) -> Callable[[Image], Tensor]:
-    """What an image goes through on its way to the network."""
+    """Return the transform that turns an image into the network's input."""
     if protocol.resized_as == "bytes":
         transform: Callable[[Image], Tensor] = open_clip.image_transform(side, is_train=False)
         return transform

@@ -17,18 +17,18 @@ from bench.features.precision import frozen_network
 from bench.models.weights.folders import load_network
 
 SIDE = 224
-"""Side of the images that the network sees."""
+"""Side of the images that the network reads."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, as the network was trained with."""
+"""Mean and deviation of ImageNet's pixels, with which the network was trained."""
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14}
-"""What makes a network ViT-L/14, the one that published numbers are about."""
+"""The sizes of ViT-L/14, the network of published numbers."""
 
 
 class DINOv2Features:
-    """DINOv2 as an extractor: uint8 images in, the class token after the last norm out."""
+    """DINOv2 as an extractor: it maps uint8 images to the class token after the last norm."""
 
     def __init__(self, network: nn.Module, name: str, path: Path, batch_size: int = 32) -> None:
-        """`network` is transformers' Dinov2Model, in evaluation mode."""
+        """Take `network`, transformers' Dinov2Model in evaluation mode."""
         self.network = network
         self.name = name
         self.path = path
@@ -36,24 +36,24 @@ class DINOv2Features:
         self.batch_size = batch_size
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Extract from uint8 images [B, 3, H, W]: [B, D] float32, on the CPU.
+        """Return features [B, D] float32, on the CPU, of uint8 images [B, 3, H, W].
 
-        As dgm-eval has it, images are resized by Pillow's bicubic filter and are bytes again before they are
-        scaled; autocast and TF32 are off.
+        As in dgm-eval, images are resized by Pillow's bicubic filter to bytes before they are scaled; autocast
+        and TF32 are off.
         """
         device = next(self.network.parameters()).device
         mean, std = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (MEAN, STD))
         parts: list[Tensor] = []
         with frozen_network(device):
             for part in images.split(self.batch_size):
-                seen = torch.stack([resized(image) for image in part]).to(device)
-                tokens = self.network(pixel_values=(seen.float() / 255 - mean) / std).last_hidden_state
+                pixels = torch.stack([resized(image) for image in part]).to(device)
+                tokens = self.network(pixel_values=(pixels.float() / 255 - mean) / std).last_hidden_state
                 parts.append(tokens[:, 0].float().cpu())
         return torch.cat(parts)
 
 
 def resized(image: Tensor) -> Tensor:
-    """Resize one image uint8 [3, H, W] to [3, 224, 224] as Pillow does, bicubic, to bytes."""
+    """Resize one image uint8 [3, H, W] to [3, 224, 224] with Pillow's bicubic filter, to bytes."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     small = np.array(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     return torch.from_numpy(small).permute(2, 0, 1)
@@ -68,11 +68,13 @@ def load_dinov2(folder: Path, device: torch.device | str = "cpu") -> DINOv2Featu
     try:
         from transformers import Dinov2Model
     except ImportError:
-        raise UserError("DINOv2 needs transformers: pip install 'distillation-bench[imagenet]'") from None
+        raise UserError(
+            "DINOv2 runs on transformers, which is not installed; fix: pip install 'distillation-bench[imagenet]'"
+        ) from None
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{folder} is no DINOv2 in transformers' format: it has no config.json; "
-            "get one: hf download facebook/dinov2-large --local-dir FOLDER"
+            f"{folder} is not a DINOv2 folder in transformers' format: it has no config.json; "
+            "fix: hf download facebook/dinov2-large --local-dir FOLDER"
         )
     network: Any = load_network(Dinov2Model, folder)
     sizes = {key: getattr(network.config, key) for key in LARGE}

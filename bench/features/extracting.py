@@ -1,4 +1,4 @@
-"""The published networks as extractors: what each of them gives of a batch of images."""
+"""The published networks as extractors: one function for each network's output on a batch of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.features.views import NO_PATCH, Features
 
 
 def squares_of(batch: ImageBatch) -> Squares:
-    """Return a batch's centre squares, each size made once for all extractors."""
+    """Return a batch's centre squares; each size is made once for all extractors."""
     return batch.once("squares", lambda: Squares(rgb(batch.images)))
 
 
@@ -26,23 +26,23 @@ def rgb(images: Tensor) -> Tensor:
 
 
 def inception_tap(inception: InceptionFeatures, tap: str, batch: ImageBatch) -> Features:
-    """Give one layer of the Inception, and with the pool its logits."""
+    """Return one layer of the Inception as features; the pool comes with the logits."""
     found = batch.once(inception, lambda: inception(rgb(batch.images)))
     return Features(found[tap].numpy(), found["logits"].numpy() if tap == "pool" else None)
 
 
 def dinov2_token(dinov2: DINOv2Features, batch: ImageBatch) -> Features:
-    """Give DINOv2's class token."""
+    """Return DINOv2's class token as features."""
     return Features(dinov2(rgb(batch.images)).numpy())
 
 
 def inception_of_squares(inception: InceptionFeatures, side: int, batch: ImageBatch) -> Features:
-    """Give the Inception's pool features of the centre squares, resized to `side` pixels."""
+    """Return the Inception's pool features of the centre squares, resized to `side` pixels."""
     return Features(inception(squares_of(batch)(side))["pool"].numpy())
 
 
 def inception_of_patches(inception: InceptionFeatures, small: SmallImages, batch: ImageBatch) -> Features:
-    """Give the Inception's pool features of patches from the middle of the images, in full resolution."""
+    """Return the Inception's pool features of patches from the middle of the images, in full resolution."""
     cuts = [centre_patches(images, small) for images in batch.originals or [batch.images]]
     rows = np.concatenate([inception(cut.images)["pool"].numpy() for cut in cuts])
     is_whole = np.concatenate([np.full(len(cut.images), cut.fallbacks > 0) for cut in cuts])  # each is of one size
@@ -50,22 +50,22 @@ def inception_of_patches(inception: InceptionFeatures, small: SmallImages, batch
 
 
 def clip_scores(clip: CLIPScorer, batch: ImageBatch) -> Features:
-    """Give the cosine of each image and its prompt."""
+    """Return the cosine of each image and its prompt as scores."""
     found = clip.scores_of(squares_of(batch), batch.prompts)
     return scores_alone(batch, clip=found.cosines, clip_truncated=found.truncated)
 
 
 def lpips_of_prompts(lpips: LPIPSDiversity, batch: ImageBatch) -> Features:
-    """Give the mean distance between the images of each prompt."""
+    """Return the mean distance between the images of each prompt as scores."""
     return scores_alone(batch, diversity=lpips.of_prompts(squares_of(batch)))
 
 
 def preference_scores(model: PreferenceModel, name: str, batch: ImageBatch) -> Features:
-    """Give the preference model's score of each image and its prompt, called `name`."""
-    liked = model.scores(batch.images, batch.prompts)
-    return scores_alone(batch, **{name: liked.values, f"{name}_truncated": liked.truncated})
+    """Return the preference model's score, called `name`, of each image and its prompt."""
+    found = model.scores(batch.images, batch.prompts)
+    return scores_alone(batch, **{name: found.values, f"{name}_truncated": found.truncated})
 
 
 def scores_alone(batch: ImageBatch, **scores: np.ndarray) -> Features:
-    """Return what an extractor gives that only scores."""
+    """Return the output of an extractor that gives scores and no features."""
     return Features(np.zeros((len(batch), 0)), scores=scores)

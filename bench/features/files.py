@@ -1,4 +1,4 @@
-"""The published files of feature networks that are known by their hash. Imports no torch."""
+"""The published files of feature networks whose hash is known. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PORT = WeightsFile(
     bytes=95_628_359,
     licence="Apache-2.0 (TensorFlow's weights of 2015-12-05)",
 )
-"""State dict of pytorch-fid and torch-fidelity (which calls the same bytes weights-inception-...)."""
+"""The state dict of pytorch-fid and torch-fidelity (which calls the same bytes weights-inception-...)."""
 
 TORCHSCRIPT = WeightsFile(
     name="inception-2015-12-05.pt",
@@ -22,7 +22,7 @@ TORCHSCRIPT = WeightsFile(
     bytes=95_607_719,
     licence="NVIDIA's terms for the graph; TensorFlow's weights of 2015-12-05 are Apache-2.0",
 )
-"""The program of clean-fid, StyleGAN and k-diffusion; EDM's pickle holds the same network."""
+"""The program of clean-fid, StyleGAN and k-diffusion; EDM's pickle contains the same network."""
 
 TRUNKS: Mapping[str, WeightsFile] = {
     "alex": WeightsFile(
@@ -40,4 +40,4 @@ TRUNKS: Mapping[str, WeightsFile] = {
         licence="BSD-3-Clause (torchvision), trained on ImageNet",
     ),
 }
-"""torchvision's classifiers, of which LPIPS takes the convolutions; its own linear layers are in its package."""
+"""torchvision's classifiers, whose convolutions LPIPS uses; LPIPS's linear layers are in its package."""

@@ -25,15 +25,16 @@ from bench.models.weights.state_dicts import read_state_dict
 
 SCRIPTED_TAPS = ("pool", "logits")
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError, KeyError)
-"""What torch raises on a file that is none of its own."""
+"""The exceptions that torch raises for a file that is not its own."""
 
 Resize = Literal["tf1", "clean"]
-"""How images come to 299 x 299. tf1: bilinear without antialias within the network, as TensorFlow 1, EDM and
-clean-fid's `legacy_tensorflow` do. clean: clean-fid's bicubic before it. Their features are not comparable."""
+"""The rule that resizes images to 299 x 299. tf1: bilinear without antialias within the network, as TensorFlow 1,
+EDM and clean-fid's `legacy_tensorflow` do. clean: clean-fid's bicubic before it. Their features are not
+comparable."""
 
 
 class InceptionFeatures:
-    """The FID Inception as an extractor: uint8 images in, named features out, on any device."""
+    """The FID Inception as an extractor: it maps uint8 images to named features, on any device."""
 
     def __init__(
         self,
@@ -53,10 +54,10 @@ class InceptionFeatures:
         self.batch_size = batch_size
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Extract from uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]] float32}, on the CPU.
+        """Return the features of uint8 images [B, 3, H, W]: {tap: [B, TAPS[tap]] float32}, on the CPU.
 
-        They are resized to 299 x 299 by the rule `resize`. Autocast and TF32 are off, whatever the caller
-        has set: they change features by 1e-2. Images pass in parts of `batch_size`, which bounds the memory.
+        Images are resized to 299 x 299 by the rule `resize`. Autocast and TF32 are always off, because they
+        change features by 1e-2. Images pass in parts of `batch_size`, which bounds the memory.
         Raises ValueError if the images are of another dtype or shape.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
@@ -84,7 +85,7 @@ class ScriptedInception(nn.Module):
         self.program = program.eval()
 
     def forward(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Run on uint8 images [B, 3, H, W], resized and scaled by the file itself: {tap: [B, TAPS[tap]]}."""
+        """Run on uint8 images [B, 3, H, W], which the program resizes and scales: {tap: [B, TAPS[tap]]}."""
         return self._tapped(self.program(images, return_features=True), taps)
 
     def features(self, pixels: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
@@ -93,7 +94,7 @@ class ScriptedInception(nn.Module):
 
     def _tapped(self, pool: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
         pool = pool.flatten(1)
-        # The file's own logits come after a softmax and cost a second pass.
+        # The program returns logits after a softmax, and in a second pass.
         found = {"pool": pool, "logits": pool @ self.program.output.weight.T}
         return {tap: found[tap] for tap in taps}
 
@@ -114,8 +115,8 @@ def load_inception(
 ) -> InceptionFeatures:
     """Load the extractor from `weights`, or from `file` in the cache (downloaded only if `download`).
 
-    `file` is PORT, run by our network with folded normalisations, or TORCHSCRIPT, run as it is. Raises
-    UserError if the file is missing, has another hash than `file`, or does not hold this network.
+    `file` is PORT, which our network with folded normalisations runs, or TORCHSCRIPT, which runs as it is. Raises
+    UserError if the file is missing, has another hash than `file`, or does not contain this network.
 
     Trust: a file with the published hash is the published file. `own_weights` waives the hash. A state dict
     (PORT) is then still only read as tensors, and may be of a network of the same shape with a half, a fourth, an
@@ -129,7 +130,7 @@ def load_inception(
     found = find_weights(file, weights, cache, download, progress, own_weights)
     if file is not PORT and found.sha256 != file.sha256 and not run_code:
         raise UserError(
-            f"{found.path} is not {file.name} but a TorchScript program of somebody's, which can overwrite files "
+            f"{found.path} is not {file.name} but another TorchScript program, which could overwrite files "
             f"when it is run; fix: name {file.name}"
         )
     network = _port(found.path) if file is PORT else _scripted(found, device)
@@ -140,34 +141,34 @@ def load_inception(
 
 
 def _port(path: Path) -> Inception:
-    """Read a state dict with the port's names. Raises UserError."""
+    """Read a state dict with the port's names. Raises UserError if it is damaged or of another network."""
     state = read_state_dict(path)
-    with torch.device("meta"):  # weights of its own would be drawn only to be overwritten
+    with torch.device("meta"):  # random weights would only be overwritten
         network = Inception(_divisor(state))
     network.load_state_dict(_checked(path, state, network.state_dict()), assign=True)
     return network.faster()
 
 
 def _divisor(state: Mapping[str, Tensor]) -> int:
-    """Return by how much the network of these weights is narrower than the published one; 1 if nothing says so."""
+    """Return how many times narrower than the published network these weights are; 1 by default."""
     pooled = [value.shape[-1] for name, value in state.items() if str(name).endswith("fc.weight") and value.ndim]
     return next((divisor for divisor in (2, 4, 8, 16) if pooled == [TAPS["pool"] // divisor]), 1)
 
 
 def _checked(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of `expected` from `state`; UserError says which are missing, too many or misshapen."""
+    """Return the tensors of `expected` from `state`. Raises UserError that names every missing or wrong one."""
     state = without_prefixes(state, expected.__contains__)
-    # Counters of training steps, which old files lack and evaluation does not read.
+    # Old files do not have the counters of training steps, and evaluation does not read them.
     counters = {name: torch.tensor(0) for name in expected if name.endswith("num_batches_tracked")}
     given = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
-    wanted = {name: value for name, value in expected.items() if name not in counters}
-    if wrong := differences(wanted, given):
+    required = {name: value for name, value in expected.items() if name not in counters}
+    if wrong := differences(required, given):
         raise UserError(f"{path} is not the FID Inception: {wrong}; fix: name {PORT.name}")
     return {**{name: value.float() for name, value in given.items()}, **counters}
 
 
 def _scripted(found: FoundWeights, device: torch.device | str) -> ScriptedInception:
-    """Read NVIDIA's program, from the bytes whose hash was judged. Raises UserError."""
+    """Read NVIDIA's program from the bytes whose hash was checked. Raises UserError."""
     path = found.path
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != found.sha256:
@@ -175,9 +176,11 @@ def _scripted(found: FoundWeights, device: torch.device | str) -> ScriptedIncept
     try:
         program = torch.jit.load(io.BytesIO(data), map_location=device)
     except UNREADABLE as error:
-        raise UserError(f"{path} is no TorchScript program: {first_line(error)}") from error
+        raise UserError(
+            f"{path} is not a TorchScript program: {first_line(error)}; fix: name {TORCHSCRIPT.name}"
+        ) from error
     shapes = {name: list(value.shape) for name, value in program.state_dict().items()}
     if shapes.get("output.weight") != [TAPS["logits"], TAPS["pool"]]:
-        held = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
-        raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {held}")
+        shape = f"{shapes['output.weight']}, not [1008, 2048]" if "output.weight" in shapes else "missing"
+        raise UserError(f"{path} is not {TORCHSCRIPT.name}: its output.weight is {shape}; fix: download it again")
     return ScriptedInception(program)

@@ -1,4 +1,4 @@
-"""The Inception of FID: TensorFlow's network of 2015-12-05 as a torch module, and the same network made fast."""
+"""The Inception of FID: TensorFlow's network of 2015-12-05 as a torch module, with a faster form of it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE = 299
-"""Side of the images that the network sees."""
+"""Side of the images that the network reads."""
 
 SPATIAL_CHANNELS = 7
 """Channels of the tap `spatial`."""
 
 TAPS = {"64": 64, "192": 192, "spatial": 2023, "768": 768, "pool": 2048, "logits": 1008}
-"""What the network gives, and how many numbers of it for each image.
+"""The network's outputs, and the length of each for one image.
 
-64, 192, 768: mean of the feature map that the next stage sees. pool: the 2048 features of FID and KID.
+64, 192, 768: mean of the feature map that the next stage reads. pool: the 2048 features of FID and KID.
 logits: of 1008 classes, without the bias, as Inception scores are taken ("unbiased"). spatial: sFID's, the
 first 7 channels of TensorFlow's `mixed_6/conv` (17 x 17), in its order: row, column, channel.
 """
@@ -37,7 +37,7 @@ Size = int | tuple[int, int]
 
 
 class Convolution(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+    """A convolution with batch normalisation and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Size, stride: int = 1, padding: Size = 0) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Step(NamedTuple):
 
 
 Tower = list[tuple[Step, ...]]
-"""Convolutions one after the other; where there are two at once, the tower forks and its ends are joined."""
+"""A chain of convolutions; where an entry has two, the tower forks and its ends are concatenated."""
 
 
 def tower(name: str, *layers: tuple[int, Size], stride: int = 1, fork: int = 0) -> Tower:
@@ -125,22 +125,22 @@ class Mixed(nn.Module):
 
 
 def average() -> nn.Module:
-    """Mean of 3 x 3 neighbours; TensorFlow leaves padding out of the count."""
+    """Return a mean over 3 x 3 neighbours; as in TensorFlow, padding does not count."""
     return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
 
 
 def maximum() -> nn.Module:
-    """Maximum of 3 x 3 neighbours; the file has it in Mixed_7c, where the paper averages."""
+    """Return a maximum over 3 x 3 neighbours; the file has it in Mixed_7c, where the paper averages."""
     return nn.MaxPool2d(3, stride=1, padding=1)
 
 
 def halving() -> nn.Module:
-    """Maximum of 3 x 3 pixels, every second one."""
+    """Return a maximum over 3 x 3 pixels with stride 2."""
     return nn.MaxPool2d(3, stride=2)
 
 
 def mixed_35(inputs: int, pool_outputs: int, divisor: int) -> Mixed:
-    """Blocks at 35 x 35: Mixed_5b, 5c, 5d."""
+    """Build a block at 35 x 35: Mixed_5b, 5c, 5d."""
     towers = [
         tower("branch1x1", (64, 1)),
         tower("branch5x5", (48, 1), (64, 5)),
@@ -150,7 +150,7 @@ def mixed_35(inputs: int, pool_outputs: int, divisor: int) -> Mixed:
 
 
 def mixed_35_to_17(inputs: int, divisor: int) -> Mixed:
-    """Mixed_6a."""
+    """Build Mixed_6a."""
     towers = [
         tower("branch3x3", (384, 3), stride=2),
         tower("branch3x3dbl", (64, 1), (96, 3), (96, 3), stride=2),
@@ -159,7 +159,7 @@ def mixed_35_to_17(inputs: int, divisor: int) -> Mixed:
 
 
 def mixed_17(inputs: int, width: int, divisor: int) -> Mixed:
-    """Blocks at 17 x 17, with `width` channels inside their towers: Mixed_6b ... 6e."""
+    """Build a block at 17 x 17, with `width` channels inside its towers: Mixed_6b ... 6e."""
     across, down = (1, 7), (7, 1)
     towers = [
         tower("branch1x1", (192, 1)),
@@ -170,7 +170,7 @@ def mixed_17(inputs: int, width: int, divisor: int) -> Mixed:
 
 
 def mixed_17_to_8(inputs: int, divisor: int) -> Mixed:
-    """Mixed_7a."""
+    """Build Mixed_7a."""
     towers = [
         tower("branch3x3", (192, 1), (320, 3), stride=2),
         tower("branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), stride=2),
@@ -179,7 +179,7 @@ def mixed_17_to_8(inputs: int, divisor: int) -> Mixed:
 
 
 def mixed_8(inputs: int, pool: nn.Module, divisor: int) -> Mixed:
-    """Blocks at 8 x 8: Mixed_7b and 7c."""
+    """Build a block at 8 x 8: Mixed_7b and 7c."""
     towers = [
         tower("branch1x1", (320, 1)),
         tower("branch3x3", (384, 1), fork=384),
@@ -195,7 +195,7 @@ class Inception(nn.Module):
     """
 
     def __init__(self, divisor: int = 1) -> None:
-        """Build the published network, or one of its shape with a `divisor`-th of its channels: 2, 4, 8 or 16."""
+        """Build the published network, or one whose channels are divided by `divisor`: 2, 4, 8 or 16."""
         super().__init__()
         self.divisor = divisor
         self.Conv2d_1a_3x3 = Convolution(3, 32 // divisor, 3, stride=2)
@@ -221,11 +221,11 @@ class Inception(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Run on uint8 images [B, 3, H, W] of any size as far as `taps` need: {tap: [B, TAPS[tap]]}."""
+        """Run on uint8 images [B, 3, H, W] of any size as far as `taps` require: {tap: [B, TAPS[tap]]}."""
         return self.features(resize_tf1(images.to(self.fc.weight.dtype), SIDE), taps)
 
     def features(self, pixels: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Run on float pixels [B, 3, 299, 299] in 0 ... 255, resized already: {tap: [B, TAPS[tap]]}."""
+        """Run on float pixels [B, 3, 299, 299] in 0 ... 255: {tap: [B, TAPS[tap]]}."""
         x = ((pixels - 128) / 128).contiguous(memory_format=self.memory_format)
         found: dict[str, Tensor] = {}
         for tap, modules in STAGES:
@@ -247,9 +247,9 @@ class Inception(nn.Module):
         return mean @ self.fc.weight.T if tap == "logits" else mean
 
     def faster(self) -> Inception:
-        """Fold the normalisations and order memory as convolutions like it: twice as fast, equal to rounding.
+        """Fold the normalisations and order memory for convolutions: twice as fast, equal to rounding.
 
-        The network is changed and returned. bfloat16 or TF32 would be faster still, and wrong by 1e-2.
+        The network is changed in place and returned. bfloat16 or TF32 would be faster still, and wrong by 1e-2.
         """
         for module in self.modules():
             if isinstance(module, Convolution):
@@ -262,7 +262,7 @@ def resize_tf1(images: Tensor, side: int) -> Tensor:
     """Resize images [B, C, H, W] to `side` squared as TensorFlow 1 does: bilinear, no antialias.
 
     Pixel i of the result lies at i * H / side of the source, in float32: the corners are aligned, not the
-    centres (`align_corners=False`, before half-pixel centres). An image of that size comes back unchanged.
+    centres (`align_corners=False`, before half-pixel centres). An image of that size is returned unchanged.
     """
     columns, next_columns, across = _grid(images.shape[3], side, images)
     rows, next_rows, down = _grid(images.shape[2], side, images)
@@ -273,7 +273,7 @@ def resize_tf1(images: Tensor, side: int) -> Tensor:
 
 
 def _grid(source: int, side: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of both neighbours of each new pixel, and how far it is from the first, in `like`'s dtype."""
+    """Return both neighbours' indices of each new pixel, and its distance to the first, in `like`'s dtype."""
     scale = torch.tensor(source / side, dtype=torch.float32, device=like.device)
     place = torch.arange(side, dtype=torch.float32, device=like.device) * scale
     first = place.long()

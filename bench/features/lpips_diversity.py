@@ -1,4 +1,4 @@
-"""LPIPS diversity: how unlike each other the images of one prompt are."""
+"""LPIPS diversity: the mean distance between the images of one prompt."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bench.features.scoring import DiversityProtocol
 from bench.features.weights import FoundWeights, find_weights
 
 Activations = list[Tensor]
-"""Unit vectors at every place of five layers, of one image."""
+"""One image's unit vectors at every place of five layers."""
 
 
 class LPIPSDiversity:
-    """Distances between the images of one prompt; each image passes through the trunk once, not once a pair."""
+    """Distances between the images of a prompt; each image passes through the trunk once, not once per pair."""
 
     def __init__(self, model: Any, protocol: DiversityProtocol, weights: FoundWeights) -> None:
-        """`model` is the package's LPIPS, in evaluation mode, on its device."""
+        """Take the package's LPIPS `model`, in evaluation mode, on its device."""
         self.model = model
         self.protocol = protocol
         self.path = weights.path
@@ -36,28 +36,29 @@ class LPIPSDiversity:
         self._lpips = optional_module("lpips", "LPIPS diversity", "text")
 
     def of_prompts(self, squares: Squares) -> np.ndarray:
-        """Mean distance of each prompt's pairs, [prompts] float64.
+        """Return the mean distance of each prompt's pairs, [prompts] float64.
 
-        The batch holds all images of one prompt after the other's; raises ValueError if one is incomplete.
+        The images of a prompt follow each other in the batch. Raises ValueError if a prompt is incomplete.
         """
         images = squares(self.protocol.size)
         if len(images) % self.protocol.images:
-            raise ValueError(f"{len(images)} images are no whole groups of {self.protocol.images}")
+            raise ValueError(f"{len(images)} images are not a multiple of {self.protocol.images}")
         groups = images.split(self.protocol.images)
         return np.array([self.distances(group).mean(dtype=np.float64) for group in groups])
 
     def distances(self, images: Tensor) -> np.ndarray:
-        """Distances of all pairs (i, j), i < j, of uint8 images [N, 3, H, W] as they are: [N (N-1) / 2] float32.
+        """Return the distances of all pairs (i, j), i < j, of uint8 images [N, 3, H, W]: [N (N-1) / 2] float32.
 
-        Equal to the package's pair by pair to the bit: the same operations on one image or pair at a time.
+        They equal the package's distances of single pairs, to the bit: the same
+        operations run on one image or pair at a time.
         """
         with frozen_network(self.device):
-            seen = [self._activations(image[None].to(self.device)) for image in images]
-            pairs = [self._distance(one, other) for one, other in itertools.combinations(seen, 2)]
+            features = [self._activations(image[None].to(self.device)) for image in images]
+            pairs = [self._distance(one, other) for one, other in itertools.combinations(features, 2)]
             return torch.cat(pairs).flatten().cpu().numpy()
 
     def pixels(self, images: Tensor) -> Tensor:
-        """uint8 -> float32 in the protocol's range."""
+        """Convert uint8 to float32 in the protocol's range."""
         unit = images.float() / 255
         return unit if self.protocol.input_range == "unit" else 2 * unit - 1
 
@@ -66,7 +67,7 @@ class LPIPSDiversity:
         return [self._lpips.normalize_tensor(layer) for layer in maps]
 
     def _distance(self, one: Activations, other: Activations) -> Tensor:
-        """Zhang et al. 2018, arXiv:1801.03924, eq. 1: [1, 1, 1, 1]."""
+        """Return the distance [1, 1, 1, 1] of Zhang et al. 2018, arXiv:1801.03924, eq. 1."""
         total = torch.zeros(1, 1, 1, 1, device=self.device)
         for linear, x, y in zip(self.model.lins, one, other, strict=True):
             total += self._lpips.spatial_average(linear((x - y).square_()), keepdim=True)
@@ -85,7 +86,7 @@ def load_lpips(
 ) -> LPIPSDiversity:
     """Load LPIPS 0.1 on a trunk from `weights`, torchvision's file, or from the cache (downloaded if `download`).
 
-    Files are read as tensors alone. Raises UserError if the trunk is missing, has another hash than the published
+    Only tensors are read from files. Raises UserError if the trunk is missing, has another hash than the published
     one (unless `own_weights`), or is another network.
     """
     found = find_weights(TRUNKS[protocol.net], weights, cache, download, progress, own_weights)

@@ -1,4 +1,4 @@
-"""LPIPS 0.1 as its package has it, on a trunk that is read from torchvision's file as tensors alone."""
+"""The package's LPIPS 0.1, on a trunk whose tensors are read from torchvision's file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import read_state_dict
 
 FEATURES, CLASSIFIER = "features.", "classifier."
-"""Beginnings of the names of torchvision's layers; LPIPS has no use for the second."""
+"""Prefixes of the names of torchvision's layers; LPIPS does not use the second."""
 
 
 def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["max", "average"] = "max") -> Any:
     """Build the package's LPIPS, frozen, in evaluation mode, on the CPU; its linear layers are in the package.
 
     It takes images [B, 3, H, W] in [-1, 1] twice, and returns distances [B, 1, 1, 1] (arXiv:1801.03924, Eq. 1).
-    `pooling`: between VGG's layers, its own, or average in its place, as piq's `replace_pooling` has it.
+    `pooling`: VGG's own max pooling, or average pooling in its place, as piq's `replace_pooling` does.
     Raises UserError if the package is missing, or `trunk` is damaged or another network.
     """
     lpips = optional_module("lpips", "LPIPS", "text")
     with warnings.catch_warnings(), init_empty_weights():
-        warnings.simplefilter("ignore")  # the package calls torchvision as of old
+        warnings.simplefilter("ignore")  # the package calls an old interface of torchvision
         model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
     state = read_state_dict(trunk)
     # The package cuts torchvision's `features` into slices, and keeps the numbers of the layers.
@@ -40,7 +40,7 @@ def lpips_network(net: Literal["alex", "vgg"], trunk: Path, pooling: Literal["ma
         raise UserError(f"{trunk} is not torchvision's {net}: {wrong}; fix: download it again")
     linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
     model.net.load_state_dict({name: state[given].float() for name, given in names.items()}, assign=True)
-    # The same layers are there as `lins`, too.
+    # The same layers appear as `lins`, too.
     layers = {name: value for name, value in model.state_dict().items() if re.match(r"lin\d", name)}
     if wrong := differences(layers, linear):
         raise UserError(f"the package lpips does not fit its weights of {net}: {wrong}; fix: install lpips 0.1.4")

@@ -1,4 +1,4 @@
-"""Weights that the user named to `bench prepare --weights NAME=PATH`, kept by name and hash. Imports no torch."""
+"""Weights that `bench prepare --weights NAME=PATH` pinned, by name and hash. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def read_pinned(cache: Path) -> dict[str, FoundWeights]:
 def find(
     weights: Weights, path: Path | None, cache: Path, download: bool, progress: Progress, own_weights: bool
 ) -> FoundWeights:
-    """Return weights from `path`, from the cache or, with `download`, from where they are published, and pin them.
+    """Pin and return weights from `path`, from the cache or, with `download`, from their publisher.
 
-    Raises UserError if there are none, or they are not the published ones, unless `own_weights` waives that.
+    Raises UserError if they are missing, or have another hash than published, unless `own_weights` allows that.
     """
     if weights.file is not None:
         found = find_weights(weights.file, path, cache, download, progress, own_weights)
         kept = FoundWeights(found.path.absolute(), found.sha256)
     elif path is None or not path.exists():
-        where = "" if path is None else f", which are not at {path}"
+        where = "not named" if path is None else f"not at {path}"
         raise UserError(
-            f"the weights {weights.name!r} are needed{where}; fix: --weights {weights.name}=PATH "
+            f"the weights {weights.name!r} are {where}; fix: --weights {weights.name}=PATH "
             f"({weights.files}; {weights.source})"
         )
     else:
@@ -51,16 +51,18 @@ def find(
 
 
 def weights_for(extractor: FeatureExtractor, pinned: Mapping[str, FoundWeights]) -> dict[str, Path]:
-    """Return the files that an extractor reads. Raises UserError if they are missing, or have changed."""
+    """Return the files that an extractor reads. Raises UserError if one is missing, or has changed."""
     found = {}
     for one in extractor.weights:
         named = pinned.get(one.name)
         again = f"fix: bench prepare --task TASK --weights {one.name}=PATH ({one.files}; {one.source})"
         if named is None or not named.path.exists():
-            where = "were never named" if named is None else f"are no longer at {named.path}"
-            raise UserError(f"feature extractor {extractor.name!r} reads {one.name!r}, which {where}; {again}")
+            where = "are not pinned" if named is None else f"are no longer at {named.path}"
+            raise UserError(
+                f"the weights {one.name!r}, which feature extractor {extractor.name!r} reads, {where}; {again}"
+            )
         if path_sha256(named.path) != named.sha256:
-            raise UserError(f"{named.path} has changed since it was named; {again}")
+            raise UserError(f"{named.path} has changed since it was pinned; {again}")
         found[one.name] = named.path
     return found
 

@@ -1,4 +1,4 @@
-"""Full precision, whatever the caller has set: what a feature network computes is part of the protocol."""
+"""Full precision for feature networks: their numbers are part of the protocol, and no setting changes them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def full_float32() -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen_network(device: torch.device) -> Iterator[None]:
-    """Run a network as it was published: float32 without TF32 or autocast, and no graph."""
+    """Run a network as it was published: in float32, without TF32, autocast or gradients."""
     with torch.no_grad(), torch.autocast(device.type, enabled=False), full_float32():
         yield

@@ -1,4 +1,4 @@
-"""The preference models that a text-to-image task can measure with, by name."""
+"""The preference models of text-to-image tasks, by name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LOADERS: Mapping[str, Callable[..., PreferenceModel]] = {
 
 
 def load_preference(name: str, path: Path, *, device: torch.device | str = "cpu") -> PreferenceModel:
-    """Read a preference model from what the user named. Raises UserError for an unknown one or another network."""
+    """Read a preference model from a path. Raises UserError for an unknown name or another network."""
     if name not in LOADERS:
         raise unknown("preference model", name, LOADERS)
     if not path.exists():
-        raise UserError(f"no file or folder {path}; --weights {name}=PATH takes {PREFERENCES[name].files}")
+        raise UserError(f"no file or folder {path}; fix: --weights {name}=PATH with {PREFERENCES[name].files}")
     return LOADERS[name](path, device=device)

@@ -1,6 +1,6 @@
-"""What is done to images before a network sees them: crops, Pillow's LANCZOS, clean-fid's resize, patches.
+"""Preprocessing of images for feature networks: crops, Pillow's LANCZOS, clean-fid's resize, patches.
 
-Images are uint8 [B, 3, H, W]. Real photographs have sizes of their own: they pass one by one.
+Images are uint8 [B, 3, H, W]. Real photographs differ in size, and pass one by one.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn import functional as F
 from bench.core.errors import UserError
 
 INCEPTION_SIDE = 299
-"""Side of the images that Inception sees, and of the patches of patch FID."""
+"""Side of Inception's input, and of the patches of patch FID."""
 
 SmallImages = Literal["squash", "error", "pad"]
-"""What becomes of an image with a side shorter than the patch. squash: the whole image, later resized to the
-patch's size without regard to its shape, as the official evaluation has it. error: refused. pad: black pixels
-around it, as many on either side."""
+"""The rule for an image with a side shorter than the patch. squash: the whole image is later resized to the
+patch's size without regard to its shape, as in the official evaluation. error: the image is refused. pad: it gets
+black pixels, as many on either side."""
 
 
 def centre_crop(images: Tensor, height: int, width: int) -> Tensor:
-    """Cut the middle of [..., H, W]; an odd pixel falls where torchvision's `center_crop` leaves it.
+    """Cut the middle of [..., H, W], with torchvision's rounding of `center_crop` for an odd pixel.
 
     Raises ValueError if the images are smaller.
     """
@@ -43,14 +43,14 @@ def centre_square(images: Tensor) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """uint8 [3, H, W] -> RGB."""
+    """Convert uint8 [3, H, W] to an RGB image."""
     return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
 
 
 def lanczos(images: Tensor, side: int) -> Tensor:
-    """Resize uint8 [B, 3, H, W] to `side` squared with Pillow's LANCZOS, and so to whole grey levels.
+    """Resize uint8 [B, 3, H, W] to `side` squared with Pillow's LANCZOS, which rounds to whole grey levels.
 
-    On the CPU; images of that size come back as they are, as from Pillow.
+    It runs on the CPU; images of that size are returned unchanged, as by Pillow.
     """
     if images.shape[-2:] == (side, side):
         return images
@@ -59,7 +59,7 @@ def lanczos(images: Tensor, side: int) -> Tensor:
 
 
 def square(images: Tensor, side: int) -> Tensor:
-    """Centre crop, then LANCZOS: the transform of GigaGAN's and DMD2's COCO evaluations, uint8."""
+    """Cut the centre square and resize it by LANCZOS: the transform of GigaGAN's and DMD2's COCO evaluations."""
     return lanczos(centre_square(images), side)
 
 
@@ -75,17 +75,17 @@ def clean_resize(images: Tensor, side: int = INCEPTION_SIDE) -> Tensor:
 
 
 class Patches(NamedTuple):
-    """Centre patches, and how many of them are none because the image was too small."""
+    """Centre patches, and the number of images that were too small to have one."""
 
     images: Tensor
-    """uint8 [B, 3, side, side]; under the rule `squash` a small image as it came."""
+    """uint8 [B, 3, side, side]; under the rule `squash` a small image is unchanged."""
     fallbacks: int
 
 
 def centre_patches(images: Tensor, small: SmallImages, side: int = INCEPTION_SIDE) -> Patches:
-    """Cut one patch out of the middle of each image [B, 3, H, W], without resizing: what patch FID compares.
+    """Cut one patch out of the middle of each image [B, 3, H, W], without resizing, for patch FID.
 
-    Raises UserError for images smaller than the patch, unless a rule for `small` ones is chosen.
+    Raises UserError for images smaller than the patch if `small` is `error`.
     """
     count, _, height, width = images.shape
     if min(height, width) >= side:
@@ -93,7 +93,7 @@ def centre_patches(images: Tensor, small: SmallImages, side: int = INCEPTION_SID
     if small == "error":
         raise UserError(
             f"an image of {width} x {height} pixels has no patch of {side} x {side}; "
-            "leave it out, or choose the rule `squash` (as official) or `pad` for small images"
+            "fix: leave it out, or take the rule `squash` (as official) or `pad` for small images"
         )
     if small == "squash":
         return Patches(images, count)
@@ -103,15 +103,15 @@ def centre_patches(images: Tensor, small: SmallImages, side: int = INCEPTION_SID
 
 
 class Squares:
-    """One batch of images and its centre squares, each size made once: FID, CLIP and LPIPS share them."""
+    """The centre squares of one batch; each size is made once, and FID, CLIP and LPIPS share it."""
 
     def __init__(self, images: Tensor) -> None:
-        """`images` are uint8 [B, 3, H, W]; they are kept with their channels last, as Pillow reads them."""
+        """Take uint8 `images` [B, 3, H, W]; they are stored with their channels last, as Pillow reads them."""
         self.images = images.contiguous(memory_format=torch.channels_last)
         self._made: dict[int, Tensor] = {}
 
     def __call__(self, side: int | None) -> Tensor:
-        """The squares of `side` pixels, [B, 3, side, side]; for None the images as they are."""
+        """Return the squares of `side` pixels, [B, 3, side, side]; None returns the images unchanged."""
         if side is None:
             return self.images
         if side not in self._made:

@@ -1,4 +1,4 @@
-"""The built-in feature extractors, as they are listed. Imports no torch."""
+"""The declarations of the built-in feature extractors. Imports no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InceptionExtractor(FeatureExtractor):
-    """The FID Inception: one of its layers, behind one of the two ways to resize images."""
+    """One layer of the FID Inception, after one of the two rules that resize images."""
 
     tap: str
     resize: str
@@ -59,7 +59,7 @@ class InceptionExtractor(FeatureExtractor):
         return partial(inception_tap, found, self.tap)
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
-        """Return the published name, or one with the hash of other weights."""
+        """Return the published name, or for other weights a name with their hash."""
         if self.weights[0].name not in found:
             return super().network(found, code_sha256)
         published = CLEAN_FEATURES if self.resize == "clean" else FID_FEATURES
@@ -71,7 +71,7 @@ class InceptionExtractor(FeatureExtractor):
 
 @dataclass(frozen=True)
 class DINOv2Extractor(FeatureExtractor):
-    """DINOv2's class token, of a folder in transformers' format."""
+    """DINOv2's class token, from a folder in transformers' format."""
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the folder."""
@@ -81,14 +81,16 @@ class DINOv2Extractor(FeatureExtractor):
         return partial(dinov2_token, load_dinov2(files["dinov2"], device))
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
-        """Return the published name for ViT-L/14, and one with the hash for other sizes."""
+        """Return the published name for ViT-L/14, and for other sizes a name with the hash."""
         if "dinov2" not in found:
             return super().network(found, code_sha256)
         path = found["dinov2"].path / "config.json"
         try:
             large = json.loads(path.read_text(encoding="utf-8")).get("hidden_size") == 1024
         except (OSError, ValueError, AttributeError):
-            raise UserError(f"{path.parent} is no DINOv2 in transformers' format; fix: name its folder") from None
+            raise UserError(
+                f"{path.parent} is not a DINOv2 folder in transformers' format; fix: name such a folder"
+            ) from None
         return DINO_FEATURES if large else super().network(found, code_sha256)
 
 
@@ -164,7 +166,7 @@ SPATIAL = InceptionExtractor(
 )
 INCEPTION_TORCHSCRIPT = InceptionExtractor(
     "inception-torchscript",
-    "NVIDIA's program of the FID Inception; another program is never run",
+    "NVIDIA's program of the FID Inception; no other program is run",
     (_SCRIPT,),
     TF1,
     "2,048 features",

@@ -1,4 +1,4 @@
-"""Reference statistics that others published, from their files."""
+"""Readers of published reference statistics."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.features.reference_store import Description, ReferenceStatistics, che
 def import_reference(
     path: Path, name: str, samples: int | None = None, crop: str | None = None
 ) -> list[ReferenceStatistics]:
-    """Read statistics that others published; one for each feature network that the file is about.
+    """Read published statistics, one for each feature network in the file.
 
-    An npz of EDM's (`mu`, `sigma`) or ADM's evaluation (also `mu_s`, `sigma_s`, as `name`-spatial; images in
-    `arr_0` stay unread), or a pickle of EDM2's (`fid`, `fd_dinov2`), read as data: nothing in it is run. What
-    a file is, its first bytes say. Raises UserError if it is none of these, is damaged, or holds no covariance.
+    The file is an npz of EDM's (`mu`, `sigma`) or ADM's evaluation (also `mu_s`, `sigma_s`, as `name`-spatial;
+    images in `arr_0` are not read), or a pickle of EDM2's (`fid`, `fd_dinov2`), which is read as data and never
+    run. Its first bytes decide. Raises UserError if it is none of these, is damaged, or contains no covariance.
     """
     if not path.is_file():
-        raise UserError(f"no file {path}; bench refs import takes a reference's .npz or .pkl file")
+        raise UserError(f"no file {path}; fix: bench refs import FILE with a reference's .npz or .pkl file")
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] == b"PK":
@@ -45,7 +45,7 @@ def import_reference(
 
 
 Found = tuple[str, str, Any, Any]
-"""Suffix of the name, features, mean and covariance, as a file has them."""
+"""One entry of a file: suffix of the name, features, mean and covariance."""
 
 
 def _read_npz(path: Path) -> list[Found]:

@@ -1,4 +1,4 @@
-"""Reference statistics: mean and covariance of real images' features, imported from others or built here."""
+"""Reference statistics: mean and covariance of real images' features, imported or made here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bench.core.files import canonical_json, regular_file, whole_folder
 from bench.features.names import CLEAN_FEATURES, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 
 TOLERANCE = 1e-6
-"""Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
+"""The asymmetry, or the negative eigenvalue, that a covariance may have, relative to its largest value."""
 ARRAYS, ROWS, DESCRIPTION = "statistics.npz", "features.npy", "reference.json"
 DIMENSIONS = {FID_FEATURES: 2048, CLEAN_FEATURES: 2048, SPATIAL_FEATURES: 2023, DINO_FEATURES: 1024}
-"""Numbers that each published network makes of an image; statistics of another size are of another layer."""
+"""The number of features of each published network; statistics of another size are of another layer."""
 MAX_ARRAY_BYTES = 2**30
-"""Largest array that is read from a file of others; statistics of 2,048 features take 32 MiB."""
+"""Largest array that is read from an imported file; statistics of 2,048 features take 32 MiB."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of reference statistics; None where nobody said."""
+    """The description of reference statistics; None where a value is unknown."""
 
     name: str
     features: str
@@ -38,43 +38,43 @@ class Description:
     crop: str | None
     """How the images were cropped and resized: `edm`, `adm`, ..."""
     source: str
-    """Name of the file that it was made from."""
+    """Name of the file that the statistics were made from."""
     source_sha256: str
     """SHA-256 of that file."""
     sha256: str = ""
-    """Of the numbers themselves, and of `features`: the reference's identity in records."""
+    """SHA-256 of the numbers and of `features`: the reference's identity in records."""
     kept: int = 0
-    """Real images whose features are kept besides the statistics."""
+    """Number of real images whose features are stored with the statistics."""
     fallbacks: int | None = None
-    """Of patches: images that were too small to have one, and were squashed or padded; None: not counted."""
+    """Number of images that were too small for a patch, and were squashed or padded; None: not counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceStatistics:
-    """Mean [D] and covariance [D, D] of real images' features in float64, checked, and where they are from."""
+    """Mean [D] and covariance [D, D] of real images' features in float64, checked, with their description."""
 
     mean: np.ndarray
     cov: np.ndarray
     description: Description
     rows: np.ndarray | None = None
-    """Features [kept, D] float32 of some of the images, for metrics that compare images one by one."""
+    """Features [kept, D] float32 of some of the images, for metrics that compare single images."""
 
     @property
     def sha256(self) -> str:
-        """Hash of the numbers."""
+        """The hash of the numbers."""
         return self.description.sha256
 
 
 def reference_store(cache: Path) -> Path:
-    """Folder where references are kept."""
+    """Return the folder in which references are stored."""
     return cache / "references"
 
 
 def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
-    """Write the statistics to the folder `store`/name, which appears whole and is returned.
+    """Write the statistics to the folder `store`/name, and return it; it appears whole.
 
-    The same statistics are found to be there already; raises UserError if there are others of that name, or
-    if the name cannot be a folder's.
+    The same statistics may already be there. Raises UserError if other statistics have that name, or if the name
+    is not valid for a folder.
     """
     about = statistics.description
     folder = _folder(store, about.name)
@@ -83,7 +83,7 @@ def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
         if present != about:
             raise UserError(
                 f"there is another reference {about.name!r}, made from {present.source} (sha256 "
-                f"{present.source_sha256[:12]}); give this one another --name, or delete {folder}"
+                f"{present.source_sha256[:12]}); fix: give this one another --name, or delete {folder}"
             )
         return folder
     with whole_folder(folder) as temporary:
@@ -96,7 +96,7 @@ def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
 
 
 def load_reference(store: Path, name: str) -> ReferenceStatistics:
-    """Read the statistics `name`. Raises UserError if there are none, or the files are damaged."""
+    """Read the statistics `name`. Raises UserError if they are missing or damaged."""
     folder = _folder(store, name)
     if not folder.is_dir():
         raise unknown("reference", name, (path.name for path in _folders(store)))
@@ -106,12 +106,14 @@ def load_reference(store: Path, name: str) -> ReferenceStatistics:
     if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
         arrays["mu"], arrays["sigma"], about.features, rows
     ):
-        raise UserError(f"{folder} is damaged: its numbers are not those described; delete it and import it again")
+        raise UserError(
+            f"{folder} is damaged: its numbers are not those described; fix: delete it and import it again"
+        )
     return ReferenceStatistics(arrays["mu"], arrays["sigma"], about, rows)
 
 
 def list_references(store: Path) -> list[Description]:
-    """What references there are, by name; reads no arrays."""
+    """Return the descriptions of all stored references, by name; no arrays are read."""
     return [_describe(folder) for folder in _folders(store)]
 
 
@@ -121,7 +123,7 @@ def _folders(store: Path) -> list[Path]:
 
 def _folder(store: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"a reference's name has letters, digits, '.', '_' and '-', and is not {name!r}")
+        raise UserError(f"{name!r} is not a valid name of a reference; fix: use letters, digits, '.', '_' and '-'")
     return store / name
 
 
@@ -130,14 +132,14 @@ def _describe(folder: Path) -> Description:
         return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{folder / DESCRIPTION} is damaged ({error}); delete {folder} and import it again"
+            f"{folder / DESCRIPTION} is damaged ({error}); fix: delete {folder} and import it again"
         ) from None
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read those of `names` that the npz file has.
+    """Read the arrays `names` of an npz file, as far as it contains them.
 
-    Raises UserError if it is damaged, holds Python objects, or an array is larger than MAX_ARRAY_BYTES.
+    Raises UserError if it is damaged, contains Python objects, or an array is larger than MAX_ARRAY_BYTES.
     """
     try:
         with zipfile.ZipFile(regular_file(path)) as archive:
@@ -147,12 +149,14 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
-        said = first_line(error)
-        raise UserError(f"{path} is damaged or no .npz file of numbers: {said}; fix: download it again") from error
+        reason = first_line(error)
+        raise UserError(
+            f"{path} is damaged or not an .npz file of numbers: {reason}; fix: download it again"
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """Read one .npy member, whose header may ask for no more memory than its bytes fill. Raises ValueError."""
+    """Read one .npy member. Raises ValueError if its header asks for more memory than its bytes fill."""
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -169,17 +173,17 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _rows(path: Path) -> np.ndarray:
-    try:  # mapped first: a header that asks for more than the file has is refused, and takes no memory
+    try:  # mapping refuses a header that asks for more than the file contains, without taking memory
         found: np.ndarray = np.array(np.load(regular_file(path), mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete {path.parent} and build it again") from None
+        raise UserError(f"{path} is damaged ({error}); fix: delete {path.parent} and make it again") from None
     return found
 
 
 def checked_reference(
     mean: Any, cov: Any, about: Description, where: Path | str, rows: np.ndarray | None = None
 ) -> ReferenceStatistics:
-    """Check that these are a mean and a covariance, and complete their description. Raises UserError."""
+    """Check a mean and a covariance, and complete their description. Raises UserError if they are invalid."""
     name = about.name
     mean, cov = (
         _as_float64(array, f"{where}: {what} of {name}") for array, what in ((mean, "mu"), (cov, "sigma"))
@@ -192,7 +196,7 @@ def checked_reference(
     if len(mean) != size:
         raise UserError(
             f"{where}: {name} has {len(mean)} features, and {about.features} has {size}: these statistics are of "
-            "another layer or network; fix: name those of the right one"
+            "another layer or network; fix: name the statistics of {about.features}"
         )
     for what, array in (("mu", mean), ("sigma", cov)):
         if not np.isfinite(array).all():
@@ -200,7 +204,7 @@ def checked_reference(
                 f"{where}: {what} of {name} is not finite in {int((~np.isfinite(array)).sum())} places"
             )
     if not cov.any():
-        raise UserError(f"{where}: sigma of {name} is 0 everywhere, and no covariance of images")
+        raise UserError(f"{where}: sigma of {name} is 0 everywhere, which is not a covariance of images")
     skew, largest = float(np.abs(cov - cov.T).max()), float(np.abs(cov).max())
     if skew > TOLERANCE * largest:
         raise UserError(
@@ -210,7 +214,7 @@ def checked_reference(
     eigenvalues = np.linalg.eigvalsh(cov)
     if eigenvalues[0] < -TOLERANCE * eigenvalues[-1]:
         raise UserError(
-            f"{where}: sigma of {name} is no covariance: its eigenvalues go from {eigenvalues[0]:.3g} "
+            f"{where}: sigma of {name} is not a covariance: its eigenvalues go from {eigenvalues[0]:.3g} "
             f"to {eigenvalues[-1]:.3g}"
         )
     identity = _identity(mean, cov, about.features, rows)

@@ -1,4 +1,4 @@
-"""References of real images: one function makes them in any feature space, from any source of images."""
+"""References of real images; one function makes them in any feature space, from any source of images."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from bench.features.views import NO_PATCH, Features
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images, batch after batch, and where they are from."""
+    """Real images in batches, and their source."""
 
     source: str
     """Name of the file, folder or data set."""
     source_sha256: str
     count: int
     batches: Callable[[], Iterator[ImageBatch]]
-    """Begin a pass over all of them."""
+    """A function that begins a pass over all of them."""
     crop: str | None = None
-    """How they were cropped and resized, as far as somebody says."""
+    """The crop and resize that they went through, if known."""
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A feature extractor that is loaded, and the name of the network that its features are of."""
+    """A loaded feature extractor, with the name of its network."""
 
     network: str
     extract: Extract
 
 
 def array_images(stack: np.ndarray, source: str, source_sha256: str, batch_size: int = 200) -> RealImages:
-    """Return the images of an array [N, C, H, W] uint8; a memory map will do."""
+    """Return the images of an array [N, C, H, W] uint8, which may be a memory map."""
 
     def batches() -> Iterator[ImageBatch]:
         for rows in row_blocks(len(stack), batch_size):
@@ -63,7 +63,7 @@ def array_images(stack: np.ndarray, source: str, source_sha256: str, batch_size:
 def folder_images(files: ItemSource[Image], side: int, note: str = "", batch_size: int = 32) -> RealImages:
     """Return the images of files, whose centre squares are resized to `side` pixels with LANCZOS.
 
-    `note` is added to what is said of their crop.
+    `note` is added to the description of their crop.
     """
 
     def batches() -> Iterator[ImageBatch]:
@@ -81,13 +81,15 @@ def make_references(
 ) -> dict[str, ReferenceStatistics]:
     """Make references of real images in all of these feature spaces, in one pass.
 
-    `spaces` are by the suffix of the reference's name ("" is the main one). `keep` says of how many images the
-    main features are kept one by one, evenly spaced over the set, which holds its classes one after the other;
-    None: all features of all images, from which the statistics are then taken. Raises UserError with fewer than
-    two images.
+    The keys of `spaces` are suffixes of the reference's name ("" is the main one). `keep` is the number of images
+    whose main features are stored one by one; they are evenly spaced, because sets are often sorted by class.
+    None stores all features of all images, and computes the statistics from them. Raises UserError with fewer
+    than two images.
     """
     if images.count < 2:
-        raise UserError(f"a covariance needs at least 2 images, and {images.source} has {images.count}")
+        raise UserError(
+            f"{images.source} has {images.count} images, and a covariance takes at least 2; fix: name more images"
+        )
     gathered = {suffix: (_Rows() if keep is None else _Sums()) for suffix in spaces}
     is_kept = np.zeros(images.count, bool)
     is_kept[np.linspace(0, images.count - 1, min(keep or 0, images.count)).round().astype(int)] = True
@@ -123,44 +125,44 @@ def kept_references(
     progress: Progress,
     keep: int | None = None,
 ) -> dict[str, ReferenceStatistics]:
-    """Return what `make_references` makes, from the folder `store`, where they are kept once they are made."""
+    """Return the references of `make_references` from the folder `store`; they are made only if missing."""
     folder = store / name
     with made_once(folder) as missing:
         if missing or not all((store / (name + suffix)).is_dir() for suffix in spaces):
             made = make_references(images, spaces, name, progress, keep)
-            for suffix in sorted(made, reverse=True):  # the one without a suffix, which is looked for, is last
+            for suffix in sorted(made, reverse=True):  # the one without a suffix marks the end, and is last
                 save_reference(made[suffix], store)
     return {suffix: load_reference(store, name + suffix) for suffix in spaces}
 
 
 class _Gathered(ABC):
-    """Features of a pass over real images."""
+    """The accumulated features of a pass over real images."""
 
     without_patch: int | None = None
-    """Images that were too small to have a patch; None where the extractor does not say."""
+    """Images that were too small for a patch; None where the extractor does not count them."""
 
     def update(self, features: Features) -> None:
-        """Take in the features of a batch."""
+        """Add the features of a batch."""
         self.add(features.features)
         if NO_PATCH in features.scores:
             self.without_patch = (self.without_patch or 0) + int(features.scores[NO_PATCH].sum())
 
     @abstractmethod
     def add(self, rows: np.ndarray) -> None:
-        """Take in rows [n, D]."""
+        """Add rows [n, D]."""
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """Rows so far."""
+        """The number of rows so far."""
 
     @abstractmethod
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean [D] and covariance [D, D]."""
+        """Return mean [D] and covariance [D, D]."""
 
     @abstractmethod
     def rows(self) -> np.ndarray | None:
-        """All rows, where they are kept."""
+        """Return all rows, or None if they are not stored."""
 
 
 class _Rows(_Gathered):
@@ -184,7 +186,7 @@ class _Rows(_Gathered):
 
 
 class _Sums(_Gathered):
-    """Float64 sums alone, whatever the number of images."""
+    """Float64 sums, whose size does not depend on the number of images."""
 
     _sums: GaussianStatistics | None = None
 

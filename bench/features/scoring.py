@@ -1,4 +1,4 @@
-"""How text-to-image students are scored beside FID, as data: CLIP, preferences, diversity. Imports no torch."""
+"""The scores of text-to-image students besides FID, as data. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 from bench.core.errors import unknown
 
 LPIPS_TRUNK = "torchvision's vgg16-397923af.pth, https://download.pytorch.org/models/vgg16-397923af.pth"
-"""The network that LPIPS as a regression's distance reads, as people find it."""
+"""The file, with its address, of the network that LPIPS reads as a regression's distance."""
 
 
 @dataclass(frozen=True)
 class CLIPProtocol:
-    """Everything that changes a CLIP score: the raw cosine, neither clamped nor times 100 or 2.5, in float32."""
+    """Everything that changes a CLIP score, the raw cosine in float32, not clamped or scaled."""
 
     name: str
     architecture: str
@@ -24,14 +24,14 @@ class CLIPProtocol:
     source: str
     """Where the weights are published."""
     prefix: str = ""
-    """Text whose tokens stand before every prompt's; prompt and prefix together are cut to 77 tokens."""
+    """Text before every prompt; prefix and prompt together are cut to 77 tokens."""
     pre_resize: int | None = None
-    """First crop the centre square and resize it to this side with LANCZOS; None: straight from the image."""
+    """Side to which the centre square is first resized with LANCZOS; None: the image is used directly."""
     resized_as: Literal["bytes", "floats"] = "bytes"
-    """How the image comes to the network's size. bytes: by Pillow, to whole grey levels, as open_clip does.
-    floats: by torchvision, antialiased since 0.17, neither rounded nor clipped."""
+    """The rule that resizes the image to the network's input. bytes: by Pillow, to whole grey levels, as open_clip
+    does. floats: by torchvision, antialiased since 0.17, neither rounded nor clipped."""
     role: str = "clip"
-    """Under which name a task's weights of it are chosen: networks with one of their own stand side by side."""
+    """The name under which a task pins its weights; networks with different names can be pinned together."""
 
 
 CLIP_G14_DMD2 = CLIPProtocol(
@@ -42,7 +42,7 @@ CLIP_G14_DMD2 = CLIPProtocol(
     prefix="A photo depicts ",
     pre_resize=256,
 )
-"""What DMD2 and GigaGAN print: their "OpenCLIP-G" is ViT-g-14, and not bigG."""
+"""The CLIP score of DMD2 and GigaGAN: their "OpenCLIP-G" is ViT-g-14, and not bigG."""
 
 CLIP_BIGG14 = CLIPProtocol(
     name="clip-bigg14",
@@ -51,7 +51,7 @@ CLIP_BIGG14 = CLIPProtocol(
     source="https://huggingface.co/laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
     role="clip-bigg14",
 )
-"""The larger network with the plain prompt and nothing before open_clip's own preprocessing."""
+"""The larger network with the plain prompt and open_clip's own preprocessing."""
 
 HPS_PROTOCOL = CLIPProtocol(
     name="hps-v2.1",
@@ -60,13 +60,13 @@ HPS_PROTOCOL = CLIPProtocol(
     source="https://huggingface.co/xswu/HPSv2",
     resized_as="floats",
 )
-"""The network of HPS v2.1, and how its package scores square images: a preference, and no CLIP score."""
+"""The network of HPS v2.1, as its package scores square images; it is a preference model, not a CLIP score."""
 
 CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, HPS_PROTOCOL)}
 
 
 CLIP_ROLES = ("clip", CLIP_BIGG14.role)
-"""Names of the weights of networks that a CLIP score is taken by."""
+"""The names of the weights of all networks for CLIP scores."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class PreferenceNetwork:
     """A network that was trained on people's choices between images of a prompt."""
 
     name: str
-    """With its version."""
+    """Its name with its version."""
     files: str
-    """What is to be named of it."""
+    """A description of the files that the user names."""
     source: str
     """Where the weights are published."""
 
@@ -94,7 +94,7 @@ PREFERENCES: Mapping[str, PreferenceNetwork] = {
         "https://huggingface.co/THUDM/ImageReward",
     ),
 }
-"""By the name of the metric, which is that of the extractor, too. Their scores are never of one scale."""
+"""Preference networks by the name of the metric and of the extractor. Their scores have different scales."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +103,26 @@ class DiversityProtocol:
 
     name: str
     net: Literal["alex", "vgg"]
-    """The trunk, with the linear layers of LPIPS 0.1 on it."""
+    """The trunk under the linear layers of LPIPS 0.1."""
     input_range: Literal["signed", "unit"]
-    """signed: -1 ... 1, which LPIPS was made for. unit: 0 ... 1, which it takes without complaint, and which
-    makes distances smaller by a factor of two or three."""
+    """signed: -1 ... 1, which LPIPS was made for. unit: 0 ... 1, which it accepts, and which makes distances
+    smaller by a factor of two or three."""
     pooling: Literal["max", "average"] = "max"
-    """Between VGG's layers: its own, or average in its place, as piq's `replace_pooling` has it."""
+    """VGG's own max pooling, or average pooling in its place, as piq's `replace_pooling` does."""
     size: int = 512
-    """Side of the centre square, by LANCZOS."""
+    """Side to which the centre square is resized by LANCZOS."""
     images: int = 4
-    """Images of each prompt; every unordered pair counts."""
+    """Number of images of each prompt; every unordered pair counts."""
 
 
 LPIPS_VGG = DiversityProtocol("lpips-vgg", net="vgg", input_range="signed")
 LPIPS_ALEX = DiversityProtocol("lpips-alex", net="alex", input_range="signed")
 LPIPS_PIQ = DiversityProtocol("lpips-piq", net="vgg", input_range="signed", pooling="average")
-"""What the official function most likely took. It gives images in 0 ... 1 to a network that no published code
-names; piq's LPIPS, which the official training takes with average pooling, wants that range, and normalises it to
-what LPIPS's own package makes of -1 ... 1."""
+"""The network that the official function most likely used. That function passes images in 0 ... 1 to a network
+that no published code names. piq's LPIPS, which the official training uses with average pooling, expects that
+range, and normalises it to the input that LPIPS's own package makes of -1 ... 1."""
 LPIPS_VGG_UNIT = DiversityProtocol("lpips-vgg-unit", net="vgg", input_range="unit")
-"""What that function would have given with LPIPS's own package, which wants another range."""
+"""The distance of that function with LPIPS's own package, which expects another range."""
 
 DIVERSITY_PROTOCOLS: Mapping[str, DiversityProtocol] = {
     one.name: one for one in (LPIPS_VGG, LPIPS_ALEX, LPIPS_PIQ, LPIPS_VGG_UNIT)
@@ -130,14 +130,14 @@ DIVERSITY_PROTOCOLS: Mapping[str, DiversityProtocol] = {
 
 
 def clip_protocol(name: str) -> CLIPProtocol:
-    """Look up how CLIP scores are taken. Raises UserError if there is no such way."""
+    """Return the CLIP protocol of this name. Raises UserError if there is none."""
     if name not in CLIP_PROTOCOLS:
         raise unknown("CLIP protocol", name, CLIP_PROTOCOLS)
     return CLIP_PROTOCOLS[name]
 
 
 def diversity_protocol(name: str) -> DiversityProtocol:
-    """Look up how diversity is taken. Raises UserError if there is no such way."""
+    """Return the diversity protocol of this name. Raises UserError if there is none."""
     if name not in DIVERSITY_PROTOCOLS:
         raise unknown("diversity protocol", name, DIVERSITY_PROTOCOLS)
     return DIVERSITY_PROTOCOLS[name]

@@ -1,4 +1,4 @@
-"""Mean and covariance in float64, of a stream or of rows that are all there."""
+"""Mean and covariance in float64, of a stream or of an array of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 ROWS = 4096
-"""Rows that are centred at once."""
+"""Number of rows that are centred together."""
 
 
 def row_blocks(rows: int, size: int) -> Iterator[slice]:
@@ -49,10 +49,10 @@ class GaussianStatistics:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean, [D]."""
+        """The mean, [D]."""
         return self.shift + self._sum / self.count
 
     @property
     def covariance(self) -> np.ndarray:
-        """Unbiased covariance, [D, D]; needs two rows."""
+        """The unbiased covariance, [D, D], of at least two rows."""
         return (self._outer - np.outer(self._sum, self._sum) / self.count) / (self.count - 1)

@@ -1,4 +1,4 @@
-"""What a feature extractor gives of images: features and scores. Imports no torch."""
+"""The output of feature extractors: features and scores. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy as np
 from bench.core.errors import UserError
 
 NO_PATCH = "no_patch"
-"""Score [n], bool, of an extractor of patches: images too small to have one, which were squashed or padded."""
+"""Name of a score [n], bool: images that were too small for a patch, and were squashed or padded."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What an extractor gives of n images. Metrics keep the arrays as they are; do not write to them later."""
+    """An extractor's output for n images. Metrics keep the arrays without copying; do not write to them later."""
 
     features: np.ndarray
     """[n, D], float32 or float64; D is 0 where an extractor only scores."""
     logits: np.ndarray | None = None
-    """[n, classes]: what the network says of each class before its softmax, if it classifies."""
+    """[n, classes]: the network's output before the softmax, if it is a classifier."""
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Figures by name, each [n], or one for every group of images that share a prompt: higher is more of it."""
+    """Numbers by name, each [n], or one for every group of images that share a prompt; higher is more."""
 
     def __post_init__(self) -> None:
         check_features(self.features, "the generated images")
         n = len(self.features)
         if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
-            raise ValueError(f"{n} feature rows need logits [{n}, classes], got {list(self.logits.shape)}")
+            raise ValueError(f"logits of {n} images must be [{n}, classes], got {list(self.logits.shape)}")
         for name, values in self.scores.items():
             if values.ndim != 1 or len(values) > n:
-                raise ValueError(f"{n} images need at most {n} scores {name!r}, got {list(values.shape)}")
+                raise ValueError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.features)
 
 
@@ -45,4 +45,4 @@ def check_features(features: np.ndarray, whose: str) -> None:
             f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
         )
     if not np.isfinite(features).all():
-        raise UserError(f"features of {whose} are not all finite; the images hold NaN or infinities")
+        raise UserError(f"features of {whose} are not all finite; the images contain NaN or infinities")

@@ -1,4 +1,4 @@
-"""Published weights: where they are found, how they are checked, and the only way they are downloaded."""
+"""Published weights: finding, checking and downloading them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A published file, known by its hash."""
+    """A published file, with its hash."""
 
     name: str
     url: str
@@ -30,7 +30,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class FoundWeights:
-    """A file that is here; `sha256` belongs in the record of every number that it made."""
+    """A file on this machine; `sha256` belongs in the record of every number that it made."""
 
     path: Path
     sha256: str
@@ -44,46 +44,46 @@ def find_weights(
     progress: Progress,
     own_weights: bool = False,
 ) -> FoundWeights:
-    """Return `path`, or the file in `cache`/weights, downloaded to there if it is missing and `download` is set.
+    """Return `path`, or the file in `cache`/weights, which `download` fetches if it is missing.
 
-    The hash must be the published one; only a file that the user names may have another, if `own_weights` says
-    so: its numbers are then not comparable with published ones. Raises UserError if there is no such file, it
-    is another, or the download fails.
+    The hash must be the published one; with `own_weights`, a file that the user names may have another, and its
+    numbers are then not comparable with published ones. Raises UserError if the file is missing, has another
+    hash, or the download fails.
     """
     if path is None:
         if own_weights:
-            raise UserError("--own-weights goes with --weights PATH, and there is no PATH")
+            raise UserError("--own-weights is given without --weights; fix: --weights NAME=PATH")
         path = _in_cache(file, cache / "weights" / file.name, download, progress)
     elif not path.exists():
-        raise UserError(f"no file {path}; {_mend(file)}")
+        raise UserError(f"no file {path}; {_fix(file)}")
     regular_file(path)
     try:
         sha256 = file_sha256(path)
     except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; {_mend(file)}") from error
+        raise UserError(f"{path} could not be read: {error.strerror}; {_fix(file)}") from error
     if sha256 != file.sha256 and not own_weights:
         raise UserError(
             f"{path} is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}; "
-            f"delete or replace it, or say that they are weights of your own (--own-weights); {_mend(file)}"
+            f"delete or replace it, or give --own-weights if they are your own; {_fix(file)}"
         )
     return FoundWeights(path, sha256)
 
 
 def _in_cache(file: WeightsFile, path: Path, download: bool, progress: Progress) -> Path:
     if not path.exists() and not download:
-        raise UserError(f"{file.name} is not in {path.parent}, and no download was asked for; {_mend(file)}")
+        raise UserError(f"{file.name} is not in {path.parent}; {_fix(file)}")
     with made_once(path) as missing:
         if missing:
             _download(file, path, progress)
     return path
 
 
-def _mend(file: WeightsFile) -> str:
+def _fix(file: WeightsFile) -> str:
     return f"fix: --download ({human_size(file.bytes)} from {file.url}), or --weights PATH"
 
 
 def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
-    """Fetch `file`; it appears at `path` only if it is whole and the hash is right."""
+    """Download `file`; it appears at `path` only if it is whole and its hash is right."""
     import http.client  # with urllib a tenth of the time that `bench list` takes
     import urllib.request
 
@@ -96,7 +96,8 @@ def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
             sha256 = _copy(answer, target, file, progress)
             if sha256 != file.sha256:
                 raise UserError(
-                    f"what {file.url} sent is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}; "
+                    f"the download from {file.url} is not {file.name}: its SHA-256 is {sha256}, "
+                    f"not {file.sha256}; "
                     "fix: try another network, or --weights PATH"
                 )
     except (OSError, http.client.HTTPException) as error:
@@ -104,7 +105,7 @@ def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
 
 
 def _copy(answer: IO[bytes], target: IO[bytes], file: WeightsFile, progress: Progress) -> str:
-    """Copy all of `answer`, and return its SHA-256."""
+    """Copy `answer` to the end, and return its SHA-256."""
     hasher = hashlib.sha256()
     with progress.bar(f"{file.name} (MiB)", -(-file.bytes // MIB)) as bar:
         while part := answer.read(MIB):

@@ -1,1 +1,1 @@
-"""Evaluation metrics: each one a class that consumes a stream of extracted features."""
+"""Evaluation metrics: each is a class that consumes a stream of extracted features."""

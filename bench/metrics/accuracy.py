@@ -1,4 +1,4 @@
-"""Class accuracy: does the feature classifier see the class that was asked for?"""
+"""Class accuracy: whether the feature classifier recognises the class that an image was generated for."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Accuracy(Metric):
         self._samples = 0
 
     def update(self, batch: Features) -> None:
-        """Count the images that were seen as what they should be."""
+        """Count the images that are classified as their own label."""
         found = score_of(batch, "accuracy", self.info.name)
         self._correct += int(found.sum())
         self._samples += len(found)
 
     def result(self) -> Measured:
-        """Fraction in [0, 1]; raises UserError if there are too few images."""
+        """Return the fraction in [0, 1]. Raises UserError if there are too few images."""
         self.require(self._samples, "generated", defined=1)
         return Measured(self._correct / self._samples, self._samples, {"correct": self._correct})

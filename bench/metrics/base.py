@@ -1,4 +1,4 @@
-"""What a metric is: a stream of features in, one number with its diagnostics out."""
+"""The base class of metrics: a metric turns a stream of features into one number with its diagnostics."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The real images in one feature space: mean and covariance, perhaps with the features of some of them."""
+    """The real images in one feature space: mean and covariance, optionally with the features of some images."""
 
     mean: np.ndarray
     """[D], float64."""
     cov: np.ndarray
     """[D, D], float64."""
     samples: int | None
-    """Number of rows behind them; None where the publisher does not say."""
+    """Number of images; None where the publisher does not give it."""
     name: str
     sha256: str
     features: np.ndarray | None = None
-    """[M, D], M <= N, of those images whose features were kept: what a `FeatureMetric` compares with."""
+    """[M, D], M <= N: the features that were stored, with which a `FeatureMetric` compares."""
     fallbacks: int | None = None
-    """Images too small for a patch, which were squashed or padded; None where nobody counted."""
+    """Images that were too small for a patch, and were squashed or padded; None if they were not counted."""
     _derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,17 +43,17 @@ class Reference:
 
     @classmethod
     def of(cls, features: np.ndarray, name: str, sha256: str) -> Reference:
-        """Make a reference of the features [N, D] of all real images. Raises UserError if they are not finite."""
+        """Return a reference of all real images' features [N, D]. Raises UserError if they are not finite."""
         check_features(features, f"the reference {name!r}")
         return cls(*mean_and_covariance(features), len(features), name, sha256, features)
 
     @property
     def dimensions(self) -> int:
-        """D, the number of features."""
+        """The number of features, D."""
         return len(self.mean)
 
     def once(self, key: str, compute: Callable[[], T]) -> T:
-        """Return `compute()`, evaluated the first time `key` is asked for; metrics and repetitions share it."""
+        """Return `compute()`, which is evaluated once for each `key`; metrics and repetitions share it."""
         if key not in self._derived:
             self._derived[key] = compute()
         found: T = self._derived[key]
@@ -62,7 +62,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric's value over all the images it was given, and what it takes to trust it."""
+    """A metric's value over all its images, with the diagnostics that show whether to trust it."""
 
     value: float
     samples: int
@@ -73,12 +73,13 @@ class Metric(ABC):
     """One number over a stream of generated images; it does not depend on how they were batched."""
 
     info: MetricInfo
-    """What is listed of it. A class may serve several; a plug-in's class has its own as a class attribute."""
+    """The description for lists and tables. One class may serve several metrics; a plug-in's class has it as a
+    class attribute."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
-        """`reference` holds the features of the real images; None if the metric compares with none.
+        """Take the `reference` with the features of the real images; None if the metric compares with none.
 
-        Raises UserError if the metric needs one and there is none.
+        Raises UserError if the metric requires a reference and there is none.
         """
         if reference is None and info.needs_reference:
             raise UserError(
@@ -91,42 +92,42 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, batch: Features) -> None:
-        """Take in one batch of generated images."""
+        """Add one batch of generated images."""
 
     @abstractmethod
     def result(self) -> Measured:
         """Return the value over all batches so far.
 
-        Raises UserError if there are too few images; a smoke protocol only needs a defined number.
+        Raises UserError if there are too few images; with a smoke protocol, the number must only be defined.
         """
 
-    def require(self, samples: int, whose: str, *, defined: int, sound: int = 0) -> None:
-        """Raise UserError unless there are enough images (`whose`: generated or reference).
+    def require(self, samples: int, side: str, *, defined: int, sound: int = 0) -> None:
+        """Raise UserError unless there are enough images on a side (generated or reference).
 
-        `defined` is the least that the formula needs. A number worth printing needs `min_samples` and
-        `sound` too, which a smoke protocol waives.
+        `defined` is the minimum for which the formula is defined. A number worth printing also requires
+        `min_samples` and `sound`, except with a smoke protocol.
         """
-        needed = defined if self.protocol.smoke else max(defined, sound, self.info.min_samples)
-        if samples < needed:
+        minimum = defined if self.protocol.smoke else max(defined, sound, self.info.min_samples)
+        if samples < minimum:
             raise UserError(
-                f"metric {self.info.name!r} needs at least {needed} {whose} images, got {samples} "
-                f"(protocol {self.protocol.name!r}); take more"
+                f"metric {self.info.name!r} requires at least {minimum} {side} images, got {samples} "
+                f"(protocol {self.protocol.name!r}); fix: take more"
                 + ("" if self.protocol.smoke else " or mark the protocol `smoke`")
             )
 
 
 class FeatureMetric(Metric):
-    """A metric that needs every feature at once, of real and generated images; it keeps the generated ones."""
+    """A metric that compares all features of real and generated images at once; it keeps the generated ones."""
 
     reference: Reference
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
-        """Keep the real features. Raises UserError if there are none, or the reference holds statistics alone."""
+        """Keep the real features. Raises UserError if the reference is missing or contains only statistics."""
         super().__init__(reference, protocol, info)
         if reference is None or reference.features is None:
             raise UserError(
-                f"metric {info.name!r} needs the features of the real images, but the reference "
-                f"{reference.name if reference else 'none'!r} holds only their mean and covariance; leave "
+                f"metric {info.name!r} reads the features of single real images, but the reference "
+                f"{reference.name if reference else 'none'!r} contains only their mean and covariance; fix: leave "
                 f"{info.name!r} out, or take a reference made from images"
             )
         self.real = reference.features
@@ -142,11 +143,11 @@ class FeatureMetric(Metric):
         self._batches.append(batch.features)
 
     def features(self) -> np.ndarray:
-        """All features so far, [n, D], in the order they came."""
+        """Return all features so far, [n, D], in the order of the images."""
         return np.concatenate(self._batches) if self._batches else self.real[:0]
 
 
 def make_metric(info: MetricInfo, reference: Reference | None, protocol: Protocol) -> Metric:
-    """Return a metric, ready for one stream of images. Raises UserError if the reference does not serve."""
+    """Return a metric for one stream of images. Raises UserError if the reference does not fit it."""
     metric: type[Metric] = load_class(info.implementation)
     return metric(reference, protocol, info)

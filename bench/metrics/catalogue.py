@@ -1,4 +1,4 @@
-"""The built-in metrics as they are listed; imports neither torch nor numpy."""
+"""The descriptions of the built-in metrics. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ INCEPTION_SCORE = MetricInfo(
     title="IS",
     direction="higher",
     min_samples=5000,
-    summary="Inception score, mean of 10 shuffled splits; it sees no real images, and grows with the samples",
+    summary="Inception score, mean of 10 shuffled splits; it reads no real images, and grows with the samples",
     source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
     implementation="bench.metrics.inception_score:InceptionScore",
 )
@@ -132,7 +132,7 @@ KINDS = MetricInfo(
     title="Kinds",
     direction="higher",
     min_samples=100,
-    summary="images in which a judge reads the caption's kinds of items at their places, whatever their colours",
+    summary="images in which a classifier reads the caption's kinds of items at their places, in any colours",
     source="as alignment",
     implementation="bench.metrics.scores:MeanScore",
 )
@@ -142,7 +142,7 @@ COLOURS = MetricInfo(
     title="Colours",
     direction="higher",
     min_samples=100,
-    summary="images in which a judge reads the caption's colours at their places, whatever their kinds",
+    summary="images in which a classifier reads the caption's colours at their places, for any kinds",
     source="as alignment",
     implementation="bench.metrics.scores:MeanScore",
 )
@@ -152,7 +152,7 @@ DIVERSITY = MetricInfo(
     title="Diversity",
     direction="higher",
     min_samples=100,
-    summary="mean LPIPS, or what the protocol has in its place, between the images of one prompt; incoherent "
+    summary="mean LPIPS, or the protocol's other distance, between the images of one prompt; incoherent "
     "images score high: read it beside CLIP score or alignment",
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",

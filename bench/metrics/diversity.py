@@ -1,4 +1,4 @@
-"""Diversity: how unlike each other the images of one prompt are, over prompts."""
+"""Diversity: the mean distance between the images of one prompt, over prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bench.task.protocol import Protocol
 class Diversity(Metric):
     """Mean over prompts of the mean LPIPS between a prompt's images, with a bootstrap interval over prompts.
 
-    Noise is diverse, too: a protocol that has this metric has one that says how well the images fit their prompts.
+    Noise is diverse too: a protocol with this metric has another that measures how well the images fit their
+    prompts.
     """
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
@@ -22,12 +23,12 @@ class Diversity(Metric):
         self._images = 0
 
     def update(self, batch: Features) -> None:
-        """Keep the batch's values, one of each prompt. Raises UserError if it has none."""
+        """Add the batch's values, one for each prompt. Raises UserError if it has none."""
         self._prompts.update(score_of(batch, self.info.name, self.info.name))
         self._images += len(batch)
 
     def result(self) -> Measured:
-        """Mean over prompts, and its interval."""
+        """Return the mean over prompts, and its interval."""
         values = self._prompts.values()
         self.require(len(values), "prompts'", defined=2)
         low, high = bootstrap_interval(values)

@@ -13,39 +13,39 @@ from bench.metrics.info import MetricInfo
 from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6
-"""Relative to the traces: what is more negative than this is not rounding but an error."""
+"""Limit of rounding, relative to the traces: a value more negative than this is an error."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """How well conditioned a covariance matrix is."""
+    """The conditioning of a covariance matrix."""
 
     rank: int
-    """Eigenvalues above rounding, which is D * eps * the largest."""
+    """Number of eigenvalues above rounding, which is D * eps * the largest."""
     min_eigenvalue: float
     clipped: int
-    """Negative eigenvalues, which count as zero."""
+    """Number of negative eigenvalues, which count as zero."""
     rank_deficient: bool
 
 
 @dataclass(frozen=True)
 class FrechetResult:
-    """A squared Fréchet distance, and how it came about."""
+    """A squared Fréchet distance, with the details of its computation."""
 
     value: float
     min_eigenvalue: float
-    """Smallest eigenvalue of cov1 @ cov2; 0 if one of them lacks rank."""
+    """Smallest eigenvalue of cov1 @ cov2; 0 if one of them is rank deficient."""
     clipped: int
-    """Negative eigenvalues of cov1 and cov2 that were taken as zero."""
+    """Number of negative eigenvalues of cov1 and cov2 that were set to zero."""
     rank_deficient: bool
-    """True if either covariance lacks full rank: too few samples, or dead features."""
+    """True if either covariance has no full rank: too few samples, or dead features."""
     by_factors: bool
-    """True if the eigenvalues of cov1 @ cov2 were lost in rounding, so that the trace of its root came from the
-    singular values of factors instead."""
+    """True if the eigenvalues of cov1 @ cov2 were lost in rounding, so that the trace of its root was computed
+    from the singular values of factors instead."""
 
 
 def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> FrechetResult:
-    """Squared Fréchet (2-Wasserstein) distance |m1-m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians.
+    """Return |m1-m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the squared Fréchet distance of two Gaussians.
 
     Means [D], symmetric covariances [D, D] (one triangle is read); computed in float64 without a matrix
     square root. Raises FloatingPointError if an input or the value is not finite, a covariance has a
@@ -55,7 +55,7 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
     mean1, cov1, mean2, cov2 = (np.asarray(a, dtype=np.float64) for a in (mean1, cov1, mean2, cov2))
     if mean1.ndim != 1 or mean1.shape != mean2.shape or not cov1.shape == cov2.shape == mean1.shape * 2:
         shapes = [list(a.shape) for a in (mean1, cov1, mean2, cov2)]
-        raise ValueError(f"Fréchet distance needs [D], [D, D], [D], [D, D], got {shapes}")
+        raise ValueError(f"the arguments must be [D], [D, D], [D], [D, D], got {shapes}")
     if not all(np.isfinite(a).all() for a in (mean1, cov1, mean2, cov2)):
         raise FloatingPointError("Fréchet distance of a mean or covariance that is not finite")
 
@@ -70,20 +70,20 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
 
 
 def spectrum(cov: np.ndarray) -> Spectrum:
-    """Rank and smallest eigenvalue of a symmetric matrix [D, D]."""
+    """Return the rank and the smallest eigenvalue of a symmetric matrix [D, D]."""
     eigenvalues = np.linalg.eigvalsh(cov)
     rank = int((eigenvalues > _resolution(eigenvalues)).sum())
     return Spectrum(rank, float(eigenvalues[0]), int((eigenvalues < 0).sum()), rank < len(cov))
 
 
 def _definite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[float, tuple[float, int, bool]] | None:
-    """tr (C1 C2)^(1/2) from the eigenvalues of C1 C2, or None if rounding hides the smallest of them.
+    """Return tr (C1 C2)^(1/2) from the eigenvalues of C1 C2, or None if rounding hides the smallest of them.
 
     type=2 is the problem C1 C2 v = w v: with C2 = L L^T (Cholesky) LAPACK reduces it to the symmetric
     L^T C1 L, which costs half of the two products, and driver "gv" is its fastest for eigenvalues alone.
     The transposes are the same symmetric matrices in the memory order LAPACK wants: no copy to reorder.
     """
-    import scipy.linalg  # here, so that listing the metrics need not wait for it
+    import scipy.linalg  # imported here, because it is slow to import
 
     try:
         eigenvalues = scipy.linalg.eigh(cov1.T, cov2.T, type=2, eigvals_only=True, driver="gv", check_finite=False)
@@ -97,7 +97,7 @@ def _definite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[float, 
 def _semidefinite_trace_of_root(
     cov1: np.ndarray, cov2: np.ndarray, rounding: float
 ) -> tuple[float, tuple[float, int, bool]]:
-    """tr (C1 C2)^(1/2) as the sum of singular values of F1^T F2, for any C = F F^T.
+    """Return tr (C1 C2)^(1/2) as the sum of singular values of F1^T F2, for any C = F F^T.
 
     Four times slower than eigenvalues, but nothing is squared, so that small ones keep their digits; F has
     one column per resolved eigenvalue, so that the null space adds no noise.
@@ -111,9 +111,9 @@ def _semidefinite_trace_of_root(
 
 
 def _factor(cov: np.ndarray, rounding: float) -> tuple[np.ndarray, int]:
-    """F [D, rank] with cov = F F^T up to rounding, and the number of negative eigenvalues left out.
+    """Return F [D, rank] with cov = F F^T up to rounding, and the number of negative eigenvalues left out.
 
-    `rounding` is that of the features' squares: all that is left of a covariance where every image is the same.
+    `rounding` is that of the features' squares, to which a covariance reduces if all images are equal.
     """
     eigenvalues, vectors = np.linalg.eigh(cov)
     if eigenvalues[0] < -ROUNDING * np.abs(eigenvalues).sum() - rounding:
@@ -123,17 +123,17 @@ def _factor(cov: np.ndarray, rounding: float) -> tuple[np.ndarray, int]:
 
 
 def _resolution(eigenvalues: np.ndarray) -> float:
-    """Size below which a computed eigenvalue cannot be told from zero; eigenvalues ascend."""
+    """Return the size below which a computed eigenvalue may be zero; the eigenvalues ascend."""
     return len(eigenvalues) * np.finfo(np.float64).eps * abs(float(eigenvalues[-1]))
 
 
 class FrechetDistance(Metric):
-    """FD of the protocol's feature network; it is FID only if that network is Inception."""
+    """The Fréchet distance in the protocol's features; it is FID only if their network is Inception."""
 
     reference: Reference
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
-        """Begin the sums. Raises UserError if there is no reference."""
+        """Start the sums. Raises UserError if there is no reference."""
         super().__init__(reference, protocol, info)
         self._generated = GaussianStatistics(shift=self.reference.mean)
 
@@ -142,14 +142,14 @@ class FrechetDistance(Metric):
         self._generated.update(batch.features)
 
     def result(self) -> Measured:
-        """Distance, and for each side whether its covariance has full rank.
+        """Return the distance, and the spectrum of each side's covariance.
 
-        Raises UserError if either side has no more images than features: it cannot have full rank.
+        Raises UserError if either side has no more images than features, so that it cannot have full rank.
         """
         reference, generated = self.reference, self._generated
         full_rank = reference.dimensions + 1
         self.require(generated.count, "generated", defined=2, sound=full_rank)
-        if reference.samples is not None:  # where nobody says, the diagnostics still show the rank
+        if reference.samples is not None:  # if it is unknown, the diagnostics still show the rank
             self.require(reference.samples, "reference", defined=2, sound=full_rank)
         covariance = generated.covariance
         if self.protocol.covariance_start == "ones":
@@ -165,20 +165,20 @@ class FrechetDistance(Metric):
 
 
 class PatchFrechetDistance(FrechetDistance):
-    """Patch FD: the same distance over parts of the images; its diagnostics count the images without one."""
+    """Patch FD: the same distance over parts of the images; its diagnostics count the images without a patch."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
         self._without: int | None = None
 
     def update(self, batch: Features) -> None:
-        """Add the batch's features to the sums, and count the images that were too small to have a patch."""
+        """Add the batch's features to the sums, and count the images that were too small for a patch."""
         super().update(batch)
         if NO_PATCH in batch.scores:
             self._without = (self._without or 0) + int(batch.scores[NO_PATCH].sum())
 
     def result(self) -> Measured:
-        """As of FD, and where somebody counted, the images of either side that had no patch."""
+        """Return the result of FD and, if they were counted, the images of either side without a patch."""
         measured = super().result()
         reference = self.reference.fallbacks
         counts = {"generated_without_patch": self._without, "reference_without_patch": reference}

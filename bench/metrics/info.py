@@ -1,4 +1,4 @@
-"""The description of a metric, by which it is listed. Imports neither torch nor numpy."""
+"""The description of a metric for lists and tables. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What `bench list metrics` and a table's heading say about a metric."""
+    """The description of a metric that `bench list metrics` and a table's heading show."""
 
     name: str
     title: str
     direction: Literal["lower", "higher"]
-    """Which way is better."""
+    """Whether lower or higher values are better."""
     min_samples: int
-    """Below this many images the number is mostly noise or bias; only a smoke protocol goes on."""
+    """With fewer images the number is mostly noise or bias; only a smoke protocol accepts it."""
     summary: str
     source: str
     implementation: str = ""
-    """Import path of the class, `module:Class`; a class that a plug-in registers with its `info` leaves it out."""
+    """Import path of the class, `module:Class`; empty if a plug-in registers the class with its `info`."""
     extractor: str = "main"
-    """Feature extractor whose output it reads: a registered name, or `main`, the one that the protocol names."""
+    """The feature extractor whose output it reads: a registered name, or `main`, which the protocol names."""
     needs_reference: bool = False
     """Whether it compares with the features of real images."""

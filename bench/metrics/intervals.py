@@ -1,4 +1,4 @@
-"""Confidence intervals of means: Student's, and the bootstrap's."""
+"""Confidence intervals of means: Student's t and the bootstrap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.features.statistics import row_blocks
 RESAMPLES = 10_000
 SEED = 0
 BLOCK = 2**21
-"""Numbers drawn at once."""
+"""Number of indices that are drawn together."""
 
 
 class Interval(NamedTuple):
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Return mean, sample standard deviation and Student-t interval of independent values.
 
-    One value has a mean alone; none at all raise ValueError.
+    A single value has only a mean. Raises ValueError without values.
     """
     n = len(values)
     if n == 0:
@@ -47,9 +47,9 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def bootstrap_interval(
     values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of independent values [n], in float64; n >= 1.
+    """Return the percentile interval of the mean of independent values [n], n >= 1, in float64.
 
-    Valid because a mean of resampled values has no bias; a Fréchet distance of resampled images has.
+    It is valid because a mean of resampled values is unbiased; a Fréchet distance of resampled images is not.
     Source: Efron and Tibshirani 1993, ch. 13.
     """
     values = np.asarray(values, dtype=np.float64)

@@ -12,13 +12,13 @@ from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.titles import has_published_scale
 
 TILE = 1024
-"""Rows and columns of the kernel matrix held at once: 8 MiB of float64, whatever the number of images."""
+"""Rows and columns of the kernel matrix in memory at once: 8 MiB of float64, for any number of images."""
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
-    """Unbiased squared MMD between x [n, D] and y [m, D] under k(a, b) = (a.b / (D scale^2) + 1)^3.
+    """Return the unbiased squared MMD between x [n, D] and y [m, D] under k(a, b) = (a.b / (D scale^2) + 1)^3.
 
-    All pairs are used, in float64: no random subsets, so the same features give the same number, with less
+    All pairs are used, in float64, instead of random subsets: the same features give the same number, with less
     variance. It may be negative when the distributions are close. Source: Bińkowski et al. 2018, eq. 4, whose
     features have the scale 1; `root_mean_square` of the real features makes it independent of their unit.
     """
@@ -26,13 +26,13 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
 
 
 def root_mean_square(features: np.ndarray) -> float:
-    """Root of the mean square of all numbers in features [n, D], in float64."""
+    """Return the root of the mean square of all numbers in features [n, D], in float64."""
     total = math.fsum(float(np.square(features[rows], dtype=np.float64).sum()) for rows in blocks(features))
     return math.sqrt(total / features.size)
 
 
 def distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray) -> float:
-    """The squared MMD from the kernel's sums over the other points of x [n] and of y [m], and from x to y [n]."""
+    """Return the squared MMD from the kernel's sums within x [n], within y [m], and from x to y [n]."""
     n, m = len(within_x), len(within_y)
     return float(within_x.sum() / (n * (n - 1)) + within_y.sum() / (m * (m - 1)) - 2 * across_x.sum() / (n * m))
 
@@ -40,9 +40,9 @@ def distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray
 def standard_error(
     within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray, across_y: np.ndarray
 ) -> float | None:
-    """Standard error of `distance_of` over the points of both sets, from such sums; None below 3 points.
+    """Return the standard error of `distance_of` over the points of both sets; None below 3 points.
 
-    It is the delete-one jackknife's, which errs on the large side when the distributions are close.
+    It is the delete-one jackknife, which overestimates the error when the distributions are close.
     Source: Efron and Stein 1981; Schucany and Bankson 1989 for U-statistics.
     """
     sides = (within_x, across_x, len(within_y)), (within_y, across_y, len(within_x))
@@ -52,20 +52,20 @@ def standard_error(
 
 
 def _jackknife_variance(within: np.ndarray, across: np.ndarray, others: int) -> float:
-    """Variance of the distance over one set's n points; what the other set adds alone is the same in all terms."""
+    """Return the variance of the distance over one set's n points; the other set's own sum is constant."""
     n = len(within)
     left = (within.sum() - 2 * within) / ((n - 1) * (n - 2)) - 2 * (across.sum() - across) / ((n - 1) * others)
     return float((n - 1) / n * np.square(left - left.mean()).sum())
 
 
 def sums_within(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Sum of k(x_i, x_j) over all j != i, for x [n, D] with n >= 2: [n] float64."""
+    """Return the sums of k(x_i, x_j) over all j != i, for x [n, D] with n >= 2: [n] float64."""
     sums = np.zeros(len(x))
     for rows in blocks(x):
         diagonal_tile = _kernel(x[rows], x[rows], scale)
         sums[rows] += diagonal_tile.sum(axis=1) - np.diagonal(diagonal_tile)
         for columns in row_blocks(len(x) - rows.stop, TILE):
-            # The kernel is symmetric: this tile stands for its mirror image too.
+            # The kernel is symmetric: this tile also represents its mirror image.
             tile = _kernel(x[rows], x[rows.stop :][columns], scale)
             sums[rows] += tile.sum(axis=1)
             sums[rows.stop :][columns] += tile.sum(axis=0)
@@ -73,7 +73,7 @@ def sums_within(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
 
 
 def sums_across(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of k(x_i, y_j) over all j, [n], and over all i, [m], for x [n, D] and y [m, D]: float64."""
+    """Return the sums of k(x_i, y_j) over all j, [n], and over all i, [m], for x [n, D] and y [m, D]."""
     of_x, of_y = np.zeros(len(x)), np.zeros(len(y))
     for rows in blocks(x):
         for columns in blocks(y):
@@ -84,7 +84,7 @@ def sums_across(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> tuple[np.nd
 
 
 def blocks(x: np.ndarray) -> list[slice]:
-    """The rows of x, a tile's height at a time."""
+    """Return slices of x's rows, each of a tile's height."""
     return list(row_blocks(len(x), TILE))
 
 
@@ -97,15 +97,15 @@ def _kernel(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
 
 
 class KernelDistance(FeatureMetric):
-    """KID over the full sets: as published in an Inception's features, of scaled features in any other's.
+    """KID over the full sets: as published for Inception features, and of scaled features for any others.
 
-    The published kernel adds 1 to a.b / D, which means something only for features of about unit size, as the
-    Inception's. A small classifier's are ten times larger, and the cube turns that into thousands: they are
-    divided by their root mean square over the real images, and the value is recorded under another name.
+    The published kernel adds 1 to a.b / D, which fits only features of about unit size, as the Inception's are.
+    Those of a small classifier are ten times larger, which the cube turns into thousands. They are divided by
+    their root mean square over the real images, and the value is recorded under another name.
     """
 
     def result(self) -> Measured:
-        """Distance, its standard error over the images, and the reference's size and scale.
+        """Return the distance, its standard error over the images, and the reference's size and scale.
 
         Raises UserError if there are too few images, or if the real images' features are all zero.
         """

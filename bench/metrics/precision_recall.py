@@ -1,4 +1,4 @@
-"""Improved precision and recall: how much of one set lies among the other (Kynkäänniemi et al. 2019)."""
+"""Improved precision and recall: the share of one set that lies within the other (Kynkäänniemi et al. 2019)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from bench.features.statistics import row_blocks
 from bench.metrics.base import FeatureMetric, Measured
 
 BLOCK = 2**21
-"""Distances held at once: 16 MiB of float64, whatever the number of images."""
+"""Number of distances in memory at once: 16 MiB of float64, for any number of images."""
 
 
 def squared_radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Squared distance of each row of features [n, D] to its k-th nearest other row, [n] float64.
+    """Return the squared distance of each row of features [n, D] to its k-th nearest other row, [n] float64.
 
     Raises ValueError unless n > neighbours >= 1.
     """
@@ -29,7 +29,7 @@ def squared_radii(features: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def fraction_inside(points: np.ndarray, centres: np.ndarray, radii2: np.ndarray) -> float:
-    """Fraction of points [n, D] within at least one ball, of centres [m, D] and squared radii [m].
+    """Return the fraction of points [n, D] within at least one ball of centres [m, D] and squared radii [m].
 
     The boundary is inside (`<=`), also where float64 rounding would put it outside.
     """
@@ -48,7 +48,7 @@ def fraction_inside(points: np.ndarray, centres: np.ndarray, radii2: np.ndarray)
 
 
 class _Closeness:
-    """x -> x.y_j + offset_j for every j; the offset rides along as one more column, so it costs no pass."""
+    """The function x -> x.y_j + offset_j for every j; the offset is one more column, so that it costs no pass."""
 
     def __init__(self, rows: np.ndarray, offsets: np.ndarray) -> None:
         self.columns = np.column_stack([rows, offsets]).T
@@ -62,27 +62,27 @@ def _blocks(rows: int, columns: int) -> list[slice]:
 
 
 class _Support(FeatureMetric):
-    """What precision and recall share: enough images on both sides."""
+    """The base class of precision and recall, which checks the number of images on both sides."""
 
     def sets(self) -> tuple[np.ndarray, np.ndarray]:
-        """Generated and real features; raises UserError if there are too few of either."""
+        """Return the generated and the real features. Raises UserError if there are too few of either."""
         generated, real = self.features(), self.real
         self.require(len(generated), "generated", defined=self.protocol.neighbours + 1)
         self.require(len(real), "reference", defined=self.protocol.neighbours + 1)
         return generated, real
 
     def measured(self, value: float, generated: np.ndarray) -> Measured:
-        """The value with the numbers that it depends on."""
+        """Return the value with its diagnostics."""
         reference_samples = len(self.real)
         diagnostics = {"neighbours": self.protocol.neighbours, "reference_samples": reference_samples}
         return Measured(value, len(generated), {**diagnostics})
 
 
 class Precision(_Support):
-    """Fraction of generated images within the support of the real ones: fidelity."""
+    """The fraction of generated images within the support of the real ones: fidelity."""
 
     def result(self) -> Measured:
-        """Precision; the real set's radii are computed once per reference."""
+        """Return the precision; the real set's radii are computed once per reference."""
         generated, real = self.sets()
         k = self.protocol.neighbours
         radii2 = self.reference.once(f"squared radii of {k} neighbours", lambda: squared_radii(real, k))
@@ -90,10 +90,10 @@ class Precision(_Support):
 
 
 class Recall(_Support):
-    """Fraction of real images within the support of the generated ones: coverage."""
+    """The fraction of real images within the support of the generated ones: coverage."""
 
     def result(self) -> Measured:
-        """Recall."""
+        """Return the recall."""
         generated, real = self.sets()
         radii2 = squared_radii(generated, self.protocol.neighbours)
         return self.measured(fraction_inside(real, generated, radii2), generated)

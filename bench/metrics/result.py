@@ -1,4 +1,4 @@
-"""The value of a metric as a record keeps it."""
+"""The value of a metric in a record."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""What fits the 64-bit integers of tables."""
+"""A count that fits the 64-bit integers of tables."""
 Diagnostic = (
     StrictBool
     | Annotated[int, Field(strict=True, gt=-(2**63), lt=2**63)]
     | Annotated[float, Field(strict=True)]
     | None
 )
-"""What a metric noticed: a count, a measure, or whether; never text that looks like one."""
+"""One diagnostic of a metric: a boolean, a count or a measure; never text that could be parsed as one."""
 
 
 class Model(BaseModel):
@@ -24,12 +24,12 @@ class Model(BaseModel):
 
 
 class MetricResult(Model):
-    """One metric, over independent generation seeds."""
+    """The result of one metric over independent generation seeds."""
 
     name: str
     title: str
     direction: Literal["lower", "higher"]
-    """Which values are better."""
+    """Whether lower or higher values are better."""
     value: float | None
     """Mean over the generation seeds; None if the metric failed."""
     values: list[float]
@@ -39,10 +39,10 @@ class MetricResult(Model):
     low: float | None
     """Lower bound of the Student-t interval over the generation seeds."""
     high: float | None
-    """Upper bound of it."""
+    """Upper bound of the interval."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Confidence level of the interval."""
     samples: Count
     """Images per generation seed."""
     diagnostics: list[dict[str, Diagnostic]]
-    """What the metric noticed, one per generation seed: rank, clipped eigenvalues, and so on."""
+    """The metric's diagnostics, one dictionary per generation seed: rank, clipped eigenvalues, and so on."""

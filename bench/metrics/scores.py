@@ -1,4 +1,4 @@
-"""Means of scores that every image has by itself: CLIP score, alignment, preferences."""
+"""Means of scores of single images: CLIP score, alignment, preferences."""
 
 from __future__ import annotations
 
@@ -15,49 +15,51 @@ from bench.task.protocol import Protocol
 
 
 class Scores:
-    """A stream of scores, kept as it comes; NaN or infinity among them is refused with their `name`."""
+    """A stream of scores; NaN or infinity is refused with their `name`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._parts: list[np.ndarray] = []
 
     def update(self, values: np.ndarray) -> None:
-        """Take in scores [n]. Raises ValueError for another shape, UserError if one is not finite."""
+        """Add scores [n]. Raises ValueError for another shape, UserError if one is not finite."""
         if values.ndim != 1:
             raise ValueError(f"scores {self.name!r} must be [n], got {list(values.shape)}")
         if not np.isfinite(values).all():
-            raise UserError(f"scores {self.name!r} are not all finite; the images hold NaN or infinities")
+            raise UserError(f"scores {self.name!r} are not all finite; the images contain NaN or infinities")
         self._parts.append(values.astype(np.float64))
 
     def values(self) -> np.ndarray:
-        """All of them in their order, [n] float64."""
+        """Return all scores in their order, [n] float64."""
         return np.concatenate([np.zeros(0), *self._parts])
 
 
 def mean_of_groups(values: np.ndarray, size: int) -> Interval:
-    """Mean of values [n] with the t-interval over groups of `size` consecutive ones, which are independent.
+    """Return the mean of values [n] with the t-interval over independent groups of `size` consecutive values.
 
-    The images of one prompt are not independent of each other: their mean is. Raises ValueError if a group is
-    incomplete, or there are none.
+    The images of one prompt are not independent of each other, but the means of prompts are. Raises ValueError if
+    a group is incomplete, or there are no values.
     """
     if len(values) % size:
-        raise ValueError(f"{len(values)} values are no whole groups of {size}")
+        raise ValueError(f"{len(values)} values are not a multiple of {size}")
     return t_interval(values.reshape(-1, size).mean(axis=1).tolist())
 
 
 def score_of(batch: Features, name: str, metric: str) -> np.ndarray:
-    """The scores `name` of a batch. Raises UserError if what saw the images gives none."""
+    """Return the scores `name` of a batch. Raises UserError if the extractor has none of this name."""
     if name not in batch.scores:
         given = ", ".join(sorted(batch.scores)) or "none"
-        raise UserError(f"metric {metric!r} needs the scores {name!r} of each image, and the task gives {given}")
+        raise UserError(
+            f"metric {metric!r} reads the scores {name!r} of each image, but the extractor gives {given}"
+        )
     return batch.scores[name]
 
 
 class MeanScore(Metric):
-    """Mean of the scores called as the metric is, with its standard error and interval over prompts."""
+    """The mean of the scores that have the metric's name, with its standard error and interval over prompts."""
 
     counted: ClassVar[tuple[str, ...]] = ()
-    """Marks of images, [n] bool scores called `metric_mark`, that the diagnostics count."""
+    """Names of [n] bool scores, called `metric_mark`, that the diagnostics count."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
@@ -65,13 +67,13 @@ class MeanScore(Metric):
         self._marks = dict.fromkeys(self.counted, 0)
 
     def update(self, batch: Features) -> None:
-        """Keep the batch's scores. Raises UserError if it has none."""
+        """Add the batch's scores. Raises UserError if it has none."""
         self._scores.update(score_of(batch, self.info.name, self.info.name))
         for mark in self.counted:
             self._marks[mark] += int(score_of(batch, f"{self.info.name}_{mark}", self.info.name).sum())
 
     def result(self) -> Measured:
-        """Mean, the Student-t interval of the generated images, and what was counted."""
+        """Return the mean, its Student-t interval, and the counts."""
         values = self._scores.values()
         self.require(len(values), "generated", defined=1)
         size = self.protocol.images_per_prompt
@@ -84,6 +86,6 @@ class MeanScore(Metric):
 
 
 class PromptScore(MeanScore):
-    """Mean score of image and prompt by a network that may read only the beginning of a long prompt."""
+    """The mean score of image and prompt by a network that may read only the beginning of a long prompt."""
 
     counted: ClassVar[tuple[str, ...]] = ("truncated",)

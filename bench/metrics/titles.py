@@ -1,4 +1,4 @@
-"""What a metric's values are called: by its name, and by the network that it looks through where that matters."""
+"""Names and headings of a metric's values, which may depend on its feature network."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from bench.metrics.info import MetricInfo
 
 INCEPTIONS = (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
 LPIPS = "lpips"
-"""How the names of networks begin that are LPIPS."""
+"""Prefix of the names of LPIPS networks."""
 EARLIER_DIVERSITY = "LPIPS diversity"
-"""Title of every diversity in records from before its heading named the network."""
+"""Title of every diversity in older records, whose headings did not name the network."""
 SCALED_KID = "kid-rms"
 """Name of a KID of features that were divided by their root mean square over the real images."""
 UNSCALED_KID = "kid-unscaled"
-"""Name in tables of a KID that records call `kid`, of features of any size: from before they were scaled."""
+"""Name in tables of a KID of unscaled features, which older records call `kid`."""
 TIMES = {KID.name: 1000, SCALED_KID: 1000}
-"""What tables multiply a metric's values by, as is customary; records and CSV have the values themselves."""
+"""Factors by which tables multiply a metric's values, as is customary; records and CSV have the plain values."""
 
 
 def has_published_scale(network: str) -> bool:
-    """Whether KID is taken of a network's features as they are: of an Inception, whoever trained its weights."""
+    """Return whether KID uses a network's features without scaling: true for any Inception."""
     return network.startswith("inception")
 
 
 def name_of(info: MetricInfo, network: str) -> str:
-    """The name under which a metric's value is recorded when it looks through `network`.
+    """Return the name under which a metric's value in the features of `network` is recorded.
 
     KID of scaled features is another quantity than the published KID, and has another name.
     """
@@ -36,10 +36,10 @@ def name_of(info: MetricInfo, network: str) -> str:
 
 
 def title_of(info: MetricInfo, network: str) -> str:
-    """The metric's heading when it looks through `network`.
+    """Return the metric's heading in the features of `network`.
 
-    FID is a Fréchet distance in the published Inception's features, and no other; LPIPS is what its authors
-    published, and no other distance between networks' features.
+    Only a Fréchet distance in the published Inception's features is called FID, and only the network that LPIPS's
+    authors published is called LPIPS.
     """
     if "FD" in info.title:
         return info.title.replace("FD", "FID") if network in INCEPTIONS else f"{info.title} ({network})"
@@ -51,15 +51,17 @@ def title_of(info: MetricInfo, network: str) -> str:
 
 
 def shown_name(name: str, protocol: Mapping[str, Any]) -> str:
-    """The name that tables use for a recorded metric: as recorded, but for earlier KIDs of unscaled features."""
+    """Return the name of a recorded metric in tables: as recorded, except for older KIDs of unscaled features."""
     if name == KID.name and not has_published_scale(str(protocol.get("features", ""))):
         return UNSCALED_KID
     return name
 
 
 def shown_title(name: str, recorded: str, protocol: Mapping[str, Any]) -> str:
-    """The heading of a recorded metric: as recorded, but for earlier diversities, which get today's, and with what
-    the values are multiplied by."""
+    """Return the heading of a recorded metric: as recorded, with the factor of its values.
+
+    Older diversities get today's heading.
+    """
     if (name, recorded) == (DIVERSITY.name, EARLIER_DIVERSITY):
         return title_of(DIVERSITY, protocol.get("extractors", {}).get(DIVERSITY.extractor, LPIPS))
     name = shown_name(name, protocol)

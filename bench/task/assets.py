@@ -20,11 +20,11 @@ class PreparedAsset:
 
 
 def file_asset(role: str, path: Path) -> PreparedAsset:
-    """A file as numbers depend on it."""
+    """Return the asset that a file is, with its hash and size."""
     return PreparedAsset(role, path, file_sha256(path), path.stat().st_size)
 
 
 def reference_asset(role: str, store: Path, reference: ReferenceStatistics) -> PreparedAsset:
-    """A kept reference as numbers depend on it."""
+    """Return the asset that a stored reference is, with its hash and size."""
     folder = store / reference.description.name
     return PreparedAsset(role, folder, reference.description.sha256, folder_size(folder))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A task as it is declared; `prepare` makes or finds all it needs."""
+    """A task as it is declared; `prepare` makes or finds everything that it requires."""
 
     name: str
     summary: str
@@ -38,160 +38,160 @@ class Task(ABC):
     licences: Mapping[str, str]
     """Licence of each data set and weights file."""
     recipes: str = field(default="", kw_only=True)
-    """Task whose recipes methods use on this one; empty: its own."""
+    """Name of the task whose recipes are used on this one; empty: its own."""
     network_parameters: int | None = field(default=None, kw_only=True)
-    """Of the teacher, where it is large enough to be asked for before it is loaded."""
+    """Parameters of the teacher, where it is so large that the number is useful before it is loaded."""
 
     takes: ClassVar[Collection[str]] = tuple(one.name for one in fields(Sources))
-    """What `bench prepare` may be given for it, as fields of Sources: anything else would be read by nobody."""
+    """Fields of Sources that the task reads; `bench prepare` refuses all others."""
 
     weight_names: ClassVar[Collection[str]] = ()
-    """Names of the extractors' weights that the task keeps for itself; others are kept for all tasks."""
+    """Names of the weights that the task keeps for itself; all other weights are kept for every task."""
 
     pinned_by_prepare: ClassVar[bool] = False
-    """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""
+    """Whether only `bench prepare` takes the task's inputs; all other commands then refuse them."""
 
     def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
-        """Return the task with what `bench prepare` has chosen for it, where there is a choice."""
+        """Return the task with the assets that `bench prepare` pinned for it, if it has any."""
         return self
 
     def pin(self, sources: Sources, progress: Progress) -> Task:  # noqa: ARG002 (as above)
-        """Let the task run from now on on what `sources` names, where there is a choice, and return it so."""
+        """Pin the assets that `sources` names for the task, if it has any, and return the task with them."""
         return self
 
     def under(self, protocol: str) -> Task:
-        """Return the task with another of its protocols. Raises UserError if it has none of that name."""
+        """Return the task with another of its protocols. Raises UserError if none has that name."""
         if protocol != self.protocol.name:
             raise unknown(f"protocol of task {self.name!r}:", protocol, [self.protocol.name])
         return self
 
     @abstractmethod
     def identity(self) -> dict[str, str]:
-        """Name the teacher and the feature network by what makes them: part of every run's identity."""
+        """Return the hashes of the teacher and the feature network, which are part of every run's identity."""
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:  # noqa: ARG002 (most tasks have none)
-        """Name what training reads besides, and of these assets that only some recipes use, for runs' identity."""
+        """Return hashes of further assets that training reads; `roles` names those that only some recipes use."""
         return {}
 
     @abstractmethod
     def requirements(self, sources: Sources) -> list[Requirement]:
-        """Say what the task needs and what of it is here; cheap, imports nothing heavy."""
+        """Return what the task requires, and where each thing is; cheap, and imports nothing heavy."""
 
     def baseline_requirements(self, baseline: Baseline) -> list[Requirement]:  # noqa: ARG002 (most have the teacher's weights)
-        """Say what a baseline needs besides, and what of it is here; as cheap as `needs`."""
+        """Return what a baseline requires in addition; as cheap as `requirements`."""
         return []
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:  # noqa: ARG002 (most tasks have none)
-        """Say what recipes that use these roles need besides, and what of it is here; as cheap as `needs`."""
+        """Return what recipes that use these roles require in addition; as cheap as `requirements`."""
         return []
 
     def missing(self, sources: Sources) -> list[Requirement]:
-        """Return what of `needs` is missing."""
-        return [need for need in self.requirements(sources) if need.path is None]
+        """Return the requirements that are missing."""
+        return [requirement for requirement in self.requirements(sources) if requirement.path is None]
 
     def require(self, sources: Sources, training: bool = False) -> None:
-        """Raise UserError if an evaluation lacks something, or `training` does: all that is, and how to get it."""
+        """Raise UserError, with every fix, if an evaluation (or with `training` a training) misses something."""
         missing = self.missing(sources)
-        if any(training or not need.for_training for need in missing):
-            lines = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
+        if any(training or not requirement.for_training for requirement in missing):
+            lines = "".join(f"\n  {requirement.role}: {requirement.fix}" for requirement in missing)
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")
 
     @abstractmethod
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        """Make or find everything, each cached by content. Raises UserError if something is missing."""
+        """Make or find every asset; each is cached by content. Raises UserError if something is missing."""
 
 
 class PreparedTask(ABC):
-    """What training and evaluation take from a task."""
+    """A task with everything loaded that training and evaluation read."""
 
     task: Task
     cache: Path
-    """Where prepared assets are kept."""
+    """The folder of prepared assets."""
     weights: list[PreparedAsset]
-    """The networks: teacher and feature network."""
+    """The assets that are networks: teacher and feature networks."""
     data: list[PreparedAsset]
-    """What they and the metrics were made from."""
+    """The assets that the networks and the metrics were made from."""
     teacher: Denoiser
-    """Frozen, in evaluation mode, on the CPU."""
+    """The teacher: frozen, in evaluation mode, on the CPU."""
     teacher_sha256: str
     null_condition: Tensor | None
-    """The teacher's unconditional entry, where it has one."""
+    """The teacher's condition for unconditional images, if it has one."""
     extractors: Mapping[str, Extract]
-    """The feature extractors that the task has itself, by the name that metrics ask for."""
+    """The feature extractors that the task provides, by the name that metrics use."""
     references: Mapping[str, ReferenceStatistics]
-    """Features of the real images that the protocol compares with, by extractor; one that only scores has none."""
+    """Features of the protocol's real images, by extractor; an extractor that only scores images has none."""
     evaluation_batch: int = 200
-    """Images generated at once; a multiple of those that share a prompt."""
+    """Images that are generated together; a multiple of the number of images that share a prompt."""
 
     @property
     @abstractmethod
     def training_conditions(self) -> int:
-        """Distinct conditions that students are trained on: the classes, or the prompts."""
+        """The number of distinct conditions that students are trained on: classes or prompts."""
 
     @property
     @abstractmethod
     def real_count(self) -> int:
-        """Real images to train on."""
+        """The number of real images to train on."""
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
-        """[C, H, W] of what the networks make: images, or latents that `decode` turns into them."""
+        """The shape [C, H, W] of the networks' outputs: images, or latents that `decode` turns into images."""
         return self.task.image_shape
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Turn what the networks make into images [B, C, H, W] in [-1, 1]."""
+        """Turn the networks' outputs into images [B, C, H, W] in [-1, 1]."""
         return x0
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
-        """How losses on pixels see what the networks make, with gradients; and the assets that it takes.
+        """Return a differentiable decoder for losses on pixels, and the assets that it reads.
 
-        By default as `decode` shows it. Raises UserError if something is missing.
+        The default is `decode`. Raises UserError if something is missing.
         """
         return self.decode, []
 
     def lpips_trunk(self) -> Path | None:
-        """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
+        """Return the file of LPIPS's trunk that is pinned for the task, or None."""
         return None
 
     @abstractmethod
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        """The training conditions [B, ...] of these numbers below `training_conditions`, [B], on their device."""
+    def training_condition(self, indices: Tensor) -> Tensor:
+        """Return training conditions [B, ...] for indices [B] below `training_conditions`, on their device."""
 
     @abstractmethod
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Real images of the training set, as the networks make them, and their conditions, on a device."""
+        """Return real training images in the networks' space, and their conditions, on a device."""
 
     @abstractmethod
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        """Save a student and the grid positions of its steps; the folder appears whole."""
+        """Write a student and the grid positions of its steps; the folder appears whole."""
 
     @abstractmethod
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         """Read a saved or published student and the grid positions of its steps.
 
-        `steps` picks one of its samplers, where it has several. Raises UserError if there is none of so many
-        steps, if it is no student, or if it makes images of another shape.
+        `steps` selects one of its samplers, where it has several. Raises UserError if no sampler has so many
+        steps, if the folder contains no student, or if the student makes images of another shape.
         """
 
     def load_student_from(self, path: Path, start: float) -> tuple[Denoiser, list[int]]:
-        """Read a published one-step student whose file does not say at which noise level sigma it starts.
+        """Read a published one-step student whose file does not say its first noise level sigma.
 
-        Returns it and the grid position of its step. Raises UserError where no format of the task leaves it open.
+        Returns the student and the grid position of its step. Raises UserError if the file does say it.
         """
         raise UserError(f"{path} says where its student starts; fix: leave out --student-start {start:g}")
 
     @abstractmethod
     def conditions(self, indices: Tensor) -> Tensor:
-        """Evaluation conditions of samples with these global indices."""
+        """Return the evaluation conditions of samples with these global indices."""
 
     def prompts_of(self, indices: Tensor) -> Sequence[str]:  # noqa: ARG002 (most tasks have no prompts)
         """Return the prompts of samples with these global indices, where the task has prompts."""
         return ()
 
     def reference_images(self) -> RealImages:
-        """Return the real images that the protocol compares with, for extractors that the task does not have.
+        """Return the real images that the protocol compares with, for extractors that the task does not provide.
 
-        Raises UserError if they are not at hand.
+        Raises UserError if the task keeps none.
         """
         raise UserError(
             f"task {self.task.name!r} keeps no real images for further feature extractors; fix: leave out the "
@@ -199,7 +199,7 @@ class PreparedTask(ABC):
         )
 
     def sampled(self, baseline: Baseline) -> Sampled:
-        """Load a baseline: by default, a sampler of the teacher."""
+        """Return a loaded baseline; the default is a sampler of the teacher."""
         from bench.core.device import this_device
         from bench.task.baseline_sampler import baseline_sampler
 
@@ -213,15 +213,15 @@ class PreparedTask(ABC):
 
     @abstractmethod
     def asset_of_pairs(self, count: int) -> PreparedAsset:
-        """The cached file of `pairs(count)`."""
+        """Return the asset that is the cached file of `pairs(count)`."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A baseline, ready to generate."""
+    """A sampler that is ready to generate: a baseline's or a student's."""
 
     prepared: PreparedTask
-    """The task with the conditions and the decoder that it needs."""
+    """The task, with the conditions and the decoder that the sampler requires."""
     sampler: Sampler
     sha256: str
-    """Of the weights that it samples."""
+    """SHA-256 of the weights that it samples."""

@@ -10,13 +10,13 @@ from bench.task.declaration import Baseline
 
 
 def baseline_sampler(teacher: Denoiser, null_condition: Tensor | None, baseline: Baseline) -> Sampler:
-    """Return a named sampler of the teacher: noise and conditions [B, ...] -> x0 [B, C, H, W].
+    """Return a named sampler of the teacher, which maps noise and conditions [B, ...] to x0 [B, C, H, W].
 
-    Raises ValueError if it guides a teacher without a null condition.
+    Raises ValueError if the baseline uses guidance and the teacher has no null condition.
     """
     denoiser = teacher
     if baseline.guidance_scale != 1:
         if null_condition is None:
-            raise ValueError(f"{baseline} needs a teacher with a null condition")
+            raise ValueError(f"{baseline} uses guidance, but the teacher has no null condition")
         denoiser = GuidedDenoiser(teacher, null_condition, baseline.guidance_scale)
     return lambda noise, condition: heun(denoiser, noise, condition, baseline.steps, churn=baseline.churn)

@@ -10,69 +10,69 @@ from typing import Any
 
 
 def default_cache() -> Path:
-    """Return where prepared assets are kept: $BENCH_CACHE, or ~/.cache/distillation-bench."""
-    chosen = os.environ.get("BENCH_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "distillation-bench"
+    """Return the folder of prepared assets: $BENCH_CACHE, or ~/.cache/distillation-bench."""
+    named = os.environ.get("BENCH_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "distillation-bench"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a task looks for what it needs."""
+    """The places in which a task finds what it requires, as the user names them."""
 
     cache: Path
     data: Path | None = None
-    """A folder with the data set, named by the user."""
+    """The data set: a folder or a file that the user names."""
     download: bool = False
     """Whether data may be downloaded."""
     teacher: Path | None = None
     """The teacher's published weights, for tasks that train none."""
     references: tuple[str, ...] = ()
-    """Files of reference statistics, or names of such that are kept."""
+    """Files of reference statistics, or names of stored references."""
     prompts: Path | None = None
     """A file with the evaluation's prompts."""
     training_prompts: Path | None = None
-    """A file with prompts to train on, in place of the captions of the data."""
+    """A file with prompts to train on, instead of the captions of the data."""
     reals: Path | None = None
     """A folder of the real images that a text-to-image evaluation compares with."""
     weights: Mapping[str, Path] = field(default_factory=dict)
     """Weights of feature extractors, by the names that the extractors give them."""
     tiny_vae: Path | None = None
-    """A folder with a tiny VAE, or its name on the hub: for losses on the pixels that latents stand for."""
+    """A folder with a tiny VAE, or its name on the hub; losses on pixels decode latents with it."""
     crop: str = "edm"
-    """How images that are not of the task's size are cropped and resized."""
+    """The rule by which images of another size than the task's are cropped and resized."""
     own_weights: bool = False
-    """Take `weights` whatever their hashes: numbers are then not comparable with others'."""
+    """Whether `weights` may have other hashes than the published ones; numbers are then not comparable."""
 
     @property
     def given(self) -> list[str]:
-        """Names of the fields that say something, besides the cache and what may be downloaded."""
-        of_none = Sources(self.cache, download=self.download)
-        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(of_none, one.name)]
+        """The names of the fields that are set, except `cache` and `download`."""
+        empty = Sources(self.cache, download=self.download)
+        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(empty, one.name)]
 
     @property
     def names_inputs(self) -> bool:
-        """Whether anything is named that a task is to be made from."""
+        """Whether the user names any input of a task, or allows downloads."""
         named = (self.data, self.teacher, self.prompts, self.training_prompts, self.reals, self.tiny_vae)
         return bool(self.download or self.references or self.weights) or any(one is not None for one in named)
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that a task needs, and whether it is here."""
+    """One thing that a task requires, and where it is."""
 
     role: str
     what: str
     path: Path | None
     """Where it is, or None if it is missing."""
     fix: str
-    """The command that gets or makes it."""
+    """The command that gets it or makes it."""
     for_training: bool = False
-    """Whether evaluations go without."""
+    """Whether only training requires it."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A named sampler of the teacher: what a student is compared with."""
+    """A named sampler of the teacher, with which students are compared."""
 
     name: str
     summary: str
@@ -83,7 +83,7 @@ class Baseline:
     """Classifier-free guidance; 1: none."""
 
     def identity(self) -> Any:
-        """What of it decides the images, as JSON data."""
+        """Return the settings that decide the images, as JSON data."""
         return [self.steps, self.churn, *([] if self.guidance_scale == 1 else [self.guidance_scale])]
 
     @property

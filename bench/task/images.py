@@ -1,4 +1,4 @@
-"""Images as whole grey levels and as the networks have them."""
+"""Conversion of images between uint8 and the networks' range of -1 ... 1."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from bench.task.protocol import UInt8Rule
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 0 ... 255 -> float32 -1 ... 1."""
+    """Convert uint8 in 0 ... 255 to float32 in -1 ... 1."""
     return images.float() / 127.5 - 1
 
 
 def to_uint8(images: Tensor, rule: UInt8Rule = "round") -> Tensor:
-    """Float -1 ... 1 -> uint8, clipped, by a protocol's rule, in the dtype of `images`.
+    """Convert float in -1 ... 1 to uint8 by a protocol's rule, clipped, in the dtype of `images`.
 
     edm: the whole part of x * 127.5 + 128 (EDM's generate.py). truncate: the whole part of (x + 1) * 127.5 (DMD2's
     scripts). Both are the official expressions, to the bit. round: x * 127.5 + 127.5 to the nearest grey level,

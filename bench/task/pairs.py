@@ -1,8 +1,9 @@
-"""Pairs of noise and image that a task's teacher makes, for regression; made once, kept by content."""
+"""Pairs of noise and image that a task's teacher makes for regression; they are cached by content."""
 
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,30 +30,30 @@ PAIR_SEED = 2**31
 
 
 class PairedTeacher(PreparedTask):
-    """A prepared task whose pairs are made by one sampler of its teacher, an ODE's."""
+    """A prepared task whose pairs are made by one ODE sampler of its teacher."""
 
     cache: Path
     progress: Progress
     pair_batch: int = 200
-    """Pairs that are made at once, and kept at once: so many a kill costs at most."""
+    """Pairs that are made and written together; a killed process loses at most this number."""
 
     @property
     def pair_sampler(self) -> Baseline:
-        """The sampler that makes pairs: the first that the task names."""
+        """The sampler that makes pairs: the task's first baseline."""
         return next(iter(self.task.baselines.values()))
 
     def pair_identity(self) -> list[Any]:
-        """What of the task decides its pairs, as JSON data."""
+        """Return the settings of the task that decide its pairs, as JSON data."""
         sampler = self.pair_sampler
         guidance = [] if sampler.guidance_scale == 1 else [sampler.guidance_scale]
         return [self.teacher_sha256, sampler.steps, *guidance]
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
-        """Conditions [B, ...] of the pairs with these numbers, [B]."""
+        """Return the conditions [B, ...] of the pairs with these indices [B]."""
         return self.conditions(indices)
 
     def pair_sampler_on(self, device: torch.device) -> Sampler:
-        """The sampler on a device; a copy of the teacher, so that it leaves nothing there."""
+        """Return the sampler on a device; it has a copy of the teacher, so that the teacher is not moved."""
         null = None if self.null_condition is None else self.null_condition.to(device)
         return baseline_sampler(copy.deepcopy(self.teacher).to(device), null, self.pair_sampler)
 
@@ -64,7 +65,7 @@ class PairedTeacher(PreparedTask):
         return self.cache / "pairs" / f"{self.task.name}-{key[:12]}.safetensors"
 
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """As Prepared has it; several processes share the making, and killed, the same command goes on."""
+        """Return teacher pairs; several processes share the work, and the same command resumes it after a kill."""
         path = self._pairs_path(count)
         starts, size = range(0, count, self.pair_batch), self.pair_batch
         parts = {self._part(path, start, min(start + size, count)): start for start in starts}
@@ -76,7 +77,9 @@ class PairedTeacher(PreparedTask):
                     _join(path, list(parts))
             found = load_file(path)  # mapped into memory: processes of one machine share it
         except SafetensorError as error:
-            raise UserError(f"cannot read the teacher pairs {path}: {error}; delete it and run again") from None
+            raise UserError(
+                f"cannot read the teacher pairs {path}: {error}; fix: rm {shlex.quote(str(path))}, and run again"
+            ) from None
         return found["noise"], found["image"], found["condition"]
 
     @staticmethod
@@ -85,7 +88,7 @@ class PairedTeacher(PreparedTask):
 
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
-        """Make the parts that nobody else makes: each process begins with its own, and then helps the next."""
+        """Make the parts that no other process makes: each begins with its own, and then helps the others."""
         on = this_device()
         images_of, state = self.pair_sampler_on(on), PartialState()
         numbered = list(enumerate(parts.items()))
@@ -106,10 +109,10 @@ class PairedTeacher(PreparedTask):
 
 
 def _join(path: Path, parts: list[Path]) -> None:
-    """Write the parts, in this order, as one file, and remove them."""
+    """Write the parts, in this order, as one file, and remove the parts."""
     found = [load_file(part) for part in parts]
     with whole_file(path) as temporary:
         save_file({name: torch.cat([part[name] for part in found]) for name in found[0]}, temporary)
-    # The folder stays: another process may be about to look into it.
+    # The folder stays, because another process may be about to list it.
     for file in path.with_suffix("").iterdir():
         file.unlink()

@@ -28,7 +28,7 @@ class PinnedAsset:
 
 @dataclass(frozen=True)
 class PinnedTask(Task):
-    """A task with several protocols, whose teacher, data and networks the user names to `bench prepare`."""
+    """A task with several protocols; the user names its teacher, data and networks to `bench prepare`."""
 
     protocols: Mapping[str, Protocol]
     """The task's protocols by name; `protocol` is the one in use."""

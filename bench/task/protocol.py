@@ -10,7 +10,7 @@ from bench.core.files import digest
 from bench.task.text_rules import TextRules
 
 MAIN = "main"
-"""Name by which metrics ask for the protocol's own feature extractor."""
+"""The name by which metrics refer to the protocol's own feature extractor."""
 
 UInt8Rule = Literal["round", "edm", "truncate"]
 """The rule by which a protocol turns the networks' output into grey levels."""
@@ -18,7 +18,7 @@ UInt8Rule = Literal["round", "edm", "truncate"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that changes an evaluation number, apart from the student itself.
+    """Everything that changes an evaluation number, except the student.
 
     Two numbers belong in one column only if their protocols' digests are equal.
     """
@@ -31,7 +31,7 @@ class Protocol:
     first_seed: int
     """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
     labels: Literal["balanced", "random"]
-    """balanced: sample i has class i mod n_classes, whatever the batch size or the number of processes.
+    """balanced: sample i has class i mod n_classes, for any batch size and number of processes.
     random: drawn for each sample after its noise, from the same generator, as EDM's generate.py."""
     uint8: UInt8Rule
     """round: 127.5 x + 127.5 rounded to the nearest grey level, and clipped.
@@ -57,10 +57,10 @@ class Protocol:
     text: TextRules | None = None
     """The further rules of a text-to-image protocol."""
     extractors: Mapping[str, str] = field(default_factory=dict)
-    """Networks of the feature extractors besides the main one, by the name that metrics ask for."""
+    """Networks of all feature extractors but the main one, by the name that metrics use."""
 
     def network(self, extractor: str) -> str:
-        """Name of the network that stands behind an extractor; of one that the protocol does not name, its own."""
+        """Return the name of an extractor's network, by default the extractor's own name."""
         return self.features if extractor == MAIN else self.extractors.get(extractor, extractor)
 
     def as_dict(self) -> dict[str, Any]:

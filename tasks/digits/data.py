@@ -1,4 +1,4 @@
-"""Handwritten digits at 8x8, which come with scikit-learn: the smallest real images, nothing to download."""
+"""The data set of handwritten digits at 8x8, which is part of scikit-learn, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
     found = locate(folder, cache)
     path = found and found / "datasets" / "data" / "digits.csv.gz"
     if path is None or not path.is_file():
-        raise UserError(f"scikit-learn's digits are not here ({path or 'it is not installed'}); fix: {INSTALL}")
+        raise UserError(f"scikit-learn's digits are missing ({path or 'it is not installed'}); fix: {INSTALL}")
     import numpy as np
 
     from bench.data.images import LabelledImages, Splits
 
-    values = np.loadtxt(path, delimiter=",")  # importing scikit-learn for this would take seconds in every job
+    values = np.loadtxt(path, delimiter=",")  # importing scikit-learn would take seconds in every job
     images = np.rint(values[:, :-1].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)[:, None]
     labels = values[:, -1].astype(np.int64)
     held_out = held_out_mask(labels, HELD_OUT, SPLIT_SEED)
@@ -57,10 +57,10 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
 
 
 def held_out_mask(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Choose `count` of `labels` [N] at random, each class by its share; return [N] bool.
+    """Select `count` of `labels` [N] at random, each class by its share; return [N] bool.
 
-    Shuffle with numpy's default_rng(seed), sort by class and keep the shuffled order within each, then
-    take `count` places at equal distances: no class is off its exact share by 1 or more.
+    The labels are shuffled with numpy's default_rng(seed) and sorted by class, in shuffled order within each; then
+    `count` places at equal distances are taken, so that each class is within 1 of its exact share.
     """
     import numpy as np
 
@@ -77,13 +77,13 @@ class Digits(Dataset):
     """The data set of this module."""
 
     def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return where it is, or None."""
+        """Return the path of its files, or None."""
         return locate(folder, cache)
 
     def load(
         self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
     ) -> Splits:
-        """Return its two splits. Raises UserError if it is not there, or damaged."""
+        """Return its two splits. Raises UserError if they are missing or damaged."""
         return load(folder, cache, download, progress)
 
 

@@ -1,4 +1,4 @@
-"""Task `digits`: scikit-learn's 8x8 handwritten digits, always there. The embedded default."""
+"""Task `digits`: scikit-learn's 8x8 handwritten digits, which are always available; the default task."""
 
 from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol

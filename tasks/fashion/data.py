@@ -1,7 +1,7 @@
 """Fashion-MNIST at 14x14: ten classes of clothes, 60,000 training and 10,000 held-out images.
 
 Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST", arXiv:1708.07747 (MIT licence). Importing this module
-costs nothing: numpy is imported only by the functions that need it.
+is cheap: numpy is imported only by the functions that use it.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ ENVIRONMENT = "BENCH_FASHION_MNIST"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CACHE_NAME = "fashion-mnist"
 BASE_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-"""The official site; it has no https, so what it sends is trusted only by its hash."""
+"""The official site; it has no https, so that only the hash makes a download trustworthy."""
 GZIP_MAGIC = b"\x1f\x8b"
 TIMEOUT = 30.0
-"""Seconds without an answer after which a download gives up."""
+"""Seconds without an answer after which a download fails."""
 SOURCES = (
     "`apt-get install dataset-fashion-mnist`, or `bench prepare --task fashion --data FOLDER` "
     f"(or {ENVIRONMENT}=FOLDER) with the four official files in FOLDER"
 )
 FIX = f"fix: {SOURCES}"
-MEND_FILE = f"fix: delete or replace that file, then {SOURCES}"
+FIX_FILE = f"fix: delete or replace that file, then {SOURCES}"
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """One of the four official files: what it must hold."""
+    """One of the four official files, with its expected content."""
 
     name: str
-    """Name of the plain file; the compressed one ends in .gz as well."""
+    """Name of the plain file; the compressed file has the suffix .gz."""
     shape: tuple[int, ...]
     sha256: str
-    """Of the decompressed bytes: the site's and Debian's .gz files differ, what is in them does not."""
+    """SHA-256 of the decompressed bytes, which are the same in the site's and in Debian's .gz files."""
 
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -70,8 +70,8 @@ FILES = (
 def locate(folder: Path | None, cache: Path) -> Path | None:
     """Return the folder with the four files, or None: the one given, else BENCH_FASHION_MNIST, cache, Debian.
 
-    A folder that the user names is the answer or a UserError that says what is wrong with it: no other
-    takes its place. The files are not opened.
+    Raises UserError if a folder that the user names does not have the files; no other folder takes its place.
+    The files are not opened.
     """
     named = folder or os.environ.get(ENVIRONMENT)
     if named:
@@ -87,7 +87,7 @@ def locate(folder: Path | None, cache: Path) -> Path | None:
 
 @dataclass(frozen=True, eq=False)
 class Originals:
-    """The official images, whole: [N, 28, 28] uint8 and their classes [N] int64, training and test."""
+    """The official images at full size: [N, 28, 28] uint8 and their classes [N] int64, training and test."""
 
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
@@ -100,17 +100,14 @@ def originals(
 ) -> Originals:
     """Return the 60,000 training and 10,000 test images as they were published.
 
-    The folder is `locate`'s; if there is none and `download` is true, `cache` after a download from the
-    official site. Raises UserError if there is none, or if a file is not the official one.
+    The folder is that of `locate`; if it finds none, `download` fetches the files to `cache` from the official
+    site. Raises UserError if there is no folder, or a file is not the official one.
     """
     found = locate(folder, cache)
     if found is None and download:
         found = _download(cache / CACHE_NAME, progress)
     if found is None:
-        raise UserError(
-            f"Fashion-MNIST is neither in {cache / CACHE_NAME} nor in {DEBIAN_FOLDER}, "
-            f"and no download was asked for; {FIX}"
-        )
+        raise UserError(f"Fashion-MNIST is neither in {cache / CACHE_NAME} nor in {DEBIAN_FOLDER}; {FIX}")
     arrays = {name: _read(path, file) for file, (name, path) in zip(FILES, _paths(found).items(), strict=True)}
     return Originals(
         train=(arrays[TRAIN_IMAGES], arrays[TRAIN_LABELS].astype("int64")),
@@ -122,7 +119,7 @@ def originals(
 def load(folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None) -> Splits:
     """Return the 60,000 training and 10,000 held-out (the official test) images [N, 1, 14, 14].
 
-    Found, or refused with a UserError, as `originals` does.
+    Raises UserError as `originals` does.
     """
     from bench.data.images import LabelledImages, Splits
 
@@ -135,7 +132,7 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
 
 
 def pool(images: np.ndarray) -> np.ndarray:
-    """Average 2x2 pixels of `images` [N, H, W] uint8, H and W even: [N, H/2, W/2] uint8, halves to even."""
+    """Average 2x2 pixels of `images` [N, H, W] uint8, H and W even: [N, H/2, W/2] uint8, rounding half to even."""
     import numpy as np
 
     wide = images.astype(np.uint16)
@@ -144,7 +141,7 @@ def pool(images: np.ndarray) -> np.ndarray:
 
 
 def parse_idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Parse an IDX file of bytes that must have `shape`, strictly; ValueError says what is wrong.
+    """Return the array of an IDX file of bytes, which must have `shape`. Raises ValueError with the reason.
 
     The format: two zero bytes, the type (8 is uint8), the number of dimensions; each dimension as a
     big-endian 32-bit integer; the values, the last dimension fastest.
@@ -166,7 +163,7 @@ def parse_idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _paths(folder: Path) -> dict[str, Path]:
-    """Return the four files in `folder` by name, in FILES' order, plain before .gz; UserError if not all."""
+    """Return the four files in `folder` by name, plain before .gz. Raises UserError if one is missing."""
     try:
         present = set(os.listdir(folder))  # noqa: PTH208 (names, and an error that says why)
     except OSError as error:
@@ -174,27 +171,27 @@ def _paths(folder: Path) -> dict[str, Path]:
     names = {file.name: {file.name, f"{file.name}.gz"} & present for file in FILES}
     missing = [f"{name}[.gz]" for name, found in names.items() if not found]
     if missing:
-        raise UserError(f"Fashion-MNIST folder {folder} lacks {', '.join(missing)}; {FIX}")
+        raise UserError(f"Fashion-MNIST folder {folder} does not contain {', '.join(missing)}; {FIX}")
     return {name: folder / min(found) for name, found in names.items()}
 
 
 def _read(path: Path, file: IdxFile) -> np.ndarray:
-    """Read and verify one file; UserError if it cannot be read or is not the official one."""
+    """Read and verify one file. Raises UserError if it cannot be read or is not the official one."""
     try:
         return _verified(path.read_bytes(), file)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; {FIX}") from error
     except ValueError as error:
-        raise UserError(f"{path} {error}; {MEND_FILE}") from error
+        raise UserError(f"{path} {error}; {FIX_FILE}") from error
 
 
 def _verified(data: bytes, file: IdxFile) -> np.ndarray:
-    """Return the array in `data`, an IDX file compressed or not; ValueError if it is not the official one."""
+    """Return the array in an IDX file's `data`, compressed or not. Raises ValueError if it is not official."""
     if data[:2] == GZIP_MAGIC:
         try:
             data = gzip.decompress(data)
         except EOFError as error:
-            raise ValueError("is cut short: its gzip stream has no end") from error
+            raise ValueError("is incomplete: its gzip stream has no end") from error
         except (OSError, zlib.error) as error:
             raise ValueError(f"is a damaged gzip file ({error})") from error
     array = parse_idx(data, file.shape)
@@ -208,8 +205,8 @@ def _verified(data: bytes, file: IdxFile) -> np.ndarray:
 
 
 def _download(folder: Path, progress: Progress | None) -> Path:
-    """Fetch the four files into `folder`, which is returned; each is verified before it appears there."""
-    import http.client  # with urllib a tenth of the time that `bench describe` takes
+    """Download the four files into `folder`, and return it; each is verified before it appears there."""
+    import http.client  # with urllib, a tenth of the time of `bench describe`
 
     for file in FILES:
         target = folder / f"{file.name}.gz"
@@ -222,7 +219,7 @@ def _download(folder: Path, progress: Progress | None) -> Path:
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"{url} could not be downloaded: {error}; {FIX}") from error
         except ValueError as error:
-            raise UserError(f"what {url} sent {error}; {FIX}") from error
+            raise UserError(f"the download from {url} {error}; {FIX}") from error
         try:
             with whole_file(target) as temporary:
                 temporary.write_bytes(data)
@@ -232,7 +229,7 @@ def _download(folder: Path, progress: Progress | None) -> Path:
 
 
 def _fetch(url: str, name: str, progress: Progress | None) -> bytes:
-    """Return what `url` sends, with a bar of its KiB; OSError or HTTPException if it fails."""
+    """Return the content of `url`, with a bar of its KiB. Raises OSError or HTTPException if it fails."""
     import http.client
     import urllib.request
 
@@ -254,7 +251,7 @@ def _kib(size: int) -> int:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    """Write dimensions as people do: `60000 x 28 x 28`."""
+    """Return dimensions as text, such as `60000 x 28 x 28`."""
     return " x ".join(map(str, shape))
 
 
@@ -263,13 +260,13 @@ class Fashion(Dataset):
     """The data set of this module."""
 
     def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return where it is, or None."""
+        """Return the path of its files, or None."""
         return locate(folder, cache)
 
     def load(
         self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
     ) -> Splits:
-        """Return its two splits. Raises UserError if it is not there, or damaged."""
+        """Return its two splits. Raises UserError if they are missing or damaged."""
         return load(folder, cache, download, progress)
 
 

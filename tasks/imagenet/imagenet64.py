@@ -17,10 +17,10 @@ OURS = Protocol(
     features="inception-2015-12-05",
     metrics=("fd", "is"),
 )
-"""Ours: balanced classes, three generation seeds, mean and interval."""
+"""Our protocol: balanced classes, three generation seeds, mean and interval."""
 
 EDM = replace(OURS, name="imagenet64-edm", labels="random", metrics=("fd",), aggregate="minimum")
-"""EDM's generate.py and fid.py: seeds 0 to 149,999, labels drawn after the latents, the least FID of three.
+"""EDM's generate.py and fid.py: seeds 0 to 149,999, labels drawn after the latents, the minimum FID of three.
 
 EDM draws on the GPU, ours on the CPU: other samples of the same distribution."""
 

@@ -1,4 +1,4 @@
-"""Preparing ImageNet: pack the images, convert the teacher, find the Inception and the reference."""
+"""Preparation of ImageNet: pack the images, convert the teacher, find the Inception and the reference."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ TAPS = ("pool", "logits")
 
 
 def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
-    """Bring what the user named into the cache, and write down that the task runs on it.
+    """Bring the assets that the user named into the cache, and pin them for the task.
 
-    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    All other assets stay pinned as before. Raises UserError if one is damaged or of another kind.
     """
     path = task.pinned_path(sources.cache)
-    chosen = PinnedImageNet.read(path)
+    pinned = PinnedImageNet.read(path)
     if sources.data is not None:
-        chosen = replace(chosen, data=_data(task, sources.data, sources, progress))
-        chosen.write(path)  # each at once: packing takes an hour, and a wrong path of the next must not cost it
+        pinned = replace(pinned, data=_data(task, sources.data, sources, progress))
+        pinned.write(path)  # at once: packing takes an hour, which a wrong next path must not waste
     if sources.teacher is not None:
-        chosen = replace(chosen, teacher=_teacher(task, sources.teacher, sources.cache))
-        chosen.write(path)
-    if "inception" in sources.weights or (sources.download and chosen.features is None):
-        chosen = replace(chosen, features=_features(sources, progress))
-        chosen.write(path)
+        pinned = replace(pinned, teacher=_teacher(task, sources.teacher, sources.cache))
+        pinned.write(path)
+    if "inception" in sources.weights or (sources.download and pinned.features is None):
+        pinned = replace(pinned, features=_features(sources, progress))
+        pinned.write(path)
     for named in sources.references:
-        chosen = replace(chosen, **_references(named, sources.cache))
-        chosen.write(path)
+        pinned = replace(pinned, **_references(named, sources.cache))
+        pinned.write(path)
     if "dinov2" in sources.weights:
         dinov2 = load_dinov2(sources.weights["dinov2"])
-        chosen = replace(chosen, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
-        chosen.write(path)
+        pinned = replace(pinned, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
+        pinned.write(path)
     if "lpips" in sources.weights:
         path_of = sources.weights["lpips"]
         trunk = find_weights(TRUNKS["vgg"], path_of, sources.cache, download=False, progress=progress)
         own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
-        chosen = replace(chosen, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
-        chosen.write(path)
+        pinned = replace(pinned, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
+        pinned.write(path)
 
 
 def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress) -> PinnedAsset:
@@ -81,13 +81,13 @@ def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress
 
 
 def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
-    """Convert published weights once; the converted folder is named by the bytes it was made from."""
+    """Convert published weights once, to a folder that is named by the hash of their bytes."""
     loaded = load_edm_denoiser(source, preconditioning="edm" if source.is_dir() else None)
     found, classes = loaded.denoiser.sample_shape, loaded.denoiser.classes
     if found != task.image_shape or classes != task.classes:
         raise UserError(
-            f"{source} is a network for images {list(found)} of {classes} classes; task "
-            f"{task.name!r} has {list(task.image_shape)} and {task.classes}"
+            f"{source} is a network for images {list(found)} of {classes} classes, but task "
+            f"{task.name!r} has {list(task.image_shape)} and {task.classes}; fix: name another teacher"
         )
     made_of = path_sha256(loaded.source)
     folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
@@ -110,7 +110,7 @@ def _features(sources: Sources, progress: Progress) -> PinnedAsset:
 
 
 def _references(named: str, cache: Path) -> dict[str, PinnedAsset]:
-    """Import the file, or take the reference of this name; by the role that its features give it."""
+    """Import a file, or load the stored reference of this name; return the assets by role."""
     store = reference_store(cache)
     path = Path(named)
     if path.is_file():
@@ -133,7 +133,7 @@ def _role(features: str) -> str:
 
 
 def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> PreparedImageNet:
-    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    """Open all pinned assets. Raises UserError, with the fixes, if some are missing."""
     task.require(sources)
     return PreparedImageNet(task, sources.cache, progress)
 
@@ -142,72 +142,72 @@ class PreparedImageNet(PreparedEDMTask):
     """A prepared ImageNet task."""
 
     def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
-        chosen = task.chosen
-        assert chosen.data and chosen.teacher and chosen.features and chosen.reference
+        pinned = task.pinned
+        assert pinned.data and pinned.teacher and pinned.features and pinned.reference
         self.task: ImageNetTask = task
         self.cache = cache
         self.progress = progress
         self.classes = task.classes
 
-        packed = self._packed = open_packed(Path(chosen.data.path))
+        packed = self._packed = open_packed(Path(pinned.data.path))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and nothing writes
+            warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and never written
             self.real_images = torch.from_numpy(np.asarray(packed.images))
         self.real_conditions = torch.from_numpy(packed.labels)
-        self.teacher = load_denoiser(Path(chosen.teacher.path), EDMDenoiser).denoiser
-        self.teacher_sha256 = chosen.teacher.sha256
-        self.teacher_name = chosen.teacher.name
+        self.teacher = load_denoiser(Path(pinned.teacher.path), EDMDenoiser).denoiser
+        self.teacher_sha256 = pinned.teacher.sha256
+        self.teacher_name = pinned.teacher.name
         on = this_device()
         self.inception = load_inception(
-            Path(chosen.features.path),
+            Path(pinned.features.path),
             cache,
             download=False,
             progress=progress,
-            taps=(*TAPS, "spatial") if chosen.spatial else TAPS,
+            taps=(*TAPS, "spatial") if pinned.spatial else TAPS,
             device=on,
-            own_weights=chosen.features.name != FID_FEATURES,
+            own_weights=pinned.features.name != FID_FEATURES,
         )
         self.weights = [
-            verified("teacher", chosen.teacher, folder_sha256(Path(chosen.teacher.path))),
-            verified("features", chosen.features, self.inception.sha256),
+            verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path))),
+            verified("features", pinned.features, self.inception.sha256),
         ]
-        self.data = [verified("data", chosen.data, packed.manifest.sha256["images.npy"])]
+        self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"])]
         self.references = {MAIN: self._real("reference", self.inception.name)}
-        if "spatial" in chosen.further_extractors:
+        if "spatial" in pinned.further_extractors:
             self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
-        if "dinov2" in chosen.further_extractors:
-            assert chosen.dinov2
-            self.dinov2 = load_dinov2(Path(chosen.dinov2.path), on)
-            self.weights.append(verified("dinov2", chosen.dinov2, self.dinov2.sha256))
+        if "dinov2" in pinned.further_extractors:
+            assert pinned.dinov2
+            self.dinov2 = load_dinov2(Path(pinned.dinov2.path), on)
+            self.weights.append(verified("dinov2", pinned.dinov2, self.dinov2.sha256))
             self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
         known = {MAIN: self._extract_pool, "spatial": self._extract_spatial, "dinov2": self._extract_dinov2}
         self.extractors = {name: known[name] for name in self.references}
 
     def _real(self, role: str, network: str) -> ReferenceStatistics:
-        """Load the reference of a role, which must have been made with this network."""
-        asset: PinnedAsset = getattr(self.task.chosen, role)
+        """Load the reference of a role. Raises UserError unless it was made with this network."""
+        asset: PinnedAsset = getattr(self.task.pinned, role)
         real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
         self.data.append(verified_asset)
         return real
 
     def lpips_trunk(self) -> Path | None:
-        return None if self.task.chosen.lpips is None else Path(self.task.chosen.lpips.path)
+        return None if self.task.pinned.lpips is None else Path(self.task.pinned.lpips.path)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        """Save it with a card that says how to use it with diffusers alone."""
+        """Write the student with a model card that shows how to use it with diffusers alone."""
         assert isinstance(student, EDMDenoiser)
         title = f"Student for {self.task.name}, distilled from {self.teacher_name}"
         export_student(student, folder, indices, title, f"that of the teacher: {self.task.licences['teacher']}")
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        """Read one of ours, or published weights: DMD2's one-step students, consistency models."""
+        """Read one of our students, or published weights: DMD2's one-step students, consistency models."""
         if (folder / DESCRIPTION).is_file():
             return super().load_student(folder, steps)
         loaded = self._published(folder)
         if loaded.format == "EDM pickle":
             raise UserError(
-                f"{folder} is a network in EDM's format, and nothing in it says whether it is a student or at "
-                "which noise level that starts; fix: --student-start SIGMA (80 as DMD2 trains, 2.5 as SiD does)"
+                f"{folder} is a network in EDM's format, which says neither whether it is a student nor at which "
+                "noise level it starts; fix: --student-start SIGMA (80 as DMD2 trains, 2.5 as SiD does)"
             )
         if (steps or 1) not in loaded.samplers:
             raise no_such_sampler(folder, steps, loaded.samplers)
@@ -224,29 +224,29 @@ class PreparedImageNet(PreparedEDMTask):
         return loaded.denoiser, [index]
 
     def _published(self, path: Path) -> LoadedDenoiser:
-        """Read published weights. Raises UserError if they are the teacher's, or of images of another kind."""
+        """Read published weights. Raises UserError if they are the teacher's, or for images of another shape."""
         loaded = load_edm_denoiser(path)
         assert isinstance(self.teacher, EDMDenoiser)
         own, teacher = loaded.denoiser, self.teacher
         sizes = [(*one.sample_shape[:2], one.classes) for one in (own, teacher)]
         if sizes[0] != sizes[1]:
             raise UserError(
-                f"{path} is a network for (channels, pixels, classes) {sizes[0]}, and task {self.task.name!r} has "
+                f"{path} is a network for (channels, pixels, classes) {sizes[0]}, but task {self.task.name!r} has "
                 f"{sizes[1]}; fix: name a student of this task's teacher"
             )
         weights, found = teacher.network.state_dict(), own.network.state_dict()
         if all(name in weights and torch.equal(value, weights[name]) for name, value in found.items()):
-            raise UserError(f"{path} is the teacher itself, and no student; fix: evaluate it with --sampler")
+            raise UserError(f"{path} is the teacher itself, not a student; fix: evaluate it with --sampler")
         return loaded
 
     def reference_images(self) -> RealImages:
-        """Return the training images, which the task's own references are of, too."""
-        chosen = self.task.chosen.data
-        assert chosen is not None
-        return array_images(self._packed.images, chosen.name, chosen.sha256, batch_size=32)
+        """Return the training images, from which the task's own references are made as well."""
+        pinned = self.task.pinned.data
+        assert pinned is not None
+        return array_images(self._packed.images, pinned.name, pinned.sha256, batch_size=32)
 
     def _tapped(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """Return all the Inception's taps, of one pass."""
+        """Return all taps of the Inception from one pass."""
         return batch.once("inception", lambda: self.inception(batch.images))
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
-"""Class-conditional ImageNet with published weights: what is used is chosen once, by `bench prepare`.
+"""The declaration of class-conditional ImageNet with published weights, which `bench prepare` pins.
 
-This module declares the task and imports no torch, so that `bench list` and `bench describe` start at once.
+This module imports no torch, so that `bench list` and `bench describe` start at once.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 REQUIRED = ("data", "teacher", "features", "reference")
-"""Roles without which nothing runs; the others are for further metrics."""
+"""The roles that everything requires; all others are for further metrics."""
 LPIPS = "lpips"
-"""A role that only recipes use whose regression takes LPIPS as distance."""
+"""The role that only recipes with LPIPS as regression distance use."""
 
 
 @dataclass(frozen=True)
 class PinnedImageNet:
-    """What a task runs on; None where nothing has been chosen yet."""
+    """The pinned assets of a task by role; None where nothing is pinned yet."""
 
     data: PinnedAsset | None = None
     teacher: PinnedAsset | None = None
@@ -40,11 +40,11 @@ class PinnedImageNet:
     dinov2: PinnedAsset | None = None
     dinov2_reference: PinnedAsset | None = None
     lpips: PinnedAsset | None = None
-    """The trunk of LPIPS, of recipes whose regression takes it as distance: no part of what others are made of."""
+    """The trunk of LPIPS, for recipes with LPIPS as regression distance; it is not part of the task's identity."""
 
     @property
     def further_extractors(self) -> dict[str, str]:
-        """Networks of the extractors for which all is there, besides the main one."""
+        """The networks of all extractors, but the main one, whose assets are pinned."""
         found = {}
         if self.spatial is not None and self.features is not None:
             found["spatial"] = spatial_of(self.features.name)
@@ -54,7 +54,7 @@ class PinnedImageNet:
 
     @property
     def further_metrics(self) -> tuple[str, ...]:
-        """Metrics that what was chosen allows, besides those that need statistics alone."""
+        """The metrics that the pinned assets allow besides those that read only statistics."""
         found = self.further_extractors
         has_rows = self.reference is not None and self.reference.rows > 0
         return (
@@ -65,33 +65,33 @@ class PinnedImageNet:
 
     @classmethod
     def read(cls, path: Path) -> PinnedImageNet:
-        """Read the file that `write` made, or nothing chosen. Raises UserError if it is damaged."""
+        """Read the file that `write` wrote; no file means no assets. Raises UserError if it is damaged."""
         try:
             return cls(**read_pinned(path))
-        except TypeError as error:  # a role that there is none of
-            raise UserError(f"{path} is damaged ({error}); delete it and run bench prepare again") from None
+        except TypeError as error:  # an unknown role
+            raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
 
     def write(self, path: Path) -> None:
-        """Write the choice; the file appears whole."""
+        """Write the pinned assets; the file appears whole."""
         write_pinned(path, vars(self))
 
 
 def spatial_of(inception: str) -> str:
-    """Name of an Inception's spatial features."""
+    """Return the name of an Inception's spatial features."""
     return f"{inception}-spatial"
 
 
 @dataclass(frozen=True)
 class ImageNetTask(PinnedTask):
-    """ImageNet at one resolution: an EDM teacher and the FID Inception from files, a reference of real images."""
+    """ImageNet at one resolution, with an EDM teacher, the FID Inception and a reference of real images."""
 
     classes: int
     open_protocol: str
-    """The protocol that takes in further metrics where what they need was chosen; others stay as published."""
+    """The protocol that includes further metrics if their assets are pinned; all others stay as published."""
     references: Mapping[str, str]
-    """Where published reference statistics are, by name."""
-    chosen: PinnedImageNet = PinnedImageNet()
-    """What `located` found in the cache."""
+    """Addresses of published reference statistics by name."""
+    pinned: PinnedImageNet = PinnedImageNet()
+    """The pinned assets that `located` found in the cache."""
 
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
@@ -100,8 +100,8 @@ class ImageNetTask(PinnedTask):
     weight_names: ClassVar[Collection[str]] = ("inception", "dinov2", LPIPS)
 
     def located(self, cache: Path) -> ImageNetTask:
-        chosen = PinnedImageNet.read(self.pinned_path(cache))
-        features, reference = chosen.features, chosen.reference
+        pinned = PinnedImageNet.read(self.pinned_path(cache))
+        features, reference = pinned.features, pinned.reference
         protocols = {
             name: replace(
                 protocol,
@@ -112,20 +112,20 @@ class ImageNetTask(PinnedTask):
         }
         ours = protocols[self.open_protocol]
         protocols[self.open_protocol] = replace(
-            ours, metrics=(*ours.metrics, *chosen.further_metrics), extractors=chosen.further_extractors
+            ours, metrics=(*ours.metrics, *pinned.further_metrics), extractors=pinned.further_extractors
         )
-        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
+        return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
 
     def identity(self) -> dict[str, str]:
-        assets: Mapping[str, PinnedAsset | None] = vars(self.chosen)
+        assets: Mapping[str, PinnedAsset | None] = vars(self.pinned)
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
             if role != LPIPS and (asset is not None or role in REQUIRED)
         }
 
-    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
-        chosen = vars(self.chosen)
+    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
+        pinned = vars(self.pinned)
         prepare = f"bench prepare --task {self.name}"
         published = f"such as {', '.join(self.references.values())}"
         how = {
@@ -137,12 +137,12 @@ class ImageNetTask(PinnedTask):
                 f"{prepare} --reference FILE_OR_NAME ({published})",
             ),
         }
-        return [requirement_of(role, what, chosen[role], mend) for role, (what, mend) in how.items()]
+        return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in how.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
-        asked = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.chosen.lpips, fix, for_training=True)]
-        return asked if LPIPS in roles else []
+        found = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.pinned.lpips, fix, for_training=True)]
+        return found if LPIPS in roles else []
 
     def pin(self, sources: Sources, progress: Progress) -> ImageNetTask:
         if sources.names_inputs:

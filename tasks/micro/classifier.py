@@ -1,4 +1,4 @@
-"""Training the feature network of a micro task on its real training images."""
+"""Training of a micro task's feature network on its real training images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def train_classifier(
     progress: Progress,
     loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> FeatureClassifier:
-    """Train the feature classifier, AdamW and a one-cycle rate: images [N, C, H, W] in [-1, 1], labels [N, ...].
+    """Train the feature classifier on images [N, C, H, W] in [-1, 1] with labels [N, ...]; return it frozen.
 
-    `loss_of` takes `classes` logits of each image and its label: cross-entropy, if nothing else is said.
-    Seeded: the same images, recipe, thread count and machine give the same weights.
+    The optimiser is AdamW with a one-cycle rate. `loss_of` takes `classes` logits of each image and its label;
+    the default is the cross-entropy. Training is seeded: the same images, recipe, thread count and machine
+    give the same weights.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     image_shape = (images.shape[1], images.shape[2], images.shape[3])
@@ -37,8 +38,8 @@ def train_classifier(
     with progress.bar("feature network", steps) as bar:
         for _ in range(recipe.epochs):
             order = torch.randperm(len(images), generator=generator)
-            for chosen in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
-                loss = loss_of(network(images[chosen]).logits, labels[chosen])
+            for indices in order[: steps // recipe.epochs * recipe.batch_size].split(recipe.batch_size):
+                loss = loss_of(network(images[indices]).logits, labels[indices])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -49,7 +50,7 @@ def train_classifier(
 
 @torch.no_grad()
 def accuracy(network: FeatureClassifier, images: Tensor, labels: Tensor) -> float:
-    """Fraction of images whose most probable class is their label."""
+    """Return the fraction of images whose most probable class is their label."""
     correct = [
         (network(x).logits.argmax(1) == y).sum().item()
         for x, y in zip(images.split(1000), labels.split(1000), strict=True)

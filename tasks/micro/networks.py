@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Extraction:
-    """What the feature network says of a batch: features [B, D] and class logits [B, K]."""
+    """The feature network's output for a batch: features [B, D] and class logits [B, K]."""
 
     features: Tensor
     logits: Tensor
@@ -36,6 +36,6 @@ class FeatureClassifier(nn.Module):
         self.output = nn.Linear(features, classes)
 
     def forward(self, images: Tensor) -> Extraction:
-        """Images [B, C, H, W] in [-1, 1] -> features and logits."""
+        """Return features and logits of images [B, C, H, W] in [-1, 1]."""
         features = self.trunk(images)
         return Extraction(features, self.output(features))

@@ -1,4 +1,4 @@
-"""Preparing a micro task: load the images, train or find the teacher and the feature network."""
+"""Preparation of a micro task: load the images, train or find the teacher and the feature network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.micro.teacher import train_teacher
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> PreparedMicroTask:
-    """Find or make every asset of a micro task, in the cache, named by content."""
+    """Return the task with all assets, which are found or made in the cache and named by content."""
     splits = task.splits(sources, progress)
     return PreparedMicroTask(task, sources, splits.train, splits.held_out, progress)
 
@@ -103,8 +103,8 @@ class PreparedMicroTask(PreparedEDMTask):
         try:
             fill(self.network, read_state_dict(path), str(path), "the feature network")
         except UserError as error:
-            what, again = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
-            raise UserError(f"cannot read the feature network {path}: {what}; fix: {again}") from None
+            reason, fix = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
+            raise UserError(f"cannot read the feature network {path}: {reason}; fix: {fix}") from None
         self.network.requires_grad_(False)
         return path
 

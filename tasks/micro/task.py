@@ -1,6 +1,6 @@
-"""Micro tasks: worlds of small real images that a laptop CPU trains in minutes.
+"""Declarations of micro tasks: small real images on which a laptop CPU trains in minutes.
 
-This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
+This module imports no torch, so that `bench list` and `bench describe` start at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a micro task's network is trained from nothing: Adam, warm-up, cosine decay, EMA."""
+    """The training of a micro task's network from random weights: Adam, warm-up, cosine decay, EMA."""
 
     iterations: int
     batch_size: int = 128
@@ -50,7 +50,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class TeacherRecipe(TrainingRecipe):
-    """How the teacher is trained: EDM's loss and noise law."""
+    """The training of the teacher: EDM's loss and noise distribution."""
 
     p_mean: float = -1.2
     p_std: float = 1.2
@@ -58,7 +58,7 @@ class TeacherRecipe(TrainingRecipe):
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
-    """How the feature network is trained."""
+    """The training of the feature network."""
 
     epochs: int
     width: int
@@ -75,29 +75,29 @@ Classifier = TypeVar("Classifier")
 
 @dataclass(frozen=True)
 class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
-    """A micro task of whatever kind: real images in two splits, a teacher and feature networks made from them."""
+    """The base class of micro tasks: real images in two splits; teacher and feature networks are trained."""
 
     data: Dataset
     network: Network
-    """Dataclass: the size of the networks."""
+    """A dataclass: the size of the networks."""
     teacher: Teacher
-    """Dataclass: how the teacher is trained."""
+    """A dataclass: the training of the teacher."""
     classifier: Classifier
-    """Dataclass: how the feature networks are trained."""
+    """A dataclass: the training of the feature networks."""
 
     train_sha256: str = field(default="", kw_only=True)
-    """Hash of the training images; empty where the user brings them, whose hash `bench prepare` keeps."""
+    """Hash of the training images; empty if the user provides them, and `bench prepare` keeps their hash."""
     held_out_sha256: str = field(default="", kw_only=True)
 
     teacher_kind: ClassVar[str]
     takes: ClassVar[Collection[str]] = ("data",)
 
     def teacher_key(self) -> str:
-        """Name the teacher by all that makes it: data, network, recipe."""
+        """Return the hash of everything that decides the teacher: data, network, recipe."""
         return digest(["teacher", 1, self.train_sha256, *self._as_data(self.network, self.teacher)])
 
     def features_key(self) -> str:
-        """Name the feature network by all that makes it."""
+        """Return the hash of everything that decides the feature network."""
         return digest(["features", 1, self.train_sha256, *self._as_data(self.classifier)])
 
     @staticmethod
@@ -105,30 +105,30 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         return [asdict(part) for part in parts]
 
     def reference_key(self, features_sha256: str) -> str:
-        """Name the reference features: the held-out images seen through one feature network's weights."""
+        """Return the hash that names the reference: the held-out images' features by one network's weights."""
         return digest(["reference", 1, self.held_out_sha256, features_sha256])
 
     def teacher_path(self, cache: Path) -> Path:
-        """Folder of the cached teacher."""
+        """Return the folder of the cached teacher."""
         return cache / "teachers" / f"{self.name}-{self.teacher_key()[:12]}"
 
     def features_path(self, cache: Path) -> Path:
-        """File of the cached feature network."""
+        """Return the file of the cached feature network."""
         return cache / "features" / f"{self.protocol.features}-{self.features_key()[:12]}.safetensors"
 
     def located(self, cache: Path) -> Self:
-        """Return the task with the hashes of the images that the user brought, if it is on such."""
+        """Return the task with the hashes of the images that the user provided, if it uses such images."""
         kept = self.data.kept(cache)
         return self if kept is None else replace(self, train_sha256=kept.train, held_out_sha256=kept.held_out)
 
     def pin(self, sources: Sources, progress: Progress) -> Self:
-        """Keep the images that the user brings, where the data set is of such."""
+        """Store the user's images, if the data set takes them, and return the task with their hashes."""
         if sources.data is not None:
             self.data.keep(sources.data, sources.cache, progress)
         return self.located(sources.cache)
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:
-        """Load the images. Raises UserError if there are none, or others than the task's."""
+        """Return the images. Raises UserError if they are missing, or are not those of the task."""
         splits = self.data.load(sources.data, sources.cache, sources.download, progress)
         for name, found, expected in (
             ("training", splits.train.sha256, self.train_sha256),
@@ -142,8 +142,8 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         shape = splits.train.images.shape[1:]
         if shape != self.image_shape:
             raise UserError(
-                f"the images from {splits.source} are {list(shape)}, and task {self.name!r} is of "
-                f"{list(self.image_shape)}; fix: let its data set or its image_shape be the other's"
+                f"the images from {splits.source} have the shape {list(shape)}, but task {self.name!r} declares "
+                f"{list(self.image_shape)}; fix: set its image_shape to {shape}, or use another data set"
             )
         return splits
 
@@ -169,7 +169,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
 @dataclass(frozen=True)
 class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
-    """A class-conditional micro task: a small EDM teacher, a feature classifier."""
+    """A class-conditional micro task with a small EDM teacher and a feature classifier."""
 
     class_names: tuple[str, ...]
 
@@ -180,8 +180,8 @@ class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
         classes = int(found.train.labels.max()) + 1
         if classes != len(self.class_names):
             raise UserError(
-                f"the images from {found.source} are of {classes} classes, and task {self.name!r} names "
-                f"{len(self.class_names)}; fix: let class_names be those of the images"
+                f"the images from {found.source} have {classes} classes, but task {self.name!r} names "
+                f"{len(self.class_names)}; fix: set its class_names to those of the images"
             )
         return found
 

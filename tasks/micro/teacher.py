@@ -1,4 +1,4 @@
-"""Training a micro task's teacher: EDM's loss, noise law and EMA on real images."""
+"""Training of a micro task's teacher: EDM's loss, noise distribution and EMA on real images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], clas
 
 
 def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
-    """The backbone's own training loss, w(t) |D(x_t, t) - x|^2, mean over all elements.
+    """Return the backbone's own training loss, w(t) |D(x_t, t) - x|^2, the mean over all elements.
 
     For EDM w is lambda(sigma) (EDM, Eq. 2); for a VP network the loss is the squared error in epsilon or v.
     """
@@ -52,7 +52,8 @@ def train_teacher(
 ) -> EDMDenoiser:
     """Train the teacher, ln sigma ~ N(p_mean, p_std^2) (EDM, Table 1): images [N, C, H, W] in [-1, 1].
 
-    Returns the EMA weights. Seeded: the same images, recipe, thread count and machine give the same weights.
+    Returns the EMA weights. Training is seeded: the same images, recipe, thread count and machine
+    give the same weights.
     """
     image_shape = (images.shape[1], images.shape[2], images.shape[3])
     with torch.random.fork_rng(devices=[]):
@@ -60,10 +61,10 @@ def train_teacher(
         denoiser = build_denoiser(network, image_shape, classes)
 
     def loss_of(trained: EDMDenoiser, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator)
+        indices = torch.randint(len(images), (recipe.batch_size,), generator=generator)
         ln_sigma = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
         eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
-        return denoiser_loss(trained, images[chosen], ln_sigma.exp(), eps, labels[chosen])
+        return denoiser_loss(trained, images[indices], ln_sigma.exp(), eps, labels[indices])
 
     return train_averaged(denoiser, loss_of, recipe, progress)
 
@@ -71,14 +72,14 @@ def train_teacher(
 def train_averaged(
     network: M, loss_of: Callable[[M, torch.Generator], Tensor], recipe: TrainingRecipe, progress: Progress
 ) -> M:
-    """Train a network down `loss_of` (the network, the generator of its draws); return its EMA, to evaluate."""
+    """Minimise `loss_of` (of the network and a random generator); return the network's EMA for evaluation."""
     averaged = copy.deepcopy(network).requires_grad_(False)
     pairs = list(zip(averaged.parameters(), network.parameters(), strict=True))
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     with progress.bar("teacher", recipe.iterations) as bar:
         for iteration in range(recipe.iterations):
-            # Warm-up against Adam's first steps, cosine decay so that a short schedule ends settled.
+            # Warm-up damps Adam's first steps, and cosine decay lets a short schedule converge.
             warm = min(1.0, (iteration + 1) / recipe.warmup)
             decay = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * iteration / recipe.iterations)).item())
             for group in optimizer.param_groups:
@@ -87,7 +88,7 @@ def train_averaged(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            # An EMA whose horizon grows at the start, so that it never averages over untrained weights.
+            # The EMA's horizon grows at the start, so that it never averages over untrained weights.
             rate = 1 - min(recipe.ema_decay, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 for average, parameter in pairs:

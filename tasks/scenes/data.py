@@ -1,8 +1,8 @@
-"""Scenes: two coloured items of Fashion-MNIST side by side, and a caption whose truth can be checked exactly.
+"""Scenes: two coloured items of Fashion-MNIST side by side, with a caption that can be checked exactly.
 
-A scene is 16x16 RGB: an item of 8x8 pixels in each half, at any height. Its colour varies about the one that
-the caption names; which item of its kind it is, its height and its shade, no caption says. Importing this
-module costs nothing: numpy is imported only by the functions that need it.
+A scene is 16x16 RGB: it has an item of 8x8 pixels in each half, at any height. An item's colour varies around
+the colour that the caption names; the caption does not name its variant, height and shade. Importing this module
+is cheap: numpy is imported only by the functions that use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.data.images import LabelledImages, Splits
 
 KINDS = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-"""One word for each of Fashion-MNIST's classes, in their order."""
+"""One word for each class of Fashion-MNIST, in their order."""
 COLOURS = {
     "red": (215, 50, 50),
     "green": (50, 175, 70),
@@ -32,7 +32,7 @@ COLOURS = {
     "white": (220, 220, 220),
 }
 SHADE = 28
-"""Most that an item's red, green and blue lie above or below the colour's own."""
+"""Largest difference between an item's red, green or blue and its named colour."""
 SIZE, ITEM = 16, 8
 """Sides of a scene and of an item, in pixels."""
 TRAIN_SCENES, HELD_OUT_SCENES = 60_000, 10_000
@@ -42,25 +42,25 @@ locate = fashion.locate
 
 
 class Item(NamedTuple):
-    """One item as a caption names it: positions in `KINDS` and in `COLOURS`."""
+    """One item of a caption: positions in `KINDS` and in `COLOURS`."""
 
     kind: int
     colour: int
 
     @property
     def words(self) -> str:
-        """`red boot`"""
+        """The item's words, such as `red boot`."""
         return f"{list(COLOURS)[self.colour]} {KINDS[self.kind]}"
 
 
 class Content(NamedTuple):
-    """What is in a scene, and at which place."""
+    """The left and the right item of a scene."""
 
     left: Item
     right: Item
 
     def caption(self, relation: str) -> str:
-        """Say it: `left` starts with the left item, `right` with the right one; both are true."""
+        """Return a true caption: `left` starts with the left item, `right` with the right item."""
         first, second = (self.left, self.right) if relation == "left" else (self.right, self.left)
         return f"a {first.words} {relation} of a {second.words}"
 
@@ -68,17 +68,17 @@ class Content(NamedTuple):
 ITEMS = tuple(Item(kind, colour) for kind in range(len(KINDS)) for colour in range(len(COLOURS)))
 CONTENTS = tuple(Content(left, right) for left in ITEMS for right in ITEMS)
 CAPTIONS = tuple(content.caption(relation) for relation in RELATIONS for content in CONTENTS)
-"""Every caption that there is. A caption's content is the one of its position, modulo their number."""
+"""All captions. A caption's position, modulo the number of contents, is that of its content."""
 WORDS = tuple(sorted({word for caption in CAPTIONS for word in caption.split()}))
 
 
 def parse(caption: str) -> Content:
-    """Read a caption back. Raises UserError if the grammar has no such sentence."""
+    """Return the content of a caption. Raises UserError if the grammar has no such sentence."""
     words = caption.split()
     if len(words) == 8 and words[4:6] == ["of", "a"] and words[0] == "a" and words[3] in RELATIONS:
         first, second = (_item(words[at], words[at + 1], caption) for at in (1, 6))
         return Content(first, second) if words[3] == "left" else Content(second, first)
-    raise UserError(f'{caption!r} is no caption of a scene; one is "{CAPTIONS[0]}"')
+    raise UserError(f'{caption!r} is not a caption of a scene; fix: write one such as "{CAPTIONS[0]}"')
 
 
 def _item(colour: str, kind: str, caption: str) -> Item:
@@ -90,14 +90,14 @@ def _item(colour: str, kind: str, caption: str) -> Item:
 
 
 def truths() -> np.ndarray:
-    """What each caption says: [captions, 4] int64, kind and colour at the left, kind and colour at the right."""
+    """Return each caption's answers, [captions, 4] int64: kind and colour on the left, then on the right."""
     import numpy as np
 
     return np.array([[*content.left, *content.right] for content in CONTENTS] * len(RELATIONS))
 
 
 def load(folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None) -> Splits:
-    """Return 60,000 training scenes of Fashion-MNIST's training images, and 10,000 held-out of its test images.
+    """Return 60,000 scenes of Fashion-MNIST's training images, and 10,000 held-out scenes of its test images.
 
     Images are [N, 3, 16, 16]; labels are positions in `CAPTIONS`. Raises UserError as `fashion.load`.
     """
@@ -114,7 +114,7 @@ def load(folder: Path | None, cache: Path, download: bool = False, progress: Pro
 def compose(images: np.ndarray, kinds: np.ndarray, count: int, split: int) -> LabelledImages:
     """Make `count` scenes of `images` [N, 28, 28] uint8 and their classes [N]; scene i depends on `split` and i.
 
-    Its choices are taken from `scrambled` numbers, which no library's version changes.
+    Its random choices come from `scrambled` numbers, which do not depend on a library's version.
     """
     import numpy as np
 
@@ -128,19 +128,19 @@ def compose(images: np.ndarray, kinds: np.ndarray, count: int, split: int) -> La
     found = np.zeros((count, 2), np.int64)
     for place in range(2):
         which, colour, height, *shade = halves[:, place].T
-        chosen, colour = which % len(small), colour % len(palette)
+        positions, colour = which % len(small), colour % len(palette)
         rgb = (palette[colour] + np.stack(shade, 1) % (2 * SHADE + 1) - SHADE).clip(0, 255)
-        item = np.rint(small[chosen][:, None] * rgb[:, :, None, None] / 255).astype(np.uint8)
+        item = np.rint(small[positions][:, None] * rgb[:, :, None, None] / 255).astype(np.uint8)
         rows = (height % (SIZE - ITEM + 1))[:, None] + np.arange(ITEM)
         columns = np.arange(ITEM) + place * ITEM
         scenes[np.arange(count)[:, None, None], :, rows[:, :, None], columns] = item.transpose(0, 2, 3, 1)
-        found[:, place] = kinds[chosen] * len(palette) + colour
+        found[:, place] = kinds[positions] * len(palette) + colour
     content = found[:, 0] * len(ITEMS) + found[:, 1]
     return LabelledImages.of(scenes, content + relation * len(CONTENTS))
 
 
 def scrambled(seed: int, count: int) -> np.ndarray:
-    """Return `count` whole numbers of 63 bits, int64, the first of a stream without end (SplitMix64).
+    """Return the first `count` numbers of 63 bits, int64, of a SplitMix64 stream.
 
     Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
@@ -166,13 +166,13 @@ class Scenes(Dataset):
     """The data set of this module."""
 
     def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return where it is, or None."""
+        """Return the path of its files, or None."""
         return locate(folder, cache)
 
     def load(
         self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
     ) -> Splits:
-        """Return its two splits. Raises UserError if it is not there, or damaged."""
+        """Return its two splits. Raises UserError if they are missing or damaged."""
         return load(folder, cache, download, progress)
 
 

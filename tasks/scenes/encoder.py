@@ -1,4 +1,4 @@
-"""The text encoder of scenes: a word for a token, two transformer layers; trained with the teacher."""
+"""The text encoder of scenes: one token per word and two transformer layers, trained with the teacher."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.models.text.layout import ConditionLayout
 from tasks.scenes.data import WORDS
 
 PAD = len(WORDS)
-"""Token of a place without a word; the empty caption has no other."""
+"""Token of a place without a word; the empty caption consists of it."""
 
 
 class CaptionEncoder(TextEncoder):
-    """Encodes captions of at most `tokens` words; each word sees all others (no causal mask)."""
+    """An encoder of captions of at most `tokens` words; each word attends to all others (no causal mask)."""
 
     def __init__(self, tokens: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class CaptionEncoder(TextEncoder):
         self.layers = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, L] int64 -> packed conditions [B, K]."""
+        """Return packed conditions [B, K] of tokens [B, L] int64."""
         return self.layout.pack(self.layers(self.words(tokens) + self.places.weight))
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Preparing the micro world with captions: compose the scenes, train or find the teacher and the judge."""
+"""Preparation of task `scenes`: compose the scenes, train or find the teacher and the classifier."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from bench.task.assets import PreparedAsset, file_asset, reference_asset
 from bench.task.declaration import Sources
 from bench.task.pairs import PairedTeacher
 from bench.task.protocol import MAIN
+from tasks.scenes.classifier import SceneClassifier, agreement, train_scene_classifier
 from tasks.scenes.data import CAPTIONS, truths
-from tasks.scenes.judge import Judge, agreement, train_judge
 from tasks.scenes.task import ScenesTask
 from tasks.scenes.teacher import build_encoder, to_model_space, to_pixels, train_painter
 
 PATCH, LPIPS = "patch", "lpips"
-"""The extractors of single items, and of pairs of a caption's images."""
+"""The extractors of single items, and of the diversity of a caption's images."""
 REFERENCES = {MAIN: "", PATCH: "-patch"}
-"""Suffixes of the references' names, of the extractors whose features are compared with those of real scenes."""
+"""Suffixes of the references' names, by the extractors that compare with real scenes."""
 DENOISER, ENCODER = "denoiser", "text_encoder.safetensors"
 AT_ONCE = 1000
-"""Real images that the judge sees at once."""
+"""Number of real images that the classifier reads together."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -48,7 +48,7 @@ class PreparedScenes(PairedTeacher):
     """A prepared task `scenes`."""
 
     def __init__(self, task: ScenesTask, sources: Sources, progress: Progress) -> None:
-        """Find or make every asset, in the cache, named by content. Raises UserError."""
+        """Find or make every asset in the cache, named by content. Raises UserError if one is damaged."""
         self.task: ScenesTask = task
         self.cache = sources.cache
         self.progress = progress
@@ -59,11 +59,11 @@ class PreparedScenes(PairedTeacher):
         self._held_out = splits.held_out
         self._asked = torch.from_numpy(splits.held_out.labels)
 
-        teacher_path, judge_path = self._teacher(), self._judge()
+        teacher_path, classifier_path = self._teacher(), self._classifier()
         self._painter = load_denoiser(teacher_path / DENOISER, StableDiffusionDenoiser).denoiser
         self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
-        self.judge = self._load(Judge(task.classifier, task.image_shape), judge_path)
+        self.classifier = self._load(SceneClassifier(task.classifier, task.image_shape), classifier_path)
         self._conditions = self.encoder.encode(CAPTIONS)
         self.null_condition = self.encoder.null_condition()
         self.extractors = {MAIN: self._extract_scenes, PATCH: self._extract_items, LPIPS: self._diversity}
@@ -72,13 +72,13 @@ class PreparedScenes(PairedTeacher):
             suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
             for name, suffix in REFERENCES.items()
         }
-        name = f"{task.name}-{task.reference_key(file_sha256(judge_path))[:12]}"
+        name = f"{task.name}-{task.reference_key(file_sha256(classifier_path))[:12]}"
         made = kept_references(self.reference_images(), spaces, name, store, progress)
         self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)
         self.weights = [
             PreparedAsset("teacher", teacher_path, self.teacher_sha256, folder_size(teacher_path)),
-            file_asset("judge", judge_path),
+            file_asset("judge", classifier_path),
         ]
         self.data = [
             PreparedAsset("training scenes", None, splits.train.sha256, splits.train.images.nbytes),
@@ -101,27 +101,29 @@ class PreparedScenes(PairedTeacher):
                     save_file(painter.encoder.state_dict(), temporary / ENCODER)
         return path
 
-    def _judge(self) -> Path:
+    def _classifier(self) -> Path:
         task, path = self.task, self.task.features_path(self.cache)
         with made_once(path) as missing:
             if missing:
                 shown = self._truths[self._captions]
-                judge = train_judge(self._images, shown, task.classifier, task.image_shape, self.progress)
+                classifier = train_scene_classifier(
+                    self._images, shown, task.classifier, task.image_shape, self.progress
+                )
                 with whole_file(path) as temporary:
-                    save_file(judge.state_dict(), temporary)
+                    save_file(classifier.state_dict(), temporary)
                 right = agreement(
-                    judge.see_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
+                    classifier.read_items(torch.from_numpy(self._held_out.images))[1], self._truths[self._asked]
                 )
                 shares = ", ".join(f"{name} {share.float().mean():.3f}" for name, share in right.items())
-                self.progress.note(f"judge {task.protocol.features} of held-out scenes: {shares}")
+                self.progress.note(f"classifier {task.protocol.features} on held-out scenes: {shares}")
         return path
 
     def _load(self, network: M, path: Path) -> M:
         try:
             fill(network, read_state_dict(path), str(path), "the task's own network")
         except UserError as error:
-            what, again = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
-            raise UserError(f"cannot read {path}: {what}; fix: {again}") from None
+            reason, fix = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
+            raise UserError(f"cannot read {path}: {reason}; fix: {fix}") from None
         return network.eval().requires_grad_(False)
 
     def reference_images(self) -> RealImages:
@@ -131,15 +133,15 @@ class PreparedScenes(PairedTeacher):
 
     @property
     def training_conditions(self) -> int:
-        """Every caption that there is."""
+        """The number of all captions."""
         return len(CAPTIONS)
 
     @property
     def real_count(self) -> int:
         return len(self._images)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return self._conditions.to(chosen.device)[chosen]
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return self._conditions.to(indices.device)[indices]
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         images = to_model_space(self._images[positions].to(device), self.task.network)
@@ -149,7 +151,7 @@ class PreparedScenes(PairedTeacher):
         return to_pixels(x0, self.task.network)
 
     def captions(self, indices: Tensor) -> Tensor:
-        """Positions in `CAPTIONS` of the samples' captions: those of the held-out scenes, in their order."""
+        """Return the positions in `CAPTIONS` of the samples' captions, which are those of the held-out scenes."""
         return self._asked[indices.cpu() // self.task.protocol.images_per_prompt % len(self._asked)]
 
     def conditions(self, indices: Tensor) -> Tensor:
@@ -160,11 +162,11 @@ class PreparedScenes(PairedTeacher):
         return [CAPTIONS[place] for place in self.captions(indices).tolist()]
 
     def _items(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return the features of a batch's items, and what is read of them."""
-        return batch.once("items", lambda: self.judge.see_items(batch.images))
+        """Return the features of a batch's items, and the answers."""
+        return batch.once("items", lambda: self.classifier.read_items(batch.images))
 
     def _extract_scenes(self, batch: ImageBatch) -> Features:
-        features = self.judge.see_scenes(batch.images).numpy()
+        features = self.classifier.scene_features(batch.images).numpy()
         if batch.indices is None:
             return Features(features)
         right = agreement(self._items(batch)[1], self._truths[self.captions(batch.indices)])
@@ -174,8 +176,8 @@ class PreparedScenes(PairedTeacher):
         return Features(self._items(batch)[0].numpy())
 
     def _diversity(self, batch: ImageBatch) -> Features:
-        apart = self.judge.diversity(batch.images, self.task.protocol.images_per_prompt)
-        return Features(np.zeros((len(batch), 0)), scores={"diversity": apart.numpy()})
+        distances = self.classifier.diversity(batch.images, self.task.protocol.images_per_prompt)
+        return Features(np.zeros((len(batch), 0)), scores={"diversity": distances.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, StableDiffusionDenoiser)
@@ -186,7 +188,10 @@ class PreparedScenes(PairedTeacher):
         student, indices = saved.denoiser, saved.indices
         require_student(folder, indices)
         if student.layout != self._painter.layout or student.feature_shapes != self._painter.feature_shapes:
-            raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+            raise UserError(
+                f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
+                "fix: name a student of this task"
+            )
         if steps not in (None, len(indices)):
             raise no_such_sampler(folder, steps, [len(indices)])
         return student, indices

@@ -1,7 +1,7 @@
 """Task `scenes`: text-to-image at 16x16, two coloured items of Fashion-MNIST; minutes on a laptop CPU.
 
-It goes through the classes of SD1.5 and SDXL: their family of backbones with cross-attention over token
-embeddings, a VP schedule, classifier-free guidance; a judge reads from each image whether its caption is true.
+It uses the classes of SD1.5 and SDXL: their family of backbones with cross-attention over token embeddings, a VP
+schedule and classifier-free guidance. A classifier reads from each image whether its caption is true.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PainterSpec:
-    """Size of the denoiser's network and of the text encoder that it reads, and what they see."""
+    """Sizes of the denoiser's network and of its text encoder, and the scale of the images."""
 
     channels: tuple[int, ...]
     patch_size: int
     text_width: int
     text_layers: int
     mean: float
-    """Of the pixels in [-1, 1]: networks see (pixel - mean) / std, most of a scene being black, and a VP schedule
-    being made for data of variance 1, as latent diffusion's is."""
+    """Mean of the pixels in [-1, 1]. Networks read (pixel - mean) / std, because most of a scene is black, and a
+    VP schedule is made for data of variance 1, as in latent diffusion."""
     std: float
     tokens: int = 8
     heads: int = 2
     norm_groups: int = 8
     prediction: Literal["epsilon", "v"] = "v"
     beta_end: float = 0.02
-    """Of the schedule, whose last time then has noise of 65 times the image. Stable Diffusion's 0.012 (14.6 times)
-    lets through how bright a scene is: from pure noise, the teacher then made scenes too dark (pixels' standard
-    deviation 0.23 for 0.28)."""
+    """Last beta of the schedule, at which the noise is 65 times the image. With Stable Diffusion's 0.012 (14.6
+    times) the noisy image still shows how bright a scene is; from pure noise, that teacher made scenes too dark
+    (standard deviation of pixels 0.23 instead of 0.28)."""
 
 
 @dataclass(frozen=True)
 class PainterRecipe(TrainingRecipe):
-    """How the teacher and its text encoder are trained."""
+    """The training of the teacher and its text encoder."""
 
     caption_dropout: float = 0.1
-    """Share of training captions that are emptied, for classifier-free guidance."""
+    """Share of training captions that are replaced by the empty one, for classifier-free guidance."""
 
 
 @dataclass(frozen=True)
-class JudgeRecipe:
-    """How the judge's two networks are trained."""
+class SceneClassifierRecipe:
+    """The training of the classifier's two networks."""
 
     scene: ClassifierRecipe
-    """Sees whole scenes: the features of FD."""
+    """The network for whole scenes, which gives the features of FD."""
     item: ClassifierRecipe
-    """Sees one item: the features of patch FD, and what is read against the caption."""
+    """The network for one item, which gives the features of patch FD and the answers about the caption."""
 
 
 @dataclass(frozen=True)
-class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, JudgeRecipe]):
+class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, SceneClassifierRecipe]):
     """The micro task with captions."""
 
     teacher_kind: ClassVar[str] = "text-conditioned denoiser and its text encoder"
@@ -104,7 +104,7 @@ TASK = ScenesTask(
     held_out_sha256="63950545bda7f509a45ee68c18b1967de472a550571f4be32a4e8ff600a08459",
     network=PainterSpec(channels=(32, 64), patch_size=2, text_width=48, text_layers=2, mean=-0.878, std=0.298),
     teacher=PainterRecipe(iterations=4000, batch_size=64, lr=1e-3, warmup=100, ema_decay=0.998),
-    classifier=JudgeRecipe(
+    classifier=SceneClassifierRecipe(
         scene=ClassifierRecipe(epochs=4, width=24, features=64),
         item=ClassifierRecipe(epochs=5, width=24, features=64),
     ),

@@ -1,4 +1,4 @@
-"""Training the teacher of scenes: a denoiser that attends to text, and the text encoder, together."""
+"""Training of the teacher of scenes: a denoiser that attends to text, together with its text encoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.scenes.task import PainterRecipe, PainterSpec
 
 
 class Painter(nn.Module):
-    """A text encoder and the denoiser that reads it, as they are trained."""
+    """A text encoder and the denoiser that reads it, for training."""
 
     def __init__(self, denoiser: StableDiffusionDenoiser, encoder: CaptionEncoder) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Painter(nn.Module):
 
 
 def build_encoder(spec: PainterSpec) -> CaptionEncoder:
-    """Build the text encoder untrained; its weights come from torch's global generator."""
+    """Build an untrained text encoder; its weights come from torch's global generator."""
     return CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads)
 
 
@@ -39,12 +39,12 @@ def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Paint
 
 
 def to_model_space(images: Tensor, spec: PainterSpec) -> Tensor:
-    """uint8 images [B, C, H, W] -> what networks see, of mean 0 and variance 1."""
+    """Convert uint8 images [B, C, H, W] to the networks' input, of mean 0 and variance 1."""
     return (to_unit_range(images) - spec.mean) / spec.std
 
 
 def to_pixels(x0: Tensor, spec: PainterSpec) -> Tensor:
-    """What networks make [B, C, H, W] -> images in [-1, 1], where they are possible ones."""
+    """Convert networks' outputs [B, C, H, W] to images, which may exceed [-1, 1]."""
     return x0 * spec.std + spec.mean
 
 
@@ -56,11 +56,11 @@ def train_painter(
     recipe: PainterRecipe,
     progress: Progress,
 ) -> Painter:
-    """Train teacher and text encoder through the denoising loss, at times uniform on the schedule's grid.
+    """Train teacher and text encoder with the denoising loss, at times that are uniform on the schedule's grid.
 
-    Images are uint8 [N, C, H, W], captions [N] positions in `sentences`; a share of them is emptied, for
-    classifier-free guidance (Ho and Salimans, 2022). Returns the EMA.
-    Seeded: the same images, recipe, thread count and machine give the same weights.
+    Images are uint8 [N, C, H, W], and captions [N] are positions in `sentences`; a share of them is replaced by
+    the empty caption, for classifier-free guidance (Ho and Salimans, 2022). Returns the EMA. Training is seeded:
+    the same images, recipe, thread count and machine give the same weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -69,12 +69,12 @@ def train_painter(
     size = (recipe.batch_size,)
 
     def loss_of(trained: Painter, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(images), size, generator=generator)
+        indices = torch.randint(len(images), size, generator=generator)
         t = torch.randint(steps, size, generator=generator).float()
         eps = torch.randn(*size, *images.shape[1:], generator=generator)
         dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
-        words = tokens[captions[chosen]].masked_fill(dropped[:, None], PAD)
-        x = to_model_space(images[chosen], spec)
+        words = tokens[captions[indices]].masked_fill(dropped[:, None], PAD)
+        x = to_model_space(images[indices], spec)
         return denoiser_loss(trained.denoiser, x, t, eps, trained.encoder(words))
 
     return train_averaged(painter, loss_of, recipe, progress)

@@ -1,1 +1,1 @@
-"""Text-to-image: denoisers conditioned on text, their encoders, students and baselines."""
+"""Text-to-image tasks: COCO and PartiPrompts with Stable Diffusion and SDXL."""

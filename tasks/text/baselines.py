@@ -1,7 +1,7 @@
 """The baselines of the text-to-image tasks, as data: weights, scheduler, steps, guidance, resolution.
 
-Settings are what a baseline's authors recommend; where DMD2's official evaluation used doubtful ones, they
-are a variant of their own. Imports no torch.
+The settings are those that a baseline's authors recommend; where DMD2's official evaluation used doubtful
+settings, these are a separate variant. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bench.task.declaration import Baseline
 
 @dataclass(frozen=True)
 class HubWeights:
-    """Where on the hub a baseline's weights are."""
+    """The place of a baseline's weights on the hub."""
 
     kind: Literal["pipeline", "folder", "file"]
-    """A pipeline of its own, the folder of a network in diffusers' form, or a file of its weights or of a LoRA."""
+    """A whole pipeline, a network's folder in diffusers' format, or a file of a network's weights or of a LoRA."""
     repository: str
     file: str | None = None
     licence: str = "openrail++"
@@ -29,21 +29,21 @@ class HubWeights:
 
 @dataclass(frozen=True)
 class TextBaseline(Baseline):
-    """A many-step sampler of the teacher, or another few-step model, as its authors sample it."""
+    """A many-step sampler of the teacher, or another few-step model with its authors' sampler."""
 
     scheduler: str = field(kw_only=True)
-    """The diffusers scheduler, made from the teacher's configuration with `settings` in place."""
+    """The diffusers scheduler, made from the teacher's configuration and `settings`."""
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     embedded_guidance: bool = field(default=False, kw_only=True)
-    """The network takes the guidance scale as an input instead (LCM): the batch is never doubled."""
+    """Whether the network takes the guidance scale as an input (LCM), so that the batch is never doubled."""
     resolution: int = field(kw_only=True)
     """Side in pixels of the images."""
     timesteps: tuple[int, ...] | None = field(default=None, kw_only=True)
-    """Fixed times; none: the scheduler's own."""
+    """Fixed times; None: the scheduler's own."""
     weights: HubWeights | None = field(default=None, kw_only=True)
-    """None: the teacher's own."""
+    """The baseline's weights; None: the teacher's."""
     source: str = field(kw_only=True)
-    """Where the settings are from."""
+    """The source of the settings."""
 
     def identity(self) -> Any:
         values = asdict(self)
@@ -51,12 +51,12 @@ class TextBaseline(Baseline):
 
     @property
     def guided(self) -> bool:
-        """Whether every step is taken with and without the prompt."""
+        """Whether every step runs with and without the prompt."""
         return self.guidance_scale > 1 and not self.embedded_guidance
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the network per image; PLMS (PNDM) evaluates its second time twice."""
+        """Number of network evaluations per image; PLMS (PNDM) evaluates its second step twice."""
         steps = self.steps + (self.scheduler == "PNDMScheduler")
         return steps * (2 if self.guided else 1)
 
@@ -119,7 +119,7 @@ def _lightning(steps: int) -> TextBaseline:
         f"SDXL-Lightning, {steps} step{'s' if steps > 1 else ''}",
         steps,
         scheduler="EulerDiscreteScheduler",
-        # The one-step network alone predicts the image.
+        # Only the one-step network predicts the image.
         settings={"timestep_spacing": "trailing", **({"prediction_type": "sample"} if steps == 1 else {})},
         guidance_scale=0.0,
         resolution=1024,
@@ -167,7 +167,7 @@ SDXL_PAIRS = replace(
     settings={"timestep_spacing": "trailing"},
     source="official DMD2 code: the pairs of the one-step student's regression",
 )
-"""How SDXL makes noise-image pairs."""
+"""The sampler of SDXL's noise-image pairs."""
 
 SD15_BASELINES = _by_name(
     TextBaseline(
@@ -235,4 +235,4 @@ SD15_BASELINES = _by_name(
 """Baselines of tasks whose teacher is SD1.5 (DMD2, Table 5)."""
 
 SD15_PAIRS = SD15_BASELINES["teacher-ode"]
-"""How SD1.5 makes noise-image pairs: with the paper's own ODE sampler of it."""
+"""The sampler of SD1.5's noise-image pairs: the paper's own ODE sampler."""

@@ -27,7 +27,7 @@ COCO10K = Protocol(
     text=TextRules(resolution=1024, compared_at=512),
     extractors={"patch": INCEPTION, "clip": "clip-g14-dmd2"},
 )
-"""Ours: 10,000 prompts against the real images of the same captions, each sample with noise of its own."""
+"""Our protocol: 10,000 prompts against the real images of the same captions; each sample has its own noise."""
 
 COCO10K_OFFICIAL = replace(
     COCO10K,
@@ -47,7 +47,7 @@ COCO30K = replace(
     text=TextRules(resolution=512, compared_at=256),
     extractors={"clip": "clip-g14-dmd2"},
 )
-"""Ours: the published 30,000 captions against all images of val2014, at 256 pixels."""
+"""Our protocol: the published 30,000 captions against all images of val2014, at 256 pixels."""
 
 COCO30K_OFFICIAL = replace(
     COCO30K,
@@ -55,11 +55,11 @@ COCO30K_OFFICIAL = replace(
     uint8="truncate",
     text=TextRules(resolution=512, compared_at=256, noise_batch=10, first_alpha_bar=0.0047),
 )
-"""The official script: batches of 10, truncation, 0.0047 for alpha_bar at t = 999 where the model has 0.00466."""
+"""The official script: batches of 10, truncation, alpha_bar of 0.0047 at t = 999 where the model has 0.00466."""
 
 
 def _with_bigg(protocol: Protocol) -> Protocol:
-    """The same with CLIP scores by the larger network, the plain prompt, and open_clip's own preprocessing."""
+    """Return the protocol with the larger CLIP network, the plain prompt and open_clip's preprocessing."""
     assert protocol.text is not None
     text = replace(protocol.text, clip="clip-bigg14")
     return replace(

@@ -1,4 +1,4 @@
-"""The feature extractors of a text-to-image task, as far as its protocol names them."""
+"""The feature extractors that a text-to-image task's protocol names."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
 
 
 class TextExtractors:
-    """The feature extractors of a prepared text-to-image task, and the real images that they compare with."""
+    """The feature extractors of a prepared text-to-image task, with their references of real images."""
 
     def __init__(self, task: TextTask, cache: Path, progress: Progress) -> None:
-        """Load what the metrics of the protocol in use name. Raises UserError for what has changed since."""
+        """Load the extractors of the protocol's metrics. Raises UserError if their weights have changed."""
         self.task = task
         self.cache = cache
         self.weights = list[PreparedAsset]()
@@ -54,23 +54,23 @@ class TextExtractors:
                 self._add(name, model.sha256, partial(preference_scores, model, name))
 
     def _add(self, name: str, sha256: str, extract: Extract, role: str | None = None) -> None:
-        """Add an extractor with a network of its own, which has this role, or that of the extractor's name."""
+        """Add an extractor with its network's role, by default the extractor's name."""
         role = role or name
-        self.weights.append(verified(role, self.task.chosen[role], sha256))
+        self.weights.append(verified(role, self.task.pinned[role], sha256))
         self.loaded[name] = extract
 
     def _add_inception(self, progress: Progress) -> None:
-        """Add those that compare with real images: whole ones, and their patches if the protocol has them."""
+        """Add the extractor of whole images, and that of patches if the protocol has it, with their references."""
         inception = load_inception(
             self._path("features"),
             self.cache,
             download=False,
             progress=progress,
             device=this_device(),
-            own_weights=True,  # its hash is the one that was chosen, or the next line refuses it
+            own_weights=True,  # the next line refuses it unless its hash is the pinned one
             resize="clean",
         )
-        self.weights.append(verified("features", self.task.chosen["features"], inception.sha256))
+        self.weights.append(verified("features", self.task.pinned["features"], inception.sha256))
         self.references[MAIN] = self._real("reference", inception)
         self.loaded[MAIN] = partial(inception_of_squares, inception, self.task.rules.compared_at)
         if "patch_reference" in self.task.roles:
@@ -90,10 +90,10 @@ class TextExtractors:
         self._add(LPIPS, lpips.sha256, partial(lpips_of_prompts, lpips))
 
     def _path(self, role: str) -> Path:
-        return Path(self.task.chosen[role].path)
+        return Path(self.task.pinned[role].path)
 
     def _real(self, role: str, inception: InceptionFeatures) -> ReferenceStatistics:
-        asset = self.task.chosen[role]
+        asset = self.task.pinned[role]
         real, verified_asset = verified_reference(role, asset, self.cache, inception.name, "--reals")
         self.data.append(verified_asset)
         return real

@@ -32,7 +32,7 @@ AS_OFFICIAL = replace(
     text=TextRules(resolution=1024, compared_at=512, diversity="lpips-piq"),
     extractors={"lpips": "lpips-piq", "clip": "clip-g14-dmd2"},
 )
-"""LPIPS as piq has it, the likely one: which network the official function was given is not published."""
+"""LPIPS as in piq, the most likely choice: the network of the official function is not published."""
 
 TASK = TextTask(
     name="partiprompts",

@@ -1,4 +1,4 @@
-"""Choosing what a text-to-image task runs on: each thing is checked, brought into the cache and written down."""
+"""Pinning of a text-to-image task's assets: each is checked, brought into the cache and recorded."""
 
 from __future__ import annotations
 
@@ -42,41 +42,41 @@ from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
 PATCH_SUFFIX = "-patch"
-"""Of the name of a reference of patches."""
+"""Suffix of the name of a reference of patches."""
 
 
 def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
-    """Bring what the user named into the cache, and write down that the task runs on it.
+    """Bring the assets that the user named into the cache, and pin them for the task.
 
-    What is not named stays as it was chosen before. Raises UserError for anything damaged or of another kind.
+    All other assets stay pinned as before. Raises UserError if one is damaged or of another kind.
     """
     path = task.pinned_path(sources.cache)
-    chosen = read_pinned(path)
+    pinned = read_pinned(path)
 
     def keep(role: str, asset: PinnedAsset) -> None:
-        chosen[role] = asset
-        write_pinned(path, chosen)  # each at once: encoding takes hours, and a wrong path must not cost it
+        pinned[role] = asset
+        write_pinned(path, pinned)  # at once: encoding takes hours, which a wrong next path must not waste
         progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:
         keep("teacher", _teacher(sources))
     if sources.data is not None:
-        keep("latents", _latents(task, sources, chosen, progress))
+        keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
         keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
-        _note_count(task, len(kept_prompts(Path(chosen["prompts"].path))[0]), progress)
+        _note_count(task, len(kept_prompts(Path(pinned["prompts"].path))[0]), progress)
     if sources.training_prompts is not None:
         keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
     if sources.tiny_vae is not None:
         keep(TINY_VAE, _tiny_vae(sources))
-    if "inception" in sources.weights or (sources.download and "features" not in chosen):
+    if "inception" in sources.weights or (sources.download and "features" not in pinned):
         inception = _inception(sources, progress)
         keep("features", PinnedAsset(str(inception.path), inception.sha256, inception.name))
     for role in sources.weights.keys() & set(CLIP_ROLES):
         scorer = load_clip(task.clip_in(role), sources.weights[role])
         own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
         keep(scorer.protocol.role, PinnedAsset(str(scorer.path), scorer.sha256, own))
-    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in chosen):
+    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in pinned):
         lpips = load_lpips(
             diversity_protocol(task.rules.diversity),
             sources.weights.get("lpips"),
@@ -93,17 +93,17 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         own = f"{PREFERENCES[name].name}, weights {model.sha256[:12]}"
         keep(name, PinnedAsset(str(path_of), model.sha256, own))
     if sources.reals is not None:
-        for role, asset in _reals(task, sources, chosen, progress).items():
+        for role, asset in _reals(task, sources, pinned, progress).items():
             keep(role, asset)
 
 
 def teacher_sha256(path: Path) -> str:
-    """Hash of a pipeline's file, or of the files of its folder that are read."""
+    """Return the hash of a pipeline's file, or of the files of its folder that are read."""
     return file_sha256(path) if path.is_file() else folder_sha256(path, PIPELINE_FILES)
 
 
 def tiny_vae_sha256(folder: Path) -> str:
-    """Hash of the files of a tiny VAE's folder that are read."""
+    """Return the hash of the files of a tiny VAE's folder that are read."""
     return folder_sha256(folder, TINY_VAE_FILES)
 
 
@@ -111,7 +111,7 @@ def _teacher(sources: Sources) -> PinnedAsset:
     named = sources.teacher
     assert named is not None
     path = named_folder(named, sources.download, PIPELINE_FILES)
-    load_pipeline(path, sources.download).denoiser()  # all of it loads, and its noise schedule is a known one
+    load_pipeline(path, sources.download).denoiser()  # check that all of it loads, and its noise schedule is known
     return PinnedAsset(str(path), teacher_sha256(path), _shown(named))
 
 
@@ -119,30 +119,32 @@ def _tiny_vae(sources: Sources) -> PinnedAsset:
     named = sources.tiny_vae
     assert named is not None
     path = named_folder(named, sources.download, TINY_VAE_FILES)
-    load_tiny_vae(path)  # whether it is one
+    load_tiny_vae(path)  # check that it loads
     return PinnedAsset(str(path), tiny_vae_sha256(path), _shown(named))
 
 
 def _shown(named: Path) -> str:
-    """How tables call a model: a folder or file by its own name, a hub's by all of its."""
+    """Return a model's name in tables: a folder's or file's own name, or a hub's whole identifier."""
     path = named.expanduser()
     return path.resolve().name if path.exists() else str(named)
 
 
-def _pipeline(chosen: Mapping[str, PinnedAsset]) -> TextPipeline:
-    if "teacher" not in chosen:
-        raise UserError("images become latents by the teacher's VAE: name --teacher first, or with --data")
-    return load_pipeline(Path(chosen["teacher"].path))
+def _pipeline(pinned: Mapping[str, PinnedAsset]) -> TextPipeline:
+    if "teacher" not in pinned:
+        raise UserError(
+            "the teacher's VAE encodes images, but no teacher is pinned; fix: name --teacher with --data"
+        )
+    return load_pipeline(Path(pinned["teacher"].path))
 
 
 def _latents(
-    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+    task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> PinnedAsset:
-    """Pack latents as they are, or encode images with the teacher's VAE, in evaluation mode and its mean."""
+    """Pack latents, or encode images with the mean of the teacher's VAE in evaluation mode."""
     assert sources.data is not None
     source = open_captioned(sources.data)
     try:
-        space = _pipeline(chosen).latents
+        space = _pipeline(pinned).latents
         shape, scaling = space.shape(task.rules.resolution), float(space.vae.config.scaling_factor)
         vae_sha256 = weights_sha256(space.vae)
         folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
@@ -164,8 +166,8 @@ def _latents(
         source.close()
     if packed.latents.shape[1:] != shape:
         raise UserError(
-            f"{sources.data} holds latents {list(packed.latents.shape[1:])}; task {task.name!r} makes images of "
-            f"{task.rules.resolution} pixels, whose latents are {list(shape)}"
+            f"{sources.data} contains latents {list(packed.latents.shape[1:])}, but task {task.name!r} makes "
+            f"images of {task.rules.resolution} pixels, whose latents are {list(shape)}; fix: name other data"
         )
     return PinnedAsset(
         str(folder), digest(packed.manifest.sha256), f"{len(packed)} latents of {sources.data.name}"
@@ -173,7 +175,7 @@ def _latents(
 
 
 def _prompts(task: TextTask, path: Path, cache: Path) -> PinnedAsset:
-    """Read the prompts by the task's rule; keep the list, with its real images' names if it has any."""
+    """Read the prompts by the task's rule, and store the list, with the names of its real images if it has any."""
     images: tuple[str, ...] = ()
     if task.prompt_rule == "coco10k" and is_captions_file(path):
         subset = coco10k(path)
@@ -185,11 +187,11 @@ def _prompts(task: TextTask, path: Path, cache: Path) -> PinnedAsset:
 
 
 def _note_count(task: TextTask, found: int, progress: Progress) -> None:
-    """Say it where there are more prompts than the protocol has samples of, or fewer."""
+    """Show a note if the number of prompts is not the protocol's."""
     used = task.protocol.samples // task.protocol.images_per_prompt
     if found != used:
-        how = f"the first {used:,} of them are used" if found > used else "they are used again from the first on"
-        progress.note(f"{found:,} prompts, and protocol {task.protocol.name} has {used:,}: {how}")
+        how = f"the first {used:,} are used" if found > used else "they are repeated from the first on"
+        progress.note(f"{found:,} prompts, but protocol {task.protocol.name} has {used:,}: {how}")
 
 
 def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:
@@ -200,12 +202,12 @@ def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsse
 
 
 def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
-    """Read what `_prompts` kept: the list, and the names of its real images. Raises UserError if damaged."""
+    """Read a stored list of prompts, and the names of its real images. Raises UserError if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return PromptList.of(found["name"], found["prompts"], found["source"]), tuple(found["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); name the prompts to bench prepare again") from None
+        raise UserError(f"{path} is damaged ({error}); fix: name the prompts to bench prepare again") from None
 
 
 def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
@@ -220,34 +222,35 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
 
 
 def _reals(
-    task: TextTask, sources: Sources, chosen: Mapping[str, PinnedAsset], progress: Progress
+    task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> dict[str, PinnedAsset]:
-    """Statistics of the real images, whole and of their patches, in one pass; a finished pass is reals."""
-    if "features" not in chosen or "prompts" not in chosen:
+    """Return the references of the real images and of their patches; both are made in one pass, once."""
+    if "features" not in pinned or "prompts" not in pinned:
         raise UserError(
-            "real images are seen through the FID Inception: name --weights inception=FILE and --prompts first"
+            "the FID Inception and the prompts must be pinned before real images; "
+            "fix: name --weights inception=FILE and --prompts first"
         )
     assert sources.reals is not None
-    _, names = kept_prompts(Path(chosen["prompts"].path))
+    _, names = kept_prompts(Path(pinned["prompts"].path))
     reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
     paths = reals.paths
     if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
         raise UserError(
-            f"{sources.reals} holds {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
+            f"{sources.reals} contains {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
             f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
         )
     files, store = ImageFiles(sources.reals, paths, reals.skipped), reference_store(sources.cache)
     progress.note(files.tally())
-    rules, network = task.rules, chosen["features"].name
+    rules, network = task.rules, pinned["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
     name = f"{task.name}-{digest(made_of)[:12]}"
     roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
     inception = load_inception(
-        Path(chosen["features"].path),
+        Path(pinned["features"].path),
         sources.cache,
         download=False,
         progress=progress,
-        own_weights=True,  # its hash is compared with the one that was chosen, when it is used
+        own_weights=True,  # its hash is compared with the pinned one when it is used
         resize="clean",
         device=this_device(),
     )

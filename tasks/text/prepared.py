@@ -1,4 +1,4 @@
-"""A prepared text-to-image task: teacher, latents, prompts, and the networks that see what students make."""
+"""A prepared text-to-image task: teacher, latents, prompts and feature networks."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 AT_ONCE = 16
-"""Images of 1,024 pixels that are generated and seen together."""
+"""Number of images of 1,024 pixels that are generated and measured together."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What students of a text-to-image task learn from."""
+    """The training data of a text-to-image task's students."""
 
     latents: PackedLatents
-    """Of real images."""
+    """The latents of real images."""
     captions: PromptConditions
-    """Theirs."""
+    """The captions of the real images."""
     prompts: PromptConditions
-    """To generate images for: a list of their own, or the captions, as in the official multi-step runs."""
+    """The prompts to generate images for: a separate list, or the captions, as in the official multi-step runs."""
     prompts_sha256: str
 
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> PreparedText:
-    """Open everything that was chosen. Raises UserError that says what is missing and how to get it."""
+    """Open all pinned assets. Raises UserError, with the fixes, if some are missing."""
     task.require(sources)
     return PreparedText(task, sources, progress)
 
@@ -73,7 +73,7 @@ class PreparedText(PairedTeacher):
         self.evaluation_batch = max(1, AT_ONCE // together) * together
         self.weights, self.data = [], []
         rules = task.rules
-        path = self._chosen("teacher")
+        path = self._path("teacher")
         self.pipeline = load_pipeline(path)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
         self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
@@ -81,7 +81,7 @@ class PreparedText(PairedTeacher):
         self._use(self.pipeline, rules.resolution)
 
         self._training = None if task.missing(sources) else self._open_training()
-        self.prompts, _ = kept_prompts(self._chosen("prompts"))
+        self.prompts, _ = kept_prompts(self._path("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)
         self.weights += found.weights
@@ -89,7 +89,7 @@ class PreparedText(PairedTeacher):
         self.references, self.extractors = found.references, found.loaded
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
-        """Encode the evaluation's prompts and decode latents as this pipeline does, with the protocol's quirks."""
+        """Use this pipeline's encoder and decoder for evaluation, with the protocol's quirks."""
         self.space, self.resolution = pipeline.latents, resolution
         self.null_condition = pipeline.encoder.null_condition()
         self._encoder = pipeline.encoder
@@ -97,48 +97,48 @@ class PreparedText(PairedTeacher):
             assert isinstance(pipeline.encoder, SDXLEncoder)
             self._encoder = pipeline.encoder.with_first_tokenizer()
 
-    def _chosen(self, role: str) -> Path:
-        return Path(self.task.chosen[role].path)
+    def _path(self, role: str) -> Path:
+        return Path(self.task.pinned[role].path)
 
     def _checked(self, role: str, assets: list[PreparedAsset], found: str) -> str:
-        """Add what was chosen to `assets`, and return its hash. Raises UserError if it has changed."""
-        assets.append(verified(role, self.task.chosen[role], found))
+        """Add a pinned asset to `assets`, and return its hash. Raises UserError if it has changed."""
+        assets.append(verified(role, self.task.pinned[role], found))
         return found
 
     def _open_training(self) -> TrainingData:
-        """Open what students learn from. Raises UserError if it has changed since it was chosen."""
-        latents = open_latents(self._chosen(LATENTS))
+        """Open the training data. Raises UserError if it has changed since it was pinned."""
+        latents = open_latents(self._path(LATENTS))
         self._checked(LATENTS, self.data, digest(latents.manifest.sha256))
         self._check_vae(latents)
         captions = PromptConditions(self.pipeline.encoder, latents.captions)
-        if TRAINING_PROMPTS not in self.task.chosen:
-            return TrainingData(latents, captions, captions, self.task.chosen[LATENTS].sha256)
-        own, _ = kept_prompts(self._chosen(TRAINING_PROMPTS))
+        if TRAINING_PROMPTS not in self.task.pinned:
+            return TrainingData(latents, captions, captions, self.task.pinned[LATENTS].sha256)
+        own, _ = kept_prompts(self._path(TRAINING_PROMPTS))
         self._checked(TRAINING_PROMPTS, self.data, own.sha256)
         return TrainingData(latents, captions, PromptConditions(self.pipeline.encoder, own.prompts), own.sha256)
 
     @property
     def training(self) -> TrainingData:
-        """What students learn from. Raises UserError if nothing was chosen, which evaluations do without."""
+        """The training data. Raises UserError if none is pinned; evaluations do not read it."""
         if self._training is None:
             raise UserError(
-                f"task {self.task.name!r} has nothing to train on; fix: bench prepare --task {self.task.name} "
+                f"task {self.task.name!r} has no training data; fix: bench prepare --task {self.task.name} "
                 "--data PATH (captioned images or latents)"
             )
         return self._training
 
     def _check_vae(self, latents: PackedLatents) -> None:
-        """Raise UserError if the latents are of another VAE than the teacher's, who may have been chosen since."""
-        held, vae = latents.manifest, self.space.vae
+        """Raise UserError unless the teacher's VAE made the latents; the teacher may have been pinned later."""
+        manifest, vae = latents.manifest, self.space.vae
         own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
-        found: dict[str, object] = {"shape": held.shape, "scaling": held.encoding.scaling}
-        if held.encoding.vae_sha256 is not None:  # of the official LMDB nobody said it
-            own["weights"], found["weights"] = weights_sha256(vae), held.encoding.vae_sha256
+        found: dict[str, object] = {"shape": manifest.shape, "scaling": manifest.encoding.scaling}
+        if manifest.encoding.vae_sha256 is not None:  # unknown for the official LMDB
+            own["weights"], found["weights"] = weights_sha256(vae), manifest.encoding.vae_sha256
         if other := [what for what in own if own[what] != found[what]]:
             raise UserError(
-                f"the latents of {held.source.name} are of another VAE than that of the teacher "
-                f"{self.task.chosen['teacher'].name}, by {', '.join(other)}; fix: bench prepare --task "
-                f"{self.task.name} --data PATH encodes the images anew"
+                f"another VAE than that of the teacher {self.task.pinned['teacher'].name} made the latents of "
+                f"{manifest.source.name} (different {', '.join(other)}); fix: bench prepare --task "
+                f"{self.task.name} --data PATH"
             )
 
     @property
@@ -156,32 +156,32 @@ class PreparedText(PairedTeacher):
     def real_count(self) -> int:
         return len(self.training.latents)
 
-    def training_condition(self, chosen: Tensor) -> Tensor:
-        return self.training.prompts(chosen)
+    def training_condition(self, indices: Tensor) -> Tensor:
+        return self.training.prompts(indices)
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         training = self.training
         return training.latents.gather(positions).to(device), training.captions(positions.to(device))
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
-        """Through the tiny VAE: gradients through the whole one would take most of the memory and time."""
-        if TINY_VAE not in self.task.chosen:
+        """Return the tiny VAE's decoder: gradients through the whole VAE would take too much memory and time."""
+        if TINY_VAE not in self.task.pinned:
             raise UserError(
-                "losses on pixels see latents through a tiny VAE, and none was chosen; fix: bench prepare "
+                "losses on pixels decode latents with a tiny VAE, and none is pinned; fix: bench prepare "
                 f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
             )
-        folder, assets = self._chosen(TINY_VAE), list[PreparedAsset]()
+        folder, assets = self._path(TINY_VAE), list[PreparedAsset]()
         self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))
         space = load_tiny_vae(folder)
         if space.shape(self.resolution) != self.sample_shape:
             raise UserError(
                 f"the tiny VAE {folder} has latents {list(space.shape(self.resolution))} of images of "
-                f"{self.resolution} pixels, and the teacher's are {list(self.sample_shape)}; name another"
+                f"{self.resolution} pixels, but the teacher's are {list(self.sample_shape)}; fix: name another"
             )
         return lambda x0: space.to(x0.device).decode(x0), assets
 
     def lpips_trunk(self) -> Path | None:
-        return self._chosen(LPIPS) if LPIPS in self.task.chosen else None
+        return self._path(LPIPS) if LPIPS in self.task.pinned else None
 
     @property
     def pair_sampler(self) -> TextBaseline:
@@ -191,12 +191,12 @@ class PreparedText(PairedTeacher):
         return [self.teacher_sha256, self.pair_sampler.identity(), self.training.prompts_sha256]
 
     def pair_conditions(self, indices: Tensor) -> Tensor:
-        """Those of training prompts, never of the evaluation's."""
+        """Return conditions of training prompts, never of the evaluation's."""
         prompts = self.training.prompts
         return prompts(indices.to(this_device()) % len(prompts)).cpu()
 
     def pair_sampler_on(self, device: torch.device) -> Sampler:
-        """In float16 on a GPU, as the official pairs are."""
+        """Return the sampler; on a GPU it runs in float16, as the official pairs do."""
         pipeline = replace(self.pipeline, network=copy.deepcopy(self.pipeline.network).to(device))
         assert self.null_condition is not None
         null = self.null_condition.to(device)
@@ -218,34 +218,37 @@ class PreparedText(PairedTeacher):
         )
 
     def sampled(self, baseline: Baseline) -> Sampled:
-        """A sampler of the teacher or another model, with its own decoder, encoder and resolution."""
+        """Return a sampler of the teacher or of another model, with its own decoder, encoder and resolution."""
         assert isinstance(baseline, TextBaseline)
         pipeline = load_baseline(baseline, self.pipeline, download=self.download, note=self.progress.note)
-        world = copy.copy(self)
-        world._use(pipeline, baseline.resolution)
+        task_of_baseline = copy.copy(self)
+        task_of_baseline._use(pipeline, baseline.resolution)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.network.to(condition.device)
-            null = world.null_condition
+            null = task_of_baseline.null_condition
             assert null is not None
             return sample(pipeline, baseline, noise, condition, null.to(condition.device))
 
         sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.network)
-        return Sampled(world, generate, sha256)
+        return Sampled(task_of_baseline, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, StableDiffusionDenoiser)
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        """Read one of ours (a whole network or a LoRA), or published weights of DMD2's or anybody's."""
+        """Read one of our students (a network or a LoRA), or published weights of DMD2's or other authors."""
         if (folder / DESCRIPTION).is_file():
             saved = load_denoiser(folder, StableDiffusionDenoiser, self._teacher)
             student, indices = saved.denoiser, saved.indices
             known: list[int] = [len(indices)]
             require_student(folder, indices)
             if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
-                raise UserError(f"{folder} is a student of another teacher than that of task {self.task.name!r}")
+                raise UserError(
+                    f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
+                    "fix: name a student of this task"
+                )
         else:
             schedule = schedule_of(self.pipeline.scheduler)
             network = load_published(folder, self.pipeline.network, self.progress.note, schedule)

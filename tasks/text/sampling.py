@@ -1,4 +1,4 @@
-"""Sampling a text-to-image baseline with its scheduler; the noise of each sample is its own."""
+"""Sampling of text-to-image baselines with their schedulers; each sample has its own noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.text.baselines import HubWeights, TextBaseline
 
 
 class RectifiedFlowScheduler:
-    """Euler steps of a rectified flow, as InstaFlow's pipeline takes them; diffusers has none of its sign.
+    """The scheduler of InstaFlow's pipeline: Euler steps of a rectified flow whose sign diffusers does not have.
 
     The network predicts the velocity from noise to image, at times 1000, 1000 - 1000 / N, ...
     """
@@ -31,16 +31,16 @@ class RectifiedFlowScheduler:
     init_noise_sigma = 1.0
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
-        """Take steps of equal length from noise to image."""
+        """Set steps of equal length from noise to image."""
         self.length = 1 / num_inference_steps
         self.timesteps = 1000 * (1 - self.length * torch.arange(num_inference_steps, device=device))
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002 (diffusers' interface)
-        """The network sees the sample as it is."""
+        """Return the sample unchanged."""
         return sample
 
     def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool) -> tuple[Tensor]:  # noqa: ARG002
-        """One step along the velocity."""
+        """Return the sample after one step along the velocity."""
         return (sample + self.length * model_output,)
 
 
@@ -58,14 +58,14 @@ PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
     },
 }
 """Options in the scheduler files that SD1.5 and SDXL were published with, by whether it is SDXL; all others are
-diffusers' defaults. Every baseline takes these, whatever the file in the teacher's folder has become since."""
+diffusers' defaults. Every baseline uses these, even if the file in the teacher's folder has changed since."""
 
 
 def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdxl: bool) -> Any:
-    """Make a baseline's scheduler: of its pipeline's own it takes the noise schedule and the prediction alone.
+    """Make a baseline's scheduler, with the noise schedule and the prediction type of its pipeline's own.
 
-    Every other option is pinned: by the baseline's `settings`, or by what the model was published with. Raises
-    UserError if the schedule is of an unknown kind.
+    Every other option is fixed: by the baseline's `settings`, or by the scheduler file of the published model.
+    Raises UserError if the schedule is of an unknown kind.
     """
     if baseline.scheduler == RectifiedFlowScheduler.__name__:
         return RectifiedFlowScheduler()
@@ -88,9 +88,9 @@ def sample(
 ) -> Tensor:
     """Sample latents [B, C, h, w] (x0, scaled) for conditions [B, K], as diffusers' own pipelines do.
 
-    First noise and every later draw of a sample come from its own generator in `noise`, whose shape is
-    `pipeline.latents.shape(baseline.resolution)`: samples do not depend on the batch they are made in.
-    Everything runs where `pipeline.network` and `condition` are. `null_condition` [1, K].
+    The first noise and every later draw of a sample come from its own generator in `noise`, whose shape is
+    `pipeline.latents.shape(baseline.resolution)`, so that samples do not depend on their batch. Everything runs
+    on the device of `pipeline.network` and `condition`. `null_condition` is [1, K].
     """
     scheduler = make_scheduler(baseline, pipeline.scheduler, pipeline.sdxl)
     if baseline.timesteps is None:
@@ -111,7 +111,7 @@ def sample(
             conditions,
             baseline.resolution if pipeline.sdxl else None,
             baseline.guidance_scale if baseline.embedded_guidance else None,
-        ).float()  # draws in half precision would be other numbers
+        ).float()  # draws in half precision would be different numbers
         if baseline.guided:
             unconditional, conditional = predicted.chunk(2)
             predicted = unconditional + baseline.guidance_scale * (conditional - unconditional)
@@ -126,10 +126,11 @@ def load_baseline(
     download: bool = False,
     note: Note | None = None,
 ) -> TextPipeline:
-    """Return the pipeline of a baseline: the teacher's with another network, or one of its own.
+    """Return the pipeline of a baseline: the teacher's with another network, or its own.
 
-    `path`: a local copy of its weights; else they are taken from the hub's cache, or with `download` from
-    the hub. `note` is told what its file leaves open. Raises UserError that says what is missing or does not fit.
+    `path` is a local copy of its weights; without it they come from the hub's cache, or with `download` from the
+    hub. `note` is called with what its file does not specify. Raises UserError if something is missing or does not
+    fit.
     """
     weights = baseline.weights
     if weights is None:
@@ -147,14 +148,15 @@ def load_baseline(
     if (pipeline.network.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
         raise UserError(
             f"baseline {baseline.name!r} "
-            f"{'tells' if baseline.embedded_guidance else 'does not tell'} the network a guidance scale, but "
-            f"{path or weights.repository} has time_cond_proj_dim {pipeline.network.config.time_cond_proj_dim}"
+            f"{'passes' if baseline.embedded_guidance else 'does not pass'} a guidance scale to the network, but "
+            f"{path or weights.repository} has time_cond_proj_dim {pipeline.network.config.time_cond_proj_dim}; "
+            "fix: name the baseline's own weights"
         )
     return pipeline
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """Hash a network's tensors by their names: of weights that came in whatever file."""
+    """Return the hash of a network's tensors with their names, which does not depend on their file's format."""
     hasher = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         hasher.update(f"{name} {value.dtype} {list(value.shape)}".encode())

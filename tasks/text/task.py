@@ -1,6 +1,6 @@
-"""Text-to-image tasks with published teachers: what they run on is chosen once, by `bench prepare`.
+"""Declarations of text-to-image tasks with published teachers, whose assets `bench prepare` pins.
 
-This module declares them and imports no torch, so that `bench list` and `bench describe` start at once.
+This module imports no torch, so that `bench list` and `bench describe` start at once.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from bench.task.base import PreparedTask
 
 LATENTS = "latents"
-"""The role of the real images that students are trained on; evaluations go without."""
+"""The role of the real images that students are trained on; evaluations do not read them."""
 TRAINING_PROMPTS = "training_prompts"
-"""A role that may stay empty: students are then trained on the captions of the real latents."""
+"""An optional role; without it students are trained on the captions of the real latents."""
 TINY_VAE = "tiny_vae"
-"""Another that may: only losses on pixels use it."""
+"""An optional role, for losses on pixels."""
 LPIPS = "lpips"
-"""Another: the trunk that LPIPS diversity sees with, and LPIPS as a regression's distance."""
+"""An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
-"""How the evaluation's prompts are read from the file that the user names."""
+"""The rule by which the evaluation's prompts are read from the file that the user names."""
 
 
 @dataclass(frozen=True)
 class TextTask(PinnedTask):
-    """Text-to-image with a published teacher, real latents, a list of prompts and scoring networks from files."""
+    """A text-to-image task: a published teacher, real latents, a list of prompts, and scoring networks."""
 
     teacher_repository: str
-    """Where the teacher is on the hub."""
+    """The teacher's repository on the hub."""
     prompt_rule: PromptRule
     prompt_source: str
-    """What file the prompts are in, and where it is published."""
+    """The file with the prompts, and its publisher."""
     pair_sampler: TextBaseline
-    """How the teacher makes noise-image pairs."""
+    """The sampler with which the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """Grid positions of published students by their number of steps, the usual one first."""
-    chosen: Mapping[str, PinnedAsset] = field(default_factory=dict)
-    """What `located` found in the cache, by role."""
+    """Grid positions of published students by their number of steps; the default is first."""
+    pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
+    """The pinned assets that `located` found in the cache, by role."""
 
     takes: ClassVar[Collection[str]] = (
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
@@ -66,11 +66,11 @@ class TextTask(PinnedTask):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What an evaluation by the protocol in use needs: teacher, prompts, and what its metrics see with."""
-        return "teacher", "prompts", *_scored_with(self.protocol)
+        """The roles that an evaluation requires: teacher, prompts, and those of the protocol's metrics."""
+        return "teacher", "prompts", *_metric_roles(self.protocol)
 
     def clip_in(self, role: str) -> CLIPProtocol:
-        """Return the CLIP network whose weights have this name, as the protocol in use has it or else another.
+        """Return the CLIP protocol whose weights have this name; the protocol in use comes first.
 
         Raises UserError if no protocol of the task has one.
         """
@@ -81,21 +81,21 @@ class TextTask(PinnedTask):
         raise unknown(f"CLIP weights of task {self.name!r}:", role, [one.role for one in found])
 
     def located(self, cache: Path) -> TextTask:
-        chosen = read_pinned(self.pinned_path(cache))
-        protocols = {name: _with_chosen(protocol, chosen) for name, protocol in self.protocols.items()}
-        return replace(self, chosen=chosen, protocols=protocols).under(self.protocol.name)
+        pinned = read_pinned(self.pinned_path(cache))
+        protocols = {name: _with_pinned(protocol, pinned) for name, protocol in self.protocols.items()}
+        return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
 
     def identity(self) -> dict[str, str]:
-        return {role: self.chosen[role].sha256 if role in self.chosen else "not chosen" for role in self.roles}
+        return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:
         used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
-        return {role: self.chosen[role].sha256 for role in used if role in self.chosen}
+        return {role: self.pinned[role].sha256 for role in used if role in self.pinned}
 
-    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (all was named before, to `choose`)
+    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
         prepare = f"bench prepare --task {self.name}"
         clip = clip_protocol(self.rules.clip)
-        enough = "" if PREFERENCES.keys() & self.chosen.keys() else "; one preference model is enough"
+        hint = "" if PREFERENCES.keys() & self.pinned.keys() else "; one preference model is enough"
         how = {
             "teacher": ("pipeline", f"{prepare} --teacher {self.teacher_repository} (or a folder, a file)"),
             LATENTS: ("captioned images or latents to train on", f"{prepare} --data PATH"),
@@ -106,12 +106,12 @@ class TextTask(PinnedTask):
             clip.role: (clip.architecture, f"{prepare} --weights {clip.role}=FILE ({clip.source})"),
             "lpips": ("LPIPS's trunk", f"{prepare} --weights lpips=FILE, or --download"),
         } | {
-            name: (network.name, f"{prepare} --weights {name}=PATH ({network.files}; {network.source}){enough}")
+            name: (network.name, f"{prepare} --weights {name}=PATH ({network.files}; {network.source}){hint}")
             for name, network in PREFERENCES.items()
         }
         teacher, *others = self.roles
         return [
-            requirement_of(role, how[role][0], self.chosen.get(role), how[role][1], for_training=role == LATENTS)
+            requirement_of(role, how[role][0], self.pinned.get(role), how[role][1], for_training=role == LATENTS)
             for role in (teacher, LATENTS, *others)
         ]
 
@@ -123,7 +123,7 @@ class TextTask(PinnedTask):
             LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --weights lpips=FILE ({LPIPS_TRUNK})"),
         }
         return [
-            requirement_of(role, what, self.chosen.get(role), fix, for_training=True)
+            requirement_of(role, what, self.pinned.get(role), fix, for_training=True)
             for role, (what, fix) in how.items()
             if role in roles
         ]
@@ -136,8 +136,8 @@ class TextTask(PinnedTask):
         from tasks.text.hub import in_cache
 
         what = f"{weights.repository}{f', {weights.file}' if weights.file else ''} ({weights.licence})"
-        mend = f"bench eval --task {self.name} --sampler {baseline.name} --download"
-        return [Requirement(baseline.name, what, in_cache(weights), mend)]
+        fix = f"bench eval --task {self.name} --sampler {baseline.name} --download"
+        return [Requirement(baseline.name, what, in_cache(weights), fix)]
 
     def pin(self, sources: Sources, progress: Progress) -> TextTask:
         if sources.names_inputs:
@@ -150,12 +150,12 @@ class TextTask(PinnedTask):
 
 
 def with_preferences(protocol: Protocol) -> Protocol:
-    """The same images, seen by preference models alone: by those that were chosen, and at first by all of them."""
+    """Return the protocol with only preference models as metrics: the pinned ones, or all if none is pinned."""
     named = replace(protocol, name=f"{protocol.name}-preference", reference="none", features="none")
-    return _seen_by(named, PREFERENCES)
+    return _measured_by(named, PREFERENCES)
 
 
-def _seen_by(protocol: Protocol, names: Iterable[str]) -> Protocol:
+def _measured_by(protocol: Protocol, names: Iterable[str]) -> Protocol:
     metrics = tuple(names)
     return replace(protocol, metrics=metrics, extractors={name: PREFERENCES[name].name for name in metrics})
 
@@ -165,8 +165,8 @@ def _clip_role(protocol: Protocol) -> str:
     return clip_protocol(protocol.text.clip).role
 
 
-def _scored_with(protocol: Protocol) -> tuple[str, ...]:
-    """Roles of what a protocol's metrics see with."""
+def _metric_roles(protocol: Protocol) -> tuple[str, ...]:
+    """Return the roles of the networks and references that a protocol's metrics read."""
     metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
     distances = "fd" in metrics or patch
     return (
@@ -178,21 +178,21 @@ def _scored_with(protocol: Protocol) -> tuple[str, ...]:
     )
 
 
-def _with_chosen(protocol: Protocol, chosen: Mapping[str, PinnedAsset]) -> Protocol:
-    """A protocol with the names of what was chosen: they are part of what its numbers mean."""
+def _with_pinned(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> Protocol:
+    """Return the protocol with the names of the pinned assets, because its numbers depend on them."""
     if set(protocol.metrics) <= PREFERENCES.keys():
-        protocol = _seen_by(protocol, [name for name in PREFERENCES if name in chosen] or PREFERENCES)
-    used = {"prompts", *_scored_with(protocol)}
+        protocol = _measured_by(protocol, [name for name in PREFERENCES if name in pinned] or PREFERENCES)
+    used = {"prompts", *_metric_roles(protocol)}
 
     def name(role: str, missing: str) -> str:
-        return chosen[role].name if role in chosen and role in used else missing
+        return pinned[role].name if role in pinned and role in used else missing
 
     def network_of(extractor: str, network: str) -> str:
         if extractor == "patch":
             return name("features", network)
         role = _clip_role(protocol) if extractor == "clip" else extractor
         what = "trunk" if extractor == "lpips" else "weights"
-        return f"{network}, {what} {chosen[role].sha256[:12]}" if role in chosen else network
+        return f"{network}, {what} {pinned[role].sha256[:12]}" if role in pinned else network
 
     assert protocol.text is not None
     return replace(

@@ -37,7 +37,7 @@ def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
 ) -> None:
     evaluate = ("eval", *PLUGINS, "--task", "tiny", "--sampler", "teacher-ode", "--metric", "fd,texture")
     reason = bench(*evaluate).text
-    assert "feature extractor 'texture' reads 'texture', which were never named; fix: bench prepare" in reason
+    assert "the weights 'texture', which feature extractor 'texture' reads, are not pinned; fix: bench" in reason
     filters = torch.randn(5, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     save_file({"filters": filters}, tmp_path / "texture.safetensors")
     named = ("--weights", f"texture={tmp_path / 'texture.safetensors'}")
@@ -119,7 +119,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
         (folder / split / "zebra").mkdir()
         Image.new("RGB", (40, 50)).save(folder / split / "zebra" / "0.png")
     task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
-    with pytest.raises(UserError, match=r"are of 11 classes, and task 'cifar10' names 10; fix: "):
+    with pytest.raises(UserError, match=r"have 11 classes, but task 'cifar10' names 10; fix: "):
         task.prepare(Sources(cache), SilentProgress())
 
 

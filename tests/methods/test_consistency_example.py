@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_world import BATCH, make_batch, make_context, make_teacher, normal, same, weights
+from tiny_task_context import BATCH, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
 from bench.models.backbones.edm import EDMDenoiser

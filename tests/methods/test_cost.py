@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_world import make_batch, make_context
+from tiny_task_context import make_batch, make_context
 from torch import Tensor
 
 from bench.runs.registry import load_catalogue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_world import CLASSES, SHAPE, make_teacher, normal
+from tiny_task_context import CLASSES, SHAPE, make_teacher, normal
 from torch import nn
 
 from bench.training.distiller import Noised

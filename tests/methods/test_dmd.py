@@ -12,7 +12,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from class_conditional_vp import VPDenoiser
-from tiny_world import BATCH, NETWORK, PAIRS, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
+from tiny_task_context import (
+    BATCH,
+    NETWORK,
+    PAIRS,
+    SHAPE,
+    make_batch,
+    make_context,
+    make_teacher,
+    normal,
+    same,
+    weights,
+)
 from torch import Tensor, nn
 
 from bench.core.errors import UserError

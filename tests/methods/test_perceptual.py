@@ -10,7 +10,7 @@ from typing import Any
 import lpips
 import pytest
 import torch
-from tiny_world import PAIRS, make_batch, make_context, normal
+from tiny_task_context import PAIRS, make_batch, make_context, normal
 from torch import Tensor
 from torch.nn import functional as F
 from vgg_reference import average_pooled_activations

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny_world import BATCH, PAIRS, make_batch, make_context, same, weights
+from tiny_task_context import BATCH, PAIRS, make_batch, make_context, same, weights
 
 from bench.training.step_rng import StepRNG
 from methods.recipes import RegressionRecipe

@@ -1,4 +1,4 @@
-"""Evaluation is a stream: a sample's seed, noise and condition are its own, whatever the batch."""
+"""Evaluation is a stream: a sample's seed, noise and condition do not depend on its batch."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> N
     protocol = replace(tiny.task.protocol, samples=300)
     sampler = few_step_sampler(tiny.teacher, [999])
     batches = [generate(sampler, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]
-    seen = [tiny.extractors[MAIN](batch).features for batch in batches]
-    features = np.concatenate(seen).astype(np.float64)
+    parts = [tiny.extractors[MAIN](batch).features for batch in batches]
+    features = np.concatenate(parts).astype(np.float64)
     real = tiny.references[MAIN].rows.astype(np.float64)
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)

@@ -13,7 +13,7 @@ from bench.evaluation.latency import Latency, device_name, latency, spread
 CPU = torch.device("cpu")
 
 
-class World:
+class ScriptedStages:
     """A clock, and three stages that move it on: text 1 s, denoising 4 s, decoding 0.5 s, at first ten times."""
 
     def __init__(self) -> None:
@@ -45,19 +45,19 @@ class World:
 
 
 def test_each_stage_takes_its_time_and_warming_up_is_not_counted() -> None:
-    found = World().measure(["a", "b", "c"])
+    found = ScriptedStages().measure(["a", "b", "c"])
     assert (found.text.median, found.denoising.median, found.decoding.median) == (1.0, 4.0, 0.5)
     assert (found.together.median, found.together.slowest) == (5.5, 5.5)
     assert (found.warm_up, found.repetitions) == (1, 3)
-    cold = World().measure(["a", "b", "c"], warm_up=0)
+    cold = ScriptedStages().measure(["a", "b", "c"], warm_up=0)
     assert (cold.text.slowest, cold.text.median) == (10.0, 1.0)
 
 
 def test_every_prompt_passes_through_all_stages_twice_alone_and_together() -> None:
-    world = World()
-    world.measure(["a", "b"], warm_up=2)
+    stages_by_clock = ScriptedStages()
+    stages_by_clock.measure(["a", "b"], warm_up=2)
     ways = [call for prompt in "aaab" for call in stages(prompt) * 2]
-    assert world.calls == ways
+    assert stages_by_clock.calls == ways
 
 
 def stages(prompt: str) -> list[str]:
@@ -66,11 +66,11 @@ def stages(prompt: str) -> list[str]:
 
 def test_the_device_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU is asked at once and works on its own: unless it is waited for, its time falls out of the count."""
-    world, queue = World(), []
-    world.slowness = 1.0
+    stages_by_clock, queue = ScriptedStages(), []
+    stages_by_clock.slowness = 1.0
 
     def finish(_device: torch.device) -> None:
-        world.now += sum(queue)
+        stages_by_clock.now += sum(queue)
         queue.clear()
 
     def asked(seconds: float) -> None:
@@ -80,7 +80,7 @@ def test_the_device_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a GPU")
     found = latency(
         lambda _: asked(1.0), lambda _: asked(4.0), lambda _: asked(0.5), ["a"], torch.device("cuda"),
-        clock=world.clock,
+        clock=stages_by_clock.clock,
     )  # fmt: skip
     assert (found.text.median, found.denoising.median, found.decoding.median) == (1.0, 4.0, 0.5)
     assert (found.together.median, found.device) == (5.5, "a GPU")
@@ -104,4 +104,4 @@ def test_no_gradient_is_recorded_and_the_device_is_named() -> None:
 
 def test_no_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one prompt"):
-        World().measure([])
+        ScriptedStages().measure([])

@@ -145,16 +145,16 @@ def test_padding_is_left_out_to_the_same_embeddings(weights: Path) -> None:
 
 def seen_by(scorer: CLIPScorer, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """The pixels that reach the network."""
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
     encode = scorer.model.encode_image
 
     def spy(pixels: Tensor) -> Tensor:
-        seen.append(pixels)
+        inputs.append(pixels)
         return encode(pixels)
 
     monkeypatch.setattr(scorer.model, "encode_image", spy)
     scorer.scores(images, ["a cat"] * len(images))
-    return torch.cat(seen)
+    return torch.cat(inputs)
 
 
 def test_images_reach_the_network_as_open_clips_transform_has_them(
@@ -195,8 +195,8 @@ def test_scores_equal_the_direct_computation(protocol: CLIPProtocol, weights: Pa
     tokens = official_tokens(prompts) if protocol.prefix else open_clip.tokenize(prompts)
     images = square(photos, 256) if protocol.pre_resize else photos
     with torch.no_grad():
-        seen = model.encode_image(torch.stack([transform(pillow(image)) for image in images]))
-        expected = F.cosine_similarity(seen, model.encode_text(tokens))
+        features = model.encode_image(torch.stack([transform(pillow(image)) for image in images]))
+        expected = F.cosine_similarity(features, model.encode_text(tokens))
     found = load_clip(protocol, weights, batch_size=3).scores(photos, prompts)
     np.testing.assert_allclose(found.cosines, expected.numpy(), atol=1e-6)
     assert found.cosines.dtype == np.float32 and found.truncated.tolist() == [False, False, True, False]
@@ -246,7 +246,7 @@ def test_a_file_that_runs_code_is_refused_and_nothing_runs(tmp_path: Path) -> No
 
 def test_another_network_and_no_file_are_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"needs the weights 'laion2b_s12b_b42k' of ViT-g-14.*huggingface.co/laion"
+        UserError, match=r"the weights 'laion2b_s12b_b42k' of ViT-g-14 .* are missing.*huggingface.co/laion"
     ):
         load_clip(CLIP_G14_DMD2, None)
     with pytest.raises(UserError, match=r"is not ViT-B-32: visual\."):

@@ -58,7 +58,7 @@ def test_another_size_than_vit_l_is_named_by_its_sizes(folder: Path) -> None:
 
 
 def test_what_is_no_dinov2_is_refused_with_the_command_that_gets_it(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no config\.json; get one: hf download facebook/dinov2-large"):
+    with pytest.raises(UserError, match=r"no config\.json; fix: hf download facebook/dinov2-large"):
         load_dinov2(tmp_path)
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(UserError, match=r"has neither .*model\.safetensors, only config\.json"):

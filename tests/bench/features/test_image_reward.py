@@ -60,8 +60,8 @@ class Described:
             x = x + self.linear(f"{block}.mlp.fc2", inner)
         return self.norm(f"{top}.norm", x, 1e-6)
 
-    def read(self, tokens: Tensor, is_word: Tensor, seen: Tensor) -> Tensor:
-        """A post-norm BERT, every layer of which looks at the image between attention and the rest."""
+    def read(self, tokens: Tensor, is_word: Tensor, features: Tensor) -> Tensor:
+        """Run a post-norm BERT, whose layers attend to the image after self-attention."""
         top, eps = "blip.text_encoder", 1e-12
         x = self.state[f"{top}.embeddings.word_embeddings.weight"][tokens]
         x = x + self.state[f"{top}.embeddings.position_embeddings.weight"][: tokens.shape[1]]
@@ -69,7 +69,7 @@ class Described:
         for layer in (f"{top}.encoder.layer.0", f"{top}.encoder.layer.1"):
             for part, source, mask in (
                 ("attention", None, is_word[:, None, None, :].bool()),
-                ("crossattention", seen, None),
+                ("crossattention", features, None),
             ):
                 name, other = f"{layer}.{part}", x if source is None else source
                 q = self.linear(f"{name}.self.query", x)
@@ -88,7 +88,7 @@ class Described:
 
 
 def as_pixels(image: Image.Image) -> Tensor:
-    """What CLIP's preprocessing makes of a square image."""
+    """Return CLIP's preprocessing of a square image."""
     levels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) / 255
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     return torch.from_numpy((levels - mean) / std).permute(2, 0, 1).float()

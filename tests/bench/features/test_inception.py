@@ -183,14 +183,14 @@ def test_the_fast_network_equals_the_plain_one(
 def test_spatial_features_are_the_first_channels_of_a_branch_by_row_and_column(
     plain: Inception, photos: Tensor
 ) -> None:
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     branch = plain.Mixed_6d.get_submodule("branch1x1")
-    handle = branch.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    handle = branch.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with torch.no_grad():
         spatial = plain(photos[:1], ["spatial"])["spatial"].reshape(17, 17, 7)
     handle.remove()
     for row, column, channel in ((0, 0, 0), (3, 11, 5), (16, 2, 6)):
-        assert spatial[row, column, channel] == seen[0][0, channel, row, column]
+        assert spatial[row, column, channel] == outputs[0][0, channel, row, column]
 
 
 def test_logits_of_the_program_are_those_of_its_softmax(
@@ -205,7 +205,7 @@ def test_logits_of_the_program_are_those_of_its_softmax(
 
 
 def test_features_do_not_depend_on_the_batch(port_file: Path, photos: Tensor, tmp_path: Path) -> None:
-    """How oneDNN cuts a convolution may depend on the batch: rounding, no more."""
+    """oneDNN may split a convolution by the batch, so that results differ by rounding only."""
     whole = load(port_file, tmp_path, taps=("64",), batch_size=5)(photos[:5])["64"]
     single = load(port_file, tmp_path, taps=("64",), batch_size=1)(photos[:5])["64"]
     assert difference(single, whole) < 1e-6
@@ -367,7 +367,7 @@ def test_a_program_of_somebody_is_not_run_by_own_weights_alone(tmp_path: Path) -
             return x
 
     torch.jit.script(Overwrites()).save(path)
-    with pytest.raises(UserError, match=r"TorchScript program of somebody's.*fix: name inception-2015-12-05"):
+    with pytest.raises(UserError, match=r"another TorchScript program.*fix: name inception-2015-12-05"):
         load(path, tmp_path, file=TORCHSCRIPT, run_code=False)
     assert load(path, tmp_path, file=TORCHSCRIPT).taps == ("pool",)
 

@@ -79,10 +79,10 @@ def test_distances_are_the_packages_to_the_bit(protocol: Any, trunks: dict[str, 
 
 def test_the_trunk_sees_each_image_once(trunks: dict[str, Path], tmp_path: Path) -> None:
     diversity = load(trunks["alex"], SMALL_ALEX, tmp_path)
-    seen: list[Tensor] = []
-    diversity.model.net.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    passed: list[Tensor] = []
+    diversity.model.net.register_forward_pre_hook(lambda _module, inputs: passed.append(inputs[0]))
     assert diversity.distances(photographs(4)).shape == (6,)
-    assert [list(image.shape) for image in seen] == [[1, 3, 64, 64]] * 4
+    assert [list(image.shape) for image in passed] == [[1, 3, 64, 64]] * 4
 
 
 def test_the_value_of_a_prompt_is_the_mean_of_its_pairs(trunks: dict[str, Path], tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_value_of_a_prompt_is_the_mean_of_its_pairs(trunks: dict[str, Path],
     expected = [diversity.distances(square(four, 64)).astype(np.float64).mean() for four in images.split(4)]
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, rtol=1e-15)
-    with pytest.raises(ValueError, match="6 images are no whole groups of 4"):
+    with pytest.raises(ValueError, match="6 images are not a multiple of 4"):
         diversity.of_prompts(Squares(images[:6]))
 
 

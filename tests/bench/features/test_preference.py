@@ -29,7 +29,7 @@ def test_every_preference_model_has_a_loader() -> None:
     assert LOADERS.keys() == PREFERENCES.keys()
     with pytest.raises(UserError, match="unknown preference model 'pick-score'; did you mean 'pickscore'"):
         load_preference("pick-score", Path())
-    with pytest.raises(UserError, match="no file or folder nowhere; --weights hps=PATH takes HPS_v2"):
+    with pytest.raises(UserError, match="no file or folder nowhere; fix: --weights hps=PATH with HPS_v2"):
         load_preference("hps", Path("nowhere"))
 
 
@@ -48,9 +48,9 @@ def test_pickscore_is_the_scaled_cosine_of_one_image_and_its_prompt(pickscore: P
     for image, prompt in zip(images, PROMPTS, strict=True):
         given = processor(images=image, text=prompt, truncation=True, max_length=77, return_tensors="pt")
         with torch.no_grad():
-            seen = model.visual_projection(model.vision_model(given["pixel_values"]).pooler_output)
+            features = model.visual_projection(model.vision_model(given["pixel_values"]).pooler_output)
             read = model.text_projection(model.text_model(given["input_ids"]).pooler_output)
-            expected.append(float(model.logit_scale.exp() * F.cosine_similarity(seen, read)))
+            expected.append(float(model.logit_scale.exp() * F.cosine_similarity(features, read)))
     found = load_pickscore(pickscore, batch_size=3).scores(images, PROMPTS)
     assert found.values.dtype == np.float32
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
@@ -75,7 +75,7 @@ def test_the_hash_is_of_what_is_read(pickscore: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_pickscores_network_is_refused(pickscore: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not in .*: it has no config.json; fix: name a folder"):
+    with pytest.raises(UserError, match=r"is not PickScore's folder: it has no config.json; fix: name a folder"):
         load_pickscore(tmp_path)
     (tmp_path / "config.json").write_bytes((pickscore / "config.json").read_bytes())
     with pytest.raises(UserError, match="is not PickScore's: "):
@@ -96,7 +96,7 @@ def hps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_hps_is_a_hundred_times_the_cosine_of_open_clips_embeddings(hps: Path) -> None:
-    """As its package has it, an image is resized as numbers, neither rounded nor clipped."""
+    """An image is resized as floats, neither rounded nor clipped, as in the authors' package."""
     images = photographs(4)
     model, _, transform = open_clip.create_model_and_transforms("tiny-clip")
     model.load_state_dict(torch.load(hps, weights_only=True)["state_dict"])

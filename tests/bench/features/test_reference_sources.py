@@ -1,4 +1,4 @@
-"""Where references come from: published files, checked and never run, and real images seen once."""
+"""Sources of references: published files, which are checked and never run, and real images."""
 
 import io
 import os
@@ -77,7 +77,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_nothing_runs(tmp_path:
     ("mu", "sigma", "reason"),
     [
         (MU, SIGMA + np.triu(np.ones((6, 6)), 1), "not symmetric"),
-        (MU, SIGMA - 2 * np.eye(6), "no covariance: its eigenvalues go from"),
+        (MU, SIGMA - 2 * np.eye(6), "not a covariance: its eigenvalues go from"),
         (MU, SIGMA[:5, :5], r"\[6\] and \[5, 5\], not \[D\], \[D, D\]"),
         (np.where(np.arange(6) == 2, np.nan, MU), SIGMA, "mu of bad is not finite in 1 places"),
         (MU, np.where(np.eye(6) > 0, np.inf, SIGMA), "sigma of bad is not finite in 6 places"),
@@ -226,5 +226,5 @@ def test_all_features_are_kept_with_the_statistics_of_two_passes() -> None:
 
 
 def test_one_image_has_no_covariance() -> None:
-    with pytest.raises(UserError, match=r"at least 2 images, and reals\.npy has 1"):
+    with pytest.raises(UserError, match=r"reals\.npy has 1 images, and a covariance takes at least 2"):
         built(np.zeros((1, 3, 4, 4), np.uint8), keep=0, batch_size=2)

@@ -58,7 +58,7 @@ def test_other_numbers_of_the_same_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../reals", "", "a b", ".hidden"])
 def test_a_name_must_be_a_folders(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a reference's name has letters"):
+    with pytest.raises(UserError, match="is not a valid name of a reference"):
         save_reference(reference(about=replace(ABOUT, name=name)), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Small stand-ins for what a task gives a metric."""
+"""Small stand-ins for the inputs of a metric."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_a_rank_one_covariance_has_a_closed_form_and_is_reported(first: bool) ->
 
 
 def test_a_rank_deficient_gaussian_is_at_distance_zero_from_itself() -> None:
-    """Where the null space's rounding would leak in through square roots (1e-8 per direction)."""
+    """Rounding in the null space must not enter through square roots (1e-8 per direction)."""
     cov = random_covariance(np.random.default_rng(5), 100, rank=20)
     assert frechet_distance(np.zeros(100), cov, np.zeros(100), cov).value < 1e-12
 
@@ -145,7 +145,7 @@ def test_what_is_not_a_covariance_is_an_error() -> None:
         frechet_distance(mean, np.diag([1.0, -0.01]), mean, identity)
     with pytest.raises(FloatingPointError, match="not a covariance"):
         frechet_distance(mean, -identity, mean, identity)
-    with pytest.raises(ValueError, match="needs"):
+    with pytest.raises(ValueError, match="must be"):
         frechet_distance(mean, identity, np.zeros(3), np.eye(3))
 
 

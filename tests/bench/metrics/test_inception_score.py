@@ -56,7 +56,7 @@ def test_it_is_torch_fidelitys_of_the_same_logits(smoke: Protocol) -> None:
 
 
 def test_features_without_logits_and_too_few_images_are_refused(smoke: Protocol) -> None:
-    with pytest.raises(UserError, match="needs the logits of a classifier"):
+    with pytest.raises(UserError, match="reads the logits of a classifier"):
         make_metric(INCEPTION_SCORE, None, smoke).update(Features(np.zeros((2, 3))))
     with pytest.raises(UserError, match="at least 5000 generated images, got 40"):
         scored(np.zeros((40, 3)), replace(smoke, smoke=False)).result()

@@ -91,16 +91,16 @@ def test_the_metric_shares_the_reference_part_between_repetitions(
     assert first.value == pytest.approx(textbook(generated, real), rel=1e-11)
     assert (first.samples, first.diagnostics["reference_samples"]) == (37, 53)
 
-    seen: list[int] = []
+    calls: list[int] = []
     within = kernel.sums_within
 
     def spy(x: np.ndarray, scale: float) -> np.ndarray:
-        seen.append(len(x))
+        calls.append(len(x))
         return within(x, scale)
 
     monkeypatch.setattr(kernel, "sums_within", spy)
     assert feed(make_metric(KID, reference, smoke), generated).result().value == first.value
-    assert seen == [37]
+    assert calls == [37]
 
 
 def fidelitys(x: np.ndarray, y: np.ndarray) -> float:
@@ -130,7 +130,7 @@ def test_a_scale_is_the_same_as_divided_features(sets: tuple[np.ndarray, np.ndar
 def test_two_points_by_closed_form_after_scaling(
     smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
-    """All real features are c and all generated ones 0: within 8 and 1, across 1, whatever c is."""
+    """All real features are c and all generated ones 0: the kernel is 8 and 1 within, 1 across, for every c."""
     for c in (0.01, 1.0, 100.0):
         real, generated = np.full((5, 3), c), np.zeros((4, 3))
         found = feed(make_metric(KID, as_reference(real), smoke), generated).result()

@@ -1,4 +1,4 @@
-"""What all metrics share: the reference's statistics, checks of the features, and the guard on samples."""
+"""The base class of metrics: the reference's statistics, checks of features, and the minimum of samples."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
 
 
 def test_features_logits_and_scores_must_match() -> None:
-    with pytest.raises(ValueError, match="2 feature rows"):
+    with pytest.raises(ValueError, match="logits of 2 images"):
         Features(np.zeros((2, 3)), logits=np.zeros((1, 10)))
-    with pytest.raises(ValueError, match="at most 2 scores 'clip'"):
+    with pytest.raises(ValueError, match="scores 'clip' of 2 images must be at most 2"):
         Features(np.zeros((2, 3)), scores={"clip": np.zeros(3)})
     with pytest.raises(ValueError, match="float32 or float64"):
         Features(np.zeros((2, 3), int))

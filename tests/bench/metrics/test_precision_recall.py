@@ -94,11 +94,11 @@ def test_the_metrics_take_k_from_the_protocol_and_the_real_radii_from_the_refere
 ) -> None:
     rng = np.random.default_rng(2)
     real, generated = rng.normal(size=(90, 6)), rng.normal(0.5, 1.0, size=(70, 6))
-    seen: list[int] = []
+    calls: list[int] = []
     compute = precision_recall.squared_radii
 
     def spy(features: np.ndarray, neighbours: int) -> np.ndarray:
-        seen.append(len(features))
+        calls.append(len(features))
         return compute(features, neighbours)
 
     monkeypatch.setattr(precision_recall, "squared_radii", spy)
@@ -108,5 +108,5 @@ def test_the_metrics_take_k_from_the_protocol_and_the_real_radii_from_the_refere
         recall = feed(make_metric(RECALL, reference, protocol), generated, 10, 11).result()
         assert precision.value == brute_force_inside(generated, real, 2)
         assert recall.value == brute_force_inside(real, generated, 2)
-    assert seen == [90, 70, 70]
+    assert calls == [90, 70, 70]
     assert precision.diagnostics == {"neighbours": 2, "reference_samples": 90}

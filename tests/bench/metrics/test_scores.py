@@ -65,7 +65,7 @@ def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference,
     ).result()
     assert fourfold.diagnostics == pytest.approx(once.diagnostics, rel=1e-12)
     assert (fourfold.value, fourfold.samples) == (pytest.approx(once.value), 80)
-    with pytest.raises(ValueError, match="6 values are no whole groups of 4"):
+    with pytest.raises(ValueError, match="6 values are not a multiple of 4"):
         mean_of_groups(np.zeros(6), 4)
 
 
@@ -77,7 +77,7 @@ def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Prot
 @pytest.mark.parametrize("metric", [CLIP, ALIGNMENT, PICKSCORE, HPS, IMAGE_REWARD, DIVERSITY])
 def test_a_task_without_the_scores_is_told_so(metric: MetricInfo, reference: Reference, smoke: Protocol) -> None:
     name = metric.name
-    with pytest.raises(UserError, match=f"metric '{name}' needs the scores '{name}' .* gives aesthetics"):
+    with pytest.raises(UserError, match=f"metric '{name}' reads the scores '{name}' .* gives aesthetics"):
         make_metric(metric, reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
 
 

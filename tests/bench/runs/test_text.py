@@ -224,7 +224,7 @@ def test_evaluations_need_nothing_to_train_on(
     world = pinned_task(load_catalogue([TEXT_PLUGIN]), "standin-parti", Path(cache[1]), None).prepare(
         Sources(Path(cache[1])), SilentProgress()
     )
-    with pytest.raises(UserError, match=r"'standin-parti' has nothing to train on; fix: .* --data PATH"):
+    with pytest.raises(UserError, match=r"'standin-parti' has no training data; fix: .* --data PATH"):
         world.pairs(1)
 
 
@@ -358,7 +358,10 @@ def test_latents_of_another_vae_than_the_teacher_s_are_refused(
     vae.quant_conv.bias.data += 1
     vae.save_pretrained(other / "vae")
     choose = ("prepare", "--task", "standin-parti", "--teacher", str(other), *cache)
-    with pytest.raises(UserError, match=r"latents of data are of another VAE .* other, by weights; fix: "):
+    with pytest.raises(
+        UserError,
+        match=r"another VAE than that of the teacher other made the latents .*different weights\); fix: ",
+    ):
         bench(*choose)
     bench(*choose, "--data", str(files / "data"))
 

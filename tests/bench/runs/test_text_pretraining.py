@@ -123,7 +123,7 @@ def test_pairs_are_what_the_stock_pipeline_makes_and_go_on_after_a_kill(
     captions = [f"photograph {i}" for i in range(3)]
     torch.testing.assert_close(conditions, world.pipeline.encoder.encode(captions))
     stock = StableDiffusionXLPipeline.from_pretrained(
-        declared(cache).chosen["teacher"].path, local_files_only=True
+        declared(cache).pinned["teacher"].path, local_files_only=True
     )
     stock.scheduler = EulerDiscreteScheduler.from_config(stock.scheduler.config, timestep_spacing="trailing")
     stock.set_progress_bar_config(disable=True)

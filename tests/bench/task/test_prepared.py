@@ -1,4 +1,4 @@
-"""Grey levels by the official expressions, to the bit, whatever pixel is asked."""
+"""Grey levels equal those of the official expressions to the bit, for every pixel value."""
 
 from __future__ import annotations
 

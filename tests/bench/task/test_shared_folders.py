@@ -37,7 +37,7 @@ def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> 
     )
     ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert ended.returncode == -9 and not (tmp_path / "best").exists()
-    assert len(remove_temporaries(tmp_path)) == 1  # the new one, which nobody has seen
+    assert len(remove_temporaries(tmp_path)) == 1  # the new one
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert (tmp_path / "best" / "weights").read_text() == "the only ones"
 

@@ -172,7 +172,7 @@ def test_an_incomplete_cache_is_passed_over(
 
 @pytest.mark.usefixtures("contents")
 def test_found_nowhere(cache: Path) -> None:
-    with pytest.raises(UserError, match=r"no download was asked for.*apt-get install dataset-fashion-mnist"):
+    with pytest.raises(UserError, match=r"is neither in .*apt-get install dataset-fashion-mnist"):
         fashion.load(None, cache)
 
 
@@ -193,7 +193,8 @@ def test_a_named_folder_is_never_replaced_by_another(
     with pytest.raises(UserError) as caught:
         fashion.locate(None if by_environment else folder, cache)
     assert str(caught.value).startswith(
-        f"Fashion-MNIST folder {folder} lacks train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz]; fix: "
+        f"Fashion-MNIST folder {folder} does not contain "
+        "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz]; fix: "
     )
     with pytest.raises(UserError, match="No such file or directory"):
         fashion.locate(tmp_path / "absent", cache)
@@ -224,9 +225,9 @@ def other_images(images: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda images: gzip.compress(images)[:-20], "is cut short"),
+        (lambda images: gzip.compress(images)[:-20], "is incomplete"),
         (lambda images: gzip.compress(images)[:-6] + b"abcdef", "is a damaged gzip file"),
-        (lambda images: gzip.compress(images)[:12] + bytes(50), "is (a damaged gzip file|cut short)"),
+        (lambda images: gzip.compress(images)[:12] + bytes(50), "is (a damaged gzip file|incomplete)"),
         (lambda _images: b"", "starts with nothing, not 00 00 08 03"),
         (lambda _images: b"<html>", "starts with 3c 68 74 6d, not 00 00 08 03"),
         (lambda images: b"\0\0\x0d\3" + images[4:], "starts with 00 00 0d 03"),
@@ -323,7 +324,7 @@ def test_an_interrupted_download_goes_on(site: Path, cache: Path) -> None:
 
 def test_a_download_of_something_else_stays_out_of_the_cache(site: Path, cache: Path) -> None:
     (site / LABELS).write_bytes(b"<html>Log in to the hotel's network</html>")
-    with pytest.raises(UserError, match=f"what http.*{LABELS} sent starts with 3c 68 74 6d"):
+    with pytest.raises(UserError, match=f"the download from http.*{LABELS} starts with 3c 68 74 6d"):
         fashion.load(None, cache, download=True)
     assert [path.name for path in (cache / fashion.CACHE_NAME).iterdir()] == [IMAGES]
 

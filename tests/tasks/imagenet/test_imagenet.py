@@ -1,4 +1,4 @@
-"""The ImageNet task as it is declared: what is chosen, what is missing, which protocol."""
+"""The declaration of the ImageNet task: pinned assets, missing requirements, protocols."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from bench.task.declaration import Sources
 from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.task import PinnedAsset, PinnedImageNet
 
-CHOSEN = PinnedImageNet(
+PINNED = PinnedImageNet(
     features=PinnedAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
     reference=PinnedAsset("/nowhere/reals", "a" * 64, "reals"),
 )
 
 
 def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
-    CHOSEN.write(tmp_path / "chosen.json")
-    assert PinnedImageNet.read(tmp_path / "chosen.json") == CHOSEN
+    PINNED.write(tmp_path / "pinned.json")
+    assert PinnedImageNet.read(tmp_path / "pinned.json") == PINNED
     assert PinnedImageNet.read(tmp_path / "none.json") == PinnedImageNet()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"data": {"path": 1}}', '{"colour": {}}'])
 def test_a_damaged_choice_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "chosen.json"
+    path = tmp_path / "pinned.json"
     path.write_text(content)
     with pytest.raises(UserError, match=rf"{path} is damaged .* bench prepare again"):
         PinnedImageNet.read(path)
 
 
 def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_path: Path) -> None:
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     task = TASK.located(tmp_path)
     for protocol in (task.protocol, *task.protocols.values()):
         assert (protocol.features, protocol.reference) == ("inception-own-ffff", "reals")
@@ -46,7 +46,7 @@ def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_pat
 
 def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
     assert set(TASK.identity().values()) == {"not chosen"}
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     assert TASK.located(tmp_path).identity() == {
         "data": "not chosen",
         "teacher": "not chosen",
@@ -58,14 +58,14 @@ def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
 def test_our_protocol_takes_in_the_metrics_that_the_choice_allows(tmp_path: Path) -> None:
     """Published protocols stay as they are, and so does the identity of runs that have nothing further."""
     further = replace(
-        CHOSEN,
-        reference=replace(CHOSEN.reference, rows=100),
+        PINNED,
+        reference=replace(PINNED.reference, rows=100),
         spatial=PinnedAsset("/nowhere/reals-spatial", "b" * 64, "reals-spatial"),
         dinov2=PinnedAsset("/nowhere/dinov2", "c" * 64, "dinov2-vitl14"),
     )
     further.write(TASK.pinned_path(tmp_path))
     task = TASK.located(tmp_path)
-    assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 lacks its reals
+    assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 has no reference
     assert task.protocol.network("spatial") == "inception-own-ffff-spatial"
     assert task.protocols["imagenet64-edm"].metrics == ("fd",)
     assert task.identity()["spatial"] == "b" * 64 and "dinov2_reference" not in task.identity()
@@ -85,7 +85,7 @@ def test_the_network_has_the_size_that_costs_are_printed_for() -> None:
 
 
 def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
-    assert [need.path for need in TASK.requirements(Sources(tmp_path))] == [None] * 4
+    assert [requirement.path for requirement in TASK.requirements(Sources(tmp_path))] == [None] * 4
     with pytest.raises(UserError) as caught:
         TASK.located(tmp_path).prepare(Sources(tmp_path), SilentProgress())
     for option in ("--data", "--teacher", "--weights", "--reference"):
@@ -93,23 +93,23 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -
 
 
 def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Path) -> None:
-    (need,) = TASK.role_requirements({"lpips", "tiny_vae"})
-    assert need.path is None and TASK.role_requirements(frozenset()) == []
-    assert need.fix.startswith("bench prepare --task imagenet64 --weights lpips=FILE")
-    assert TRUNKS["vgg"].url in need.fix and TRUNKS["vgg"].name in need.fix
+    (requirement,) = TASK.role_requirements({"lpips", "tiny_vae"})
+    assert requirement.path is None and TASK.role_requirements(frozenset()) == []
+    assert requirement.fix.startswith("bench prepare --task imagenet64 --weights lpips=FILE")
+    assert TRUNKS["vgg"].url in requirement.fix and TRUNKS["vgg"].name in requirement.fix
     weights = tmp_path / "vgg16.pth"
     weights.touch()
-    replace(CHOSEN, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
-    chosen = TASK.located(tmp_path)
-    (found,) = chosen.role_requirements({"lpips"})
+    replace(PINNED, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
+    task = TASK.located(tmp_path)
+    (found,) = task.role_requirements({"lpips"})
     assert found.path == weights
-    CHOSEN.write(TASK.pinned_path(tmp_path))
+    PINNED.write(TASK.pinned_path(tmp_path))
     without = TASK.located(tmp_path)
-    assert (chosen.identity(), chosen.protocol) == (without.identity(), without.protocol)
+    assert (task.identity(), task.protocol) == (without.identity(), without.protocol)
 
 
 def test_another_file_is_not_chosen_as_lpips(tmp_path: Path) -> None:
     (tmp_path / "vgg16.pth").write_bytes(b"another")
     with pytest.raises(UserError, match=r"vgg16.pth is not vgg16-397923af.pth: its SHA-256 is"):
         TASK.pin(Sources(tmp_path, weights={"lpips": tmp_path / "vgg16.pth"}), SilentProgress())
-    assert TASK.located(tmp_path).chosen.lpips is None
+    assert TASK.located(tmp_path).pinned.lpips is None

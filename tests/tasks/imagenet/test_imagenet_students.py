@@ -38,8 +38,8 @@ def files(teacher_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def world(files: Path) -> PreparedImageNet:
-    """A world of which nothing but the task and the teacher is looked at."""
+def prepared(files: Path) -> PreparedImageNet:
+    """A prepared task with only what reading students uses: the task and the teacher."""
     found = object.__new__(PreparedImageNet)
     side = NETWORK.side
     found.task = replace(TASK, image_shape=(3, side, side))
@@ -48,14 +48,14 @@ def world(files: Path) -> PreparedImageNet:
     return found
 
 
-def test_a_pickle_does_not_say_where_its_student_starts(world: PreparedImageNet, files: Path) -> None:
+def test_a_pickle_does_not_say_where_its_student_starts(prepared: PreparedImageNet, files: Path) -> None:
     with pytest.raises(UserError, match=r"student\.pkl .*fix: --student-start SIGMA \(80 as DMD2"):
-        world.load_student(files / "student.pkl")
+        prepared.load_student(files / "student.pkl")
 
 
-def test_it_starts_where_the_user_says(world: PreparedImageNet, files: Path) -> None:
+def test_it_starts_where_the_user_says(prepared: PreparedImageNet, files: Path) -> None:
     """SiD: D(sigma z, sigma) at 2.5, a level that is none of EDM's grid."""
-    student, indices = world.load_student_from(files / "student.pkl", 2.5)
+    student, indices = prepared.load_student_from(files / "student.pkl", 2.5)
     assert student.schedule.grid[indices].tolist() == [2.5]
     side = NETWORK.side
     noise, label = SampleNoise([5], (3, side, side)), torch.tensor([1])
@@ -66,39 +66,39 @@ def test_it_starts_where_the_user_says(world: PreparedImageNet, files: Path) -> 
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_80_is_where_dmd2_s_start(world: PreparedImageNet, files: Path) -> None:
-    student, indices = world.load_student_from(files / "student.pkl", 80.0)
-    dmd2, theirs = world.load_student(files / "student.bin")
+def test_80_is_where_dmd2_s_start(prepared: PreparedImageNet, files: Path) -> None:
+    student, indices = prepared.load_student_from(files / "student.pkl", 80.0)
+    dmd2, theirs = prepared.load_student(files / "student.bin")
     assert indices == theirs == [999]
     assert torch.equal(student.schedule.grid, dmd2.schedule.grid)
 
 
 @pytest.mark.parametrize("start", [0.0, -2.5, 81.0, 0.001, float("nan"), float("inf")])
-def test_a_level_that_is_none(world: PreparedImageNet, files: Path, start: float) -> None:
+def test_a_level_that_is_none(prepared: PreparedImageNet, files: Path, start: float) -> None:
     with pytest.raises(UserError, match=r"--student-start .* is not between 0\.002 and 80; fix"):
-        world.load_student_from(files / "student.pkl", start)
+        prepared.load_student_from(files / "student.pkl", start)
 
 
 @pytest.mark.parametrize("name", ["teacher.pkl", "teacher.bin"])
-def test_the_teacher_is_no_student(world: PreparedImageNet, files: Path, name: str) -> None:
-    for load in (world.load_student, lambda path: world.load_student_from(path, 80.0)):
-        with pytest.raises(UserError, match=rf"{name} is the teacher itself, and no student; fix: .*--sampler"):
+def test_the_teacher_is_no_student(prepared: PreparedImageNet, files: Path, name: str) -> None:
+    for load in (prepared.load_student, lambda path: prepared.load_student_from(path, 80.0)):
+        with pytest.raises(UserError, match=rf"{name} is the teacher itself, not a student; fix: .*--sampler"):
             load(files / name)
 
 
-def test_a_student_of_other_images(world: PreparedImageNet, tmp_path: Path) -> None:
+def test_a_student_of_other_images(prepared: PreparedImageNet, tmp_path: Path) -> None:
     other = random_weights(replace(NETWORK, classes=NETWORK.classes + 1))
     torch.save(other, tmp_path / "other.bin")
     with pytest.raises(UserError, match=r"other\.bin is a network for \(channels, pixels, classes\)"):
-        world.load_student(tmp_path / "other.bin")
+        prepared.load_student(tmp_path / "other.bin")
 
 
-def test_students_that_say_it_themselves_are_not_asked(world: PreparedImageNet, tmp_path: Path) -> None:
+def test_students_that_say_it_themselves_are_not_asked(prepared: PreparedImageNet, tmp_path: Path) -> None:
     from bench.models.saved import save_denoiser
 
-    save_denoiser(world.teacher, tmp_path / "student", [999])  # type: ignore[arg-type]
+    save_denoiser(prepared.teacher, tmp_path / "student", [999])  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"says where its student starts; fix: leave out --student-start 2\.5"):
-        world.load_student_from(tmp_path / "student", 2.5)
+        prepared.load_student_from(tmp_path / "student", 2.5)
 
 
 def test_a_level_takes_the_place_of_the_nearest() -> None:

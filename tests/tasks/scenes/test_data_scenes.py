@@ -35,9 +35,9 @@ def test_either_place_may_come_first() -> None:
 @pytest.mark.parametrize(
     ("caption", "says"),
     [
-        ("", "is no caption of a scene"),
-        ("a red shirt above of a blue bag", "is no caption of a scene"),
-        ("a red shirt left of a blue bag please", "is no caption of a scene"),
+        ("", "is not a caption of a scene"),
+        ("a red shirt above of a blue bag", "is not a caption of a scene"),
+        ("a red shirt left of a blue bag please", "is not a caption of a scene"),
         ("a rad shirt left of a blue bag", "unknown colour .* 'rad'; did you mean 'red'"),
         ("a red shirt left of a blue bog", "unknown kind of item .* 'bog'; did you mean 'bo?a?g"),
     ],

@@ -28,7 +28,7 @@ PROMPTS = ["a red cat", "the dog of a shoe", "a photo"]
 SEEDS = [11, 12, 13]
 EVERY = [("sd15", name) for name in SD15_BASELINES] + [("sdxl", name) for name in SDXL_BASELINES]
 STOCK = [pair for pair in EVERY if pair[1] != "instaflow-1"]
-"""Those whose sampler is in diffusers."""
+"""The baselines whose sampler is in diffusers."""
 
 
 def declared(kind: str, name: str) -> TextBaseline:
@@ -52,7 +52,7 @@ def other_unet(like: UNet2DConditionModel, **settings: Any) -> UNet2DConditionMo
 
 @pytest.fixture(scope="module")
 def weights(teachers: dict[str, TextPipeline], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny stand-in for the weights of every baseline, in the form that they are published in."""
+    """A tiny stand-in for the weights of every baseline, in their published format."""
     folder = tmp_path_factory.mktemp("weights")
     found = {}
     for kind, name in EVERY:
@@ -90,7 +90,7 @@ def latents(
 
 
 def stock_latents(folder: Path, pipeline: TextPipeline, baseline: TextBaseline) -> Tensor:
-    """What the stock pipeline gives with this UNet and scheduler, for the same noise of every sample."""
+    """Return the images of diffusers' own pipeline with this network and scheduler, for the same noise."""
     kind = StableDiffusionXLPipeline if pipeline.sdxl else StableDiffusionPipeline
     stock = kind.from_pretrained(folder, unet=pipeline.network, local_files_only=True)
     stock.set_progress_bar_config(disable=True)
@@ -243,7 +243,7 @@ class TestWhatIsWrong:
 
     def test_a_unet_that_is_told_no_guidance(self, teachers: dict[str, TextPipeline], tmp_path: Path) -> None:
         teachers["sdxl"].network.save_pretrained(tmp_path)
-        with pytest.raises(UserError, match=r"'lcm-4' tells the network a guidance .*time_cond_proj_dim None"):
+        with pytest.raises(UserError, match=r"'lcm-4' passes a guidance .*time_cond_proj_dim None"):
             load_baseline(SDXL_BASELINES["lcm-4"], teachers["sdxl"], tmp_path)
 
     def test_a_pipeline_of_the_other_kind(self, teachers: dict[str, TextPipeline], sd15_folder: Path) -> None:

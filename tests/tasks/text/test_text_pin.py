@@ -1,4 +1,4 @@
-"""Real images as they are seen before their statistics are kept."""
+"""Pinning of text-to-image assets: real images, prompts and networks are checked before they are stored."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ from tasks.text.pin import kept_prompts
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
 
 
-class Said(SilentProgress):
+class RecordedNotes(SilentProgress):
     """Keeps what was noted."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def test_the_count_is_kept_with_the_reference(tmp_path: Path) -> None:
 def test_a_teacher_in_one_file_may_get_its_configuration(
     sdxl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the message says that names --download."""
+    """The message that names --download says so."""
     write_single_file(sdxl_folder, tmp_path / "sdxl.safetensors")
 
     def from_hub(_name: str, *, local_files_only: bool, **_more: object) -> str:
@@ -109,27 +109,27 @@ def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_cal
 
 @pytest.mark.parametrize(
     ("count", "reason"),
-    [(3, "they are used again from the first on"), (10_001, "the first 10,000 of them are used"), (10_000, None)],
+    [(3, "they are repeated from the first on"), (10_001, "the first 10,000 are used"), (10_000, None)],
 )
 def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: str | None, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"prompt {i}\n" for i in range(count)))
-    progress = Said()
+    progress = RecordedNotes()
     choose.pin(TASK_10K, Sources(tmp_path / "cache", prompts=tmp_path / "list.txt"), progress)
     assert f"coco10k runs on prompts list, {count}, sha256" in progress.notes[0]
     assert progress.notes[1:] == (
-        [f"{count:,} prompts, and protocol coco10k has 10,000: {reason}"] if reason else []
+        [f"{count:,} prompts, but protocol coco10k has 10,000: {reason}"] if reason else []
     )
 
 
 def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     (tmp_path / "list.txt").write_text("a cat\n")
-    chosen = {
+    pinned = {
         "features": PinnedAsset("", "", ""),
         "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
     }
-    with pytest.raises(UserError, match=r"holds 1 images, not the 40,504 of val2014 that coco30k compares"):
-        choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), chosen, Said())
+    with pytest.raises(UserError, match=r"contains 1 images, not the 40,504 of val2014 that coco30k compares"):
+        choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), pinned, RecordedNotes())
 
 
 def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
@@ -137,8 +137,11 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     g14, bigg = PinnedAsset("/g14", "1" * 64, "any"), PinnedAsset("/bigg", "2" * 64, "any")
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
-    needs = {need.role: need.fix for need in before.under("coco10k-bigg14").requirements(Sources(tmp_path))}
-    assert "bench prepare --task coco10k --weights clip-bigg14=FILE" in needs["clip-bigg14"]
+    fixes = {
+        requirement.role: requirement.fix
+        for requirement in before.under("coco10k-bigg14").requirements(Sources(tmp_path))
+    }
+    assert "bench prepare --task coco10k --weights clip-bigg14=FILE" in fixes["clip-bigg14"]
     write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)
     assert after.identity() == before.identity() and after.protocol == before.protocol
@@ -147,7 +150,7 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
-    """Whatever protocol it was chosen under."""
+    """It does not matter under which protocol the file was named."""
     asset = PinnedAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
     write_pinned(PARTIPROMPTS.pinned_path(tmp_path), {"lpips": asset})
     for protocol, network in (

@@ -1,4 +1,4 @@
-"""The judge: items are found and read at their places; its loss and its distance, written out."""
+"""The classifier: items are found and read at their places; its loss and its distance, written out."""
 
 import itertools
 from dataclasses import replace
@@ -9,21 +9,21 @@ from torch.nn import functional as F
 from bench.core.progress import SilentProgress
 from bench.task.images import to_unit_range
 from tasks.micro.task import ClassifierRecipe
-from tasks.scenes.data import COLOURS, ITEM
-from tasks.scenes.judge import (
+from tasks.scenes.classifier import (
     ITEM_ANSWERS,
     SCENE_ANSWERS,
-    Judge,
+    SceneClassifier,
     agreement,
     answers_loss,
     item_crops,
     most_probable,
-    train_judge,
+    train_scene_classifier,
 )
-from tasks.scenes.task import JudgeRecipe
+from tasks.scenes.data import COLOURS, ITEM
+from tasks.scenes.task import SceneClassifierRecipe
 
 SMALL = ClassifierRecipe(epochs=2, width=4, features=8, batch_size=50)
-RECIPE = JudgeRecipe(scene=SMALL, item=SMALL)
+RECIPE = SceneClassifierRecipe(scene=SMALL, item=SMALL)
 SHAPE = (3, 16, 16)
 
 
@@ -75,8 +75,8 @@ def test_agreement_is_of_all_of_kinds_and_of_colours_at_their_places() -> None:
 
 
 def test_the_distance_is_lpips_with_weights_of_one() -> None:
-    judge, images = Judge(RECIPE, SHAPE).eval(), random_images(6)
-    first, second, third = (judge.scene.trunk[: 2 * n](to_unit_range(images)) for n in (1, 2, 3))
+    classifier, images = SceneClassifier(RECIPE, SHAPE).eval(), random_images(6)
+    first, second, third = (classifier.scene.trunk[: 2 * n](to_unit_range(images)) for n in (1, 2, 3))
 
     def distance(i: int, j: int) -> torch.Tensor:
         maps = [layer / layer.norm(dim=1, keepdim=True) for layer in (first, second, third)]
@@ -84,12 +84,12 @@ def test_the_distance_is_lpips_with_weights_of_one() -> None:
 
     pairs = [(i, j) for i, j in itertools.combinations(range(6), 2) if i // 3 == j // 3]
     expected = torch.stack([distance(i, j) for i, j in pairs]).reshape(2, 3).mean(1)
-    torch.testing.assert_close(judge.diversity(images, 3), expected)
+    torch.testing.assert_close(classifier.diversity(images, 3), expected)
     same = images[:1].expand(2, -1, -1, -1)
-    assert judge.diversity(same, 2).tolist() == [0.0]
+    assert classifier.diversity(same, 2).tolist() == [0.0]
 
 
-def test_a_judge_learns_to_read_colours_and_is_the_same_each_time() -> None:
+def test_a_classifier_learns_to_read_colours_and_is_the_same_each_time() -> None:
     generator = torch.Generator().manual_seed(0)
     palette = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)
     truths = torch.stack([torch.randint(n, (300,), generator=generator) for n in SCENE_ANSWERS], 1)
@@ -98,9 +98,9 @@ def test_a_judge_learns_to_read_colours_and_is_the_same_each_time() -> None:
         colour = palette[truths[:, 2 * place + 1]]
         images[:, :, 4:12, place * ITEM : (place + 1) * ITEM] = colour[:, :, None, None]
     recipe = replace(RECIPE, scene=replace(SMALL, epochs=1), item=replace(SMALL, epochs=10))
-    judge, again = (train_judge(images, truths, recipe, SHAPE, SilentProgress()) for _ in range(2))
-    features, read = judge.see_items(images)
-    assert features.shape == (600, 8) and judge.see_scenes(images).shape == (300, 8)
+    classifier, again = (train_scene_classifier(images, truths, recipe, SHAPE, SilentProgress()) for _ in range(2))
+    features, read = classifier.read_items(images)
+    assert features.shape == (600, 8) and classifier.scene_features(images).shape == (300, 8)
     assert agreement(read, truths)["colours"].float().mean() > 0.9
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in judge.state_dict().items())
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in classifier.state_dict().items())
     assert sum(ITEM_ANSWERS) == 16

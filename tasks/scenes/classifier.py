@@ -1,4 +1,4 @@
-"""The judge of scenes: networks that read the kind and the colour of each item, and the features of FD."""
+"""The classifier of scenes, which reads the kind and the colour of each item, and gives the features of FD."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bench.task.images import to_unit_range
 from tasks.micro.classifier import train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.scenes.data import COLOURS, ITEM, KINDS
-from tasks.scenes.task import JudgeRecipe
+from tasks.scenes.task import SceneClassifierRecipe
 
 ITEM_ANSWERS = (len(KINDS), len(COLOURS))
-"""Logits of an item: of its kind, then of its colour."""
+"""Sizes of an item's logits: of its kind, then of its colour."""
 SCENE_ANSWERS = ITEM_ANSWERS * 2
-"""Of a scene: the left item's, then the right one's."""
+"""Sizes of a scene's logits: of the left item, then of the right item."""
 
 
-class Judge(nn.Module):
-    """One network that sees whole scenes, one that sees single items; images are uint8 [B, 3, H, W]."""
+class SceneClassifier(nn.Module):
+    """One network for whole scenes and one for single items; images are uint8 [B, 3, H, W]."""
 
-    def __init__(self, recipe: JudgeRecipe, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, recipe: SceneClassifierRecipe, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         channels = image_shape[0]
         scene, item = recipe.scene, recipe.item
@@ -33,23 +33,24 @@ class Judge(nn.Module):
         self.item = FeatureClassifier((channels, ITEM, ITEM), sum(ITEM_ANSWERS), item.width, item.features)
 
     @torch.no_grad()
-    def see_scenes(self, images: Tensor) -> Tensor:
-        """Features of whole scenes, [B, D]."""
-        seen: Extraction = self.scene(to_unit_range(images))
-        return seen.features
+    def scene_features(self, images: Tensor) -> Tensor:
+        """Return the features of whole scenes, [B, D]."""
+        found: Extraction = self.scene(to_unit_range(images))
+        return found.features
 
     @torch.no_grad()
-    def see_items(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the items, [2B, D], a scene's left one first; what is read, [B, 4] as `truths` has it."""
-        seen: Extraction = self.item(to_unit_range(item_crops(images)))
-        return seen.features, most_probable(seen.logits, ITEM_ANSWERS).reshape(len(images), 4)
+    def read_items(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the items' features, [2B, D], the left item first, and the answers, [B, 4] as in `truths`."""
+        found: Extraction = self.item(to_unit_range(item_crops(images)))
+        return found.features, most_probable(found.logits, ITEM_ANSWERS).reshape(len(images), 4)
 
     @torch.no_grad()
     def diversity(self, images: Tensor, group: int) -> Tensor:
-        """Mean distance of the pairs of each `group` images that follow each other: [B / group].
+        """Return the mean distance between the images of each group of `group` consecutive ones: [B / group].
 
-        LPIPS without its learned weights (Zhang et al. 2018, arXiv:1801.03924, eq. 1) on the scene network's
-        three convolutions: unit vectors at every place, squared differences, their mean, added over layers.
+        This is LPIPS without its learned weights (Zhang et al. 2018, arXiv:1801.03924, eq. 1) on the three
+        convolutions of the scene network: unit vectors at every place, the mean of their squared differences,
+        summed over layers.
         """
         x, total = to_unit_range(images), torch.zeros(len(images) // group)
         pairs = list(itertools.combinations(range(group), 2))
@@ -64,23 +65,27 @@ class Judge(nn.Module):
         return total
 
 
-def train_judge(
-    images: Tensor, truths: Tensor, recipe: JudgeRecipe, image_shape: tuple[int, int, int], progress: Progress
-) -> Judge:
-    """Train both networks on real scenes: images [N, 3, H, W] uint8, what they show [N, 4] as `truths` has it."""
-    judge = Judge(recipe, image_shape)
-    judge.scene = train_classifier(
+def train_scene_classifier(
+    images: Tensor,
+    truths: Tensor,
+    recipe: SceneClassifierRecipe,
+    image_shape: tuple[int, int, int],
+    progress: Progress,
+) -> SceneClassifier:
+    """Train both networks on real scenes: images [N, 3, H, W] uint8 with answers [N, 4] as in `truths`."""
+    classifier = SceneClassifier(recipe, image_shape)
+    classifier.scene = train_classifier(
         to_unit_range(images), truths, sum(SCENE_ANSWERS), recipe.scene, progress, answers_loss(SCENE_ANSWERS)
     )
     items, answers = to_unit_range(item_crops(images)), truths.reshape(-1, 2)
-    judge.item = train_classifier(
+    classifier.item = train_classifier(
         items, answers, sum(ITEM_ANSWERS), recipe.item, progress, answers_loss(ITEM_ANSWERS)
     )
-    return judge.eval().requires_grad_(False)
+    return classifier.eval().requires_grad_(False)
 
 
 def answers_loss(sizes: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy of several questions at once: logits [B, sum of sizes], answers [B, questions]."""
+    """Return the cross-entropy summed over questions, of logits [B, sum of sizes] and answers [B, questions]."""
 
     def loss_of(logits: Tensor, answers: Tensor) -> Tensor:
         parts = zip(logits.split(sizes, 1), answers.unbind(1), strict=True)
@@ -90,24 +95,24 @@ def answers_loss(sizes: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def most_probable(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Logits [B, sum of sizes] -> the most probable answer to each question, [B, questions]."""
+    """Return the most probable answer to each question, [B, questions], of logits [B, sum of sizes]."""
     return torch.stack([part.argmax(1) for part in logits.split(sizes, 1)], 1)
 
 
 def item_crops(scenes: Tensor) -> Tensor:
-    """Cut uint8 scenes [B, 3, H, W] into their items: [2B, 3, ITEM, ITEM], a scene's left one first.
+    """Cut uint8 scenes [B, 3, H, W] into their items: [2B, 3, ITEM, ITEM], a scene's left item first.
 
-    In each half an item's rows are those ITEM that hold most light, the upper ones of equals.
+    In each half, an item is in the ITEM consecutive rows with the most light; the upper rows win a tie.
     """
     both = torch.stack(scenes.split(ITEM, 3), 1).flatten(0, 1)
     light = both.sum((1, 3), dtype=torch.int64).unfold(1, ITEM, 1).sum(2)
     places = light.shape[1]
-    top = (light * places - torch.arange(places)).argmax(1)  # no ties, whose order argmax leaves open
+    top = (light * places - torch.arange(places)).argmax(1)  # without ties, for which argmax has no fixed order
     rows = top[:, None] + torch.arange(ITEM)
     return both.gather(2, rows[:, None, :, None].expand(-1, both.shape[1], -1, ITEM))
 
 
 def agreement(read: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Whether all of a caption is true, its kinds, its colours, at their places: read and truth [B, 4] -> [B]."""
+    """Return [B] booleans for answers and truth [B, 4]: whether all, the kinds, and the colours are right."""
     right = read == truth
     return {"alignment": right.all(1), "kinds": right[:, 0::2].all(1), "colours": right[:, 1::2].all(1)}

@@ -1,4 +1,4 @@
-"""A tiny world to train in: 4x4 images, three classes, a teacher of a few thousand parameters."""
+"""A distiller's inputs from a tiny task: 4x4 images, three classes, a teacher of a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def _untrained() -> EDMDenoiser:
 
 
 def make_teacher() -> EDMDenoiser:
-    """A frozen denoiser with random weights: its images mean nothing, its gradients are as good as any."""
+    """Return a frozen denoiser with random weights; its images are meaningless, but its gradients are valid."""
     return copy.deepcopy(_untrained())
 
 
 PAIRS = Pairs(normal(1, 10, *SHAPE), normal(2, 10, *SHAPE).tanh(), torch.arange(10) % CLASSES)
-"""Ten noise-image pairs; the images are not the teacher's, but a loss does not mind."""
+"""Ten noise-image pairs; the images are not the teacher's, which no loss depends on."""
 
 
 def make_pairs(count: int) -> Pairs:
-    """Stand in for the task's pairs; recipes here ask for ten."""
+    """Return the ten pairs that the recipes of these tests use."""
     assert count == len(PAIRS.noise)
     return PAIRS
 
 
 def make_context(teacher: Denoiser | None = None, null_condition: Tensor | None = None) -> TrainingContext:
-    """What a task would give a distiller, on the CPU."""
+    """Return a distiller's training context as a task would give it, on the CPU."""
     return TrainingContext(Accelerator(cpu=True), teacher or make_teacher(), null_condition, make_pairs)
 
 
 def make_batch(iteration: int = 0, size: int = BATCH) -> Batch:
-    """The batch of an iteration; real images have other classes than those to generate."""
+    """Return the batch of an iteration; real images have other classes than those to generate."""
     return Batch(
         iteration=iteration,
         rng=StepRNG(seed=0, iteration=iteration),
@@ -66,10 +66,10 @@ def make_batch(iteration: int = 0, size: int = BATCH) -> Batch:
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copy a network's weights, to see later whether they changed."""
+    """Return a copy of a network's weights, to check later whether they changed."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def same(before: dict[str, Tensor], module: nn.Module) -> bool:
-    """Say whether the network's weights are still those, bit for bit."""
+    """Return whether the network's weights are still the same, bit for bit."""
     return all(torch.equal(before[name], value) for name, value in module.state_dict().items())

@@ -48,21 +48,21 @@ class Listener(SilentProgress):
 def prepare(cache: Path, task: MicroTask = TASK) -> tuple[PreparedMicroTask, list[str]]:
     """Prepare `task` and say which long work that took."""
     listener = Listener()
-    world = task.prepare(Sources(cache), listener)
-    assert isinstance(world, PreparedMicroTask)
-    return world, listener.titles
+    prepared = task.prepare(Sources(cache), listener)
+    assert isinstance(prepared, PreparedMicroTask)
+    return prepared, listener.titles
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedMicroTask, Path, list[str]]:
-    """The task prepared once for all tests: the world, its cache and the work that it took."""
-    cache = tmp_path_factory.mktemp("micro-world")
-    world, work = prepare(cache)
-    return world, cache, work
+    """The task prepared once for all tests: the prepared task, its cache and the work that it took."""
+    cache = tmp_path_factory.mktemp("micro-prepared")
+    prepared, work = prepare(cache)
+    return prepared, cache, work
 
 
 @pytest.fixture
-def world(made: tuple[PreparedMicroTask, Path, list[str]]) -> PreparedMicroTask:
+def prepared(made: tuple[PreparedMicroTask, Path, list[str]]) -> PreparedMicroTask:
     return made[0]
 
 
@@ -88,57 +88,61 @@ def files_of(cache: Path) -> dict[str, tuple[int, str]]:
 
 
 def test_a_first_preparation_trains_both_networks(made: tuple[PreparedMicroTask, Path, list[str]]) -> None:
-    world, cache, work = made
+    prepared, cache, work = made
     assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
     assert TASK.teacher_path(cache).is_dir()
     assert TASK.features_path(cache).is_file()
-    assert [need.role for need in TASK.requirements(Sources(cache)) if need.path is None] == []
-    assert not any(parameter.requires_grad for parameter in world.teacher.parameters())
+    assert [
+        requirement.role for requirement in TASK.requirements(Sources(cache)) if requirement.path is None
+    ] == []
+    assert not any(parameter.requires_grad for parameter in prepared.teacher.parameters())
 
 
-def test_a_second_preparation_trains_nothing_and_is_the_same(world: PreparedMicroTask, own_cache: Path) -> None:
+def test_a_second_preparation_trains_nothing_and_is_the_same(prepared: PreparedMicroTask, own_cache: Path) -> None:
     before = files_of(own_cache)
     again, work = prepare(own_cache)
     assert work == []
     assert files_of(own_cache) == before
-    assert again.teacher_sha256 == world.teacher_sha256
-    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
-    assert np.array_equal(again.references[MAIN].rows, world.references[MAIN].rows)
+    assert again.teacher_sha256 == prepared.teacher_sha256
+    assert again.references[MAIN].sha256 == prepared.references[MAIN].sha256
+    assert np.array_equal(again.references[MAIN].rows, prepared.references[MAIN].rows)
 
 
-def test_another_machine_s_empty_cache_gets_the_same_bits(world: PreparedMicroTask, tmp_path: Path) -> None:
+def test_another_machine_s_empty_cache_gets_the_same_bits(prepared: PreparedMicroTask, tmp_path: Path) -> None:
     again, work = prepare(tmp_path)
     assert work[:2] == ["teacher", "feature network"] and work[2].startswith("reference ")
-    assert again.teacher_sha256 == world.teacher_sha256
+    assert again.teacher_sha256 == prepared.teacher_sha256
     assert [asset.sha256 for asset in again.weights + again.data] == [
-        asset.sha256 for asset in world.weights + world.data
+        asset.sha256 for asset in prepared.weights + prepared.data
     ]
 
 
-def test_only_what_is_missing_is_made(world: PreparedMicroTask, own_cache: Path) -> None:
+def test_only_what_is_missing_is_made(prepared: PreparedMicroTask, own_cache: Path) -> None:
     TASK.features_path(own_cache).unlink()
-    assert [need.role for need in TASK.requirements(Sources(own_cache)) if need.path is None] == ["features"]
+    assert [
+        requirement.role for requirement in TASK.requirements(Sources(own_cache)) if requirement.path is None
+    ] == ["features"]
     again, work = prepare(own_cache)
     assert work == ["feature network"]
-    assert again.references[MAIN].sha256 == world.references[MAIN].sha256
+    assert again.references[MAIN].sha256 == prepared.references[MAIN].sha256
 
 
-def test_assets_are_listed_with_their_hashes(world: PreparedMicroTask, cache: Path) -> None:
-    teacher, features = world.weights
+def test_assets_are_listed_with_their_hashes(prepared: PreparedMicroTask, cache: Path) -> None:
+    teacher, features = prepared.weights
     assert (teacher.role, teacher.sha256) == ("teacher", folder_sha256(TASK.teacher_path(cache)))
     assert (features.role, features.sha256) == ("feature network", file_sha256(TASK.features_path(cache)))
-    train, held_out, reference = world.data
+    train, held_out, reference = prepared.data
     assert (train.sha256, held_out.sha256) == (TASK.train_sha256, TASK.held_out_sha256)
     assert reference.path is not None
-    assert reference.path.is_dir() and reference.sha256 == world.references[MAIN].sha256
-    assert all(asset.bytes > 0 for asset in world.weights + world.data)
+    assert reference.path.is_dir() and reference.sha256 == prepared.references[MAIN].sha256
+    assert all(asset.bytes > 0 for asset in prepared.weights + prepared.data)
 
 
-def test_real_images_are_the_training_split(world: PreparedMicroTask) -> None:
-    assert world.real_images.shape == (900, 1, 8, 8)
-    assert world.real_images.dtype == torch.uint8
-    assert world.real_conditions.unique().tolist() == list(range(10)) == list(range(world.classes))
-    assert world.references[MAIN].rows.shape == (897, 8)
+def test_real_images_are_the_training_split(prepared: PreparedMicroTask) -> None:
+    assert prepared.real_images.shape == (900, 1, 8, 8)
+    assert prepared.real_images.dtype == torch.uint8
+    assert prepared.real_conditions.unique().tolist() == list(range(10)) == list(range(prepared.classes))
+    assert prepared.references[MAIN].rows.shape == (897, 8)
 
 
 # Names by content
@@ -247,22 +251,22 @@ def test_features_of_another_shape_are_named(own_cache: Path) -> None:
 # Conditions, features, pairs, students
 
 
-def test_conditions_are_balanced_and_belong_to_the_index(world: PreparedMicroTask) -> None:
-    conditions = world.conditions(torch.arange(1800))
+def test_conditions_are_balanced_and_belong_to_the_index(prepared: PreparedMicroTask) -> None:
+    conditions = prepared.conditions(torch.arange(1800))
     assert torch.bincount(conditions).tolist() == [180] * 10
-    assert torch.equal(torch.cat([world.conditions(part) for part in torch.arange(1800).split(7)]), conditions)
-    assert world.null_condition is None
+    assert torch.equal(torch.cat([prepared.conditions(part) for part in torch.arange(1800).split(7)]), conditions)
+    assert prepared.null_condition is None
 
 
-def test_features_do_not_depend_on_the_batch(world: PreparedMicroTask) -> None:
-    images = world.real_images[:60]
-    labels = world.real_conditions[:60]
-    whole = world.extractors[MAIN](ImageBatch(images, labels))
+def test_features_do_not_depend_on_the_batch(prepared: PreparedMicroTask) -> None:
+    images = prepared.real_images[:60]
+    labels = prepared.real_conditions[:60]
+    whole = prepared.extractors[MAIN](ImageBatch(images, labels))
     assert whole.features.shape == (60, 8)
     assert whole.features.dtype == np.float32
     for size in (1, 7):
         parts = [
-            world.extractors[MAIN](ImageBatch(part, asked))
+            prepared.extractors[MAIN](ImageBatch(part, asked))
             for part, asked in zip(images.split(size), labels.split(size), strict=True)
         ]
         found = np.concatenate([part.features for part in parts])
@@ -279,7 +283,7 @@ def test_grey_levels_survive_the_unit_range() -> None:
     assert to_uint8(torch.tensor([-1.5, -1.0, 0.9999, 1.5]), "truncate").tolist() == [0, 0, 254, 255]
 
 
-def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: PreparedMicroTask, own_cache: Path) -> None:
+def test_pairs_are_the_teacher_s_ode_from_seeded_noise(prepared: PreparedMicroTask, own_cache: Path) -> None:
     again, _ = prepare(own_cache)
     noise, image, condition = again.pairs(12)
     assert torch.equal(condition, torch.arange(12) % 10)
@@ -287,7 +291,7 @@ def test_pairs_are_the_teacher_s_ode_from_seeded_noise(world: PreparedMicroTask,
     assert torch.equal(noise, SampleNoise(seeds, (1, 8, 8)).draw())
     with torch.no_grad():
         steps = TASK.baselines["teacher-ode"].steps
-        expected = heun(world.teacher, SampleNoise(seeds, (1, 8, 8)), condition, steps)
+        expected = heun(prepared.teacher, SampleNoise(seeds, (1, 8, 8)), condition, steps)
     assert torch.equal(image, expected)
 
 
@@ -303,10 +307,10 @@ def test_pairs_do_not_depend_on_the_batch(own_cache: Path, monkeypatch: pytest.M
 
 def test_pairs_are_made_once(own_cache: Path) -> None:
     listener = Listener()
-    world = TASK.prepare(Sources(own_cache), listener)
-    first = world.pairs(3)
-    asset = world.asset_of_pairs(3)
-    second = world.pairs(3)
+    prepared = TASK.prepare(Sources(own_cache), listener)
+    first = prepared.pairs(3)
+    asset = prepared.asset_of_pairs(3)
+    second = prepared.pairs(3)
     assert listener.titles == ["teacher pairs"]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert asset.path is not None
@@ -314,32 +318,32 @@ def test_pairs_are_made_once(own_cache: Path) -> None:
 
     asset.path.write_bytes(b"garbage")
     with pytest.raises(UserError, match="cannot read the teacher pairs") as caught:
-        world.pairs(3)
+        prepared.pairs(3)
     assert str(asset.path) in str(caught.value)
 
 
-def test_a_student_is_saved_and_read_with_its_steps(world: PreparedMicroTask, tmp_path: Path) -> None:
-    world.save_student(world.teacher, tmp_path / "student", [999, 499])
-    student, indices = world.load_student(tmp_path / "student")
+def test_a_student_is_saved_and_read_with_its_steps(prepared: PreparedMicroTask, tmp_path: Path) -> None:
+    prepared.save_student(prepared.teacher, tmp_path / "student", [999, 499])
+    student, indices = prepared.load_student(tmp_path / "student")
     assert indices == [999, 499]
-    assert world.load_student(tmp_path / "student", steps=2)[1] == indices
+    assert prepared.load_student(tmp_path / "student", steps=2)[1] == indices
     with pytest.raises(UserError, match="student has no sampler of 1 steps; --steps takes 2"):
-        world.load_student(tmp_path / "student", steps=1)
+        prepared.load_student(tmp_path / "student", steps=1)
     assert all(
-        torch.equal(value, student.state_dict()[name]) for name, value in world.teacher.state_dict().items()
+        torch.equal(value, student.state_dict()[name]) for name, value in prepared.teacher.state_dict().items()
     )
 
 
-def test_a_teacher_is_no_student(world: PreparedMicroTask, cache: Path) -> None:
+def test_a_teacher_is_no_student(prepared: PreparedMicroTask, cache: Path) -> None:
     with pytest.raises(UserError, match="is a many-step denoiser, not a student"):
-        world.load_student(TASK.teacher_path(cache))
+        prepared.load_student(TASK.teacher_path(cache))
 
 
-def test_a_student_of_another_image_size_is_refused(world: PreparedMicroTask, tmp_path: Path) -> None:
-    world.save_student(world.teacher, tmp_path / "student", [999])
-    world.task = replace(TASK, image_shape=(1, 28, 28))
+def test_a_student_of_another_image_size_is_refused(prepared: PreparedMicroTask, tmp_path: Path) -> None:
+    prepared.save_student(prepared.teacher, tmp_path / "student", [999])
+    prepared.task = replace(TASK, image_shape=(1, 28, 28))
     try:
-        with pytest.raises(UserError, match="makes images of 8x8, task 'digits' has 28x28"):
-            world.load_student(tmp_path / "student")
+        with pytest.raises(UserError, match="makes images of 8x8, but task 'digits' has 28x28"):
+            prepared.load_student(tmp_path / "student")
     finally:
-        world.task = TASK
+        prepared.task = TASK
