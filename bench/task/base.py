@@ -48,6 +48,9 @@ class Task(ABC):
     weight_names: ClassVar[Collection[str]] = ()
     """Names of the extractors' weights that the task keeps for itself; others are kept for all tasks."""
 
+    modules: ClassVar[Collection[str]] = ()
+    """Modules that `prepare` imports: the process that jobs are forked from imports them once for all jobs."""
+
     pinned_by_prepare: ClassVar[bool] = False
     """Whether `bench prepare` alone says what the task runs on: other commands then refuse inputs."""
 
