@@ -1,13 +1,17 @@
 """How long commands take to start, and what a run costs until its training begins.
 
     python benchmarks/startup.py [--rounds 15]
-    python benchmarks/startup.py --cache FOLDER [--rounds 5]
+    python benchmarks/startup.py --cache FOLDER [--rounds 5] [--no-byte-code]
 
 Without --cache, `bench list` and `bench describe` are timed against a bare Typer app: each command runs in a fresh
 interpreter, in turn; the ratio of CPU seconds (user + system, medians) is what a busy machine does not change.
 
 With --cache, a folder in which `digits` is prepared, `bench run` is timed from its start to the first iteration of
 training: the CPU seconds of all its processes at that moment, and the clock.
+
+The commands find byte code, as they do where pip has installed the packages: the first round is not counted and
+writes it into a folder of this script. With --no-byte-code every process compiles all that it imports, as it does
+where PYTHONDONTWRITEBYTECODE is set.
 """
 
 from __future__ import annotations
@@ -80,7 +84,7 @@ def time_runs(cache: Path, rounds: int) -> None:
     for round_ in range(rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             taken = seconds_to_training(cache, Path(folder))
-        if round_:  # the first round writes byte code
+        if round_:
             found.append(taken)
     cpu, clock = (statistics.median(column) for column in zip(*found, strict=True))
     print(f"bench run to its first iteration: {cpu:.1f} s of CPU, {clock:.1f} s of the clock")
@@ -91,11 +95,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cache", type=Path, help="a cache in which digits is prepared: times bench run")
+    parser.add_argument("--no-byte-code", action="store_true", help="let every process compile what it imports")
     options = parser.parse_args()
-    if options.cache is not None:
-        time_runs(options.cache, options.rounds)
-        return
     with tempfile.TemporaryDirectory() as folder:
+        if options.no_byte_code:
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        else:
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+            os.environ["PYTHONPYCACHEPREFIX"] = folder
+        if options.cache is not None:
+            time_runs(options.cache, options.rounds)
+            return
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE, encoding="utf-8")
         bench = [sys.executable, "-m", "bench"]
@@ -108,7 +118,7 @@ def main() -> None:
         for round_ in range(options.rounds + 1):
             for name, command in commands.items():
                 taken = cpu_seconds(command)
-                if round_:  # the first round writes byte code
+                if round_:
                     seconds[name].append(taken)
     base = statistics.median(seconds["bare Typer app"])
     for name, times in seconds.items():

@@ -61,8 +61,6 @@ def run(
     from bench.core.run_folder import SAMPLES
     from bench.jobs.executor import ExecutorOptions
     from bench.jobs.request import RunRequest, raise_failures
-    from bench.report.render import to_markdown
-    from bench.report.requested import table_of
 
     request = RunRequest(
         methods=parse_names(method),
@@ -87,6 +85,9 @@ def run(
         return
     with exit_if_detached():
         wanted = planned.execute()
+    from bench.report.render import to_markdown  # only now: pandas takes seconds
+    from bench.report.requested import table_of
+
     print(to_markdown(table_of(planned)))
     for one in planned.runs:
         picture = one.folder / SAMPLES

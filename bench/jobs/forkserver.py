@@ -6,6 +6,8 @@ speak JSON lines over a socket. The server ends as the caller ends, however that
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -25,7 +27,7 @@ from typing import Any, NoReturn
 
 from bench.core.errors import UserError
 
-PRELOADED = ("bench.jobs.start", "scipy.linalg", "torch._dynamo")
+PRELOADED = ("torch._dynamo", "scipy.linalg", "bench.jobs.start")
 """Modules that every job imports."""
 POLL_SECONDS = 0.02
 REPEAT_SECONDS = 30.0
@@ -158,8 +160,11 @@ def answer(reply: str, target: str, arguments: Sequence[Any]) -> None:
 def serve(descriptor: int, modules: Sequence[str]) -> None:
     """Import `modules`, and fork a process for each request until the caller has gone."""
     connection = socket.socket(fileno=descriptor)
+    gc.disable()  # all that an import makes is kept, so to search it for garbage again and again is in vain
     for name in modules:
-        importlib.import_module(name)
+        with contextlib.suppress(Exception):  # the process that uses it imports it again, and says what is wrong
+            importlib.import_module(name)
+    gc.freeze()  # the processes share these objects, and do not search them either
     awake, wake = socket.socketpair()
     wake.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -208,6 +213,7 @@ def _be(request: dict[str, Any]) -> NoReturn:
     """Be the forked process: do what was asked for, and exit."""
     code = 1
     try:
+        gc.enable()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.update(request["environment"])
         follow_parent()

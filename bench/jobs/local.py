@@ -82,7 +82,8 @@ class LocalExecutor(Executor):
 
         console, settings = Console(stderr=True), self.settings
         _require_writable(settings.runs, settings.sources.cache)
-        with fork_server(settings.threads) as server:
+        modules = sorted({name for task in tasks for name in task.modules})
+        with fork_server(settings.threads, modules) as server:
             for task in tasks:
                 server.call("bench.jobs.start:prepare", settings.preparation(task, 0, Path()).content)
             gpus = server.call("bench.jobs.start:gpu_count")

@@ -48,6 +48,9 @@ class Task(ABC):
     weight_names: ClassVar[Collection[str]] = ()
     """Names of the weights that the task keeps for itself; all other weights are kept for every task."""
 
+    modules: ClassVar[Collection[str]] = ()
+    """Modules that `prepare` imports: the process that jobs are forked from imports them once for all jobs."""
+
     pinned_by_prepare: ClassVar[bool] = False
     """Whether only `bench prepare` takes the task's inputs; all other commands then refuse them."""
 

@@ -97,6 +97,7 @@ class ImageNetTask(PinnedTask):
         *("data", "crop", "teacher"),
         *("weights", "references", "own_weights"),
     )
+    modules: ClassVar[Collection[str]] = ("tasks.imagenet.prepared",)
     weight_names: ClassVar[Collection[str]] = ("inception", "dinov2", LPIPS)
 
     def located(self, cache: Path) -> ImageNetTask:

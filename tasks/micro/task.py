@@ -174,6 +174,7 @@ class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
     class_names: tuple[str, ...]
 
     teacher_kind: ClassVar[str] = "EDM denoiser"
+    modules: ClassVar[Collection[str]] = ("tasks.micro.prepared",)
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:
         found = super().splits(sources, progress)

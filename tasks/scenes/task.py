@@ -6,6 +6,7 @@ schedule and classifier-free guidance. A classifier reads from each image whethe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -64,6 +65,7 @@ class SceneClassifierRecipe:
 class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, SceneClassifierRecipe]):
     """The micro task with captions."""
 
+    modules: ClassVar[Collection[str]] = ("tasks.scenes.prepared",)
     teacher_kind: ClassVar[str] = "text-conditioned denoiser and its text encoder"
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:

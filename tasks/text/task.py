@@ -56,6 +56,7 @@ class TextTask(PinnedTask):
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
         *("weights", "reals", "own_weights"),
     )
+    modules: ClassVar[Collection[str]] = ("tasks.text.prepared",)
     weight_names: ClassVar[Collection[str]] = ("inception", *CLIP_ROLES, LPIPS, *PREFERENCES)
 
     @property

@@ -16,6 +16,7 @@ from bench.jobs.local_jobs import Share, run_jobs
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.attempts import attempts
 from bench.runs.plan import Run
+from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 
 QUIET = Console(quiet=True)
@@ -57,3 +58,10 @@ def test_a_forked_process_returns_a_value_or_the_users_mistake() -> None:
         with pytest.raises(UserError, match="describes no job"):
             server.call("bench.jobs.start:main", "/no/such/folder", "run")
         assert server.call("threading:active_count") == 2  # its own and the one that follows the server
+
+
+def test_forked_processes_find_a_tasks_modules_imported_and_collect_garbage() -> None:
+    task = load_catalogue().tasks.get("digits")
+    with fork_server(1, ["no.such.module", *task.modules]) as server:
+        assert server.call("gc:isenabled")
+        assert server.call("builtins:eval", "'tasks.micro.prepared' in __import__('sys').modules")
