@@ -7,13 +7,11 @@ is cheap: numpy is imported only by the functions that use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.errors import UserError, unknown
 from bench.core.progress import Progress
-from bench.data.base import Dataset
 from tasks.fashion import data as fashion
 
 if TYPE_CHECKING:
@@ -159,26 +157,3 @@ def shrink(images: np.ndarray) -> np.ndarray:
 
     framed = np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.uint16)
     return np.rint(framed.reshape(len(images), ITEM, 4, ITEM, 4).sum((2, 4)) / 16).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Scenes(Dataset):
-    """The data set of this module."""
-
-    def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return the path of its files, or None."""
-        return locate(folder, cache)
-
-    def load(
-        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
-    ) -> Splits:
-        """Return its two splits. Raises UserError if they are missing or damaged."""
-        return load(folder, cache, download, progress)
-
-
-SCENES = Scenes(
-    "scenes",
-    "two coloured items of Fashion-MNIST at 16x16, with captions: 60,000 for training, 10,000 held out",
-    "MIT (Zalando Research, Fashion-MNIST)",
-    "apt-get install dataset-fashion-mnist, or bench prepare --task scenes --data FOLDER or --download",
-)

@@ -15,7 +15,7 @@ from bench.core.progress import Progress
 from bench.task.declaration import Baseline, Sources
 from bench.task.protocol import Protocol
 from tasks.micro.task import ClassifierRecipe, TrainedTask, TrainingRecipe
-from tasks.scenes.data import SCENES
+from tasks.scenes.dataset import SCENES
 
 if TYPE_CHECKING:
     from bench.task.base import PreparedTask
