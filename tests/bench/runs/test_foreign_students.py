@@ -105,7 +105,7 @@ def test_a_run_whose_training_is_not_over(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     printed = evaluated(tmp_path / "run", cache, tmp_path)
-    assert printed.code == 2 and "has no student yet: its training is not over; fix: bench resume" in printed.text
+    assert printed.code == 2 and "has no student yet: it is still training; fix: bench resume" in printed.text
 
 
 def test_a_start_where_the_student_says_it(student: Path, cache: Path, tmp_path: Path) -> None:

@@ -58,9 +58,9 @@ def test_a_run_is_that_of_the_cpu(
 ) -> None:
     expected = Runner(catalogue, tiny, SilentProgress()).run(plan(method, iterations=6))
     with pretended_device():
-        world = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
+        prepared = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
         run = plan(method, root=tmp_path / "elsewhere", iterations=6)
-        same_numbers(Runner(catalogue, world, SilentProgress()).run(run), expected)
+        same_numbers(Runner(catalogue, prepared, SilentProgress()).run(run), expected)
 
 
 def test_text_to_image_is_that_of_the_cpu(tmp_path: Path) -> None:
@@ -85,6 +85,6 @@ def test_latency_is_timed_there(tmp_path: Path) -> None:
     cache = choose_sdxl(tmp_path)
     with pretended_device():
         task = declared(cache)
-        world = task.prepare(Sources(cache), SilentProgress())
-        found = latency_of(world.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
+        prepared = task.prepare(Sources(cache), SilentProgress())
+        found = latency_of(prepared.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
     assert found.denoising.median > 0

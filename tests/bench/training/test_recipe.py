@@ -82,7 +82,9 @@ class TestMistakes:
             build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")
 
     def test_values_that_do_not_go_together_are_told_with_the_way_out_alone(self) -> None:
-        with pytest.raises(UserError, match=r"^recipe of it: teacher_precision=bf16 needs .*use --set teacher_"):
+        with pytest.raises(
+            UserError, match=r"^recipe of it: teacher_precision=bf16 requires .*fix: --set teacher_"
+        ):
             build_recipe(DMDRecipe, {"precision": "fp32", "teacher_precision": "bf16"}, "it")
 
 

@@ -121,7 +121,7 @@ def test_a_half_written_record_is_named(plan: Callable[..., Run], runner: Runner
     run = plan()
     runner.run(run)
     run.record.write_text(run.record.read_text()[:100])
-    with pytest.raises(UserError, match=r"record.json.*delete it"):
+    with pytest.raises(UserError, match=r"record.json.*fix: rm"):
         runner.run(run)
 
 
@@ -176,14 +176,14 @@ def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
     newest = checkpoints(first.folder / "checkpoints")[-1]
     content = torch.load(newest, weights_only=True)
     torch.save(content | {"models": {"student": content["models"]["generator"]}}, newest)
-    with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'generator'"):
+    with pytest.raises(UserError, match=r"init_from: .*its networks do not fit.*KeyError: 'generator'"):
         runner.run(plan("dmd2", init_from=first.folder))
 
 
 def test_after_a_regression_the_critic_starts_as_the_teacher(
     plan: Callable[..., Run], tiny: PreparedTask, runner: Runner
 ) -> None:
-    """SDXL's one-step student: pretrained on pairs; the critic has seen none."""
+    """SDXL's one-step student is pretrained on pairs; the critic is not."""
     first = plan("regression", ema_decay=None)
     runner.run(first)
     context = TrainingContext(

@@ -38,7 +38,7 @@ PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOU
 
 @lru_cache(maxsize=1)
 def network() -> UNet2DConditionModel:
-    """A UNet told as SDXL's is, with one transformer block on each side; methods copy it."""
+    """A UNet with SDXL's conditions and one transformer block on each side; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return UNet2DConditionModel(
@@ -177,9 +177,9 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
         for name, value in method.generator.network.state_dict().items():
             assert torch.equal(value.full_tensor(), first[name]), name
         for one in [method.teacher, *(model.network for model in method.models.values())]:
-            held = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
+            local = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
             total = sum(p.numel() for p in one.parameters())
-            assert 0.4 * total < held < 0.6 * total
+            assert 0.4 * total < local < 0.6 * total
 
     in_processes(2, work)
 
@@ -198,5 +198,5 @@ def test_a_run_with_an_average_and_its_best_student(
 
 
 def test_what_it_does_not_go_with_is_refused() -> None:
-    with pytest.raises(UserError, match="sharding=fsdp2 runs uncompiled networks: use compile_backend=none"):
+    with pytest.raises(UserError, match=r"sharding=fsdp2 runs uncompiled .*fix: --set compile_backend=none"):
         build_recipe(DMDRecipe, {"sharding": "fsdp2", "compile_backend": "inductor"}, "method 'dmd2'")

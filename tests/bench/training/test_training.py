@@ -17,12 +17,12 @@ from bench.training.trainer import Trainer
 
 def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str, **values: object) -> Trainer:
     """A trainer of a built-in method on the tiny task."""
-    chosen = catalogue.methods.get(method)
-    recipe = chosen.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
+    entry = catalogue.methods.get(method)
+    recipe = entry.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     context = TrainingContext(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
-    return Trainer(chosen.load()(recipe, context), tiny, 0, folder, accelerator)
+    return Trainer(entry.load()(recipe, context), tiny, 0, folder, accelerator)
 
 
 @pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])
