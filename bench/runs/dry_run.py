@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.runs.pending_runs import Look
+    from bench.runs.pending_runs import StateLookup
     from bench.runs.plan import BaselineRun, Planned, Run
     from bench.task.base import Task
     from bench.task.declaration import Requirement, Sources
 
 
 def plan_lines(
-    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look
+    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, lookup: StateLookup
 ) -> Iterator[str]:
     """Yield lines with the requirements and the missing ones, then each run with its cost and state."""
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
@@ -30,11 +30,11 @@ def plan_lines(
         recipe = run.recipe
         images = recipe.iterations * recipe.batch_size
         cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        yield f"{run.id:<48}{cost}   {state_of(run, look)}"
+        yield f"{run.id:<48}{cost}   {state_of(run, lookup)}"
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
-        yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}"
+        yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, lookup)}"
 
 
 def recipe_requirements(planned: Sequence[Run]) -> list[Requirement]:
@@ -74,12 +74,12 @@ def require_all(
     raise UserError(f"nothing was run; missing on this machine, each with its fix:{''.join(fixes)}")
 
 
-def state_of(run: Planned, look: Look) -> str:
+def state_of(run: Planned, lookup: StateLookup) -> str:
     """Return a few words about the progress of a run."""
     from bench.runs.pending_runs import read_pending
     from bench.runs.records import read_record
 
-    pending = read_pending(run.folder, look)
+    pending = read_pending(run.folder, lookup)
     if pending is not None and pending.at.under_way:
         return str(pending)
     if run.record.exists():
