@@ -1,4 +1,4 @@
-"""The examples of plug-in files, run as they say: a metric with a network of its own, a data set from a folder."""
+"""The examples of plug-in files, run as they describe: a metric with its own network, a data set from a folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_network_of_a_metric_is_listed_with_its_weights_and_licence(bench: C
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as of CIFAR-10: ten classes, twelve and four images of 32 pixels each."""
+    """Make a folder like CIFAR-10's: ten classes with twelve and four images of 32 pixels each."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for name in load_catalogue([CIFAR10]).tasks.get("cifar10").class_names:
@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def small_cifar(cache: Path):
-    """The example's task with networks that train in a second, as the cache has its images."""
+    """Return the example's task with networks that train in a second, with the images of the cache."""
     task = load_catalogue([CIFAR10]).tasks.get("cifar10")
     return replace(
         task,

@@ -75,7 +75,7 @@ def test_every_step_of_an_n_step_student_is_drawn_and_no_other(steps: int, simul
 
 
 class Recorder(torch.nn.Module):
-    """A student that returns what it is given."""
+    """A student that returns its input."""
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         return x_t

@@ -1,4 +1,4 @@
-"""SDXL's one-step student pretrained on pairs: LPIPS between what a tiny VAE makes of the latents."""
+"""SDXL's one-step student is pretrained on pairs, by LPIPS of the latents that a tiny VAE decodes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAIRS = Pairs(normal(1, 5, *LATENTS), normal(2, 5, *LATENTS), normal(3, 5, LAYOU
 
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random VGG16, as torchvision saves it."""
+    """Save a random VGG16 as torchvision does."""
     path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

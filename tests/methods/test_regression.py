@@ -1,4 +1,4 @@
-"""Plain regression distillation: one step is one AdamW step down the mean squared error on the pairs."""
+"""Plain regression distillation: a training step is an AdamW step on the mean squared error of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def method() -> RegressionDistiller:
 
 
 def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
-    """Pairs begin at pure noise, sigma 80."""
+    """Pairs start at pure noise, sigma 80."""
     student = copy.deepcopy(method.generator.network)
     figures = method.training_step(make_batch(3))
 

@@ -1,4 +1,4 @@
-"""Methods as data: a TOML table is a method, in the tree and as a user's file; every mistake is one clear line."""
+"""Methods as data: a TOML table is a method, in the tree and in a user's file; each error is one clear line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
 
 
 def test_a_table_is_a_method_with_the_code_of_the_one_it_extends(tmp_path: Path) -> None:
-    """It may extend one that stands later in the file; later values win, and the user's over all."""
+    """A variant may extend a later one in the file; later values win, and the user's values win over all."""
     path = written(tmp_path, GOOD)
     catalogue = load_catalogue([path])
     method, parent = (catalogue.methods.get(name) for name in ("strong-gan", "dmd2"))
@@ -62,7 +62,7 @@ def test_variants_cost_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: Path) -> None:
-    """What the table changes is in the recipe; a comment in it makes no new run."""
+    """The recipe contains all changes of the table; a comment in the table makes no new run."""
     code = written(
         tmp_path,
         "from methods.dmd import DMD\n"

@@ -1,4 +1,4 @@
-"""The student with the lowest FD on the way: kept apart, labelled, and never in the place of the last one."""
+"""The student with the lowest FD during training is kept and labelled, and never replaces the last one."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def test_keeping_it_changes_nothing_else(plan: Callable[..., Run], runner: Runne
     assert [metric.values for metric in kept.metrics] == [metric.values for metric in plain.metrics]
 
 
-def test_a_second_stage_starts_from_the_best_if_told_so(plan: Callable[..., Run], runner: Runner) -> None:
+def test_a_second_stage_starts_from_the_best_student_if_its_folder_is_given(
+    plan: Callable[..., Run], runner: Runner
+) -> None:
     first = plan("dmd-ttur", keep_best=True, **HASTY)
     runner.run(first)
     still: dict[str, Any] = {"lr": 1e-12, "critic_lr": 1e-12, "iterations": 1, "ema_decay": None}

@@ -1,4 +1,4 @@
-"""What recipes ask of a task besides what all runs do: shown in plans, and refused before anything is run."""
+"""Requirements of recipes: shown in plans, and checked before a run starts."""
 
 from __future__ import annotations
 
