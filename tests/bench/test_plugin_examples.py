@@ -88,13 +88,13 @@ def test_a_folder_of_images_is_a_class_conditional_task(folder: Path, tmp_path: 
         small_cifar(cache).prepare(Sources(cache), SilentProgress())
     task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     assert task.train_sha256 and small_cifar(cache).train_sha256 == task.train_sha256
-    assert [need.role for need in task.requirements(Sources(cache)) if need.path is None] == [
+    assert [one.role for one in task.requirements(Sources(cache)) if one.path is None] == [
         "teacher",
         "features",
     ]
-    world = small_cifar(cache).prepare(Sources(cache), SilentProgress())
-    assert world.real_count == 120 and world.references[MAIN].description.samples == 40
-    images, labels = world.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
+    prepared = small_cifar(cache).prepare(Sources(cache), SilentProgress())
+    assert prepared.real_count == 120 and prepared.references[MAIN].description.samples == 40
+    images, labels = prepared.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
     assert labels.tolist() == [0, 9] and images.shape == (2, 3, 32, 32)
     first = np.asarray(Image.open(folder / "train" / "airplane" / "0.png"), np.float32)
     torch.testing.assert_close(images[0], torch.from_numpy(first).permute(2, 0, 1) / 127.5 - 1)

@@ -79,26 +79,26 @@ def test_a_step_is_that_of_the_composition_written_out(
 ) -> None:
     """Noise as it is at t = 399, x0 by alpha-bar there, both latents through the VAE, LPIPS, plain autograd."""
     student, lpips = copy.deepcopy(method.generator.network), lpips_network("vgg", trunk, "average")
-    seen: list[float] = []
-    method.generator.network.register_forward_hook(lambda _module, given, _made: seen.extend(given[1].tolist()))
+    times: list[float] = []
+    method.generator.network.register_forward_hook(lambda _module, given, _made: times.extend(given[1].tolist()))
     figures = method.training_step(batch())
-    assert seen == [399, 399]
+    assert times == [399, 399]
 
-    chosen = StepRNG(0, 0).integers(0, 5, 2)
+    positions = StepRNG(0, 0).integers(0, 5, 2)
     t = torch.full((2,), 399.0)
     alpha_bar = float(torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000).double() ** 2, 0)[399])
-    z = PAIRS.noise[chosen]
+    z = PAIRS.noise[positions]
     predicted = student.network(
         z,
         t,
-        LAYOUT.unpack(PAIRS.condition[chosen])[0],
+        LAYOUT.unpack(PAIRS.condition[positions])[0],
         added_cond_kwargs={
-            "text_embeds": LAYOUT.unpack(PAIRS.condition[chosen])[1],
+            "text_embeds": LAYOUT.unpack(PAIRS.condition[positions])[1],
             "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2),
         },
     ).sample
     x0 = (z - (1 - alpha_bar) ** 0.5 * predicted) / alpha_bar**0.5
-    made, wanted = space.vae.decode(x0).sample, space.vae.decode(PAIRS.image[chosen]).sample
+    made, wanted = space.vae.decode(x0).sample, space.vae.decode(PAIRS.image[positions]).sample
     loss = lpips_distance(lpips, made, wanted)
     loss.backward()
 

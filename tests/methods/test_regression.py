@@ -24,8 +24,8 @@ def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
     student = copy.deepcopy(method.generator.network)
     figures = method.training_step(make_batch(3))
 
-    chosen = StepRNG(seed=0, iteration=3).integers(0, 10, BATCH)
-    z, y, condition = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
+    positions = StepRNG(seed=0, iteration=3).integers(0, 10, BATCH)
+    z, y, condition = PAIRS.noise[positions], PAIRS.image[positions], PAIRS.condition[positions]
     made = student(80 * z, torch.full((BATCH,), 80.0), condition)
     loss = ((made - y) ** 2).mean()
     loss.backward()
