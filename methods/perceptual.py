@@ -34,7 +34,7 @@ def distance_of(recipe: PairRecipe, context: TrainingContext) -> Distance:
     if recipe.regression_distance == "mse":
         return regression_loss
     path = recipe.lpips_weights or context.lpips_trunk()
-    fix = f"fix: bench prepare --lpips FILE, or add --set lpips_weights=FILE ({VGG16.url})"
+    fix = f"fix: bench prepare --weights lpips=FILE, or --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
         raise UserError(f"regression_distance=lpips requires torchvision's VGG16, and none is pinned; {fix}")
     if not path.is_file():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.core.errors import UserError, counted
 from bench.jobs.executor import Detached, Executor, ExecutorOptions, left_out, say
@@ -29,6 +29,9 @@ class SlurmExecutor(Executor):
     settings: JobSettings
     profile: str
     detach: bool
+
+    name: ClassVar[str] = "slurm"
+    summary: ClassVar[str] = "jobs of a Slurm cluster, through submitit; needs --profile"
 
     @classmethod
     def create(cls, settings: JobSettings, options: ExecutorOptions) -> SlurmExecutor:

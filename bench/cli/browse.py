@@ -25,6 +25,9 @@ class Kind(StrEnum):
     metrics = "metrics"
     extractors = "extractors"
     datasets = "datasets"
+    backbones = "backbones"
+    executors = "executors"
+    renderers = "renderers"
     suites = "suites"
 
 
@@ -33,7 +36,7 @@ def list_(
     plugin: PluginOption = [],
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, tasks, metrics, feature extractors, data sets and suites."""
+    """List methods, tasks, metrics and everything else that has a name."""
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
@@ -77,6 +80,9 @@ def _listed(catalogue: Catalogue, kind: Kind) -> list[_Listed]:
         return [_Listed(name, load_suite(name).title, origin) for name in suite_names()]
     rows = []
     for entry in catalogue.registries[kind.value.removesuffix("s")]:
+        if entry.kind.imports_torch and entry.thing is None and entry.point is not None:
+            rows.append(_Listed(entry.name, entry.point.value, entry.origin))
+            continue
         try:
             rows.append(_Listed(entry.name, entry.load().summary, entry.origin))
         except UserError as error:

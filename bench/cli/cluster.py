@@ -118,12 +118,12 @@ def cancel(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Take runs out of the queue; what they have done stays, and `bench resume` goes on from there."""
-    from bench.jobs.executor import loaded_executors
+    from bench.jobs.executor import installed_executors
 
     if bool(chosen) == all_:
         raise UserError("bench cancel takes either the names of runs or --all; bench status lists them")
     states = _states(runs, chosen)
-    cancelled = [name for executor in loaded_executors() for name in executor.cancel(states, runs)]
+    cancelled = [name for executor in installed_executors() for name in executor.cancel(states, runs)]
     for run in cancelled:
         print(f"cancelled: {run}")
     if not cancelled:
@@ -136,10 +136,10 @@ def resume(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
-    from bench.jobs.executor import loaded_executors
+    from bench.jobs.executor import installed_executors
 
     resumed = False
-    for executor in loaded_executors():
+    for executor in installed_executors():
         for line in executor.resume(lambda: _states(runs, chosen), runs, profile, print):
             resumed = True
             print(line)
@@ -205,10 +205,10 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
 
 def _submit_later(runs: Path) -> str:
     """Submit what found no room in a queue before, as far as there is some now; return what keeps it from that."""
-    from bench.jobs.executor import loaded_executors
+    from bench.jobs.executor import installed_executors
 
     try:
-        count = sum(executor.submit_waiting(runs) for executor in loaded_executors())
+        count = sum(executor.submit_waiting(runs) for executor in installed_executors())
     except UserError as error:
         return f"what waits for room in the queue waits on: {error}"
     if count:

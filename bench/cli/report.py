@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.options import RunsOption
+from bench.cli.options import PluginOption, RunsOption
 from bench.cli.terminal import print
 from bench.core.errors import UserError, unknown
 
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
     from bench.report.table import ReportTable
     from bench.runs.records import Record
     from bench.runs.suites import Curve
-
-
-class Format(StrEnum):
-    """The formats of a printed table."""
-
-    md = "md"
-    csv = "csv"
 
 
 def report(
@@ -42,26 +34,33 @@ def report(
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
     ] = None,
     format_: Annotated[
-        Format | None,
-        typer.Option("--format", help="Markdown, or tidy CSV in full precision.", show_default="md"),
+        str | None,
+        typer.Option(
+            "--format",
+            help="A renderer: md, csv (tidy, full precision) or one of --plugin; bench list renderers shows all.",
+            show_default="md",
+        ),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
     committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
     runs: RunsOption = Path("runs"),
+    plugin: PluginOption = [],
     as_json: JsonOption = False,
 ) -> None:
     """Compile tables from the records of this machine and those that come with the package."""
-    from bench.report.render import to_csv, to_data, to_markdown
+    from bench.report.render import to_data
     from bench.runs.records import collector_paused
+    from bench.runs.registry import load_catalogue
 
     if scale is not None and suite is None:
         raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
     if as_json and format_ is not None:
-        raise UserError(f"--json is a format of its own; fix: leave out --format {format_.value}")
+        raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
+    renderer = load_catalogue(plugin).renderers.get(format_ or "md")
     with collector_paused():  # once for everything, since the collector searches all records at each end
         records = _records(runs, committed)
         if suite is not None:
@@ -71,9 +70,7 @@ def report(
         if as_json:
             print_json({"tables": [to_data(table) for table in shown.tables]})
         else:
-            render = to_csv if format_ is Format.csv else to_markdown
-            for table in shown.tables:
-                print(render(table))
+            print(renderer.render(shown.tables))
         if figure is not None:
             _draw(shown, figure, runs)
             print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)

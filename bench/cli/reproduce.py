@@ -95,7 +95,7 @@ def reproduce(
     where = sources_of(measured_by, cache, data, download)
     found = plan.published(published) if published is not None else []
     settings = JobSettings(runs, where, threads, plugin_hashes(catalogue.plugins))
-    workers = make_executor(executor, settings, ExecutorOptions(jobs, processes, profile, detach))
+    workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
     if dry_run:
         look = state_lookup(runs)
         for line in (*plan_lines(first, baselines, where, look), *remaining_lines(plan, found, look)):

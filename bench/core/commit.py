@@ -1,4 +1,4 @@
-"""The commit that this package's code is of; imports no torch, so that a login node can ask."""
+"""Find the commit of this package's code, without importing torch, so that it is quick on a login node."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import bench
 
 COMMIT_FILE = "commit.json"
-"""Beside the packages of a snapshot."""
+"""Name of the file that holds the commit of a snapshot; it lies beside the packages."""
 
 
 def commit() -> dict[str, Any]:
-    """The commit of this package's own source, as a record has it; of a snapshot, the one it was taken of."""
+    """Return the commit of this package's source as a record stores it; a snapshot has its origin's."""
     source = Path(bench.__file__).parent.parent
     taken = source / COMMIT_FILE
     if taken.is_file():
@@ -28,7 +28,7 @@ def commit() -> dict[str, Any]:
 
 
 def _git(source: Path, *arguments: str) -> str | None:
-    """Ask git about a folder; None if it is not in a git checkout."""
+    """Run git in a folder and return its output; None if the folder is in no git checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10, check=True

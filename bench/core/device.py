@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""The device that networks run on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from accelerate import PartialState
 
 
 def this_device() -> torch.device:
-    """This process's GPU, else the CPU: other accelerators have no float64."""
+    """Return this process's GPU, or the CPU if there is none; other accelerators have no float64."""
     device: torch.device = PartialState(cpu=not torch.cuda.is_available()).device
     return device

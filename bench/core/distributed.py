@@ -1,4 +1,4 @@
-"""Several processes as one: what only the first does, and all know."""
+"""Helpers for runs of several processes: the first process works, and all get its result."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ T = TypeVar("T")
 
 
 def from_main(compute: Callable[[], T]) -> T:
-    """Return what `compute` gives in the first process, in all of them; if it raises, all raise."""
+    """Run `compute` in the first process and return its result in all of them; if it raises, all raise."""
     state = PartialState()
     if state.num_processes == 1:
         return compute()
-    reason: list[T | Exception | None] = [None]
+    shared: list[T | Exception | None] = [None]
     if state.is_main_process:
         try:
-            reason = [compute()]
+            shared = [compute()]
         except Exception as error:
-            reason = [error]
-    (found,) = broadcast_object_list(reason)
+            shared = [error]
+    (found,) = broadcast_object_list(shared)
     if isinstance(found, Exception):
         raise found
     return found
 
 
 def join_workers(folder: Path) -> Progress:
-    """Meet the other processes that work on this run, if any; return where progress is shown.
+    """Connect to the other processes of this run, if any, and return where progress is shown.
 
-    The first process writes the run's status file and log, the others are silent. Without GPUs they talk
-    through gloo.
+    The first process writes the run's status file and log; the others are silent. Without GPUs the processes
+    communicate through gloo.
     """
     if not PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         return SilentProgress()

@@ -1,4 +1,4 @@
-"""The error a user sees: one line, no traceback, with the nearest valid names and what mends it."""
+"""The error that a user sees: one line without a traceback, with the nearest valid names and the fix."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake or a missing prerequisite that the user can mend; the command line prints its text alone."""
+    """A mistake or a missing prerequisite that the user can fix; the command line prints only its text."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its kind: libraries go on for pages, a user reads one line."""
+    """Return the first line of an exception's text, or its class if it has no text, to keep messages short."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def listed(names: Iterable[object], limit: int = 4) -> str:
-    """Name the first few of many in a line: `a, b, c, d and 7 more`."""
+    """List the first few names on one line: `a, b, c, d and 7 more`."""
     every = [str(name) for name in names]
     if not every:
         return "nothing"
     return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
 
 
-def counted(count: float, thing: str) -> str:
-    """Name so many of a thing: `1 job`, `0.5 hours`."""
-    return f"{count:g} {thing}{'s' * (count != 1)}"
+def counted(count: float, noun: str) -> str:
+    """Write a count with its noun: `1 job`, `0.5 hours`."""
+    return f"{count:g} {noun}{'s' * (count != 1)}"
 
 
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
@@ -34,7 +34,7 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def hint(name: str, valid: Iterable[str]) -> str:
-    """Name the members of `valid` that look most like `name`, or all if none does."""
+    """Suggest the members of `valid` that look most like `name`, or list them all if none does."""
     choices = list(valid)
     close = nearest(name, choices)
     if close:
@@ -43,5 +43,5 @@ def hint(name: str, valid: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
-    """Build the error for a name that is not among `valid`: the name, the nearest ones, or all if few."""
+    """Build the error for a name that is not in `valid`; it suggests the nearest names or lists them all."""
     return UserError(f"unknown {kind} {name!r}; {hint(name, sorted(valid))}")

@@ -1,4 +1,4 @@
-"""Make foreign text harmless for where it is shown: names, prompts and error messages are anybody's."""
+"""Make foreign text harmless where it is shown: names, prompts and error messages can come from anyone."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _REORDERS = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u2
 
 
 def printable(text: object, *, lines: bool = False) -> str:
-    """Return text in which control characters, terminal escapes and direction marks are written out, as `\\x1b`.
+    """Return text whose control characters, terminal escapes and direction marks are written out, such as `\\x1b`.
 
-    Line feeds and tabs are kept where `lines` is true, for text of several lines.
+    With `lines`, line feeds and tabs are kept, for text of several lines.
     """
     plain = str(text)
     return plain if plain.isprintable() else "".join(_shown(letter, lines) for letter in plain)
 
 
 def rich_text(text: object) -> Text:
-    """Return `printable` text as rich prints it literally: no square bracket of it is markup."""
+    """Return `printable` text that rich prints literally: its square brackets are not markup."""
     from rich.text import Text
 
     return Text(printable(text))
 
 
 def markdown(text: object) -> str:
-    """Return text as Markdown shows it literally, on one line and in a table's cell.
+    """Return text that Markdown shows literally, on one line and in a table's cell.
 
-    Pipes, HTML, links, emphasis, code and mathematics of it are plain text; an underscore within a word is one
-    anyway and stays, so that names remain readable in the source.
+    Pipes, HTML, links, emphasis, code and mathematics become plain text. An underscore within a word is plain
+    text in Markdown anyway and is not escaped, so that names stay readable in the source.
     """
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0]) or "\\" + found[0], printable(text))
 
@@ -43,10 +43,11 @@ _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 
 def csv_text(text: object) -> str:
-    """Return text as a field of a CSV file that no spreadsheet takes for a formula.
+    """Return text as a field of a CSV file that no spreadsheet reads as a formula.
 
-    What begins like a formula gets an apostrophe in front, which spreadsheets do not show; numbers, negative ones
-    too, stay as they are. Control characters are written out, but for line feeds and tabs, which CSV quotes.
+    Text that begins like a formula gets an apostrophe in front, which spreadsheets do not show; numbers, also
+    negative ones, stay as they are. Control characters are written out, except line feeds and tabs, which CSV
+    quotes.
     """
     shown = printable(text, lines=True)
     if shown[:1] not in ("\t", "\n") and shown.lstrip()[:1] not in _FORMULA:
@@ -62,9 +63,9 @@ _NAME = re.compile(r"\w[\w.+-]{0,199}")
 
 
 def is_name(text: object) -> bool:
-    """Whether this is a name that can be a folder and a word of a command: letters, digits, and `_ . + -` inside.
+    """Say whether this name can be a folder and a word of a command: letters, digits, and `_ . + -` inside.
 
-    Names of tasks and runs become folders, so `../x` and control characters are none.
+    Names of tasks and runs become folders, so `../x` and names with control characters are refused.
     """
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 

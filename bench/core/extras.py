@@ -1,4 +1,4 @@
-"""Packages that only some tasks need: imported when they are used, and named with their extra when missing."""
+"""Import packages that only some tasks use, and name the extra that installs a missing one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.core.errors import UserError
 
 
 def optional_module(name: str, purpose: str, extra: str) -> Any:
-    """Import a module of an extra; UserError with the command that installs it if it is missing."""
+    """Import a module of an extra. Raises UserError with the command that installs it if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the hashes that name them."""
+"""Write files that appear whole or not at all, and compute the hashes that identify them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
     A reader sees the old file or the new one, never a part; on an exception the temporary file is removed. Raises
-    DiskFullError where the disk is full, whatever the writer calls that.
+    DiskFullError if the disk is full, whatever error the writer raises for that.
     """
     make_folder(path.parent)
     with named_if_full(path):
@@ -46,9 +46,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success rename it to `path`, replacing what was there.
 
-    All that is in it gets the permissions that an ordinary program would have given: some writers of weights make
-    private files, which nobody else could read in a shared cache. Raises DiskFullError where the disk is full.
-    A kill between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
+    All files in it get the permissions that an ordinary program would give: some writers of weights make private
+    files, which other users of a shared cache could not read. Raises DiskFullError if the disk is full. A kill
+    between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
     """
     make_folder(path.parent)
     with named_if_full(path):
@@ -74,7 +74,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises UserError where that is not permitted, or the disk is full."""
+    """Make a folder and its parents. Raises UserError if that is not permitted or the disk is full."""
     with named_if_full(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,12 +85,12 @@ def make_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line and hand it to the system, so that a process that is killed keeps what it wrote.
+    """Append a line and hand it to the system, so that it survives if the process is killed.
 
-    A last line that a kill or a full disk cut short is ended first, so that it does not take this one with it.
+    If a kill or a full disk cut the last line short, it is ended first, so that the new line stays readable.
     """
     if path.exists():
-        regular_file(path)  # a named pipe would keep this process for ever
+        regular_file(path)  # opening a named pipe would block this process forever
     make_folder(path.parent)
     with named_if_full(path), path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
@@ -105,18 +105,18 @@ def append_line(path: Path, line: str) -> None:
 def not_permitted(folder: Path, error: OSError) -> UserError:
     """Return the error of a folder into which nothing can be written."""
     return UserError(
-        f"nothing can be written into {folder}: {error.strerror or error}; "
-        "fix: permit it, or name another folder (--runs, --cache)"
+        f"the folder {folder} cannot be written to: {error.strerror or error}; "
+        "fix: change its permissions, or name another folder (--runs, --cache)"
     )
 
 
 class DiskFullError(UserError):
-    """There is no room left where a file is to be written; nothing is wrong with what is written."""
+    """The disk is full where a file is to be written; the file's content is not at fault."""
 
 
 @contextlib.contextmanager
 def named_if_full(path: Path) -> Iterator[None]:
-    """Raise DiskFullError in place of what a writer says of a full disk: torch's says `unexpected pos 64 vs 0`."""
+    """Raise DiskFullError in place of a writer's error for a full disk; torch's is `unexpected pos 64 vs 0`."""
     try:
         yield
     except UserError:
@@ -124,14 +124,14 @@ def named_if_full(path: Path) -> Iterator[None]:
     except Exception as error:
         if (isinstance(error, OSError) and error.errno in FULL) or _is_full(path.parent):
             raise DiskFullError(
-                f"there is no room left to write {path}; fix: make room, or raise your quota, and run the same "
-                "command again: it goes on from what is there"
+                f"the disk is full: {path} cannot be written; fix: free some space, or raise your quota, and run "
+                "the same command again: it continues from its files"
             ) from error
         raise
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether not even a little can be written into a folder."""
+    """Say whether even a small file cannot be written into a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(_PROBE_BYTES))
@@ -152,21 +152,22 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a full disk."""
 _PROBE_BYTES = 1 << 18
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
-"""Names that `whole_file` and `whole_folder` give to what is not whole yet."""
+"""Pattern of the names that `whole_file` and `whole_folder` give to unfinished files."""
 
 
 def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
-    """Remove what killed writers left in a folder, of `name` or of anything; return what it was.
+    """Remove the temporary files of killed writers from a folder, for `name` or for any name; return their paths.
 
-    What a writer had moved aside when it was killed, before the new one had its place, is put back: it is the only
-    one. To be called while nobody else can be writing there: the lock of the folder, or of the name, is held.
+    A folder that a killed writer had moved aside before the new one took its place is put back: it is the only
+    copy. Call this only while holding the lock of the folder or of the name, so that no other process writes
+    there.
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         found = _TEMPORARY.fullmatch(path.name)
         if not found or name not in (None, found["name"]):
             continue
-        with contextlib.suppress(OSError):  # another user's: it is in nobody's way
+        with contextlib.suppress(OSError):  # another user's file may stay; it does no harm
             if path.name.endswith(".old") and not (folder / found["name"]).exists():
                 path.rename(folder / found["name"])
                 continue
@@ -182,34 +183,34 @@ def write_text(path: Path, text: str) -> None:
 
 
 def regular_file(path: Path) -> Path:
-    """Return `path` if it names a regular file, links followed; anything else could make a reader hang.
+    """Return `path` if it names a regular file, links followed; reading anything else could hang.
 
-    Raises UserError for what is missing, a folder, a named pipe, a device or a socket.
+    Raises UserError if it is missing, a folder, a named pipe, a device or a socket.
     """
     kind = _kind(path)
     if kind != "file":
-        raise UserError(f"{path} is {kind}, and a regular file is wanted; fix: name the file itself")
+        raise UserError(f"{path} is {kind}, but a regular file is expected; fix: name the file itself")
     return path
 
 
 def regular_file_or_folder(path: Path) -> Path:
-    """Return `path` if it names a regular file or a folder, links followed; UserError for anything else."""
+    """Return `path` if it names a regular file or a folder, links followed. Raises UserError for anything else."""
     kind = _kind(path)
     if kind not in ("file", "a folder"):
-        raise UserError(f"{path} is {kind}, and a regular file or a folder is wanted; fix: name one of these")
+        raise UserError(f"{path} is {kind}, but a regular file or a folder is expected; fix: name one of these")
     return path
 
 
 def refuse_special_files(folder: Path) -> None:
-    """Raise UserError if a folder holds a named pipe, a device or a socket, which would make a reader hang."""
+    """Raise UserError if a folder holds a named pipe, a device or a socket: reading those could hang."""
     for path in folder.rglob("*"):
         kind = _kind(path)
         if kind in _KINDS.values() and kind not in ("file", "a folder"):
-            raise UserError(f"{path} is {kind}, and only regular files are read; fix: remove it from {folder}")
+            raise UserError(f"{path} is {kind}, but only regular files are read; fix: remove it from {folder}")
 
 
 def _kind(path: Path) -> str:
-    """Say what a path names: `file`, `a folder`, `a named pipe`, ..., or `missing`."""
+    """Return the kind of a path: `file`, `a folder`, `a named pipe`, ..., or `missing`."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -228,13 +229,13 @@ _KINDS = {
 
 
 MOST_BYTES = 64 << 20
-"""Largest file of ours that is read as a whole: records and descriptions take kilobytes, long logs megabytes."""
+"""Largest file that `read_bytes` reads by default; records take kilobytes, long logs megabytes."""
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Read a regular file of at most `most` bytes.
 
-    Raises UserError that names the file if it is missing, no regular file, unreadable or larger.
+    Raises UserError that names the file if it is missing, unreadable, too large or not a regular file.
     """
     kind = _kind(path)
     if kind != "file":
@@ -245,7 +246,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(content) > most:
-        raise UserError(f"{path}: cannot be read: it is larger than {human_size(most)}, which no such file is")
+        raise UserError(f"{path}: cannot be read: it is larger than {human_size(most)}, the limit for such files")
     return content
 
 
@@ -258,7 +259,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none, or the file is somebody else's, cut short or too deep."""
+    """Read a JSON object; None if the file is missing or holds anything else, or is nested too deeply."""
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError, UserError):
@@ -267,7 +268,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise plain data in the one form that is hashed: sorted keys, no spaces, no NaN."""
+    """Serialise plain data in the form that is hashed: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
@@ -277,11 +278,11 @@ def digest(value: Any) -> str:
 
 
 def repeated_digest(value: Any) -> str:
-    """Return the same as `digest`, computed once for equal values that come again and again, as in records."""
+    """Return the same as `digest`, cached for values that recur often, as in records."""
     try:
         plain = marshal.dumps(value, 2)  # the version without references: equal values give equal bytes
     except ValueError:
-        return digest(value)  # of a type that JSON takes for a plain one
+        return digest(value)  # a subclass of a plain type, which only JSON accepts
     return _digest_of(plain)
 
 
@@ -297,18 +298,18 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_sha256(path: Path, patterns: Sequence[str] = ("**/*",)) -> str:
-    """Return one SHA-256 for a folder, or for its files of these patterns: of their names and hashes."""
+    """Return one SHA-256 of the names and hashes of a folder's files, or of those that match these patterns."""
     files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
     return digest({str(file.relative_to(path)): file_sha256(file) for file in sorted(files)})
 
 
 def path_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder as `folder_sha256` has it."""
+    """Return the SHA-256 of a file, or of a folder as `folder_sha256` computes it."""
     return folder_sha256(path) if path.is_dir() else file_sha256(path)
 
 
 def folder_size(path: Path) -> int:
-    """Return the bytes of all files under a folder, or of the one file."""
+    """Return the size in bytes of all files under a folder, or of a single file."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""What other launchers leave in the environment: `bench` starts its own processes and reads none of it."""
+"""Environment variables of other launchers: `bench` starts its own processes and ignores all of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PREFIXES = (
     *("ACCELERATE_", "TORCHELASTIC_", "FSDP_", "DEEPSPEED_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "FP8_"),
     *("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MV2_COMM_WORLD_"),
 )
-"""Of torchrun, `accelerate launch` and MPI: accelerate would take the ranks, the backend, even the precision."""
+"""Prefixes of torchrun, `accelerate launch` and MPI; accelerate would read ranks and precision from them."""
 
 
 def clear(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove what other launchers set; return the names, sorted."""
+    """Remove the variables that other launchers set; return their names, sorted."""
     found = sorted(name for name in environment if name in _NAMES or name.startswith(_PREFIXES))
     for name in found:
         del environment[name]

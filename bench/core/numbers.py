@@ -1,11 +1,11 @@
-"""Numbers from files that may be anybody's."""
+"""Checks for numbers from files that anyone may have written."""
 
 from __future__ import annotations
 
 LARGEST = 2.0**63
-"""Beyond it no count, time or figure of ours is."""
+"""No count, time or figure in our files is as large as this."""
 
 
 def is_finite(value: object) -> bool:
-    """Whether this is a number that can be counted and printed: no NaN or infinity, no more than 64 bits."""
+    """Say whether this is a number that can be counted and printed: not NaN, not infinite, at most 64 bits."""
     return isinstance(value, int | float) and abs(value) < LARGEST

@@ -1,4 +1,4 @@
-"""Progress on long work, as the tasks see it; the command line draws it, tests ignore it."""
+"""The interface through which long work reports its progress; the command line draws it, tests ignore it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """One unit of long work."""
+    """One progress bar: a stage of long work with a known number of steps."""
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """Say that `steps` are done; `figures` (a loss, a rate) stand beside the bar."""
+        """Report that `steps` are done; `figures` (a loss, a rate) are shown beside the bar."""
 
 
 class Progress(Protocol):
-    """Where long work says how far it is."""
+    """A place where long work reports how far it is."""
 
     def bar(self, title: str, total: int, completed: int = 0) -> contextlib.AbstractContextManager[Bar]:
         """Open a bar of `total` steps."""
 
     def note(self, text: str) -> None:
-        """Say one line that stays."""
+        """Print one line that stays on the screen."""
 
 
 class SilentProgress:
-    """Progress that nobody looks at."""
+    """Progress that is not shown anywhere."""
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, completed: int = 0) -> Iterator[SilentProgress]:  # noqa: ARG002

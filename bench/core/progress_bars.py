@@ -1,4 +1,4 @@
-"""Progress of long work: bars for people at a terminal, plain lines for logs, a status file for others."""
+"""Show the progress of long work: bars at a terminal, plain lines in logs, a status file for other commands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STATUS_EVERY = 1.0
 """Seconds between two writes of the status file."""
 
 PLAIN_EVERY = 30.0
-"""Seconds between two lines in a log, where there is no terminal to draw on."""
+"""Seconds between two lines in a log, when there is no terminal for bars."""
 
 
 def bars(console: Console) -> RichBars:
-    """Return the columns that all our bars have."""
+    """Return progress bars with the columns that all our bars have."""
     return RichBars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
@@ -40,7 +40,7 @@ def figures_text(figures: dict[str, float]) -> str:
 
 
 class StatusProgress:
-    """Progress as bars, or where there is no terminal as a line now and then; it keeps a status file, too."""
+    """Progress as bars at a terminal and as occasional lines elsewhere; it can keep a status file as well."""
 
     def __init__(self, console: Console, path: Path | None = None) -> None:
         """`path` is the status file, or None."""
@@ -72,7 +72,7 @@ class StatusProgress:
                 self._bars = None
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """Say that `steps` are done."""
+        """Report that `steps` are done."""
         self.status.completed += steps
         self.status.figures.update(figures)
         if self._bars is not None:
@@ -80,7 +80,7 @@ class StatusProgress:
         self._write()
 
     def note(self, text: str) -> None:
-        """Say one line that stays."""
+        """Print one line that stays on the screen."""
         self.console.print(printable(text, lines=True), highlight=False, markup=False)
 
     def _write(self, force: bool = False) -> None:

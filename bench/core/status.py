@@ -1,4 +1,4 @@
-"""The status file: how far the work in a run's folder is, written by whoever does it and read from outside."""
+"""The status file of a run: its job writes how far it is, and other commands read it."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from bench.core.numbers import is_finite
 from bench.core.run_folder import STATUS
 
 TRAINING = "training"
-"""The stage whose steps are iterations, each of a batch of images; the steps of the others are images."""
+"""The stage whose steps are iterations, each of a batch of images; the steps of all other stages are images."""
 
 
 @dataclass
 class Status:
-    """How far one bar is."""
+    """The progress of one bar."""
 
     stage: str
-    """Its title: training, evaluation 1/3, ..."""
+    """The title of the bar: training, evaluation 1/3, ..."""
     total: int
-    """Steps in all."""
+    """The number of steps in all."""
     completed: int
     figures: dict[str, float] = field(default_factory=dict)
-    """The latest of each: losses, FD."""
+    """The latest values of losses, FD and the like."""
     began: float = 0
-    """When this process opened it; times are seconds since 1970."""
+    """The time when this process opened the bar; times are seconds since 1970."""
     began_at: int = 0
-    """Steps that were done then, by an attempt before."""
+    """Steps that an earlier attempt had done by then."""
     time: float = 0
-    """When this was written."""
+    """The time when the file was written."""
 
     @property
     def rate(self) -> float | None:
-        """Steps a second of this process; None before its first."""
+        """Steps per second of this process; None before its first step."""
         done, seconds = self.completed - self.began_at, self.time - self.began
         return done / seconds if seconds > 0 and done > 0 else None
 
     def write(self, path: Path) -> None:
-        """Write it as it is now; the file appears whole."""
+        """Write the current status to `path`; the file appears whole."""
         self.time = time.time()
         write_text(path, json.dumps(vars(self)) + "\n")
 
 
 def read_status(folder: Path) -> Status | None:
-    """Read the status of the work in a folder; None if there is none, or the file is somebody else's."""
+    """Read the status of the work in a folder; None if there is no status file or it is not ours."""
     try:
         found = Status(**(read_object(folder / STATUS) or {}))
         figures = found.figures.values()

@@ -1,5 +1,7 @@
-"""Why work stops before its end: a scheduler's signals, which training obeys after its iteration and all else at
-once, or numbers that are not finite."""
+"""Reasons to stop work early: a scheduler's signals, or numbers that are not finite.
+
+Training obeys a signal after the current iteration; all other work stops at once.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
-"""What schedulers send before they take a machine away: submitit's warning, and the last call of all."""
+"""The signals that schedulers send before they take a machine away: submitit's warning, then the last call."""
 
 
 class Stopped(BaseException):
-    """This process was asked to stop; the same command goes on from its files. No failure: no record says so."""
+    """This process was asked to stop; the same command continues from its files. This is not a failure."""
 
     def __init__(self, cause: signal.Signals) -> None:
         super().__init__(f"stopped by {cause.name}")
@@ -21,24 +23,24 @@ class Stopped(BaseException):
 
 
 class DivergedError(Exception):
-    """Training reached a loss, a gradient or an image that is not finite; another try would reach it again."""
+    """Training reached a loss, a gradient or an image that is not finite; another attempt would do the same."""
 
 
 class UntrainedError(Exception):
-    """Training ended without one update of the student: its images are those of the untrained copy."""
+    """Training ended without a single update of the student: its images are those of the untrained copy."""
 
 
 class StopSignal:
-    """Hears whether this process should stop."""
+    """A flag that is set when this process receives a signal to stop."""
 
     def __init__(self) -> None:
         self.heard: signal.Signals | None = None
         self._deferred = False
 
     def hear(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002
-        """Take note of a signal. Raises Stopped, unless that would tear work apart that is soon whole.
+        """Handle a signal: record it, and raise Stopped unless the work inside `deferred` decides when to stop.
 
-        The warning counts, whether the last call comes before it or after it: some schedulers send both.
+        If both signals come, in either order, the warning is the one that is recorded.
         """
         if self.heard is not signal.SIGUSR2:
             self.heard = signal.Signals(number)
@@ -47,7 +49,7 @@ class StopSignal:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leave it to the work inside when to stop: it looks at `heard`."""
+        """Let the work inside decide when to stop: it checks `heard` itself."""
         self._deferred = True
         try:
             yield
@@ -57,7 +59,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopSignal]:
-    """Hear the scheduler's signals while the work inside runs."""
+    """Handle the scheduler's signals while the work inside runs."""
     stop = StopSignal()
     before = {number: signal.signal(number, stop.hear) for number in SIGNALS}
     try:

@@ -1,4 +1,4 @@
-"""Filling one .npy file block by block: in parallel, and resumable at any point."""
+"""Fill one .npy file block by block, in parallel and resumable at any point."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ from bench.core.progress import Progress
 
 PLAN, DONE = "plan.json", "blocks.txt"
 DONE_LINE = re.compile(r"(\d+) (\d+)\n")
-"""Block and tally; a line without its end was cut off by a kill."""
+"""Block number and tally; a line without its end was cut short by a kill."""
 
 Make = Callable[[int, int], tuple[np.ndarray, int]]
-"""From a block's first item and the one behind its last to [B, ...] and a tally, whatever the caller counts."""
+"""Makes a block, given its first item and the one after its last: values [B, ...] and a count of the caller's."""
 Finish = Callable[[int, np.ndarray], np.ndarray]
-"""From a block's first item and what Make made of it to the values that are written, [B, *shape]."""
+"""Turns the values of Make, given the block's first item, into the values that are written, [B, *shape]."""
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """One .npy file of `count` items, `block` of which are made at once."""
+    """One .npy file of `count` items, of which `block` are made at once."""
 
     name: str
     what: str
-    """What the items are, for people: packed images."""
+    """What the items are, for messages: images."""
     origin: Path
-    """Where they are read from."""
+    """The path that the items are read from."""
     count: int
     shape: tuple[int, ...]
-    """Of one item."""
+    """The shape of one item."""
     dtype: np.dtype
     block: int
     decided_by: Mapping[str, Any]
-    """All else that decides the bytes, as plain data: what an earlier call did counts only if it was the same."""
+    """Everything else that decides the bytes, as plain data; if it differs, earlier blocks are made again."""
 
     def blocks(self) -> int:
-        """How many blocks there are."""
+        """Return the number of blocks."""
         return -(-self.count // self.block)
 
     def size(self, number: int) -> int:
-        """Items in block `number`: the last one may be shorter."""
+        """Return the number of items in block `number`; the last block may be shorter."""
         return min(self.block, self.count - number * self.block)
 
     def bytes(self, items: int) -> int:
-        """Bytes of so many items."""
+        """Return the size of this many items in bytes."""
         return items * int(np.prod(self.shape)) * self.dtype.itemsize
 
     def plan(self) -> str:
-        """Serialise what decides the bytes."""
+        """Serialise everything that decides the bytes."""
         return canonical_json({**self.decided_by, "count": self.count, "block": self.block})
 
 
 class Block(NamedTuple):
-    """Consecutive items."""
+    """A block of consecutive items, with its tally."""
 
     number: int
     values: np.ndarray
@@ -74,9 +74,9 @@ class Block(NamedTuple):
 
 
 def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a hidden folder beside `folder` and give it that name; nothing, if `folder` is there.
+    """Let `write` fill a hidden folder and rename it to `folder`; do nothing if `folder` exists.
 
-    What `write` left there when it was killed it finds again. Raises UserError if the disk does not permit it.
+    After a kill, `write` finds its earlier files again. Raises UserError if the folder cannot be written.
     """
     try:
         with made_once(folder) as missing:
@@ -89,7 +89,7 @@ def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} could not be written: {error.strerror}; "
-            "fix: make room or permit it, and run again: it goes on from here"
+            "fix: free some space or change the permissions, and run again: it continues from here"
         ) from error
 
 
@@ -101,11 +101,11 @@ def fill(
     progress: Progress,
     finish: Finish = lambda _first, values: values,
 ) -> int:
-    """Write all blocks of `file` into `partial`, where an earlier call may have begun; return the tallies' sum.
+    """Write all blocks of `file` into `partial`, continue an earlier call, and return the sum of the tallies.
 
-    `make` runs in `workers` threads, `finish` in the caller's; each block is made of the same items however
-    many threads there are, so the bytes depend on neither them nor a kill. Raises UserError if the disk is too
-    small or what is read has gone, ValueError if a block has another shape or type than the file.
+    `make` runs in `workers` threads and `finish` in the caller's thread. A block always has the same items, so
+    the bytes depend neither on the number of threads nor on a kill. Raises UserError if the disk is too small or
+    the source disappears, ValueError if a block has another shape or type than the file.
     """
     done = _begun(partial, file, progress)
     todo = [number for number in range(file.blocks()) if number not in done]
@@ -135,7 +135,7 @@ def fill(
 
 
 def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]:
-    """Return the blocks done by an earlier call with their tallies; begin if there are none."""
+    """Return the blocks that an earlier call finished, with their tallies; start the file if there is none."""
     plan = file.plan()
     if (partial / PLAN).is_file():
         before = (partial / PLAN).read_text(encoding="utf-8")
@@ -143,7 +143,7 @@ def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]
             lines = DONE_LINE.findall((partial / DONE).read_text(encoding="utf-8"))
             write_text(partial / DONE, "".join(f"{number} {tally}\n" for number, tally in lines))
             return {int(number): int(tally) for number, tally in lines}
-        progress.note(f"starting again, for this has changed: {_changed(before, plan)}")
+        progress.note(f"starting again because this has changed: {_changed(before, plan)}")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -155,13 +155,13 @@ def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]
 
 
 def _changed(before: str, now: str) -> str:
-    """Name what differs between two plans."""
+    """List the keys that differ between two plans."""
     old, new = json.loads(before), json.loads(now)
     return ", ".join(key for key in sorted({*old, *new}) if old.get(key) != new.get(key))
 
 
 def _flush(file: IO[Any]) -> None:
-    """Bring what was written to the disk: a block is noted as done only when a power cut cannot undo it."""
+    """Flush a file to the disk: a block is noted as done only when a power cut cannot undo it."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -172,12 +172,12 @@ def _check_space(partial: Path, file: ArrayFile, blocks: int) -> None:
     if needed > free:
         raise UserError(
             f"the packed {file.what} need {human_size(needed)} more, but the disk of {partial.parent} has "
-            f"{human_size(free)} free; fix: make room, or name a folder on another disk"
+            f"{human_size(free)} free; fix: free some space, or name a folder on another disk"
         )
 
 
 def _made(file: ArrayFile, make: Make, numbers: list[int], workers: int) -> Generator[Block, None, None]:
-    """Make blocks in `workers` threads; yield each as it is ready, with few waiting in memory."""
+    """Make blocks in `workers` threads and yield each when it is ready; only a few wait in memory."""
     remaining = iter(numbers)
     pool = ThreadPoolExecutor(workers)
 
@@ -196,7 +196,7 @@ def _made(file: ArrayFile, make: Make, numbers: list[int], workers: int) -> Gene
         while running:
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             running |= {pool.submit(made, number) for number in itertools.islice(remaining, len(ready))}
-            # What is whole first: a failure must not cost a block that was ready beside it.
+            # Finished blocks come first, so that a failure does not lose a block that is ready.
             for future in sorted(ready, key=lambda future: future.exception() is not None):
                 yield future.result()
     finally:

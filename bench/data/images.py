@@ -1,4 +1,4 @@
-"""Labelled images in memory, named by a hash of what they hold."""
+"""Labelled images in memory, identified by a hash of their content."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bench.core.files import canonical_json
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with one class each; the same if the hashes are. Raises ValueError if malformed."""
+    """Images with one class each; two sets are the same if their hashes are. Raises ValueError if malformed."""
 
     images: np.ndarray
     """[N, C, H, W] uint8 grey levels, 0..255."""
     labels: np.ndarray
     """[N] int64 classes, from 0."""
     sha256: str
-    """Hash of the shapes, the images and the labels, as 64 hexadecimal digits."""
+    """SHA-256 of the shapes, the images and the labels, as 64 hexadecimal digits."""
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -35,7 +35,7 @@ class LabelledImages:
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
-        """Hash `images` [N, C, H, W] uint8 and `labels` [N] int64 and hold them, contiguous in memory."""
+        """Build from `images` [N, C, H, W] uint8 and `labels` [N] int64: make them contiguous and hash them."""
         images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
         return cls(images, labels, _sha256(images, labels))
 
@@ -45,12 +45,12 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What the teacher and the student may see, and what only the evaluation sees."""
+    """The images for training teacher and student, and the held-out images that only the evaluation uses."""
 
     train: LabelledImages
     held_out: LabelledImages
     source: str
-    """Where the images were found: a package's name or a folder. It is not part of any hash."""
+    """The package or folder that the images come from. It is not part of any hash."""
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.held_out.images.shape[1:]:

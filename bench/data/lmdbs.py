@@ -1,4 +1,4 @@
-"""LMDBs as the official DMD2 release ships them: raw arrays, one key for each item, read safely."""
+"""Read LMDBs of the official DMD2 release safely: raw arrays, one key for each item."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bench.core.safe_pickle import shown
 
 MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
 MAGIC_OFFSET = 16
-"""After the page header."""
+"""Position of the magic number, after the page header."""
 DATA_FILE = "data.mdb"
 FIX = "fix: download or copy it again"
 
 
 class ReadOnlyLMDB:
-    """An LMDB that is only read. Close it after use."""
+    """An LMDB that is opened for reading. Close it after use."""
 
     def __init__(self, path: Path) -> None:
-        """Map the folder or file. Raises UserError if it is no LMDB, or is cut short."""
+        """Map the folder or file. Raises UserError if it is not an LMDB or is cut short."""
         lmdb = optional_module("lmdb", "reading an LMDB", "imagenet")
         self.path = path
         file = regular_file(path / DATA_FILE if path.is_dir() else path)
@@ -32,7 +32,7 @@ class ReadOnlyLMDB:
                 str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, create=False
             )
         except (lmdb.Error, OSError, MemoryError) as error:
-            raise UserError(f"{path} is no LMDB, or is cut short ({error}); {FIX}") from error
+            raise UserError(f"{path} is not an LMDB or is cut short ({error}); {FIX}") from error
         try:
             self._check_length(file)
         except BaseException:
@@ -41,7 +41,7 @@ class ReadOnlyLMDB:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Values]:
-        """Open the values as they are now; they are valid until the end of the block."""
+        """Open a transaction and yield its values; they are valid until the end of the block."""
         lmdb = optional_module("lmdb", "reading an LMDB", "imagenet")
         try:
             with self._environment.begin(buffers=True) as transaction:
@@ -54,7 +54,7 @@ class ReadOnlyLMDB:
         self._environment.close()
 
     def _check_length(self, file: Path) -> None:
-        """Compare the file's length with its header: touching a mapped page beyond the end kills the process."""
+        """Compare the file's length with its header: reading a mapped page beyond the end kills the process."""
         needed = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         length = file.stat().st_size
         if length < needed:
@@ -62,14 +62,14 @@ class ReadOnlyLMDB:
 
 
 class Values:
-    """Values of an LMDB during one transaction."""
+    """The values of an LMDB during one transaction."""
 
     def __init__(self, transaction: Any, path: Path) -> None:
         self._transaction = transaction
         self._path = path
 
     def of(self, key: str, length: int | None = None) -> memoryview:
-        """Return a value. Raises UserError if it is missing, or has not `length` bytes."""
+        """Return a value. Raises UserError if it is missing or has another length than `length` bytes."""
         value: memoryview | None = self._transaction.get(key.encode())
         if value is None or length not in (None, len(value)):
             problem = "is missing" if value is None else f"has {len(value)} bytes, not {length}"

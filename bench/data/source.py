@@ -1,4 +1,4 @@
-"""What every form of a data set is to the packing: items in a fixed order."""
+"""The common interface of all forms of a data set: items in a fixed order."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from bench.core.files import human_size
 from bench.data.kinds import described, is_image, litter, other_kind
 
 Item = TypeVar("Item", covariant=True)
-"""What a source holds: images, or arrays."""
+"""The type of a source's items: images or arrays."""
 
 MAX_BYTES = 2**30
-"""Largest file or member that is read whole into memory: lists of captions and labels; images are far smaller."""
+"""Largest file or member that is read into memory at once: lists of captions and labels; images are smaller."""
 
 
 class ItemSource(ABC, Generic[Item]):
-    """Items, numbered in an order that depends on nothing but their names. Close it after use."""
+    """Items that are numbered in an order that depends on their names alone. Close it after use."""
 
     format: ClassVar[str]
-    """What people call this form."""
+    """The usual name of this form."""
 
     def __init__(self, path: Path, count: int, index_sha256: str, skipped: Mapping[str, int] = {}) -> None:
-        """Hold what is known without decoding an item.
+        """Store what is known without decoding an item.
 
-        `index_sha256` is a hash of the names of all items and of what else tells this source from another
-        cheaply. `skipped` counts the files that are no items, by kind.
+        `index_sha256` is a hash of the names of all items and of anything else that cheaply distinguishes this
+        source from another. `skipped` counts the files that are not items, by kind.
         """
         self.path = path
         self.index_sha256 = index_sha256
@@ -44,17 +44,17 @@ class ItemSource(ABC, Generic[Item]):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Say where item `index` is, for messages."""
+        """Return the location of item `index`, for messages."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Iterator[Item]:
         """Yield items `start` ... `stop - 1`; images in RGB. Several threads may read at once.
 
-        Raises UserError, which names the item, where one is missing or damaged.
+        Raises UserError that names the item if one is missing or damaged.
         """
 
     def tally(self) -> str:
-        """Count what was found, for people: files in all, items, and what was skipped."""
+        """Describe the numbers of files, of items, and of skipped files, for people."""
         found = len(self) + sum(self.skipped.values())
         return f"{found:,} found in {self.path}: {len(self):,} to pack, {described(self.skipped)}"
 
@@ -71,17 +71,17 @@ class ItemSource(ABC, Generic[Item]):
 
 
 class Files(NamedTuple):
-    """Files that were found, and how many others were skipped, by kind."""
+    """Files that were found, and the number of skipped files by kind."""
 
     paths: list[Path]
     skipped: Counter[str]
 
 
 def files_under(folder: Path) -> Files:
-    """Find all files under a folder, in order of their paths: those in linked folders too.
+    """Find all files under a folder, in order of their paths; linked folders are searched too.
 
-    Hidden files and litter are skipped and counted, a skipped folder as one. A link back to a folder that it
-    lies in is not followed.
+    Hidden files and litter are skipped and counted, a skipped folder as one. A link back to one of its parent
+    folders is not followed.
     """
     found, skipped = [], Counter[str]()
     for place, folders, names in os.walk(folder.absolute(), followlinks=True):
@@ -96,8 +96,8 @@ def files_under(folder: Path) -> Files:
 def images_under(folder: Path) -> Files:
     """Find all images among `files_under` a folder; other files are counted as skipped.
 
-    Raises UserError at an image of a kind that is not read, and at an archive: left out silently, nobody would
-    miss it.
+    Raises UserError at an archive and at an image of a kind that is not read, so that no image is left out
+    silently.
     """
     files, skipped = files_under(folder)
     skipped.update(other_kind(file.name, str(file)) for file in files if not is_image(file.name))
@@ -107,14 +107,14 @@ def images_under(folder: Path) -> Files:
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Read a file of at most `limit` bytes.
 
-    Raises UserError if it is larger, cannot be read, or is no regular file: a named pipe would never end.
+    Raises UserError if it is larger, cannot be read, or is not a regular file: a named pipe would never end.
     """
     try:
-        # Without O_NONBLOCK, opening a named pipe waits for somebody to write to it.
+        # Without O_NONBLOCK, opening a named pipe waits until another process writes to it.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise UserError(f"{path} is no regular file; fix: remove it, or put the file itself there")
+                raise UserError(f"{path} is not a regular file; fix: remove it, or put the file itself there")
             if about.st_size > limit:
                 raise UserError(
                     f"{path} has {human_size(about.st_size)}, more than the {human_size(limit)} that are read at "

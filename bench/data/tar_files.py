@@ -1,4 +1,4 @@
-"""Uncompressed tars, searched with care: every member is a file, a link to one, counted litter, or refused."""
+"""List the members of uncompressed tars: each is a file, a link to one or counted litter, or it is refused."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Entry(NamedTuple):
     """A file in a tar."""
 
     name: str
-    """Its path in the tar, without `./`."""
+    """The path in the tar, without `./`."""
     offset: int
-    """Of its first byte in the file that was searched."""
+    """Position of its first byte in the file that was searched."""
     size: int
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What one tar holds."""
+    """The content of one tar."""
 
     entries: list[Entry]
-    """Its files in their order; a link is the file that it leads to, under the link's name."""
+    """The files in their order; a link stands for its target, under the link's name."""
     skipped: Counter[str]
-    """Litter, by kind."""
+    """Number of skipped files, by kind of litter."""
 
 
 def search(file: IO[bytes], name: str) -> Contents:
-    """List the files of the tar in `file`, of all tars where several were joined end to end.
+    """List the files of the tar in `file`, or of all its tars if several were joined end to end.
 
-    Hard and symbolic links to files of the tar are followed. Raises UserError, with the tar's `name` and the
-    member's, if it is no tar, cut short or damaged, if a member is neither a file nor a folder nor a link that
-    leads to a file, or if two members have one name.
+    Hard and symbolic links to files of the tar are followed. Raises UserError that gives the tar's `name` and
+    the member if it is not a tar, is cut short or damaged, if a member is neither a file nor a folder nor a link
+    to a file, or if two members have the same name.
     """
     end = file.seek(0, io.SEEK_END)
     infos: dict[str, tarfile.TarInfo] = {}
@@ -61,10 +61,10 @@ def search(file: IO[bytes], name: str) -> Contents:
 
 
 class Part(io.RawIOBase):
-    """A stretch of an open file as a file of its own: a tar inside a tar."""
+    """A part of an open file as a file of its own, for a tar inside a tar."""
 
     def __init__(self, file: IO[bytes], entry: Entry) -> None:
-        """Show the bytes of `entry`; positions begin at 0."""
+        """Expose the bytes of `entry`; positions begin at 0."""
         self._file, self._begin, self._size, self._at = file, entry.offset, entry.size, 0
 
     def readable(self) -> bool:
@@ -91,7 +91,7 @@ class Part(io.RawIOBase):
 def _members(file: IO[bytes], name: str, end: int) -> Iterator[tarfile.TarInfo]:
     """Yield the headers of all tars in `file`, which ends at `end`.
 
-    tarfile takes a damaged or missing header for the end of a tar; the real end is a block of zeros.
+    tarfile treats a damaged or missing header as the end of a tar; the real end is a block of zeros.
     """
     begin = 0
     while True:
@@ -100,7 +100,7 @@ def _members(file: IO[bytes], name: str, end: int) -> Iterator[tarfile.TarInfo]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for info in tar:
-                    # A negative size, or one past the end, would make tarfile read again what it has read.
+                    # A negative size, or one past the end, would make tarfile read the same bytes again.
                     if (
                         info.offset < position
                         or info.size < 0
@@ -111,7 +111,7 @@ def _members(file: IO[bytes], name: str, end: int) -> Iterator[tarfile.TarInfo]:
                     yield info
                 stopped = tar.offset
         except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-            what = f"is cut short or damaged ({error})" if position else f"is no tar, or is cut short ({error})"
+            what = f"is cut short or damaged ({error})" if position else f"is not a tar or is cut short ({error})"
             raise UserError(f"{name} {what}; {FIX}") from error
         file.seek(stopped)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -123,7 +123,7 @@ def _members(file: IO[bytes], name: str, end: int) -> Iterator[tarfile.TarInfo]:
 
 
 def _next_tar(file: IO[bytes], end_mark: int) -> int | None:
-    """Find the first block behind an end mark that is not all zeros; None if there is none."""
+    """Find the first block after an end mark that is not all zeros; None if there is none."""
     file.seek(end_mark)
     at = end_mark
     while chunk := file.read(_CHUNK):
@@ -135,19 +135,19 @@ def _next_tar(file: IO[bytes], end_mark: int) -> int | None:
 
 
 def _entry(infos: dict[str, tarfile.TarInfo], member: str, name: str) -> Entry:
-    """The file that a member is, or leads to."""
-    found, seen = member, set[str]()
+    """Return the file that a member is or links to. Raises UserError if there is none."""
+    found, followed = member, set[str]()
     while (info := infos[found]).islnk() or info.issym():
-        seen.add(found)
+        followed.add(found)
         below = posixpath.dirname(found) if info.issym() else ""
         target = posixpath.normpath(posixpath.join(below, info.linkname))
-        if target in seen or target not in infos:
+        if target in followed or target not in infos:
             raise UserError(
-                f"{name}: {member} is a link to {info.linkname}, which is no file in it; "
+                f"{name}: {member} is a link to {info.linkname}, which is not a file in it; "
                 "fix: make it again with tar --dereference --hard-dereference"
             )
         found = target
     if not info.isreg() or info.issparse():
-        what = "stored with holes (sparse)" if info.issparse() else f"no file (type {info.type!r})"
+        what = "stored with holes (sparse)" if info.issparse() else f"not a file (type {info.type!r})"
         raise UserError(f"{name}: {member} is {what}; fix: make it again from ordinary files")
     return Entry(member, info.offset_data, info.size)

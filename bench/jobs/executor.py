@@ -6,12 +6,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.core.errors import UserError, unknown
 from bench.core.escape import printable
+from bench.runs.registry import Registry, load_catalogue
 
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
@@ -41,6 +40,11 @@ class Executor(ABC):
     An executor whose jobs wait in a queue that outlives the command also says where they are, and cancels and
     resumes them.
     """
+
+    name: ClassVar[str]
+    """The name on the command line."""
+    summary: ClassVar[str] = ""
+    """One line that `bench list executors` shows."""
 
     @classmethod
     @abstractmethod
@@ -106,27 +110,10 @@ class Detached(Exception):
         self.code = code
 
 
-def executors() -> dict[str, EntryPoint]:
-    """Return the executors that are installed, by name."""
-    return {point.name: point for point in entry_points(group="bench.executors")}
-
-
-def load_executor(name: str) -> type[Executor]:
-    """Import an executor. Raises UserError for an unknown name."""
-    found = executors()
-    if name not in found:
-        raise unknown("executor", name, found)
-    loaded = found[name].load()
-    if not (isinstance(loaded, type) and issubclass(loaded, Executor)):
-        raise UserError(
-            f"the executor {name!r} ({found[name].value}) is no Executor class; fix: remove its package"
-        )
-    return loaded
-
-
-def loaded_executors() -> list[type[Executor]]:
-    """Import every executor that is installed."""
-    return [load_executor(name) for name in executors()]
+def installed_executors() -> list[type[Executor]]:
+    """Import every executor that is installed; a plug-in file's is known to its own command alone."""
+    registry: Registry[type[Executor]] = load_catalogue().registries["executor"]
+    return [entry.load() for entry in registry]
 
 
 def left_out(baseline: BaselineRun, sources: Sources) -> list[str]:

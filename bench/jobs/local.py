@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.core.errors import UserError, listed
 from bench.core.machine import cores
@@ -30,6 +30,9 @@ class LocalExecutor(Executor):
 
     settings: JobSettings
     options: ExecutorOptions
+
+    name: ClassVar[str] = "local"
+    summary: ClassVar[str] = "processes of this machine, side by side"
 
     @classmethod
     def create(cls, settings: JobSettings, options: ExecutorOptions) -> LocalExecutor:

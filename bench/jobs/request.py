@@ -9,12 +9,12 @@ from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.run_folder import LOG
-from bench.jobs.executor import Executor, ExecutorOptions, load_executor
+from bench.jobs.executor import Executor, ExecutorOptions
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.dry_run import plan_lines, require_for_recipes
 from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
-from bench.runs.registry import load_catalogue
+from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
 
@@ -59,7 +59,7 @@ class RunRequest:
         )
         settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins))
         return PlannedRequest(
-            task, runs, baselines, settings, make_executor(self.executor, settings, self.options)
+            task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
         )
 
 
@@ -92,9 +92,10 @@ class PlannedRequest:
         return self.executor.execute(self.runs, self.baselines)
 
 
-def make_executor(name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:
+def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:
     """Return an executor by its name. Raises UserError for an unknown one, and for options that do not fit it."""
-    return load_executor(name).create(settings, options)
+    executor: type[Executor] = catalogue.registries["executor"].get(name)
+    return executor.create(settings, options)
 
 
 def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[str] = ()) -> None:

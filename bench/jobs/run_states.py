@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.jobs.executor import loaded_executors
+from bench.jobs.executor import installed_executors
 from bench.runs.pending_runs import StateLookup
 from bench.runs.run_state import RunState, run_state
 
@@ -18,7 +18,7 @@ def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:
     """
     if not runs.is_dir():
         return {}
-    return {state.folder: state for executor in loaded_executors() for state in executor.states(runs, ask)}
+    return {state.folder: state for executor in installed_executors() for state in executor.states(runs, ask)}
 
 
 def state_lookup(runs: Path) -> StateLookup:

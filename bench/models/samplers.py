@@ -1,4 +1,4 @@
-"""Samplers as short functions over a denoiser; the noise of each sample is its own, whatever the batch."""
+"""Samplers as short functions over a denoiser; each sample has its own noise, whatever the batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.models.schedules import karras_levels
 class SampleNoise:
     """A stream of standard normal noise in which every sample has its own CPU generator and seed.
 
-    Sample i's numbers depend on its seed alone: not on the batch size, the device or the other samples.
+    The noise of sample i depends on its seed alone, not on the batch size, the device or the other samples.
     """
 
     def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
@@ -26,7 +26,7 @@ class SampleNoise:
         self._drawn: Tensor | None = None
 
     def labels(self, classes: int) -> Tensor:
-        """Draw every sample's class after its first noise, from the same generator (EDM's generate.py): [B]."""
+        """Draw each sample's class after its first noise, from the same generator (EDM's generate.py): [B]."""
         self._drawn = self.draw()
         return torch.stack([torch.randint(classes, (), generator=generator) for generator in self.generators])
 
@@ -40,9 +40,10 @@ class SampleNoise:
 
 
 class BatchSeededNoise(SampleNoise):
-    """Noise whose first draw is that of a script which seeds a generator with the number of its batch.
+    """Noise whose first draw is that of a script that seeds one generator per batch with the batch's number.
 
-    Sample i's first noise is row i mod `batch` of what generator i // `batch` draws; later draws are its own.
+    The first noise of sample i is row i mod `batch` of the draw of generator i // `batch`; later draws come from
+    its own generator.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class BatchSeededNoise(SampleNoise):
 
 
 Sampler = Callable[[SampleNoise, Tensor], Tensor]
-"""Noise and conditions -> images [B, C, H, W] in [-1, 1], or latents: a student or a sampler of the teacher."""
+"""A student or a sampler of the teacher: noise and conditions -> images [B, C, H, W] in [-1, 1], or latents."""
 
 
 def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:
@@ -86,8 +87,8 @@ def heun(
 ) -> Tensor:
     """Sample with EDM's second-order solver: the ODE for churn 0 (Alg. 1), else the SDE (Alg. 2).
 
-    Works on y = x_t / alpha_t and the noise level sigma_t / alpha_t, in which every schedule is EDM's.
-    Costs 2 steps - 1 network evaluations. Returns x0 [B, C, H, W].
+    The solver works on y = x_t / alpha_t and the noise level sigma_t / alpha_t; in these variables every schedule
+    is EDM's. It takes 2 steps - 1 network evaluations. Returns x0 [B, C, H, W].
     """
     schedule = denoiser.schedule
     low, high = schedule.time_range()
@@ -100,7 +101,7 @@ def heun(
     y = levels[0] * noise.draw()
     for level, following in itertools.pairwise(levels):
         if churn > 0 and churn_range[0] <= level <= churn_range[1]:
-            # Never above the schedule's last level (VP's 14.6 is inside the churn range): no network knows it.
+            # Not above the schedule's last level (VP's 14.6 is in the churn range): no network was trained there.
             raised = min(level * (1 + min(churn / steps, 2**0.5 - 1)), levels[0])
             y = y + (raised**2 - level**2) ** 0.5 * churn_noise * noise.draw()
             level = raised

@@ -42,6 +42,8 @@ class Kind:
     """Convert a class, its registered name ('': its own) and its origin to the registered thing, or to None."""
     check: Callable[[Any, str], None] = _no_more
     """Raise UserError if the registered thing has fields of wrong types. The text names it in messages."""
+    imports_torch: bool = False
+    """True if loading one imports torch, which `bench list` avoids."""
 
     def taken(self, thing: Any, name: str, origin: str) -> Any | None:
         """Return a checked thing of this kind, or None if it is of another kind. Raises UserError."""
@@ -82,6 +84,16 @@ def _metric(metric: type[Any], name: str, origin: str) -> Any | None:  # noqa: A
     return replace(info, implementation=f"{metric.__module__}:{metric.__qualname__}")
 
 
+def _named_class(thing: type[Any], name: str, origin: str) -> Any | None:  # noqa: ARG001 (as above)
+    """Keep a class that has a name of its own; one without serves others as a base."""
+    return thing if "name" in vars(thing) else None
+
+
+def _made(thing: type[Any], name: str, origin: str) -> Any | None:  # noqa: ARG001 (as above)
+    """Keep an object of a class that has a name of its own."""
+    return thing() if "name" in vars(thing) else None
+
+
 ROWS = (
     Kind(
         "method",
@@ -105,6 +117,16 @@ ROWS = (
         check=refuse_odd_extractor,
     ),
     Kind("dataset", "a Dataset", instances="bench.data.base:Dataset"),
-    Kind("backbone", "a BackboneFamily class", classes="bench.models.backbones.base:BackboneFamily"),
+    Kind(
+        "backbone",
+        "a BackboneFamily class with a name",
+        classes="bench.models.backbones.base:BackboneFamily",
+        convert=_named_class,
+        imports_torch=True,
+    ),
+    Kind(
+        "executor", "an Executor class with a name", classes="bench.jobs.executor:Executor", convert=_named_class
+    ),
+    Kind("renderer", "a Renderer class", classes="bench.report.renderer:Renderer", convert=_made),
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in ROWS}

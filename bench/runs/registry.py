@@ -130,6 +130,11 @@ class Catalogue:
         return self.registries["extractor"]
 
     @property
+    def renderers(self) -> Registry[Any]:
+        """The renderers of reports (bench.report.renderer)."""
+        return self.registries["renderer"]
+
+    @property
     def datasets(self) -> Registry[Dataset]:
         """The data sets."""
         return self.registries["dataset"]

@@ -1,4 +1,4 @@
-"""Tasks that run on what `bench prepare` chose for them once: assets by role, in one file of the cache."""
+"""Tasks that run on pinned assets: `bench prepare` writes them, by role, into one file of the cache."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.task.protocol import Protocol
 
 @dataclass(frozen=True)
 class PinnedAsset:
-    """One thing that was chosen for a task: where it is, its hash, and the name that tables show."""
+    """An asset that is pinned for a task: its path, its hash, and the name that tables show."""
 
     path: str
     sha256: str
     name: str
     rows: int = 0
-    """Of a reference: real images whose features are kept, one by one."""
+    """Number of real images whose features a reference keeps individually."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class PinnedTask(Task):
     """A task with several protocols, whose teacher, data and networks the user names to `bench prepare`."""
 
     protocols: Mapping[str, Protocol]
-    """By name; `protocol` is the one in use."""
+    """The task's protocols by name; `protocol` is the one in use."""
 
     pinned_by_prepare: ClassVar[bool] = True
 
     def pinned_path(self, cache: Path) -> Path:
-        """File that says what this task runs on."""
+        """Return the file that lists the assets pinned for this task."""
         return cache / "chosen" / f"{self.name}.json"
 
     def under(self, protocol: str) -> Self:
@@ -48,24 +48,24 @@ class PinnedTask(Task):
 def requirement_of(
     role: str, what: str, asset: PinnedAsset | None, fix: str, for_training: bool = False
 ) -> Requirement:
-    """What a task needs in a role, and where it is if it was chosen and is still there."""
+    """Build a requirement of a role, with the path of its pinned asset if that exists."""
     here = Path(asset.path) if asset and Path(asset.path).exists() else None
     return Requirement(role, f"{what} ({asset.name})" if asset else what, here, fix, for_training)
 
 
 def read_pinned(path: Path) -> dict[str, PinnedAsset]:
-    """Read the file that `write_pinned` made, or nothing chosen. Raises UserError if it is damaged."""
+    """Read the file of `write_pinned`; empty if nothing is pinned. Raises UserError if it is damaged."""
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {role: PinnedAsset(**asset) for role, asset in found.items() if asset is not None}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run bench prepare again") from None
+        raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
 
 
 def write_pinned(path: Path, assets: Mapping[str, PinnedAsset | None]) -> None:
-    """Write the choice, with paths that hold from every folder; the file appears whole."""
+    """Write the pinned assets with absolute paths; the file appears whole."""
     found = {
         role: None if asset is None else {**asdict(asset), "path": str(Path(asset.path).absolute())}
         for role, asset in assets.items()

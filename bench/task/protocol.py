@@ -1,4 +1,4 @@
-"""What makes an evaluation number: declared once by the task, hashed, and stored with each result."""
+"""Evaluation protocols: each is declared once by its task, hashed, and stored with each result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAIN = "main"
 """Name by which metrics ask for the protocol's own feature extractor."""
 
 UInt8Rule = Literal["round", "edm", "truncate"]
-"""How a protocol makes grey levels of what networks make."""
+"""The rule by which a protocol turns the networks' output into grey levels."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Protocol:
 
     name: str
     samples: int
-    """Images generated per repetition."""
+    """Number of images generated per repetition."""
     repetitions: int
-    """Independent generation seeds; their spread gives the interval (a bootstrap of FD would be biased)."""
+    """Number of repetitions with independent seeds; their spread gives the interval (a bootstrap is biased)."""
     first_seed: int
     """Sample i of repetition r draws its noise from a CPU generator seeded first_seed + r * samples + i."""
     labels: Literal["balanced", "random"]
@@ -47,15 +47,15 @@ class Protocol:
     smoke: bool = False
     """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
     aggregate: Literal["mean", "minimum"] = "mean"
-    """What a table shows of the repetitions: EDM's papers print the least of three, and the title says so."""
+    """How a table summarises the repetitions: EDM's papers print the minimum of three, and the title says so."""
     covariance_start: Literal["zeros", "ones"] = "zeros"
     """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
     adds 1 / (samples - 1) to every entry."""
 
     images_per_prompt: int = 1
-    """Consecutive samples that share a prompt."""
+    """Number of consecutive samples that share a prompt."""
     text: TextRules | None = None
-    """What a text-to-image protocol has besides."""
+    """The further rules of a text-to-image protocol."""
     extractors: Mapping[str, str] = field(default_factory=dict)
     """Networks of the feature extractors besides the main one, by the name that metrics ask for."""
 

@@ -1,4 +1,4 @@
-"""What was chosen for a task, verified before numbers depend on it."""
+"""Verify pinned assets before numbers depend on them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bench.task.pinned import PinnedAsset
 
 
 def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
-    """The asset as numbers depend on it; `sha256` is of its bytes now. Raises UserError if they have changed."""
+    """Return a pinned asset as a prepared one. Raises UserError if `sha256`, that of its bytes now, differs."""
     path = Path(asset.path)
     if sha256 != asset.sha256:
-        raise UserError(f"{path} has changed since it was chosen; fix: name it to bench prepare again")
+        raise UserError(f"{path} has changed since bench prepare pinned it; fix: run bench prepare with it again")
     return PreparedAsset(role, path, sha256, folder_size(path))
 
 
 def verified_reference(
     role: str, asset: PinnedAsset, cache: Path, network: str, option: str
 ) -> tuple[ReferenceStatistics, PreparedAsset]:
-    """Load the reference that was chosen, which must have been made with `network`; `option` names another.
+    """Load the pinned reference, which must have been made with `network`; `option` pins another.
 
     Raises UserError if it was made with another network, has changed or is damaged.
     """
@@ -30,7 +30,7 @@ def verified_reference(
     about = found.description
     if about.features != network:
         raise UserError(
-            f"the reference {about.name!r} was made with {about.features}, and the feature network is {network}: "
-            f"their distance means nothing; fix: bench prepare again, with {option}"
+            f"the reference {about.name!r} was made with {about.features}, but the feature network is {network}, "
+            f"so their distance has no meaning; fix: run bench prepare again with {option}"
         )
     return found, verified(role, asset, about.sha256)

@@ -23,6 +23,7 @@ from bench.task.protocol import MAIN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXTURE, CIFAR10 = EXAMPLES / "texture.py", EXAMPLES / "cifar10.py"
+HTML, ONE_BY_ONE, BACKBONE = (EXAMPLES / f"{name}.py" for name in ("html_report", "one_by_one", "backbone"))
 PLUGINS = ("--plugin", TEXTURE, "--plugin", TINY_PLUGIN)
 
 
@@ -120,3 +121,29 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
     task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     with pytest.raises(UserError, match=r"are of 11 classes, and task 'cifar10' names 10; fix: "):
         task.prepare(Sources(cache), SilentProgress())
+
+
+def test_a_renderer_writes_a_page_in_which_text_from_records_is_escaped(bench: Callable[..., Printed]) -> None:
+    page = bench("report", "--suite", "table3", "--plugin", HTML, "--format", "html").text
+    assert page.startswith("<!doctype html>") and page.count("<table>") == page.count("</table>") == 1
+    assert "DMD&#x27;s regression" in page and "<td><b>" in page
+    assert (
+        "unknown renderer 'htm'; did you mean 'html'" in bench("report", "--plugin", HTML, "--format", "htm").text
+    )
+    assert "one HTML page" in bench("list", "renderers", "--plugin", HTML).text
+
+
+def test_an_executor_does_a_run_that_is_then_finished(bench: Callable[..., Printed], tmp_path: Path) -> None:
+    plugins = ("--plugin", ONE_BY_ONE, "--plugin", TINY_PLUGIN)
+    options = ("--task", "tiny", "--no-baselines", "--set", "iterations=4", "--executor", "one-by-one")
+    first = bench("run", *plugins, *options)
+    assert first.code == 0 and len(list((tmp_path / "runs" / "tiny").glob("dmd2-s0-*/record.json"))) == 1, (
+        first.text
+    )
+    refused = bench("run", *plugins, *options, "--detach")
+    assert refused.code == 2 and "takes no options" in refused.text
+
+
+def test_a_family_of_backbones_comes_from_a_plug_in_file() -> None:
+    catalogue = load_catalogue([BACKBONE])
+    assert catalogue.registries["backbone"].get("pixel-transformer").name == "pixel-transformer"

@@ -233,7 +233,7 @@ def test_a_job_that_went_well_starts_python_again_only_if_something_waits(waits:
     folder.mkdir(parents=True)
     if waits:
         (folder.parent / LATER).touch()
-    for name, does in (("srun", "exit 0"), ("python", f'echo "$@" > "{tmp_path}/told"')):
+    for name, does in (("srun", "exit 0"), ("python", f'echo "$@" > "{tmp_path}/arguments"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     batch = Batch("train", "train", (JobSpec("a", "train", folder),), Resources())
@@ -241,7 +241,7 @@ def test_a_job_that_went_well_starts_python_again_only_if_something_waits(waits:
     (tmp_path / "job.sh").write_text(text)
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     assert subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=path, check=False).returncode == 0
-    assert (tmp_path / "reason").exists() is waits
+    assert (tmp_path / "arguments").exists() is waits
 
 
 def test_a_look_goes_on_when_what_waits_cannot_be_submitted(

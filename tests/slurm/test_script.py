@@ -27,12 +27,12 @@ def script(name: str, folder: Path, profile: Profile | None = None) -> str:
     return Script(batch, profile or Profile(), f"bench-1-{name}", folder, folder / "code").text()
 
 
-def test_a_task_of_any_name_runs_nothing_and_is_told_of_by_its_name(tmp_path: Path) -> None:
+def test_a_task_of_any_name_runs_nothing_and_is_named_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "it's a folder; touch PWNED $(touch PWNED)"
     folder.mkdir()
     for name, text in (
         ("srun", "#!/bin/sh\nexit 3\n"),
-        ("python", f"#!/bin/sh\nfor one; do printf '%s\\0' \"$one\"; done > {tmp_path}/told\n"),
+        ("python", f"#!/bin/sh\nfor one; do printf '%s\\0' \"$one\"; done > {tmp_path}/arguments\n"),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -45,8 +45,8 @@ def test_a_task_of_any_name_runs_nothing_and_is_told_of_by_its_name(tmp_path: Pa
         check=False,
     )
     assert done.returncode == 3, "the exit code stays what it was"
-    reason = (tmp_path / "reason").read_text().split("\0")
-    assert reason == ["-m", "slurm.aftermath", str(folder), EVIL_TASK, "3", ""]
+    arguments = (tmp_path / "arguments").read_text().split("\0")
+    assert arguments == ["-m", "slurm.aftermath", str(folder), EVIL_TASK, "3", ""]
     assert not list(tmp_path.rglob("PWNED"))
     assert "\n#SBATCH --account" not in script(EVIL_TASK, folder).split("# setup")[0]
 

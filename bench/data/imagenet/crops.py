@@ -1,4 +1,4 @@
-"""From the bytes of an image to 64x64 RGB: decoding, and the two crop rules of the field."""
+"""Decode the bytes of an image to RGB, and crop it by one of the two rules of the field."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bench.data.kinds import IMAGE_KINDS
 CropRule = Callable[[Image.Image, int], Image.Image]
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-"""Pillow's modes that `convert("RGB")` maps to 0..255 as it should; 16-bit grey it would clip."""
+"""Pillow's modes that `convert("RGB")` maps to 0..255 correctly; it would clip 16-bit grey."""
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
-"""Where a PNG says how many bits a channel has: Pillow opens colours of 16 bits as modes of 8."""
+"""Position of the number of bits per channel in a PNG; Pillow opens 16-bit colours as modes of 8 bits."""
 MAX_IMAGE_BYTES = 2**28
 """Largest encoded image that is decoded; the largest decoded one is Pillow's own limit, 179 million pixels."""
 
@@ -26,9 +26,9 @@ RGB_RULE = (
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """Decode a JPEG, PNG or WebP to RGB by RGB_RULE; `name` is for the message.
+    """Decode a JPEG, PNG or WebP to RGB by RGB_RULE; `name` is the image's name in messages.
 
-    EXIF orientation is not applied, as nowhere in the field. Raises UserError if the image is damaged, cut
+    EXIF orientation is not applied, as is usual in the field. Raises UserError if the image is damaged, cut
     short, of another format, animated or of more than 8 bits per channel.
     """
     try:
@@ -37,21 +37,23 @@ def decode(data: bytes, name: str) -> Image.Image:
             if not problem:
                 return image.convert("RGB")
     except Image.UnidentifiedImageError:
-        problem = f"its {len(data):,} bytes are no {IMAGE_KINDS}"
+        problem = f"its {len(data):,} bytes are not a {IMAGE_KINDS} image"
     except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad
         problem = str(error) or type(error).__name__
     raise UserError(f"{name} cannot be decoded: {problem}; fix: replace it by the original and run again")
 
 
 def _unread(image: Image.Image, data: bytes) -> str:
-    """Say what of an image 8-bit RGB would lose without a word; nothing, if it loses nothing."""
+    """Return what a conversion to 8-bit RGB would silently lose; empty if nothing."""
     if len(data) > MAX_IMAGE_BYTES:
         return f"its {len(data):,} bytes are more than the {MAX_IMAGE_BYTES:,} that are read"
     if data.startswith(PNG_MAGIC) and data[PNG_DEPTH] > 8:
         return f"it has {data[PNG_DEPTH]} bits per channel, not 8"
     if image.mode not in EIGHT_BIT_MODES:
         return f"it has Pillow's mode {image.mode}, not 8 bits per channel"
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a camera's MPO has its picture first
+    if (
+        image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    ):  # the first picture of a camera's MPO is the image
         return f"it is an animation of {getattr(image, 'n_frames', 1)} pictures"
     return ""
 
@@ -77,7 +79,7 @@ CROPS: Mapping[str, CropRule] = {"edm": edm, "adm": adm}
 
 
 def decoder() -> str:
-    """Name the libraries whose versions decide the pixels."""
+    """Return the names and versions of the libraries that decide the pixels."""
     jpeg = "libjpeg-turbo" if features.check_feature("libjpeg_turbo") else "libjpeg"
     turbo = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     webp = features.version_module("webp")

@@ -1,4 +1,4 @@
-"""Which form of ImageNet a path holds, told by what is in it."""
+"""Recognise the form of ImageNet at a path by its content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEAD = 512
 def open_source(path: Path) -> Source:
     """Open ImageNet in any of its forms; the caller closes it.
 
-    Raises UserError if there is nothing at `path`, no known form, more than one, or a damaged one.
+    Raises UserError if `path` is missing, damaged, of no known form, or of several forms.
     """
     path = path.expanduser()
     try:
@@ -40,7 +40,7 @@ def open_source(path: Path) -> Source:
 
 
 def _form_of_file(path: Path) -> Callable[[Path], Source]:
-    """Tell a file by its first bytes, so that one cut short is still known for what it was."""
+    """Recognise a file by its first bytes, so that a file that is cut short is still recognised."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head.startswith(b"PK"):
@@ -52,13 +52,13 @@ def _form_of_file(path: Path) -> Callable[[Path], Source]:
     for magic, program in COMPRESSED.items():
         if head.startswith(magic):
             raise UserError(f"{path} is compressed with {program}; fix: decompress it first")
-    if head and tarfile.is_tarfile(path):  # after the compressions, which tarfile would look through
+    if head and tarfile.is_tarfile(path):  # after the compressions, which tarfile would decompress
         return ClassTars
     raise UserError(f"{path} starts with {head[:8].hex(' ') or 'nothing'}; fix: name {FORMS}")
 
 
 def _form_of_folder(path: Path) -> Callable[[Path], Source]:
-    """Tell a folder by the names in it; UserError if they tell nothing or several things."""
+    """Recognise a folder by the names in it. Raises UserError if they fit no form or several."""
     entries = [entry for entry in path.iterdir() if not litter(entry.name)]
     names = {entry.name for entry in entries}
     found: dict[str, Callable[[Path], Source]] = {}
@@ -73,7 +73,9 @@ def _form_of_folder(path: Path) -> Callable[[Path], Source]:
     if any(name.endswith(".tar") for name in names):
         found["tars"] = ClassTars
     if len(found) > 1:
-        raise UserError(f"{path} mixes {' and '.join(found)}; fix: name one of them, or a folder with one alone")
+        raise UserError(
+            f"{path} mixes {' and '.join(found)}; fix: name one of them, or a folder with only one of them"
+        )
     if found:
         return next(iter(found.values()))
     if any(is_image(name) for name in names):

@@ -1,4 +1,4 @@
-"""ImageNet as EDM's data tool writes it: numbered PNGs and `dataset.json`, in a zip or unpacked."""
+"""Read ImageNet as EDM's data tool writes it: numbered PNGs and `dataset.json`, in a zip or unpacked."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bench.data.source import MAX_BYTES, images_under, read_bytes
 LABELS = "dataset.json"
 FIX = "fix: download or make it again"
 ENCRYPTED = 0x1
-"""The flag of a zip's member that needs a password."""
+"""The flag of a zip's member that is encrypted with a password."""
 
 
 class _EDM(Source):
-    """Images `00000/img00000000.png`, in order of their names, with the labels that dataset.json gives them."""
+    """Images `00000/img00000000.png`, in order of their names, with the labels of dataset.json."""
 
     def __init__(
         self, path: Path, names: Sequence[str], labels: bytes, contents: Sequence[int], skipped: Mapping[str, int]
     ) -> None:
-        """`contents` tells files of the same names apart, if that is cheap."""
+        """`contents` distinguishes files of the same names, where that is cheap (the zip's checksums)."""
         self._names = names
         index = digest([names, contents])
         super().__init__(path, parse_labels(labels, names, str(path)), index, skipped=skipped)
@@ -48,12 +48,12 @@ class _EDM(Source):
 
 
 class EDMFolder(_EDM):
-    """The unpacked folder."""
+    """EDM's data set as an unpacked folder."""
 
     format = "EDM folder"
 
     def __init__(self, path: Path) -> None:
-        """List the images and read dataset.json. Raises UserError where they do not agree."""
+        """List the images and read dataset.json. Raises UserError if they do not agree."""
         files, skipped = images_under(path)
         skipped[".json files"] -= 1  # dataset.json is read
         names = sorted(file.relative_to(path).as_posix() for file in files)
@@ -68,21 +68,21 @@ class EDMFolder(_EDM):
 
 
 class EDMZip(_EDM):
-    """The zip; zipfile checks each file's CRC and locks it between threads."""
+    """EDM's data set as a zip; zipfile checks each file's CRC and locks it between threads."""
 
     format = "EDM zip"
 
     def __init__(self, path: Path) -> None:
-        """Read the zip's directory and dataset.json. Raises UserError if damaged or not EDM's."""
+        """Read the zip's directory and dataset.json. Raises UserError if it is damaged or not EDM's."""
         try:
             self._zip = zipfile.ZipFile(path)
         except Exception as error:  # zipfile raises many types on damaged bytes, and on a version it does not know
-            raise UserError(f"{path} is no zip, or is cut short ({first_line(error)}); {FIX}") from error
+            raise UserError(f"{path} is not a zip or is cut short ({first_line(error)}); {FIX}") from error
         members, skipped = _members(self._zip, path)
         if LABELS not in members:
             first = printable(next(iter(self._zip.namelist()), "nothing"))
             raise UserError(
-                f"{path} holds {first} and no {LABELS}, so it is not EDM's zip; "
+                f"{path} holds {first} but no {LABELS}, so it is not EDM's zip; "
                 "fix: if it is another form of ImageNet, unzip it and name the folder"
             )
         labels = _member(self._zip, LABELS, path)
@@ -102,9 +102,9 @@ class EDMZip(_EDM):
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, int], Counter[str]]:
-    """Return the CRC of dataset.json and of each image by its name, and what else was skipped, by kind.
+    """Return the CRC of dataset.json and of each image by name, and the number of skipped files by kind.
 
-    Raises UserError for what cannot be read, or stands there twice.
+    Raises UserError for a file that cannot be read or is there twice.
     """
     members: dict[str, int] = {}
     skipped: Counter[str] = Counter()
@@ -159,7 +159,7 @@ def parse_labels(data: bytes, names: Sequence[str], where: str) -> np.ndarray:
         label = table.get(name)
         if type(label) is not int or not -(2**63) <= label < 2**63:
             shown = printable(repr(label)[:80])
-            problem = f"the label {shown}, no integer of 64 bits," if name in table else "no label"
+            problem = f"the label {shown}, which is not a 64-bit integer," if name in table else "no label"
             raise UserError(f"{where}: {LABELS} has {problem} for {name}; {FIX}")
     if len(pairs) != len(names):
         absent = sorted(set(table).difference(names))

@@ -1,4 +1,4 @@
-"""ImageNet as it is unpacked: one folder of images per class."""
+"""Read unpacked ImageNet: one folder of images per class."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.data.source import read_bytes
 
 
 class ClassFolders(Source):
-    """`n01440764/n01440764_10026.JPEG` and so on; classes are the sorted folder names."""
+    """Images `n01440764/n01440764_10026.JPEG` and so on; the classes are the sorted folder names."""
 
     format = "class folders"
 
     def __init__(self, path: Path) -> None:
-        """List all images. Raises UserError at a class without images, or at anything that is no image."""
+        """List all images. Raises UserError if a class has no images or holds anything else."""
         classes: list[str] = []
         self._names: list[str] = []
         skipped: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class ClassFolders(Source):
 
 
 def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
-    """List a folder by name; add what is hidden or litter to `skipped`."""
+    """List a folder by name; count hidden files and litter in `skipped`."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -63,12 +63,14 @@ def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:
 
 
 def _images(folder: Path, skipped: Counter[str]) -> list[str]:
-    """List the images of one class; UserError if there is none, or if something else is among them."""
+    """List the images of one class. Raises UserError if there is none, or if other files are among them."""
     names = [entry.name for entry in _entries(folder, skipped)]
     strangers = [name for name in names if not is_image(name)]
     if strangers:
         hint = " (name the folder whose subfolders are the classes)" if (folder / strangers[0]).is_dir() else ""
-        raise UserError(f"{folder / strangers[0]} is no {IMAGE_KINDS} image of a class{hint}; fix: move it away")
+        raise UserError(
+            f"{folder / strangers[0]} is not a {IMAGE_KINDS} image of a class{hint}; fix: move it away"
+        )
     if not names:
         raise UserError(f"class folder {folder} is empty; fix: unpack that class again")
     return names

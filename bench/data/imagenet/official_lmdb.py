@@ -1,4 +1,4 @@
-"""ImageNet-64 as the official DMD2 release ships it: raw arrays in an LMDB, one key for each image."""
+"""Read ImageNet-64 from the official DMD2 release: raw arrays in an LMDB, one key for each image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OfficialLMDB(Source):
     format = "LMDB"
 
     def __init__(self, path: Path) -> None:
-        """Open the folder or file and read all labels. Raises UserError if damaged or of another layout."""
+        """Open the folder or file and read all labels. Raises UserError if it is damaged or of another layout."""
         self._lmdb = ReadOnlyLMDB(path)
         try:
             with self._lmdb.reading() as values:

@@ -1,4 +1,4 @@
-"""Pack ImageNet into one array of 64x64 images: in parallel, and resumable at any point."""
+"""Pack ImageNet into one array of 64x64 images, in parallel and resumable at any point."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bench.data.imagenet.source import Source
 from bench.data.packed_folder import MANIFEST, SourceRecord
 
 BLOCK = 512
-"""Images that one thread decodes before they are written and noted as done: 6 MiB, seconds of work."""
+"""Number of images in a block, which one thread decodes before it is written: 6 MiB, seconds of work."""
 
 
 def pack(
@@ -37,11 +37,11 @@ def pack(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PackedImages:
-    """Pack ImageNet at `path`, in any of its forms, into `folder`, and open it; a finished one is only opened.
+    """Pack ImageNet at `path`, in any of its forms, into `folder`, and open it; a finished folder is only opened.
 
     `crop` ("edm" or "adm") is used for images that are not 64x64 already. Images keep the source's order;
-    neither it nor their bytes depend on `workers`, the number of threads (by default one per core: Pillow
-    works outside Python's lock). Killed and called again, it goes on after the last finished block.
+    neither the order nor their bytes depend on `workers`, the number of threads (by default one per core:
+    Pillow works outside Python's lock). After a kill, the next call continues after the last finished block.
     Raises UserError if the source is damaged or incomplete, if the disk is too small, or if `folder` holds
     something else.
     """
@@ -57,28 +57,28 @@ def pack(
 def pack_source(
     source: Source, folder: Path, crop: str, classes: int, workers: int, progress: Progress
 ) -> PackedImages:
-    """Do what `pack` says for an open source."""
+    """Pack an open source, as `pack` describes."""
     check_labels(source, classes)
     pack_once(folder, lambda partial: _fill(partial, source, crop, classes, workers, progress))
     packed = open_packed(folder)
-    held = packed.manifest
-    if held.source.index_sha256 != source.index_sha256 or held.crop not in (crop, "none"):
+    manifest = packed.manifest
+    if manifest.source.index_sha256 != source.index_sha256 or manifest.crop not in (crop, "none"):
         raise UserError(
-            f"{folder} holds images packed from {held.source.format} {held.source.name} with the crop rule "
-            f"{held.crop}, not from {source.format} {source.path.name} with {crop}; "
+            f"{folder} holds images packed from {manifest.source.format} {manifest.source.name} with the crop "
+            f"rule {manifest.crop}, not from {source.format} {source.path.name} with {crop}; "
             "fix: delete it, or name another folder"
         )
     return packed
 
 
 def check_labels(source: Source, classes: int) -> None:
-    """Raise UserError if there are no images, or if the labels are not of `classes` classes."""
+    """Raise UserError if there are no images or if the labels do not fit `classes` classes."""
     if not len(source):
         raise UserError(f"{source.path} holds no images; fix: name a complete copy of the data set")
     if source.class_names is not None and len(source.class_names) != classes:
         raise UserError(
-            f"{source.path} has {len(source.class_names)} classes, not {classes}; labels are places in their "
-            "order, so none may be missing; fix: name the folder or file of all classes"
+            f"{source.path} has {len(source.class_names)} classes, not {classes}; labels are "
+            "positions in their order, so none may be missing; fix: name the folder or file of all classes"
         )
     wrong = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(wrong):
@@ -90,7 +90,7 @@ def check_labels(source: Source, classes: int) -> None:
 
 
 def _fill(partial: Path, source: Source, crop: str, classes: int, workers: int, progress: Progress) -> None:
-    """Write all three files into `partial`, where an earlier call may have begun."""
+    """Write all three files into `partial`, continuing an earlier call if there was one."""
     file = ArrayFile(
         name=IMAGES,
         what="images",
@@ -124,7 +124,7 @@ def _fill(partial: Path, source: Source, crop: str, classes: int, workers: int, 
 
 
 def _decode(source: Source, crop: str, start: int, stop: int) -> tuple[np.ndarray, int]:
-    """Read and crop images `start` ... `stop - 1`; count those that were not of the resolution already.
+    """Read and crop images `start` ... `stop - 1`; count those that had another resolution.
 
     Raises UserError if an image is damaged.
     """

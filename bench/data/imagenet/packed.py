@@ -1,4 +1,4 @@
-"""Packed images: one memory-mapped array, read at random by training."""
+"""Packed images: one memory-mapped array that training reads in random order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_SHAPE = (3, RESOLUTION, RESOLUTION)
 
 
 class Manifest(BaseModel):
-    """What a folder of packed images holds."""
+    """The manifest of a folder of packed images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,9 +28,9 @@ class Manifest(BaseModel):
     count: int
     resolution: int
     crop: str
-    """The crop rule, or "none" where every image had the resolution already."""
+    """The crop rule, or "none" if every image had the resolution already."""
     cropped: int
-    """How many images had not."""
+    """Number of images that were cropped."""
     rgb: str
     decoder: str
     """Libraries whose versions decide the pixels."""
@@ -38,7 +38,7 @@ class Manifest(BaseModel):
     class_counts: list[int]
     source: SourceRecord
     sha256: dict[str, str]
-    """Of the files images.npy and labels.npy, as `sha256sum` prints them."""
+    """Hashes of images.npy and labels.npy, as `sha256sum` prints them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +60,22 @@ class PackedImages:
 
         Raises IndexError at an index outside -N ... N - 1.
         """
-        # A plain view: np.memmap's own indexing costs more than the copy.
+        # A plain array: np.memmap's own indexing costs more than the copy.
         return torch.from_numpy(np.asarray(self.images).take(np.asarray(indices), axis=0))
 
     def verify(self) -> None:
-        """Hash both files. Raises UserError if one is not what the manifest says."""
+        """Hash both files. Raises UserError if one differs from the manifest."""
         verify(self.folder, self.manifest.sha256)
 
     def __reduce__(self) -> tuple[Callable[[Path], PackedImages], tuple[Path]]:
-        """Send the folder, not 15 GB of pixels, to a worker process."""
+        """Pickle the path of the folder and not 15 GB of pixels, for worker processes."""
         return open_packed, (self.folder,)
 
 
 def open_packed(folder: Path) -> PackedImages:
     """Open a folder that `pack` wrote; costs milliseconds, reads no image and checks no hash.
 
-    Raises UserError if the folder is none, or if a file is missing, cut short or of another shape.
+    Raises UserError if it is no such folder, or if a file is missing, cut short or of another shape.
     """
     manifest = read_manifest(folder, Manifest, "packed images")
     images = open_array(folder / IMAGES, np.uint8, (manifest.count, *IMAGE_SHAPE))

@@ -1,4 +1,4 @@
-"""ImageNet as the Hugging Face hub has it: parquet files with the columns `image` and `label`."""
+"""Read ImageNet from the Hugging Face hub: parquet files with the columns `image` and `label`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")
-"""The hub's names, such as `train-00007-of-00294` or `train-00007-of-00294-8f67bd2e5b1c9a3d`."""
+"""The names of shards on the hub, such as `train-00007-of-00294` or `train-00007-of-00294-8f67bd2e5b1c9a3d`."""
 FIX = "fix: download it again"
 MAX_ROWS = 100_000_000
-"""Images of one file; a run-length code can ask for more labels than there is memory."""
+"""Most images of one file; a small file with run-length codes can hold more labels than fit into memory."""
 MAX_FEATURES = 1 << 24
-"""Bytes of the schema that the `datasets` library leaves; 30 KB for ImageNet."""
+"""Largest schema of the `datasets` library that is read, in bytes; ImageNet's has 30 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RowGroup:
     """The unit that a parquet file is read in."""
 
     first: int
-    """Number of its first image."""
+    """The number of its first image."""
     file: Path
     number: int
 
@@ -46,7 +46,7 @@ class Parquet(Source):
     format = "parquet"
 
     def __init__(self, path: Path) -> None:
-        """Read all footers and labels. Raises UserError if a file is damaged, missing or of another layout."""
+        """Read all footers and labels. Raises UserError if a file is damaged, missing or has another layout."""
         self._pq = optional_module("pyarrow.parquet", "reading parquet files", "imagenet")
         self._arrow = optional_module("pyarrow", "reading parquet files", "imagenet")
         files = training_shards(sorted(path.glob("*.parquet"))) if path.is_dir() else [path]
@@ -95,13 +95,11 @@ class Parquet(Source):
         try:
             parquet = self._pq.ParquetFile(file)
         except (self._arrow.ArrowException, OSError) as error:
-            raise UserError(f"{file} is no parquet file, or is cut short ({error}); {FIX}") from error
+            raise UserError(f"{file} is not a parquet file or is cut short ({error}); {FIX}") from error
         if parquet.metadata.num_rows > MAX_ROWS:
-            raise UserError(
-                f"{file} says that it holds {parquet.metadata.num_rows:,} images, more than {MAX_ROWS:,}; {FIX}"
-            )
+            raise UserError(f"{file} claims {parquet.metadata.num_rows:,} images, more than {MAX_ROWS:,}; {FIX}")
         schema, types = parquet.schema_arrow, self._arrow.types
-        # Of two columns with one name neither is meant.
+        # If two columns have the same name, neither is used.
         image = schema.field("image").type if schema.names.count("image") == 1 else None
         label = schema.field("label").type if schema.names.count("label") == 1 else None
         if (
@@ -130,9 +128,10 @@ class Parquet(Source):
 
 
 def training_shards(files: Sequence[Path]) -> list[Path]:
-    """Choose the split `train` where the hub's names tell splits apart, and check that no shard is missing.
+    """Select the shards of the split `train` by the hub's names, and check that no shard is missing.
 
-    Files of other names are all taken. Raises UserError at several splits without `train`, or at a gap.
+    If any file has another name, all files are taken. Raises UserError if there are several splits without
+    `train`, or if a shard is missing.
     """
     shards: dict[str, dict[int, Path]] = defaultdict(dict)
     counts: dict[str, set[int]] = defaultdict(set)
@@ -152,14 +151,14 @@ def training_shards(files: Sequence[Path]) -> list[Path]:
     missing = sorted(set(range(count)).difference(shards[split]))
     if missing:
         raise UserError(
-            f"{folder} lacks {len(missing)} of {count} shards of {split}, the first {split}-{missing[0]:05d}; "
-            "fix: download them"
+            f"{len(missing)} of {count} shards of {split} are missing in {folder}, the first is "
+            f"{split}-{missing[0]:05d}; fix: download them"
         )
     return [shards[split][number] for number in range(count)]
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
-    """Return the class names that the `datasets` library leaves in the schema, if it wrote the file."""
+    """Return the class names that the `datasets` library stores in the schema; None if there are none."""
     try:
         written = (metadata or {})[b"huggingface"]
         if len(written) > MAX_FEATURES:

@@ -1,4 +1,4 @@
-"""What every form of ImageNet is to the packing: labelled images in a fixed order."""
+"""The common interface of all forms of ImageNet: labelled images in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.data.source import ItemSource
 
 
 class Source(ItemSource[Image.Image]):
-    """Labelled images."""
+    """A source of labelled images."""
 
     def __init__(
         self,
@@ -22,9 +22,9 @@ class Source(ItemSource[Image.Image]):
         class_names: Sequence[str] | None = None,
         skipped: Mapping[str, int] = {},
     ) -> None:
-        """Hold what is known without decoding an image.
+        """Store what is known without decoding an image.
 
-        `labels` [N] int64 as stored, not yet checked against the number of classes.
+        `labels` [N] int64 are those of the files; `check_labels` compares them with the number of classes.
         """
         super().__init__(path, len(labels), index_sha256, skipped)
         self.labels = labels
@@ -32,6 +32,6 @@ class Source(ItemSource[Image.Image]):
 
 
 def numbered(class_of_each: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Return each image's label [N] int64, its class's place among the sorted names, and those names."""
+    """Return each image's label [N] int64, the position of its class in the sorted names, and those names."""
     names, labels = np.unique(np.asarray(class_of_each, dtype=np.str_), return_inverse=True)
     return labels.astype(np.int64), [str(name) for name in names]

@@ -1,4 +1,4 @@
-"""ImageNet as it is downloaded: a tar of class tars, a folder of class tars, or one tar with class folders."""
+"""Read ImageNet from its downloads: a tar of class tars, a folder of class tars, or one tar of class folders."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Member:
     archive: Path
     """The outermost tar."""
     offset: int
-    """Of the image's first byte in `archive`, however deeply it is nested."""
+    """Position of the image's first byte in `archive`, however deeply it is nested."""
     size: int
 
 
 class ClassTars(Source):
-    """Images read straight from tars by offset; classes are the sorted names of class tars or folders."""
+    """Images that are read from tars by offset; classes are the sorted names of class tars or folders."""
 
     format = "class tars"
 
     def __init__(self, path: Path) -> None:
-        """Read all tar headers. Raises UserError if a tar is damaged, or its layout is none of the three."""
+        """Read all tar headers. Raises UserError if a tar is damaged or has none of the three layouts."""
         skipped: Counter[str] = Counter()
         if path.is_dir():
             files, skipped = files_under(path)
@@ -72,7 +72,7 @@ class ClassTars(Source):
 
 
 def _class_tar(path: Path, skipped: Counter[str]) -> list[Member]:
-    """List the images of a tar that holds one class and is named by it; add what is litter to `skipped`."""
+    """List the images of a tar that holds one class and has its name; count litter in `skipped`."""
     with path.open("rb") as file:
         return _class_members(file, path.stem, str(path), path, 0, skipped)
 
@@ -100,7 +100,7 @@ def _whole_tar(path: Path, skipped: Counter[str]) -> list[Member]:
     if not nested and not flat:
         raise UserError(f"{path} holds neither class tars nor images; {FIX}")
     if any(not member.class_name for member in flat):
-        raise UserError(f"{path} is one class alone; fix: name the folder that holds the tars of all classes")
+        raise UserError(f"{path} holds a single class; fix: name the folder that holds the tars of all classes")
     if len(places) > 1:
         raise UserError(
             f"{path} has class folders in several places: {', '.join(sorted(places))}; "
@@ -117,7 +117,7 @@ def _class_members(
     skipped.update(contents.skipped)
     for entry in contents.entries:
         if not is_image(entry.name):
-            raise UserError(f"{name}: {entry.name} is no {IMAGE_KINDS} image of a class; fix: remove it")
+            raise UserError(f"{name}: {entry.name} is not a {IMAGE_KINDS} image of a class; fix: remove it")
     if not contents.entries:
         raise UserError(f"class tar {name} holds no images; {FIX}")
     return [

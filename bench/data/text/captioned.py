@@ -1,4 +1,4 @@
-"""What every form of real data is to a text-to-image task: items with a caption each, in a fixed order."""
+"""The common interface of real data for text-to-image tasks: items with a caption each, in a fixed order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Item = TypeVar("Item", covariant=True)
 
 
 class Captioned(ItemSource[Item]):
-    """Images, or latents, with captions."""
+    """A source of images or latents with captions."""
 
     def __init__(
         self, path: Path, captions: Sequence[str], index_sha256: str, skipped: Mapping[str, int] = {}
     ) -> None:
-        """Hold what is known without decoding an item; `index_sha256` covers the captions too.
+        """Store what is known without decoding an item; `index_sha256` covers the captions too.
 
         Raises UserError if there are no items.
         """
@@ -31,17 +31,17 @@ class Captioned(ItemSource[Item]):
 
 
 def caption_in(record: object, where: str) -> str:
-    """Return the caption of a JSON object, under `prompt`, `caption` or `text`; UserError if it has none."""
+    """Return the caption of a JSON object: its `prompt`, `caption` or `text`. Raises UserError if it has none."""
     column = caption_column(record) if isinstance(record, dict) else None
     if column is None or not isinstance(record, dict) or not isinstance(record[column], str):
         found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{where} has {found or 'nothing'} and no text under {', '.join(COLUMNS)}")
+        raise UserError(f"{where} has {found or 'nothing'} but no text under {', '.join(COLUMNS)}")
     caption: str = record[column]
     return caption
 
 
 def text_of(data: bytes, where: str) -> str:
-    """Decode UTF-8; UserError if it is none."""
+    """Decode UTF-8. Raises UserError if the bytes are not UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -49,9 +49,9 @@ def text_of(data: bytes, where: str) -> str:
 
 
 def json_of(data: bytes, where: str) -> object:
-    """Decode JSON; UserError if it is none."""
+    """Decode JSON. Raises UserError if the bytes are not JSON."""
     try:
         content: object = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is no JSON, or is cut short ({error})") from None
+        raise UserError(f"{where} is not JSON or is cut short ({error})") from None
     return content

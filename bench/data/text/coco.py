@@ -1,4 +1,4 @@
-"""COCO 2014 validation: the prompt lists of the paper's protocols and the real images they are compared with."""
+"""Select the prompts of the paper's protocols from COCO 2014 validation, and find their real images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bench.data.text.prompts import PromptList, read_prompts
 VAL2014_IMAGES = 40_504
 COCO30K_PROMPTS = 30_000
 COCO30K_SHA256 = "9644fff829054902877863ed0936eb7bdf72c837d9a8ff19f610996d76abdf21"
-"""PromptList.sha256 of the published captions without the blanks around each, as their .txt is read."""
+"""PromptList.sha256 of the published captions, each without surrounding blanks, as the .txt file is read."""
 COCO10K_PROMPTS = 10_000
 COCO10K_SEED = 123
 
 
 @dataclass(frozen=True)
 class CocoSubset:
-    """Prompts, and the real images that generated ones are compared with."""
+    """Prompts and the real images that generated images are compared with."""
 
     prompts: PromptList
     images: tuple[str, ...]
@@ -35,7 +35,7 @@ class CocoSubset:
 
 @dataclass(frozen=True)
 class Captions:
-    """What captions_val2014.json holds."""
+    """The content of captions_val2014.json."""
 
     images: dict[int, str]
     """File name of each image, by its id, in the file's order."""
@@ -43,7 +43,7 @@ class Captions:
     """(id of the image, caption), in the file's order; five or more for each image."""
 
     def merged(self) -> list[tuple[int, str]]:
-        """Return the rows of a left merge into `images`: in the images' order, an image's own in the file's."""
+        """Return the rows in the order of a left merge into `images`: by image, then as in the file."""
         of: dict[int, list[str]] = {image: [] for image in self.images}
         for image, caption in self.rows:
             of[image].append(caption)
@@ -53,9 +53,9 @@ class Captions:
 def coco30k(path: Path) -> PromptList:
     """Read the published 30,000 captions from `captions_coco14_test`, as .txt or .pkl.
 
-    By what rule they were chosen is not known, so the list comes from its file alone; images of it are
-    compared with all 40,504 of val2014 (`val2014_images`). The .pkl may have blanks around the captions and
-    keeps them. Raises UserError if it is another list.
+    Their selection rule is unknown, so the list comes only from its file; images of these prompts are compared
+    with all 40,504 of val2014 (`val2014_images`). Blanks around the captions in the .pkl are kept. Raises
+    UserError if it is another list.
     Source: metrics-and-protocols, P2.
     """
     listed = read_prompts(path, name="coco30k")
@@ -69,14 +69,14 @@ def coco30k(path: Path) -> PromptList:
 
 
 def coco10k(path: Path) -> CocoSubset:
-    """Choose 10,000 images of val2014 and a caption of each by the official rule; images[i] has prompts[i].
+    """Select 10,000 images of val2014 and a caption of each by the official rule; images[i] has prompts[i].
 
     `path` is captions_val2014.json. The rule: merge the captions into the file's `images` (a left merge, which
     takes the images in their order and the captions of each in theirs), seed numpy with 123, shuffle all
     (image, caption) rows, keep the first of each image, sample 10,000. Pandas does it with one stream of random
     numbers: `sample(frac=1)`, `drop_duplicates` and `sample(10_000)` after `numpy.random.seed(123)`, each of which
     takes a prefix of RandomState.permutation. The order of rows decides the list: rows in the order of
-    `annotations` give one that has a quarter of its images in common with the official one, as chance has it.
+    `annotations` give a list that shares only a quarter of its images with the official one, by chance.
     Raises UserError if the file is not COCO's. Source: official-dmd2, 3.3.
     """
     captions = read_captions(path)
@@ -93,18 +93,18 @@ def coco10k(path: Path) -> CocoSubset:
 
 
 def val2014_images(path: Path) -> tuple[str, ...]:
-    """Return the file names of all 40,504 images, from captions_val2014.json, in order of name."""
+    """Return the file names of all 40,504 images in captions_val2014.json, sorted."""
     return tuple(sorted(read_captions(path).images.values()))
 
 
 def is_captions_file(path: Path) -> bool:
-    """Whether a file holds captions as COCO has them, of any year and split, and is no plain list of prompts."""
+    """Say whether a file holds captions in COCO's format, of any year and split, not a list of prompts."""
     if path.suffix.lower() != ".json":
         return False
     try:
         content = _json(path)
     except (UserError, ValueError, RecursionError):
-        return False  # who reads it as a list says what is wrong
+        return False  # reading it as a list of prompts then reports the error
     return isinstance(content, dict) and "annotations" in content
 
 
@@ -120,7 +120,7 @@ def read_captions(path: Path) -> Captions:
         raise UserError(f"{str(error).partition('; fix: ')[0]}; fix: name captions_val2014.json") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
         raise UserError(
-            f"{path} is no captions file of COCO, or is cut short ({type(error).__name__}: {error}); "
+            f"{path} is not a captions file of COCO or is cut short ({type(error).__name__}: {error}); "
             "fix: unpack annotations_trainval2014.zip again"
         ) from None
     captioned = {image for image, _ in rows}
@@ -138,7 +138,7 @@ def _json(path: Path) -> Any:
 
 
 def _text_in(row: Any, key: str) -> str:
-    """Return a text of a row; TypeError if it is no text: None is not a caption that reads "None"."""
+    """Return a text of a row. Raises TypeError for anything else: None must not become the caption "None"."""
     if not isinstance(row[key], str):
         raise TypeError(f"a {key} is {type(row[key]).__name__}, not text")
     text: str = row[key]
@@ -146,7 +146,7 @@ def _text_in(row: Any, key: str) -> str:
 
 
 def real_images(folder: Path) -> Files:
-    """Find all images under `folder`, in order of their paths; UserError if there is none."""
+    """Find all images under `folder`, in order of their paths. Raises UserError if there is none."""
     found = images_under(folder.expanduser())
     if not found.paths:
         raise UserError(f"{folder} holds no {IMAGE_KINDS} images; fix: name the folder of the real images")
@@ -156,7 +156,7 @@ def real_images(folder: Path) -> Files:
 def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
     """Find images by their file names anywhere under `folder`, in the order of `names`.
 
-    Raises UserError that says how many are missing, and the first, or which one is there more than once.
+    Raises UserError that names a duplicate, or the number of missing images and the first of them.
     """
     found: dict[str, Path] = {}
     for path in real_images(folder).paths:
@@ -168,7 +168,7 @@ def locate_images(folder: Path, names: Sequence[str]) -> list[Path]:
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
-            f"{folder} lacks {len(missing):,} of {len(names):,} images, the first {missing[0]}; "
+            f"{len(missing):,} of {len(names):,} images are missing in {folder}, the first is {missing[0]}; "
             "fix: unpack val2014.zip there, or name the folder that holds it"
         )
     return [found[name] for name in names]

@@ -1,4 +1,4 @@
-"""Which form of captioned images or latents a path holds, told by what is in it."""
+"""Recognise the form of captioned images or latents at a path by its content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = 512
 def open_captioned(path: Path) -> Captioned[Image.Image] | LatentLMDB:
     """Open captioned images or latents in any of their forms; the caller closes it.
 
-    Raises UserError if there is nothing at `path`, no known form, or a damaged one.
+    Raises UserError if `path` is missing, damaged or of no known form.
     """
     path = path.expanduser()
     try:

@@ -1,4 +1,4 @@
-"""Images with captions in a folder, by the conventions of the Hugging Face imagefolder and its relatives."""
+"""Read images with captions from a folder, in the formats of the Hugging Face imagefolder and similar tools."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
 
 METADATA, CAPTIONS = "metadata.jsonl", "captions.txt"
 Rows = list[tuple[str, str]]
-"""(name of the image below the folder, caption)."""
+"""Rows of (path of the image below the folder, caption)."""
 
 
 class ImageFiles(ItemSource[Image.Image]):
-    """Given images in a given order, such as the real images that an evaluation compares with."""
+    """Given image files in a given order, such as the real images that an evaluation compares with."""
 
     format = "image files"
 
     def __init__(self, folder: Path, files: Sequence[Path], skipped: Mapping[str, int] = {}) -> None:
-        """Hold the files; `folder` is where they were found, and no part of the hash of their names and sizes."""
+        """Store the files, found in `folder`. The hash covers their names and sizes but not the folder."""
         index = digest([[file.name, file.stat().st_size] for file in files])
         super().__init__(folder, len(files), index, skipped)
         self._files = tuple(files)
@@ -51,7 +51,7 @@ class CaptionedFolder(Captioned[Image.Image]):
     format = "image folder with captions"
 
     def __init__(self, path: Path) -> None:
-        """List the images and read all captions. Raises UserError where the two do not agree."""
+        """List the images and read all captions. Raises UserError if the two do not agree."""
         files, skipped = images_under(path)
         images = [file.relative_to(path).as_posix() for file in files]
         listings = [name for name in (METADATA, CAPTIONS) if (path / name).is_file()]
@@ -132,6 +132,6 @@ def _check(rows: Rows, images: list[str], listing: Path) -> None:
     if len(named) != len(images):
         first = min(present - named)
         raise UserError(
-            f"{listing} has captions of {len(named):,} images, but {len(images):,} are there: {first} has none; "
+            f"{listing} has captions for {len(named):,} of {len(images):,} images: {first} has none; "
             "fix: add its caption, or move it away"
         )

@@ -1,4 +1,4 @@
-"""Latents with captions as the official DMD2 release ships them: raw arrays in an LMDB."""
+"""Read latents with captions from the official DMD2 release: raw arrays in an LMDB."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BYTES_EACH = 2
 class LatentLMDB(Captioned[np.ndarray]):
     """Keys `latents_{i}_data` (float16 CHW, times the VAE's scaling factor), `prompts_{i}_data`, `latents_shape`.
 
-    Latents were drawn from the posterior, one draw of each image. Source: official-dmd2, 2.8.
+    Each latent is one draw from the posterior of its image. Source: official-dmd2, 2.8.
     """
 
     format = "latent LMDB"
     shape: tuple[int, ...]
-    """Of one item, [C, H, W]."""
+    """The shape of one item, [C, H, W]."""
 
     def __init__(self, path: Path) -> None:
         """Open the folder or file and read all captions. Raises UserError if damaged or of another layout."""
@@ -39,7 +39,7 @@ class LatentLMDB(Captioned[np.ndarray]):
                 self.shape = shape[1:]
                 keys = (f"prompts_{i}_data" for i in range(shape[0]))
                 captions = [text_of(bytes(values.of(key)), f"{path}: {key}") for key in keys]
-                # Latents of the same captions by another VAE, or another draw, differ in the first already.
+                # The first latent suffices to distinguish other VAEs and other draws of the same captions.
                 first = hashlib.sha256(values.of("latents_0_data") if captions else b"").hexdigest()
             super().__init__(path, captions, digest([list(shape), captions, first]))
         except BaseException:

@@ -1,4 +1,4 @@
-"""Pack captioned images into one array of latents: encoded block by block, and resumable at any point."""
+"""Pack captioned images into one array of latents, block by block and resumable at any point."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from bench.data.text.packed import (
 )
 
 Encode = Callable[[Tensor], Tensor]
-"""From images [B, 3, R, R] float32 in [-1, 1] on the CPU to latents [B, C, h, w], times the scaling factor."""
+"""Encodes images [B, 3, R, R] float32 in [-1, 1] on the CPU to latents [B, C, h, w], times the scaling factor."""
 
 CROP_RULE = "centre square of the shorter side, then Pillow's LANCZOS to the resolution"
 LMDB_BLOCK = 256
-"""Latents copied before they are noted as done: 32 MiB of SDXL's."""
+"""Number of latents in a block, which are copied before they are noted as done: 32 MiB for SDXL."""
 
 
 def pack_latents(
@@ -52,18 +52,18 @@ def pack_latents(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PackedLatents:
-    """Encode all images of `source` into `folder`, and open it; a finished one is only opened.
+    """Encode all images of `source` into `folder` and open it; a finished folder is only opened.
 
-    Images are cut to the centre square and resized to `resolution` pixels with LANCZOS, smaller ones too. They
-    are encoded `batch` at a time, always the same ones together, in the caller's thread, while `workers`
-    threads (by default one per core) decode. Killed and called again, it goes on after the last finished
-    batch; the bytes depend on neither, if `encode` depends on its argument alone: take the posterior's mode, or
-    derive its noise from the images. `scaling` is the factor that `encode` multiplies by; `vae_sha256` names
-    its weights. Raises UserError if the source is damaged, if a latent is not finite in float16, if the
-    disk is too small, or if `folder` holds something else.
+    Images are cropped to the centre square and resized to `resolution` pixels with LANCZOS, smaller ones too.
+    They are encoded in batches of `batch`, always the same images together, in the caller's thread, while
+    `workers` threads (by default one per core) decode. After a kill, the next call continues after the last
+    finished batch. The bytes depend neither on kills nor on threads if `encode` depends only on its argument:
+    let it take the posterior's mode, or derive its noise from the images. `scaling` is the factor that `encode`
+    multiplies by; `vae_sha256` names its weights. Raises UserError if the source is damaged, if a latent is not
+    finite in float16, if the disk is too small, or if `folder` holds something else.
     """
     if resolution < 1 or batch < 1:
-        raise UserError(f"resolution {resolution} and batch {batch} must be positive")
+        raise UserError(f"resolution is {resolution} and batch is {batch}; both must be positive")
     images = ImageRule(resolution=resolution, crop=CROP_RULE, rgb=RGB_RULE, decoder=decoder(), batch=batch)
     return _pack(
         source,
@@ -86,10 +86,10 @@ def pack_latent_lmdb(
     vae_sha256: str | None = None,
     progress: Progress | None = None,
 ) -> PackedLatents:
-    """Copy the official LMDB's latents into `folder`, and open it; a finished one is only opened.
+    """Copy the official LMDB's latents into `folder` and open it; a finished folder is only opened.
 
-    `scaling` is the factor of the VAE that the release was made with, which its latents have been multiplied
-    by. Resumable as `pack_latents`. Raises UserError as that does.
+    `scaling` is the scaling factor of the release's VAE; its latents are already multiplied by it. This resumes
+    and raises UserError as `pack_latents` does.
     """
     return _pack(
         source,
@@ -107,7 +107,7 @@ def pack_latent_lmdb(
 def encoded(encode: Encode, pixels: np.ndarray) -> np.ndarray:
     """Encode uint8 pixels [B, 3, R, R] as float16 latents [B, C, h, w]: 0 becomes -1, 255 becomes 1.
 
-    Raises UserError if `encode` returns no such tensor.
+    Raises UserError if `encode` returns another shape.
     """
     with torch.inference_mode():
         latents = encode(torch.from_numpy(pixels).float() / 127.5 - 1)
@@ -136,7 +136,7 @@ def _pack(
     workers: int,
     progress: Progress,
 ) -> PackedLatents:
-    """Do what the two functions above have in common; `shape` is asked for if there is something to be done."""
+    """Pack items by `make` and `finish`; `shape` is called only if there is work to do."""
 
     def checked(first: int, values: np.ndarray) -> np.ndarray:
         latents = finish(values)
@@ -180,28 +180,28 @@ def _pack(
 
 
 def _check_finite(latents: np.ndarray, source: Captioned[Any], first: int) -> None:
-    """Raise UserError at a latent that float16 cannot hold; SDXL's first VAE makes such in half precision."""
+    """Raise UserError if a latent is not finite in float16, as from SDXL's first VAE in half precision."""
     bad = np.flatnonzero(~np.isfinite(latents).all(axis=(1, 2, 3)))
     if len(bad):
         raise UserError(
             f"the latent of {source.name(first + int(bad[0]))} is not finite in float16; "
-            "fix: encode in float32 or bfloat16, or take the image away"
+            "fix: encode in float32 or bfloat16, or remove the image"
         )
 
 
 def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encoding) -> None:
-    """Raise UserError if a folder that was there already holds something else than what was asked for."""
-    held = packed.manifest
+    """Raise UserError if an existing folder was packed from another source or with another encoding."""
+    manifest = packed.manifest
     for what, found, asked in (
-        ("source", held.source.index_sha256, source.index_sha256),
-        ("scaling", held.encoding.scaling, encoding.scaling),
-        ("VAE", held.encoding.vae_sha256, encoding.vae_sha256),
-        ("resolution", _resolution(held.encoding), _resolution(encoding)),
+        ("source", manifest.source.index_sha256, source.index_sha256),
+        ("scaling", manifest.encoding.scaling, encoding.scaling),
+        ("VAE", manifest.encoding.vae_sha256, encoding.vae_sha256),
+        ("resolution", _resolution(manifest.encoding), _resolution(encoding)),
     ):
         if found != asked:
             raise UserError(
-                f"{packed.folder} holds latents of {held.source.format} {held.source.name} whose {what} is "
-                f"{found}, not {asked}; fix: delete it, or name another folder"
+                f"{packed.folder} holds latents of {manifest.source.format} {manifest.source.name} whose {what} "
+                f"is {found}, not {asked}; fix: delete it, or name another folder"
             )
 
 

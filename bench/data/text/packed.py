@@ -1,4 +1,4 @@
-"""Packed latents with captions: one memory-mapped array, read at random by training."""
+"""Packed latents with captions: one memory-mapped array that training reads in random order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.data.packed_folder import SourceRecord, mend, open_array, read_manifest, verify
+from bench.data.packed_folder import SourceRecord, fix_for, open_array, read_manifest, verify
 from bench.data.source import read_bytes
 
 LATENTS, CAPTIONS = "latents.npy", "captions.jsonl"
 
 
 class ImageRule(BaseModel):
-    """How images became pixels before they were encoded."""
+    """The rule that turned images into pixels before they were encoded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,37 +31,37 @@ class ImageRule(BaseModel):
     decoder: str
     """Libraries whose versions decide the pixels."""
     batch: int
-    """Images that were encoded together."""
+    """Number of images that were encoded together."""
 
 
 class Encoding(BaseModel):
-    """What made the latents."""
+    """The encoder that made the latents, and its input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scaling: float
     """The VAE's scaling factor, which the latents have been multiplied by."""
     vae_sha256: str | None
-    """None where the latents came encoded and nobody said by what."""
+    """SHA-256 of the VAE's weights; None if the latents came encoded and their VAE is unknown."""
     images: ImageRule | None
-    """None where the latents came encoded."""
+    """The rule for the images; None if the latents came encoded."""
 
 
 class LatentManifest(BaseModel):
-    """What a folder of packed latents holds."""
+    """The manifest of a folder of packed latents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     count: int
     shape: tuple[int, int, int]
-    """Of one latent, [C, h, w]."""
+    """The shape of one latent, [C, h, w]."""
     encoding: Encoding
     upsampled: int
-    """How many images had a shorter side than the resolution."""
+    """Number of images whose shorter side was below the resolution."""
     source: SourceRecord
     sha256: dict[str, str]
-    """Of the files latents.npy and captions.jsonl, as `sha256sum` prints them."""
+    """Hashes of latents.npy and captions.jsonl, as `sha256sum` prints them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,22 +82,22 @@ class PackedLatents:
 
         Raises IndexError at an index outside -N ... N - 1.
         """
-        # A plain view: np.memmap's own indexing costs more than the copy.
+        # A plain array: np.memmap's own indexing costs more than the copy.
         return torch.from_numpy(np.asarray(self.latents).take(np.asarray(indices), axis=0)).float()
 
     def verify(self) -> None:
-        """Hash both files. Raises UserError if one is not what the manifest says."""
+        """Hash both files. Raises UserError if one differs from the manifest."""
         verify(self.folder, self.manifest.sha256)
 
     def __reduce__(self) -> tuple[Callable[[Path], PackedLatents], tuple[Path]]:
-        """Send the folder, not 60 GB of latents, to a worker process."""
+        """Pickle the path of the folder and not 60 GB of latents, for worker processes."""
         return open_latents, (self.folder,)
 
 
 def open_latents(folder: Path) -> PackedLatents:
     """Open a folder that `pack_latents` or `pack_latent_lmdb` wrote; reads no latent and checks no hash.
 
-    Raises UserError if the folder is none, or if a file is missing, cut short or of another shape.
+    Raises UserError if it is no such folder, or if a file is missing, cut short or of another shape.
     """
     manifest = read_manifest(folder, LatentManifest, "packed latents")
     latents = open_array(folder / LATENTS, np.float16, (manifest.count, *manifest.shape))
@@ -105,7 +105,7 @@ def open_latents(folder: Path) -> PackedLatents:
     try:
         captions = tuple(json.loads(line) for line in read_bytes(path).splitlines())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is missing, cut short or damaged ({error}); {mend(folder)}") from None
+        raise UserError(f"{path} is missing, cut short or damaged ({error}); {fix_for(folder)}") from None
     if len(captions) != manifest.count or not all(isinstance(caption, str) for caption in captions):
-        raise UserError(f"{path} has {len(captions):,} captions, not {manifest.count:,}; {mend(folder)}")
+        raise UserError(f"{path} has {len(captions):,} captions, not {manifest.count:,}; {fix_for(folder)}")
     return PackedLatents(folder, latents, captions, manifest)

@@ -1,4 +1,4 @@
-"""PartiPrompts: all of them, and our own 128 for diversity, since LADD's 128 were never published."""
+"""Read all PartiPrompts, or select our own 128 for diversity, since LADD's 128 were never published."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CATEGORY = "Category"
 
 
 def parti(path: Path) -> PromptList:
-    """Read all prompts of PartiPrompts.tsv, each once: 1,632 in the file that google-research/parti has.
+    """Read all prompts of PartiPrompts.tsv, each once: 1,632 in the file of google-research/parti.
 
     Raises UserError if the file is missing or damaged.
     """
@@ -26,14 +26,15 @@ def parti(path: Path) -> PromptList:
 
 
 def parti_128(path: Path) -> PromptList:
-    """Choose 128 prompts of PartiPrompts.tsv, each category in its share; in the order of the file.
+    """Select 128 prompts of PartiPrompts.tsv in the order of the file, in proportion to the categories.
 
-    Shares are by largest remainder. Within a category the prompts are taken whose hashes with SEED are the
-    least: the choice depends on no library's random numbers and not on the order of the file. This is not the
+    The shares of the categories are rounded by largest remainder. Within a category the prompts with the
+    smallest hashes (with SEED) are taken, so the selection depends neither on a library's random numbers nor on
+    the order of the file. This is not the
     list of LADD or DMD2 (metrics-and-protocols, P6), hence its name `parti-128-ours`.
     Raises UserError if the file is missing, damaged or has fewer prompts.
     """
-    prompts = parti(path).prompts  # first, for its messages
+    prompts = parti(path).prompts  # first, because its error messages are better
     rows = read_table(path)
     if CATEGORY not in rows[0]:
         raise UserError(f"{path} has no column {CATEGORY}; fix: name PartiPrompts.tsv of google-research/parti")
@@ -42,7 +43,10 @@ def parti_128(path: Path) -> PromptList:
     for prompt in prompts:
         members[category[prompt]].append(prompt)
     if len(prompts) < COUNT:
-        raise UserError(f"{path} has {len(prompts)} prompts, and {OURS} needs {COUNT}")
+        raise UserError(
+            f"{path} has {len(prompts)} prompts, but {OURS} needs {COUNT}; "
+            "fix: name PartiPrompts.tsv of google-research/parti"
+        )
     shares = largest_remainder({name: len(group) for name, group in members.items()}, COUNT)
     chosen = {
         prompt

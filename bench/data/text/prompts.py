@@ -1,4 +1,4 @@
-"""Lists of prompts, from any file that they come in, and the hash that names them."""
+"""Read lists of prompts from any of their file formats, and identify them by a hash."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from bench.core.safe_pickle import UnsafePickleError, reading, shown, unpickle
 from bench.data.source import read_bytes
 
 COLUMNS = ("prompt", "caption", "text")
-"""Names of the column that holds the prompts, whatever their case; the first that is there is taken."""
+"""Names of the column that holds the prompts, in any case; the first that is present is taken."""
 
 MAX_TEXT = 1 << 30
-"""Bytes that a list of prompts may have, on disk and decoded: 200 times the largest published one."""
+"""Largest list of prompts, in bytes on disk and decoded: 200 times the largest published one."""
 
 Table = Mapping[str, Sequence[Any]]
-"""Columns by name; a file that holds one nameless list has the one column ''."""
+"""Columns by name; a file that holds a single list without a name has the column ''."""
 
 
 @dataclass(frozen=True)
 class PromptList:
-    """Prompts in a fixed order; the same if the hashes are."""
+    """Prompts in a fixed order; two lists are the same if their hashes are."""
 
     name: str
     prompts: tuple[str, ...]
     sha256: str
-    """Of the JSON array of all prompts (bench.core.files.digest), so that no separator can be part of a prompt."""
+    """Hash of the JSON array of all prompts (bench.core.files.digest); prompts may hold any separator."""
     source: str
-    """Where they were found: a file's name, or the rule that chose them. Part of no hash."""
+    """The name of the file or the rule that the prompts come from. It is not part of the hash."""
 
     @classmethod
     def of(cls, name: str, prompts: Sequence[str], source: str) -> PromptList:
-        """Hash and hold `prompts`. Raises UserError if there are none, or if one is no text."""
+        """Build a list from `prompts` and hash them. Raises UserError if there are none or if one is not text."""
         if not prompts:
             raise UserError(f"{source} holds no prompts")
         for number, prompt in enumerate(prompts):
@@ -59,19 +59,19 @@ class PromptList:
         return iter(self.prompts)
 
     def unique(self) -> PromptList:
-        """The same list with each prompt once, where it came first; its name ends in `-unique`."""
+        """Return the list with each prompt only at its first position; its name ends in `-unique`."""
         return PromptList.of(f"{self.name}-unique", tuple(dict.fromkeys(self.prompts)), self.source)
 
 
 def read_prompts(path: Path, name: str | None = None, column: str | None = None) -> PromptList:
-    """Read a list of prompts; `name` is the file's without its suffix unless given.
+    """Read a list of prompts; `name` is by default the name of the file without its suffix.
 
-    `.txt`: one a line, without the blanks around it and without empty lines, as the official code reads it.
-    `.tsv`, `.parquet`, `.json`, `.pkl`: exactly as stored, as the official code reads its pickles. Tables have
-    the prompts in `column`, by default the first of COLUMNS; a pickle or JSON may be one list of texts, or a
-    dictionary of lists; COCO's captions file gives all captions in its own order.
-    Raises UserError if there is no such file or column, or if it is damaged; a pickle that asks for anything
-    to be imported or called is refused (UnsafePickleError). Source: official-dmd2 2.8, metrics-and-protocols P2.
+    A `.txt` has one prompt per line; surrounding blanks and empty lines are removed, as in the official code.
+    `.tsv`, `.parquet`, `.json` and `.pkl` are read exactly as stored, as the official code reads its pickles.
+    Tables have the prompts in `column`, by default the first of COLUMNS. A pickle or JSON may be a list of texts
+    or a dictionary of lists; COCO's captions file gives all captions in its own order.
+    Raises UserError if the file or column is missing or the file is damaged; a pickle that imports or calls
+    anything is refused (UnsafePickleError). Source: official-dmd2 2.8, metrics-and-protocols P2.
     """
     path = path.expanduser()
     read = READERS.get(path.suffix.lower())
@@ -85,11 +85,11 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
     except csv.Error as error:
-        raise UserError(f"{path} is no table of texts ({error}); fix: download it again") from None
+        raise UserError(f"{path} is not a table of texts ({error}); fix: download it again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except MemoryError:
-        raise UserError(f"{path} asks for more memory than there is; fix: download it again") from None
+        raise UserError(f"{path} needs more memory than this machine has; fix: download it again") from None
     prompts = table[_column(path, table, column)]
     return PromptList.of(name or path.stem, prompts, path.name)
 
@@ -97,7 +97,7 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
 def read_table(path: Path) -> list[dict[str, str]]:
     """Read a `.tsv` file with a header, such as PartiPrompts; quotes are part of the text, not of the format.
 
-    Raises UserError at a line with more or fewer fields than the header, or if there is no line but that.
+    Raises UserError if a line has more or fewer fields than the header, or if there is only the header.
     """
     with _text_file(path, newline="") as file:
         reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -107,8 +107,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
         for fields in reader:
             if len(fields) != len(header):
                 raise UserError(
-                    f"{path}: line {reader.line_num} has {len(fields)} fields, not {len(header)} as its header "
-                    f"({', '.join(header)}); fix: download it again"
+                    f"{path}: line {reader.line_num} has {len(fields)} fields, but its header has "
+                    f"{len(header)} ({', '.join(header)}); fix: download it again"
                 )
             rows.append(dict(zip(header, fields, strict=True)))
     if not rows:
@@ -117,13 +117,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def caption_column(names: Iterable[str]) -> str | None:
-    """Return the first of COLUMNS that is among `names`, whatever its case, as it is spelt there."""
+    """Return the first of COLUMNS that is among `names` in any case, in the spelling of `names`."""
     by_lower = {name.lower(): name for name in reversed(list(names))}
     return next((by_lower[name] for name in COLUMNS if name in by_lower), None)
 
 
 def _text_file(path: Path, newline: str | None = None) -> io.TextIOWrapper:
-    """Open a UTF-8 file of at most MAX_TEXT bytes as `open` does; a pipe or device is refused."""
+    """Open a UTF-8 file of at most MAX_TEXT bytes as `open` does; pipes and devices are refused."""
     return io.TextIOWrapper(io.BytesIO(read_bytes(path, MAX_TEXT)), encoding="utf-8-sig", newline=newline)
 
 
@@ -137,7 +137,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
-    """Raise UserError if two columns have one name: a reader by name would lose one of them."""
+    """Raise UserError if two columns have the same name: a reader by name would lose one of them."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
@@ -165,26 +165,26 @@ def _parquet(path: Path) -> Table:
             ]
             _refuse_repeated(path, parquet.schema_arrow.names)
             table: dict[str, list[Any]] = {name: [] for name in texts}
-            # A dictionary-encoded text can stand in a small file a million times: few rows are decoded at once.
+            # A small file can repeat a dictionary-encoded text a million times, so few rows are decoded at once.
             stored = max(1, _stored_bytes(parquet.metadata))
             rows, size = max(1, min(1024, MAX_TEXT // stored)), 0
             for batch in parquet.iter_batches(rows, columns=texts, use_threads=False) if texts else ():
                 size += batch.nbytes
                 if size > MAX_TEXT or stored > MAX_TEXT:
                     raise UserError(
-                        f"{path} holds more than {human_size(MAX_TEXT)} of text; fix: keep the prompts alone in it"
+                        f"{path} holds more than {human_size(MAX_TEXT)} of text; fix: keep only the prompts in it"
                     )
                 for name in texts:
                     table[name] += batch.column(name).to_pylist()
     except (arrow.ArrowException, OSError) as error:
         raise UserError(
-            f"{path} is no parquet file, or is cut short ({first_line(error)}); fix: download it again"
+            f"{path} is not a parquet file or is cut short ({first_line(error)}); fix: download it again"
         ) from error
     return table
 
 
 def _stored_bytes(metadata: Any) -> int:
-    """Return the bytes of all columns of a parquet file after decompression, as its footer says."""
+    """Return the size in bytes of all columns of a parquet file after decompression, from its footer."""
     return sum(int(metadata.row_group(group).total_byte_size) for group in range(metadata.num_row_groups))
 
 
@@ -194,12 +194,12 @@ def _json(path: Path) -> Table:
     except UnicodeDecodeError:
         raise
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON, or is cut short ({error}); fix: download it again") from None
+        raise UserError(f"{path} is not JSON or is cut short ({error}); fix: download it again") from None
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         try:
             return {"caption": [row["caption"] for row in content["annotations"]]}
         except (TypeError, KeyError):
-            raise UserError(f"{path}: its annotations are no captions; fix: name captions_val2014.json") from None
+            raise UserError(f"{path}: its annotations are not captions; fix: name captions_val2014.json") from None
     return _columns(path, content)
 
 
@@ -222,18 +222,18 @@ def read_literal_pickle(path: Path) -> Any:
 
 
 def _columns(path: Path, content: Any) -> Table:
-    """See one list, or a dictionary of lists, as a table."""
+    """Convert one list, or a dictionary of lists, to a table."""
     if isinstance(content, list | tuple):
         return {"": content}
     if isinstance(content, dict):
         lists = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, list | tuple)}
         if lists:
             return lists
-    raise UserError(f"{path} holds a {type(content).__name__} and no list of prompts")
+    raise UserError(f"{path} holds a {type(content).__name__}, not a list of prompts")
 
 
 def _column(path: Path, table: Table, wanted: str | None) -> str:
-    """Choose the column of prompts: the one that is asked for, a known name, or the only one."""
+    """Select the column of prompts: the wanted one, one with a known name, or the only one."""
     if wanted is not None:
         if wanted not in table:
             raise UserError(f"{path}: {unknown('column', wanted, table)}")
@@ -243,11 +243,11 @@ def _column(path: Path, table: Table, wanted: str | None) -> str:
     if len(table) == 1:
         return next(iter(table))
     names = shown(", ".join(table)) or "none of text"
-    raise UserError(f"{path} has the columns {names}; fix: call that of the prompts {' or '.join(COLUMNS)}")
+    raise UserError(f"{path} has the columns {names}; fix: name the column of prompts {' or '.join(COLUMNS)}")
 
 
 def _missing(path: Path) -> UserError:
-    """The error for a file that is not there, with those beside it that look like it."""
+    """Build the error for a missing file; it suggests files in the same folder with similar names."""
     files = (file for file in path.parent.glob("*") if file.is_file())
     beside = sorted(file.name for file in files if file.suffix.lower() in READERS)
     close = nearest(path.name, beside)

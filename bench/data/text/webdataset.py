@@ -1,4 +1,4 @@
-"""Images with captions in webdataset shards: uncompressed tars, as img2dataset and others write them."""
+"""Read images with captions from webdataset shards: uncompressed tars, as img2dataset and others write them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sample:
     shard: Path
     name: str
     offset: int
-    """Of the image's first byte."""
+    """Position of the image's first byte in the shard."""
     size: int
     caption: str
 
@@ -35,9 +35,9 @@ class Sample:
 class WebDataset(Captioned[Image.Image]):
     """One shard or a folder of them; files whose names agree up to the first dot are one sample.
 
-    The image is the `.jpg`, `.png`, `.webp` or of another suffix that is read; the caption is the `.txt` or,
-    without it, the `prompt`, `caption` or `text` in the `.json`. Samples keep the order of the shards' paths and
-    their own in each shard.
+    The image is the `.jpg`, `.png`, `.webp` or another kind that is read; the caption is the `.txt` or, without
+    it, the `prompt`, `caption` or `text` in the `.json`. Samples are ordered by their shards' paths and keep
+    their order within a shard.
     """
 
     format = "webdataset shards"
@@ -65,7 +65,7 @@ class WebDataset(Captioned[Image.Image]):
 
 
 def shards_of(path: Path) -> Files:
-    """The shards under a folder, in order of their paths, or the one that `path` is; other files are counted."""
+    """Return the shards under a folder in order of their paths, or `path` itself; other files are counted."""
     if not path.is_dir():
         return Files([path], Counter())
     files, skipped = files_under(path)
@@ -74,14 +74,14 @@ def shards_of(path: Path) -> Files:
         for file in files:
             if is_image(file.name):
                 raise UserError(
-                    f"{path} mixes shards and images, such as {file}; fix: name a folder with one alone"
+                    f"{path} mixes shards and images, such as {file}; fix: name a folder with only one of them"
                 )
         skipped.update(other_kind(file.name, str(file)) for file in files if file.suffix != ".tar")
     return Files(shards, skipped)
 
 
 def _samples(shard: Path, skipped: Counter[str]) -> list[Sample]:
-    """Group the files of one shard to samples; count its other files in `skipped`."""
+    """Group the files of one shard into samples; count its other files in `skipped`."""
     samples = []
     with shard.open("rb") as file:
         contents = search(file, str(shard))
@@ -117,7 +117,8 @@ def _caption(file: IO[bytes], group: Mapping[str, Entry], sample: str) -> str:
         entry = group[suffix]
         if entry.size > MAX_BYTES:
             raise UserError(
-                f"{sample}.{suffix} has {human_size(entry.size)}: no caption; fix: make the shard again"
+                f"{sample}.{suffix} has {human_size(entry.size)}, too much for a caption; "
+                "fix: make the shard again"
             )
         file.seek(entry.offset)
         return file.read(entry.size)

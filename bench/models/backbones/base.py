@@ -30,6 +30,8 @@ class BackboneFamily(Denoiser):
 
     name: ClassVar[str]
     """The family's name: that of its entry point, and "kind" in the description of a saved denoiser."""
+    summary: ClassVar[str] = ""
+    """One line that `bench list backbones` shows."""
     folder: ClassVar[str] = "network"
     """The folder, beside the description of a saved denoiser, that holds its network."""
     tap_names: ClassVar[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""Conditions of a list of prompts: encoded when they are asked for, and kept where they fit."""
+"""Conditions of a list of prompts, encoded on first use and kept if they fit into memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from bench.models.text.encoders import TextEncoder
 
 KEPT_BYTES = 2**31
-"""Lists whose conditions take more than this are encoded anew each time: 500,000 captions of SDXL take 300 GB."""
+"""Conditions of a list that take more bytes than this are not kept: 500,000 captions take 300 GB with SDXL."""
 
 
 class PromptConditions:
     """Conditions [B, K] by position in a list of prompts.
 
-    Every prompt is encoded alone: a condition does not depend on which others are asked for with it.
+    Each prompt is encoded alone, so that its condition does not depend on the rest of the batch.
     """
 
     def __init__(self, encoder: TextEncoder, prompts: Sequence[str], kept_bytes: int = KEPT_BYTES) -> None:
@@ -29,7 +29,7 @@ class PromptConditions:
         return len(self.prompts)
 
     def __call__(self, positions: Tensor) -> Tensor:
-        """Return conditions [B, K] on the device of `positions` [B], where the encoder moves to."""
+        """Return conditions [B, K] on the device of `positions` [B]; the encoder moves there."""
         self.encoder.to(positions.device)
         return torch.stack([self._of(self.prompts[i]) for i in positions.tolist()]).to(positions.device)
 
@@ -39,4 +39,4 @@ class PromptConditions:
             if not self._keeps:
                 return found
             self._kept[prompt] = found.cpu()
-        return self._kept[prompt]  # on the CPU, the first time too: a batch mixes old and new
+        return self._kept[prompt]  # on the CPU even the first time, because a batch mixes kept and new conditions

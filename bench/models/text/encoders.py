@@ -1,4 +1,4 @@
-"""Text encoders: prompts to packed conditions, as Stable Diffusion and SDXL have them."""
+"""Text encoders of Stable Diffusion and SDXL, which turn prompts into packed conditions."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ class TextEncoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts -> conditions [B, K] on the encoder's device; what is too long is cut.
+        """Encode prompts as conditions [B, K] on the encoder's device; long prompts are cut.
 
-        In float32 whatever the training around it runs in, as official runs are: conditions are then those of
-        the evaluation.
+        This runs in float32 whatever the precision of the training, as official runs do, so that training and
+        evaluation have the same conditions.
         """
         with torch.autocast(self.device.type, enabled=False):
             return self.encoded(prompts)
 
     @abstractmethod
     def encoded(self, prompts: Sequence[str]) -> Tensor:
-        """What `encode` returns, in the precision that is set."""
+        """Encode prompts as `encode` does, in the precision that is set."""
 
     @abstractmethod
     def null_condition(self) -> Tensor:
-        """The unconditional entry [1, K] of classifier-free guidance."""
+        """Return the unconditional entry [1, K] of classifier-free guidance."""
 
 
 class CLIPEncoder(TextEncoder):
-    """Stable Diffusion 1.5's: last hidden state of one CLIP text model; "" is the unconditional prompt."""
+    """The encoder of Stable Diffusion 1.5: the last hidden state of one CLIP text model; "" is unconditional."""
 
     def __init__(self, tokenizer: CLIPTokenizer, model: CLIPTextModel) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class CLIPEncoder(TextEncoder):
 
 
 class SDXLEncoder(TextEncoder):
-    """SDXL's: last hidden state but one of two CLIP text models side by side, and the second's projection."""
+    """The encoder of SDXL: the last hidden states but one of two CLIP models, and the second's projection."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class SDXLEncoder(TextEncoder):
         models: tuple[CLIPTextModel, CLIPTextModelWithProjection],
         zero_null: bool = True,
     ) -> None:
-        """`zero_null`: the unconditional entry is zero (SDXL's own pipeline, DMD2), else "" encoded."""
+        """With `zero_null` the unconditional entry is zero (SDXL's own pipeline, DMD2), else it is "" encoded."""
         super().__init__()
         self.tokenizers = tokenizers
         self.models = nn.ModuleList(models)
@@ -78,9 +78,10 @@ class SDXLEncoder(TextEncoder):
         )
 
     def with_first_tokenizer(self) -> SDXLEncoder:
-        """Return the same networks as DMD2's official evaluation feeds them, and its training does not.
+        """Return an encoder of the same networks with the token padding of DMD2's official evaluation.
 
-        The second reads tokens padded as for the first: with the end-of-text token, not "!".
+        There, unlike in its training, the second network reads the first one's tokens, which are padded with the
+        end-of-text token and not with "!".
         """
         first, (one, two) = self.tokenizers[0], self.models
         return SDXLEncoder((first, first), (one, two), self.zero_null)
@@ -91,7 +92,7 @@ class SDXLEncoder(TextEncoder):
             tokens = tokenize(tokenizer, prompts, self.layout.tokens).to(self.device)
             output = model(tokens, output_hidden_states=True)
             hidden.append(output.hidden_states[-2].float())
-            pooled = output[0]  # the last model's is the one that stays: its projected embedding
+            pooled = output[0]  # the projected embedding; that of the last model is kept
         assert pooled is not None
         return self.layout.pack(torch.cat(hidden, -1), pooled.float())
 
@@ -102,7 +103,7 @@ class SDXLEncoder(TextEncoder):
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> Tensor:
-    """Prompts -> token numbers [B, length]: begin, text, end, padding; what is too long is cut."""
+    """Turn prompts into token numbers [B, length]: begin, text, end, padding; long prompts are cut."""
     found = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     tokens: Tensor = found.input_ids
     return tokens

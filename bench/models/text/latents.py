@@ -1,4 +1,4 @@
-"""The latent space of a text-to-image model: images to scaled latents and back, in float32."""
+"""The latent space of a text-to-image model: it turns images into scaled latents and back, in float32."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ class LatentSpace(nn.Module):
     """
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny, batch_size: int = 4) -> None:
-        """`batch_size`: images that pass the VAE at once."""
+        """`batch_size` is the number of images that pass the VAE at once."""
         super().__init__()
         self.vae = vae.float().eval().requires_grad_(False)
         self.batch_size = batch_size
 
     @property
     def factor(self) -> int:
-        """Pixels of a latent's side."""
+        """The number of pixels on each side of an image per latent position."""
         channels = self.vae.config.get("encoder_block_out_channels") or self.vae.config.block_out_channels
         factor: int = 2 ** (len(channels) - 1)
         return factor
 
     def shape(self, resolution: int) -> tuple[int, int, int]:
-        """[C, h, w] of the latents of square images."""
+        """Return the shape [C, h, w] of the latents of square images."""
         return self.vae.config.latent_channels, resolution // self.factor, resolution // self.factor
 
     @torch.no_grad()
     def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Images [B, 3, H, W] in [-1, 1] -> latents [B, C, h, w] times the scaling factor.
+        """Encode images [B, 3, H, W] in [-1, 1] as latents [B, C, h, w] times the scaling factor.
 
-        `noise`, standard normal of the latents' shape, draws from the posterior (as the official latents
-        are); none: its mean. A tiny VAE has no spread, and noise changes nothing.
+        With `noise`, standard normal of the latents' shape, they are draws from the posterior, as the official
+        latents are; without it they are its mean. A tiny VAE has no variance, so noise changes nothing.
         """
         parts = []
         for start in range(0, len(images), self.batch_size):
@@ -52,7 +52,7 @@ class LatentSpace(nn.Module):
         return torch.cat(parts)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents [B, C, h, w] -> images [B, 3, H, W], about [-1, 1], not clipped; gradients pass."""
+        """Decode scaled latents [B, C, h, w] to images [B, 3, H, W], about [-1, 1], unclipped, with gradients."""
         with torch.autocast(latents.device.type, enabled=False):
             unscaled = latents.float() / self.vae.config.scaling_factor
             return torch.cat([self.vae.decode(part).sample for part in unscaled.split(self.batch_size)])

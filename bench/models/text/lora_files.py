@@ -1,4 +1,4 @@
-"""The forms that LoRAs of a UNet are published in: whose layer a tensor adapts, and with which alpha.
+"""Read the published forms of LoRAs of a UNet: the layer that each tensor adapts, and its alpha.
 
 kohya's: `lora_unet_<layer>.lora_down.weight`, with diffusers' names of layers or those of the original networks.
 peft's and diffusers': `unet.<layer>.lora_A.weight`. diffusers' older ones: `unet.<layer>.lora.down.weight`, and
@@ -26,16 +26,16 @@ from bench.models.weights.state_dicts import file_kind
 
 PREFIX = "lora_unet_"
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
-"""kohya's names of a layer's parts."""
+"""The names of a layer's parts in kohya's form."""
 TEXT_PREFIXES = ("lora_te", "text_encoder", "te_", "te1_", "te2_")
-"""Beginnings of names of what adapts text encoders."""
+"""Prefixes of tensors that adapt text encoders."""
 LAYER_PREFIXES = ("base_model.model.", *PREFIXES, "diffusion_model.")
-"""What stands before the names of layers."""
+"""Prefixes that files put before the names of layers."""
 SEPARATE = re.compile(r"(?P<layer>.+)\.lora_(?P<part>down|up|A|B)(?:\.(?P<adapter>(?!weight$)\w+))?\.weight")
 OLDER = re.compile(r"(?P<layer>.+)\.(?:lora|lora_linear_layer)\.(?P<part>down|up)\.weight")
 PROCESSOR = re.compile(r"(?P<layer>.+)\.processor\.(?P<map>to_[a-z]+)_lora\.(?P<part>down|up)\.weight")
 METADATA = "lora_adapter_metadata"
-"""Under which name diffusers keeps peft's settings in the header of a file."""
+"""The key of peft's settings in the header of a file by diffusers."""
 PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 RESNET = {
     "conv1": "in_layers.2",
@@ -51,12 +51,12 @@ TOP = {
     "conv_in": "input_blocks.0.0",
     "conv_out": "out.2",
 }
-"""Layers that the original networks call otherwise than diffusers."""
+"""Layers that have other names in the original networks than in diffusers."""
 
 
 @dataclass
 class Adapter:
-    """What a file holds of one layer."""
+    """The tensors of one layer in a file."""
 
     down: Tensor | None = None
     up: Tensor | None = None
@@ -65,16 +65,16 @@ class Adapter:
 
 @dataclass(frozen=True)
 class LoRASettings:
-    """What a LoRA's file says beside its tensors."""
+    """The settings in a LoRA's file beside its tensors."""
 
     alpha: float | None = None
     alphas: Mapping[str, float] = field(default_factory=dict)
-    """By layer, or the end of its name."""
+    """Alphas by layer, or by the end of a layer's name."""
     by_root: bool = False
-    """Scaled by alpha / sqrt(rank) (rank-stabilised) in place of alpha / rank."""
+    """Whether the scale is alpha / sqrt(rank) (rank-stabilised) and not alpha / rank."""
 
     def alpha_of(self, layer: str, rank: int) -> float | None:
-        """Return the alpha that is to be divided by the rank, for a layer; none if nothing is said."""
+        """Return the alpha of a layer, which is divided by the rank; None if it is not given."""
         ends = [alpha for end, alpha in self.alphas.items() if layer == end or layer.endswith(f".{end}")]
         alpha = ends[0] if ends else self.alpha
         return None if alpha is None else alpha * math.sqrt(rank) if self.by_root else alpha
@@ -83,9 +83,9 @@ class LoRASettings:
 def layers_of(
     state: Mapping[str, Tensor], names: Mapping[str, str], settings: LoRASettings
 ) -> tuple[dict[str, Adapter], list[str]]:
-    """Sort a LoRA's tensors by the layers of a network; and list what is none of theirs, or there twice.
+    """Sort a LoRA's tensors by the layers of a network, and list those that fit no layer or occur twice.
 
-    `names` are the layers by all the names that files give them (`names_of`).
+    `names` gives the layers by all the names that files use for them (`names_of`).
     """
     found: dict[str, Adapter] = {}
     wrong: list[str] = []
@@ -111,7 +111,7 @@ def layers_of(
 
 
 def part_of(key: str) -> tuple[str, str]:
-    """Split a tensor's name into its layer's and `down`, `up` or `alpha`; that is empty if it is of no LoRA."""
+    """Split a tensor's name into its layer and `down`, `up` or `alpha`, which is empty if it is not a LoRA's."""
     if key.endswith(f".{ALPHA}"):
         return key.removesuffix(f".{ALPHA}"), ALPHA
     if matched := PROCESSOR.fullmatch(key):
@@ -122,7 +122,7 @@ def part_of(key: str) -> tuple[str, str]:
 
 
 def is_lora(names: Iterable[str]) -> bool:
-    """Say whether the tensors of these names are a LoRA's alone, by any of them."""
+    """Say whether any of these names is that of a LoRA's tensor."""
     return any(part_of(name)[1] in ("down", "up") for name in names)
 
 
@@ -132,7 +132,7 @@ def adaptable_layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def names_of(layers: Iterable[str], layers_per_block: int) -> dict[str, str]:
-    """Return a UNet's layers by the names that files give them: diffusers' and the originals', with . or _."""
+    """Return a UNet's layers by their names in files: diffusers' and the original names, with . or _."""
     every = list(layers)
     attended = {name.partition(".attentions.")[0] for name in every if name.startswith("up_blocks.")}
     found: dict[str, str] = {}
@@ -147,9 +147,9 @@ def names_of(layers: Iterable[str], layers_per_block: int) -> dict[str, str]:
 
 
 def original_name(layer: str, layers: int, upsampler: int) -> str:
-    """Return what the original networks call diffusers' layer; their blocks are numbered through.
+    """Return the name in the original networks of a layer of diffusers; their blocks have consecutive numbers.
 
-    `layers`: resnets of a block on the way down. `upsampler`: its place in its block, after what attends.
+    `layers` is the number of resnets of a down block, `upsampler` the position of an upsampler in its block.
     """
     if layer in TOP:
         return TOP[layer]
@@ -178,9 +178,9 @@ def _without_prefixes(name: str) -> str:
 
 
 def read_settings(file: Path) -> LoRASettings:
-    """Read what a LoRA's file says beside its tensors: in its header, or in peft's file beside it.
+    """Read the settings of a LoRA from the header of its file, or from peft's file beside it.
 
-    Raises UserError for settings that change what the tensors mean and are not known here.
+    Raises UserError for settings that change the meaning of the tensors and are not supported.
     """
     if file.name == PEFT_FILE and (file.parent / PEFT_SETTINGS).is_file():
         found = read_object(file.parent / PEFT_SETTINGS)
@@ -197,7 +197,7 @@ def read_settings(file: Path) -> LoRASettings:
 
 
 def _settings(found: Any, file: Path, prefix: str) -> LoRASettings:
-    """Read peft's settings, whose names begin so."""
+    """Read peft's settings, whose names begin with `prefix`."""
 
     def refuse(what: str) -> UserError:
         return UserError(f"{file}: the LoRA's settings {what}; fix: save the UNet with the LoRA fused")
@@ -206,11 +206,11 @@ def _settings(found: Any, file: Path, prefix: str) -> LoRASettings:
         raise refuse("are damaged")
     own = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
     if odd := [key for key in ("use_dora", "lora_bias", "use_qalora", "fan_in_fan_out") if own.get(key)]:
-        raise refuse(f"have {', '.join(odd)}, which is not read here")
+        raise refuse(f"have {', '.join(odd)}, which is not supported")
     alphas = own.get("alpha_pattern") or {}
     alpha = own.get("lora_alpha")
     if not isinstance(alphas, dict) or not all(_is_number(one) for one in (*alphas.values(), alpha or 1)):
-        raise refuse(f"have the alpha {printable(alpha)[:40]!r}, which is no number")
+        raise refuse(f"have the alpha {printable(alpha)[:40]!r}, which is not a number")
     if odd := [key for key in alphas if not re.fullmatch(r"[\w.]+", key)]:
         raise refuse(f"name layers by a pattern, {printable(odd[0])[:80]!r}")
     return LoRASettings(None if alpha is None else float(alpha), alphas, bool(own.get("use_rslora")))

@@ -1,4 +1,4 @@
-"""Pipelines in one file with the names of the original checkpoints: every tensor is read, or refused by name."""
+"""Read pipelines in one file, named as in the original checkpoints: every tensor is read or refused by name."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ TRAINING = (
     *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
     *("lvlb_weights", "denoiser.sigmas", f"{SECOND}logit_scale", "cond_stage_model.logit_scale"),
 )
-"""Tensors that follow from the schedule, or served training alone; what begins with LOSS did, too."""
+"""Tensors that follow from the schedule or were used only in training, as are those that begin with LOSS."""
 LOSS = f"{VAE}loss."
 REARRANGED = (".in_proj_weight", ".in_proj_bias", "text_projection")
-"""Ends of names of the tensors that are copied when they are renamed: cut in three, or transposed."""
+"""Suffixes of the tensors that are copied when they are renamed, because they are split or transposed."""
 
 
 class OneFile(NamedTuple):
-    """The networks of a pipeline in one file."""
+    """The networks of a pipeline that is stored in one file."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text: list[Any]
-    """CLIP text models: one, or SDXL's two."""
+    """The CLIP text models: one, or two for SDXL."""
 
 
 def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: str) -> OneFile:
-    """Build the networks that the configuration `folder` describes around a checkpoint's tensors, in float32.
+    """Build the networks of the configuration in `folder` around a checkpoint's tensors, in float32.
 
-    Raises UserError, with the file's name, for every tensor that is missing, unexpected or of another shape, and
-    for such as are no weights. `like` names the architecture for people.
+    Raises UserError that names the file and every tensor that is missing, unexpected, of another shape or not a
+    weight. `like` is the name of the architecture in messages.
     """
     if any(name.startswith(AVERAGED) for name in state):
         raise UserError(
-            f"{path} holds two UNets, as trained and averaged ({AVERAGED}*), and nothing says which is meant; "
+            f"{path} holds two UNets, as trained and averaged ({AVERAGED}*), and does not say which one to use; "
             "fix: name a file that holds one, such as v1-5-pruned-emaonly.safetensors"
         )
     reader = _Reader(path, state, like)
@@ -66,7 +66,7 @@ def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: s
             found = _networks(reader, folder, any(name.startswith(SDXL_TEXT) for name in state))
     except UserError:
         raise
-    except Exception as error:  # diffusers, transformers and json each have their own
+    except Exception as error:  # diffusers, transformers and json each raise their own
         what = printable(_text(error))[:200]
         raise UserError(
             f"cannot read {path} as a pipeline like {like}: {what}; fix: name the whole file"
@@ -112,7 +112,7 @@ def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
 
 
 class _Reader:
-    """Takes networks out of a checkpoint, and knows which of its tensors none has taken."""
+    """A reader that builds networks from a checkpoint and tracks the tensors that no network has used."""
 
     def __init__(self, path: Path, state: Mapping[str, Tensor], like: str) -> None:
         self.path = path
@@ -121,24 +121,24 @@ class _Reader:
         self.left = dict(self.state)
 
     def under(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors whose names begin so."""
+        """Return the tensors whose names begin with `prefix`."""
         return {name: value for name, value in self.state.items() if name.startswith(prefix)}
 
     def network(
         self, what: str, build: Callable[[], nn.Module], convert: Callable[[Any], dict[str, Tensor]], prefix: str
     ) -> Any:
-        """Build a network around the tensors under `prefix`, renamed; each must be in it, and it in these."""
-        with init_empty_weights():  # weights of its own would be drawn only to be overwritten
+        """Build a network around the renamed tensors under `prefix`; the two must match exactly."""
+        with init_empty_weights():  # its initial weights would be overwritten anyway
             model = build()
         given = self.under(prefix)
         if not given:
-            raise UserError(f"{self.path} holds nothing of {what} ({prefix}*); fix: name the whole file")
+            raise UserError(f"{self.path} holds no tensors of {what} ({prefix}*); fix: name the whole file")
         try:
             renamed = convert(model)
-        except (KeyError, AttributeError, TypeError, IndexError) as error:  # of a tensor that is not there
+        except (KeyError, AttributeError, TypeError, IndexError) as error:  # a tensor is missing
             raise UserError(
-                f"{self.path} cannot be read as a pipeline like {self.like}: {what} lacks "
-                f"{printable(_text(error))[:200]}; fix: name the whole file"
+                f"{self.path} cannot be read as a pipeline like {self.like}: a tensor of {what} is missing "
+                f"({printable(_text(error))[:200]}); fix: name the whole file"
             ) from None
         flat = not any(name.startswith("text_model.") for name in model.state_dict())
         renamed = {name.removeprefix("text_model.") if flat else name: value for name, value in renamed.items()}
@@ -150,10 +150,11 @@ class _Reader:
         return model.eval().requires_grad_(False)
 
     def refuse_rest(self) -> None:
-        """Raise UserError if the file holds more than its networks."""
+        """Raise UserError if the file holds tensors that no network uses."""
         if rest := problems((), self.left):
             raise UserError(
-                f"{self.path} is not a pipeline like {self.like}: {rest}; fix: name the whole file alone"
+                f"{self.path} is not a pipeline like {self.like}: {rest}; "
+                "fix: name a file that holds only the pipeline"
             )
 
 
@@ -162,22 +163,22 @@ def _text_config(folder: Path) -> Any:
 
 
 def _serves_nothing(name: str, value: Tensor) -> bool:
-    """Say whether a tensor is one of those that no image depends on."""
+    """Say whether no image depends on a tensor."""
     if name.rpartition(".")[2] in POSITIONS:
         return is_count(value)
     return name in TRAINING or name.startswith(LOSS)
 
 
 def refuse_another_schedule(path: Path, state: Mapping[str, Tensor], log_alpha_bar: Tensor) -> None:
-    """Raise UserError if a checkpoint holds another noise schedule than its configuration has, [T] float64."""
-    held = state.get("alphas_cumprod")
-    if held is None:
+    """Raise UserError if a checkpoint has another noise schedule than its configuration, `log_alpha_bar` [T]."""
+    stored = state.get("alphas_cumprod")
+    if stored is None:
         return
-    fits = held.shape == log_alpha_bar.shape and not not_weights(held)
-    if not fits or not torch.allclose(held.double(), log_alpha_bar.exp(), rtol=1e-3, atol=1e-6):
+    fits = stored.shape == log_alpha_bar.shape and not not_weights(stored)
+    if not fits or not torch.allclose(stored.double(), log_alpha_bar.exp(), rtol=1e-3, atol=1e-6):
         raise UserError(
-            f"{path} was trained with another noise schedule (alphas_cumprod) than its configuration has; "
-            "fix: name the folder in diffusers' format, whose scheduler says which"
+            f"{path} was trained with another noise schedule (alphas_cumprod) than that of its configuration; "
+            "fix: name the folder in diffusers' format, whose scheduler describes it"
         )
 
 

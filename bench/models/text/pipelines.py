@@ -1,4 +1,4 @@
-"""Text-to-image pipelines read from the hub's cache, a diffusers folder or one file, part by part."""
+"""Read text-to-image pipelines, part by part, from the hub's cache, a diffusers folder or one file."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ PIPELINE_FILES = [
     *(f"{part}/*.{suffix}" for part in PARTS for suffix in ("json", "txt")),
     *(f"{part}/{name}" for part in PARTS for name in WEIGHTS),
 ]
-"""The files of a pipeline in float32, without those for other libraries and precisions."""
+"""The files of a pipeline in float32, without the files for other libraries and precisions."""
 CHANGED_BY: Mapping[str, Any] = {
     "trained_betas": None,
     "rescale_betas_zero_snr": False,
     "use_flow_sigmas": False,
     "snr_shift_scale": None,
 }
-"""Options of a scheduler that change what its network was trained on, with the values that do not."""
+"""Options of a scheduler that change its noise schedule, with their neutral values."""
 TIMES = 1000
 """Times of the noise schedule; steps of students are named by their position among them."""
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -81,7 +81,7 @@ class TextPipeline:
 
 
 def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
-    """The noise schedule of a diffusers scheduler's configuration. Raises UserError if it is of another kind."""
+    """Return the noise schedule of a diffusers scheduler's configuration. Raises UserError for other kinds."""
     missing = {"beta_schedule": None, **CHANGED_BY}
     if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
         raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
@@ -99,8 +99,8 @@ def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
     numbers = all(type(beta) in (int, float) and math.isfinite(beta) for beta in (start, end))
     if not numbers or not 0 < start <= end < 1:
         raise UserError(
-            f"the scheduler's beta_start is {_shown(start)} and its beta_end {_shown(end)}; they are numbers "
-            "between 0 and 1, the second not the smaller; fix: download it again"
+            f"the scheduler's beta_start is {_shown(start)} and its beta_end {_shown(end)}; they must be "
+            "numbers between 0 and 1 in ascending order; fix: download it again"
         )
     if type(steps) is not int or steps != TIMES:
         raise UserError(f"the scheduler's num_train_timesteps is {_shown(steps)}; only {TIMES} is known here")
@@ -118,9 +118,9 @@ def load_pipeline(
 ) -> TextPipeline:
     """Read a pipeline: a folder in diffusers' format, one .safetensors file, or a model on the hub ("owner/name").
 
-    Nothing is downloaded without `download`: a hub's model must then be in its cache. One file holds no
-    configuration; it is that of `architecture` (a folder or a hub's model without its weights), SD1.5 or SDXL
-    if none is named. Raises UserError that names the broken part.
+    Nothing is downloaded without `download`: a hub's model must then be in its cache. A single file holds no
+    configuration; that of `architecture` (a folder, or a hub's model without its weights) is used, by default
+    SD1.5's or SDXL's. Raises UserError that names the broken part.
     """
     path = Path(source)
     if path.exists():
@@ -149,7 +149,7 @@ def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
 
 
 def named_folder(named: Path, download: bool, files: list[str]) -> Path:
-    """Return what a user named: a folder or file that is here, or a hub's model ("owner/name") as `from_hub`.
+    """Return the path that a user named: a local folder or file, or a hub's model ("owner/name") by `from_hub`.
 
     Raises UserError if it is neither, with the nearest names.
     """
@@ -162,18 +162,18 @@ def named_folder(named: Path, download: bool, files: list[str]) -> Path:
 
 
 def from_hub(name: str, download: bool, files: list[str]) -> Path:
-    """Return the folder of a hub's model in the cache, with `files` (patterns) downloaded if that is allowed.
+    """Return the folder of a hub's model in the cache; with `download`, download its `files` (patterns) first.
 
-    Raises UserError that says how to get it.
+    Raises UserError that says how to get the model.
     """
     try:
         return Path(snapshot_download(name, local_files_only=not download, allow_patterns=files))
-    except Exception as error:  # of huggingface_hub, requests and httpx
+    except Exception as error:  # huggingface_hub, requests and httpx each raise their own
         if download:
             raise UserError(f"cannot download {name}: {first_line(error)}") from None
         raise UserError(
-            f"{name} is not in the hub's cache, and nothing is downloaded unasked; fix: the same command with "
-            "--download, or fill the cache ($HF_HOME) from a machine that has it"
+            f"{name} is not in the hub's cache, and nothing is downloaded without --download; fix: run the same "
+            "command with --download, or fill the cache ($HF_HOME) from a machine that has it"
         ) from None
 
 
@@ -190,13 +190,13 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     refuse_special_files(folder)
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers have many kinds
+    except Exception as error:  # transformers and tokenizers raise many types
         raise UserError(f"cannot read the tokenizer {folder}: {first_line(error)}") from None
 
 
 def _from_file(path: Path, architecture: str | Path | None, download: bool) -> TextPipeline:
     if file_kind(path) != "safetensors":
-        raise UserError(f"{path} is not a .safetensors file; other formats of one file are not read")
+        raise UserError(f"{path} is not a .safetensors file; fix: name a .safetensors file or a diffusers folder")
     state = read_state_dict(path)
     sdxl = any(name.startswith(SDXL_TEXT) for name in state)
     like = architecture or (SDXL if sdxl else SD15)
@@ -213,7 +213,7 @@ def _from_file(path: Path, architecture: str | Path | None, download: bool) -> T
 
 
 def _zero_null(folder: Path) -> bool:
-    """Whether SDXL's unconditional entry is zero, as its pipeline says."""
+    """Say whether SDXL's unconditional entry is zero in its pipeline."""
     return bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
 
 

@@ -1,4 +1,4 @@
-"""Published students of SDXL and SD1.5: a UNet's weights alone, a LoRA, or a training's checkpoint folder."""
+"""Read published students of SDXL and SD1.5: a UNet's weights, a LoRA, or the checkpoint folder of a training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from bench.models.weights.state_dicts import read_state_dict, require
 UNET_FILE = "diffusion_pytorch_model.safetensors"
 UNET_INDEX = f"diffusion_pytorch_model{INDEX}"
 FILES = (*GENERATOR_FILES, UNET_FILE, UNET_INDEX, "pytorch_lora_weights.safetensors", PEFT_FILE)
-"""Those of a student's folder: of a training's checkpoint, of diffusers' own UNet, whole or in parts, of LoRAs."""
+"""Files of a student's folder: a training's checkpoint, diffusers' UNet, whole or in parts, or a LoRA."""
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
-"""How peft names a layer with an adapter, in a checkpoint of a LoRA's training."""
+"""Parts of peft's names of a layer with an adapter, in a checkpoint of a LoRA's training."""
 ONE_FILE = ("input_blocks.", "model.diffusion_model.input_blocks.")
-"""Beginnings of names in checkpoints of a whole pipeline in one file."""
+"""Prefixes of names in checkpoints of a whole pipeline in one file."""
 
 
 def load_published(
@@ -43,8 +43,9 @@ def load_published(
     `path` is a file of a UNet's weights (`dmd2_sdxl_4step_unet_fp16.bin`, a safetensors file), a LoRA in any form
     of `bench.models.text.lora_files`, a folder of either as diffusers writes it, whole or in parts, a pipeline's
     folder with `unet/`, or that of a checkpoint (its generator; of a LoRA's training too, with DMD2's alpha).
-    `note` is told what the file leaves open; `schedule` is the teacher's, which a pipeline's scheduler must have.
-    Nothing in it is run. Raises UserError with the list of what is missing, unexpected or misshapen.
+    `note` receives assumptions about what the file does not say; `schedule` is the teacher's, and a pipeline's
+    scheduler must agree with it. Nothing in the file is run. Raises UserError that lists all tensors that are
+    missing, unexpected or misshapen.
     """
     require(path)
     file = _weights_in(path, teacher.config, note, schedule) if path.is_dir() else path
@@ -68,12 +69,12 @@ def _weights_in(folder: Path, teacher: Mapping[str, Any], note: Note | None, sch
             raise _ambiguous(folder, [*found, folder / "unet"])
         _refuse_another_schedule(folder / "scheduler" / "scheduler_config.json", schedule)
         if (folder / "model_index.json").is_file() and note:
-            note(f"of the pipeline {folder} only unet/ is the student; all else is the teacher's")
+            note(f"only unet/ of the pipeline {folder} is used as the student; everything else is the teacher's")
         return _weights_in(folder / "unet", teacher, None, None)
     if not found:
-        held = sorted(entry.name for entry in folder.iterdir())
+        names = sorted(entry.name for entry in folder.iterdir())
         raise UserError(
-            f"{folder} holds none of {', '.join(FILES)}, unet/; it holds {listed(map(printable, held))}; "
+            f"{folder} holds none of {', '.join(FILES)}, unet/; it holds {listed(map(printable, names))}; "
             "fix: name the file itself"
         )
     if len(found) > 1:
@@ -85,13 +86,13 @@ def _weights_in(folder: Path, teacher: Mapping[str, Any], note: Note | None, sch
 
 def _ambiguous(folder: Path, found: list[Path]) -> UserError:
     return UserError(
-        f"{folder} holds {listed([one.name for one in found])}, and nothing says which is the student; "
+        f"{folder} holds {listed([one.name for one in found])}, and any of these could be the student; "
         f"fix: name one, such as --checkpoint {shlex.quote(str(found[0]))}"
     )
 
 
 def _refuse_another_network(path: Path, teacher: Mapping[str, Any]) -> None:
-    """Raise UserError if a UNet's configuration is not the teacher's in what its tensors' shapes do not show."""
+    """Raise UserError if a UNet's configuration differs from the teacher's beyond the tensors' shapes."""
     config = read_object(path)
     if config is None:
         raise UserError(f"cannot read {path}: it is no JSON object; fix: download it again")
@@ -108,7 +109,7 @@ def _refuse_another_network(path: Path, teacher: Mapping[str, Any]) -> None:
 
 
 def _refuse_another_schedule(path: Path, teacher: VPSchedule | None) -> None:
-    """Raise UserError if a pipeline's UNet predicts something else than the teacher's, or on another schedule."""
+    """Raise UserError if a pipeline's UNet has another prediction or noise schedule than the teacher's."""
     if teacher is None or not path.is_file():
         return
     config = read_object(path)
@@ -128,10 +129,10 @@ def _refuse_another_schedule(path: Path, teacher: VPSchedule | None) -> None:
 
 
 def unet_with(like: UNet2DConditionModel, state: Mapping[str, Tensor], source: str) -> UNet2DConditionModel:
-    """Build a UNet of the configuration of `like` with these weights, float32, frozen.
+    """Build a UNet with the configuration of `like` and these weights, float32, frozen.
 
-    Prefixes that tools put before all names are stripped. Raises UserError, with `source`, if a name or a shape is
-    not exactly the network's, or a tensor is no weights.
+    Prefixes that tools add to all names are stripped. Raises UserError that names `source` if a name or a shape
+    differs from the network's, or if a tensor does not hold weights.
     """
     with init_empty_weights():
         unet = UNet2DConditionModel.from_config(like.config)
@@ -152,9 +153,9 @@ def unet_with(like: UNet2DConditionModel, state: Mapping[str, Tensor], source: s
 def merged_adapters(
     state: Mapping[str, Tensor], alpha: float, source: str = "", note: Note | None = None
 ) -> dict[str, Tensor]:
-    """Weights of a UNet whose layers have peft's adapters, with the adapters added to the layers.
+    """Return the weights of a UNet whose layers have peft's adapters, with the adapters added to the layers.
 
-    The file does not hold `alpha`: `note` is told which is taken.
+    The file does not hold `alpha`; `note` receives a line with the value that is used.
     """
     merged, adapted = dict[str, Tensor](), set[str]()
     for name, down in state.items():
@@ -164,7 +165,7 @@ def merged_adapters(
             continue
         parts = {f"{layer}{BASE}weight": weight, layer + UP: up, name: down}
         if any(problem := differences({key: value.float()}, {key: value}) for key, value in parts.items()):
-            raise UserError(f"{source}: an adapter is no weights: {problem}")
+            raise UserError(f"{source}: an adapter does not hold weights: {problem}")
         rows = (len(weight), len(down))
         if not down.numel() or up.flatten(1).shape != rows or down.shape[1:] != weight.shape[1:]:
             shapes = f"{list(up.shape)} by {list(down.shape)} for {list(weight.shape)}"
@@ -173,5 +174,5 @@ def merged_adapters(
         adapted |= parts.keys()
     if adapted and note:
         note(f"{source} is a LoRA's training, which keeps no alpha: DMD2's {alpha:g} is taken")
-    # What lacks its other half keeps its name, so that it is said to be unexpected.
+    # A tensor without its other half keeps its name, so that it is reported as unexpected.
     return merged | {name.replace(BASE, "."): value for name, value in state.items() if name not in adapted}

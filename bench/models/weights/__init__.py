@@ -1,1 +1,1 @@
-"""Published weights of ImageNet-64 networks as denoisers: EDM's, DMD2's, consistency models'."""
+"""Read published weights of ImageNet-64 networks as denoisers: EDM, DMD2 and consistency models."""

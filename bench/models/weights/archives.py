@@ -1,4 +1,4 @@
-"""What a torch checkpoint may be as a file, judged before torch opens it: no bombs of any kind."""
+"""Check a torch checkpoint as a file before torch opens it, and refuse archives that expand to fill the memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from bench.core.files import human_size
 from bench.core.safe_pickle import refuse_opcodes
 
 MAX_PICKLE = 256 << 20
-"""Bytes of the names and shapes of a checkpoint; those of SDXL's network are a quarter of a mebibyte."""
+"""Largest pickle of names and shapes in a checkpoint, in bytes; that of SDXL's network has 256 KiB."""
 OLD_PICKLES = 5
-"""Pickles of a file from before torch 1.6: a number, a version, the machine, the names, and the storages."""
+"""Number of pickles in a file from before torch 1.6: a number, a version, the machine, the names, the storages."""
 
 
 def check_torch_file(path: Path) -> None:
-    """Raise UserError or what zipfile and pickletools raise for a torch file that is damaged or a bomb.
+    """Refuse a torch file that is damaged or that expands to more than its own size.
 
-    torch compresses nothing, so a member that is compressed is refused whatever it would expand to.
+    torch never compresses, so every compressed member is refused. Raises UserError, or whatever zipfile and
+    pickletools raise for damage.
     """
     with path.open("rb") as file:
         if file.read(2) == b"PK":

@@ -1,4 +1,4 @@
-"""Denoisers from published files: EDM's pickle, DMD2's checkpoints, diffusers folders, our own students."""
+"""Read denoisers from published files: EDM's pickle, DMD2's checkpoints, diffusers folders, our own students."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ PREFIXES: Mapping[Role, tuple[str, ...]] = {
     "teacher": ("real_unet.", "guidance_model.real_unet."),
     "critic": ("fake_unet.", "guidance_model.fake_unet."),
 }
-"""Where DMD2's training keeps its networks: in files of one part, and in one of the whole training."""
+"""Prefixes of the networks in DMD2's files: in files of one part, and in one file of the whole training."""
 GENERATOR_FILES = ("pytorch_model.bin", "model.safetensors")
 GUIDANCE_FILES = ("pytorch_model_1.bin", "model_1.safetensors")
-"""accelerate's names in a training's folder: the generator; teacher, critic and discriminator."""
+"""Names of accelerate in a training's folder: the generator; then teacher, critic and discriminator."""
 PICKLED = "diffusion_pytorch_model.bin"
-"""diffusers' older form of a folder's weights; read as tensors alone."""
+"""An older form of the weights in a diffusers folder, of which only tensors are read."""
 FIRST_LAYER = "model.map_layer0.weight"
 
 
@@ -54,7 +54,7 @@ class LoadedDenoiser:
     source: Path
     """The file or folder whose bytes are the weights."""
     taken: str
-    """Which of the networks in it was taken, for people."""
+    """The network that was taken from it, for messages."""
     samplers: Mapping[int, list[int]] = field(default_factory=lambda: {1: [999]})
     """Grid positions of its few-step samplers by their number of steps, if it is a student: DMD2's has one."""
 
@@ -62,12 +62,12 @@ class LoadedDenoiser:
 def load_edm_denoiser(
     path: Path, role: Role | None = None, preconditioning: Preconditioning | None = None
 ) -> LoadedDenoiser:
-    """Load a denoiser from a file or a folder; what it is follows from what it holds, not from its name.
+    """Load a denoiser from a file or a folder, which is recognised by its content and not by its name.
 
     `role` picks a network from a DMD2 training (default: the generator). `preconditioning` says how the
     network of a diffusers folder is to be used where nothing in the folder does: the same shapes serve
     three conventions, and the wrong one loads silently. Raises UserError for a missing, damaged, foreign or
-    ambiguous file, and for a choice that there is not. Source: official-dmd2, sections 1.1 and 4.
+    ambiguous file, and for an unknown role or preconditioning. Source: official-dmd2, sections 1.1 and 4.
     """
     if role is not None and role not in PREFIXES:
         raise unknown("role", role, PREFIXES)
@@ -76,7 +76,7 @@ def load_edm_denoiser(
     require(path)
     found, source = _recognise(path, role)
     if role is not None and found != "DMD2 checkpoint":
-        raise UserError(f"{path} holds one network, not a DMD2 training: there is no {role!r} to choose")
+        raise UserError(f"{path} holds one network, not a DMD2 training, so {role!r} cannot be selected")
     if preconditioning not in (None, "edm") and found != "diffusers":
         raise UserError(f"{path} is used with EDM's preconditioning; {preconditioning!r} is for diffusers folders")
     if found == "EDM pickle":
@@ -89,7 +89,7 @@ def load_edm_denoiser(
 
 
 def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
-    """Say what a file or folder is, and which file or folder in it has the weights."""
+    """Return the format of a file or folder, and the file or folder in it that has the weights."""
     if not path.is_dir():
         return ("EDM pickle" if file_kind(path) == "pickle" else "DMD2 checkpoint"), path
     if (path / DESCRIPTION).is_file():
@@ -102,10 +102,10 @@ def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
     for name in (*names, *GENERATOR_FILES):
         if (path / name).is_file():
             return "DMD2 checkpoint", path / name
-    held = sorted(entry.name for entry in path.iterdir())
+    names_here = sorted(entry.name for entry in path.iterdir())
     raise UserError(
         f"{path} holds no weights that bench knows: none of {', '.join(names)}, {DESCRIPTION}, config.json, "
-        f"unet/config.json, only {listed(held)}; an EDM .pkl is named itself, not by its folder"
+        f"unet/config.json, only {listed(names_here)}; fix: name the file itself if it is an EDM .pkl"
     )
 
 
@@ -143,13 +143,13 @@ def _from_pickle(path: Path) -> LoadedDenoiser:
 def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
     begins = tuple(f"{prefix}model." for prefixes in PREFIXES.values() for prefix in prefixes)
     state = without_prefixes(read_state_dict(path), lambda name: name.startswith(begins))
-    held = {
+    found = {
         name: prefix for name, prefixes in PREFIXES.items() for prefix in prefixes if prefix + FIRST_LAYER in state
     }
     chosen: Role = role or "generator"
-    if held and chosen not in held:
-        raise UserError(f"{path} holds no {chosen} but {listed(held)}; say which to take")
-    prefix = held.get(chosen, "")  # of nothing known, all is taken, so that the error says what is missing
+    if found and chosen not in found:
+        raise UserError(f"{path} holds no {chosen} but {listed(found)}; fix: name one of these as the role")
+    prefix = found.get(chosen, "")  # without a known prefix all tensors are taken; the error lists what is missing
     network = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     del state  # the other networks are as large
     taken = f"{chosen} ({prefix}*)" if prefix else chosen

@@ -1,4 +1,4 @@
-"""Compare the tensors of a file with those of a network: none may be missing, ignored or of another meaning."""
+"""Compare the tensors of a file with those of a network: none may be missing, ignored or reinterpreted."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bench.core.errors import listed
 from bench.core.escape import printable
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""Types that weights may have; whatever has fewer bits is quantised, and its scale is kept elsewhere."""
+"""Types that weights may have; types with fewer bits are quantised and have a separate scale."""
 PREFIXES = ("_orig_mod.", "module.", "unet.", "model.diffusion_model.")
-"""What torch.compile, data parallelism, pipelines and one-file checkpoints put before a network's names."""
+"""Prefixes that torch.compile, data parallelism, pipelines and one-file checkpoints add to a network's names."""
 COMPILED = "_orig_mod."
-"""torch.compile puts this before the names of the part that it compiled, which may be inside of a network."""
+"""The prefix that torch.compile adds to the names of a compiled part, which may lie inside a network."""
 
 
 def differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Say what of `state` is not a network with the tensors `expected`: missing, unexpected, misshapen names.
+    """Describe how `state` differs from the tensors `expected`: missing, unexpected and misshapen names.
 
-    Every kind is listed with its first few names. The answer is empty if nothing differs. Tensors of `expected`
+    Each kind is listed with its first few names. The result is empty if nothing differs. Tensors of `expected`
     may be on the meta device.
     """
     both = [name for name in expected if name in state]
@@ -36,7 +36,7 @@ def differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> 
 
 
 def problems(missing: Iterable[str], unexpected: Iterable[str], other: Iterable[str] = ()) -> str:
-    """Make one line of the names of tensors that are missing, unexpected or otherwise wrong; empty for none."""
+    """List tensors that are missing, unexpected or otherwise wrong on one line; empty if there are none."""
     groups = [
         [f"{printable(name)} (missing)" for name in missing],
         [f"{printable(name)} (unexpected)" for name in unexpected],
@@ -46,13 +46,13 @@ def problems(missing: Iterable[str], unexpected: Iterable[str], other: Iterable[
 
 
 def not_weights(value: Tensor, like: torch.dtype = torch.float32) -> str:
-    """Say why a tensor cannot stand for numbers of the type `like`; empty if it can.
+    """Say why a tensor cannot be used for weights of the type `like`; empty if it can.
 
-    Weights are floating-point numbers of 16 bits or more, all of them finite; counters are whole numbers.
+    Weights are floating-point numbers of 16 bits or more and all finite; counters are whole numbers.
     """
     if like.is_floating_point:
         if value.dtype not in FLOATS:
-            return f"{_named(value.dtype)}: quantised or no weights"
+            return f"{_named(value.dtype)}: quantised or not weights"
         if value.numel() and not all(bool(end.isfinite()) for end in value.aminmax()):
             return "not finite"
         return ""
@@ -60,9 +60,9 @@ def not_weights(value: Tensor, like: torch.dtype = torch.float32) -> str:
 
 
 def without_prefixes(state: Mapping[str, Tensor], is_known: Callable[[str], bool]) -> dict[str, Tensor]:
-    """Strip known prefixes, one after the other, off names that `is_known` knows without them.
+    """Strip known prefixes one by one from names that `is_known` knows without them.
 
-    A name that stays unknown, or that another one has taken, stays as it is: it is then unexpected.
+    A name that stays unknown, or whose short form is already used, is kept and later reported as unexpected.
     """
     found: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -72,7 +72,7 @@ def without_prefixes(state: Mapping[str, Tensor], is_known: Callable[[str], bool
 
 
 def bare_name(name: str, is_known: Callable[[str], bool]) -> str:
-    """Return a name without the prefixes of PREFIXES, if `is_known` then knows it, else the name itself."""
+    """Return a name without the prefixes of PREFIXES if `is_known` knows that, else the name itself."""
     bare = name
     while not is_known(bare):
         prefix = next((one for one in PREFIXES if bare.startswith(one)), None)

@@ -12,13 +12,13 @@ from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule, per_sample
 
 OPENAI_NOISE_SCALE = 250.0
-"""OpenAI's networks see 1000 ln(sigma) / 4 where EDM's see ln(sigma) / 4."""
+"""OpenAI's networks take 1000 ln(sigma) / 4 as their time, EDM's take ln(sigma) / 4."""
 SIGMA_MIN = 0.002
-"""Where a consistency model is the identity."""
+"""The noise level at which a consistency model is the identity."""
 
 
 class ConsistencySchedule(EDMSchedule):
-    """The Karras grid that a consistency model was trained on, and how its samples go on from one estimate.
+    """The Karras grid that a consistency model was trained on, and the rule by which it adds noise to an estimate.
 
     With it `bench.models.samplers.few_step` is multistep consistency sampling (arXiv:2303.01469, Algorithm 1):
     each estimate is clamped to [-1, 1], and the noise added to it has the variance sigma^2 - sigma_min^2, since
@@ -26,7 +26,7 @@ class ConsistencySchedule(EDMSchedule):
     """
 
     def __init__(self, levels: int = 40) -> None:
-        """`levels`: noise levels in training, 40 for consistency distillation, 201 for consistency training."""
+        """`levels` is the number of noise levels in training: 40 for distillation, 201 for CT."""
         super().__init__(sigma_min=SIGMA_MIN, steps=levels)
 
     def add_noise(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -35,13 +35,13 @@ class ConsistencySchedule(EDMSchedule):
 
 
 TWO_STEPS = {40: 17, 201: 94}
-"""By the number of levels, where the second of two steps is on the grid: sigma 1.382 for CD (l2 and LPIPS),
-1.913 for CT. They are found by search on FID (openai/consistency_models, scripts/launch.sh: 22 from the top of
+"""Grid position of the second of two steps, by the number of levels: sigma 1.382 for CD (l2 and LPIPS), 1.913
+for CT. They were found by a search on FID (openai/consistency_models, scripts/launch.sh: 22 from the top of
 40, 106 of 201)."""
 
 
 def published_steps(schedule: ConsistencySchedule) -> dict[int, list[int]]:
-    """Grid positions of the samplers that were published, by their number of steps."""
+    """Return the grid positions of the published samplers, by their number of steps."""
     levels = len(schedule.grid)
     found = {1: [levels - 1]}
     if levels in TWO_STEPS:

@@ -1,4 +1,4 @@
-"""Between EDM's official state dicts and diffusers': names, shapes and rows move, no number changes.
+"""Convert state dicts between EDM's official form and diffusers': names, shapes and rows change, numbers do not.
 
 Source: edm-diffusers, sections 2 and 4.
 """
@@ -23,14 +23,14 @@ FILTER = "resample_filter"
 
 @dataclass(frozen=True)
 class Layout:
-    """How one official tensor is laid out as diffusers' tensors."""
+    """A conversion between one official tensor and the corresponding tensors of diffusers."""
 
     split: Callable[[Tensor], tuple[Tensor, ...]]
     join: Callable[[Sequence[Tensor]], Tensor]
 
 
 def _split_qkv(rows: Tensor) -> tuple[Tensor, ...]:
-    """Official rows are (head, channel, q|k|v), the last fastest: [3C, C, 1, 1] -> 3 [C, C], [3C] -> 3 [C]."""
+    """Split official rows (head, channel, q|k|v), the last fastest: [3C, C, 1, 1] -> 3 [C, C], [3C] -> 3 [C]."""
     channels = len(rows) // 3
     by_head = rows.reshape(channels // HEAD_CHANNELS, HEAD_CHANNELS, 3, *rows.shape[1:2])
     return tuple(by_head[:, :, j].reshape(channels, *rows.shape[1:2]) for j in range(3))
@@ -52,7 +52,7 @@ QKV = Layout(_split_qkv, _join_qkv)
 
 @dataclass(frozen=True)
 class Entry:
-    """One official tensor: its name, diffusers' names, the layout between them."""
+    """One official tensor: its name, its names in diffusers, and the layout between them."""
 
     official: str
     diffusers: tuple[str, ...]
@@ -67,7 +67,7 @@ def _layer(official: str, diffusers: str) -> Iterator[Entry]:
 def _block(
     official: str, resnet: str, attention: str | None = None, widens: bool = False, resamples: bool = False
 ) -> Iterator[Entry]:
-    """Yield the tensors of one block; the filters of one that resamples have no diffusers names."""
+    """Yield the tensors of one block; the filters of a block that resamples have no names in diffusers."""
     yield from _layer(f"{official}.norm0", f"{resnet}.norm1")
     yield from _layer(f"{official}.conv0", f"{resnet}.conv1")
     if resamples:
@@ -98,7 +98,7 @@ def entries(network: EDMNetwork) -> Iterator[Entry]:
         if level == 0:
             yield from _layer(f"{here}_conv", "conv_in")
         else:
-            # Resampling belongs to the level it leads to, in diffusers to the block it leads from.
+            # Resampling belongs to the next level in EDM but to the previous block in diffusers.
             yield from _block(f"{here}_down", f"down_blocks.{level - 1}.downsamplers.0", resamples=True)
         for i in range(network.num_blocks):
             attention = f"down_blocks.{level}.attentions.{i}" if attends else None
@@ -120,7 +120,7 @@ def entries(network: EDMNetwork) -> Iterator[Entry]:
 
 
 def official_shapes(network: EDMNetwork) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the official state dict, in its order."""
+    """Return the names and shapes of the official state dict, in its order."""
     with torch.device("meta"):
         ours = edm_unet(network).state_dict()
     return {
@@ -200,7 +200,7 @@ def to_diffusers(official: Mapping[str, Tensor], network: EDMNetwork) -> dict[st
     for entry in entries(network):
         tensor = official[entry.official].detach()
         if problem := not_weights(tensor):
-            raise UserError(f"{entry.official} holds no weights ({problem})")
+            raise UserError(f"{entry.official} does not hold weights ({problem})")
         if not entry.diffusers and not bool((tensor == 0.25).all()):
             raise UserError(f"{entry.official} is {tensor.flatten().tolist()}; diffusers has the 2x2 box, 0.25")
         if entry.diffusers:
@@ -224,10 +224,10 @@ def to_official(state: Mapping[str, Tensor], network: EDMNetwork) -> dict[str, T
 
 
 def check_attributes(attributes: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check what the modules of an official pickle say of themselves and the weights do not show.
+    """Check the attributes of an official pickle's modules, which the weights do not show.
 
-    `attributes` are each module's plain values by its path, `shapes` the official state dict's.
-    Raises UserError at the first value that the diffusers network does not share.
+    `attributes` are the plain values of each module by its path, `shapes` those of the official state dict.
+    Raises UserError at the first value that differs from the diffusers network.
     """
     fixed = {
         "num_groups": GROUPS,
@@ -246,5 +246,5 @@ def check_attributes(attributes: Mapping[str, Mapping[str, Any]], shapes: Mappin
 
 
 def _named(names: Iterable[str]) -> str:
-    """The first few names, which may come from a hostile file."""
+    """List the first few names, which may come from a hostile file."""
     return listed(shown(name) for name in names)

@@ -11,16 +11,16 @@ from torch import Tensor
 from bench.core.errors import UserError
 
 GROUPS = 32
-"""Groups of every normalisation: min(32, channels / 4), so no layer may have fewer than 128 channels."""
+"""Number of groups of every normalisation: EDM has min(32, channels / 4), so layers need at least 128 channels."""
 HEAD_CHANNELS = 64
-"""Channels of one attention head."""
+"""Number of channels of one attention head."""
 EPSILON = 1e-5
-"""Of every normalisation."""
+"""The epsilon of every normalisation."""
 
 
 @dataclass(frozen=True)
 class EDMNetwork:
-    """The sizes of an ADM network in EDM's terms; raises UserError if diffusers cannot represent it."""
+    """The sizes of an ADM network in EDM's terms. Raises UserError if diffusers cannot represent it."""
 
     resolution: int
     model_channels: int
@@ -33,7 +33,7 @@ class EDMNetwork:
     image_channels: int = 3
 
     def __post_init__(self) -> None:
-        # What follows are limits of UNet2DModel: one number of groups for all layers, an embedding four
+        # These are the limits of UNet2DModel: one number of groups for all layers, an embedding four
         # times as wide as the first level, one number of channels per head.
         mult, levels = self.channel_mult, len(self.channel_mult)
         problems = []
@@ -58,12 +58,12 @@ class EDMNetwork:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of each level, the finest first."""
+        """Number of channels of each level, the finest level first."""
         return tuple(self.model_channels * mult for mult in self.channel_mult)
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Resolution of each level, the finest first."""
+        """Resolution of each level in pixels, the finest level first."""
         return tuple(self.resolution >> level for level in range(len(self.channel_mult)))
 
 
@@ -79,7 +79,7 @@ IMAGENET64 = EDMNetwork(
 
 
 def edm_unet(network: EDMNetwork) -> UNet2DModel:
-    """Build the network, untrained, on torch's default device (`torch.device("meta")` costs nothing).
+    """Build the untrained network on torch's default device (`torch.device("meta")` takes no memory).
 
     Source: edm-diffusers, section 1. `attn_norm_num_groups` must be given, or the middle attention would
     silently have no normalisation.
@@ -112,7 +112,7 @@ def edm_unet(network: EDMNetwork) -> UNet2DModel:
 
 
 def edm_unet_with(network: EDMNetwork, state: dict[str, Tensor]) -> UNet2DModel:
-    """Build the network around weights in diffusers' names, which it takes over without copying them."""
+    """Build the network around weights with diffusers' names, which are used without a copy."""
     with torch.device("meta"):
         unet = edm_unet(network)
     unet.load_state_dict(state, assign=True)

@@ -1,4 +1,4 @@
-"""Students for everybody: a diffusers folder with a card that says how to use it."""
+"""Export students: a diffusers folder with a model card that says how to use it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export_student(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int], 
 def model_card(denoiser: EDMDenoiser, indices: Sequence[int], title: str, licence: str) -> str:
     """Write the card: how to load the network with diffusers alone and sample it, in code that runs.
 
-    The code stands on its own; run in the student's folder, it leaves images [B, C, H, W] in `x0`.
+    The code is complete: run in the student's folder, it leaves images [B, C, H, W] in `x0`.
     """
     if not indices:
         raise UserError("a card is written for a student: its steps (grid positions) are missing")

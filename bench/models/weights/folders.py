@@ -1,4 +1,4 @@
-"""Networks in folders, as diffusers and transformers save them: every tensor accounted for."""
+"""Read networks from the folders of diffusers and transformers, and account for every tensor."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bench.models.weights.compare import not_weights, problems
 from bench.models.weights.state_dicts import read_state_dict
 
 WEIGHTS = [f"{stem}{part}.safetensors" for stem in ("diffusion_pytorch_model", "model") for part in ("", "-0*")]
-"""The files that a network's weights are read from, whole or in parts; no other is, for hashes name these."""
+"""The files that a network's weights are read from, whole or in parts; no others, because hashes cover these."""
 INDEX = ".safetensors.index.json"
-"""The end of the name of the file that says which part holds which tensor."""
+"""The suffix of the file that lists the part that holds each tensor."""
 FLOATS = ("F64", "F32", "F16", "BF16")
-"""What safetensors calls the types that weights may have."""
+"""The names in safetensors of the types that weights may have."""
 POSITIONS = ("position_ids",)
-"""The last part of names of buffers that count 0, 1, 2, ...: older files keep them, networks make them."""
+"""The last parts of the names of buffers 0, 1, 2, ...: older files store them, networks make them anew."""
 COUNTERS = (*POSITIONS, "num_batches_tracked")
 
 
@@ -36,9 +36,9 @@ def load_network(
 ) -> Any:
     """Read a network of the class `kind` (of diffusers or transformers), float32, frozen, in evaluation mode.
 
-    `config` overrides values of its configuration. Libraries only warn of missing weights and go on with random
-    ones, and say nothing of weights that they ignore or cast: here both are refused, with their names. `finite`
-    asks that all weights are. Raises UserError.
+    `config` overrides values of its configuration. The libraries only warn about missing weights and continue
+    with random ones, and they silently ignore or cast others; here all of these are refused by name. With
+    `finite`, weights that are not finite are refused as well. Raises UserError.
     """
     refuse_special_files(folder)
     if not (folder / "config.json").is_file():
@@ -46,9 +46,9 @@ def load_network(
     _check_config(kind, folder, fix)
     files = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
     if not files:
-        held = sorted(file.name for file in folder.iterdir())
+        names = sorted(file.name for file in folder.iterdir())
         raise UserError(
-            f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, held))}: pickles "
+            f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, names))}: pickles "
             f"and variants in half precision are not read; fix: {fix}"
         )
     try:
@@ -62,12 +62,12 @@ def load_network(
                 torch_dtype=torch.float32,
                 **config,
             )
-    except Exception as error:  # diffusers, transformers, safetensors, torch and json each have their own
+    except Exception as error:  # diffusers, transformers, safetensors, torch and json each raise their own
         raise UserError(f"cannot read {folder}: {printable(first_line(error))}; fix: {fix}") from None
     unexpected = [name for name in report["unexpected_keys"] if name.rpartition(".")[2] not in POSITIONS]
     other = [f"{_name_of(one)} (misshapen)" for one in report["mismatched_keys"]]
     missing = sorted(report["missing_keys"])
-    if finite and not (odd or other or missing):  # networks that lack something are not all in memory
+    if finite and not (odd or other or missing):  # incomplete networks are not fully in memory
         other = [f"{n} ({p})" for n, v in network.named_parameters() if (p := not_weights(v.detach()))]
     if wrong := problems(missing, sorted(unexpected), [*odd, *other]):
         raise UserError(f"{folder}: weights and config.json do not fit: {wrong}; fix: {fix}")
@@ -75,27 +75,30 @@ def load_network(
 
 
 def _check_config(kind: Any, folder: Path, fix: str) -> None:
-    """Raise UserError for a configuration that is unreadable, of another class, or of quantised weights."""
+    """Raise UserError if a configuration is unreadable, of another class, or for quantised weights."""
     config = read_object(folder / "config.json")
     if config is None:
-        raise UserError(f"cannot read {folder / 'config.json'}: it is no JSON object; fix: {fix}")
+        raise UserError(f"cannot read {folder / 'config.json'}: it is not a JSON object; fix: {fix}")
     named = config.get("_class_name", kind.__name__)
     if named != kind.__name__:
         raise UserError(
-            f"{folder} holds a {printable(named)[:80]}, and a {kind.__name__} is wanted; fix: name another folder"
+            f"{folder} holds a {printable(named)[:80]}, but a {kind.__name__} is expected; "
+            "fix: name another folder"
         )
     if config.get("quantization_config"):
-        raise UserError(f"{folder} holds quantised weights, and these are not read; fix: name the whole weights")
+        raise UserError(
+            f"{folder} holds quantised weights, which are not read; fix: name the full-precision weights"
+        )
 
 
 def odd_types(file: Path) -> list[str]:
-    """List the tensors of a safetensors file that are no weights: quantised, whole numbers, of 8 bits."""
+    """List the tensors of a safetensors file that are not weights: quantised, whole or 8-bit numbers."""
     with safe_open(regular_file(file), "pt") as opened:
         kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no dictionary)
         positions = [name for name in kinds if name.rpartition(".")[2] in POSITIONS]
         odd = [name for name in positions if not is_count(opened.get_tensor(name))]
     return [f"{name} (unexpected: other positions than 0, 1, 2, ...)" for name in odd] + [
-        f"{name} ({kind}: quantised or no weights)"
+        f"{name} ({kind}: quantised or not weights)"
         for name, kind in kinds.items()
         if kind not in FLOATS and name.rpartition(".")[2] not in COUNTERS
     ]
@@ -118,7 +121,7 @@ def read_parts(index: Path) -> dict[str, Tensor]:
     found = read_object(index)
     places = found.get("weight_map") if found is not None else None
     if not isinstance(places, dict) or not all(_is_name(part) for part in places.values()):
-        raise UserError(f"{index} does not say which file holds which tensor; fix: download it again")
+        raise UserError(f"{index} has no valid list of tensors and their files; fix: download it again")
     state: dict[str, Tensor] = {}
     wrong: list[str] = []
     for part in sorted(set(places.values())):
@@ -126,7 +129,7 @@ def read_parts(index: Path) -> dict[str, Tensor]:
             if places.get(name) == part:
                 state[name] = value
             else:
-                wrong.append(f"{name} (in {part} and not so in the index)")
+                wrong.append(f"{name} (in {part}, which the index does not say)")
     if problem := problems([name for name in places if name not in state], (), wrong):
         raise UserError(f"{index} and the files that it names do not fit: {problem}; fix: download them again")
     return state
@@ -137,9 +140,9 @@ def _is_name(part: object) -> bool:
 
 
 def other_options(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[str]:
-    """Name the options in which a network's configuration differs from another's, where both have them.
+    """List the options that two configurations of a network both have and that differ.
 
-    Those that change no number are left out. The same shapes can hide other activations or numbers of heads.
+    Options that change no number are left out. Equal shapes can hide other activations or numbers of heads.
     """
     free = ("sample_size", "upcast_attention", "dropout")
     both = [key for key in config if key in teacher and not key.startswith("_") and key not in free]
@@ -151,7 +154,7 @@ def other_options(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> list
 
 
 def _plain(value: Any) -> Any:
-    """Make equal what configurations write in two ways: tuples and lists, and one number for every block."""
+    """Normalise values that configurations write in two ways: tuples or lists, one number or one per block."""
     if isinstance(value, tuple | list):
         parts = [_plain(part) for part in value]
         return parts[0] if parts and all(part == parts[0] for part in parts) else parts
@@ -160,9 +163,9 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars and reports off the user's terminal: what is wrong is raised instead."""
+    """Hide the libraries' progress bars and reports from the terminal; errors are raised instead."""
     logs: list[Any] = [diffusers_log]
-    if "transformers" in sys.modules:  # which micro tasks do without
+    if "transformers" in sys.modules:  # micro tasks do not import it
         logs.append(importlib.import_module("transformers.utils.logging"))
     shown = [library for library in logs if library.is_progress_bar_enabled()]
     levels = [library.get_verbosity() for library in logs]

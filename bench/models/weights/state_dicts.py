@@ -1,4 +1,4 @@
-"""Files of weights: what kind they are, by what they hold, and reading them without running anything."""
+"""Recognise files of weights by their content, and read them without running anything in them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FileKind = Literal["torch", "safetensors", "pickle"]
 
 TORCH_ZIP = b"PK\x03\x04"
 TORCH_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""torch.save before 1.6, a pickle too: it starts with this number alone."""
+"""The first bytes of files by torch.save before 1.6: a pickle that holds only this number."""
 MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header; the format's own limit."""
+"""Largest safetensors header in bytes, the format's own limit."""
 
 
 def require(path: Path) -> None:
-    """Raise UserError with the nearest names if `path` is not there, or is neither a regular file nor a folder."""
+    """Raise UserError, with the nearest names, if `path` is missing or neither a regular file nor a folder."""
     if path.exists():
         regular_file_or_folder(path)
         return
@@ -40,9 +40,9 @@ def require(path: Path) -> None:
 
 
 def file_kind(path: Path) -> FileKind:
-    """Say what a file of weights is by its first bytes, whatever its name.
+    """Return the kind of a file of weights by its first bytes, whatever its name.
 
-    Raises UserError if it is none: empty, a web page, a Git LFS pointer, anything else.
+    Raises UserError for anything else, such as an empty file, a web page or a Git LFS pointer.
     """
     require(path)
     regular_file(path)
@@ -52,7 +52,7 @@ def file_kind(path: Path) -> FileKind:
             start = file.read(64)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    # First: the length of the header, which is in front, may begin with any byte, a pickle's too.
+    # Checked first, because the length of the header may begin with any byte, also with that of a pickle.
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
         return "safetensors"
     if start.startswith((TORCH_ZIP, TORCH_OLD)):
@@ -95,8 +95,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{printable(name)[:80]!r} (a {type(value).__name__})"
             raise UserError(
-                f"{path} holds other things than a network's weights by name, such as {found}; "
-                "fix: save the network's state_dict alone"
+                f"{path} holds more than a network's weights by name, such as {found}; "
+                "fix: save only the network's state_dict"
             )
     if odd := [f"{printable(name)} ({problem})" for name, value in state.items() if (problem := not_plain(value))]:
         raise UserError(
@@ -106,9 +106,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def not_plain(value: Tensor) -> str:
-    """Say why a tensor is not one number after the other in memory of its own; empty if it is.
+    """Say why a tensor is not a plain sequence of numbers in memory of its own; empty if it is.
 
-    A few bytes can describe a view of any size, which would fill the memory as soon as it is copied.
+    A few bytes can describe a view of any size, which would fill the memory when it is copied.
     """
     if value.is_quantized:
         return "quantised"
@@ -120,10 +120,10 @@ def not_plain(value: Tensor) -> str:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> None:
-    """Give a network these weights, in its own types, and no memory to those it had.
+    """Assign weights to a network in its own types, without a copy of the weights that it had.
 
-    Prefixes that tools put before all names are stripped. Raises UserError that says what of `source` is not the
-    network called `name`: missing, unexpected or misshapen tensors, and such as are no weights.
+    Prefixes that tools add to all names are stripped. Raises UserError that lists how `source` differs from the
+    network called `name`: missing, unexpected or misshapen tensors, and tensors that are not weights.
     """
     expected = network.state_dict()
     state = without_prefixes(state, expected.__contains__)

@@ -253,7 +253,7 @@ def test_only_a_regular_file_is_opened_as_one(tmp_path: Path) -> None:
     assert regular_file(tmp_path / "link") == tmp_path / "link"
     assert regular_file_or_folder(tmp_path) == tmp_path
     for name, kind in (("pipe", "a named pipe"), (".", "a folder"), ("none", "missing")):
-        with pytest.raises(UserError, match=f"is {kind}, and a regular file is wanted"):
+        with pytest.raises(UserError, match=f"is {kind}, but a regular file is expected"):
             regular_file(tmp_path / name)
     with pytest.raises(UserError, match="is a character device"):
         regular_file_or_folder(Path("/dev/zero"))

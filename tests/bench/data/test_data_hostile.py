@@ -40,7 +40,7 @@ def test_a_parquet_file_of_too_many_rows_is_refused_before_its_labels_are_read(
 ) -> None:
     monkeypatch.setattr(imagenet_parquet, "MAX_ROWS", 2)
     pq.write_table(pa.table({"image": [{"bytes": b"x"}] * 3, "label": [0, 1, 2]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"a\.parquet says that it holds 3 images, more than 2"):
+    with pytest.raises(UserError, match=r"a\.parquet claims 3 images, more than 2"):
         Parquet(tmp_path / "a.parquet")
 
 
@@ -48,7 +48,7 @@ def test_a_pipe_among_parquet_files_or_as_an_lmdb_does_not_hang(tmp_path: Path) 
     for name in ("a.parquet", "data.mdb"):
         os.mkfifo(tmp_path / name)
     for read in (Parquet, OfficialLMDB, LatentLMDB):
-        with pytest.raises(UserError, match="is a named pipe, and a regular file is wanted"):
+        with pytest.raises(UserError, match="is a named pipe, but a regular file is expected"):
             read(tmp_path)
 
 

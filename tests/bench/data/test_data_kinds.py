@@ -54,9 +54,9 @@ def test_images_are_found_others_counted_and_unread_kinds_refused(tmp_path: Path
 
 def test_a_named_pipe_and_a_huge_file_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a.png is no regular file; fix: "):
+    with pytest.raises(UserError, match=r"a.png is not a regular file; fix: "):
         read_bytes(tmp_path / "a.png")
-    with pytest.raises(UserError, match="/dev/zero is no regular file"):
+    with pytest.raises(UserError, match="/dev/zero is not a regular file"):
         read_bytes(Path("/dev/zero"))
     with (tmp_path / "b.png").open("wb") as file:
         file.truncate(2**40)

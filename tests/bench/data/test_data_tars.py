@@ -48,7 +48,7 @@ def test_links_are_the_files_that_they_lead_to() -> None:
 @pytest.mark.parametrize("target", ["../outside", "/etc/passwd", "missing", "loop", "folder"])
 def test_a_link_that_leads_to_no_file_of_the_tar_is_refused_by_name(target: str) -> None:
     made = tar(("loop", target), ("folder", ""), kinds={"folder": tarfile.DIRTYPE})
-    refused(made, f"x.tar: loop is a link to {target}, which is no file in it")
+    refused(made, f"x.tar: loop is a link to {target}, which is not a file in it")
 
 
 def test_tars_joined_end_to_end_are_all_read() -> None:
@@ -75,7 +75,7 @@ def test_litter_is_counted_and_not_read() -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
 def test_a_member_that_is_no_file_is_refused_by_name(kind: bytes) -> None:
-    refused(tar(("odd.png", ""), kinds={"odd.png": kind}), "x.tar: odd.png is no file")
+    refused(tar(("odd.png", ""), kinds={"odd.png": kind}), "x.tar: odd.png is not a file")
 
 
 def test_a_file_with_holes_is_refused_by_name() -> None:
@@ -95,7 +95,7 @@ def with_size(data: bytes, field: bytes) -> bytes:
     "field", [b"77777777777\0", b"\xff" * 12, b"\x80" + b"\xff" * 11], ids=["8G", "-1", "2^88"]
 )
 def test_a_size_that_cannot_be_is_refused_at_once(field: bytes) -> None:
-    refused(with_size(tar(("a", b"1"), ("b", b"2")), field), "x.tar is (cut short or damaged|no tar)")
+    refused(with_size(tar(("a", b"1"), ("b", b"2")), field), "x.tar is (cut short or damaged|not a tar)")
 
 
 def test_a_tar_in_a_tar_is_read_in_place() -> None:

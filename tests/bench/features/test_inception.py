@@ -375,7 +375,7 @@ def test_a_program_of_somebody_is_not_run_by_own_weights_alone(tmp_path: Path) -
 def test_a_network_whose_numbers_are_no_weights_is_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / PORT.name
     for value, message in (
-        (torch.ones(1008, 2048, dtype=torch.int8), r"fc\.weight \(int8: quantised or no weights\)"),
+        (torch.ones(1008, 2048, dtype=torch.int8), r"fc\.weight \(int8: quantised or not weights\)"),
         (torch.full((1008, 2048), torch.nan), r"fc\.weight \(not finite\)"),
     ):
         torch.save({**state, "fc.weight": value}, path)

@@ -29,7 +29,7 @@ def test_every_preference_model_has_a_loader() -> None:
     assert LOADERS.keys() == PREFERENCES.keys()
     with pytest.raises(UserError, match="unknown preference model 'pick-score'; did you mean 'pickscore'"):
         load_preference("pick-score", Path())
-    with pytest.raises(UserError, match="no file or folder nowhere; --preference hps takes HPS_v2"):
+    with pytest.raises(UserError, match="no file or folder nowhere; --weights hps=PATH takes HPS_v2"):
         load_preference("hps", Path("nowhere"))
 
 

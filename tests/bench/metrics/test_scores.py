@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.features.views import Features
 from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import ALIGNMENT, CLIP, DIVERSITY, HPS, IMAGE_REWARD, PICKSCORE
@@ -85,7 +86,10 @@ def test_too_few_images_are_refused_unless_the_protocol_is_a_smoke_test(
     metric: MetricInfo, reference: Reference, protocol: Protocol, smoke: Protocol
 ) -> None:
     name, few = metric.name, metric.min_samples - 1
-    scores = {name: np.ones(few), **{f"{name}_{mark}": np.zeros(few, bool) for mark in metric.load().counted}}
+    scores = {
+        name: np.ones(few),
+        **{f"{name}_{mark}": np.zeros(few, bool) for mark in load_class(metric.implementation).counted},
+    }
     with pytest.raises(UserError, match=f"at least {few + 1} generated images, got {few}"):
         fed(make_metric(metric, reference, protocol), scores).result()
     assert fed(make_metric(metric, reference, smoke), scores).result().value == 1

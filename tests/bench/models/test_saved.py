@@ -206,7 +206,7 @@ def test_foreign_or_missing_tensors(folder: Path, changes: dict[str, torch.Tenso
 def test_another_class_of_network(folder: Path) -> None:
     config = folder / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "UNet1DModel"}))
-    with pytest.raises(UserError, match="holds a UNet1DModel, and a UNet2DModel is wanted"):
+    with pytest.raises(UserError, match="holds a UNet1DModel, but a UNet2DModel is expected"):
         load_denoiser(folder, EDMDenoiser)
 
 

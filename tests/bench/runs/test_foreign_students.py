@@ -13,9 +13,10 @@ from command import Printed, bench
 from safetensors.torch import load_file, save_file
 from tests_support import TINY_PLUGIN
 
-from bench.cli.options import loaded_student, subject_of
+from bench.cli.options import subject_of
 from bench.cli.prepare import refuse_special
 from bench.core.errors import UserError
+from bench.runs.students import loaded_student
 from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
 from tasks.fashion.task import TASK
@@ -24,28 +25,26 @@ from tasks.fashion.task import TASK
 def test_a_pipe_or_a_device_as_checkpoint(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a character device")):
-        with pytest.raises(UserError, match=f"{path} is {kind}, and a regular file or a folder is wanted"):
+        with pytest.raises(UserError, match=f"{path} is {kind}, but a regular file or a folder is expected"):
             subject_of("bench eval", TASK, path, None, None)
 
 
-@pytest.mark.parametrize(
-    "field", ["teacher", "features", "dinov2", "clip", "lpips", "tiny_vae", "prompts", "data", "reals"]
-)
+@pytest.mark.parametrize("field", ["teacher", "tiny_vae", "prompts", "training_prompts", "data", "reals"])
 def test_a_pipe_as_any_input_of_prepare(field: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="pipe is a named pipe"):
-        refuse_special(Sources(tmp_path, **{field: tmp_path / "pipe"}))  # type: ignore[arg-type]
+        refuse_special(Sources(tmp_path, **{field: tmp_path / "pipe"}), {})  # type: ignore[arg-type]
 
 
-def test_a_pipe_as_preference_or_reference(tmp_path: Path) -> None:
+def test_a_pipe_as_weights_or_reference(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for inputs in (
-        Sources(tmp_path, weights={"hps": tmp_path / "pipe"}),
-        Sources(tmp_path, references=(str(tmp_path / "pipe"),)),
+    for inputs, weights in (
+        (Sources(tmp_path), {"hps": tmp_path / "pipe"}),
+        (Sources(tmp_path, references=(str(tmp_path / "pipe"),)), {}),
     ):
         with pytest.raises(UserError, match="pipe is a named pipe"):
-            refuse_special(inputs)
-    refuse_special(Sources(tmp_path, references=("a-name-of-refs-list",), teacher=Path("owner/model")))
+            refuse_special(inputs, weights)
+    refuse_special(Sources(tmp_path, references=("a-name-of-refs-list",), teacher=Path("owner/model")), {})
 
 
 def test_a_start_is_of_one_step() -> None:

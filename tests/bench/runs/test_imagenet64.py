@@ -22,7 +22,7 @@ from tests_support import STANDIN_PLUGIN
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
-from bench.evaluation.evaluator import picture as pictures
+from bench.evaluation import picture as pictures
 from bench.features.files import PORT
 from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with

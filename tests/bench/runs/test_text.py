@@ -317,12 +317,18 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(files: Path, tmp_
     cache = ("--cache", str(tmp_path))
     with pytest.raises(UserError) as caught:
         bench("prepare", "--task", "standin-sdxl", "--prompts", str(files / "prompts.txt"), *cache)
-    for option in ("--teacher stabilityai", "--data PATH", "--features FILE", "--reals FOLDER", "--clip FILE"):
+    for option in (
+        "--teacher stabilityai",
+        "--data PATH",
+        "--weights inception=FILE",
+        "--reals FOLDER",
+        "--weights clip=FILE",
+    ):
         assert f"bench prepare --task standin-sdxl {option}" in str(caught.value)
     assert "--prompts" not in str(caught.value)
     chosen = json.loads((tmp_path / "chosen" / "standin-sdxl.json").read_text())
     assert chosen["prompts"]["name"].startswith("prompts, 3, sha256 ")
-    with pytest.raises(UserError, match="name --features and --prompts first"):
+    with pytest.raises(UserError, match="name --weights inception=FILE and --prompts first"):
         bench("prepare", "--task", "standin-sdxl", "--reals", str(files / "reals"), *cache)
 
 
@@ -338,7 +344,7 @@ def test_a_teacher_that_changed_since_it_was_chosen_is_refused(
     (tmp_path / "cache" / "chosen" / "standin-parti.json").write_text(json.dumps(chosen))
     weights = teacher / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"sdxl has changed since it was chosen; fix: name it to bench prepare"):
+    with pytest.raises(UserError, match=r"sdxl has changed since bench prepare pinned it; fix: run bench prepare"):
         bench("eval", "--task", "standin-parti", "--sampler", "teacher", *cache)
 
 

@@ -96,7 +96,9 @@ def test_a_tiny_vae_that_changed_or_does_not_fit_is_refused(cache: Path, tmp_pat
     weights = tmp_path / "taesd" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     world = declared(cache).prepare(Sources(cache), SilentProgress())
-    with pytest.raises(UserError, match=r"taesd has changed since it was chosen; fix: name it to bench prepare"):
+    with pytest.raises(
+        UserError, match=r"taesd has changed since bench prepare pinned it; fix: run bench prepare"
+    ):
         world.pixels()
     AutoencoderTiny(latent_channels=4).save_pretrained(tmp_path / "taesd8")
     declared(cache).pin(Sources(cache, tiny_vae=tmp_path / "taesd8"), SilentProgress())

@@ -97,7 +97,7 @@ def test_another_users_lock_in_a_shared_cache_is_taken(tmp_path: Path, monkeypat
 
 
 def test_where_nothing_may_be_written_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = rf"nothing can be written into {tmp_path}.*: Permission denied; fix: .*--cache"
+    said = rf"the folder {tmp_path}.* cannot be written to: Permission denied; fix: .*--cache"
     refused = pytest.raises(UserError, match=said)
     with another_users(tmp_path / ".teacher.lock", monkeypatch), refused, made_once(tmp_path / "teacher"):
         pass
@@ -119,10 +119,14 @@ def test_a_disk_without_room_for_a_folder_or_a_line_is_named(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", full)
-        with pytest.raises(DiskFullError, match=r"no room left to write .*run; fix: make room"):
+        with pytest.raises(
+            DiskFullError, match=r"the disk is full: .*run cannot be written; fix: free some space"
+        ):
             make_folder(tmp_path / "run")
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(DiskFullError, match=r"no room left to write .*metrics.jsonl; fix: make room"):
+    with pytest.raises(
+        DiskFullError, match=r"the disk is full: .*metrics.jsonl cannot be written; fix: free some space"
+    ):
         append_line(tmp_path / "metrics.jsonl", "{}")
 
 

@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(tmp_path: Path) -
 def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Path) -> None:
     (need,) = TASK.role_requirements({"lpips", "tiny_vae"})
     assert need.path is None and TASK.role_requirements(frozenset()) == []
-    assert need.fix.startswith("bench prepare --task imagenet64 --lpips FILE")
+    assert need.fix.startswith("bench prepare --task imagenet64 --weights lpips=FILE")
     assert TRUNKS["vgg"].url in need.fix and TRUNKS["vgg"].name in need.fix
     weights = tmp_path / "vgg16.pth"
     weights.touch()

@@ -1,18 +1,5 @@
-"""The tiny pipelines, written once for all tests here."""
+"""The tiny pipelines, for the tests of this folder."""
 
-from pathlib import Path
+from text_fixtures import sd15_folder, sdxl_folder
 
-import pytest
-from text_pipelines import save_sd15, save_sdxl
-
-
-@pytest.fixture(scope="session")
-def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Stable Diffusion 1.5 in diffusers' folder format; only read it."""
-    return save_sd15(tmp_path_factory.mktemp("text") / "sd15")
-
-
-@pytest.fixture(scope="session")
-def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SDXL in diffusers' folder format; only read it."""
-    return save_sdxl(tmp_path_factory.mktemp("text") / "sdxl")
+__all__ = ["sd15_folder", "sdxl_folder"]

@@ -86,8 +86,8 @@ def test_cmyk_is_converted_without_a_profile() -> None:
     [
         (stored(Image.new("RGB", (64, 64), "red"), "JPEG")[:-20], "truncated"),
         (stored(Image.effect_noise((64, 64), 50))[:-500], ""),
-        (b"", "its 0 bytes are no JPEG, PNG or WebP"),
-        (stored(Image.new("RGB", (8, 8)), "GIF"), "are no JPEG, PNG or WebP"),
+        (b"", "its 0 bytes are not a JPEG, PNG or WebP"),
+        (stored(Image.new("RGB", (8, 8)), "GIF"), "are not a JPEG, PNG or WebP"),
         (stored(Image.fromarray(np.full((8, 8), 40000, np.uint16))), "has 16 bits per channel, not 8"),
     ],
 )

@@ -74,12 +74,12 @@ def test_images_outside_class_folders(tmp_path: Path, small: list[Sample]) -> No
 def test_a_class_folder_that_is_empty_or_holds_something_else(tmp_path: Path, small: list[Sample]) -> None:
     folder = class_folders(tmp_path / "train", small)
     refused(
-        tmp_path, r"train/n01440764 is no JPEG, PNG or WebP image of a class \(name the folder whose subfolders"
+        tmp_path, r"train/n01440764 is not a JPEG, PNG or WebP image of a class \(name the folder whose subfolders"
     )
     (folder / "n02000000").mkdir()
     refused(folder, "class folder .*n02000000 is empty")
     (folder / "n02000000" / "notes.txt").write_text("x")
-    refused(folder, r"n02000000/notes.txt is no JPEG, PNG or WebP image of a class; fix")
+    refused(folder, r"n02000000/notes.txt is not a JPEG, PNG or WebP image of a class; fix")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_tars_beside_class_folders(tmp_path: Path, small: list[Sample]) -> None:
 @pytest.mark.parametrize("form", [tar_of_class_tars, tar_with_class_folders])
 def test_a_tar_cut_short_anywhere(form: Form, share: float, tmp_path: Path, small: list[Sample]) -> None:
     path = form(tmp_path / "source", small)
-    refused(cut(path, share), rf"{path.name}.* (is cut short or damaged|is no tar, or is cut short)")
+    refused(cut(path, share), rf"{path.name}.* (is cut short or damaged|is not a tar or is cut short)")
 
 
 def test_a_tar_cut_short_between_two_members(tmp_path: Path, small: list[Sample]) -> None:
@@ -126,7 +126,7 @@ def test_a_damaged_image_in_a_tar_is_named(tmp_path: Path, small: list[Sample]) 
     path = tar_of_class_tars(tmp_path / "source", small)
     data = path.read_bytes()
     path.write_bytes(data.replace(small[8].data, bytes(len(small[8].data))))
-    refused(path, rf"ILSVRC2012_img_train.tar: {small[8].path} cannot be decoded: its .* no JPEG, PNG or WebP")
+    refused(path, rf"ILSVRC2012_img_train.tar: {small[8].path} cannot be decoded: its .* not a JPEG, PNG or WebP")
 
 
 def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
@@ -137,7 +137,7 @@ def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
     image, inner = (f"a/{small[0].name}", small[0].data), ("n01.tar", class_tar(small, 0))
     refused(tar("both.tar", [image, inner]), "both.tar mixes class tars and images")
     refused(tar("none.tar", [("README", b"x")]), "none.tar holds neither class tars nor images")
-    refused(tar("one.tar", [(small[0].name, small[0].data)]), "one.tar is one class alone; fix: name the folder")
+    refused(tar("one.tar", [(small[0].name, small[0].data)]), "one.tar holds a single class; fix: name the folder")
     twice = [(f"train/{image[0]}", image[1]), (f"val/{image[0]}", image[1])]
     refused(tar("twice.tar", twice), "twice.tar has class folders in several places: train, val")
     refused(
@@ -146,7 +146,7 @@ def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
     folder = tmp_path / "downloads"
     folder.mkdir()
     (folder / "train.tar").write_bytes(tar_of([inner]))
-    refused(folder, r"train.tar: n01.tar is no JPEG, PNG or WebP image of a class")
+    refused(folder, r"train.tar: n01.tar is not a JPEG, PNG or WebP image of a class")
 
 
 # EDM's zip and folder
@@ -154,7 +154,7 @@ def test_tars_of_another_layout(tmp_path: Path, small: list[Sample]) -> None:
 
 def test_a_zip_cut_short(tmp_path: Path, small: list[Sample]) -> None:
     path = cut(edm_zip(tmp_path / "source", small), 0.6)
-    refused(path, "imagenet-64x64.zip is no zip, or is cut short")
+    refused(path, "imagenet-64x64.zip is not a zip or is cut short")
 
 
 def test_a_damaged_image_in_a_zip_is_named(tmp_path: Path, small: list[Sample]) -> None:
@@ -167,7 +167,7 @@ def test_a_zip_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "lmdb.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.mdb", b"x")
-    refused(path, r"holds data.mdb and no dataset.json, .*unzip it and name the folder")
+    refused(path, r"holds data.mdb but no dataset.json, .*unzip it and name the folder")
 
 
 def with_labels(tmp_path: Path, samples: list[Sample], labels: object) -> Path:
@@ -207,7 +207,7 @@ def test_labels_that_do_not_fit_the_images(tmp_path: Path, small: list[Sample]) 
     refused(labelled(2, [*right, right[0]]), "22 labels for 21 images: it labels an image twice")
     refused(
         labelled(3, [*right[:-1], [right[-1][0], 1.5]]),
-        "has the label 1.5, no integer of 64 bits, for 00000/img00000020",
+        "has the label 1.5, which is not a 64-bit integer, for 00000/img00000020",
     )
     refused(labelled(4, [*right[:-1], [right[-1][0], 3]]), r"img00000020.png has the label 3, not one of 0 ... 2")
     refused(labelled(5, [[name, -1] for name, _ in right]), r"the label -1, .*\(21 images have such labels\)")
@@ -280,7 +280,7 @@ def pyarrow() -> ModuleType:
 @pytest.mark.usefixtures("pyarrow")
 def test_a_parquet_file_cut_short(tmp_path: Path, small: list[Sample]) -> None:
     refused(
-        cut(parquet_file(tmp_path / "source", small), 0.7), "images.parquet is no parquet file, or is cut short"
+        cut(parquet_file(tmp_path / "source", small), 0.7), "images.parquet is not a parquet file or is cut short"
     )
 
 
@@ -288,7 +288,7 @@ def test_a_parquet_file_cut_short(tmp_path: Path, small: list[Sample]) -> None:
 def test_a_missing_shard(tmp_path: Path, small: list[Sample]) -> None:
     folder = parquet_shards(tmp_path / "source", small)
     (folder / "train-00001-of-00002.parquet").unlink()
-    refused(folder, "source lacks 1 of 2 shards of train, the first train-00001; fix: download them")
+    refused(folder, "1 of 2 shards of train are missing in .*source, the first is train-00001; fix: download them")
 
 
 @pytest.mark.usefixtures("pyarrow")

@@ -137,7 +137,7 @@ def every_header(offset_local: int, offset_central: int, value: bytes) -> Callab
     [
         (every_header(6, 8, b"\x01\x00"), "is encrypted; fix: unzip it with its password"),
         (every_header(8, 10, struct.pack("<H", 97)), "cannot be unpacked .*; fix: unzip it and name the folder"),
-        (every_header(4, 6, struct.pack("<H", 99)), "is no zip, or is cut short .*version"),
+        (every_header(4, 6, struct.pack("<H", 99)), "is not a zip or is cut short .*version"),
         (every_header(22, 24, b"\xff\xff\xff\x7f"), "unpacks to 2.0 GiB, more than the 1.0 GiB"),
         (every_header(14, 16, b"\0\0\0\0"), "dataset.json is damaged .*CRC"),
     ],
@@ -179,7 +179,7 @@ def test_a_named_pipe_among_the_images_or_as_the_data_is_refused(tmp_path: Path,
         open_source(Path("/dev/zero"))
     folder = class_folders(tmp_path / "train", small)
     os.mkfifo(folder / "n01440764" / "z.png")
-    with pytest.raises(UserError, match=r"n01440764/z.png is no regular file"):
+    with pytest.raises(UserError, match=r"n01440764/z.png is not a regular file"):
         pack(folder, tmp_path / "packed", classes=3, workers=1)
 
 
@@ -191,8 +191,8 @@ def test_a_named_pipe_among_the_images_or_as_the_data_is_refused(tmp_path: Path,
         (b'{"labels": null}', "has no list 'labels'"),
         (b'{"labels": [1]}', "has no list 'labels'"),
         (b'{"labels": [[1, 2]]}', "has no list 'labels'"),
-        (b'{"labels": [["a.png", 1' + b"0" * 30 + b"]]}", "no integer of 64 bits"),
-        (b'{"labels": [["a.png", true]]}', "no integer of 64 bits"),
+        (b'{"labels": [["a.png", 1' + b"0" * 30 + b"]]}", "which is not a 64-bit integer"),
+        (b'{"labels": [["a.png", true]]}', "which is not a 64-bit integer"),
         (b'{"labels": [["a.png", "\\u001b[2J"]]}', r"the label '\\x1b\[2J'"),
         (b"[" * 100_000, "has no list 'labels'"),
         (b"\xff\xfe", "has no list 'labels'"),

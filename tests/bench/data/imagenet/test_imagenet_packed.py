@@ -101,5 +101,5 @@ def test_a_manifest_that_is_not_ours_is_refused(
 
 
 def test_another_folder_is_not_packed_images(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no manifest.json: not a folder of packed images"):
+    with pytest.raises(UserError, match=r"holds no manifest.json, so it is not a folder of packed images"):
         open_packed(tmp_path)

@@ -98,7 +98,7 @@ def test_all_images_of_val2014_and_where_they_are(tmp_path: Path, captions: Path
         (tmp_path / "images" / "val2014" / name).touch()
     wanted = names[:0:-1]
     assert [path.name for path in locate_images(tmp_path / "images", wanted)] == list(wanted)
-    with pytest.raises(UserError, match=rf"lacks 1 of 60 images, the first {names[0]}; fix:"):
+    with pytest.raises(UserError, match=rf"1 of 60 images are missing in .*, the first is {names[0]}; fix:"):
         locate_images(tmp_path / "images", names)
     with pytest.raises(UserError, match="nowhere holds no JPEG, PNG or WebP images"):
         locate_images(tmp_path / "nowhere", names)
@@ -111,10 +111,10 @@ def test_other_captions_files_are_refused(tmp_path: Path, captions: Path) -> Non
     with pytest.raises(UserError, match="lists 59 images and captions of 60, not 60 of each"):
         coco10k(path)
     path.write_text(captions.read_text()[:-100])
-    with pytest.raises(UserError, match=r"no captions file of COCO, or is cut short \(JSONDecodeError"):
+    with pytest.raises(UserError, match=r"is not a captions file of COCO or is cut short \(JSONDecodeError"):
         coco10k(path)
     path.write_text(json.dumps({"images": [], "annotations": [{}]}))
-    with pytest.raises(UserError, match=r"no captions file of COCO, or is cut short \(KeyError: 'image_id'"):
+    with pytest.raises(UserError, match=r"is not a captions file of COCO or is cut short \(KeyError: 'image_id'"):
         val2014_images(path)
     with pytest.raises(UserError, match=r"nowhere.json is missing, .*; fix: name captions_val2014.json"):
         coco10k(tmp_path / "nowhere.json")

@@ -195,7 +195,7 @@ def test_blocks_of_another_encoding_are_not_used(
     resumed, progress = Interrupted(folder), Noted()
     pack(resumed, tmp_path / "packed", progress=progress, **change)
     assert progress.notes[0] == f"11 found in {folder}: 11 to pack, nothing skipped"
-    assert progress.notes[1].startswith("starting again, for this has changed: ")
+    assert progress.notes[1].startswith("starting again because this has changed: ")
     assert sorted(resumed.seen) == list(range(11))
 
 
@@ -241,7 +241,7 @@ def test_an_encoder_of_another_form(tmp_path: Path, folder: Path, pack: Pack) ->
         pack(open_captioned(folder), tmp_path / "packed", encode=lambda images: images.flatten(1))
     with pytest.raises(ValueError, match=r"a block of latents is \(4, 3, 16, 32\) float16"):
         pack(open_captioned(folder), tmp_path / "p", encode=lambda x: x[:, :, ::2] if len(x) > 1 else x)
-    with pytest.raises(UserError, match="resolution 0 and batch 4 must be positive"):
+    with pytest.raises(UserError, match="resolution is 0 and batch is 4; both must be positive"):
         pack(open_captioned(folder), tmp_path / "packed", resolution=0)
 
 
@@ -272,5 +272,5 @@ def test_damaged_folders(tmp_path: Path, folder: Path, pack: Pack) -> None:
     refused("captions.jsonl", captions[:-3], "captions.jsonl is missing, cut short or damaged")
     refused("captions.jsonl", captions + b'"one more"\n', "has 12 captions, not 11")
     refused("manifest.json", b"{}", "manifest.json is damaged")
-    with pytest.raises(UserError, match=r"holds no manifest.json: not a folder of packed latents; fix:"):
+    with pytest.raises(UserError, match=r"holds no manifest.json, so it is not a folder of packed latents; fix:"):
         open_latents(folder)

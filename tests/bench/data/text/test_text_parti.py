@@ -61,7 +61,7 @@ def test_shares_sum_and_stay_within_one_of_their_quota() -> None:
 
 
 def test_files_that_do_not_serve(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    with pytest.raises(UserError, match="has 127 prompts, and parti-128-ours needs 128"):
+    with pytest.raises(UserError, match="has 127 prompts, but parti-128-ours needs 128"):
         parti_128(write_parti(tmp_path / "p.tsv", rows[:127]))
     (tmp_path / "q.tsv").write_text("Prompt\n" + "".join(f"{prompt}\n" for prompt, _ in rows))
     with pytest.raises(UserError, match=r"q.tsv has no column Category; fix: name PartiPrompts.tsv"):

@@ -69,7 +69,7 @@ def test_parquet_files_with_a_known_a_chosen_and_an_only_column(tmp_path: Path) 
     pq.write_table(pa.table({"words": PROMPTS, "n": [1] * 6}), path)
     assert read_prompts(path).prompts == tuple(PROMPTS)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"list.parquet is no parquet file, or is cut short .*fix:"):
+    with pytest.raises(UserError, match=r"list.parquet is not a parquet file or is cut short .*fix:"):
         read_prompts(path)
 
 
@@ -113,7 +113,7 @@ def test_a_missing_file_answers_with_the_nearest_one(tmp_path: Path) -> None:
         read_prompts(tmp_path / "captions_coco_test.txt")
     (tmp_path / "captions_coco14_test.txt").unlink()
     (tmp_path / "lists.txt").mkdir()
-    with pytest.raises(UserError, match=r"lists.txt is a folder, and a regular file is wanted"):
+    with pytest.raises(UserError, match=r"lists.txt is a folder, but a regular file is expected"):
         read_prompts(tmp_path / "lists.txt")
     with pytest.raises(UserError, match=r"unknown kind of prompt file '.tvs'; did you mean '.tsv'"):
         read_prompts(tmp_path / "a.tvs")
@@ -124,7 +124,7 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown column 'Word'; did you mean 'Words'\?"):
         read_prompts(tmp_path / "list.tsv", column="Word")
     with pytest.raises(
-        UserError, match=r"has the columns Words, Category; fix: call that of the prompts prompt or"
+        UserError, match=r"has the columns Words, Category; fix: name the column of prompts prompt or"
     ):
         read_prompts(tmp_path / "list.tsv")
 
@@ -135,12 +135,12 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
         ("a.txt", b"\n \n", "a.txt holds no prompts"),
         ("a.txt", b"caf\xe9\n", "a.txt is not UTF-8 text"),
         ("a.tsv", b"", "holds no rows"),
-        ("a.tsv", b"Prompt\tNote\na\n", "line 2 has 1 fields, not 2"),
-        ("a.json", b'["a", "b', "is no JSON, or is cut short"),
+        ("a.tsv", b"Prompt\tNote\na\n", "line 2 has 1 fields, but its header has 2 "),
+        ("a.json", b'["a", "b', "is not JSON or is cut short"),
         ("a.json", b'["a", 3]', "prompt 1 is int, not text"),
-        ("a.json", b'{"annotations": [{"id": 3}]}', "its annotations are no captions"),
-        ("a.json", b'{"images": 3}', "holds a dict and no list of prompts"),
-        ("a.pkl", pickle.dumps("a"), "holds a str and no list of prompts"),
+        ("a.json", b'{"annotations": [{"id": 3}]}', "its annotations are not captions"),
+        ("a.json", b'{"images": 3}', "holds a dict, not a list of prompts"),
+        ("a.pkl", pickle.dumps("a"), "holds a str, not a list of prompts"),
         ("a.pkl", pickle.dumps(["a", None]), "prompt 1 is NoneType, not text"),
         ("a.pkl", pickle.dumps(PROMPTS)[:-30], "not a whole pickle of plain data"),
         ("a.pkl", b"", "not a whole pickle of plain data"),
@@ -252,7 +252,7 @@ def test_a_list_nested_without_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="prompt 0 is list, not text"):
         read_prompts(tmp_path / "list.pkl")
     (tmp_path / "list.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="is no JSON, or is cut short"):
+    with pytest.raises(UserError, match="is not JSON or is cut short"):
         read_prompts(tmp_path / "list.json")
 
 

@@ -186,7 +186,7 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
     listing.write_text(whole + "00003.png\ta\n", encoding="utf-8")
     refused(folder, "captions.txt names 00003.png twice")
     listing.write_text(whole.partition("\n")[2], encoding="utf-8")
-    refused(folder, "has captions of 10 images, but 11 are there: 00000.jpg has none; fix:")
+    refused(folder, "has captions for 10 of 11 images: 00000.jpg has none; fix:")
     listing.write_text(whole + "00003.png a\n", encoding="utf-8")
     refused(folder, "captions.txt: line 12 has no tab; fix:")
     listing.write_bytes(b"\xff\n")
@@ -198,11 +198,11 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"file_name": "a.jpg", "text"', "line 12 is no JSON, or is cut short"),
-        ('{"file_name": "a.jpg"}', "line 12 has file_name and no text under prompt, caption, text"),
-        ('{"file_name": "a.jpg", "caption": null}', "line 12 has file_name, caption and no text"),
+        ('{"file_name": "a.jpg", "text"', "line 12 is not JSON or is cut short"),
+        ('{"file_name": "a.jpg"}', "line 12 has file_name but no text under prompt, caption, text"),
+        ('{"file_name": "a.jpg", "caption": null}', "line 12 has file_name, caption but no text"),
         ('{"text": "a"}', r"line 12 has no file_name; fix:"),
-        ("[1]", "line 12 has list and no text"),
+        ("[1]", "line 12 has list but no text"),
         ('{"file_name": "../a.jpg", "text": "a"}', r"names \.\./a.jpg, which is not there"),
     ],
 )
@@ -233,7 +233,7 @@ def test_a_shard_cut_short_anywhere(share: float, tmp_path: Path, made: list[Pic
     with tarfile.open(shard) as tar:
         last = tar.getmembers()[-1]
     shard.write_bytes(shard.read_bytes()[: int((last.offset_data + last.size) * share)])
-    refused(folder, r"00001.tar (is cut short or damaged|is no tar, or is cut short)")
+    refused(folder, r"00001.tar (is cut short or damaged|is not a tar or is cut short)")
 
 
 def test_incomplete_samples(tmp_path: Path, made: list[Picture]) -> None:
@@ -250,9 +250,9 @@ def test_incomplete_samples(tmp_path: Path, made: list[Picture]) -> None:
         shard("c.tar", image, ("0.png", made[1].data)), r"sample 0 has 2 JPEG, PNG or WebP images \(jpg, png\)"
     )
     refused(shard("d.tar", image, image), r"d.tar holds 0.jpg twice")
-    refused(shard("e.tar", image, ("0.json", b"{")), "e.tar: 0.json is no JSON, or is cut short")
+    refused(shard("e.tar", image, ("0.json", b"{")), "e.tar: 0.json is not JSON or is cut short")
     no_caption = json.dumps({"caption": None}).encode()
-    refused(shard("f.tar", image, ("0.json", no_caption)), "f.tar: 0.json has caption and no text under")
+    refused(shard("f.tar", image, ("0.json", no_caption)), "f.tar: 0.json has caption but no text under")
     refused(shard("g.tar", image, ("0.txt", b"\xff")), "g.tar: 0.txt is not UTF-8 text")
     refused(shard("h.tar", ("README", b"")), "sample README has 0 JPEG, PNG or WebP images")
 

@@ -144,7 +144,7 @@ def test_peft_s_own_folder(
     (tmp_path / "adapter_config.json").write_text(json.dumps(about))
     equal(load_published(tmp_path, teacher), merged(teacher, adapters, scale))
     (tmp_path / "adapter_config.json").write_text(json.dumps(about | {"use_dora": True}))
-    with pytest.raises(UserError, match=r"settings have use_dora, which is not read here; fix"):
+    with pytest.raises(UserError, match=r"settings have use_dora, which is not supported; fix"):
         load_published(tmp_path, teacher)
 
 

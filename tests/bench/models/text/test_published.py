@@ -111,7 +111,9 @@ def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
     (tmp_path / "model_index.json").write_text("{}")
     notes: list[str] = []
     assert torch.equal(run(load_published(tmp_path, teacher, notes.append, VPSchedule())), run(student))
-    assert notes == [f"of the pipeline {tmp_path} only unet/ is the student; all else is the teacher's"]
+    assert notes == [
+        f"only unet/ of the pipeline {tmp_path} is used as the student; everything else is the teacher's"
+    ]
     (tmp_path / "scheduler").mkdir()
     LCMScheduler(**SCALED_LINEAR, prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
     with pytest.raises(UserError, match="another schedule than the teacher: prediction v for epsilon; fix"):
@@ -131,7 +133,7 @@ class TestWhatIsWrong:
         folder = tmp_path / "two students"
         student.save_pretrained(folder)
         save_file(lora_state(adapted(teacher)), folder / "pytorch_lora_weights.safetensors")
-        with pytest.raises(UserError, match=r"nothing says which is the student; fix: .*--checkpoint '.*two stud"):
+        with pytest.raises(UserError, match=r"any of these could be the student; fix: .*--checkpoint '.*two stud"):
             load_published(folder, teacher)
 
     @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ class TestWhatIsWrong:
     ) -> None:
         state = {name: value.to(dtype) for name, value in student.state_dict().items()}
         save_file(state, tmp_path / "unet.safetensors")
-        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or no weights"):
+        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or not weights"):
             load_published(tmp_path / "unet.safetensors", teacher)
 
     def test_a_pipeline_in_one_file_is_no_student(self, teacher: nn.Module, tmp_path: Path) -> None:

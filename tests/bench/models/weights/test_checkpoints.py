@@ -167,7 +167,7 @@ def test_a_whole_training_in_one_file(
 
 
 def test_a_network_that_is_not_in_the_file_is_not_guessed(training: Path) -> None:
-    with pytest.raises(UserError, match="holds no generator but teacher, critic; say which"):
+    with pytest.raises(UserError, match="holds no generator but teacher, critic; fix: name one"):
         load_edm_denoiser(training / "pytorch_model_1.bin")
     with pytest.raises(UserError, match="holds no critic but generator"):
         load_edm_denoiser(training / "pytorch_model.bin", "critic")
@@ -304,7 +304,7 @@ def test_a_choice_that_means_nothing_is_refused(
 ) -> None:
     edm = write_official(tmp_path / "edm.pkl", generator)
     for path in (edm, pipeline):
-        with pytest.raises(UserError, match="no 'critic' to choose"):
+        with pytest.raises(UserError, match="'critic' cannot be selected"):
             load_edm_denoiser(path, role="critic")
     for path in (edm, training):
         with pytest.raises(UserError, match="'consistency' is for diffusers folders"):
@@ -365,7 +365,7 @@ def test_cut_off_checkpoints_are_named(
 @pytest.mark.parametrize("value", [[torch.ones(1)], {"a": {"b": torch.ones(1)}}, {1: torch.ones(1)}, 3])
 def test_checkpoints_of_something_else_are_named(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "other.bin")
-    with pytest.raises(UserError, match=r"not a network's weights by name|other things than a network's weights"):
+    with pytest.raises(UserError, match=r"not a network's weights by name|more than a network's weights"):
         load_edm_denoiser(tmp_path / "other.bin")
 
 

@@ -174,7 +174,7 @@ def test_another_resampling_filter_is_refused(state: dict[str, Tensor]) -> None:
 
 
 def test_integers_are_no_weights(state: dict[str, Tensor]) -> None:
-    with pytest.raises(UserError, match=r"model\.out_conv\.bias holds no weights \(int64"):
+    with pytest.raises(UserError, match=r"model\.out_conv\.bias does not hold weights \(int64"):
         converted(changed(state, **{"model.out_conv.bias": torch.ones(3, dtype=torch.int64)}))
 
 

@@ -47,8 +47,8 @@ def rewrite(folder: Path, **changes: Tensor | None) -> None:
         ({NAME: None}, r"conv_out\.bias \(missing\)"),
         ({"foreign": torch.zeros(1)}, r"foreign \(unexpected\)"),
         ({NAME: None, "foreign": torch.zeros(1)}, r"conv_out\.bias \(missing\); foreign \(unexpected\)"),
-        ({NAME: torch.zeros(3, dtype=torch.int8)}, r"conv_out\.bias \(I8: quantised or no weights\)"),
-        ({NAME: torch.zeros(3).to(torch.float8_e5m2)}, r"conv_out\.bias \(F8_E5M2: quantised or no weights\)"),
+        ({NAME: torch.zeros(3, dtype=torch.int8)}, r"conv_out\.bias \(I8: quantised or not weights\)"),
+        ({NAME: torch.zeros(3).to(torch.float8_e5m2)}, r"conv_out\.bias \(F8_E5M2: quantised or not weights\)"),
         ({NAME: torch.full((3,), torch.inf)}, r"conv_out\.bias \(not finite\)"),
         ({NAME: torch.zeros(4)}, r"conv_out\.bias"),
     ],
@@ -77,7 +77,7 @@ def configure(folder: Path, **values: Any) -> None:
 
 def test_another_class_is_named(folder: Path) -> None:
     configure(folder, _class_name="UNet3DConditionModel")
-    with pytest.raises(UserError, match=r"holds a UNet3DConditionModel, and a UNet2DModel is wanted; fix"):
+    with pytest.raises(UserError, match=r"holds a UNet3DConditionModel, but a UNet2DModel is expected; fix"):
         load_network(UNet2DModel, folder)
 
 
@@ -98,7 +98,7 @@ def test_a_named_pipe_in_a_folder_does_not_hang(folder: Path, name: str) -> None
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_a_configuration_that_is_none(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"config\.json: it is no JSON object"):
+    with pytest.raises(UserError, match=r"config\.json: it is not a JSON object"):
         load_network(UNet2DModel, folder)
 
 
@@ -134,7 +134,7 @@ def test_parts_are_read_as_their_index_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"{gone} \(missing\)"):
         read_parts(index)
     save_file(held | {"more": torch.zeros(1)}, part)
-    with pytest.raises(UserError, match=r"more \(in .* and not so in the index\)"):
+    with pytest.raises(UserError, match=r"more \(in .* which the index does not say\)"):
         read_parts(index)
     part.unlink()
     with pytest.raises(UserError, match=rf"{part.name} does not exist"):
@@ -145,7 +145,7 @@ def test_parts_are_read_as_their_index_says(tmp_path: Path) -> None:
 def test_an_index_names_files_beside_it_alone(tmp_path: Path, place: object) -> None:
     index = tmp_path / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": place}}))
-    with pytest.raises(UserError, match="does not say which file holds which tensor"):
+    with pytest.raises(UserError, match="has no valid list of tensors and their files"):
         read_parts(index)
 
 

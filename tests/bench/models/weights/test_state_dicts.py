@@ -222,5 +222,5 @@ def test_a_named_pipe_and_a_device_do_not_hang(reader: str, tmp_path: Path) -> N
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name, kind in (("pipe", "a named pipe"), ("zero", "a character device")):
-        with pytest.raises(UserError, match=rf"{name} is {kind}, and a regular file"):
+        with pytest.raises(UserError, match=rf"{name} is {kind}, but a regular file"):
             READERS[reader](tmp_path / name)
