@@ -32,7 +32,7 @@ class PairRecipe(Recipe):
     """Distance of the student's image to the teacher's: mean squared error, of latents if the networks generate
     them, or LPIPS on VGG16 (as DMD on ImageNet), which decodes latents by a tiny VAE."""
     lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights lpips=FILE`
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
     pinned for the task."""
     lpips_pooling: Literal["max", "average"] = "max"
     """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""

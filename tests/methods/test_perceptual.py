@@ -105,7 +105,9 @@ def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
 
 
 def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
-    with pytest.raises(UserError, match=r"regression_distance=lpips requires .*; fix: bench prepare --weights lpips=FILE"):
+    with pytest.raises(
+        UserError, match=r"regression_distance=lpips requires .*; fix: bench prepare --weights lpips="
+    ):
         distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_context())
     nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
     with pytest.raises(
