@@ -1,4 +1,4 @@
-"""Seconds and memory to read EDM's ImageNet-64 network from a checkpoint into a denoiser.
+"""Measure the seconds and memory to read EDM's ImageNet-64 network from a checkpoint into a denoiser.
 
     python benchmarks/conversion.py [--folder FOLDER]
 
@@ -23,7 +23,7 @@ from bench.models.weights.edm_unet import IMAGENET64
 
 
 def peak_gib() -> float:
-    """Peak resident memory of this process so far, in GiB."""
+    """Return the peak resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -38,7 +38,7 @@ def write(path: Path) -> None:
 
 
 def read(path: Path) -> None:
-    """Read them and print what it took."""
+    """Read the weights and print the time and memory that it took."""
     before, begun = peak_gib(), time.perf_counter()
     denoiser = load_edm_denoiser(path).denoiser
     seconds, peak = time.perf_counter() - begun, peak_gib()

@@ -1,4 +1,4 @@
-"""Images per second of ImageNet-64's evaluation stream, by stage; and the fast Inception against the plain one.
+"""Measure images per second of ImageNet-64's evaluation by stage, and the fast Inception against the plain one.
 
     python benchmarks/evaluation.py [--images 24]                              # CPU, a small student
     python benchmarks/evaluation.py --full --images 2000 --batch 200           # one GPU, EDM's network
@@ -32,7 +32,7 @@ ROUNDS = 5
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Wall time of one call, the device's queue included."""
+    """Return the wall time of one call, including the device's queue."""
     if device == "cuda":
         torch.cuda.synchronize()
     begun = time.perf_counter()

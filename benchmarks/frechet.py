@@ -27,7 +27,7 @@ Gaussian = tuple[np.ndarray, np.ndarray]
 
 
 def fitted_gaussian(rng: np.random.Generator, offset: float, scale: float) -> Gaussian:
-    """Mean and covariance of SAMPLES synthetic features whose spectrum decays as Inception's: 3 to 3e-5."""
+    """Return mean and covariance of synthetic features whose spectrum decays like Inception's: 3 to 3e-5."""
     deviations = scale * np.sqrt(3 * np.exp(-np.linspace(0, 11.5, DIMENSIONS)))
     features = rng.standard_normal((SAMPLES, DIMENSIONS)) * deviations + offset
     # Mix the axes by a reflection, so that the covariance is dense.
@@ -37,7 +37,7 @@ def fitted_gaussian(rng: np.random.Generator, offset: float, scale: float) -> Ga
 
 
 def through_sqrtm(a: Gaussian, b: Gaussian) -> float:
-    """The formula as pytorch-fid, clean-fid and EDM compute it."""
+    """Return the distance by the formula as pytorch-fid, clean-fid and EDM compute it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = scipy.linalg.sqrtm(a[1] @ b[1])
@@ -45,7 +45,7 @@ def through_sqrtm(a: Gaussian, b: Gaussian) -> float:
 
 
 def ours(a: Gaussian, b: Gaussian) -> float:
-    """The same number by `bench.metrics.frechet`."""
+    """Return the distance by `bench.metrics.frechet`."""
     return frechet_distance(*a, *b).value
 
 
@@ -57,7 +57,7 @@ def timed(compute: Callable[[Gaussian, Gaussian], float], a: Gaussian, b: Gaussi
 
 
 def processor() -> str:
-    """Name of the processor, where the system tells."""
+    """Return the name of the processor if the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -65,7 +65,7 @@ def processor() -> str:
 
 
 def main() -> None:
-    """Alternate the two, so that a busy neighbour slows both, and compare their least disturbed rounds."""
+    """Alternate the two, so that other load slows both, and compare their fastest rounds."""
     rng = np.random.default_rng(SEED)
     real, generated = fitted_gaussian(rng, 0.0, 1.0), fitted_gaussian(rng, 0.01, 1.05)
     seconds: dict[str, list[float]] = {"ours": [], "sqrtm": []}

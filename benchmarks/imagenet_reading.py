@@ -1,4 +1,4 @@
-"""Images per second of random access to packed ImageNet-64: `gather` against stacking images one by one.
+"""Measure random access to packed ImageNet-64 in images per second: `gather` against stacking single images.
 
     python benchmarks/imagenet_reading.py [--images 100000] [--folder FOLDER]
 
@@ -24,11 +24,11 @@ from bench.data.imagenet.packed import IMAGE_SHAPE, Manifest, PackedImages
 
 BATCH, ROUNDS, SECONDS, CHUNK, SEED = 40, 5, 1.0, 1000, 0
 GPU_RATE = 2000
-"""Images per second that one GPU trains on: a guess on the high side."""
+"""Images per second that one GPU trains on, a high estimate."""
 
 
 def write_random(folder: Path, count: int) -> PackedImages:
-    """Write `count` random images and open them as packed ones; nothing reads their manifest."""
+    """Write `count` random images and open them as packed images without a manifest."""
     rng = np.random.default_rng(SEED)
     path = folder / "images.npy"
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, *IMAGE_SHAPE))

@@ -1,4 +1,4 @@
-"""DMD2 on ImageNet-64 against a transcription of the formulas with separate forwards in the official order.
+"""Compare DMD2 on ImageNet-64 with a transcription of the formulas: separate forwards in the official order.
 
     python benchmarks/imagenet_training.py [--blocks 5] [--batch 2]                      # CPU, a small network
     python benchmarks/imagenet_training.py --full --batch 40 --precision bf16            # one GPU, EDM's network
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from plain_loop import PlainLoop, RandomWorld
+from plain_loop import PlainLoop, RandomTask
 
 from bench.core.progress import SilentProgress
 from bench.models.backbones.edm import EDMDenoiser
@@ -42,38 +42,38 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def recipe_of(batch: int, precision: str, **values: Any) -> DMDRecipe:
-    """The paper's recipe at another batch size."""
+    """Return the paper's recipe with another batch size."""
     method = load_catalogue().methods.get("dmd2")
     recipe = method.recipe(TASK.name, TASK.scale, {"batch_size": batch, "precision": precision, **values})
     assert isinstance(recipe, DMDRecipe)
     return recipe
 
 
-def harness(world: RandomWorld, recipe: DMDRecipe, folder: Path) -> Callable[[int], None]:
-    """Our training step, as a function of the iteration."""
+def harness(prepared: RandomTask, recipe: DMDRecipe, folder: Path) -> Callable[[int], None]:
+    """Return the training step of the package as a function of the iteration."""
     folder.mkdir()
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
-    teacher = world.teacher.to(accelerator.device)
+    teacher = prepared.teacher.to(accelerator.device)
     distiller = (
         load_catalogue()
         .methods.get("dmd2")
-        .load()(recipe, TrainingContext(accelerator, teacher, None, world.pairs))
+        .load()(recipe, TrainingContext(accelerator, teacher, None, prepared.pairs))
     )
-    trainer = Trainer(distiller, world, 0, folder, accelerator)
+    trainer = Trainer(distiller, prepared, 0, folder, accelerator)
     trainer.begin()
 
     never = Cadence(checkpoint_every=10**9, validate_every=10**9)
     return lambda iteration: trainer.advance(iteration, never, SilentProgress(), lambda _: {})
 
 
-def transcription(world: RandomWorld, recipe: DMDRecipe) -> Callable[[int], None]:
-    """The plain loop, as a function of the iteration."""
-    loop = PlainLoop(world, recipe, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def transcription(prepared: RandomTask, recipe: DMDRecipe) -> Callable[[int], None]:
+    """Return the training step of the plain loop as a function of the iteration."""
+    loop = PlainLoop(prepared, recipe, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return lambda _: loop.step()
 
 
 def timed(step: Callable[[int], None], begin: int) -> float:
-    """Seconds per iteration over one block."""
+    """Return the seconds per iteration of one block."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     begun = time.perf_counter()
@@ -97,12 +97,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = IMAGENET64 if options.full else SMALL
-    world = RandomWorld(TASK, EDMDenoiser(edm_unet(network), EDMSchedule()), network.classes, images=512)
+    prepared = RandomTask(TASK, EDMDenoiser(edm_unet(network), EDMSchedule()), network.classes, images=512)
     with tempfile.TemporaryDirectory() as folder:
-        steps = {"transcription": transcription(world, recipe_of(options.batch, options.precision))}
+        steps = {"transcription": transcription(prepared, recipe_of(options.batch, options.precision))}
         for name in options.variants.split(","):
             recipe = recipe_of(options.batch, options.precision, **VARIANTS[name])
-            steps[name] = harness(world, recipe, Path(folder) / name)
+            steps[name] = harness(prepared, recipe, Path(folder) / name)
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for block in range(options.blocks + 1):
             for name, step in steps.items():

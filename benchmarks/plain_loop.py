@@ -1,4 +1,4 @@
-"""DMD2 written straight from the formulas, without a harness: what the benchmarks compare the package with."""
+"""DMD2 written directly from the formulas, without a harness. The benchmarks compare the package with it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from methods.recipes import DMDRecipe
 from tasks.edm_prepared import PreparedEDMTask
 
 
-class RandomWorld(PreparedEDMTask):
-    """Random images and untrained networks of a task's sizes: speed does not depend on weights."""
+class RandomTask(PreparedEDMTask):
+    """A prepared task with random images and untrained networks, since speed does not depend on weights."""
 
     def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:
         self.task = task
@@ -29,13 +29,13 @@ class RandomWorld(PreparedEDMTask):
 
 
 class PlainLoop:
-    """DMD2 in the official order, separate forwards for each term: one function, no logging, no checkpoints."""
+    """DMD2 in the official order, with separate forwards for each term, without logging and checkpoints."""
 
-    def __init__(self, world: RandomWorld, recipe: DMDRecipe, device: torch.device) -> None:
+    def __init__(self, prepared: RandomTask, recipe: DMDRecipe, device: torch.device) -> None:
         self.recipe, self.device, self.done = recipe, device, 0
-        self.classes, self.shape = world.classes, world.task.image_shape
+        self.classes, self.shape = prepared.classes, prepared.task.image_shape
         self.precision = torch.bfloat16 if recipe.precision == "bf16" else None
-        self.teacher = copy.deepcopy(world.teacher).to(device)
+        self.teacher = copy.deepcopy(prepared.teacher).to(device)
         self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
         self.head = discriminator_head(*self.C.feature_shapes).to(device)
         self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
@@ -43,8 +43,8 @@ class PlainLoop:
         self.g_optimizer = torch.optim.AdamW(self.G.parameters(), lr=recipe.lr, **settings)
         self.c_optimizer = torch.optim.AdamW(self.critic_parameters, lr=recipe.critic_lr, **settings)
         self.average = [p.detach().clone() for p in self.G.parameters()]
-        self.images = world.real_images.float() / 127.5 - 1
-        self.labels = world.real_conditions
+        self.images = prepared.real_images.float() / 127.5 - 1
+        self.labels = prepared.real_conditions
         self.grid = self.G.schedule.grid.float().to(device)
 
     def noised(self, x: Tensor, span: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -52,12 +52,12 @@ class PlainLoop:
         sigma = self.grid[torch.randint(low, min(high + 1, 1000), (len(x),), device=self.device)]
         return x + per_sample(sigma, x) * torch.randn_like(x), sigma
 
-    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+    def classify(self, x: Tensor, y: Tensor) -> Tensor:
         x_t, sigma = self.noised(x, self.recipe.gan_range)
         return self.head(self.C.features(x_t, sigma, y)[0]).flatten()
 
     def step(self) -> None:
-        """One iteration: the generator on its turn, the critic on all."""
+        """Train one iteration: the generator every few iterations, the critic in each one."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             self._step()
         self.done += 1
@@ -66,8 +66,8 @@ class PlainLoop:
         recipe, size = self.recipe, self.recipe.batch_size
         turn = self.done % recipe.critic_updates_per_generator_update == 0
         y = torch.randint(0, self.classes, (size,), device=self.device)
-        chosen = torch.randint(0, len(self.images), (size,))
-        real, real_y = self.images[chosen].to(self.device), self.labels[chosen].to(self.device)
+        positions = torch.randint(0, len(self.images), (size,))
+        real, real_y = self.images[positions].to(self.device), self.labels[positions].to(self.device)
         last = torch.full((size,), 80.0, device=self.device)
         with torch.set_grad_enabled(turn):
             fake = self.G(80 * torch.randn(size, *self.shape, device=self.device), last, y)
@@ -79,7 +79,7 @@ class PlainLoop:
                 target = fake - ((mu_fake - mu_real) / scale).nan_to_num()
             for parameter in self.critic_parameters:
                 parameter.requires_grad_(False)
-            gan = F.softplus(-self.judge(fake, y)).mean()
+            gan = F.softplus(-self.classify(fake, y)).mean()
             loss = 0.5 * F.mse_loss(fake, target) + recipe.gan_generator_weight * gan
             self.g_optimizer.zero_grad()
             loss.backward()
@@ -94,7 +94,7 @@ class PlainLoop:
         x_t, sigma = self.noised(fake, recipe.critic_range)
         weight = per_sample(sigma**-2 + self.G.schedule.sigma_data**-2, fake)
         loss = (weight * (self.C(x_t, sigma, y) - fake) ** 2).mean()
-        gan = F.softplus(-self.judge(real, real_y)).mean() + F.softplus(self.judge(fake, y)).mean()
+        gan = F.softplus(-self.classify(real, real_y)).mean() + F.softplus(self.classify(fake, y)).mean()
         loss = loss + recipe.gan_critic_weight * gan
         self.c_optimizer.zero_grad()
         loss.backward()

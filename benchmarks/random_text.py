@@ -32,7 +32,7 @@ SCHEDULER = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the configurations of a published pipeline say."""
+    """The configuration values of a published pipeline."""
 
     network: dict[str, Any]
     encoders: tuple[dict[str, Any], ...]
@@ -94,11 +94,11 @@ NETWORKS = {
         8,
     ),
 }
-"""Of stable-diffusion-xl-base-1.0 and stable-diffusion-v1-5; what is not said is the library's default."""
+"""Values of stable-diffusion-xl-base-1.0 and stable-diffusion-v1-5; others are the library's defaults."""
 
 
 class RandomTokens:
-    """Numbers of no words, as a tokenizer would give them."""
+    """A tokenizer that returns random tokens."""
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -108,7 +108,7 @@ class RandomTokens:
 
 
 class RandomLatents:
-    """Latents of no images."""
+    """Random latents instead of those of images."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.latents = torch.randn(PROMPTS, *shape, device="cpu")
@@ -117,12 +117,12 @@ class RandomLatents:
         return len(self.latents)
 
     def gather(self, positions: Tensor) -> Tensor:
-        """Those at `positions`, [B, C, h, w]."""
+        """Return the latents at `positions`, [B, C, h, w]."""
         return self.latents[positions.cpu()]
 
 
 class RandomText(PreparedText):
-    """Random networks, latents and prompts: speed does not depend on what they are."""
+    """Random networks, latents and prompts, since speed does not depend on their values."""
 
     def __init__(self, sizes: Sizes) -> None:
         self.task = TASK_10K
@@ -135,7 +135,7 @@ class RandomText(PreparedText):
         self._training = TrainingData(latents, prompts, prompts, "")
 
     def new_teacher(self) -> StableDiffusionDenoiser:
-        """A copy of the teacher: training takes it to its precision and its device."""
+        """Return a copy of the teacher, whose precision and device training changes."""
         return copy.deepcopy(self.teacher)
 
     def asked(self, indices: Tensor) -> list[str]:

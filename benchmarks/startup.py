@@ -1,10 +1,10 @@
-"""How long commands take to start, and what a run costs until its training begins.
+"""Time the start of commands, and of a run until its training begins.
 
     python benchmarks/startup.py [--rounds 15]
     python benchmarks/startup.py --cache FOLDER [--rounds 5] [--no-byte-code]
 
-Without --cache, `bench list` and `bench describe` are timed against a bare Typer app: each command runs in a fresh
-interpreter, in turn; the ratio of CPU seconds (user + system, medians) is what a busy machine does not change.
+Without --cache, `bench list` and `bench describe` are compared with a bare Typer app. Each command runs in a new
+interpreter, in turn. The ratio of CPU seconds (user + system, medians) does not depend on the load of the machine.
 
 With --cache, a folder in which `digits` is prepared, `bench run` is timed from its start to the first iteration of
 training: the CPU seconds of all its processes at that moment, and the clock.
@@ -49,7 +49,7 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 def tree_seconds(process: psutil.Process) -> float:
-    """Return the CPU seconds of a process and all its descendants, also those that have ended."""
+    """Return the CPU seconds of a process and all its descendants, including those that have ended."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         try:
@@ -79,7 +79,7 @@ def seconds_to_training(cache: Path, runs: Path) -> tuple[float, float]:
 
 
 def time_runs(cache: Path, rounds: int) -> None:
-    """Print how long `bench run` takes until it trains: the median over rounds."""
+    """Print the time of `bench run` until it trains, as the median over rounds."""
     found = []
     for round_ in range(rounds + 1):
         with tempfile.TemporaryDirectory() as folder:

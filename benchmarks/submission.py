@@ -1,9 +1,9 @@
-"""What submitting and watching many runs costs on our side: 1,000 micro runs, and a Slurm that answers at once.
+"""Time the submission and the status of 1,000 micro runs, with a Slurm that answers at once.
 
     python benchmarks/submission.py [RUNS]
 
-The stand-ins for sbatch, squeue, scontrol and srun are scripts of the shell. CPU seconds are of this process
-alone, so that neither they nor other work on the machine count; seconds by the clock are beside them.
+The stand-ins for sbatch, squeue, scontrol and srun are shell scripts. CPU seconds are those of this process alone,
+without the scripts and other work on the machine. Wall-clock seconds are in another column.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def stand_ins(folder: Path) -> Iterator[None]:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds of this process, and seconds by the clock."""
+    """Return the CPU seconds of this process, and wall-clock seconds."""
     cpu, clock = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - clock
 
 
 def queue_of(runs: Path) -> str:
-    """All jobs as squeue would show them: the preparation runs, the others wait."""
+    """Return all jobs in squeue's format: the preparation is running, the others are pending."""
     lines = []
     for one in submissions(runs):
         for batch in one.graph:

@@ -1,10 +1,10 @@
-"""What text-to-image evaluation costs: our one pass against each library by itself over the same images.
+"""Measure the cost of text-to-image evaluation: one pass of the package against each library on its own.
 
     python benchmarks/text_metrics.py stream [--images 500] [--clip ViT-g-14]   # FID, patch FID, CLIP of 1024 px
     python benchmarks/text_metrics.py diversity [--images 32] [--net alex]      # LPIPS of prompts with 4 images
     python benchmarks/text_metrics.py memory [--images 2000]                    # peak beyond the networks
 
-Random weights in networks of the real sizes (CLIP is ViT-B-32 unless told otherwise). The sides take turns in
+Random weights in networks of the real sizes (CLIP is ViT-B-32 unless --clip is given). The sides take turns in
 blocks, and the ratio is that of the sums. Runs on a GPU if there is one, by the wall clock; on a CPU seconds are
 the processor's, which a busy neighbour stretches less.
 """
@@ -59,7 +59,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 
 class OnePass:
-    """FID, patch FID and CLIP score of images that are decoded once."""
+    """The package's FID, patch FID and CLIP score of images that are decoded once."""
 
     def __init__(self, inception: InceptionFeatures, scorer: CLIPScorer) -> None:
         self.inception = inception
@@ -79,7 +79,7 @@ class OnePass:
 
 
 def clean_inception(network: Inception) -> InceptionFeatures:
-    """The extractor of clean FID; changes the network."""
+    """Return the extractor of clean FID. This changes the network."""
     return InceptionFeatures(network.faster().to(DEVICE), ("pool",), "random", RANDOM, BATCH, "clean")
 
 
@@ -87,26 +87,26 @@ def clean_inception(network: Inception) -> InceptionFeatures:
 
 
 def centred(image: Image.Image, side: int) -> Image.Image:
-    """The middle of an image."""
+    """Return the centre of an image."""
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
 def as_evaluated(image: np.ndarray) -> np.ndarray:
-    """What the official evaluation puts before clean-fid's resize."""
+    """Return the image as the official evaluation gives it to clean-fid's resize."""
     square = centred(Image.fromarray(image), min(image.shape[:2]))
     return np.asarray(square.resize((EVALUATED, EVALUATED), Image.Resampling.LANCZOS))
 
 
 def as_patch(image: np.ndarray) -> np.ndarray:
-    """What it puts there for patch FID."""
+    """Return the image as the official evaluation gives it to clean-fid's resize for patch FID."""
     return np.asarray(centred(Image.fromarray(image), 299))
 
 
 def clean_fid_features(
     files: Sequence[Path], model: nn.Module, transform: Callable[..., np.ndarray]
 ) -> np.ndarray:
-    """Features [N, 2048] by clean-fid, from files."""
+    """Return the features [N, 2048] of files by clean-fid."""
     from cleanfid import fid
 
     names = [str(file) for file in files]
@@ -117,7 +117,7 @@ def clean_fid_features(
 
 @torch.no_grad()
 def open_clip_scores(files: Sequence[Path], prompts: Sequence[str], scorer: CLIPScorer) -> np.ndarray:
-    """Cosines [N] by open_clip's own functions, from files."""
+    """Return the cosines [N] of files by open_clip's functions."""
     model, scores = scorer.model, []
     for begin in range(0, len(files), BATCH):
         images = []
@@ -126,9 +126,9 @@ def open_clip_scores(files: Sequence[Path], prompts: Sequence[str], scorer: CLIP
             square = centred(image, min(image.size)).resize((256, 256), Image.Resampling.LANCZOS)
             images.append(scorer.preprocess(square))
         tokens = open_clip.tokenize([f"A photo depicts {p}" for p in prompts[begin : begin + BATCH]])
-        seen = model.encode_image(torch.stack(images).to(DEVICE), normalize=True)
+        image = model.encode_image(torch.stack(images).to(DEVICE), normalize=True)
         read = model.encode_text(tokens.to(DEVICE), normalize=True)
-        scores.append((seen * read).sum(dim=1).cpu().numpy())
+        scores.append((image * read).sum(dim=1).cpu().numpy())
     return np.concatenate(scores)
 
 
@@ -136,7 +136,7 @@ def open_clip_scores(files: Sequence[Path], prompts: Sequence[str], scorer: CLIP
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """What a call took, and what it gave: wall time where a GPU works, else the processor's time."""
+    """Return the seconds of a call and its result: wall time on a GPU, otherwise CPU time."""
     clock = time.process_time if DEVICE.type == "cpu" else time.perf_counter
     begun = clock()
     found = work()
@@ -144,19 +144,19 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def in_batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` over range(count)."""
+    """Yield slices of at most `size` over range(count)."""
     for begin in range(0, count, size):
         yield slice(begin, min(begin + size, count))
 
 
 def reference() -> tuple[np.ndarray, np.ndarray]:
-    """A Gaussian to measure distances from."""
+    """Return a Gaussian as the reference of distances."""
     deviations = np.sqrt(3 * np.exp(-np.linspace(0, 11.5, TAPS["pool"])))
     return np.full(TAPS["pool"], 0.1), np.diag(deviations**2)
 
 
 def stream(count: int, architecture: str) -> None:
-    """Time both sides, block by block, and compare features' distances and scores."""
+    """Time both sides block by block, and compare the distances of features and the scores."""
     from cleanfid.fid import frechet_distance as clean_fid_distance
     from cleanfid.inception_torchscript import InceptionV3W
 
@@ -170,7 +170,7 @@ def stream(count: int, architecture: str) -> None:
         program = InceptionV3W(folder, download=False).to(DEVICE)
         ours, warm = (OnePass(inception, scorer) for inception in [clean_inception(network)] * 2)
         few = files[:BATCH]
-        for _ in range(3):  # kernels are chosen, programs are optimised
+        for _ in range(3):  # warm up: kernels are selected, programs are optimised
             clean_fid_features(few, program, as_patch)
         open_clip_scores(few, few_words, scorer)
         warm.see(few, few_words)
@@ -213,7 +213,7 @@ def stream(count: int, architecture: str) -> None:
 
 @torch.no_grad()
 def pairwise(model: nn.Module, pixels: Tensor) -> list[float]:
-    """LPIPS of all pairs, by the package."""
+    """Return the LPIPS of all pairs by the lpips package."""
     return [model(one[None], other[None]).item() for one, other in itertools.combinations(pixels, 2)]
 
 
@@ -258,12 +258,12 @@ def memory(count: int, architecture: str, net: str) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Return the bytes of memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Run the measurement of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["stream", "diversity", "memory"])
     parser.add_argument("--images", type=int, help="default: 500, 32 or 2000")

@@ -43,13 +43,13 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 
 def captions(count: int) -> list[str]:
-    """`count` different prompts of 8 to 16 words."""
+    """Return `count` different prompts of 8 to 16 words."""
     rng = np.random.default_rng(1)
     return [f"{' '.join(rng.choice(CAPTION.split(), rng.integers(7, 16)))} {i}" for i in range(count)]
 
 
 def random_inception() -> Inception:
-    """Inception whose activations keep their size."""
+    """Inception with weights that keep the size of activations."""
     network = Inception()
     for module in network.modules():
         if isinstance(module, Convolution):
@@ -58,7 +58,7 @@ def random_inception() -> Inception:
 
 
 class Layers(nn.Module):
-    """From scaled images to features, as `layers` of NVIDIA's file."""
+    """The layers from scaled images to features, as `layers` in NVIDIA's file."""
 
     def __init__(self, network: Inception) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Layers(nn.Module):
 
 
 class Program(nn.Module):
-    """As much of NVIDIA's file as clean-fid uses."""
+    """The part of NVIDIA's file that clean-fid uses."""
 
     def __init__(self, network: Inception) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Program(nn.Module):
 
 
 def clip_scorer(architecture: str) -> CLIPScorer:
-    """open_clip's network with random weights behind the paper's protocol."""
+    """open_clip's network with random weights in the paper's protocol."""
     model, _, preprocess = open_clip.create_model_and_transforms(architecture, device=DEVICE)
     model.eval().requires_grad_(False)
     tokenizer, protocol = open_clip.get_tokenizer(architecture), replace(CLIP_G14_DMD2, architecture=architecture)
@@ -92,7 +92,7 @@ def clip_scorer(architecture: str) -> CLIPScorer:
 
 
 def lpips_diversity(net: str) -> LPIPSDiversity:
-    """LPIPS on a random trunk."""
+    """Return LPIPS with a random trunk."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).requires_grad_(False).to(DEVICE)
@@ -100,12 +100,12 @@ def lpips_diversity(net: str) -> LPIPSDiversity:
 
 
 def decoded(files: Sequence[Path]) -> Tensor:
-    """uint8 [B, 3, H, W], channels last."""
+    """Return images as uint8 [B, 3, H, W], channels last."""
     images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Return the description of the machine."""
     where = platform.machine() if DEVICE.type == "cpu" else torch.cuda.get_device_name(DEVICE)
     return f"{where}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"

@@ -1,4 +1,4 @@
-"""Four-step DMD2 on SDXL without a GPU: what an iteration holds in memory, and how much it computes.
+"""Compute the memory and the operations of an iteration of four-step DMD2 on SDXL, without a GPU.
 
     python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora] [--variants 0,2]
 
@@ -38,7 +38,7 @@ TOKENS = 77
 
 
 class Alive(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive, and their peak."""
+    """A counter of the bytes of all live tensors, and of their peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Alive(TorchDispatchMode):
 
 
 class LongestSimulation(StepRNG):
-    """Random numbers whose common one is the highest: no fake tensor has one."""
+    """Random numbers whose common integer is the highest, since fake tensors have no values."""
 
     def integer(self, low: int, high: int) -> int:
         assert low < high
@@ -75,7 +75,7 @@ class LongestSimulation(StepRNG):
 
 
 def replace_tensors(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """Stand in for Module._apply, which swaps parameters in place: fake ones cannot be."""
+    """Replace Module._apply, which swaps parameters in place; fake tensors cannot be swapped."""
     assert recurse
     for child in module.children():
         child._apply(change)
@@ -90,7 +90,7 @@ def replace_tensors(module: nn.Module, change: Callable[[Tensor], Tensor], recur
 
 
 def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) -> Distiller[Any]:
-    """A method on networks of a published size, within fake tensors."""
+    """Return a method on networks of a published size, made of fake tensors."""
     sizes = NETWORKS[network].network
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
@@ -108,7 +108,7 @@ def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) 
 
 
 def turn(distiller: Distiller[Any], iteration: int) -> None:
-    """One training step on a batch of the recipe's size."""
+    """Run one training step on a batch of the recipe's size."""
     batch, unet = distiller.recipe.batch_size, distiller.teacher.network
     side, condition = unet.config.sample_size, distiller.teacher.layout.size
     given = Batch(
@@ -122,8 +122,8 @@ def turn(distiller: Distiller[Any], iteration: int) -> None:
         distiller.training_step(given)
 
 
-def held(distiller: Distiller[Any]) -> Iterator[Tensor]:
-    """What lasts from one iteration to the next: weights, gradients, moments."""
+def lasting_tensors(distiller: Distiller[Any]) -> Iterator[Tensor]:
+    """Yield the tensors that last from one iteration to the next: weights, gradients, moments."""
     yield from (parameter.data for parameter in distiller.teacher.parameters())
     for model in distiller.models.values():
         for parameter in model.network.parameters():
@@ -135,13 +135,13 @@ def held(distiller: Distiller[Any]) -> Iterator[Tensor]:
 
 
 def row(name: str, distiller: Distiller[Any]) -> str:
-    """Take turns of both networks, then of the critic; return a line of the table."""
+    """Run an iteration of both networks, then one of the critic; return a line of the table."""
     cells, lasting = list[str](), 0
     for iteration in (0, 1):
         with FlopCounterMode(display=False) as counted:  # by itself: it keeps tensors; and Adam's moments begin
             turn(distiller, iteration)
         alive = Alive()
-        for tensor in held(distiller):
+        for tensor in lasting_tensors(distiller):
             alive.add(tensor)
         lasting = alive.bytes
         with alive:
@@ -159,12 +159,12 @@ def main() -> None:
     known = [name for name, values in SAVINGS.items() if "compile_backend" not in values]
     parser.add_argument("--variants", help="numbers from 0, with commas: " + "; ".join(known))
     options = parser.parse_args()
-    chosen = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
+    names = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
     method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
     nn.Module._apply = replace_tensors  # type: ignore[method-assign, assignment]
     print(f"{method} on {options.network}, torch {torch.__version__}; both networks' turn, then the critic's\n")
     print("| variant | batch | lasting GiB | peak GiB | TFLOP | peak GiB | TFLOP |\n|---|---|---|---|---|---|---|")
-    for name in chosen:
+    for name in names:
         begun = time.perf_counter()
         with FakeTensorMode(allow_non_fake_inputs=True):
             line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name]))

@@ -1,4 +1,4 @@
-"""Four-step DMD2 on the networks of SDXL and SD1.5: what an iteration takes, what savings give; students' speed.
+"""Measure an iteration of four-step DMD2 on SDXL and SD1.5, each way to save memory, and the students' speed.
 
     python benchmarks/text_training.py                      # SDXL, batch 4 and 8: one GPU of 141 GB
     python benchmarks/text_training.py --lora               # the student a LoRA: one of 80 GB
@@ -7,7 +7,8 @@
 
 Random weights of the published sizes, the recipe of `coco10k`; prompts are encoded in each iteration, as in
 training. A block is five iterations: five critic turns, one of them the generator's, too. Variants follow each
-other, each with what is left of the memory when the one before is gone; one that does not fit is said to be so.
+other, each with the memory that the one before has released. A variant that does not fit is listed as out of
+memory.
 """
 
 from __future__ import annotations
@@ -52,31 +53,31 @@ SAVINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What an iteration takes, averaged over a block."""
+    """The cost of an iteration, averaged over a block."""
 
     seconds: float
     peak: int
-    """Bytes."""
+    """Peak memory in bytes."""
 
 
 def no_pairs(count: int) -> Pairs:
-    """DMD2 has no regression."""
-    raise AssertionError(f"{count} pairs asked for")
+    """Raise AssertionError, since DMD2 has no regression."""
+    raise AssertionError(f"{count} pairs requested")
 
 
-def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any]) -> Cost:
-    """Time one variant of the recipe: the median over blocks, after one that warms up."""
+def iteration_cost(prepared: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any]) -> Cost:
+    """Time one variant of the recipe as the median over blocks, after a warm-up block."""
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     device = accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    context = TrainingContext(accelerator, world.new_teacher().to(device), world.null_condition, no_pairs)
+    context = TrainingContext(accelerator, prepared.new_teacher().to(device), prepared.null_condition, no_pairs)
     never = Cadence(checkpoint_every=10**9, validate_every=10**9)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(entry.load()(recipe, context), world, 0, Path(folder), accelerator)
+        trainer = Trainer(entry.load()(recipe, context), prepared, 0, Path(folder), accelerator)
         trainer.begin()
         for block in range(blocks + 1):
             begun = now(device)
@@ -88,19 +89,19 @@ def iteration_cost(world: RandomText, method: str, batch: int, blocks: int, valu
 
 
 def now(device: torch.device) -> float:
-    """The clock, once the device has done what it was asked to."""
+    """Return the clock's time after the device has finished its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[str]) -> Iterator[str]:
-    """One line of the table for each variant; memory is that of the process so far where there is no GPU."""
+def rows(prepared: RandomText, method: str, batch: int, blocks: int, variants: list[str]) -> Iterator[str]:
+    """Yield a line of the table for each variant. Without a GPU the memory is the process's peak so far."""
     first: Cost | None = None
-    for name in chosen:
+    for name in variants:
         found: Cost | None = None
         with contextlib.suppress(torch.OutOfMemoryError):
-            found = iteration_cost(world, method, batch, blocks, SAVINGS[name])
+            found = iteration_cost(prepared, method, batch, blocks, SAVINGS[name])
         torch.compiler.reset()
         gc.collect()
         torch.cuda.empty_cache()
@@ -113,19 +114,19 @@ def rows(world: RandomText, method: str, batch: int, blocks: int, chosen: list[s
         yield f"| {name} | {batch} | {found.seconds:.3f} | {ratio:.2f} | {size} | {more:+.1f} |"
 
 
-def speeds(world: RandomText, batch: int, repetitions: int) -> Iterator[str]:
-    """Latency of one image by stage, and images per second in batches, of students of one and four steps, bf16."""
+def speeds(prepared: RandomText, batch: int, repetitions: int) -> Iterator[str]:
+    """Yield the latency by stage and the throughput of students of one and four steps in bf16."""
     for steps, indices in STEPS.items():
-        subject = Sampled(world, few_step_sampler(world.new_teacher(), indices), "")
+        subject = Sampled(prepared, few_step_sampler(prepared.new_teacher(), indices), "")
         device = PartialState().device
         found = latency_of(subject, repetitions, warm_up=1, bf16=True)
-        condition = world.conditions(torch.arange(batch, device=device))
+        condition = prepared.conditions(torch.arange(batch, device=device))
         times = []
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             for _ in range(repetitions + 1):
                 begun = now(device)
-                noise = SampleNoise(range(batch), world.sample_shape, device)
-                world.decode(subject.sampler(noise, condition))
+                noise = SampleNoise(range(batch), prepared.sample_shape, device)
+                prepared.decode(subject.sampler(noise, condition))
                 times.append(now(device) - begun)
         stages = (found.text, found.denoising, found.decoding, found.together)
         reason = " | ".join(f"{stage.median:.4f}" for stage in stages)
@@ -145,26 +146,26 @@ def main() -> None:
     options = parser.parse_args()
     batches = [int(batch) for batch in options.batches.split(",")]
     names = list(SAVINGS)
-    chosen = names if options.variants == "all" else [names[int(n)] for n in options.variants.split(",")]
+    variants = names if options.variants == "all" else [names[int(n)] for n in options.variants.split(",")]
     if options.tiny:
         batches, options.blocks, options.repetitions = [2], 1, 2
-        chosen = [name for name in chosen if "compile_backend" not in SAVINGS[name]]  # that takes minutes
+        variants = [name for name in variants if "compile_backend" not in SAVINGS[name]]  # that takes minutes
     elif not torch.cuda.is_available():
-        raise UserError("networks of the published sizes want a GPU; use --tiny")
+        raise UserError("networks of the published sizes require a GPU; fix: --tiny")
     torch.manual_seed(0)
-    world = RandomText(NETWORKS[f"tiny-{options.network}" if options.tiny else options.network])
+    prepared = RandomText(NETWORKS[f"tiny-{options.network}" if options.tiny else options.network])
     method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
-    millions = sum(parameter.numel() for parameter in world.teacher.parameters()) / 1e6
+    millions = sum(parameter.numel() for parameter in prepared.teacher.parameters()) / 1e6
     size = f"{'tiny ' if options.tiny else ''}{options.network}, {millions:.1f} million parameters"
     print(f"{method} on {size}; {device_name(PartialState().device)}, torch {torch.__version__}")
     print("\n| variant | batch | seconds an iteration | of the recipe's | peak GiB | more than the recipe's |")
     print("|---|---|---|---|---|---|")
     for batch in batches:
-        for line in rows(world, method, batch, options.blocks, chosen):
+        for line in rows(prepared, method, batch, options.blocks, variants):
             print(line, flush=True)
     print("\n| student's steps | text s | denoising s | decoding s | together s | images/s in batches |")
     print("|---|---|---|---|---|---|")
-    for line in speeds(world, batches[-1], options.repetitions):
+    for line in speeds(prepared, batches[-1], options.repetitions):
         print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Iterations per second of dmd2 on `fashion` against a plain loop written straight from the formulas.
+"""Compare dmd2 on `fashion` with a plain loop written directly from the formulas, in iterations per second.
 
     python benchmarks/training.py [--blocks 12] [--iterations 25]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from plain_loop import PlainLoop, RandomWorld
+from plain_loop import PlainLoop, RandomTask
 
 from bench.core.progress import SilentProgress
 from bench.runs.registry import load_catalogue
@@ -37,16 +37,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     classes = len(TASK.class_names)
-    world = RandomWorld(TASK, build_denoiser(TASK.network, TASK.image_shape, classes), classes)
+    prepared = RandomTask(TASK, build_denoiser(TASK.network, TASK.image_shape, classes), classes)
     method = load_catalogue().methods.get("dmd2")
     total = options.blocks * options.iterations + 10
     recipe = method.recipe(TASK.name, TASK.scale, {"iterations": total})
     assert isinstance(recipe, DMDRecipe)
-    plain = PlainLoop(world, recipe, torch.device("cpu"))
+    plain = PlainLoop(prepared, recipe, torch.device("cpu"))
     accelerator = Accelerator(mixed_precision="no")
     with tempfile.TemporaryDirectory() as folder:
-        distiller = method.load()(recipe, TrainingContext(accelerator, world.teacher, None, world.pairs))
-        trainer = Trainer(distiller, world, 0, Path(folder), accelerator)
+        distiller = method.load()(recipe, TrainingContext(accelerator, prepared.teacher, None, prepared.pairs))
+        trainer = Trainer(distiller, prepared, 0, Path(folder), accelerator)
         trainer.begin()
         # As in a run of 6,000 iterations: a log line every 10, a checkpoint every 300; FD progress is evaluation.
         cadence = Cadence(checkpoint_every=300, validate_every=10**9)

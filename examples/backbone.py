@@ -9,7 +9,7 @@ from bench.models.schedules import FlowSchedule
 
 
 class Transformer(nn.Module):
-    """Every pixel of a 4x4 image is a token of 16 numbers; time and one of three classes are added to each."""
+    """A transformer that reads each pixel of a 4x4 image as a token, with the time and one of three classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,13 +27,13 @@ class Transformer(nn.Module):
 
 
 class TransformerDenoiser(BackboneFamily):
-    """The transformer as x0 = D(x_t, t, class), with features as tokens after its first two blocks."""
+    """The transformer as a denoiser x0 = D(x_t, t, class). Its features are the tokens after two blocks."""
 
     name, tap_names, lora_targets = "pixel-transformer", ("first", "second"), ("linear1", "linear2")
     sample_shape, feature_shapes = (1, 4, 4), ((16, 16), (16, 16))
 
     @classmethod
-    def read_network(cls, folder, fix="", finite=True):  # noqa: ARG003 (published files would be checked)
+    def read_network(cls, folder, fix="", finite=True):  # noqa: ARG003 (for published files)
         network = Transformer()
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         return network
@@ -42,7 +42,7 @@ class TransformerDenoiser(BackboneFamily):
         save_file(self.network.state_dict(), folder / "weights.safetensors")
 
     @classmethod
-    def options(cls, about):  # noqa: ARG003 (there is nothing to choose)
+    def options(cls, about):  # noqa: ARG003 (there are no options)
         return {"schedule": FlowSchedule(), "taps": cls.tap_names}
 
     def describe(self):

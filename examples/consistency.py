@@ -1,10 +1,10 @@
-"""Consistency distillation (Song et al., 2023) as a plug-in. All that it takes is this file:
+"""Consistency distillation (Song et al., 2023) as a plug-in, which consists of this file alone:
 
     bench run --plugin examples/consistency.py --method consistency --task digits
 
-The student f should give the same image all along a trajectory of the teacher's ODE. One point is a real image
-with noise; a step of the teacher leads to its neighbour; f at the point is drawn towards a target network at the
-neighbour, an average of f's weights. There is no critic.
+The student f should return the same image at all points of a trajectory of the teacher's ODE. One point is a real
+image with noise, and a step of the teacher leads to its neighbour. The loss is the distance of f at the point to a
+target network, an EMA of f's weights, at the neighbour. There is no critic.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingC
 
 
 class ConsistencyRecipe(Recipe):
-    """What every recipe has, and two numbers of our own: `--set segments=12` changes one."""
+    """The values of every recipe and two of this method, which `--set segments=12` changes for example."""
 
     segments: int = Field(18, ge=1, le=1000)
-    """Pieces of the noise grid; the teacher goes over one in one step."""
+    """Segments of the noise grid. A step of the teacher covers one."""
     target_decay: float = Field(0.9, ge=0, lt=1)
-    """Decay of the target network; 0: the target is the student as it is."""
+    """Decay of the target network; 0: the target is the student itself."""
 
 
 class Consistency(Distiller[ConsistencyRecipe]):
-    """Consistency distillation: the student agrees with its average one ODE step of the teacher further on."""
+    """Consistency distillation: the student fits its own average after one ODE step of the teacher."""
 
     name = "consistency"
     recipe_model = ConsistencyRecipe
-    # By scale or task name; the rest are the defaults of the recipe class.
+    # Values by scale or task name. All others are the defaults of the recipe class.
     recipes: ClassVar = {
         "micro": {"iterations": 1000, "batch_size": 32, "lr": 1e-3, "warmup": 50, "lr_decay": 0.4}
     }

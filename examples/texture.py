@@ -1,4 +1,4 @@
-"""A metric with a network of its own: how far the mean features of generated and real images are apart.
+"""A metric with its own network: the distance between the mean features of generated and real images.
 
 bench prepare --plugin examples/texture.py --task digits --weights texture=texture.safetensors
 bench eval --plugin examples/texture.py --task digits --sampler teacher-ode --metric fd,texture
@@ -11,7 +11,7 @@ from bench.metrics.info import MetricInfo
 
 
 class TextureNetwork(FeatureExtractor):
-    """One layer of convolutions, whose activations are averaged over the image."""
+    """A feature extractor: one layer of convolutions, whose activations are averaged over the image."""
 
     def load(self, files, device):
         import torch
@@ -37,7 +37,7 @@ TEXTURE = TextureNetwork(
 
 
 class TextureDistance(Metric):
-    """Squared distance of the mean features."""
+    """The squared distance of the mean features."""
 
     info = MetricInfo(
         name="texture",

@@ -1,1 +1,1 @@
-"""Methods: distillers and the losses they are built from."""
+"""Methods: distillers, and the losses that they consist of."""

@@ -13,20 +13,20 @@ from bench.training.context import Noised
 
 
 class CriticOutput(NamedTuple):
-    """What the critic returns: denoised images [B, C, H, W] and logits [B', heads], each only if asked for."""
+    """The critic's output: denoised images [B, C, H, W] and logits [B', heads]; None if not requested."""
 
     x0: Tensor | None
     logits: Tensor | None
 
 
 class Critic(nn.Module):
-    """mu_fake and, where the method has a GAN term, the discriminator: one head for each of its features.
+    """mu_fake and, in methods with a GAN term, the discriminator, which has one head for each feature.
 
-    Both go through this module's forward: under DDP a call that by-passes it has unsynchronised gradients.
+    Both are called through this module's forward. Under DDP any other call leaves gradients unsynchronised.
     """
 
     def __init__(self, denoiser: Denoiser, heads: Sequence[nn.Module] = ()) -> None:
-        """`heads`: one for each of the denoiser's features, giving a logit a sample; none: no discriminator."""
+        """Combine a denoiser with `heads`: none, or one for each feature that returns a logit for each sample."""
         super().__init__()
         assert len(heads) in (0, len(denoiser.feature_shapes)), "a critic has one head for each feature, or none"
         self.denoiser = denoiser
@@ -35,7 +35,7 @@ class Critic(nn.Module):
     def forward(
         self, denoise: Noised | None = None, classify: Noised | None = None, classify_denoised: bool = False
     ) -> CriticOutput:
-        """Denoise one batch and classify another (real or fake), in one call so that DDP sees one forward.
+        """Denoise one batch and classify another as real or fake, in one call, which DDP requires.
 
         With `classify_denoised` the batch to denoise is classified too, in the same pass; its logits come last.
         """
@@ -49,7 +49,7 @@ class Critic(nn.Module):
             x0 = self.denoiser(*denoise)
         if not batches:
             return CriticOutput(x0, None)
-        assert self.heads, "a critic without a discriminator was asked to classify"
+        assert self.heads, "a critic without a discriminator cannot classify"
         by_place = (torch.cat(features) for features in zip(*batches, strict=True))
         logits = [head(features).flatten() for head, features in zip(self.heads, by_place, strict=True)]
         return CriticOutput(x0, torch.stack(logits, 1))
@@ -71,7 +71,7 @@ def token_head(width: int) -> nn.Sequential:
 
 
 class _Mean(nn.Module):
-    """The mean over tokens: [B, N] -> [B, 1]."""
+    """A layer that averages over tokens: [B, N] -> [B, 1]."""
 
     def forward(self, logits: Tensor) -> Tensor:
         return logits.mean(1, keepdim=True)
@@ -80,8 +80,8 @@ class _Mean(nn.Module):
 def map_head(channels: int, size: int) -> nn.Sequential:
     """Build the branch for maps: [B, channels, size, size] -> [B, 1, 1, 1] (DMD2, F.1).
 
-    4x4 convolutions of stride 2 down to 4x4 (or less), one convolution that pools what is left, then a
-    linear map; group norm and SiLU between them. 18,879,745 parameters for ImageNet-64's 768 x 8 x 8.
+    4x4 convolutions of stride 2 reduce the map to 4x4 or less. One convolution pools the rest, and a linear map
+    follows; group norm and SiLU are between them. For ImageNet-64's 768 x 8 x 8 it has 18,879,745 parameters.
     """
     layers: list[nn.Module] = []
     while size > 4:
@@ -92,9 +92,9 @@ def map_head(channels: int, size: int) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """Group norm of 32 groups, fewer where a group would hold under 8 channels.
+    """Build a group norm of 32 groups, or fewer so that each has at least 8 channels.
 
-    After the pooling convolution a group has nothing but its channels: with one, its output is always 0.
+    After the pooling convolution a group consists of its channels alone; with one channel its output would be 0.
     """
     groups = max(1, min(32, channels // 8))
     while channels % groups:

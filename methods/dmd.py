@@ -1,4 +1,4 @@
-"""DMD and DMD2 as one distiller: three terms, an input simulation and an update rule, each a switch."""
+"""DMD and DMD2 as one distiller, whose three terms, input simulation and update rule are switches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methods.recipes import DMDRecipe
 
 
 class DMD(Distiller[DMDRecipe]):
-    """Distribution matching distillation (DMD2, Sec. 4), every ablation a switch in its recipe."""
+    """Distribution matching distillation (DMD2, Sec. 4). Every ablation is a switch in its recipe."""
 
     recipe_model = DMDRecipe
     fresh_weights = ("heads.",)
@@ -28,11 +28,11 @@ class DMD(Distiller[DMDRecipe]):
     def __init__(self, recipe: DMDRecipe, context: TrainingContext) -> None:
         super().__init__(recipe, context)
         if not (recipe.distribution_matching or recipe.gan or recipe.regression):
-            raise UserError("no term to train: turn on distribution_matching, gan or regression")
+            raise UserError("all terms are off; fix: turn on distribution_matching, gan or regression")
         if not recipe.critic_denoising and (recipe.distribution_matching or not recipe.gan):
             raise UserError(
-                "critic_denoising=false is for methods whose critic only discriminates: with gan, without "
-                "distribution_matching; use --set critic_denoising=true"
+                "critic_denoising=false is only for methods with gan and without distribution_matching, whose "
+                "critic only discriminates; fix: --set critic_denoising=true"
             )
         self.add_student()
         self.critic = self.add_model("critic", self._build_critic(), recipe.critic_lr)
@@ -46,7 +46,7 @@ class DMD(Distiller[DMDRecipe]):
         denoiser = self.trainable_copy(self.teacher)
         if not self.recipe.gan:
             return Critic(denoiser)
-        if not self.recipe.critic_denoising:  # the decoder never runs: several processes must not wait for it
+        if not self.recipe.critic_denoising:  # the decoder never runs, so DDP must not wait for its gradients
             denoiser.requires_grad_(False)
             for parameter in denoiser.feature_parameters():
                 parameter.requires_grad_(True)
@@ -54,9 +54,9 @@ class DMD(Distiller[DMDRecipe]):
         return Critic(denoiser, heads)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each.
+        """Train one iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each one.
 
-        As in the official code, the critic sees the images made before the generator's step.
+        As in the official code, the critic is trained on the images generated before the generator's step.
         """
         generator_turn = batch.iteration % self.recipe.critic_updates_per_generator_update == 0
         start = self.simulate(batch)
@@ -67,16 +67,16 @@ class DMD(Distiller[DMDRecipe]):
         return figures | self.statistics(fake)
 
     def simulate(self, batch: Batch) -> Noised:
-        """Make the student's input, by its own samples or from noised images; gradients flow through one step."""
+        """Make the student's input from its own samples or from noised real images, without gradients."""
         if self.recipe.input_simulation == "noised-real":
             return noised_real_inputs(self.schedule, self.step_times, batch)
         return super().simulate(batch)
 
     def update_generator(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """One generator step. The terms' gradients meet on the generated image, where they are measured."""
+        """Train the generator for one step. The terms' gradients are summed at the generated image, and logged."""
         image = fake.detach().requires_grad_()
         losses: dict[str, Tensor] = {}
-        # The critic stays frozen until the gradients are there: checkpointing runs its forward again for them.
+        # The critic is frozen until the gradients are computed, since checkpointing runs its forward again.
         with frozen(self.critic.network):
             if self.recipe.distribution_matching:
                 losses["dm"] = self.recipe.dm_weight * self.distribution_matching_loss(image, condition, batch)
@@ -96,7 +96,7 @@ class DMD(Distiller[DMDRecipe]):
         return figures
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """One critic step: denoise the generated images, tell them from real ones."""
+        """Train the critic for one step: denoise the generated images and discriminate them from real ones."""
         denoise = None
         if self.recipe.critic_denoising:
             denoise = self.noised(fake, condition, batch, self.recipe.critic_range)
@@ -121,7 +121,7 @@ class DMD(Distiller[DMDRecipe]):
         return {name: figure.detach() for name, figure in figures.items()}
 
     def distribution_matching_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
-        """The distribution matching loss of generated images (Eq. 2)."""
+        """Return the distribution matching loss of generated images (Eq. 2)."""
         noised = self.noised(image.detach(), condition, batch, self.recipe.dm_range)
         with torch.no_grad():
             x0_real = self.mu_real(*noised)
@@ -129,12 +129,12 @@ class DMD(Distiller[DMDRecipe]):
         return distribution_matching_loss(image, x0_real, x0_fake)
 
     def generator_gan_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
-        """The generator's GAN loss on noised generated images (Eq. 4), through a critic that is frozen."""
+        """Return the generator's GAN loss on noised generated images (Eq. 4), through the frozen critic."""
         noised = self.noised(image, condition, batch, self.recipe.gan_range)
         return generator_gan_loss(self.critic(classify=noised).logits)
 
     def regression(self, pairs: Pairs, batch: Batch) -> Tensor:
-        """The regression loss on a batch of teacher pairs (Eq. 3)."""
+        """Return the regression loss on a batch of teacher pairs (Eq. 3)."""
         some = pairs.sample(batch)
         t = self.step_time(0, len(some.noise))
         return self.distance(self.generator(self.schedule.prior(some.noise, t), t, some.condition), some.image)

@@ -1,4 +1,4 @@
-"""The losses of DMD and DMD2 as pure functions of tensors, each with its equation."""
+"""The losses of DMD and DMD2 as pure functions of tensors. Each one cites its equation."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from bench.models.schedules import per_sample
 
 
 def distribution_matching_gradient(x: Tensor, x0_real: Tensor, x0_fake: Tensor) -> Tensor:
-    """Direction in which distribution matching moves the generated image (DMD2, Eq. 2; DMD, Eq. 7 and 8).
+    """Return the gradient of distribution matching at the generated image (DMD2, Eq. 2; DMD, Eq. 7 and 8).
 
-    (mu_fake - mu_real) / mean |x - mu_real|, the mean over each sample's elements; all [B, C, H, W].
-    The difference of the scores is the difference of the denoised images up to a factor, which the
-    normaliser absorbs. 0 / 0 (the teacher returns the image itself) counts as 0.
+    It is (mu_fake - mu_real) / mean |x - mu_real|, with the mean over each sample's elements; all [B, C, H, W].
+    The difference of the scores is the difference of the denoised images up to a factor, which the normaliser
+    absorbs. 0 / 0 (the teacher returns the image itself) counts as 0.
     """
     scale = (x - x0_real).abs().flatten(1).mean(1)
     return ((x0_fake - x0_real) / per_sample(scale, x)).nan_to_num()
 
 
 def distribution_matching_loss(x: Tensor, x0_real: Tensor, x0_fake: Tensor) -> Tensor:
-    """Surrogate whose gradient in x is `distribution_matching_gradient` / numel (DMD2, Eq. 2)."""
+    """Return a surrogate loss whose gradient in x is `distribution_matching_gradient` / numel (DMD2, Eq. 2)."""
     with torch.no_grad():
         target = x - distribution_matching_gradient(x, x0_real, x0_fake)
     return 0.5 * F.mse_loss(x, target)
 
 
 def denoising_loss(x0: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """The critic's denoising score matching on generated images, weight [B] (DMD2, Sec. 3; DMD, Eq. 6).
+    """Return the critic's denoising score matching loss, weight [B] (DMD2, Sec. 3; DMD, Eq. 6).
 
-    With the schedule's `denoising_weight` it is the backbone's own loss: EDM's lambda, or an epsilon loss.
+    With the schedule's `denoising_weight` it is the loss that the backbone was trained with: EDM's lambda, or an
+    epsilon loss.
     """
     return (per_sample(weight, x) * (x0 - x) ** 2).mean()
 
 
 def generator_gan_loss(fake_logits: Tensor) -> Tensor:
-    """Non-saturating loss of the generator, softplus(-D(fake)) = -log sigmoid(D(fake)) (DMD2, Eq. 4)."""
+    """Return the generator's non-saturating loss, softplus(-D(fake)) = -log sigmoid(D(fake)) (DMD2, Eq. 4)."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_gan_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Loss of the discriminator, softplus(-D(real)) + softplus(D(fake)) (DMD2, Eq. 4)."""
+    """Return the discriminator's loss, softplus(-D(real)) + softplus(D(fake)) (DMD2, Eq. 4)."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
 def regression_loss(x: Tensor, y: Tensor) -> Tensor:
-    """Distance between G(z) and the teacher's image y of the same z (DMD2, Eq. 3): mean squared error.
+    """Return the mean squared error between G(z) and the teacher's image y of the same z (DMD2, Eq. 3).
 
-    DMD's own d on ImageNet is LPIPS (methods.perceptual), whose weights are somebody's to download; the default
-    is this.
+    This is the default. DMD's distance on ImageNet is LPIPS (methods.perceptual), whose weights users download.
     """
     return F.mse_loss(x, y)

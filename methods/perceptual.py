@@ -1,4 +1,4 @@
-"""The distance of the regression term: mean squared error, or the LPIPS of DMD on ImageNet and of DMD2 on SDXL."""
+"""Distances of the regression term: mean squared error, or the LPIPS of DMD on ImageNet and of DMD2 on SDXL."""
 
 from __future__ import annotations
 
@@ -18,39 +18,41 @@ from methods.losses import regression_loss
 from methods.recipes import PairRecipe
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of images [B, C, H, W] in [-1, 1] -> a scalar, their mean distance."""
+"""A function of two batches of images [B, C, H, W] in [-1, 1] that returns their mean distance, a scalar."""
 
 VGG16 = TRUNKS["vgg"]
-"""With any other trunk it would not be LPIPS."""
+"""The only trunk with which the distance is that of the papers."""
 SIDE = 224
-"""Pixels that the trunk was trained on; smaller images are scaled up to it."""
+"""Side in pixels of the images that the trunk was trained on. Smaller images are scaled up to it."""
 
 
 def distance_of(recipe: PairRecipe, context: TrainingContext) -> Distance:
-    """Return a recipe's regression distance of what the networks make, [B, C, H, W]; gradients reach both.
+    """Return a recipe's regression distance of two batches of the networks' images [B, C, H, W], with gradients.
 
-    LPIPS sees it as the task shows it to losses on pixels. Raises UserError if weights are missing.
+    LPIPS is computed on the task's pixels, which may be decoded latents. Raises UserError if weights are missing.
     """
     if recipe.regression_distance == "mse":
         return regression_loss
     path = recipe.lpips_weights or context.lpips_trunk()
-    fix = f"fix: bench prepare --lpips FILE, or add --set lpips_weights=FILE ({VGG16.url})"
+    fix = f"fix: bench prepare --weights lpips=FILE, or --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
-        raise UserError(f"regression_distance=lpips needs torchvision's VGG16, and none was chosen; {fix}")
+        raise UserError(f"regression_distance=lpips requires torchvision's VGG16, and none is pinned; {fix}")
     if not path.is_file():
-        raise UserError(f"lpips_weights: there is no file {path}; it is torchvision's {VGG16.name}; {fix}")
+        raise UserError(
+            f"lpips_weights: there is no file {path}, which should be torchvision's {VGG16.name}; {fix}"
+        )
     if file_sha256(path) != VGG16.sha256:
-        raise UserError(f"lpips_weights: {path} is not torchvision's {VGG16.name}, by its SHA-256; {fix}")
+        raise UserError(f"lpips_weights: {path} does not have the SHA-256 of torchvision's {VGG16.name}; {fix}")
     network = lpips_network("vgg", path, recipe.lpips_pooling).to(context.accelerator.device)
     pixels = context.pixels()
     return lambda x, y: lpips_distance(network, pixels(x), pixels(y))
 
 
 def lpips_distance(network: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Mean LPIPS of x and y in float32, scaled up to 224 x 224 if smaller (DMD, arXiv:2311.18828, App. on EDM).
+    """Return the mean LPIPS of x and y in float32; images below 224 x 224 are scaled up to it.
 
-    DMD2's pretraining of SDXL takes it of images of 1,024 pixels as they are (official code). Both take it from
-    piq, whose VGG16, linear weights and scaling are those of the lpips package.
+    DMD scales images up (arXiv:2311.18828, App. on EDM). DMD2's pretraining of SDXL uses images of 1,024 pixels
+    unscaled (official code). Both use piq, whose VGG16, linear weights and scaling are those of the lpips package.
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = (_scaled_up(images.float()) for images in (x, y))

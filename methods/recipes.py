@@ -1,4 +1,4 @@
-"""The built-in methods' recipes: terms as switches, weights and schedules as numbers; imports no torch."""
+"""Recipes of the built-in methods: terms are switches, weights and schedules are numbers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def _ordered(span: tuple[float, float]) -> tuple[float, float]:
 
 
 Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
-"""Part of the noise grid: 0 is its first, least noisy time, 1 its last."""
+"""Part of the noise grid, where 0 is its first and least noisy time and 1 is its last."""
 
 
 class PairRecipe(Recipe):
-    """What methods have that regress to teacher pairs."""
+    """The recipe of methods that regress to teacher pairs."""
 
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs for the regression, made once per task."""
     regression_distance: Literal["mse", "lpips"] = "mse"
-    """Between the student's image and the teacher's: mean squared error (of what the networks make), or LPIPS on
-    VGG16 (DMD on ImageNet; of latents, through a tiny VAE)."""
+    """Distance of the student's image to the teacher's: mean squared error, of latents if the networks generate
+    them, or LPIPS on VGG16 (as DMD on ImageNet), which decodes latents by a tiny VAE."""
     lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --lpips` chose
-    for the task."""
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
+    pinned for the task."""
     lpips_pooling: Literal["max", "average"] = "max"
-    """Between the trunk's layers: VGG16's own, or average, as in DMD2's pretraining of SDXL."""
+    """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""
 
     @property
     def roles(self) -> frozenset[str]:
@@ -53,29 +53,28 @@ class PairRecipe(Recipe):
 
 
 class DMDRecipe(PairRecipe):
-    """DMD and DMD2. The defaults are the paper's ImageNet-64 run of DMD2 (F.2 and the official scripts)."""
+    """The recipe of DMD and DMD2. The defaults are DMD2's ImageNet-64 run (F.2 and the official scripts)."""
 
     distribution_matching: bool = True
-    """The distribution matching term (Eq. 2)."""
+    """Switch of the distribution matching term (Eq. 2)."""
     gan: bool = True
-    """The GAN term on real images (Eq. 4)."""
+    """Switch of the GAN term on real images (Eq. 4)."""
     regression: bool = False
-    """DMD's regression to teacher noise-image pairs (Eq. 3)."""
+    """Switch of DMD's regression to teacher noise-image pairs (Eq. 3)."""
     critic_updates_per_generator_update: int = Field(5, ge=1)
-    """The two time-scale update rule; 1 is DMD's simultaneous update. One of the updates shares the
-    generator's iteration and sees the images made before the generator's step."""
+    """Critic updates for each generator update (two time-scale update rule); 1 is DMD's simultaneous update. One
+    of them is in the generator's iteration, on the images generated before the generator's step."""
     input_simulation: Literal["backward", "noised-real"] = "backward"
-    """Where inputs after the first step of an N-step student come from: its own samples (Sec. 4.5), or
-    noised real images."""
+    """Inputs of an N-step student after its first step: its own samples (Sec. 4.5), or noised real images."""
     critic_lr: float = Field(2e-6, gt=0)
     """Learning rate of the critic and its discriminator head."""
     critic_denoising: bool = True
-    """Train the critic to denoise generated images; off in GAN-only methods, where it only discriminates."""
+    """Switch of the critic's denoising of generated images; false in GAN-only methods, where it discriminates."""
     critic_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the critic's denoising loss draws its times."""
     shared_critic_draws: bool = False
-    """The critic denoises and classifies the same noised images of the generator in one pass: an eighth fewer
-    operations, and each loss keeps its expectation."""
+    """True: the critic denoises and classifies the same noised generated images in one pass, with an eighth fewer
+    operations. Each loss has the same expectation."""
     dm_weight: float = Field(1.0, ge=0)
     """Weight of distribution matching in the generator's loss."""
     dm_range: Span = (0.02, 0.98)
@@ -85,16 +84,16 @@ class DMDRecipe(PairRecipe):
     gan_critic_weight: float = Field(1e-2, ge=0)
     """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
     gan_range: Span = (0.0, 1.0)
-    """Part of the noise grid from which the discriminator's noise is drawn."""
+    """Part of the noise grid from which the discriminator draws its times."""
     regression_weight: float = Field(0.25, ge=0)
     """Weight of the regression term (DMD's lambda)."""
     guidance_scale: float = Field(1.0, ge=0)
-    """Classifier-free guidance of the teacher; 1: none. Needs a teacher with a null condition."""
+    """Scale of the teacher's classifier-free guidance, which requires a null condition; 1: no guidance."""
 
     def cost(self) -> Cost:
-        """Return what a training takes. The discriminator runs the critic's encoder alone, and a small head.
+        """Return the cost of a training. The discriminator runs only the critic's encoder and a small head.
 
-        Backward simulation takes (N - 1) / 2 further student passes an iteration, on average.
+        Backward simulation adds (N - 1) / 2 student passes an iteration, on average.
         """
         iterations, turns = self.iterations, -(-self.iterations // self.critic_updates_per_generator_update)
         dm, denoising = self.distribution_matching, self.critic_denoising
@@ -138,13 +137,13 @@ class DMDRecipe(PairRecipe):
             key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
         }
         if self.student_steps == 1:
-            found["input_simulation"] = "a one-step student has no inputs to simulate"
+            found["input_simulation"] = "a one-step student has only pure noise as input"
         return found
 
     @model_validator(mode="after")
     def _one_step_pairs(self) -> Self:
         if self.regression and self.student_steps > 1:
-            raise ValueError("regression to noise-image pairs trains one step only: set student_steps to 1")
+            raise ValueError("regression to noise-image pairs trains one step only; fix: --set student_steps=1")
         return self
 
     @model_validator(mode="after")
@@ -152,21 +151,24 @@ class DMDRecipe(PairRecipe):
         if not self.shared_critic_draws:
             return self
         if not (self.gan and self.critic_denoising):
-            raise ValueError("shared_critic_draws needs both losses of the critic: gan and critic_denoising")
+            raise ValueError(
+                "shared_critic_draws requires both losses of the critic, gan and critic_denoising; "
+                "fix: --set shared_critic_draws=false"
+            )
         if self.critic_range != self.gan_range:
             raise ValueError(
-                f"shared_critic_draws needs one range of times: critic_range {list(self.critic_range)} is not "
-                f"gan_range {list(self.gan_range)}"
+                f"shared_critic_draws requires one range of times: critic_range {list(self.critic_range)} is not "
+                f"gan_range {list(self.gan_range)}; fix: --set shared_critic_draws=false"
             )
         return self
 
 
 class RegressionRecipe(PairRecipe):
-    """Plain regression distillation (Luhman & Luhman, 2021)."""
+    """The recipe of plain regression distillation (Luhman & Luhman, 2021)."""
 
     student_steps: Literal[1] = 1
-    """Pairs lead from noise to image in one step."""
+    """Always 1, since a pair leads from noise to image in one step."""
 
     def cost(self) -> Cost:
-        """Return what a training takes: the student alone, since pairs are made before it."""
+        """Return the cost of a training: the student's passes alone, since pairs are made before it."""
         return replace(super().cost(), passes={"student": Passes(self.iterations, self.iterations)})

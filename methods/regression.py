@@ -1,4 +1,4 @@
-"""Plain regression distillation (Luhman & Luhman, 2021): repeat the teacher's noise-image pairs."""
+"""Plain regression distillation (Luhman & Luhman, 2021): the student fits the teacher's noise-image pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from methods.recipes import RegressionRecipe
 
 
 class RegressionDistiller(Distiller[RegressionRecipe]):
-    """One network, one loss: the distance of G(z) and y over the teacher's pairs (z, y)."""
+    """The distiller with one network and one loss: the distance of G(z) and y over the teacher's pairs (z, y)."""
 
     recipe_model = RegressionRecipe
 

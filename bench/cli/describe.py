@@ -214,7 +214,7 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
         size = human_size(cost.least_memory(task.network_parameters))
         millions = task.network_parameters / 1e6
         counted = f"{size} for {millions:.1f} million parameters a network"
-        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, and the activations"
+        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, plus activations"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)

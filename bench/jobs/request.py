@@ -75,8 +75,8 @@ class PlannedRequest:
 
     def lines(self) -> Iterator[str]:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
-        sources, look = self.settings.sources, state_lookup(self.settings.runs)
-        yield from plan_lines(self.runs, self.baselines, sources, look)
+        sources, lookup = self.settings.sources, state_lookup(self.settings.runs)
+        yield from plan_lines(self.runs, self.baselines, sources, lookup)
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.jobs.executor import installed_executors
-from bench.runs.pending_runs import Look
+from bench.runs.pending_runs import StateLookup
 from bench.runs.run_state import RunState, run_state
 
 
@@ -21,7 +21,7 @@ def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:
     return {state.folder: state for executor in installed_executors() for state in executor.states(runs, ask)}
 
 
-def state_lookup(runs: Path) -> Look:
+def state_lookup(runs: Path) -> StateLookup:
     """Return what says where a run is; of one in a queue that gives no answer, what its folder tells."""
     queued: dict[Path, RunState] = {}
     with contextlib.suppress(UserError):

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from bench.jobs.spec import JobSettings, JobSpec
 from bench.runs.dry_run import state_of
-from bench.runs.pending_runs import Look
+from bench.runs.pending_runs import StateLookup
 from bench.runs.plan import Run
 from bench.runs.suite_plan import SuitePlan
 from bench.runs.suites import SuiteStudent
 
 
-def remaining_lines(plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]], look: Look) -> Iterator[str]:
+def remaining_lines(
+    plan: SuitePlan, found: Sequence[tuple[SuiteStudent, Path]], lookup: StateLookup
+) -> Iterator[str]:
     """Name the runs that come after others, and the evaluations of students that were not trained here."""
     later, waiting = plan.later()
     for run in later:
-        yield f"{run.id:<48}{state_of(run, look)}"
+        yield f"{run.id:<48}{state_of(run, lookup)}"
     yield from map(str, waiting)
     for run, path in plan.elsewhere([*plan.first(), *later]):
         yield f"{run.id} measured on {plan.task.name}: {'finished' if path.exists() else 'new'}"

@@ -10,18 +10,18 @@ from pathlib import Path
 from bench.core.escape import markdown
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
-from bench.runs.pending_runs import Look, PendingRun, pending_runs
+from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
 from bench.runs.records import Record
 from bench.runs.run_state import UNDER_WAY
 from bench.runs.suites import SuiteScale
 
 
-def work_of(scale: SuiteScale, root: Path, look: Look) -> list[PendingRun]:
+def work_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingRun]:
     """Return the pending runs of a suite's scale; its students are on the task that trains them."""
-    found = pending_runs(root, scale.task, look)
+    found = pending_runs(root, scale.task, lookup)
     if scale.trained_on is None:
         return found
-    students = (work for work in pending_runs(root, scale.trained_on, look) if work.kind == "method")
+    students = (work for work in pending_runs(root, scale.trained_on, lookup) if work.kind == "method")
     return [*(work for work in found if work.kind == "baseline"), *students]
 
 

@@ -1,4 +1,4 @@
-"""The command line that the user typed, also where a job does the work."""
+"""The user's command line (argv), which is also known in a job."""
 
 import json
 import os
@@ -11,11 +11,11 @@ COMMAND_VARIABLE = "BENCH_COMMAND"
 
 
 def user_argv() -> list[str]:
-    """Return the command line as it was typed, without the folder of the program."""
+    """Return the user's command line, without the folder of the program."""
     given = os.environ.get(COMMAND_VARIABLE)
     return json.loads(given) if given else [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def set_user_argv(argv: Sequence[str]) -> None:
-    """Let `user_argv` return this from now on."""
+    """Set the command line that `user_argv` returns from now on."""
     os.environ[COMMAND_VARIABLE] = json.dumps(list(argv))

@@ -1,4 +1,4 @@
-"""What a command would do: what the machine lacks for it and how to get that, and the state of every run."""
+"""The output of --dry-run: requirements with the commands that get them, and the state of every run."""
 
 from __future__ import annotations
 
@@ -8,106 +8,106 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.runs.pending_runs import Look
+    from bench.runs.pending_runs import StateLookup
     from bench.runs.plan import BaselineRun, Planned, Run
     from bench.task.base import Task
     from bench.task.declaration import Requirement, Sources
 
 
 def plan_lines(
-    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, look: Look
+    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, lookup: StateLookup
 ) -> Iterator[str]:
-    """Say what is needed and what of it is missing, then each run with its cost and state."""
+    """Yield lines with the requirements and the missing ones, then each run with its cost and state."""
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
-        yield f"{task.name} needs"
-        for need in _needs(task, [run for run in baselines if run.task.name == task.name], where):
-            yield f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}"
-        for need in recipe_needs([run for run in planned if run.task.name == task.name]):
-            yield f"  {need.role:<18}{need.what}: {need.path or f'missing: {need.fix}'}"
+        yield f"{task.name} requires"
+        for one in _requirements(task, [run for run in baselines if run.task.name == task.name], where):
+            yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
+        for one in recipe_requirements([run for run in planned if run.task.name == task.name]):
+            yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
     yield from _memory(planned)
     yield ""
     for run in planned:
         recipe = run.recipe
         images = recipe.iterations * recipe.batch_size
         cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        yield f"{run.id:<48}{cost}   {state_of(run, look)}"
+        yield f"{run.id:<48}{cost}   {state_of(run, lookup)}"
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
-        yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, look)}"
+        yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, lookup)}"
 
 
-def recipe_needs(planned: Sequence[Run]) -> list[Requirement]:
-    """What the recipes of these runs ask of their task besides what every run does, each thing once."""
-    found = {need.role: need for run in planned for need in run.task.role_requirements(run.recipe.roles)}
+def recipe_requirements(planned: Sequence[Run]) -> list[Requirement]:
+    """Return the requirements that the recipes of these runs add to those of their task, each one once."""
+    found = {one.role: one for run in planned for one in run.task.role_requirements(run.recipe.roles)}
     return list(found.values())
 
 
 def require_for_recipes(planned: Sequence[Run]) -> None:
-    """Raise UserError that names what unfinished runs of a task lack for their recipes, and how to get it."""
+    """Raise UserError if something is missing for the recipes of unfinished runs, with commands that get it."""
     unfinished = [run for run in planned if run.finished() is None]
-    if missing := [need for need in recipe_needs(unfinished) if need.path is None]:
-        lacking = sorted({run.method.name for run in unfinished if recipe_needs([run])})
-        reason = "".join(f"\n  {need.role}: {need.fix}" for need in missing)
+    if missing := [one for one in recipe_requirements(unfinished) if one.path is None]:
+        methods = sorted({run.method.name for run in unfinished if recipe_requirements([run])})
+        fixes = "".join(f"\n  {one.role}: {one.fix}" for one in missing)
         raise UserError(
-            f"nothing was run; {', '.join(lacking)} on task {planned[0].task.name!r} needs more than is prepared; "
-            f"missing:{reason}"
+            f"nothing was run; {', '.join(methods)} on task {planned[0].task.name!r} requires more than is "
+            f"prepared; missing, each with its fix:{fixes}"
         )
 
 
 def require_all(
     tasks: Sequence[Task], planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources
 ) -> None:
-    """Raise UserError that names all that is missing, with the commands that get it, before anything is run.
+    """Raise UserError that names everything that is missing before a run starts, with the commands that get it.
 
-    Tasks that make what they need from their data are asked nothing.
+    Tasks that make their requirements from their data are not checked.
     """
-    chosen = {task.name: task for task in tasks if task.pinned_by_prepare}.values()
-    if not any(task.missing(where) for task in chosen):
+    pinned = {task.name: task for task in tasks if task.pinned_by_prepare}.values()
+    if not any(task.missing(where) for task in pinned):
         require_for_recipes(planned)
         return
-    reason = []
-    for task in chosen:
-        needs = list(_needs(task, [run for run in baselines if run.task.name == task.name], where))
-        needs = [*needs, *recipe_needs([run for run in planned if run.task.name == task.name])]
-        reason += [f"\n  {task.name}, {need.role}: {need.fix}" for need in needs if need.path is None]
-    raise UserError(f"nothing was run; this machine lacks:{''.join(reason)}")
+    fixes = []
+    for task in pinned:
+        found = list(_requirements(task, [run for run in baselines if run.task.name == task.name], where))
+        found += recipe_requirements([run for run in planned if run.task.name == task.name])
+        fixes += [f"\n  {task.name}, {one.role}: {one.fix}" for one in found if one.path is None]
+    raise UserError(f"nothing was run; missing on this machine, each with its fix:{''.join(fixes)}")
 
 
-def state_of(run: Planned, look: Look) -> str:
-    """A word or two on how far a run is."""
+def state_of(run: Planned, lookup: StateLookup) -> str:
+    """Return a few words about the progress of a run."""
     from bench.runs.pending_runs import read_pending
     from bench.runs.records import read_record
 
-    work = read_pending(run.folder, look)
-    if work is not None and work.at.under_way:
-        return str(work)
+    pending = read_pending(run.folder, lookup)
+    if pending is not None and pending.at.under_way:
+        return str(pending)
     if run.record.exists():
         record = read_record(run.record)
         if record.error is None:
             return "finished"
-        again = "would again" if run.finished() else "to be tried again"
+        again = "is not repeated" if run.finished() else "to be tried again"
         return f"failed: {record.error.type}, {again}"
     done = run.checkpointed()
-    goes_on = f"goes on from iteration {done}" if done else ""
-    return ", ".join(part for part in (str(work) if work else "", goes_on) if part) or "new"
+    progress = f"continues from iteration {done}" if done else ""
+    return ", ".join(part for part in (str(pending) if pending else "", progress) if part) or "new"
 
 
-def _needs(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Requirement]:
+def _requirements(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Requirement]:
     yield from task.requirements(where)
     for run in baselines:
         yield from task.baseline_requirements(run.baseline)
 
 
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
-    """What GPUs have to hold, where the networks are large enough to ask."""
+    """Yield the memory of GPUs that each method takes, for tasks with large networks."""
     from bench.core.files import human_size
     from bench.training.cost import memory_holder
 
-    seen = set()
+    listed = set()
     for run in planned:
         parameters = run.task.network_parameters
-        if parameters is not None and run.method.name not in seen:
-            seen.add(run.method.name)
+        if parameters is not None and run.method.name not in listed:
+            listed.add(run.method.name)
             size = human_size(run.recipe.cost().least_memory(parameters))
-            yield f"{run.method.name}: {size} on {memory_holder(run.recipe.sharding)}, and the activations"
+            yield f"{run.method.name}: {size} on {memory_holder(run.recipe.sharding)}, plus activations"

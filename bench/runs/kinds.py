@@ -39,14 +39,14 @@ class Kind:
     classes: str = ""
     """Base of the classes that are registered, `module:Class`; empty: there are none."""
     convert: Callable[[type[Any], str, str], Any] = _as_is
-    """Turn such a class, the name it is registered by ('': its own) and its origin into what is kept; or None."""
+    """Convert a class, its registered name ('': its own) and its origin to the registered thing, or to None."""
     check: Callable[[Any, str], None] = _no_more
-    """Raise UserError if what is kept has fields of wrong types; the second argument names it in messages."""
+    """Raise UserError if the registered thing has fields of wrong types. The text names it in messages."""
     imports_torch: bool = False
-    """Whether loading one imports torch, which `bench list` avoids."""
+    """True if loading one imports torch, which `bench list` avoids."""
 
     def taken(self, thing: Any, name: str, origin: str) -> Any | None:
-        """Return what is kept of a thing of this kind, checked, or None if it is of another. Raises UserError."""
+        """Return a checked thing of this kind, or None if it is of another kind. Raises UserError."""
         if inspect.isclass(thing):
             if not _is(thing, self.classes, issubclass):
                 return None
@@ -63,7 +63,7 @@ class Kind:
 
 
 def _is(thing: Any, path: str, test: Callable[[Any, Any], bool]) -> bool:
-    """Whether a thing is of a type; its module is not imported: if nobody has, the thing cannot be of it."""
+    """Return whether a thing is of a type. If the type's module is not imported yet, it cannot be."""
     module, _, name = path.partition(":")
     return module in sys.modules and test(thing, getattr(sys.modules[module], name))
 
@@ -75,7 +75,7 @@ def _method(distiller: type[Any], name: str, origin: str) -> Any:
 
 
 def _metric(metric: type[Any], name: str, origin: str) -> Any | None:  # noqa: ARG001 (as above)
-    """Complete the `info` of a metric class; a class without one serves the infos that name it."""
+    """Complete the `info` of a metric class. A class without one is used by the infos that name it."""
     info = vars(metric).get("info")
     if info is None:
         return None

@@ -1,4 +1,4 @@
-"""The networks of registered feature extractors, in the protocols that use them. Imports no torch."""
+"""Protocols completed with the networks of the registered feature extractors that they use. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ T = TypeVar("T", bound=Task)
 
 
 def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
-    """Return the task under a protocol that measures these metrics alone, which has a name of its own.
+    """Return the task under a protocol that measures only these metrics and has its own name.
 
-    Its numbers are of another protocol, and never part of the record of a run under the task's own. Raises
-    UserError for an unknown metric.
+    Its numbers belong to that protocol, and are never part of the record of a run under the task's own protocol.
+    Raises UserError for an unknown metric.
     """
     for name in names:
         catalogue.metrics.find(name)
     if tuple(names) == task.protocol.metrics:
         return task
-    called = f"{task.protocol.name}.{'+'.join(names)}"
-    return replace(task, protocol=replace(task.protocol, name=called, metrics=tuple(names)))
+    name = f"{task.protocol.name}.{'+'.join(names)}"
+    return replace(task, protocol=replace(task.protocol, name=name, metrics=tuple(names)))
 
 
 def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:
-    """Return the task with the networks of registered extractors in its protocol: they decide its numbers."""
+    """Return the task with the networks of registered extractors in its protocol, which decide its numbers."""
     return replace(task, protocol=_named(task.protocol, catalogue, cache))
 
 

@@ -11,7 +11,7 @@ from bench.core.files import read_object
 from bench.core.run_folder import PLAN, RECORD
 from bench.runs.run_state import RunState, run_state
 
-Look = Callable[[Path], RunState]
+StateLookup = Callable[[Path], RunState]
 """A function that returns the state of the run in a folder."""
 
 
@@ -33,13 +33,13 @@ class PendingRun:
         return f"{self.at.state}{where}" + (f": {self.at.reason}" if self.at.reason else "")
 
 
-def pending_runs(root: Path, task: str, look: Look = run_state) -> list[PendingRun]:
+def pending_runs(root: Path, task: str, lookup: StateLookup = run_state) -> list[PendingRun]:
     """Return the pending runs of a task, sorted by folder; a run that is being repeated counts."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
-    return [work for folder in folders if (work := read_pending(folder, look)) is not None]
+    return [work for folder in folders if (work := read_pending(folder, lookup)) is not None]
 
 
-def read_pending(folder: Path, look: Look = run_state) -> PendingRun | None:
+def read_pending(folder: Path, lookup: StateLookup = run_state) -> PendingRun | None:
     """Read a pending run from its folder; None if it has a record or was never started."""
     about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
@@ -49,7 +49,7 @@ def read_pending(folder: Path, look: Look = run_state) -> PendingRun | None:
         return None
     if not isinstance(protocol.get("name", ""), str) or not isinstance(seed, int | None):
         return None
-    at = look(folder)
+    at = lookup(folder)
     if not at.under_way and (folder / RECORD).exists():
         return None
     kind = about.get("kind", "baseline" if seed is None else "method")

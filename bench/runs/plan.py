@@ -1,4 +1,4 @@
-"""What is to be done, named by its content: runs of methods and evaluations of the teacher's samplers."""
+"""Plans, which are named by their content: runs of methods and evaluations of the teacher's samplers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bench.training.method import Method
 from bench.training.recipe import Recipe, build_recipe
 
 IDENTITY_VERSION = 1
-"""Part of every name: raised when the same plan comes to mean another computation."""
+"""Part of every name. It is increased when the same plan starts to mean another computation."""
 
 
 @dataclass(frozen=True)
 class Planned(ABC):
-    """Something to evaluate on a task, in a folder that is named by all that decides the result."""
+    """Something to evaluate on a task, in a folder whose name depends on everything that decides the result."""
 
     task: Task
     root: Path
@@ -39,7 +39,7 @@ class Planned(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """Name for people."""
+        """Name in messages."""
 
     @property
     @abstractmethod
@@ -49,20 +49,20 @@ class Planned(ABC):
     @property
     @abstractmethod
     def method_info(self) -> MethodInfo:
-        """Who it is, and with which numbers, as the record has it."""
+        """The method with its recipe, as in the record."""
 
     @property
     @abstractmethod
     def train_seed(self) -> int | None:
-        """The training seed; None where nothing is trained."""
+        """The training seed; None if nothing is trained."""
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
-        """Everything of its own that decides the result, and nothing that does not."""
+        """Return everything that decides the result besides the task, and nothing else."""
 
     @property
     def id(self) -> str:
-        """Name by content: the same plan has the same name on every machine."""
+        """The name by content: the same plan has the same name on every machine."""
         shared = {
             "version": IDENTITY_VERSION,
             "task": self.task.name,
@@ -73,21 +73,21 @@ class Planned(ABC):
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies."""
+        """The folder of all its files."""
         return self.root / self.task.name / self.id
 
     @property
     def record(self) -> Path:
-        """The result."""
+        """The file of the result."""
         return self.folder / RECORD
 
     def checkpointed(self) -> int:
-        """Iterations in the newest checkpoint; 0 if there is none."""
+        """Return the number of iterations in the newest checkpoint, or 0 if there is none."""
         found = checkpoints(self.folder / CHECKPOINTS)
         return int(found[-1].stem) if found else 0
 
     def description(self) -> dict[str, Any]:
-        """Return the whole plan as JSON data, from which `read_plan` makes it again."""
+        """Return the whole plan as JSON data, which `read_plan` reads back."""
         return {
             "run_id": self.id,
             "kind": self.kind,
@@ -99,15 +99,12 @@ class Planned(ABC):
         }
 
     def begin(self) -> None:
-        """Write the plan into its folder, so that others can tell what is worked on there.
-
-        The file that a job of this very run was started from stays as it is.
-        """
+        """Write the plan into its folder, unless the file is there already because a job started from it."""
         if (read_object(self.folder / PLAN) or {}).get("run_id") != self.id:
             write_text(self.folder / PLAN, json.dumps(self.description(), indent=2) + "\n")
 
     def finished(self) -> Record | None:
-        """Return the record if no more work is needed: a result, or a divergence, which would repeat."""
+        """Return the record if nothing is left to do: it has a result, or a divergence, which would repeat."""
         if not self.record.exists():
             return None
         record = read_record(self.record)
@@ -125,7 +122,7 @@ class Run(Planned):
     """Hash of the plug-in file that defines the method; empty for an installed one."""
     recipe: Recipe
     passed: Mapping[str, Any]
-    """What the user overrode with --set."""
+    """The recipe values that the user gave with --set."""
     seed: int
 
     kind: ClassVar[Literal["method", "baseline"]] = "method"
@@ -169,29 +166,34 @@ class Run(Planned):
 
 
 def _finished_student(folder: Path) -> str:
-    """Hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
+    """Return the hash of a finished run's student, or of the one in its `best` folder. Raises UserError."""
     best = read_best(folder)
     if best is None and folder.name == BEST:
-        raise UserError(f"init_from: there is no {folder}; the run must be made with --set keep_best=true")
+        raise UserError(f"init_from: there is no {folder}; fix: repeat that run with --set keep_best=true")
     run = folder if best is None else folder.parent
     if not (run / RECORD).is_file():
-        raise UserError(f"init_from: {run} is not the folder of a finished run: it holds no {RECORD}")
+        raise UserError(
+            f"init_from: {run} is not the folder of a finished run: it contains no {RECORD}; "
+            "fix: name the folder of a finished run"
+        )
     checkpoint = read_record(run / RECORD).checkpoint
     if checkpoint is None:
-        raise UserError(f"init_from: the run in {run} failed; it has no student")
+        raise UserError(
+            f"init_from: the run in {run} failed and has no student; fix: name the folder of a finished run"
+        )
     return checkpoint.sha256 if best is None else best.sha256
 
 
 @dataclass(frozen=True)
 class Untrained(Planned):
-    """Something to evaluate for which nothing is trained here."""
+    """Something to evaluate without training."""
 
     kind: ClassVar[Literal["method", "baseline"]] = "baseline"
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Of the sampler, or of the weights."""
+        """Name of the sampler, or of the weights."""
 
     @property
     def label(self) -> str:
@@ -208,7 +210,7 @@ class Untrained(Planned):
 
 @dataclass(frozen=True)
 class BaselineRun(Untrained):
-    """One named sampler of a task's teacher, under the task's protocol."""
+    """The evaluation of one named sampler of a task's teacher, under the task's protocol."""
 
     baseline: Baseline
 
@@ -224,20 +226,20 @@ class BaselineRun(Untrained):
         return {"sampler": self.baseline.identity()}
 
     def sampler(self) -> dict[str, Any]:
-        """The sampler's numbers, as the record has them."""
+        """Return the sampler's values for the record."""
         return asdict(self.baseline)
 
 
 @dataclass(frozen=True)
 class PublishedRun(Untrained):
-    """Published weights of a few-step generator with one of their samplers, under the task's protocol."""
+    """The evaluation of published weights of a few-step generator, under the task's protocol."""
 
     file: str
-    """Name of their file or folder, without its suffix."""
+    """Name of the weights' file or folder, without its suffix."""
     sha256: str
-    """Of the weights."""
+    """Hash of the weights."""
     sampler: Mapping[str, Any]
-    """How samples are drawn, as records have it."""
+    """Description of the sampler for the record."""
 
     @property
     def name(self) -> str:
@@ -266,18 +268,18 @@ def plan_run(
 
 
 def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None:
-    """Raise UserError if an override has no effect on any of the runs that it was given for."""
+    """Raise UserError if an override has no effect on any of the runs."""
     for key in overrides:
         reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
         if all(reasons.values()):
             reason = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise UserError(f"--set {key} has no effect ({reason})")
+            raise UserError(f"--set {key} has no effect ({reason}); fix: leave it out")
 
 
 def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | BaselineRun:
-    """Read back the plan of a run's folder, with what is pinned in `cache`.
+    """Read the plan of a run's folder, with the assets that are pinned in `cache`.
 
-    Raises UserError, which says what has changed, if the same plan would now be another computation.
+    Raises UserError that names the changes if the same plan would now be another computation.
     """
     planned = json.loads(read_text(folder / PLAN))
     task = pinned_task(catalogue, planned["task"], cache, planned["protocol"]["name"])
@@ -287,14 +289,14 @@ def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | Baseline
         changed = [key for key in planned.keys() & now.keys() - {"run_id", "origin"} if planned[key] != now[key]]
         what = ", ".join(sorted(changed)) or "the student that it starts from"
         raise UserError(
-            f"this job was submitted for {planned['run_id']}, and something has changed since: {what}; "
-            f"it would now be {run.id}; fix: submit it again"
+            f"this job was submitted for {planned['run_id']}, and these have changed since: {what}; "
+            f"the run would now be {run.id}; fix: submit it again"
         )
     return run
 
 
 def _planned(catalogue: Catalogue, planned: Mapping[str, Any], task: Task, root: Path) -> Run | BaselineRun:
-    """Make a plan of its description."""
+    """Make a plan from its description."""
     if planned["kind"] == "baseline":
         if planned["name"] not in task.baselines:
             raise unknown(f"sampler of task {task.name!r}:", planned["name"], task.baselines)

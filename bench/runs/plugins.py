@@ -1,4 +1,4 @@
-"""Plug-in files: one Python file that defines anything of a registered kind."""
+"""Plug-in files: Python files that define things of the registered kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.runs.plugin_checks import importing
 
 @dataclass(frozen=True)
 class Defined:
-    """One thing that a plug-in file defines, as the registry keeps it."""
+    """One thing that a plug-in file defines, for the registry."""
 
     kind: Kind
     thing: Any
@@ -29,18 +29,18 @@ class Defined:
 
 
 def definitions(path: Path) -> Iterator[Defined]:
-    """Run one plug-in file and yield what its variables hold of a registered kind.
+    """Run one plug-in file and yield the values of its variables that are of a registered kind.
 
-    Classes that the file only imports are left out; objects that it imports are yielded too, for the registry to
-    recognise. Raises UserError if the file fails, or something that it defines is malformed.
+    Classes that the file only imports are left out. Objects that it imports are yielded too; the registry knows
+    them. Raises UserError if the file fails, or if something that it defines is malformed.
     """
-    sha256 = file_sha256(existing(path))  # before it runs: a file may change itself
+    sha256 = file_sha256(existing(path))  # before the file runs, since it may change itself
     name = f"bench_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file; fix: name one that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where pickling and dataclasses look for a class's module
+    sys.modules[name] = module  # pickle and dataclasses find a class's module here
     with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
         spec.loader.exec_module(module)
     for thing in list(vars(module).values()):
@@ -56,12 +56,12 @@ def definitions(path: Path) -> Iterator[Defined]:
 def existing(path: Path) -> Path:
     """Return the path of a plug-in file. Raises UserError if no regular file is there."""
     if not path.exists():
-        raise UserError(f"no plug-in file {path}; fix: name one that is there")
+        raise UserError(f"there is no plug-in file {path}; fix: give the path of an existing file")
     return regular_file(path)
 
 
 def _line_in(path: Path, error: BaseException) -> str:
-    """Say at which line of the file the error arose: `:12`, or nothing if it was elsewhere."""
+    """Return the line of the file that raised the error as `:12`, or an empty text if it was another file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f":{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

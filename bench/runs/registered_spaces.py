@@ -1,4 +1,4 @@
-"""The feature spaces of registered extractors that metrics name and the task does not have."""
+"""The feature spaces of registered extractors that metrics read and the task does not have itself."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bench.runs.registry import Catalogue
 from bench.task.base import PreparedTask, Task
 
 KEPT = 10_000
-"""Real images whose features are kept one by one in references of more than twice as many."""
+"""Number of real images whose single features are kept, in references of more than twice as many images."""
 
 
 def registered_spaces(
     catalogue: Catalogue, prepared: PreparedTask, metrics: Collection[MetricInfo], cache: Path, progress: Progress
 ) -> dict[str, LoadedSpace]:
-    """Load the registered extractors that metrics name and the task does not have, and make their references.
+    """Load the registered extractors that metrics read and the task does not have, and make their references.
 
-    Raises UserError for an unknown extractor, for missing weights, and where there are no real images.
+    Raises UserError for an unknown extractor, for missing weights, and if there are no real images.
     """
     found = {}
     for name in sorted({info.extractor for info in metrics} - prepared.extractors.keys()):

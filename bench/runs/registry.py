@@ -1,4 +1,4 @@
-"""Names to methods, tasks, metrics and all other kinds, through Python entry points and plug-in files."""
+"""The registry: methods, tasks, metrics and all other kinds by name, from entry points and plug-in files."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ T = TypeVar("T")
 
 @dataclass
 class Entry(Generic[T]):
-    """One registered name: who provides it and, once asked for, the thing itself."""
+    """One registered name with its origin and, after `load`, the registered thing."""
 
     name: str
     kind: Kind
     origin: str
     """Distribution and version, or the plug-in file."""
     plugin_sha256: str = ""
-    """Hash of the plug-in file; empty for what is installed."""
+    """Hash of the plug-in file; empty for installed things."""
     point: EntryPoint | None = None
     thing: T | None = None
 
     def load(self) -> T:
-        """Import it. Raises UserError if the import fails: a broken plug-in must not look like ours."""
+        """Import and return the thing. Raises UserError, which names the origin, if the import fails."""
         if self.thing is None:
             assert self.point is not None
             with importing(lambda _: f"{self.name!r} from {self.origin} cannot be loaded"):
@@ -48,7 +48,7 @@ class Entry(Generic[T]):
             self.thing = self.kind.taken(named, self.name, self.origin)
             if self.thing is None:
                 raise UserError(
-                    f"{self.name!r} from {self.origin} cannot be loaded: {named!r} is no {self.kind.name}; "
+                    f"{self.name!r} from {self.origin} cannot be loaded: {named!r} is not a {self.kind.name}; "
                     f"fix: let its entry point name {self.kind.wanted}"
                 )
         return self.thing
@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
     @classmethod
     def installed(cls, kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[T]:
-        """Take the entry-point group `bench.KINDs` out of `points`, which name their distributions, too."""
+        """Register the entry points of the group `bench.KINDs`. `points` also give each one's origin."""
         registry: Registry[T] = cls(kind)
         for point, origin in points:
             if point.group == f"bench.{kind.name}s":
@@ -71,14 +71,15 @@ class Registry(Generic[T]):
         return registry
 
     def add(self, entry: Entry[T]) -> None:
-        """Register a name. Raises UserError if it is taken, or none."""
+        """Register an entry. Raises UserError if its name is used already, or is not a valid name."""
         kind = self.kind.name
         if not is_name(entry.name):
-            raise UserError(f"{entry.origin}: the {kind} name {entry.name!r} is none; fix: give it {NAMES}")
+            raise UserError(f"{entry.origin}: the {kind} name {entry.name!r} is not valid; fix: give it {NAMES}")
         other = self.entries.get(entry.name)
         if other is not None:
             raise UserError(
-                f"the {kind} name {entry.name!r} is taken twice: by {other.origin} and by {entry.origin}"
+                f"the {kind} name {entry.name!r} is used twice: by {other.origin} and by {entry.origin}; "
+                f"fix: rename one of them, or leave one out"
             )
         self.entries[entry.name] = entry
 
@@ -93,7 +94,7 @@ class Registry(Generic[T]):
         return self.find(name).load()
 
     def has(self, thing: Any) -> bool:
-        """Whether this very thing is registered: a plug-in file that imports it does not define it."""
+        """Return whether this same object is registered already, as when a plug-in file only imports it."""
         return thing.name in self.entries and self.get(thing.name) is thing
 
     def __iter__(self) -> Iterator[Entry[T]]:
@@ -140,7 +141,7 @@ class Catalogue:
 
 
 def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
-    """Collect what is installed, and what plug-in files define: Python files, and TOML files of variants."""
+    """Register all installed things and those of plug-in files: Python files, and TOML files of variants."""
     points = list(_points())
     registries: dict[str, Registry[Any]] = {
         kind.name: _installed_methods(kind, points) if kind.name == "method" else Registry.installed(kind, points)
@@ -160,10 +161,10 @@ def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
 
 
 def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[Method]:
-    """Take the group `bench.methods`, whose entry points name distillers.
+    """Register the entry points of the group `bench.methods`, which name distillers.
 
-    Where a TOML file lies beside a distiller's module, the methods are those that it lists, and nothing is
-    imported to know them.
+    If there is a TOML file beside a distiller's module, the methods are those in the file, and the module is not
+    imported.
     """
     registry: Registry[Method] = Registry(kind)
     for point, origin in points:
@@ -179,9 +180,9 @@ def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> 
 
 
 def _family_file(point: EntryPoint) -> Path | None:
-    """Return the TOML file beside the module of an entry point; None if there is none.
+    """Return the TOML file beside the module of an entry point, or None if there is none.
 
-    A package that cannot be imported has none; its entry says why when it is asked for.
+    For a package that cannot be imported it is None; loading its entry raises the error.
     """
     try:
         with importing(lambda _: ""):
@@ -193,16 +194,16 @@ def _family_file(point: EntryPoint) -> Path | None:
 
 
 def _add_variant(methods: Registry[Method], variant: Variant, method: Method) -> None:
-    """Register a user's variant. What it changes is all in the recipe: its code is that of its parent."""
+    """Register a user's variant. It changes only the recipe, so its code is that of the method it extends."""
     code = methods.find(variant.extends).plugin_sha256
     origin = f"plug-in {Path(variant.origin).name}"
     methods.add(Entry(variant.name, KINDS["method"], origin, plugin_sha256=code, thing=method))
 
 
 def _points() -> Iterator[tuple[EntryPoint, str]]:
-    """Entry points of bench's groups, each with the name and version of its distribution.
+    """Yield the entry points of bench's groups, each with the name and version of its distribution.
 
-    Distributions are read once, not once for each kind, and the metadata of each, which is slow to parse, too.
+    Distributions and their metadata, which are slow to parse, are read once for all kinds.
     """
     every: Any = entry_points()
     origins: dict[int, str] = {}
@@ -215,7 +216,7 @@ def _points() -> Iterator[tuple[EntryPoint, str]]:
 
 
 def _add_plugin(catalogue: Catalogue, path: Path) -> None:
-    """Register all that one plug-in file defines. Raises UserError if that is nothing."""
+    """Register everything that one plug-in file defines. Raises UserError if it defines nothing."""
     added = 0
     for found in definitions(path):
         registry = catalogue.registries[found.kind.name]
@@ -225,5 +226,5 @@ def _add_plugin(catalogue: Catalogue, path: Path) -> None:
             added += 1
     if not added:
         every = ", ".join(kind.wanted for kind in ROWS)
-        raise UserError(f"plug-in {path} defines nothing to register; fix: define one of these in it: {every}")
+        raise UserError(f"plug-in {path} defines nothing to register; fix: define one of: {every}")
     catalogue.plugins.append(path)

@@ -1,4 +1,4 @@
-"""One run from start to record: train, evaluate, write. Each stage finds its finished output."""
+"""One run from start to record: train, evaluate, write. Each stage reuses its finished output."""
 
 from __future__ import annotations
 
@@ -52,31 +52,31 @@ def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, Metric
 
 
 def validate_every(recipe: Recipe) -> int:
-    """Iterations between two looks at FD: where a student is chosen by them, as the recipe has it."""
-    chosen = recipe.best_every if recipe.keep_best else 0
-    return chosen or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
+    """Return the number of iterations between two validations; with keep_best the recipe may give it."""
+    given = recipe.best_every if recipe.keep_best else 0
+    return given or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
 
 
 def validation_samples(recipe: Recipe) -> int:
-    """Generated images of a look at FD: where a student is chosen by it, as many as the recipe has."""
+    """Return the number of generated images of a validation; with keep_best the recipe gives it."""
     return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Trained weights, as a record counts them."""
+    """Trained weights, with the values that a record contains about them."""
 
     network: Denoiser
     sha256: str
     kind: Literal["ema", "published"]
     evaluations: int
-    """Forward passes per image."""
+    """Number of forward passes per image."""
 
 
 class Runner:
-    """Executes runs on one prepared task.
+    """The executor of runs on one prepared task.
 
-    In several processes all work on the one run; the first holds the folder and writes to it.
+    With several processes all work on the same run; the first one locks the folder and writes to it.
     """
 
     def __init__(
@@ -87,7 +87,10 @@ class Runner:
         stop: StopSignal | None = None,
         patience: float = 0,
     ) -> None:
-        """`stop` says when training should end early; `patience` is how many seconds to wait for a held folder."""
+        """Load the feature spaces of the protocol's metrics.
+
+        `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder.
+        """
         self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
@@ -98,11 +101,11 @@ class Runner:
         self.evaluator = Evaluator(prepared, metrics, progress, further)
 
     def run(self, run: Run) -> Record:
-        """Train, evaluate and record one run. A failure becomes a record too; UserErrors are raised."""
+        """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""
         return self._once(run, lambda: self._recorded(run, self._attempt))
 
     def train(self, run: Run) -> Record | None:
-        """Train one run's student, for `run` to evaluate elsewhere. A failure becomes a record."""
+        """Train one run's student without evaluating it, which `run` does later. A failure becomes a record."""
         with locked(run.folder, self.patience):
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
@@ -119,7 +122,7 @@ class Runner:
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
         if (done := from_main(run.finished)) is not None:
-            return done  # other models' weights are not even loaded
+            return done  # the weights of other models are not loaded
         found = self.prepared.sampled(run.baseline)
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
         weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
@@ -127,7 +130,7 @@ class Runner:
         return self._once(run, lambda: self._measured(run, evaluator, found.sampler, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
-        """Return the finished record of a plan, or make it and write it, in a folder that nobody else works in."""
+        """Return the finished record of a plan, or make and write it while the plan's folder is locked."""
         with locked(plan.folder, self.patience):
             done = from_main(plan.finished)
             if done is not None:
@@ -141,8 +144,8 @@ class Runner:
             return record
 
     def _recorded(self, run: Run, work: Callable[[Run, Provenance], T]) -> T | Record:
-        """Do a run's work; if it fails, return the record of that."""
-        made = provenance(run.recipe.precision)  # now: what trains is the code as it stands here
+        """Do a run's work. If it fails, return the record of the failure."""
+        made = provenance(run.recipe.precision)  # before the work, since the source files may change meanwhile
         try:
             return work(run, made)
         except UserError:
@@ -165,7 +168,7 @@ class Runner:
         weights: Weights,
         described: dict[str, Any],
     ) -> Record:
-        """The record of images that nothing was trained for."""
+        """Evaluate a sampler that was not trained here and return its record."""
         made = provenance("fp32")
         metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
         return record_of(
@@ -202,15 +205,16 @@ class Runner:
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:
-        """The student of a run that was trained before."""
+        """Return the student of a run that was trained earlier, or None."""
         return from_main(lambda: read_trained(run.folder, self.prepared.teacher_sha256))
 
     def _train(self, run: Run, made: Provenance) -> TrainedStudent:
-        """Train a run's student, or go on with it, and save it."""
+        """Train a run's student, from its checkpoint if there is one, and save it."""
         if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
             protocol = run.task.protocol.name
             raise UserError(
-                f"keep_best chooses by FD, and protocol {protocol!r} has none; use --set keep_best=false"
+                f"keep_best selects by FD, which protocol {protocol!r} does not measure; "
+                "fix: --set keep_best=false"
             )
         accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
@@ -222,9 +226,9 @@ class Runner:
             return pairs
 
         def pixels() -> Callable[[Tensor], Tensor]:
-            seen, assets = self.prepared.pixels()
+            to_pixels, assets = self.prepared.pixels()
             more_data.extend(assets)
-            return seen
+            return to_pixels
 
         teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
 
@@ -259,7 +263,7 @@ class Runner:
         return found
 
     def _picture(self, run: Run, sampler: Sampler, steps: int) -> None:
-        """Draw the student above the teacher's first sampler, from the same noise."""
+        """Draw samples of the student above those of the teacher's first sampler, from the same noise."""
         panels: dict[str, Sampled] = {
             f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, sampler, "")
         }

@@ -1,4 +1,4 @@
-"""Saved students: how one is read and measured, and where its record is kept."""
+"""Saved students: reading and measuring one, and writing its record."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from bench.training.student_sampler import few_step_sampler
 def loaded_student(
     prepared: PreparedTask, path: Path, steps: int | None, start: float | None
 ) -> tuple[Denoiser, list[int]]:
-    """Read a student of a prepared task, which starts at the noise level `start` if its file leaves that open.
+    """Read a student of a prepared task. `start` is its first noise level if its file does not say it.
 
-    Raises UserError as `PreparedTask.load_student` does, and if both options are given.
+    Raises UserError as `PreparedTask.load_student` does, and if `start` is given for more than one step.
     """
     if start is None:
         return prepared.load_student(path, steps)
@@ -41,11 +41,11 @@ def loaded_student(
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of a student, and where they were recorded."""
+    """The metrics of a student, and the record that was written."""
 
     metrics: Sequence[MetricResult]
     record: Path | None = None
-    """None: the student's run has this record already, or the student is of no run."""
+    """None if the student's run has this record already, or if the student belongs to no run."""
 
 
 def measure_student(
@@ -53,26 +53,26 @@ def measure_student(
 ) -> Measured:
     """Measure a saved student under the runner's task.
 
-    Published weights, which belong to no run, get a record of their own under `runs`; `start` is the noise level
-    at which they start, if their file leaves that open. Raises UserError if there is no such student, and if its
-    images are not finite.
+    Published weights, which belong to no run, get their own record under `runs`; `start` is their first noise
+    level if their file does not say it. Raises UserError if there is no such student, or if its images are not
+    finite.
     """
     if not checkpoint.exists():
-        raise UserError(f"no folder or file {checkpoint}; fix: name a run's folder, or a student's")
+        raise UserError(f"there is no folder or file {checkpoint}; fix: name the folder of a run or a student")
     try:
         return _measured(runner, checkpoint, steps, start, runs)
     except DivergedError as error:
         raise UserError(
-            f"{checkpoint}: {error}; its training has diverged, or the file is damaged; fix: name another student"
+            f"{checkpoint}: {error}; its training diverged, or the file is damaged; fix: name another student"
         ) from None
 
 
 def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float | None, runs: Path) -> Measured:
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
-        checkpoint = checkpoint.parent  # whichever of the two was named, the record is kept
+        checkpoint = checkpoint.parent  # the record goes to the run's folder
     path = student_of(checkpoint)
     if path == checkpoint and (checkpoint / PLAN).is_file():
-        raise UserError(f"the run in {checkpoint} has no student yet: its training is not over; fix: bench resume")
+        raise UserError(f"the run in {checkpoint} has no student yet: it is still training; fix: bench resume")
     sha256 = path_sha256(path)
     student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
@@ -87,10 +87,10 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
 
 
 def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[MetricResult]) -> Path | None:
-    """Keep a record of a finished run's student under a protocol other than its own: of its task, or of another
-    with the same students.
+    """Write the record of a finished run's student under another protocol than the run's own.
 
-    So, too, of the student in a run's `best` folder, under any protocol: its record says how it was chosen.
+    The protocol may be of another task with the same students. The student in a run's `best` folder gets a record
+    under any protocol, which says how it was selected. Returns None if no record is written.
     """
     best = read_best(folder)
     run = folder if best is None else folder.parent
@@ -110,7 +110,7 @@ def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[Me
 
 
 def _same_students(catalogue: Catalogue, trained_on: str, task: Task) -> bool:
-    """Whether students of the task `trained_on` are measured by `task`: it is the same, or takes its recipes."""
+    """Return whether `task` measures students of the task `trained_on`: it is the same task or has its recipes."""
     if trained_on == task.name:
         return True
     known = catalogue.tasks.entries

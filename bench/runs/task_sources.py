@@ -1,4 +1,4 @@
-"""The task that is meant, with what is pinned for it, and where it looks for its files. Imports no torch."""
+"""The task of a command with its pinned assets, and the sources of its files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def pinned_task(
     protocol: str | None = None,
     metrics: Sequence[str] = (),
 ) -> Task:
-    """Return the task of this name with what is pinned for it in the cache, under a protocol. Raises UserError.
+    """Return the task of this name under a protocol, with its assets that are pinned in the cache.
 
-    `metrics` are those to measure in place of the protocol's.
+    `metrics` replace those of the protocol. Raises UserError for an unknown name.
     """
     where = cache or default_cache()
     task = catalogue.tasks.get(name).located(where)
@@ -35,15 +35,15 @@ def pinned_task(
 
 
 def sources_of(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
-    """Say where a task looks for its files. Raises UserError if only bench prepare may be given them.
+    """Return the sources of a task's files. Raises UserError if only `bench prepare` accepts these options.
 
-    Where all that the task runs on is pinned, `download` lets baselines get weights of their own.
+    If everything that the task runs on is pinned, `download` lets baselines download their own weights.
     """
     found = Sources(cache or default_cache(), data, download)
     if task.pinned_by_prepare and (data is not None or (download and task.missing(found))):
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
         raise UserError(
-            f"task {task.name!r} runs on what was chosen for it once, before runs are planned; first: "
-            f"bench prepare --task {task.name} {' '.join(named)}"
+            f"task {task.name!r} runs on assets that are pinned before its runs are planned; "
+            f"fix: bench prepare --task {task.name} {' '.join(named)}"
         )
     return found

@@ -1,6 +1,7 @@
-"""The student with the lowest FD on the way, kept apart: its records say that the test metric chose it.
+"""The student that had the lowest FD during training. Its records say that the test metric selected it.
 
-`best/` in a run's folder looks like a run's folder: checkpoints/ to start from, student/ to evaluate.
+The folder `best/` in a run's folder has the layout of a run's folder: checkpoints/ to start a training from, and
+student/ to evaluate.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ DESCRIPTION = "best.json"
 
 @dataclass(frozen=True)
 class Best:
-    """Which student it is."""
+    """The description of a `best` folder: the student in it, and the FD that selected it."""
 
     iteration: int
     fd: float
-    """On the samples of a look on the way: no result."""
+    """Measured on the samples of a validation during training; it is not a result of the run."""
     sha256: str
-    """Of the student's folder."""
+    """Hash of the student's folder."""
     fd_samples: int | None = None
-    """Generated images behind `fd`; None in files from before it was written down."""
+    """Number of generated images that `fd` was measured on; None in older files, which do not record it."""
 
     def write(self, folder: Path) -> None:
-        """Write it into a `best` folder."""
+        """Write the description into a `best` folder."""
         write_text(folder / DESCRIPTION, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read_best(folder: Path) -> Best | None:
-    """Read what a `best` folder holds; None if it is no such folder. Raises UserError if it is damaged."""
+    """Read the description in a `best` folder, or None if there is none. Raises UserError if it is damaged."""
     path = folder / DESCRIPTION
     if not path.is_file():
         return None

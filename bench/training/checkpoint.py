@@ -1,4 +1,4 @@
-"""Checkpoints: whole files from which training goes on with the same bits."""
+"""Checkpoints: files from which training continues bit by bit as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from bench.training.sharding import optimizer_shares, shares_of, whole
 from bench.training.trained_model import TrainedModel
 
 KEPT = 2
-"""Newest checkpoints kept: one more than needed, so that a damaged one costs time and not the run."""
+"""Number of newest checkpoints to keep. The second one saves the run if the newest is damaged."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where training is, beside the networks. Random numbers and data order follow from the iteration."""
+    """The progress of a training without its networks. Random numbers and data order follow from the iteration."""
 
     iteration: int
-    """Iterations done."""
+    """Number of finished iterations."""
     seconds: float
-    """Training time so far, over all attempts."""
+    """Training time so far, summed over all attempts."""
     teacher_sha256: str
-    """The teacher that the run began with."""
+    """Hash of the teacher that the run started with."""
     average: dict[str, torch.Tensor] | None
     """The student's EMA weights, if the recipe has them."""
 
 
 def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingState) -> None:
-    """Write a checkpoint so that it appears whole, then drop all but the newest few.
+    """Write a checkpoint, which appears whole, then delete all but the newest few.
 
-    All processes must ask; the first writes. The file does not depend on how many they are, nor on whether they
-    share the networks.
+    All processes must call this; the first one writes. The file depends neither on the number of processes nor on
+    whether they shard the networks.
     """
     content = _content(distiller, state)
     if PartialState().is_main_process:
@@ -51,7 +51,7 @@ def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingStat
 
 
 def _content(distiller: Distiller[Any], state: TrainingState) -> dict[str, Any]:
-    """What a checkpoint holds, in the first process."""
+    """Collect the content of a checkpoint; only the first process gets the tensors."""
     models = {
         name: {
             "network": model.network.state_dict(),
@@ -81,9 +81,10 @@ def keep_if_best(
     fd_samples: int,
     save_student: Callable[[Path], None],
 ) -> None:
-    """Replace the `best` folder, which appears whole, if no student before had so low an FD.
+    """Replace the `best` folder, which appears whole, if this student has the lowest FD so far.
 
-    `fd_samples`: generated images behind it. All processes must ask; the first writes.
+    `fd_samples` is the number of generated images that `fd` was measured on. All processes must call this; the
+    first one writes.
     """
     before = from_main(lambda: read_best(folder))
     if before is not None and fd >= before.fd:
@@ -98,9 +99,9 @@ def keep_if_best(
 
 
 def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState | None:
-    """Load the newest checkpoint into a distiller; None if there is none.
+    """Load the newest checkpoint into a distiller and return its state, or None if there is no checkpoint.
 
-    Read with weights_only, so nothing in the file is executed. Raises UserError that names a damaged file.
+    The file is read with weights_only, so nothing in it is executed. Raises UserError that names a damaged file.
     """
     found = checkpoints(folder)
     if not found:
@@ -110,7 +111,7 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         content = _read(path, distiller)
         models, targets = content.pop("models"), content.pop("targets")
         if odd := sorted((models.keys() ^ distiller.models.keys()) | (targets.keys() ^ distiller.targets.keys())):
-            raise ValueError(f"the networks {', '.join(odd)} are missing there, or are none of the method's")
+            raise ValueError(f"the networks {', '.join(odd)} are missing in it, or the method does not have them")
         for name, model in distiller.models.items():
             model.network.load_state_dict(shares_of(models[name]["network"], model.network))
             model.optimizer.load_state_dict(optimizer_shares(models[name]["optimizer"], model.optimizer))
@@ -120,40 +121,40 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             target.network.load_state_dict(shares_of(targets[name], target.network))
         state = TrainingState(**content)
         if state.iteration != int(path.stem):
-            raise ValueError(f"it was made after {state.iteration} iterations, and its name says another number")
+            raise ValueError(f"it was written after {state.iteration} iterations, but its name has another number")
         _check_average(state, distiller)
         return state
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
-        back = f"from {found[-2].name}" if len(found) > 1 else "from the start"
+        restart = f"from {found[-2].name}" if len(found) > 1 else "from the start"
         raise UserError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {first_line(error)}); "
-            f"delete it, and the same command goes on {back}: rm {shlex.quote(str(path))}"
+            f"delete it, and the same command continues {restart}; fix: rm {shlex.quote(str(path))}"
         ) from None
 
 
 def _check_optimizer(name: str, model: TrainedModel) -> None:
-    """Raise ValueError unless a network that was stepped has the averages of its Adam: it goes on by them.
+    """Raise ValueError unless a network that was trained has its Adam moments, from which training continues.
 
-    A distiller's own optimiser of another kind is trusted to read what it wrote.
+    Optimisers of other kinds are not checked: they read what they wrote themselves.
     """
     if not isinstance(getattr(model.optimizer, "optimizer", model.optimizer), torch.optim.Adam):
         return
     wanted = {"step", "exp_avg", "exp_avg_sq"}
     state = {weight: found for weight, found in model.optimizer.state.items() if found}
     if model.updates and not state:
-        raise ValueError(f"it lacks what the optimizer of {name} kept over {counted(model.updates, 'step')}")
+        raise ValueError(f"the optimizer state of {name} after {counted(model.updates, 'step')} is missing")
     for weight, found in state.items():
         averages = (found.get("exp_avg"), found.get("exp_avg_sq"))
         if not wanted <= found.keys() or any(average.shape != weight.shape for average in averages):
-            raise ValueError(f"what the optimizer of {name} kept is incomplete or of another shape")
+            raise ValueError(f"the optimizer state of {name} is incomplete or has another shape")
 
 
 def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
-    """Raise ValueError unless a checkpoint has the EMA that its recipe asks for: the result would be another."""
+    """Raise ValueError unless a checkpoint has an EMA exactly if its recipe has one."""
     wanted = distiller.recipe.ema_decay is not None and distiller.generator.updates > 0
     if wanted != (state.average is not None):
         raise ValueError(
-            "it lacks the EMA that its recipe asks for" if wanted else "its recipe has no EMA, and it has"
+            "the EMA of its recipe is missing" if wanted else "it contains an EMA, but its recipe has none"
         )
     if state.average is not None and not distiller.sharded:
         networks = distiller.generator.network.state_dict()
@@ -161,12 +162,12 @@ def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
         wrong |= {name for name in networks.keys() - wrong if networks[name].shape != state.average[name].shape}
         if wrong:
             raise ValueError(
-                f"the EMA of {len(wrong)} weights is missing or of another shape, such as {min(wrong)}"
+                f"the EMA of {len(wrong)} weights is missing or has another shape, such as {min(wrong)}"
             )
 
 
 def _read(path: Path, distiller: Distiller[Any]) -> dict[str, Any]:
-    """Read a checkpoint as tensors alone; processes that share networks map it, since each needs a part."""
+    """Read a checkpoint, tensors only. Processes that shard the networks map the file, since each reads a part."""
     content: dict[str, Any] = torch.load(
         regular_file(path), map_location="cpu", weights_only=True, mmap=distiller.sharded
     )
@@ -174,14 +175,14 @@ def _read(path: Path, distiller: Distiller[Any]) -> dict[str, Any]:
 
 
 def start_from(run: Path, distiller: Distiller[Any]) -> Path:
-    """Give a distiller's networks the weights of another run's newest checkpoint; return that checkpoint.
+    """Load the weights of another run's newest checkpoint into a distiller's networks; return its path.
 
-    What the other run had not keeps its own: a discriminator's head, or the critic, where that run was a
-    regression. Raises UserError if anything else is missing or does not fit.
+    Networks and weights that the other run did not have keep their initial values: the head of a discriminator, or
+    the critic if that run was a regression. Raises UserError if anything else is missing or does not fit.
     """
     found = checkpoints(run / CHECKPOINTS)
     if not found:
-        raise UserError(f"init_from: {run} holds no checkpoints; name the folder of a finished run")
+        raise UserError(f"init_from: {run} contains no checkpoints; fix: name the folder of a finished run")
     path = found[-1]
     try:
         models = _read(path, distiller)["models"]
@@ -197,16 +198,16 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
             target.copy_model()
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
         raise UserError(
-            f"init_from: {path} is damaged or of other networks than {distiller.recipe.__class__.__name__} has "
-            f"here ({type(error).__name__}: {first_line(error)})"
+            f"init_from: {path} is damaged, or its networks do not fit {distiller.recipe.__class__.__name__} on "
+            f"this task ({type(error).__name__}: {first_line(error)})"
         ) from None
     return path
 
 
 def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
-    """Raise UserError if a run began with another teacher than there is now."""
+    """Raise UserError if the teacher has changed since a run started."""
     if began != now:
         raise UserError(
-            f"the run in {folder} began with another teacher (sha256 {began[:12]}, now {now[:12]}); "
-            f"delete the folder to start over: rm -r {shlex.quote(str(folder))}"
+            f"the run in {folder} started with another teacher (sha256 {began[:12]}, now {now[:12]}); "
+            f"fix: delete the folder and start again: rm -r {shlex.quote(str(folder))}"
         )

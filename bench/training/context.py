@@ -1,4 +1,4 @@
-"""The things that a distiller is given: the task's parts to work with, and the batch of each step."""
+"""The inputs of a distiller: the parts of the task that it works with, and the batch of each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.training.step_rng import StepRNG
 
 
 class Noised(NamedTuple):
-    """A batch of noised images: x_t [B, C, H, W], their times t [B], their conditions [B]."""
+    """A batch of noised images x_t [B, C, H, W] with their times t [B] and conditions [B]."""
 
     x_t: Tensor
     t: Tensor
@@ -25,11 +25,11 @@ class Noised(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """The inputs of one training step, on the training device; this process's share."""
+    """The inputs of one training step on the training device: this process's share of them."""
 
     iteration: int
     rng: StepRNG
-    """The iteration's random numbers. Use no other source: then a resumed run repeats them exactly."""
+    """The iteration's random numbers. A resumed run repeats them exactly, so use no other source."""
     condition: Tensor
     """Conditions [B] of the images to generate."""
     real: Tensor
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Teacher noise-image pairs: noise z and image y [N, C, H, W], condition [N], made by its ODE sampler."""
+    """Noise-image pairs of the teacher's ODE sampler: noise z and image y [N, C, H, W], condition [N]."""
 
     noise: Tensor
     image: Tensor
@@ -52,11 +52,11 @@ class Pairs:
 
     def sample(self, batch: Batch) -> Pairs:
         """Draw as many pairs as the batch has real images, with the step's random numbers, on its device."""
-        chosen = batch.rng.integers(0, len(self.noise), len(batch.real))
-        return self.at(chosen.cpu(), batch.real.device)
+        positions = batch.rng.integers(0, len(self.noise), len(batch.real))
+        return self.at(positions.cpu(), batch.real.device)
 
 
-def _as_it_is(x: Tensor) -> Tensor:
+def _unchanged(x: Tensor) -> Tensor:
     return x
 
 
@@ -68,25 +68,25 @@ class TrainingContext:
     teacher: Denoiser
     """The frozen pretrained denoiser, mu_real."""
     null_condition: Tensor | None
-    """The unconditional entry for classifier-free guidance, where the teacher knows one."""
+    """The null condition for classifier-free guidance; None if the teacher was trained without one."""
     make_pairs: Callable[[int], Pairs]
-    """Return that many teacher noise-image pairs, from the cache or made now."""
-    pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _as_it_is
-    """Return the map from what the networks make to pixels, with gradients: of latents it is a decoder."""
+    """Return a number of teacher noise-image pairs, from the cache if they are there."""
+    pixels: Callable[[], Callable[[Tensor], Tensor]] = lambda: _unchanged
+    """Return a differentiable function from the networks' images to pixels: the identity, or a decoder."""
     lpips_trunk: Callable[[], Path | None] = lambda: None
-    """Return the file of LPIPS's trunk that was chosen for the task, if one was."""
+    """Return the file of LPIPS's trunk that is pinned for the task, or None."""
     latent: bool = False
-    """Whether the networks make latents and not images."""
+    """True if the networks generate latents instead of pixels."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Which of an iteration's micro-batches a training step is given: gradients are their mean."""
+    """The place of a micro-batch in its iteration, whose gradients are the mean over all micro-batches."""
 
     index: int = 0
     count: int = 1
 
     @property
     def is_last(self) -> bool:
-        """Whether the optimisers step after it."""
+        """True for the last micro-batch, after which the optimisers step."""
         return self.index == self.count - 1

@@ -1,4 +1,4 @@
-"""The cost of a training before it is run: passes of each network, and the memory of weights. Imports no torch."""
+"""The cost of a training, known before it runs: passes of each network and memory of weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 BYTES = 4
-"""Of a float32 number."""
+"""Size of a float32 number."""
 
 
 class Passes(NamedTuple):
-    """Passes of a batch through one network over a whole training."""
+    """Numbers of passes of a batch through one network, over a whole training."""
 
     forward: int
     backward: int
@@ -19,18 +19,18 @@ class Passes(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """A whole training, counted in networks of the teacher's size."""
+    """The cost of a whole training, counted in networks of the teacher's size."""
 
     passes: Mapping[str, Passes]
-    """By network, or by the part of one that runs alone."""
+    """Passes by network, or by the part of a network that runs alone."""
     generator_updates: int
     trained: int = 1
-    """Networks with gradients and Adam's two moments."""
+    """Number of networks with gradients and Adam's two moments."""
     averages: int = 0
-    """Further copies of weights: the student's average, target networks."""
+    """Number of further copies of the weights: the student's EMA, target networks."""
 
     def least_memory(self, parameters: int) -> int:
-        """Return the bytes that networks of so many parameters take in training, activations aside.
+        """Return the bytes that networks with this number of parameters take in training, without activations.
 
         They are the weights of the teacher; weights, gradients and two moments of each trained network; averages.
         """
@@ -38,5 +38,5 @@ class Cost:
 
 
 def memory_holder(sharding: str) -> str:
-    """Say in words whose memory `least_memory` counts, for a recipe's `sharding`."""
+    """Return a phrase for the GPUs whose memory `least_memory` counts, given a recipe's `sharding`."""
     return "each GPU" if sharding == "none" else "all GPUs together"

@@ -1,4 +1,4 @@
-"""The base class of distillers: a distiller is one class with a training step, and owns what is its own."""
+"""The base class of distillers. A distiller is one class with a training step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.trained_model import TargetNetwork, TrainedModel, frozen
 
 __all__ = ["Batch", "Distiller", "Noised", "Pairs", "Recipe", "TrainedModel", "TrainingContext", "frozen"]
-"""The names that the file of a distiller imports from here."""
+"""The names that a distiller's file imports from this module."""
 
 STUDENT = "generator"
 """The name of the network that is evaluated."""
@@ -30,21 +30,21 @@ R = TypeVar("R", bound=Recipe)
 
 
 class Distiller(ABC, Generic[R]):
-    """A method: how a few-step student is trained from a teacher.
+    """A method that trains a few-step student from a teacher.
 
     A subclass adds its networks in `__init__` (the student with `add_student`) and implements `training_step`. It
-    may also own how the student is built (`build_student`), sampled (`sampler`) and optimised (`build_optimizer`).
-    The engine does the rest: data, checkpoints, logging, evaluation.
+    may also override how the student is built (`build_student`), sampled (`sampler`) and optimised
+    (`build_optimizer`). The engine does the rest: data, checkpoints, logging, evaluation.
     """
 
     name: ClassVar[str] = ""
-    """The name on the command line, where the class itself is registered."""
+    """The name of the method on the command line, for a class in a plug-in file."""
     recipe_model: ClassVar[type[Recipe]] = Recipe
-    """The model of its recipe, R; a subclass of `Recipe` where the method has numbers of its own."""
+    """The class of the method's recipe, R: `Recipe`, or a subclass with the method's own values."""
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Recipe values by task name, by scale ("micro", "paper") or for all ("*"); the most special wins."""
+    """Recipe values by task name, by scale ("micro", "paper") or for all ("*"); the most specific one wins."""
     fresh_weights: ClassVar[tuple[str, ...]] = ()
-    """First parts of the names of weights that start at random where `init_from` names a run without them."""
+    """Prefixes of the names of weights that may be missing in a run given by `init_from`; they start at random."""
 
     def __init__(self, recipe: R, context: TrainingContext) -> None:
         self.recipe = recipe
@@ -57,16 +57,16 @@ class Distiller(ABC, Generic[R]):
         self.models: dict[str, TrainedModel] = {}
         self.targets: dict[str, TargetNetwork] = {}
         self.micro_batch = MicroBatch()
-        """The engine sets it before each training step."""
+        """The current micro-batch, which the engine sets before each training step."""
         if recipe.compile_backend != "none":
             self.teacher.compile(backend=recipe.compile_backend)
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on one batch; return figures to log (0-dimensional tensors), losses under `loss/...`."""
+        """Train on one batch. Return figures to log: 0-dimensional tensors by name, losses under `loss/...`."""
 
     def build_student(self, teacher: Denoiser) -> Denoiser:
-        """Build a student from a teacher, which stays as it is: a trainable copy, or a LoRA on a frozen one."""
+        """Build a student from a teacher, which is not changed: a trainable copy, or a LoRA on a frozen copy."""
         student = self.trainable_copy(teacher)
         if self.recipe.lora_rank:
             student.add_adapters(self.recipe.lora_rank, self.recipe.lora_alpha)
@@ -74,7 +74,7 @@ class Distiller(ABC, Generic[R]):
 
     @classmethod
     def sampler(cls, recipe: R, student: Denoiser) -> StudentSampler:
-        """Return the sampler by which the student is evaluated: few-step sampling at the recipe's steps."""
+        """Return the sampler that evaluates the student: few-step sampling at the recipe's steps."""
         grid = len(student.schedule.grid)
         return few_step_sampler(student, student_indices(recipe.student_steps, grid, recipe.student_start))
 
@@ -86,18 +86,18 @@ class Distiller(ABC, Generic[R]):
         )
 
     def trainable_copy(self, teacher: Denoiser) -> Denoiser:
-        """Return a trainable copy of a teacher, from which students and critics start."""
+        """Return a trainable copy of a teacher, as the initial student or critic."""
         network = copy.deepcopy(teacher).requires_grad_(True).train()
         if self.recipe.gradient_checkpointing:
             network.checkpoint_gradients()
         return network
 
     def add_student(self) -> TrainedModel:
-        """Build the student from the teacher and register it, to train at the recipe's learning rate."""
+        """Build the student from the teacher and register it with the recipe's learning rate."""
         return self.add_model(STUDENT, self.build_student(self.teacher), self.recipe.lr)
 
     def add_model(self, name: str, network: nn.Module, lr: float) -> TrainedModel:
-        """Register a network to train, at a learning rate; checkpoints hold it with its optimiser."""
+        """Register a network to train at a learning rate. Checkpoints contain it and its optimiser."""
         self._place(network)
         wrapped = network if self.sharded else self.accelerator.prepare_model(network)
         optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(network, lr))
@@ -107,39 +107,39 @@ class Distiller(ABC, Generic[R]):
     def add_target(self, name: str, model: TrainedModel, network: nn.Module, decay: float) -> TargetNetwork:
         """Register a target network: an average of a model's weights that `update_target` moves.
 
-        `network` is another one of the model's shape, whose weights are replaced. Checkpoints hold it.
+        `network` has the same shape as the model's network; its weights are replaced. Checkpoints contain it.
         """
         self._place(network)
         self.targets[name] = TargetNetwork(network, model, decay)
         return self.targets[name]
 
     def update_target(self, target: TargetNetwork) -> None:
-        """Let a target follow its model, after the model's step: once in an iteration, whatever micro-batches."""
+        """Move a target towards its model. Call this after the model's step; it acts once in each iteration."""
         if self.micro_batch.is_last:
             target.update()
 
     def release_teacher(self) -> None:
-        """Bring the teacher to its precision and share it out; the trainer asks after all copies."""
+        """Convert the teacher to its precision and shard it. The trainer calls this after all copies are made."""
         if self.recipe.teacher_precision == "bf16":
             self.teacher.to(torch.bfloat16)
         if self.sharded:
             self._shard(self.teacher)
 
     def backward_and_step(self, model: TrainedModel, loss: Tensor) -> None:
-        """Step a model down a scalar loss, a mean over the batch; its `gradient_norm` is kept for the log."""
+        """Step a model on a scalar loss, a mean over the batch. Its `gradient_norm` is kept for the log."""
         self.backward_from_gradients(model, [loss], [torch.ones_like(loss)])
 
     def backward_from_gradients(
         self, model: TrainedModel, outputs: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> None:
-        """Step a model, given the gradients of the loss in some outputs of its graph.
+        """Step a model, given the gradients of the loss with respect to some outputs of its graph.
 
-        Gradients add up over an iteration's micro-batches; the step follows the last.
+        Gradients add up over an iteration's micro-batches; the optimiser steps after the last one.
         """
         if self.micro_batch.index == 0:
             model.optimizer.zero_grad()
         if not any(output.requires_grad for output in outputs):
-            raise ValueError(f"the loss of {self._name_of(model)} depends on no network that is trained")
+            raise ValueError(f"the loss of {self._name_of(model)} does not depend on any trained network")
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
         if self.micro_batch.is_last:
             if all(parameter.grad is None for parameter in model.network.parameters()):
@@ -150,7 +150,7 @@ class Distiller(ABC, Generic[R]):
             model.updates += 1
 
     def set_rates(self, iteration: int) -> None:
-        """Set every learning rate for an iteration: a function of the iteration, with no state."""
+        """Set every learning rate for an iteration. The rates are functions of the iteration alone."""
         factor = self.recipe.rate_at(iteration)
         for model in self.models.values():
             for group in model.optimizer.param_groups:
@@ -160,46 +160,46 @@ class Distiller(ABC, Generic[R]):
     def generator(self) -> TrainedModel:
         """The student, G_theta."""
         if STUDENT not in self.models:
-            raise UserError(f"{type(self).__name__} adds no student; fix: call self.add_student() in __init__")
+            raise UserError(f"{type(self).__name__} has no student; fix: call self.add_student() in __init__")
         return self.models[STUDENT]
 
     @property
     def sharded(self) -> bool:
-        """Whether processes share networks: a single process has all of each."""
+        """True if the networks are sharded over several processes."""
         return self.recipe.sharding == "fsdp2" and self.accelerator.num_processes > 1
 
     def guided_teacher(self, scale: float) -> Denoiser:
-        """Return the teacher under classifier-free guidance; scale 1 is the teacher itself.
+        """Return the teacher with classifier-free guidance; at scale 1 it is the teacher itself.
 
-        Raises UserError if the teacher knows no null condition.
+        Raises UserError if the teacher has no null condition.
         """
         if scale == 1:
             return self.teacher
         if self.context.null_condition is None:
             raise UserError(
                 f"guidance_scale is {scale}, but this task's teacher was trained without a null condition; "
-                "use --set guidance_scale=1"
+                "fix: --set guidance_scale=1"
             )
         return GuidedDenoiser(self.teacher, self.context.null_condition.to(self.accelerator.device), scale)
 
     def teacher_step(self, noised: Noised, s: Tensor) -> Noised:
-        """Follow the teacher's ODE from noised images to the times s [B], in one step (DDIM)."""
+        """Follow the teacher's ODE from noised images to the times s [B] in one DDIM step."""
         return ode_step(self.teacher, self.schedule, noised, s)
 
     def noised(self, x: Tensor, condition: Tensor, batch: Batch, span: tuple[float, float]) -> Noised:
-        """Noise images [B, C, H, W] to times drawn from a part of the noise grid."""
+        """Add noise to images [B, C, H, W], at times drawn from a part of the noise grid."""
         t = self.times(batch, span, len(x))
         return Noised(self.schedule.add_noise(x, batch.rng.normal(x), t), t, condition)
 
     def simulate(self, batch: Batch) -> Noised:
-        """Make the student's input at one of its steps, drawn for the batch, by sampling it up to there."""
+        """Generate the student's input at a step drawn for the batch, by backward simulation."""
         return backward_simulation(self.generator, self.schedule, self.step_times, batch)
 
     def times(self, batch: Batch, span: tuple[float, float], count: int) -> Tensor:
         """Draw `count` times uniformly from a part of the noise grid, both ends included."""
         low, high = (grid_index(end, len(self.schedule.grid)) for end in span)
-        chosen = batch.rng.integers(low, high + 1, count)
-        return self.schedule.grid.to(chosen.device, torch.float32)[chosen]
+        positions = batch.rng.integers(low, high + 1, count)
+        return self.schedule.grid.to(positions.device, torch.float32)[positions]
 
     @property
     def step_times(self) -> Tensor:
@@ -207,14 +207,14 @@ class Distiller(ABC, Generic[R]):
         return self.schedule.grid[self.indices].to(self.accelerator.device, torch.float32)
 
     def step_time(self, step: int, count: int) -> Tensor:
-        """Return the time of one student step, for `count` samples."""
+        """Return the time of one student step, repeated for `count` samples."""
         return self.step_times[step].expand(count)
 
     def statistics(self, made: Tensor) -> dict[str, Tensor]:
-        """Return mean and standard deviation of what the student makes, to log.
+        """Return the mean and standard deviation of the student's output as figures to log.
 
-        Of images [B, C, H, W] it is the brightness of Figure 8: their range [-1, 1] becomes [0, 1], clamped as in
-        the official code. Latents have no brightness; theirs are logged as they are, under another name.
+        For images [B, C, H, W] they are the brightness of Figure 8: the range [-1, 1] becomes [0, 1], clamped as
+        in the official code. Latents have no brightness; theirs are logged unscaled, under another name.
         """
         made = made.detach()
         if self.context.latent:
@@ -223,7 +223,7 @@ class Distiller(ABC, Generic[R]):
         return {"pixel_mean": levels.mean(), "pixel_std": levels.std()}
 
     def _place(self, network: nn.Module) -> None:
-        """Compile and share out a network, as the recipe has it."""
+        """Compile and shard a network as the recipe says."""
         if self.recipe.compile_backend != "none":
             network.compile(backend=self.recipe.compile_backend)
         if self.sharded:

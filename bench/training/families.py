@@ -1,6 +1,6 @@
-"""Methods as data: the TOML file beside a distiller's module, and files of variants; imports no torch.
+"""Methods as data: the TOML file beside a distiller's module, and files of variants. Imports no torch.
 
-A family's file lists all its methods, so that their names and recipes cost no import of torch:
+A family's file lists all its methods, so that their names and recipes can be read without importing torch:
 
     recipe = "methods.recipes:DMDRecipe"
     [recipes.micro]
@@ -13,7 +13,7 @@ A family's file lists all its methods, so that their names and recipes cost no i
     switches = { gan = false }
     on.imagenet64 = { iterations = 410000 }
 
-A user's file of variants (`--plugin my_variants.toml`) has `methods` alone, each with an `extends`.
+A user's file of variants (`--plugin my_variants.toml`) contains only `methods`, each with an `extends`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VARIANT_KEYS = ("extends", "summary", "switches", "on", "published")
 
 @dataclass(frozen=True)
 class _Table:
-    """A table of a TOML file, which says in its errors where it stands."""
+    """A table of a TOML file, whose errors name its place in the file."""
 
     values: Mapping[str, Any]
     where: str
@@ -47,7 +47,7 @@ class _Table:
                 raise UserError(f"{self.where}: unknown key {key!r}; {hint(key, keys)}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Return a text. Raises UserError if it is missing, unless there is a default, or is none."""
+        """Return one line of text. Raises UserError for another value, or if it is missing without a default."""
         value = self.values.get(key, default)
         if not isinstance(value, str) or "\n" in value:
             what = "has no" if value is None else f"has a bad value {value!r} for"
@@ -55,7 +55,7 @@ class _Table:
         return value
 
     def table(self, key: str) -> _Table:
-        """Return a table; an empty one where it is missing."""
+        """Return a sub-table, or an empty one if it is missing. Raises UserError if the value is not a table."""
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise UserError(f"{self.where}: bad value {value!r} for {key!r}; fix: write a table of values")
@@ -82,7 +82,7 @@ def read_family(path: Path, distiller: str) -> list[Method]:
 
     def known(name: str) -> Method:
         if name and name not in found:
-            raise UserError(f"{path}: it extends an unknown method {name!r}; {hint(name, found)}")
+            raise UserError(f"{path}: a method extends the unknown method {name!r}; {hint(name, found)}")
         return found.get(name, root)
 
     resolve(_variants(table), known, lambda _, method: found.__setitem__(method.name, method))
@@ -109,14 +109,14 @@ def resolve(
 ) -> None:
     """Add each variant after the method that it extends, whatever their order in the files.
 
-    `known` returns a method by its name, and raises UserError. Raises UserError if variants extend each other.
+    `known` returns a method by its name, or raises UserError. Raises UserError if variants extend each other.
     """
     waiting = {variant.name: variant for variant in variants}
     if len(waiting) < len(variants):
         every = [variant.name for variant in variants]
         twice = next(name for name in every if every.count(name) > 1)
         origins = " and ".join(variant.origin for variant in variants if variant.name == twice)
-        raise UserError(f"the method name {twice!r} is taken twice: by {origins}; fix: rename one")
+        raise UserError(f"the method name {twice!r} is used twice: by {origins}; fix: rename one of them")
     for variant in variants:
         chain = [variant]
         while chain[-1].extends in waiting:
@@ -157,4 +157,4 @@ def _read(path: Path) -> _Table:
     try:
         return _Table(tomllib.loads(read_text(path)), str(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no TOML file: {error}; fix: correct it") from None
+        raise UserError(f"{path} is not valid TOML: {error}; fix: correct the file") from None

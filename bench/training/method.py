@@ -1,4 +1,4 @@
-"""A registered method: its names, and its recipe on each task; imports no torch."""
+"""A registered method: its name, its distiller and its recipe on each task. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ if TYPE_CHECKING:
 Layer = Mapping[str, Mapping[str, Any]]
 """Recipe values by task name, by scale, or for all tasks ("*").
 
-A value `{times = 5, of = "lr"}` is a multiple of another value of the task's recipe, whatever that is.
+A value `{times = 5, of = "lr"}` is a multiple of another value of the recipe on the same task.
 """
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method as data: another one with some of its recipe's values changed."""
+    """A method as data: another method with some values of its recipe changed."""
 
     name: str
     summary: str
     origin: str
-    """The file that describes it."""
+    """The file that describes the variant."""
     extends: str = ""
-    """The method whose values it changes; empty: its family's own."""
+    """The method whose values the variant changes; empty for the family's common values."""
     switches: Mapping[str, Any] = field(default_factory=dict)
-    """Recipe values on every task."""
+    """Recipe values for all tasks."""
     on: Layer = field(default_factory=dict)
     """Recipe values by task or by scale; they win over the switches."""
     published: Mapping[str, str] = field(default_factory=dict)
-    """By task: what its authors say that it took."""
+    """The published cost and result, by task."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A distiller class under a name, with the recipe that it has on each task."""
+    """A named distiller class with its recipe on each task."""
 
     name: str
     summary: str
     distiller: str
     """Import path of the class, `module:Class`."""
     recipe_model: Callable[[], type[Recipe]]
-    """Import the model of its recipe: a list needs none, and they take a tenth of its time."""
+    """Import and return the class of the recipe. A list of methods does not call this, which saves time."""
     layers: Sequence[Layer]
-    """Later layers win; in a layer "*" comes first, then the scale, then the task."""
+    """Recipe values. Later layers override earlier ones; within a layer the order is "*", scale, task."""
     load: Callable[[], type[Distiller[Any]]]
     published: Mapping[str, str] = field(default_factory=dict)
-    """By task: what its authors say that it took."""
+    """The published cost and result, by task."""
 
     def values(self, task: str, scale: str) -> dict[str, Any]:
-        """Return the recipe values on a task that are not the defaults of the recipe's class."""
+        """Return the recipe values that the layers give for a task."""
         found: dict[str, Any] = {}
         for layer in self.layers:
             for key in ("*", scale, task):
@@ -63,7 +63,7 @@ class Method:
         return found
 
     def recipe(self, task: str, scale: str, overrides: Mapping[str, Any]) -> Recipe:
-        """Resolve the recipe on a task; `overrides` (from --set) win over all. Raises UserError."""
+        """Resolve the recipe on a task. `overrides` (from --set) override all layers. Raises UserError."""
         from bench.training.recipe import build_recipe
 
         values = self.values(task, scale) | dict(overrides)
@@ -78,15 +78,15 @@ class Method:
             number = getattr(recipe, of, None) if isinstance(of, str) and of not in multiples else None
             if not (is_finite(times) and is_finite(number)):
                 raise UserError(
-                    f"{key} of {who} is a multiple of {of!r} by {times!r}: one of them is no number; "
+                    f"{key} of {who} is {times!r} times {of!r}: one of the two is not a number; "
                     'fix: write it as { times = 5, of = "lr" }'
                 )
-            # Twelve digits: 5 x 6e-4 is 3e-3, as somebody would write it.
+            # Rounding to twelve digits makes 5 x 6e-4 exactly 3e-3.
             plain[key] = float(f"{times * number:.12g}")
         return build_recipe(model, plain, who)
 
     def varied(self, variant: Variant) -> Method:
-        """Return the method that a variant makes of this one."""
+        """Return this method with the values of a variant."""
         layers = [*self.layers, {"*": variant.switches}, variant.on]
         return replace(
             self, name=variant.name, summary=variant.summary, layers=layers, published=variant.published

@@ -1,4 +1,4 @@
-"""Recipes: the numbers of one method on one task. Data, never code; imports no torch."""
+"""Recipes: the values that configure one method on one task. They are data, not code. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,67 +18,68 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(BaseModel):
-    """The numbers that every method's training has; a method adds its own in a subclass."""
+    """The values that configure the training of every method. A method adds its own values in a subclass."""
 
-    # Deferred: of the models that a start imports it validates one.
+    # A process imports many models and validates one, so each is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     iterations: int = Field(200_000, ge=1)
-    """Training iterations. As in the paper, an iteration is one critic update (where there is a critic)."""
+    """Training iterations. As in the paper, an iteration is one critic update in methods with a critic."""
     batch_size: int = Field(280, ge=1)
     """Images per iteration, over all processes."""
     lr: float = Field(2e-6, gt=0)
     """Learning rate of the generator."""
     betas: tuple[Share, Share] = (0.9, 0.999)
-    """AdamW's betas, all networks."""
+    """AdamW's betas for all networks."""
     weight_decay: float = Field(0.01, ge=0)
-    """AdamW's weight decay, all networks."""
+    """AdamW's weight decay for all networks."""
     warmup: int = Field(500, ge=0)
     """Iterations over which learning rates rise linearly to their full values."""
     warmup_from_zero: bool = False
-    """The first iteration has rate 0, as in the official schedule: iteration i, from 0, has i / warmup of the full
-    rate. False: (i + 1) / warmup, as micro recipes have it."""
+    """True: the first iteration has rate 0, as in the official schedule; iteration i, from 0, has i / warmup of
+    the full rate. False: it has (i + 1) / warmup, as in micro recipes."""
     lr_decay: float = Field(0.0, ge=0, le=1)
     """Last fraction of training over which learning rates fall to 0 along a cosine; 0: constant."""
     clip_norm: float = Field(10.0, gt=0)
-    """Largest gradient norm, each network for itself."""
+    """Largest gradient norm of each network."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Decay per generator update of an average of the student's weights, which is then what is evaluated;
-    none: the last weights, as in the paper."""
+    """Decay per generator update of the EMA of the student's weights, which is then evaluated; none: the last
+    weights are evaluated, as in the paper."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast around the training step; weights stay float32."""
     teacher_precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: the frozen teacher's weights too; needs precision bf16."""
+    """bf16: the frozen teacher's weights are bf16 too, which requires precision bf16."""
     lora_rank: int = Field(0, ge=0)
-    """0: the whole student is trained; else a LoRA of this rank on it (text-to-image alone)."""
+    """Rank of a LoRA to train on the student (text-to-image only); 0: the whole student is trained."""
     lora_alpha: float = Field(8.0, gt=0)
     """The LoRA's scale is alpha / rank."""
     gradient_accumulation: int = Field(1, ge=1)
-    """Micro-batches of an iteration in each process: as many times less memory, the same result."""
+    """Micro-batches of an iteration in each process. The result is the same, with less memory."""
     gradient_checkpointing: bool = False
-    """Compute the networks' blocks again in the backward pass: less memory, about a quarter slower."""
+    """True: the backward pass computes the networks' blocks again, with less memory and about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
-    """torch.compile of every network of the method, with that backend."""
+    """Backend of torch.compile for every network of the method."""
     sharding: Literal["none", "fsdp2"] = "none"
-    """fsdp2: processes share each network's weights, gradients and Adam moments, and gather a block when it runs;
-    none: each has a whole copy (DDP)."""
+    """fsdp2: processes shard each network's weights, gradients and Adam moments, and gather a block when it runs;
+    none: each process has a whole copy (DDP)."""
     init_from: Path | None = None
-    """Folder of a finished run from whose last checkpoint the networks start, with fresh optimisers; what that
-    run had not (a discriminator's head) starts at random. Its `best` folder: from that one. None: all start as the
+    """Folder of a finished run, or its `best` folder, from whose last checkpoint the networks start, with new
+    optimisers. Weights that are not in it (the head of a discriminator) start at random. None: all start as the
     teacher."""
     keep_best: bool = False
-    """Also keep the networks that had the lowest FD on the way, in the run's folder `best`; the result stays that
-    of the last ones."""
+    """True: the networks with the lowest FD during training are kept too, in the run's folder `best`. The run's
+    result is still that of the last ones."""
     best_every: int = Field(0, ge=0)
-    """Iterations between two measurements of FD from which keep_best chooses; 0: a tenth of training."""
+    """Iterations between two measurements of FD for keep_best; 0: a tenth of training."""
     best_samples: int = Field(1000, ge=2)
-    """Generated images of each measurement, at most the protocol's. The official selection for ImageNet-64 takes
-    50,000 every 500 iterations."""
+    """Generated images of each measurement, at most the protocol's. The official selection for ImageNet-64 uses
+    50,000 images every 500 iterations."""
     student_steps: int = Field(1, ge=1, le=1000)
     """Denoising steps of the student, at evenly spaced positions of the noise schedule's grid."""
     student_start: float = Field(1.0, gt=0, le=1)
-    """Position on the noise grid at which the student takes pure noise: 1, its last time, or lower (399 of
-    1000 for one-step SDXL; sigma 2.5 in SiD), where an untrained student already makes varied images."""
+    """Position on the noise grid at which the student starts from pure noise: 1 is the grid's last time. At a
+    lower one (399 of 1000 for one-step SDXL, sigma 2.5 in SiD) an untrained student already generates varied
+    images."""
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
@@ -89,29 +90,29 @@ class Recipe(BaseModel):
     def _precisions_fit(self) -> Self:
         if self.teacher_precision == "bf16" and self.precision != "bf16":
             raise ValueError(
-                "teacher_precision=bf16 needs precision=bf16, since types would mix outside autocast: "
-                "use --set teacher_precision=fp32"
+                "teacher_precision=bf16 requires precision=bf16, since types would mix outside autocast; "
+                "fix: --set teacher_precision=fp32"
             )
         return self
 
     @property
     def roles(self) -> frozenset[str]:
-        """Assets of a task that only some recipes use, and this one does: they are part of its runs' names."""
+        """Roles of the optional assets of a task that this recipe uses. They are part of its runs' names."""
         return frozenset()
 
     @property
     def teacher_pairs(self) -> int:
-        """Teacher noise-image pairs that training asks for: on a cluster they are made before it, by one job."""
+        """Number of teacher noise-image pairs that training uses. On a cluster one job makes them beforehand."""
         return 0
 
     @model_validator(mode="after")
     def _sharding_fits(self) -> Self:
         if self.sharding != "none" and self.compile_backend != "none":
-            raise ValueError(f"sharding={self.sharding} runs uncompiled networks: use compile_backend=none")
+            raise ValueError(f"sharding={self.sharding} runs uncompiled networks; fix: --set compile_backend=none")
         return self
 
     def idle(self) -> dict[str, str]:
-        """Keys without effect as the other values stand, and why: overriding one is a mistake."""
+        """Return the keys that have no effect with the other values, each with the reason."""
         found = {} if self.lora_rank else {"lora_alpha": "lora_rank is 0: the whole student is trained"}
         if not self.keep_best:
             found |= dict.fromkeys(("best_every", "best_samples"), "keep_best is off")
@@ -120,21 +121,21 @@ class Recipe(BaseModel):
         return found
 
     def identity(self) -> dict[str, Any]:
-        """Return the part of a run's name: all values but paths, since the same bytes may lie anywhere."""
+        """Return the values that are part of a run's identity: all but paths, since files may be anywhere."""
         fields = type(self).model_fields.items()
         paths = {key for key, field in fields if Path in (field.annotation, *get_args(field.annotation))}
         return self.model_dump(mode="json", exclude=paths)
 
     def cost(self) -> Cost:
-        """Return what a training takes, in passes and networks of the teacher's size.
+        """Return the cost of a training, in passes and networks of the teacher's size.
 
-        The default is that of methods with one trained network, which ask the teacher once in each iteration.
+        The default is the cost of a method with one trained network that calls the teacher once an iteration.
         """
         passes = {"student": Passes(self.iterations, self.iterations), "teacher": Passes(self.iterations, 0)}
         return Cost(passes, generator_updates=self.iterations, averages=int(self.ema_decay is not None))
 
     def rate_at(self, iteration: int) -> float:
-        """Factor on every learning rate at an iteration, from 0: linear warm-up, then a cosine tail."""
+        """Return the factor on all learning rates at an iteration, from 0: linear warm-up, then cosine decay."""
         risen = iteration if self.warmup_from_zero else iteration + 1
         warm = min(1.0, risen / self.warmup) if self.warmup else 1.0
         tail = self.lr_decay * self.iterations
@@ -145,32 +146,32 @@ class Recipe(BaseModel):
 
 
 def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Recipe:
-    """Validate `values` as a recipe of class `model`; strings are parsed as `--set key=value` gives them.
+    """Validate `values` as a recipe of class `model`. Texts are parsed as the values of `--set key=value`.
 
     Raises UserError with the key, its value and the nearest valid keys.
     """
     for key, value in values.items():
         if key not in model.model_fields:
             raise UserError(f"unknown recipe key {key!r} of {who}; {hint(key, sorted(model.model_fields))}")
-        if not _takes_bool(model.model_fields[key].annotation) and _holds_bool(value):
+        if not _takes_bool(model.model_fields[key].annotation) and _contains_bool(value):
             raise UserError(
-                f"bad value {str(value).lower()!r} for recipe key {key!r} of {who}: it takes no true or false; "
+                f"bad value {str(value).lower()!r} for recipe key {key!r} of {who}: it cannot be true or false; "
                 f"fix: bench describe shows its values"
             )
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        if not first["loc"]:  # values that are good one by one
+        if not first["loc"]:  # each value is valid, but not all together
             raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None
 
 
 def _takes_bool(annotation: Any) -> bool:
-    """Whether true and false are values of a field; pydantic takes them for 1 and 0 elsewhere."""
+    """Return whether a field accepts true and false, which pydantic reads as 1 and 0 in other fields."""
     return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
 
 
-def _holds_bool(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_bool, value)))
+def _contains_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_contains_bool, value)))

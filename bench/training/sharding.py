@@ -1,4 +1,4 @@
-"""FSDP2: every process keeps its share of a network's weights, gradients and Adam moments."""
+"""FSDP2: every process has a shard of a network's weights, gradients and Adam moments."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from bench.models.backbones.base import BackboneFamily
 
 
 def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) -> None:
-    """Share a network's parameters out over all processes, in place; all must do so, from equal weights.
+    """Shard a network's parameters over all processes, in place. All must call this, with equal weights.
 
-    The units that a backbone's family names are gathered one after the other, when they run. `bf16`: weights
-    travel and compute in bf16, under autocast; shares stay as they are, and gradients are averaged in float32.
+    The units that a backbone's family names are gathered one after the other, when they run. With `bf16`, weights
+    are sent and computed with in bf16, under autocast; shards keep their type, and gradients are averaged in
+    float32.
     """
     mesh = init_device_mesh(device.type, (processes,))
-    # Inputs are not cast: bf16 has no t = 999, and x_t is what x0 is computed from.
+    # Inputs are not cast: bf16 cannot represent t = 999, and x0 is computed from x_t.
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
@@ -31,10 +32,10 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
 
 
 def whole(value: Any, keep: bool = True) -> Any:
-    """Return nested data with the whole tensor, on the CPU, where this process has a share of one.
+    """Return nested data in which each shard of a tensor is replaced by the whole tensor, on the CPU.
 
-    All processes must ask at once; those that need nothing of it say so by `keep`, and get empty tensors. Data
-    without shares is returned as it is.
+    All processes must call this together. With `keep` false a process gets empty tensors. Data without shards is
+    returned unchanged.
     """
     if isinstance(value, DTensor):
         gathered = value.full_tensor()
@@ -45,21 +46,21 @@ def whole(value: Any, keep: bool = True) -> Any:
 
 
 def share_of(value: Tensor, like: Tensor) -> Tensor:
-    """This process's share of a whole tensor, where `like` is one; else the tensor itself."""
+    """Return this process's shard of a whole tensor if `like` is a shard, otherwise the tensor itself."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
-    # Each cuts its share out of the file that all read: a lost connection must not pass for a damaged file.
+    # Each process cuts its shard out of a file that all read: a lost connection cannot look like a damaged file.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def shares_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A network's whole state as this process's shares, for `load_state_dict`; unknown names stay as they are."""
+    """Return a network's whole state as this process's shards, for `load_state_dict`; unknown names are kept."""
     own = network.state_dict()
     return {name: share_of(value, own.get(name, value)) for name, value in state.items()}
 
 
 def optimizer_shares(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimiser's whole state as this process's shares, for `load_state_dict`."""
+    """Return an optimiser's whole state as this process's shards, for `load_state_dict`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
         index: {name: share_of(value, parameters[index]) for name, value in of_one.items()}

@@ -1,4 +1,4 @@
-"""Inputs on which few-step students are trained: pure noise, the student's own samples, or noised images."""
+"""Training inputs of few-step students: pure noise, the student's own samples, or noised images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.training.context import Batch, Noised
 def backward_simulation(
     student: Callable[[Tensor, Tensor, Tensor], Tensor], schedule: NoiseSchedule, times: Tensor, batch: Batch
 ) -> Noised:
-    """Make the student's input at one of its steps by sampling it up to there (DMD2, Sec. 4.5).
+    """Generate the student's input at one of its steps by sampling the steps before it (DMD2, Sec. 4.5).
 
     `times` [N] are the times of the student's steps, descending. The step is drawn once for the batch and for all
     processes; inputs at the first step are pure noise.
@@ -25,7 +25,7 @@ def backward_simulation(
     step = batch.rng.integer(0, len(times)) if len(times) > 1 else 0
     if step == 0:
         return Noised(schedule.prior(noise, first), first, batch.condition)
-    # The simulated trajectory has noise of its own: correlated noise makes artefacts.
+    # The simulated trajectory has its own noise, because correlated noise causes artefacts.
     x_t, x0 = schedule.prior(batch.rng.normal(noise), first), noise
     for k in range(step):
         t = times[k].expand(len(noise))
@@ -38,7 +38,7 @@ def backward_simulation(
 
 @torch.no_grad()
 def noised_real_inputs(schedule: NoiseSchedule, times: Tensor, batch: Batch) -> Noised:
-    """Make inputs as earlier work did: real images, noised to a step drawn for each sample; step 0 is pure noise.
+    """Make the inputs of earlier work: real images, noised to a step drawn for each sample; step 0 is pure noise.
 
     `times` [N] are the times of the student's steps, descending.
     """
@@ -60,9 +60,9 @@ def ode_step(
     noised: Noised,
     s: Tensor,
 ) -> Noised:
-    """Follow the teacher's ODE from noised images to the times s [B] in one step of DDIM.
+    """Follow the teacher's ODE from noised images to the times s [B] in one DDIM step.
 
-    The image and the noise that the teacher sees in x_t stay, and are mixed anew for s.
+    The image and the noise that the teacher predicts at x_t are combined again for s.
     """
     x_t, t, condition = noised
     x0 = teacher(x_t, t, condition)

@@ -1,4 +1,4 @@
-"""Random numbers of one training iteration: a function of (seed, iteration), so that nothing needs saving."""
+"""Random numbers of a training iteration: a function of (seed, iteration), which no checkpoint has to contain."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class StepRNG:
-    """The random numbers of one iteration, on the CPU, in the order they are asked for.
+    """The random numbers of one iteration, generated on the CPU in the order of the calls.
 
-    They depend on the run's seed and the iteration alone, so a resumed run draws what an uninterrupted one
-    would. Of a batch cut into shares, one for each process and micro-batch, the numbers of all of it are drawn,
-    and those of one share kept; scalars are common to all shares.
+    They depend only on the run's seed and the iteration, so a resumed run draws the numbers of an uninterrupted
+    one. A batch is cut into shares, one for each process and micro-batch: the numbers of the whole batch are
+    drawn, and those of one share are returned. Scalars are common to all shares.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class StepRNG:
         share: int = 0,
         shares: int = 1,
     ) -> None:
-        """`share` is the place among the `shares` of the batch; tensors are moved to `device`."""
-        # 32 bits: torch's CPU generator uses no more of a seed.
+        """Seed the generator. `share` is the index of this share of `shares`; tensors are moved to `device`."""
+        # torch's CPU generator uses 32 bits of a seed.
         state = np.random.SeedSequence([seed, iteration]).generate_state(1)[0]
         self.generator = torch.Generator().manual_seed(int(state))
         self.device = device
@@ -37,24 +37,24 @@ class StepRNG:
         return drawn.chunk(self.shares)[self.share].to(self.device)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal noise of the shape of `like` (its share of it)."""
+        """Draw standard normal noise in the shape of `like`, this share of the batch."""
         shape = (len(like) * self.shares, *like.shape[1:])
         return self._own(torch.randn(shape, generator=self.generator))
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
-        """`count` whole numbers, uniform in low ... high - 1 (its share)."""
+        """Draw `count` integers for this share, uniform in low ... high - 1."""
         drawn = torch.randint(low, high, (count * self.shares,), generator=self.generator)
         return self._own(drawn)
 
     def integer(self, low: int, high: int) -> int:
-        """One whole number, uniform in low ... high - 1, the same in every process."""
+        """Draw one integer, uniform in low ... high - 1, the same in every process."""
         return int(torch.randint(low, high, (), generator=self.generator))
 
 
 def data_order(size: int, seed: int, start: int, count: int) -> np.ndarray:
-    """Positions start ... start + count - 1 of an endless shuffled walk over `size` items.
+    """Return the items at positions start ... start + count - 1 of an endless shuffled order of `size` items.
 
-    Each epoch is its own permutation, made from (seed, epoch): the order needs no state to be resumed.
+    Each epoch is a permutation that depends only on (seed, epoch), so resuming requires no saved state.
     """
     positions = np.arange(start, start + count)
     epochs = positions // size

@@ -1,4 +1,4 @@
-"""How a student makes images, with all that a record says of it."""
+"""The sampler of a student, with the description that records contain."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bench.models.samplers import SampleNoise, Sampler, few_step
 
 @dataclass(frozen=True)
 class StudentSampler:
-    """A sampler of a student: call it with the samples' noise and conditions [B], it returns x0 [B, C, H, W]."""
+    """A sampler of a student. Called with the noise and conditions [B] of samples, it returns x0 [B, C, H, W]."""
 
     sample: Sampler
     evaluations: int
-    """Forward passes of the network for an image."""
+    """Number of forward passes of the network for one image."""
     description: Mapping[str, Any]
-    """Its kind and numbers as JSON data, as records have them."""
+    """The kind and the values of the sampler as JSON data, for records."""
 
     def __call__(self, noise: SampleNoise, condition: Tensor) -> Tensor:
         return self.sample(noise, condition)
 
 
 def few_step_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:
-    """Sample a student by turns of denoising and fresh noise (DMD2, Sec. 4.4), on this process's device.
+    """Return a sampler that alternates denoising and new noise (DMD2, Sec. 4.4), on this process's device.
 
     `indices` are the steps' positions on the noise grid, descending.
     """

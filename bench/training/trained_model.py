@@ -1,4 +1,4 @@
-"""Networks of a distiller: those that are trained, each with its optimiser, and averages that follow them."""
+"""Networks of a distiller: trained networks, each with its optimiser, and target networks that average them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a network to its input, and leave none in its parameters."""
+    """Freeze a network's parameters; gradients still pass through it to its input."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -24,24 +24,24 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 class TrainedModel:
-    """A network with its optimiser. Call it as the network itself, with gradients or without.
+    """A network with its optimiser. It is called like the network itself, with or without gradients.
 
-    Under DDP a call that trains must go through the wrapper, which averages the gradients of all processes, and
-    any other call must not, since the wrapper waits for a backward pass. A call trains if gradients are enabled
-    and a parameter takes them: neither is so under `torch.no_grad()` or within `frozen(model.network)`.
+    Under DDP a call that trains must go through the wrapper, which averages the gradients of all processes. Any
+    other call must not, because the wrapper waits for a backward pass. A call trains if gradients are enabled and
+    a parameter requires them, which is not the case under `torch.no_grad()` or within `frozen(model.network)`.
     """
 
     def __init__(
         self, network: nn.Module, wrapped: nn.Module, optimizer: torch.optim.Optimizer, lr: float
     ) -> None:
-        """`wrapped` is the network as accelerate prepared it (DDP), or the network itself where it is sharded."""
+        """Store the parts. `wrapped` is the network as accelerate prepared it (DDP), or the sharded network."""
         self.network = network
         self.wrapped = wrapped
         self.optimizer = optimizer
         self.lr = lr
         """Learning rate before warm-up and decay."""
         self.updates = 0
-        """Steps of the optimiser so far."""
+        """Number of optimiser steps so far."""
         self.gradient_norm: Tensor | None = None
         """Gradient norm of the last step, before clipping."""
 
@@ -54,7 +54,7 @@ class TargetNetwork:
     """A frozen network that follows a trained one as an exponential moving average of its weights."""
 
     def __init__(self, network: nn.Module, model: TrainedModel, decay: float) -> None:
-        """`network` has the shape of the model's; it takes the model's weights as they are now."""
+        """Copy the model's current weights into `network`, which has the same shape."""
         self.network = network.requires_grad_(False).eval()
         self.model = model
         self.decay = decay
@@ -64,7 +64,7 @@ class TargetNetwork:
         return self.network(*args, **kwargs)
 
     def copy_model(self) -> None:
-        """Take the model's weights."""
+        """Copy the model's weights."""
         self.network.load_state_dict(self.model.network.state_dict())
 
     @torch.no_grad()
@@ -73,5 +73,5 @@ class TargetNetwork:
         own, current = self.network.state_dict(), self.model.network.state_dict()
         weights = [name for name, value in own.items() if value.is_floating_point()]
         torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - self.decay)
-        for name in own.keys() - set(weights):  # counters have no average
+        for name in own.keys() - set(weights):  # counters are not averaged
             own[name].copy_(current[name])

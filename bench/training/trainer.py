@@ -1,4 +1,4 @@
-"""The training loop: batches, EMA, logging, checkpoints, exact resume, an early stop on divergence."""
+"""The training loop: batches, EMA, logging, checkpoints, exact resume, and a stop on divergence."""
 
 from __future__ import annotations
 
@@ -40,35 +40,34 @@ from bench.training.step_rng import StepRNG, data_order
 LOG_EVERY = 10
 
 WHOLE = MicroBatch()
-"""An iteration's batch in one piece."""
-
+"""The only micro-batch of an iteration without gradient accumulation."""
 
 OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/")
-"""What the log says itself, by name or the beginning of it."""
+"""Names, and prefixes that end in "/", of the figures that the trainer logs itself."""
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """After how many iterations something is done besides; none of it changes the result."""
+    """The numbers of iterations between checkpoints and validations, which do not change the result."""
 
     checkpoint_every: int
     validate_every: int
-    """A look at FD (the paper's Fig. 9)."""
+    """Iterations between two measurements of FD (the paper's Fig. 9)."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained student and what it took."""
+    """A trained student and the cost of its training."""
 
     student: Denoiser
-    """On the CPU, in evaluation mode: EMA weights if the recipe has them, else the last ones."""
+    """The student on the CPU, in evaluation mode: EMA weights if the recipe has them, otherwise the last ones."""
     iterations: int
     generator_updates: int
     seconds: float
 
 
 class Trainer:
-    """Trains one distiller on one prepared task, in one folder."""
+    """The loop that trains one distiller on one prepared task, in one folder."""
 
     def __init__(
         self,
@@ -97,16 +96,16 @@ class Trainer:
             raise UserError(
                 f"batch_size {self.recipe.batch_size} does not divide into {shares} equal shares "
                 f"({accelerator.num_processes} processes, {self.recipe.gradient_accumulation} micro-batches); "
-                f"use --set batch_size={whole * shares} or {(whole + 1) * shares}"
+                f"fix: --set batch_size={whole * shares} or {(whole + 1) * shares}"
             )
 
     def run(
         self, cadence: Cadence, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
     ) -> Trained:
-        """Train to the end, from the newest checkpoint if there is one.
+        """Train to the end, starting at the newest checkpoint if there is one.
 
-        `measure` gives the figures of a student that are logged on the way. Raises DivergedError, and Stopped
-        after a checkpoint if a signal asked for it.
+        `measure` returns the figures of a student that are logged during training. Raises DivergedError, and
+        Stopped after a checkpoint if a signal was received.
         """
         start = self.begin()
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
@@ -121,20 +120,20 @@ class Trainer:
         return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
 
     def begin(self) -> int:
-        """Restore the newest checkpoint; return the iterations that are done."""
+        """Restore the newest checkpoint; return the number of finished iterations."""
         done, before = self._resume()
         self._begun = time.perf_counter() - before
         return done
 
     @property
     def seconds(self) -> float:
-        """Training time so far, over all attempts."""
+        """Training time so far, summed over all attempts."""
         return time.perf_counter() - self._begun
 
     def advance(
         self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
-        """One iteration, with what is due after it: a log line, a look at FD, a checkpoint."""
+        """Train one iteration, then log, validate and write a checkpoint if they are due."""
         figures = self._checked(self.step(iteration), iteration)
         done = iteration + 1
         last = done == self.recipe.iterations
@@ -150,7 +149,7 @@ class Trainer:
             bar.advance(0, **measured)
             if self.recipe.keep_best:
                 self._keep_if_best(done, student, measured)
-            self._begun += time.perf_counter() - paused  # a look at FD is not training
+            self._begun += time.perf_counter() - paused  # validation does not count as training time
         if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
             self._save(done)
         bar.advance()
@@ -158,7 +157,7 @@ class Trainer:
             raise Stopped(self.stop.heard or signal.SIGTERM)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One iteration: a function of the networks, the seed and the iteration."""
+        """Train one iteration, which depends only on the networks, the seed and the iteration's number."""
         distiller = self.distiller
         before = {name: model.updates for name, model in distiller.models.items()}
         distiller.set_rates(iteration)
@@ -174,7 +173,7 @@ class Trainer:
         return figures
 
     def _micro_step(self, iteration: int, index: int) -> dict[str, Tensor]:
-        """Train on one micro-batch; processes exchange gradients only after the last."""
+        """Train on one micro-batch. Processes exchange gradients only after the last one."""
         micro_batch = MicroBatch(index, self.recipe.gradient_accumulation)
         self.distiller.micro_batch = micro_batch
         with contextlib.ExitStack() as stack:
@@ -185,16 +184,16 @@ class Trainer:
             return self.distiller.training_step(self.batch(iteration, micro_batch))
 
     def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
-        """Make a batch: its random numbers, its conditions, its real images.
+        """Make a batch with its random numbers, conditions and real images.
 
-        An iteration's batch is cut into shares, one for each process and micro-batch: the images do not
-        depend on how many of either there are.
+        An iteration's batch is cut into shares, one for each process and micro-batch. The images do not depend on
+        the number of shares.
         """
         device = self.accelerator.device
         shares = self.accelerator.num_processes * micro_batch.count
         share = self.accelerator.process_index * micro_batch.count + micro_batch.index
         count = self.recipe.batch_size // shares
-        # A plug-in may use the global generator: then it, too, is a function of (seed, iteration, share).
+        # A plug-in may use the global generator, so this one too depends only on (seed, iteration, share).
         torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
         rng = StepRNG(self.seed, iteration, device, share, shares)
         order = data_order(
@@ -204,17 +203,17 @@ class Trainer:
             count,
         )
         real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
-        asked = rng.integers(0, self.prepared.training_conditions, count)
+        positions = rng.integers(0, self.prepared.training_conditions, count)
         return Batch(
             iteration=iteration,
             rng=rng,
-            condition=self.prepared.training_condition(asked),
+            condition=self.prepared.training_condition(positions),
             real=real,
             real_condition=real_condition,
         )
 
     def student(self) -> Denoiser:
-        """Return a copy of the student as it would be evaluated now."""
+        """Return a copy of the student with the weights that would be evaluated now."""
         student = self.distiller.build_student(self.prepared.teacher)
         weights = self.average or self.distiller.generator.network.state_dict()
         student.load_state_dict(whole(weights))
@@ -222,7 +221,7 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self, updates: int) -> None:
-        """Exponential moving average of the student, with a horizon that grows at the start."""
+        """Update the student's EMA, whose horizon grows at the start."""
         assert self.recipe.ema_decay is not None
         current = self.distiller.generator.network.state_dict()
         if self.average is None:
@@ -232,12 +231,12 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
 
     def _checked(self, figures: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Average the figures over processes; stop, in all of them, if one is not finite, and say which.
+        """Average the figures over processes. Raises DivergedError in all of them if a figure is not finite.
 
-        Here, too, the processes agree whether one of them was asked to stop.
+        The same exchange lets the processes agree whether one of them received a signal to stop.
         """
         asked = torch.tensor(float(self.stop.heard is not None), device=self.accelerator.device)
-        # One transfer from the device for all figures.
+        # All figures are read from the device in one transfer.
         stacked = torch.stack([*(f.detach().float().to(asked.device) for f in figures.values()), asked])
         *found, stop = self.accelerator.reduce(stacked, "mean").tolist()
         self._stop_agreed = stop > 0
@@ -255,12 +254,12 @@ class Trainer:
         return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
 
     def _save(self, done: int) -> None:
-        """Write a checkpoint, once: it does not depend on the number of processes."""
+        """Write one checkpoint, which does not depend on the number of processes."""
         save_checkpoint(self.folder / CHECKPOINTS, self.distiller, self._state(done))
         self.accelerator.wait_for_everyone()
 
     def _keep_if_best(self, done: int, student: Denoiser, measured: dict[str, float]) -> None:
-        """Keep a student aside, with the networks it was trained with, if it has the lowest FD so far."""
+        """Keep a copy of all networks if the student has the lowest FD so far."""
 
         def save(folder: Path) -> None:
             self.prepared.save_student(student, folder, self.distiller.indices)
@@ -270,7 +269,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, float]:
-        """Restore the newest checkpoint: iterations done, and the seconds they took."""
+        """Restore the newest checkpoint; return its number of iterations and the seconds they took."""
         state = restore_checkpoint(self.folder / CHECKPOINTS, self.distiller)
         if state is None:
             if self.accelerator.is_main_process:
@@ -287,28 +286,32 @@ class Trainer:
 
 
 def check_figures(figures: object, first: object) -> None:
-    """Check what a training step returns to be logged. Raises ValueError unless it is at least one figure, each a
-    tensor without dimensions, under a name that the log has no own use for, and the same names as `first` has.
+    """Raise ValueError unless the figures of a training step can be logged.
+
+    There must be at least one, each a real tensor without dimensions. Names must not be those of OWN_FIGURES, and
+    must be the same as in `first`, the figures of the iteration's first micro-batch.
     """
     if not isinstance(figures, dict) or not figures:
         found = "{}" if isinstance(figures, dict) else type(figures).__name__
         raise ValueError(
-            f"training_step must return at least one figure to log, {{name: tensor}}, and not {found}"
+            f"training_step returned {found}; fix: return at least one figure to log, {{name: tensor}}"
         )
     for name, value in figures.items():
         if not isinstance(name, str) or not name or any(_is_own(name, own) for own in OWN_FIGURES):
             raise ValueError(
-                f"training_step returns a figure named {name!r}; names are texts, and the log uses "
-                f"{', '.join(OWN_FIGURES)} itself: name it loss/... or otherwise"
+                f"training_step returned a figure named {name!r}; a name is a text, and not one of those that the "
+                f"trainer logs itself ({', '.join(OWN_FIGURES)}); fix: call it loss/{name} for example"
             )
         if not isinstance(value, Tensor) or value.ndim or value.is_complex():
             what = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
-                f"training_step returns {what} for {name!r}; a figure is a real tensor without dimensions"
+                f"training_step returned {what} for {name!r}; fix: return a real tensor without dimensions"
             )
     if isinstance(first, dict) and figures.keys() != first.keys():
         odd = sorted(figures.keys() ^ first.keys())
-        raise ValueError(f"training_step returns {odd[0]!r} for some micro-batches of an iteration alone")
+        raise ValueError(
+            f"training_step returned {odd[0]!r} for some micro-batches of an iteration and not for others"
+        )
 
 
 def _is_own(name: str, own: str) -> bool:

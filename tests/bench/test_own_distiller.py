@@ -165,7 +165,7 @@ def test_a_checkpoint_without_the_target_is_refused(tiny: PreparedTask, tmp_path
     save_checkpoint(tmp_path, distiller, TrainingState(1, 0.0, "", None))
     path = tmp_path / "0000001.pt"
     torch.save(torch.load(path, weights_only=True) | {"targets": {}}, path)
-    with pytest.raises(UserError, match="networks target are missing there"):
+    with pytest.raises(UserError, match="networks target are missing in it"):
         restore_checkpoint(tmp_path, distiller)
 
 

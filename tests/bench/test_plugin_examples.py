@@ -1,4 +1,4 @@
-"""The examples of plug-in files, run as they say: a metric with a network of its own, a data set from a folder."""
+"""The examples of plug-in files, run as they describe: a metric with its own network, a data set from a folder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_network_of_a_metric_is_listed_with_its_weights_and_licence(bench: C
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as of CIFAR-10: ten classes, twelve and four images of 32 pixels each."""
+    """Make a folder like CIFAR-10's: ten classes with twelve and four images of 32 pixels each."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for name in load_catalogue([CIFAR10]).tasks.get("cifar10").class_names:
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def small_cifar(cache: Path):
-    """The example's task with networks that train in a second, as the cache has its images."""
+    """Return the example's task with networks that train in a second, with the images of the cache."""
     task = load_catalogue([CIFAR10]).tasks.get("cifar10")
     return replace(
         task,
@@ -89,13 +89,13 @@ def test_a_folder_of_images_is_a_class_conditional_task(folder: Path, tmp_path: 
         small_cifar(cache).prepare(Sources(cache), SilentProgress())
     task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     assert task.train_sha256 and small_cifar(cache).train_sha256 == task.train_sha256
-    assert [need.role for need in task.requirements(Sources(cache)) if need.path is None] == [
+    assert [one.role for one in task.requirements(Sources(cache)) if one.path is None] == [
         "teacher",
         "features",
     ]
-    world = small_cifar(cache).prepare(Sources(cache), SilentProgress())
-    assert world.real_count == 120 and world.references[MAIN].description.samples == 40
-    images, labels = world.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
+    prepared = small_cifar(cache).prepare(Sources(cache), SilentProgress())
+    assert prepared.real_count == 120 and prepared.references[MAIN].description.samples == 40
+    images, labels = prepared.real_batch(torch.tensor([0, 119]), torch.device("cpu"))
     assert labels.tolist() == [0, 9] and images.shape == (2, 3, 32, 32)
     first = np.asarray(Image.open(folder / "train" / "airplane" / "0.png"), np.float32)
     torch.testing.assert_close(images[0], torch.from_numpy(first).permute(2, 0, 1) / 127.5 - 1)

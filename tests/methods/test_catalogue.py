@@ -1,4 +1,4 @@
-"""The built-in methods are the rows of the paper's tables, as data, and their names cost no torch."""
+"""The built-in methods are the rows of the paper's tables, as data; listing them imports no torch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_paper_s_recipes_have_no_average_of_weights_and_the_one_that_has_say
 
 @pytest.mark.parametrize("scale", ["paper", "micro"])
 def test_update_rules_of_figure_9(scale: str) -> None:
-    """Ten critic updates; or one, with the critic's learning rate five times the generator's."""
+    """There are ten critic updates, or one with five times the generator's learning rate."""
     assert recipe_of("dmd-ttur10", scale=scale).critic_updates_per_generator_update == 10
     asynchronous = recipe_of("dmd-async-lr", scale=scale)
     assert asynchronous.critic_updates_per_generator_update == 1
@@ -132,7 +132,7 @@ def test_a_relative_rate_follows_what_the_user_sets_and_yields_to_it() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rates_are_those_of_the_task_unless_a_method_says_how_they_relate(name: str) -> None:
-    """A switch that sets an absolute rate would mean another one on every task."""
+    """A switch must not set an absolute rate, since rates differ between tasks."""
     for layer in CATALOGUE.methods.get(name).layers[1:]:
         for key in {"lr", "critic_lr"} & layer.get("*", {}).keys():
             assert layer["*"][key].keys() == {"times", "of"}
@@ -175,7 +175,7 @@ def test_gan_and_dmd_are_one_class() -> None:
 
 
 class TestLayers:
-    """Which value wins."""
+    """The order in which values override each other."""
 
     @staticmethod
     def method(*layers: dict[str, dict[str, Any]]) -> Method:

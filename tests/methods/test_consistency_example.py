@@ -1,4 +1,4 @@
-"""The example plug-in: a distiller of another kind in one short file, of which the documentation speaks."""
+"""The example plug-in of the documentation: a distiller of another kind in one short file."""
 
 from __future__ import annotations
 

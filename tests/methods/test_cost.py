@@ -1,4 +1,4 @@
-"""Costs that are printed before a run, against counts of what a training step calls."""
+"""The costs that are printed before a run equal the counted calls of a training step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_changes_them(values: dict[str, object], network: str, passes: int)
 
 @pytest.mark.parametrize("values", [{}, {"gan": False}, {"regression": True, "pairs": 10}])
 def test_passes_are_those_that_training_steps_make(values: dict[str, Any]) -> None:
-    """Hooks count the calls of student and teacher, and those that lead back through the student."""
+    """Hooks count the calls of student and teacher, and the backward passes through the student."""
     own = recipe(**values, batch_size=6)
     method = DMD(own, make_context())
     counts = {"student": 0, "teacher": 0, "back": 0}

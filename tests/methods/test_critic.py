@@ -38,7 +38,7 @@ class TestHead:
 
     @pytest.mark.parametrize("channels", [8, 12, 16, 20, 32, 48, 96])
     def test_logit_depends_on_the_image_also_with_few_channels(self, channels: int) -> None:
-        """A group norm over one value is always 0: on 1x1 maps, as many groups as channels would be deaf."""
+        """A group norm over one value is always 0, as on 1x1 maps with as many groups as channels."""
         torch.manual_seed(0)
         head = map_head(channels, 4)
         image = normal(0, 8, channels, 4, 4).requires_grad_()

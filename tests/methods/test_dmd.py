@@ -397,7 +397,9 @@ class TestTerms:
         assert not same(weights(with_it.generator.network), without.generator.network)
 
     def test_without_any_term_there_is_nothing_to_train(self) -> None:
-        with pytest.raises(UserError, match="no term to train: turn on distribution_matching, gan or regression"):
+        with pytest.raises(
+            UserError, match="all terms are off; fix: turn on distribution_matching, gan or regression"
+        ):
             make("dmd2", distribution_matching=False, gan=False)
 
     @pytest.mark.parametrize(

@@ -68,14 +68,14 @@ def test_every_step_of_an_n_step_student_is_drawn_and_no_other(steps: int, simul
     expected = [999 - k * (1000 // steps) for k in range(steps)]
     assert method.indices == expected and min(expected) >= 0
     method.generator.network = Recorder()  # the times alone are looked at
-    seen: set[float] = set()
+    times: set[float] = set()
     for iteration in range(8 * steps):
-        seen |= set(method.simulate(make_batch(iteration)).t.tolist())
-    assert sorted(seen, reverse=True) == expected
+        times |= set(method.simulate(make_batch(iteration)).t.tolist())
+    assert sorted(times, reverse=True) == expected
 
 
 class Recorder(torch.nn.Module):
-    """A student that returns what it is given."""
+    """A student that returns its input."""
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         return x_t

@@ -1,4 +1,4 @@
-"""Every loss has the gradient that its equation says, in float64, and nothing else gets a gradient."""
+"""Every loss has the gradient of its equation in float64, and nothing else gets a gradient."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestDistributionMatching:
         assert_equal(distribution_matching_loss(x, real, fake), (direction**2).mean() / 2)
 
     def test_a_sample_that_both_networks_return_unchanged_gets_no_gradient(self, x: Tensor) -> None:
-        """0 / 0: the other samples of the batch keep theirs."""
+        """0 / 0 in one sample does not change the gradients of the others."""
         real, fake = normal(1, *SHAPE), normal(2, *SHAPE)
         real[0] = fake[0] = x[0].detach()
         found = gradient(distribution_matching_loss(x, real, fake), x)

@@ -105,12 +105,16 @@ def test_a_run_s_name_knows_the_distance_and_no_path(trunk: Path) -> None:
 
 
 def test_without_its_weights_it_is_refused_before_anything_is_made(tmp_path: Path, trunk: Path) -> None:
-    with pytest.raises(UserError, match=r"regression_distance=lpips needs .*; fix: bench prepare --lpips FILE"):
+    with pytest.raises(
+        UserError, match=r"regression_distance=lpips requires .*; fix: bench prepare --weights lpips="
+    ):
         distance_of(DMDRecipe(regression=True, regression_distance="lpips"), make_context())
     nowhere = DMDRecipe(regression=True, regression_distance="lpips", lpips_weights=tmp_path / "vgg.pth")
-    with pytest.raises(UserError, match=rf"no file {tmp_path / 'vgg.pth'}; it is torchvision's vgg16-397923af"):
+    with pytest.raises(
+        UserError, match=rf"no file {tmp_path / 'vgg.pth'}, which should be torchvision's vgg16-397923af"
+    ):
         distance_of(nowhere, make_context())
-    with pytest.raises(UserError, match=rf"{trunk} is not torchvision's vgg16-397923af.pth, by its SHA-256"):
+    with pytest.raises(UserError, match=rf"{trunk} does not have the SHA-256 of torchvision's vgg16-397923af.pth"):
         distance_of(nowhere.model_copy(update={"lpips_weights": trunk}), make_context())
     assert {"lpips_weights", "lpips_pooling"} <= set(RegressionRecipe(lpips_weights=trunk).idle())
 

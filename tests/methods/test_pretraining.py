@@ -1,4 +1,4 @@
-"""SDXL's one-step student pretrained on pairs: LPIPS between what a tiny VAE makes of the latents."""
+"""SDXL's one-step student is pretrained on pairs, by LPIPS of the latents that a tiny VAE decodes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAIRS = Pairs(normal(1, 5, *LATENTS), normal(2, 5, *LATENTS), normal(3, 5, LAYOU
 
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random VGG16, as torchvision saves it."""
+    """Save a random VGG16 as torchvision does."""
     path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -79,26 +79,26 @@ def test_a_step_is_that_of_the_composition_written_out(
 ) -> None:
     """Noise as it is at t = 399, x0 by alpha-bar there, both latents through the VAE, LPIPS, plain autograd."""
     student, lpips = copy.deepcopy(method.generator.network), lpips_network("vgg", trunk, "average")
-    seen: list[float] = []
-    method.generator.network.register_forward_hook(lambda _module, given, _made: seen.extend(given[1].tolist()))
+    times: list[float] = []
+    method.generator.network.register_forward_hook(lambda _module, given, _made: times.extend(given[1].tolist()))
     figures = method.training_step(batch())
-    assert seen == [399, 399]
+    assert times == [399, 399]
 
-    chosen = StepRNG(0, 0).integers(0, 5, 2)
+    positions = StepRNG(0, 0).integers(0, 5, 2)
     t = torch.full((2,), 399.0)
     alpha_bar = float(torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000).double() ** 2, 0)[399])
-    z = PAIRS.noise[chosen]
+    z = PAIRS.noise[positions]
     predicted = student.network(
         z,
         t,
-        LAYOUT.unpack(PAIRS.condition[chosen])[0],
+        LAYOUT.unpack(PAIRS.condition[positions])[0],
         added_cond_kwargs={
-            "text_embeds": LAYOUT.unpack(PAIRS.condition[chosen])[1],
+            "text_embeds": LAYOUT.unpack(PAIRS.condition[positions])[1],
             "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2),
         },
     ).sample
     x0 = (z - (1 - alpha_bar) ** 0.5 * predicted) / alpha_bar**0.5
-    made, wanted = space.vae.decode(x0).sample, space.vae.decode(PAIRS.image[chosen]).sample
+    made, wanted = space.vae.decode(x0).sample, space.vae.decode(PAIRS.image[positions]).sample
     loss = lpips_distance(lpips, made, wanted)
     loss.backward()
 

@@ -1,4 +1,4 @@
-"""Plain regression distillation: one step is one AdamW step down the mean squared error on the pairs."""
+"""Plain regression distillation: a training step is an AdamW step on the mean squared error of pairs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def method() -> RegressionDistiller:
 
 
 def test_one_step_equals_the_formula(method: RegressionDistiller) -> None:
-    """Pairs begin at pure noise, sigma 80."""
+    """Pairs start at pure noise, sigma 80."""
     student = copy.deepcopy(method.generator.network)
     figures = method.training_step(make_batch(3))
 
-    chosen = StepRNG(seed=0, iteration=3).integers(0, 10, BATCH)
-    z, y, condition = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
+    positions = StepRNG(seed=0, iteration=3).integers(0, 10, BATCH)
+    z, y, condition = PAIRS.noise[positions], PAIRS.image[positions], PAIRS.condition[positions]
     made = student(80 * z, torch.full((BATCH,), 80.0), condition)
     loss = ((made - y) ** 2).mean()
     loss.backward()

@@ -1,4 +1,4 @@
-"""What DMD2 took for SD1.5 and SDXL: the paper's F.3 and F.4, and the official scripts where it says nothing."""
+"""The recipes of DMD2 for SD1.5 and SDXL: the paper's F.3 and F.4, otherwise the official scripts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_where_students_take_their_noise(methods: tuple[str, ...], task: str, ti
 
 
 def test_rows_of_table_4_differ_in_what_they_leave_out() -> None:
-    """The paper gives none of them a budget or a rate of its own."""
+    """The paper gives no separate budget or rate for them."""
     whole = recipe_of("dmd2-4step", "coco10k").model_dump()
     for method, off in {"no-gan": "gan", "no-dm": "distribution_matching"}.items():
         assert recipe_of(f"dmd2-4step-{method}", "coco10k").model_dump() == whole | {off: False}

@@ -1,4 +1,4 @@
-"""Methods as data: a TOML table is a method, in the tree and as a user's file; every mistake is one clear line."""
+"""Methods as data: a TOML table is a method, in the tree and in a user's file; each error is one clear line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
 
 
 def test_a_table_is_a_method_with_the_code_of_the_one_it_extends(tmp_path: Path) -> None:
-    """It may extend one that stands later in the file; later values win, and the user's over all."""
+    """A variant may extend a later one in the file; later values win, and the user's values win over all."""
     path = written(tmp_path, GOOD)
     catalogue = load_catalogue([path])
     method, parent = (catalogue.methods.get(name) for name in ("strong-gan", "dmd2"))
@@ -62,7 +62,7 @@ def test_variants_cost_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: Path) -> None:
-    """What the table changes is in the recipe; a comment in it makes no new run."""
+    """The recipe contains all changes of the table; a comment in the table makes no new run."""
     code = written(
         tmp_path,
         "from methods.dmd import DMD\n"
@@ -84,7 +84,7 @@ def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[methods.a]\nextends = ", "is no TOML file: Invalid value"),
+        ("[methods.a]\nextends = ", "is not valid TOML: Invalid value"),
         ("", "describes no method; fix: add a table"),
         ("methods = 3", "bad value 3 for 'methods'; fix: write a table"),
         ("[recipes.micro]\nlr = 1", "unknown key 'recipes'; valid: methods|unknown key 'recipes'"),
@@ -97,7 +97,7 @@ def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: P
         ),
         ('[methods.a]\nextends = "dmd2"\nsummary = "s"\non.digits = 3', "on: bad value 3 for 'digits'"),
         ('[methods.a]\nextends = "dmd22"\nsummary = "s"', "unknown method 'dmd22'; did you mean 'dmd2'"),
-        ('[methods.dmd2]\nextends = "dmd"\nsummary = "s"', "the method name 'dmd2' is taken twice"),
+        ('[methods.dmd2]\nextends = "dmd"\nsummary = "s"', "the method name 'dmd2' is used twice"),
         ('[methods.a]\nextends = "a"\nsummary = "s"', "extend each other: a -> a"),
         (
             '[methods.a]\nextends = "b"\nsummary = "s"\n[methods.b]\nextends = "a"\nsummary = "s"',
@@ -133,7 +133,7 @@ def test_a_bad_recipe_value_names_the_method(switches: str, reason: str, tmp_pat
 def test_two_files_with_one_name_are_refused(tmp_path: Path) -> None:
     text = '[methods.a]\nextends = "dmd2"\nsummary = "s"'
     paths = [written(tmp_path, text, name) for name in ("one.toml", "two.toml")]
-    with pytest.raises(UserError, match=r"'a' is taken twice: by .*one\.toml and .*two\.toml"):
+    with pytest.raises(UserError, match=r"'a' is used twice: by .*one\.toml and .*two\.toml"):
         load_catalogue(paths)
 
 

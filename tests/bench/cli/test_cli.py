@@ -236,5 +236,5 @@ def test_what_a_run_is_made_from_is_chosen_before_it_is_planned(
 ) -> None:
     found = bench(*command, "--data", str(tmp_path / "images"), "--download")
     assert found.code == 2
-    assert f"first: bench prepare --task imagenet64 --data {tmp_path / 'images'} --download" in found.text
+    assert f"fix: bench prepare --task imagenet64 --data {tmp_path / 'images'} --download" in found.text
     assert not (tmp_path / "runs").exists()

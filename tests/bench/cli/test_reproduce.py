@@ -75,14 +75,14 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return write
 
 
-def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_dry_run_at_paper_scale_shows_what_is_missing(bench: Callable[..., Any], tmp_path: Path) -> None:
     cache = ("--cache", str(tmp_path / "empty"))
     reason = bench("reproduce", "table2", "--scale", "paper", "--dry-run", *cache).text
     for line in (
-        "teacher           pipeline: missing: bench prepare --task coco10k --teacher stabilityai",
-        "missing: bench prepare --task coco10k --reals FOLDER",
-        "missing: bench eval --task coco10k --sampler lightning-4 --download",
-        "dmd2-4step: 86.1 GiB on each GPU, and the activations",
+        "teacher           pipeline: missing; fix: bench prepare --task coco10k --teacher stabilityai",
+        "missing; fix: bench prepare --task coco10k --reals FOLDER",
+        "missing; fix: bench eval --task coco10k --sampler lightning-4 --download",
+        "dmd2-4step: 86.1 GiB on each GPU, plus activations",
         "20000 iterations      2560000 training images   new",
     ):
         assert line in reason
@@ -94,7 +94,7 @@ def test_a_dry_run_at_paper_scale_says_what_the_machine_lacks(bench: Callable[..
 
 def test_nothing_is_run_where_something_is_missing(bench: Callable[..., Any], tmp_path: Path) -> None:
     found = bench("reproduce", "table6", "--scale", "paper", "--cache", str(tmp_path / "empty"))
-    assert found.code == 2 and "nothing was run; this machine lacks:" in found.text
+    assert found.code == 2 and "nothing was run; missing on this machine, each with its fix:" in found.text
     for line in (
         "coco10k, reference: bench prepare --task coco10k --reals FOLDER",
         "partiprompts, prompts: bench prepare --task partiprompts --prompts FILE",
@@ -160,4 +160,4 @@ def test_weights_of_a_baseline_may_be_downloaded_once_its_task_is_chosen(
 ) -> None:
     """--download alone is refused only while something is missing that bench prepare has to choose."""
     found = bench("eval", "--task", "coco10k", "--sampler", "lcm-4", "--download", "--cache", str(tmp_path))
-    assert "first: bench prepare --task coco10k --download" in found.text
+    assert "fix: bench prepare --task coco10k --download" in found.text

@@ -77,7 +77,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_those_that_do(
     run = plan(batch_size=7)
 
     def refused() -> None:
-        with pytest.raises(UserError, match=r"batch_size 7 .* use --set batch_size=6 or 8"):
+        with pytest.raises(UserError, match=r"batch_size 7 .* fix: --set batch_size=6 or 8"):
             runner.run(run)
 
     in_processes(2, refused)

@@ -38,7 +38,7 @@ ONE = torch.tensor(1.0)
         ({"loss/a": torch.ones(3)}, r"returns \[3\] torch.float32 for 'loss/a'"),
         ({"loss/a": "low"}, "returns str for 'loss/a'"),
         ({"loss/a": 0.5}, "returns float for 'loss/a'"),
-        ({"loss/a": torch.tensor(1j)}, "for 'loss/a'; a figure is a real tensor"),
+        ({"loss/a": torch.tensor(1j)}, "for 'loss/a'; fix: return a real tensor"),
     ],
 )
 def test_what_is_no_figure_is_refused(figures: object, said: str) -> None:
@@ -84,7 +84,7 @@ def test_a_checkpoint_whose_average_was_removed_is_refused(
     runner.stop = None
     name = next(iter(whole["average"]))
     for average, said in (
-        (None, "it lacks the EMA"),
+        (None, "the EMA of its recipe is missing"),
         ({key: value for key, value in whole["average"].items() if key != name}, f"EMA of 1 weights .* {name}"),
     ):
         torch.save({**whole, "average": average}, path)
@@ -119,11 +119,11 @@ def test_a_checkpoint_that_would_give_another_result_is_refused(plan: Callable[.
     other = {**optimizer["state"][weight], "exp_avg": torch.zeros(3)}
     extra = {**whole["models"], "guide": whole["models"]["generator"]}
     for content, said in (
-        (with_state({}), "lacks what the optimizer of generator kept over 1 step"),
-        (_without(whole, *state, weight, "exp_avg_sq"), "optimizer of generator kept is incomplete"),
-        (with_state({**optimizer["state"], weight: other}), "or of another shape"),
+        (with_state({}), "the optimizer state of generator after 1 step is missing"),
+        (_without(whole, *state, weight, "exp_avg_sq"), "the optimizer state of generator is incomplete"),
+        (with_state({**optimizer["state"], weight: other}), "or has another shape"),
         (_without(whole, "models", "critic"), "networks critic are missing"),
-        ({**whole, "models": extra}, "networks guide are missing there, or are none of the method's"),
+        ({**whole, "models": extra}, "networks guide are missing in it, or the method does not have them"),
         ({**whole, "iteration": 3}, "after 3 iterations, and its name says another"),
     ):
         torch.save(content, path)
@@ -146,7 +146,7 @@ def test_a_loss_that_does_not_reach_the_student_is_no_training(
         return {"loss/a": loss.detach()}
 
     for step, said in (
-        (of_nothing, "the loss of model 'generator' depends on no network that is trained"),
+        (of_nothing, "the loss of model 'generator' does not depend on any trained network"),
         (of_the_critic, "the loss of model 'generator' does not depend on its network"),
     ):
         with monkeypatch.context() as patched:

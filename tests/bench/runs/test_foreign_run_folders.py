@@ -1,4 +1,4 @@
-"""A run's folder may hold anybody's files: each is read, or named and skipped; none hangs or hides other runs."""
+"""A run's folder may contain any files: each is read, or named and skipped, and none hides other runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLAN = {"name": "dmd2", "protocol": {"name": "digits"}, "seed": 0, "recipe": {"b
 
 
 def odd(example: dict[str, object]) -> st.SearchStrategy[bytes]:
-    """Bytes of any kind, any JSON, or the example with any one value."""
+    """Return arbitrary bytes, arbitrary JSON, or the example with one value replaced."""
     one = st.tuples(st.sampled_from(sorted(example)), JSON).map(lambda pair: example | {pair[0]: pair[1]})
     return st.one_of(st.binary(max_size=40), st.one_of(JSON, one).map(lambda value: json.dumps(value).encode()))
 
@@ -95,7 +95,7 @@ def test_any_record_has_a_state(tmp_path: Path, content: bytes) -> None:
 
 
 def a_run(folder: Path) -> Path:
-    """A run's folder with a plan."""
+    """Make a run's folder with a plan."""
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(PLAN))
     return folder
@@ -135,7 +135,7 @@ def test_status_and_report_show_the_other_runs_whatever_a_file_is(
 
 
 @pytest.mark.parametrize("name", ["attempts.jsonl", "metrics.jsonl", ".lock", "log.txt"])
-def test_a_named_pipe_keeps_nobody_who_would_write_to_it(tmp_path: Path, name: str) -> None:
+def test_a_named_pipe_does_not_block_a_writer(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert not is_locked(tmp_path)
     if name == ".lock":

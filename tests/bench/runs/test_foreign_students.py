@@ -1,4 +1,4 @@
-"""`bench eval` of what is no student, or a broken one: one line each, nothing hangs."""
+"""`bench eval` of something else than a student, or of a broken one, ends with one line."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def test_a_student_of_other_images_or_classes(student: Path, cache: Path, tmp_pa
         assert printed.code == 2 and message in printed.text and str(student) in printed.text
 
 
-def test_a_run_whose_training_is_not_over(cache: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_still_training(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     printed = evaluated(tmp_path / "run", cache, tmp_path)
-    assert printed.code == 2 and "has no student yet: its training is not over; fix: bench resume" in printed.text
+    assert printed.code == 2 and "has no student yet: it is still training; fix: bench resume" in printed.text
 
 
 def test_a_start_where_the_student_says_it(student: Path, cache: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The way of ImageNet-64 as a user goes it, on a small network in EDM's format and few real images."""
+"""ImageNet-64 as users run it, with a small network in EDM's format and few real images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KILLED = {name: value for name, value in RECIPE.items() if name != "pairs"} | {"
 
 
 def common(recipe: dict[str, float] = RECIPE) -> tuple[str, ...]:
-    """Options of a quickly measured run."""
+    """Return options of a run that is measured quickly."""
     settings = [part for key, value in recipe.items() for part in ("--set", f"{key}={value}")]
     return ("--task", "standin64", "--protocol", "quick", *settings)
 

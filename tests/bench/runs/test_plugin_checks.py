@@ -1,4 +1,4 @@
-"""A plug-in that misbehaves is one line that names it; it writes nowhere, ends nothing and hides nothing."""
+"""A broken plug-in gives one line that names it; it writes no file, ends no process and hides nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHER = replace(DIGITS, **({{"name": "mine"}} | {{{field}}}))
 
 
 def refused(tmp_path: Path, text: str | bytes) -> str:
-    """What a plug-in file of this text is refused with: one line that names it."""
+    """Return the error for a plug-in file of this text, one line that names it."""
     path = tmp_path / "plug.py"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""Records: what a result is, how it is kept, and what a broken one says."""
+"""Records: their content, their files, and the errors of broken ones."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ PROTOCOL = {"name": "fashion", "samples": 10_000, "repetitions": 3, "smoke": Fal
 
 
 def example(**changes: Any) -> Record:
-    """A whole record of a student trained with DMD2."""
+    """A complete record of a student trained with DMD2."""
     fields = {
         "run_id": "fashion-dmd2-seed0",
         "kind": "method",
@@ -175,7 +175,7 @@ def test_load_finds_run_folders_and_committed_records_and_reports_broken_ones(tm
 
 
 def changed(path: tuple[str | int, ...], value: object) -> str:
-    """The JSON of the example with another value at a path of keys."""
+    """Return the JSON of the example with another value at a path of keys."""
     fields = example().model_dump()
     inner: Any = fields
     for key in path[:-1]:
@@ -258,7 +258,7 @@ def test_a_record_that_is_no_text_file_neither_hangs_nor_hides_others(tmp_path: 
 
 
 def every_path(value: Any, here: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Paths of keys to all that a record holds."""
+    """Yield the paths of keys to all values of a record."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return [path for key, inner in items for path in ((*here, key), *every_path(inner, (*here, key)))]

@@ -1,4 +1,4 @@
-"""Where a run is, from its folder, its attempts and its queue."""
+"""The state of a run, from its folder, its attempts and its queue."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_run_that_came_back_does_not_show_how_far_it_was_before(tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"error": 3}', '{"error": {}}', '{"metrics": [3]}', '{"metrics": null}']
 )
-def test_a_damaged_record_is_told_and_hides_no_other_run(text: str, tmp_path: Path) -> None:
+def test_a_damaged_record_is_named_and_hides_no_other_run(text: str, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(text)
     found = run_state(tmp_path)
     assert found.state == "failed" and "record.json is damaged" in found.reason

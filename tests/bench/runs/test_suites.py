@@ -1,4 +1,4 @@
-"""Suites name what there is; the paper's tables, as data, are those of its text."""
+"""Suites name registered things only; the paper's tables, as data, are those of its text."""
 
 import json
 import os
@@ -101,7 +101,7 @@ EVERY_SCALE = [
 
 @pytest.mark.parametrize("scale", EVERY_SCALE)
 def test_a_suite_names_what_there_is(scale: SuiteScale) -> None:
-    """Tasks, protocols, methods, recipes, samplers and metrics are those that are registered."""
+    """All tasks, protocols, methods, recipes, samplers and metrics of a suite are registered."""
     catalogue = load_catalogue()
     task = catalogue.tasks.get(scale.task)
     task = task.under(scale.protocol or task.protocol.name)
@@ -137,7 +137,7 @@ def test_a_suite_names_rows_that_its_paper_table_has(scale: SuiteScale) -> None:
     ],
 )
 def test_baselines_answer_rows_of_the_paper(baseline: str, row: str) -> None:
-    """The paper sampled its rivals as the official evaluation does."""
+    """Rivals are sampled as in the official evaluation of the paper."""
     found = {entry.sampler: entry.paper_row for entry in load_suite("table2").scale("paper").baselines}
     assert found[baseline] == row
 
@@ -187,7 +187,7 @@ def test_a_later_run_starts_from_the_student_of_the_first(catalogue: Catalogue, 
 
 
 def finished(run: Run) -> Record:
-    """A record of this run, as if it were finished."""
+    """Return a record of this run as if it were finished."""
     cost = dict.fromkeys(
         ("iterations", "generator_updates", "generated_images", "network_evaluations", "threads"), 1
     ) | dict.fromkeys(("train_seconds", "evaluate_seconds", "peak_memory_bytes", "parameters", "gpu_hours"), 0)
@@ -258,7 +258,7 @@ VALUES = st.recursive(
 
 
 def toml(value: Any) -> str:
-    """A value as TOML has it, on one line."""
+    """Return a value in TOML, on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):

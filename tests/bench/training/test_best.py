@@ -1,4 +1,4 @@
-"""The student with the lowest FD on the way: kept apart, labelled, and never in the place of the last one."""
+"""The student with the lowest FD during training is kept and labelled, and never replaces the last one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_the_best_is_kept_beside_the_last_and_evaluated_as_what_it_is(
 ) -> None:
     run = plan(keep_best=True, **HASTY)
     last = runner.run(run)
-    looks = [line for line in read_lines(run.folder / "metrics.jsonl") if "fd" in line]
-    lowest = min(looks, key=lambda line: line["fd"])
+    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if "fd" in line]
+    lowest = min(lines, key=lambda line: line["fd"])
     best = read_best(run.folder / "best")
     assert best is not None
     assert (best.iteration, best.fd) == (lowest["iteration"], lowest["fd"])
@@ -39,23 +39,23 @@ def test_the_best_is_kept_beside_the_last_and_evaluated_as_what_it_is(
     assert found.code == 0, found.text
     records = load_records([run.folder]).records
     assert len(records) == 2 and records[-1] == last
-    chosen = records[0].checkpoint
-    assert chosen is not None
-    assert (chosen.iteration, chosen.selection) == (best.iteration, "best-by-test-metric")
-    assert chosen.sha256 == folder_sha256(run.folder / "best" / "student") != last.checkpoint.sha256
+    checkpoint = records[0].checkpoint
+    assert checkpoint is not None
+    assert (checkpoint.iteration, checkpoint.selection) == (best.iteration, "best-by-test-metric")
+    assert checkpoint.sha256 == folder_sha256(run.folder / "best" / "student") != last.checkpoint.sha256
     assert records[0].run_id != last.run_id
     assert (
         "best-by-test-metric, raw" in bench("report", "--task", "tiny", "--runs", run.root, "--no-committed").text
     )
 
 
-def test_how_often_and_by_how_many_images_it_is_chosen_are_the_recipe_s(
+def test_how_often_and_by_how_many_images_fd_is_measured_is_set_by_the_recipe(
     plan: Callable[..., Run], runner: Runner
 ) -> None:
     run = plan(keep_best=True, best_every=9, best_samples=40, **HASTY)
     record = runner.run(run)
-    looks = [line for line in read_lines(run.folder / "metrics.jsonl") if "fd" in line]
-    assert [(look["iteration"], look["fd_samples"]) for look in looks] == [(9, 40), (18, 40), (24, 40)]
+    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if "fd" in line]
+    assert [(line["iteration"], line["fd_samples"]) for line in lines] == [(9, 40), (18, 40), (24, 40)]
     best = read_best(run.folder / "best")
     assert best is not None and best.fd_samples == 40
     recorded = record.method.recipe
@@ -84,7 +84,9 @@ def test_keeping_it_changes_nothing_else(plan: Callable[..., Run], runner: Runne
     assert [metric.values for metric in kept.metrics] == [metric.values for metric in plain.metrics]
 
 
-def test_a_second_stage_starts_from_the_best_if_told_so(plan: Callable[..., Run], runner: Runner) -> None:
+def test_a_second_stage_starts_from_the_best_student_if_its_folder_is_given(
+    plan: Callable[..., Run], runner: Runner
+) -> None:
     first = plan("dmd-ttur", keep_best=True, **HASTY)
     runner.run(first)
     still: dict[str, Any] = {"lr": 1e-12, "critic_lr": 1e-12, "iterations": 1, "ema_decay": None}
@@ -95,13 +97,13 @@ def test_a_second_stage_starts_from_the_best_if_told_so(plan: Callable[..., Run]
     assert second.id != plan("dmd2", init_from=first.folder, **still).id
     best = read_best(first.folder / "best")
     assert best is not None
-    look = next(line["fd"] for line in read_lines(second.folder / "metrics.jsonl") if "fd" in line)
-    assert look == pytest.approx(best.fd, rel=1e-4)
+    fd = next(line["fd"] for line in read_lines(second.folder / "metrics.jsonl") if "fd" in line)
+    assert fd == pytest.approx(best.fd, rel=1e-4)
 
 
 def test_a_run_that_kept_none_says_how_to_keep_it(plan: Callable[..., Run], runner: Runner) -> None:
     first = plan("dmd-ttur")
     runner.run(first)
-    with pytest.raises(UserError, match=r"there is no .*best; the run must be made with --set keep_best=true"):
+    with pytest.raises(UserError, match=r"there is no .*best; fix: repeat that run with --set keep_best=true"):
         runner.run(plan("dmd2", init_from=first.folder / "best"))
     assert not (first.folder / "best").exists()

@@ -1,4 +1,4 @@
-"""What runs on a GPU, on a device that is pretended: nothing is left on the CPU, and the numbers are the same."""
+"""Code for GPUs on a simulated device: no tensor is left on the CPU, and the numbers are the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXT_RECIPE = {
 
 
 def same_numbers(one: Record, other: Record) -> None:
-    """Fail unless two records have the same values; the devices have other kernels, with other roundings."""
+    """Fail unless two records have the same values, up to the rounding of other kernels."""
     for record in (one, other):
         assert record.error is None, record.error
     for metric, expected in zip(one.metrics, other.metrics, strict=True):
@@ -58,13 +58,13 @@ def test_a_run_is_that_of_the_cpu(
 ) -> None:
     expected = Runner(catalogue, tiny, SilentProgress()).run(plan(method, iterations=6))
     with pretended_device():
-        world = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
+        prepared = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
         run = plan(method, root=tmp_path / "elsewhere", iterations=6)
-        same_numbers(Runner(catalogue, world, SilentProgress()).run(run), expected)
+        same_numbers(Runner(catalogue, prepared, SilentProgress()).run(run), expected)
 
 
 def test_text_to_image_is_that_of_the_cpu(tmp_path: Path) -> None:
-    """Latents, conditions new and kept, a guided teacher, a LoRA, CLIP, a sampler of the teacher."""
+    """Run latents, new and cached conditions, a guided teacher, a LoRA, CLIP and a sampler of the teacher."""
 
     def records_in(root: Path) -> list[Record]:
         root.mkdir()
@@ -85,6 +85,6 @@ def test_latency_is_timed_there(tmp_path: Path) -> None:
     cache = choose_sdxl(tmp_path)
     with pretended_device():
         task = declared(cache)
-        world = task.prepare(Sources(cache), SilentProgress())
-        found = latency_of(world.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
+        prepared = task.prepare(Sources(cache), SilentProgress())
+        found = latency_of(prepared.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
     assert found.denoising.median > 0

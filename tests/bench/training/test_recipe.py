@@ -1,4 +1,4 @@
-"""Recipes: the paper's numbers as defaults, mistakes that say what is right, rates in closed form."""
+"""Recipes have the paper's values as defaults, errors name the fix, and rates have a closed form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from methods.recipes import DMDRecipe, RegressionRecipe
 
 
 class TestDefaults:
-    """DMD2 on ImageNet-64: the paper's F.2, and the official script where the paper says nothing."""
+    """The values are those of the paper's F.2, or of the official script if the paper gives none."""
 
     def test_optimisation(self) -> None:
         recipe = DMDRecipe()
@@ -81,8 +81,10 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"bad value 'x' for recipe key 'dm_range\.1'"):
             build_recipe(DMDRecipe, {"dm_range": [0.0, "x"]}, "it")
 
-    def test_values_that_do_not_go_together_are_told_with_the_way_out_alone(self) -> None:
-        with pytest.raises(UserError, match=r"^recipe of it: teacher_precision=bf16 needs .*use --set teacher_"):
+    def test_values_that_conflict_are_refused_with_only_the_fix(self) -> None:
+        with pytest.raises(
+            UserError, match=r"^recipe of it: teacher_precision=bf16 requires .*fix: --set teacher_"
+        ):
             build_recipe(DMDRecipe, {"precision": "fp32", "teacher_precision": "bf16"}, "it")
 
 
@@ -98,7 +100,7 @@ def test_a_recipe_does_not_change() -> None:
 
 
 def library_schedule(warmup: int) -> Callable[[int], float]:
-    """The library's own schedule, as a factor on the rate by step."""
+    """Return the library's factor on the rate by step."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     factor: Callable[[int], float] = get_constant_schedule_with_warmup(optimizer, warmup).lr_lambdas[0]
     return factor
@@ -146,7 +148,7 @@ def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
 
 
 def test_a_run_is_named_by_its_whole_recipe_but_for_paths(tmp_path: Path) -> None:
-    """The same bytes may lie anywhere; every other value is part of the name, whatever its effect."""
+    """All values except paths are part of the run's name."""
     identity = DMDRecipe().identity()
     assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"}
     assert identity == DMDRecipe().model_dump(mode="json", exclude={"init_from", "lpips_weights"})

@@ -1,4 +1,4 @@
-"""Killed at any point and started again, a run ends with the same bits."""
+"""A run that is killed at any point and started again ends with the same bits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ VARIES = {"cost", "provenance", "sampler"}
 
 
 def values(record: Record) -> dict[str, object]:
-    """All of a record but the time it took."""
+    """Return a record without its times."""
     return {key: value for key, value in record.model_dump().items() if key not in VARIES}
 
 
 def kill_when(condition: Callable[[], bool], work: Callable[[], object]) -> None:
-    """Do `work` in a child process and kill it with signal 9 once `condition` holds."""
+    """Do `work` in a child process and kill it with signal 9 as soon as `condition` is true."""
     child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
     deadline = time.monotonic() + 60
@@ -49,7 +49,7 @@ def kill_when(condition: Callable[[], bool], work: Callable[[], object]) -> None
 
 
 def logged(run: Run) -> int:
-    """Iterations in a run's metrics file."""
+    """Return the iterations in a run's metrics file."""
     lines = read_lines(run.folder / "metrics.jsonl")
     return int(lines[-1]["iteration"]) if lines else 0
 
@@ -90,7 +90,7 @@ def test_a_finished_run_is_returned_not_repeated(plan: Callable[..., Run], runne
     assert run.record.stat().st_mtime_ns == before
 
 
-def test_a_damaged_checkpoint_is_named_with_what_mends_it(plan: Callable[..., Run], runner: Runner) -> None:
+def test_a_damaged_checkpoint_is_named_with_the_fix(plan: Callable[..., Run], runner: Runner) -> None:
     run = plan()
     expected = values(runner.run(run))
     run.record.unlink()
@@ -156,7 +156,7 @@ def test_divergence_is_a_record_that_says_what_diverged(plan: Callable[..., Run]
 
 
 def test_a_second_stage_starts_from_a_finished_run(plan: Callable[..., Run], runner: Runner) -> None:
-    """The longer training of the paper: without GAN first, then with it, from the last checkpoint."""
+    """The paper's longer training is first without GAN, then with it, from the last checkpoint."""
     first = plan("dmd-ttur", ema_decay=None)
     expected = runner.run(first)
     second = plan("dmd2", ema_decay=None, init_from=first.folder, lr=1e-12, critic_lr=1e-12, iterations=1)
@@ -166,7 +166,7 @@ def test_a_second_stage_starts_from_a_finished_run(plan: Callable[..., Run], run
     assert second.id != plan("dmd2", ema_decay=None, lr=1e-12, critic_lr=1e-12, iterations=1).id
 
 
-def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
+def test_a_second_stage_requires_a_finished_run_of_the_same_networks(
     plan: Callable[..., Run], runner: Runner, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"init_from: .*not the folder of a finished run"):
@@ -176,14 +176,14 @@ def test_a_second_stage_needs_a_finished_run_of_the_same_networks(
     newest = checkpoints(first.folder / "checkpoints")[-1]
     content = torch.load(newest, weights_only=True)
     torch.save(content | {"models": {"student": content["models"]["generator"]}}, newest)
-    with pytest.raises(UserError, match=r"init_from: .*of other networks.*KeyError: 'generator'"):
+    with pytest.raises(UserError, match=r"init_from: .*its networks do not fit.*KeyError: 'generator'"):
         runner.run(plan("dmd2", init_from=first.folder))
 
 
 def test_after_a_regression_the_critic_starts_as_the_teacher(
     plan: Callable[..., Run], tiny: PreparedTask, runner: Runner
 ) -> None:
-    """SDXL's one-step student: pretrained on pairs; the critic has seen none."""
+    """SDXL's one-step student is pretrained on pairs; the critic is not."""
     first = plan("regression", ema_decay=None)
     runner.run(first)
     context = TrainingContext(

@@ -1,4 +1,4 @@
-"""Processes that share the networks (FSDP2) train as those that have copies, and keep the same checkpoints."""
+"""Processes with sharded networks (FSDP2) train like those with copies, and write the same checkpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOU
 
 @lru_cache(maxsize=1)
 def network() -> UNet2DConditionModel:
-    """A UNet told as SDXL's is, with one transformer block on each side; methods copy it."""
+    """A UNet with SDXL's conditions and one transformer block on each side; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return UNet2DConditionModel(
@@ -72,7 +72,7 @@ def make(name: str, sharding: str, **values: Any) -> DMD:
 
 
 def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
-    """A few iterations on this process's share of each batch."""
+    """Train a few iterations on this process's share of each batch."""
     rank, processes = method.accelerator.process_index, method.accelerator.num_processes
     share = slice(rank * 2 // processes, (rank + 1) * 2 // processes)
     for iteration in range(start, stop):
@@ -90,7 +90,7 @@ def train(method: DMD, start: int, stop: int, norms: list[float]) -> None:
 
 
 class Job(NamedTuple):
-    """Training to an iteration, from the folder's newest checkpoint on; another one follows."""
+    """Train to an iteration from the folder's newest checkpoint; write another checkpoint."""
 
     sharding: str
     folder: Path
@@ -105,22 +105,22 @@ class Job(NamedTuple):
             torch.save(norms, self.folder / "norms")
 
     def made(self) -> dict[str, Any]:
-        """What the checkpoint has of the networks, and the gradient norms on the way to it."""
+        """Return the checkpoint's networks, and the gradient norms before it."""
         content = torch.load(self.folder / f"{self.stop:07d}.pt", weights_only=True)
         return {"models": content["models"], "norms": torch.load(self.folder / "norms", weights_only=True)}
 
 
 def in_two(name: str, jobs: Sequence[Job], **values: Any) -> list[dict[str, Any]]:
-    """Do jobs in two processes, one after the other."""
+    """Run jobs in two processes, one after the other."""
     network()  # made before the fork
     in_processes(2, lambda: [job.do(name, values) for job in jobs])
     return [job.made() for job in jobs]
 
 
 def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Weights, Adam's moments and gradient norms, to rounding.
+    """Compare weights, Adam's moments and gradient norms up to rounding.
 
-    An attention key's bias has no effect: its gradient is rounding alone, which Adam makes as large as any.
+    An attention key's bias has no effect: its gradient is only rounding, which Adam scales up.
     """
     assert found["norms"] == pytest.approx(expected["norms"], rel=1e-4)
     for name, model in expected["models"].items():
@@ -160,7 +160,7 @@ def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(tmp_path: 
         close(job.made(), whole.made() | last)
 
 
-def test_one_process_has_nobody_to_share_with() -> None:
+def test_one_process_does_not_shard() -> None:
     method = make("dmd2", "fsdp2")
     assert not method.sharded
     assert not any(isinstance(value, DTensor) for value in method.generator.network.state_dict().values())
@@ -177,9 +177,9 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
         for name, value in method.generator.network.state_dict().items():
             assert torch.equal(value.full_tensor(), first[name]), name
         for one in [method.teacher, *(model.network for model in method.models.values())]:
-            held = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
+            local = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
             total = sum(p.numel() for p in one.parameters())
-            assert 0.4 * total < held < 0.6 * total
+            assert 0.4 * total < local < 0.6 * total
 
     in_processes(2, work)
 
@@ -198,5 +198,5 @@ def test_a_run_with_an_average_and_its_best_student(
 
 
 def test_what_it_does_not_go_with_is_refused() -> None:
-    with pytest.raises(UserError, match="sharding=fsdp2 runs uncompiled networks: use compile_backend=none"):
+    with pytest.raises(UserError, match=r"sharding=fsdp2 runs uncompiled .*fix: --set compile_backend=none"):
         build_recipe(DMDRecipe, {"sharding": "fsdp2", "compile_backend": "inductor"}, "method 'dmd2'")

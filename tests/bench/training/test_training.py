@@ -1,4 +1,4 @@
-"""The training loop: an iteration is the same however its batch is cut up."""
+"""The training loop: an iteration does not depend on how its batch is divided."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.training.trainer import Trainer
 
 
 def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str, **values: object) -> Trainer:
-    """A trainer of a built-in method on the tiny task."""
-    chosen = catalogue.methods.get(method)
-    recipe = chosen.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
+    """Return a trainer of a built-in method on the tiny task."""
+    entry = catalogue.methods.get(method)
+    recipe = entry.recipe(tiny.task.name, "micro", {"iterations": 10, "batch_size": 12, **values})
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     context = TrainingContext(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
-    return Trainer(chosen.load()(recipe, context), tiny, 0, folder, accelerator)
+    return Trainer(entry.load()(recipe, context), tiny, 0, folder, accelerator)
 
 
 @pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])
@@ -42,7 +42,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(
 def test_ten_iterations_in_micro_batches_give_the_same_student(
     catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path
 ) -> None:
-    """SGD-like closeness: Adam divides by small numbers, so weights are compared and not single steps."""
+    """Weights are compared instead of single steps, since Adam divides by small numbers."""
     students = []
     for parts in (1, 3):
         one = trainer(catalogue, tiny, tmp_path, "dmd2", gradient_accumulation=parts, warmup=0)

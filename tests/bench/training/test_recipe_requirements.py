@@ -1,4 +1,4 @@
-"""What recipes ask of a task besides what all runs do: shown in plans, and refused before anything is run."""
+"""Requirements of recipes: shown in plans, and checked before a run starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from command import bench
 
 from bench.core.errors import UserError
-from bench.runs.dry_run import recipe_needs, require_for_recipes
+from bench.runs.dry_run import recipe_requirements, require_for_recipes
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.pinned import PinnedAsset
@@ -25,7 +25,7 @@ def planned(method: str, root: Path, **overrides: object) -> Run:
 def test_dmd_on_imagenet_is_refused_before_it_runs_where_lpips_is_missing(tmp_path: Path) -> None:
     runs = [planned(method, tmp_path) for method in ("dmd2", "dmd", "dmd-mse")]
     with pytest.raises(
-        UserError, match=r"dmd on task 'imagenet64' needs .*\n  lpips: bench prepare --task imagenet64"
+        UserError, match=r"dmd on task 'imagenet64' requires .*\n  lpips: bench prepare --task imagenet64"
     ):
         require_for_recipes(runs)
     require_for_recipes([run for run in runs if run.method.name != "dmd"])
@@ -38,13 +38,13 @@ def test_dmd_on_imagenet_is_refused_before_it_runs_where_lpips_is_missing(tmp_pa
 
 
 @pytest.mark.parametrize(("method", "asked"), [("dmd", True), ("dmd-mse", False), ("dmd2", False)])
-def test_a_plan_shows_lpips_among_what_the_task_needs(method: str, asked: bool, tmp_path: Path) -> None:
+def test_a_plan_shows_lpips_among_the_requirements_of_the_task(method: str, asked: bool, tmp_path: Path) -> None:
     reason = bench("run", "--task", "imagenet64", "--method", method, "--dry-run", "--cache", tmp_path).text
-    assert ("bench prepare --task imagenet64 --weights lpips=FILE" in reason) == asked
-    assert len(recipe_needs([planned(method, tmp_path)])) == asked
+    assert ("missing; fix: bench prepare --task imagenet64 --weights lpips=FILE" in reason) == asked
+    assert len(recipe_requirements([planned(method, tmp_path)])) == asked
 
 
-def test_a_suite_names_what_its_rows_lack_with_all_else(tmp_path: Path) -> None:
+def test_a_suite_names_all_missing_requirements_of_its_rows(tmp_path: Path) -> None:
     options = ("--scale", "paper", "--cache", tmp_path, "--runs", tmp_path / "runs")
     reason = bench("reproduce", "table3", *options)
     assert reason.code == 2

@@ -1,4 +1,4 @@
-"""Random numbers and data order are functions of the seed and the position: nothing to save, exact resume."""
+"""Random numbers and data order are functions of the seed and the position, so a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGES = torch.empty(4, 1, 2, 2)
 
 
 def everything(rng: StepRNG, images: Tensor = IMAGES) -> list[Tensor]:
-    """One of each kind, as a training step would ask for them."""
+    """Draw one of each kind, as a training step does."""
     return [rng.normal(images), rng.integers(0, 1000, len(images)), rng.normal(images)]
 
 
@@ -55,7 +55,7 @@ def test_shares_of_all_processes_make_up_the_single_processs_draw(shares: int) -
 
 
 def test_a_single_number_is_common_to_all_processes_and_keeps_them_in_step() -> None:
-    """Backward simulation's step is shared; what is drawn after it still makes up the whole."""
+    """Backward simulation's step is shared, and the shares drawn after it still make up the whole batch."""
     alone = StepRNG(5, 9)
     ranks = [StepRNG(5, 9, share=r, shares=2) for r in range(2)]
     assert {rng.integer(0, 1000) for rng in ranks} == {alone.integer(0, 1000)}
@@ -90,7 +90,7 @@ class TestDataOrder:
 
     @pytest.mark.parametrize("chunk", [1, 3, 7, 10, 25])
     def test_it_does_not_depend_on_how_it_is_cut(self, chunk: int) -> None:
-        """Batches of any size, across ends of epochs, and processes that take turns."""
+        """Batches may have any size and cross the ends of epochs, and processes may take turns."""
         whole = data_order(10, 4, 0, 75)
         parts = [data_order(10, 4, start, chunk) for start in range(0, 75 - chunk + 1, chunk)]
         joined = np.concatenate(parts)
