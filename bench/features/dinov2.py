@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
+from bench.features.names import DINO_FEATURES
 from bench.features.precision import frozen_network
-from bench.features.reference_store import DINO_FEATURES
 from bench.models.weights.folders import load_network
 
 SIDE = 224

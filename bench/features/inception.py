@@ -16,9 +16,9 @@ from bench.core.errors import UserError, first_line, unknown
 from bench.core.progress import Progress
 from bench.features.files import PORT, TORCHSCRIPT
 from bench.features.inception_network import TAPS, Inception
+from bench.features.names import CLEAN_FEATURES, FID_FEATURES
 from bench.features.precision import frozen_network
 from bench.features.preprocess import clean_resize
-from bench.features.reference_store import CLEAN_FEATURES, FID_FEATURES
 from bench.features.weights import FoundWeights, WeightsFile, find_weights
 from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import read_state_dict

@@ -13,7 +13,7 @@ from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.base import FeatureExtractor, Weights
 from bench.features.files import PORT, TORCHSCRIPT, TRUNKS
-from bench.features.reference_store import CLEAN_FEATURES, DINO_FEATURES, FID_FEATURES
+from bench.features.names import CLEAN_FEATURES, DINO_FEATURES, FID_FEATURES
 from bench.features.scoring import (
     CLIP_BIGG14,
     CLIP_G14_DMD2,

@@ -10,15 +10,8 @@ from bench.core.errors import UserError, listed
 from bench.core.escape import printable
 from bench.core.files import file_sha256
 from bench.features.array_pickle import read_array_pickle
-from bench.features.reference_store import (
-    DINO_FEATURES,
-    FID_FEATURES,
-    SPATIAL_FEATURES,
-    Description,
-    ReferenceStatistics,
-    checked_reference,
-    read_arrays,
-)
+from bench.features.names import DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.reference_store import Description, ReferenceStatistics, checked_reference, read_arrays
 
 
 def import_reference(

@@ -15,16 +15,11 @@ import numpy as np
 
 from bench.core.errors import UserError, first_line, unknown
 from bench.core.files import canonical_json, regular_file, whole_folder
+from bench.features.names import CLEAN_FEATURES, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 
 TOLERANCE = 1e-6
 """Of the largest entry or eigenvalue: what a covariance may lack in symmetry, or have below zero."""
 ARRAYS, ROWS, DESCRIPTION = "statistics.npz", "features.npy", "reference.json"
-FID_FEATURES = "inception-2015-12-05"
-"""Of either file that the FID Inception comes in, which are equal to 1e-6: distances in them are FID."""
-CLEAN_FEATURES = f"{FID_FEATURES}-clean"
-"""The same network behind clean-fid's resize: the FID of text-to-image papers."""
-SPATIAL_FEATURES = f"{FID_FEATURES}-spatial"
-DINO_FEATURES = "dinov2-vitl14"
 DIMENSIONS = {FID_FEATURES: 2048, CLEAN_FEATURES: 2048, SPATIAL_FEATURES: 2023, DINO_FEATURES: 1024}
 """Numbers that each published network makes of an image; statistics of another size are of another layer."""
 MAX_ARRAY_BYTES = 2**30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.features.reference_store import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.names import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 from bench.metrics.catalogue import DIVERSITY, KID
 from bench.metrics.info import MetricInfo
 

@@ -22,14 +22,9 @@ from bench.features.batch import ImageBatch
 from bench.features.dinov2 import load_dinov2
 from bench.features.files import TRUNKS
 from bench.features.inception import load_inception
+from bench.features.names import FID_FEATURES
 from bench.features.reference_sources import import_reference
-from bench.features.reference_store import (
-    FID_FEATURES,
-    ReferenceStatistics,
-    load_reference,
-    reference_store,
-    save_reference,
-)
+from bench.features.reference_store import ReferenceStatistics, load_reference, reference_store, save_reference
 from bench.features.references import RealImages, array_images
 from bench.features.views import Features
 from bench.features.weights import find_weights

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.batch import ImageBatch
+from bench.features.names import DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 from bench.features.reference_sources import import_reference
-from bench.features.reference_store import DIMENSIONS, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
+from bench.features.reference_store import DIMENSIONS
 from bench.features.references import FeatureSpace, array_images, make_references
 from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features
