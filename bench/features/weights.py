@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -86,6 +84,9 @@ def _mend(file: WeightsFile) -> str:
 
 def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
     """Fetch `file`; it appears at `path` only if it is whole and the hash is right."""
+    import http.client  # here, so that listing what is registered need not wait for it
+    import urllib.request
+
     try:
         with (
             whole_file(path) as temporary,
