@@ -67,7 +67,7 @@ ITEMS = tuple(Item(kind, colour) for kind in range(len(KINDS)) for colour in ran
 CONTENTS = tuple(Content(left, right) for left in ITEMS for right in ITEMS)
 CAPTIONS = tuple(content.caption(relation) for relation in RELATIONS for content in CONTENTS)
 """All captions. A caption's position, modulo the number of contents, is that of its content."""
-WORDS = tuple(sorted({word for caption in CAPTIONS for word in caption.split()}))
+WORDS = tuple(sorted({"a", "of", *RELATIONS, *COLOURS, *KINDS}))
 
 
 def parse(caption: str) -> Content:
