@@ -90,7 +90,7 @@ def test_a_student_of_other_images_or_classes(student: Path, cache: Path, tmp_pa
     for changes, message in (
         ({"in_channels": 7}, "cannot read"),
         ({"sample_size": 99}, "makes images of"),
-        ({"num_class_embeds": 99}, "and 99 classes, and students of task 'tiny' have"),
+        ({"num_class_embeds": 99}, "and 99 classes, but students of task 'tiny' have"),
     ):
         config.write_text(json.dumps(whole | changes))
         if "num_class_embeds" in changes:
