@@ -103,7 +103,7 @@ def test_a_variant_of_a_plug_in_s_distiller_has_the_hash_of_its_code(tmp_path: P
             '[methods.a]\nextends = "b"\nsummary = "s"\n[methods.b]\nextends = "a"\nsummary = "s"',
             "extend each other: a -> b -> a",
         ),
-        ('[methods."a b"]\nextends = "dmd2"\nsummary = "s"', "the method name 'a b' is none"),
+        ('[methods."a b"]\nextends = "dmd2"\nsummary = "s"', "the method name 'a b' is not valid"),
     ],
 )
 def test_a_mistake_is_one_line(text: str, reason: str, tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_a_mistake_is_one_line(text: str, reason: str, tmp_path: Path) -> None:
     [
         ("{ gann = false }", "unknown recipe key 'gann' of method 'a'; did you mean 'gan'"),
         ("{ lr = -1 }", "bad value -1 for recipe key 'lr' of method 'a'"),
-        ('{ lr = { times = 2, of = "rl" } }', "lr of method 'a' is a multiple of 'rl'"),
-        ('{ lr = { times = "2", of = "critic_lr" } }', "lr of method 'a' is a multiple of"),
-        ("{ lr = { times = 2, of = [1] } }", "lr of method 'a' is a multiple of"),
-        ('{ lr = { times = 2, of = "critic_lr" }, critic_lr = { times = 2, of = "lr" } }', "is a multiple of"),
+        ('{ lr = { times = 2, of = "rl" } }', "lr of method 'a' is 2 times 'rl'"),
+        ('{ lr = { times = "2", of = "critic_lr" } }', "lr of method 'a' is '2' times 'critic_lr'"),
+        ("{ lr = { times = 2, of = [1] } }", r"lr of method 'a' is 2 times \[1\]"),
+        ('{ lr = { times = 2, of = "critic_lr" }, critic_lr = { times = 2, of = "lr" } }', "is 2 times"),
     ],
 )
 def test_a_bad_recipe_value_names_the_method(switches: str, reason: str, tmp_path: Path) -> None:

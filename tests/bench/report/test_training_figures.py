@@ -26,18 +26,18 @@ ONE = torch.tensor(1.0)
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        ({}, r"at least one figure .* not \{\}"),
-        (None, "not NoneType"),
-        ([ONE], "not list"),
+        ({}, r"returned \{\}; fix: return at least one figure"),
+        (None, "returned NoneType; fix"),
+        ([ONE], "returned list; fix"),
         ({"iteration": ONE}, "a figure named 'iteration'"),
         ({"lr": ONE}, "a figure named 'lr'"),
         ({"fd": ONE}, "a figure named 'fd'"),
         ({"gradient/generator": ONE}, "a figure named 'gradient/generator'"),
         ({1: ONE}, "a figure named 1"),
         ({"": ONE}, "a figure named ''"),
-        ({"loss/a": torch.ones(3)}, r"returns \[3\] torch.float32 for 'loss/a'"),
-        ({"loss/a": "low"}, "returns str for 'loss/a'"),
-        ({"loss/a": 0.5}, "returns float for 'loss/a'"),
+        ({"loss/a": torch.ones(3)}, r"returned \[3\] torch.float32 for 'loss/a'"),
+        ({"loss/a": "low"}, "returned str for 'loss/a'"),
+        ({"loss/a": 0.5}, "returned float for 'loss/a'"),
         ({"loss/a": torch.tensor(1j)}, "for 'loss/a'; fix: return a real tensor"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_would_give_another_result_is_refused(plan: Callable[.
         (with_state({**optimizer["state"], weight: other}), "or has another shape"),
         (_without(whole, "models", "critic"), "networks critic are missing"),
         ({**whole, "models": extra}, "networks guide are missing in it, or the method does not have them"),
-        ({**whole, "iteration": 3}, "after 3 iterations, and its name says another"),
+        ({**whole, "iteration": 3}, "after 3 iterations, but its name has another"),
     ):
         torch.save(content, path)
         with pytest.raises(UserError, match=rf"is damaged \(ValueError: .*{said}.*rm "):
@@ -169,6 +169,6 @@ def test_overrides_are_taken_once_and_as_what_they_are() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("iterations", True), ("lr", False), ("betas", [True, 0.9])])
 def test_true_is_no_number(key: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"bad value .* for recipe key '{key}' .* no true or false"):
+    with pytest.raises(UserError, match=rf"bad value .* for recipe key '{key}' .* it cannot be true or false"):
         build_recipe(Recipe, {key: value}, "x")
     assert build_recipe(Recipe, {"keep_best": True, "iterations": 5}, "x").keep_best
