@@ -181,7 +181,7 @@ def _images(run: Run) -> int:
 
 
 def _dividing(asked: Resources, images: int, label: str) -> Resources:
-    """Return a number of GPUs that divides the images. Raises UserError if one node's GPUs do not."""
+    """Return resources with a number of GPUs that divides the images. Raises UserError if there are none."""
     for nodes in range(asked.nodes, 0, -1):
         for gpus in range(asked.gpus, 0, -1):
             fitting = replace(asked, nodes=nodes, gpus=gpus)

@@ -24,7 +24,7 @@ FOLDER_PATIENCE = 900.0
 """Seconds to wait while another process works on the run: a node that Slurm has given up on may do so still."""
 
 FIRST_PORT, PORTS = 10_000, 10_000
-"""First port of the rendezvous, below the range of outgoing connections, which could block it."""
+"""Ports of the rendezvous (first, count), below those of outgoing connections, which could block them."""
 
 
 @dataclass(frozen=True)

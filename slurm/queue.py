@@ -122,7 +122,7 @@ def _either(job: str, said: Mapping[str, str]) -> str | None:
 
 
 def _accounts(ids: set[str]) -> dict[str, str]:
-    """Return the output of sacct, or an empty text if the cluster has no accounts or gives no answer."""
+    """Return job states by sacct; no states if the cluster has no accounts or gives no answer."""
     mains = sorted({job.partition("_")[0] for job in ids})
     if not mains or shutil.which("sacct") is None:
         return {}

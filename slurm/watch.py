@@ -206,7 +206,7 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
 
 
 def _cause(submitted: _Submitted) -> str:
-    """Name the failed jobs that a run waited for, or return an empty text."""
+    """Name the first failed work that a run waited for; return an empty text if none failed."""
     for folder in submitted.before:
         state = run_state(folder)
         if state.state in ("failed", "died", "stopped", "cancelled"):

@@ -29,7 +29,7 @@ POLL_SECONDS = 0.5
 STOP_SECONDS = 600.0
 """Seconds that stopping jobs have to finish an iteration and write a checkpoint."""
 FIRST_PORT, PORTS = 10_000, 10_000
-"""First port of the rendezvous of a job's processes, below the range of outgoing connections."""
+"""Ports of the rendezvous of a job's processes (first, count), below those of outgoing connections."""
 
 
 @dataclass
