@@ -233,7 +233,7 @@ def test_a_job_that_went_well_starts_python_again_only_if_something_waits(waits:
     folder.mkdir(parents=True)
     if waits:
         (folder.parent / LATER).touch()
-    for name, does in (("srun", "exit 0"), ("python", f'echo "$@" > "{tmp_path}/told"')):
+    for name, does in (("srun", "exit 0"), ("python", f'echo "$@" > "{tmp_path}/reason"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     batch = Batch("train", "train", (JobSpec("a", "train", folder),), Resources())

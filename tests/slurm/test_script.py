@@ -32,7 +32,7 @@ def test_a_task_of_any_name_runs_nothing_and_is_told_of_by_its_name(tmp_path: Pa
     folder.mkdir()
     for name, text in (
         ("srun", "#!/bin/sh\nexit 3\n"),
-        ("python", f"#!/bin/sh\nfor one; do printf '%s\\0' \"$one\"; done > {tmp_path}/told\n"),
+        ("python", f"#!/bin/sh\nfor one; do printf '%s\\0' \"$one\"; done > {tmp_path}/reason\n"),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
