@@ -1,4 +1,4 @@
-"""What a job's batch script does last: it records work that died without a word, and submits what waits for room.
+"""The last step of a batch script: record jobs that died silently, and submit jobs that wait for room.
 
 Called as `python -m slurm.aftermath SUBMISSION BATCH EXIT_CODE`, in the job, if the work failed, as when memory
 ran out, or if something waits for room in the queue. Where Slurm takes the whole job away (cancelled, requeued,
@@ -23,7 +23,7 @@ from slurm.submission import FILE, read_submission
 
 
 def main(submission: str, batch: str, code: str) -> None:
-    """Look at how the work ended, and at what waits for room; the exit code stays what it was."""
+    """Record how the work ended and submit waiting jobs. The exit code does not change."""
     found = read_submission(Path(submission) / FILE)
     specs = next(one.specs for one in found.graph if one.name == batch)
     work = specs[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(specs) > 1 else 0]

@@ -1,4 +1,4 @@
-"""What of a profile a cluster does not have: asked before anything is queued."""
+"""Check, before anything is submitted, that a cluster has what a profile asks for."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _hours(limit: str) -> float:
 
 
 def problems(profile: Profile, asked: dict[Stage, Resources], kinds: Sequence[NodeKind]) -> list[str]:
-    """What will not fit, a line each with what mends it; none if all will."""
+    """Return one line, with its fix, for each request that does not fit the cluster."""
     return [line for stage in STAGES for line in _stage_problems(profile, stage, asked[stage], kinds)]
 
 

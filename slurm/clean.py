@@ -1,4 +1,4 @@
-"""What submissions leave behind: folders of jobs that are over, and frozen code that nothing runs any more."""
+"""Remove what submissions leave behind: folders of ended jobs, and code snapshots that no job uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.runs.run_state import run_state
 from slurm import SUBMISSIONS
 from slurm.launch import CODE
 from slurm.queue import queued_jobs
-from slurm.submission import Submission, mend, submissions, submitting
+from slurm.submission import Submission, repair, submissions, submitting
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Leftover:
 
 
 def leftovers(runs: Path) -> list[Leftover]:
-    """Find what may go: submissions whose runs all have results and no job, and code that no other one runs.
+    """Find what can be removed: submissions with all results and no jobs, and code that no other one uses.
 
     What is under way, waits, or can be resumed is kept whole. Raises UserError if the queue gives no answer.
     """
@@ -50,9 +50,9 @@ def leftovers(runs: Path) -> list[Leftover]:
 
 
 def clean(runs: Path) -> list[Leftover]:
-    """Remove what may go, while nobody submits; return it. Raises UserError if the queue gives no answer."""
+    """Remove unused folders under the submission lock; return them. Raises UserError if the queue is silent."""
     with submitting(runs):
-        mend(runs)
+        repair(runs)
         found = leftovers(runs)
         for one in found:
             shutil.rmtree(one.folder)
@@ -65,7 +65,7 @@ def total(found: Sequence[Leftover]) -> int:
 
 
 def _is_over(submission: Submission, queued: set[str]) -> bool:
-    """Whether a submission has no job in the queue, and all that it was for has a result."""
+    """Return whether a submission has no job in the queue and all its runs have results."""
     if (
         not submission.let_go
         or submission.later

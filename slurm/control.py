@@ -14,8 +14,8 @@ from slurm.later import cancel_later, submit_later_here
 from slurm.profile import load_profile
 from slurm.submission import (
     Submission,
-    mend,
     new_submission,
+    repair,
     submissions,
     submit,
     submitting,
@@ -50,7 +50,7 @@ def resume_runs(
     profile_name: str | None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Submission]:
-    """Submit again, of the runs at which `look` looks, what ended without a result; yield each submission.
+    """Submit again the runs of `look()` that ended without a result; yield each submission.
 
     What each run does is taken from its last submission: the same commands, the same frozen code; what its jobs
     ask for, from the profile as it is now. Raises UserError if Slurm refuses one: those that came before it are
@@ -60,7 +60,7 @@ def resume_runs(
         look()
         return
     with submitting(runs):
-        for line in mend(runs):
+        for line in repair(runs):
             tell(line)
         submit_later_here(runs)
         wanted = {state.folder for state in look() if state.resumable}

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 KEPT = frozenset(("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_SOCKET"))
-"""Which cluster the commands speak to, and by which token."""
+"""Variables that select the cluster and the access token of Slurm commands."""
 FOREIGN = (
     *("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SUBMITIT_"),
     *("SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "SCONTROL_"),

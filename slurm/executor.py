@@ -169,8 +169,8 @@ def _launch_lines(launch: Launch) -> Iterator[str]:
 
     graph = launch.submission.graph
     _say_overridden()
-    if launch.unasked:
-        yield f"\nplanned without a cluster, as if its queue were empty: {launch.unasked}"
+    if launch.not_asked:
+        yield f"\nplanned without a cluster, as if its queue were empty: {launch.not_asked}"
     if not graph:
         yield "\nnothing to submit: all is finished or in the queue"
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.core.escape import printable
 
 Flags = dict[str, str | bool]
-"""By the long name of a flag, without its dashes: its value, true for one without, false to leave it out."""
+"""Values by long flag name without dashes: true for a flag without a value, false to omit the flag."""
 
 _PROFILE = "fix: set {} in the profile, above its tables"
 _BENCH = "fix: remove it; bench sets it itself"

@@ -1,4 +1,4 @@
-"""What is to be done on a cluster, as stages: prepare once, then train, then evaluate, each with its resources."""
+"""The stages of work on a cluster (prepare once, train, evaluate), each with its resources."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Batch:
     each: bool = False
     """Each job waits for its own counterpart in that batch alone, not for all of it."""
     task: str = ""
-    """Name of the task whose recipes say what is asked for; empty in a file of an older version."""
+    """Name of the task whose recipes set the resources; empty in a file of an older version."""
     scale: str = ""
-    """Of that task."""
+    """Scale of that task."""
     images: int = 0
     """Images that the processes of a job divide among them; 0: they divide none."""
 
@@ -181,7 +181,7 @@ def _images(run: Run) -> int:
 
 
 def _dividing(asked: Resources, images: int, label: str) -> Resources:
-    """As many GPUs as divide images among them. Raises UserError if not even one node's do."""
+    """Return resources with a number of GPUs that divides the images. Raises UserError if there are none."""
     for nodes in range(asked.nodes, 0, -1):
         for gpus in range(asked.gpus, 0, -1):
             fitting = replace(asked, nodes=nodes, gpus=gpus)

@@ -24,7 +24,7 @@ FOLDER_PATIENCE = 900.0
 """Seconds to wait while another process works on the run: a node that Slurm has given up on may do so still."""
 
 FIRST_PORT, PORTS = 10_000, 10_000
-"""Where processes meet: under what systems hand out to outgoing connections, any of which would block it."""
+"""Ports of the rendezvous (first, count), below those of outgoing connections, which could block them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class _Requeue:
 
 
 def _is_kept(job: JobEnvironment) -> bool:
-    """Whether the queue still counts a job as running that was told to end.
+    """Return whether the queue still counts a job as running that was asked to end.
 
     Then it has not taken it out, nor put it back: it wants its place in a while, and the job has to see to itself.
     """

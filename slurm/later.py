@@ -1,4 +1,4 @@
-"""What found no room in the queue, and follows as jobs end.
+"""Jobs that did not fit in the queue and are submitted as others end.
 
 It is noted in the file of its submission. Whoever looks at the runs submits what fits by then, and so does each
 job when it is over; while few jobs have ended since the queue was full, Slurm is not asked again.
@@ -21,8 +21,8 @@ from slurm.submission import (
     being_submitted,
     is_marked,
     mark,
-    mend,
     new_submission,
+    repair,
     submissions,
     submit,
     submitting,
@@ -67,7 +67,7 @@ def submit_later(runs: Path, patient: bool = False) -> int:
     if not patient and being_submitted(runs):
         return 0
     with submitting(runs):
-        mend(runs)
+        repair(runs)
         return submit_later_here(runs)
 
 
@@ -123,7 +123,7 @@ def _submit_rest(one: Submission, rest: tuple[Batch, ...], runs: Path) -> bool:
 
 
 def _with_preparations(one: Submission, rest: tuple[Batch, ...]) -> tuple[Batch, ...]:
-    """What waits, after the preparations that it needs, which are done again, and found done."""
+    """Return the waiting jobs, preceded by their preparations, which find their work already done."""
     names = {batch.name for batch in rest}
     needed = {batch.after for batch in rest} - names
     return (*(batch for batch in one.graph if batch.name in needed), *rest)

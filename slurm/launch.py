@@ -1,4 +1,4 @@
-"""From what was planned to jobs in the queue: what is finished, running or waiting there is left alone."""
+"""Turn a plan into submitted jobs, except for runs that are finished, running or already in the queue."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from slurm.later import submit_later_here
 from slurm.profile import Profile, load_profile
 from slurm.queue import DEFAULT_ARRAY, largest_array
 from slurm.snapshot import content_name, frozen_plugin, take_snapshot
-from slurm.submission import Submission, mend, new_submission, submit, submitting
+from slurm.submission import Submission, new_submission, repair, submit, submitting
 from slurm.watch import busy_folders
 
 CODE = "code"
-"""In the folder of the submissions: the snapshots of our code."""
+"""Name of the folder of code snapshots, inside the folder of the submissions."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What would be submitted, and how."""
+    """The jobs to submit, and how to submit them."""
 
     submission: Submission
     profile: Profile
     settings: JobSettings
-    unasked: str = ""
+    not_asked: str = ""
     """Why the queue could not be asked, if so: then what it holds already is planned again."""
 
 
@@ -43,10 +43,10 @@ def plan_launch(
     Raises UserError for a bad profile and, unless it is a `dry` run, where the queue can't be asked.
     """
     profile = load_profile(profile_name)
-    busy, largest, unasked = _asked(settings.runs, dry)
+    busy, largest, not_asked = _asked(settings.runs, dry)
     todo = [one for one in planned if one.folder.resolve() not in busy and one.finished() is None]
     launch = _planned(settings, profile, profile_name, partial(build_graph, todo, largest=largest))
-    return replace(launch, unasked=unasked)
+    return replace(launch, not_asked=not_asked)
 
 
 def plan_evaluations(work: Sequence[JobSpec], task: Task, settings: JobSettings, profile_name: str) -> Launch:
@@ -91,7 +91,7 @@ def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
     what Slurm refuses.
     """
     with submitting(runs):
-        mend(runs)
+        repair(runs)
         submit_later_here(runs)
         planned = plan()
         if not planned.submission.graph:

@@ -38,7 +38,7 @@ class _Data(BaseModel):
 
 
 class StageSettings(_Data):
-    """What a profile says of one stage, in place of what it says of all, or of what the recipe asks for."""
+    """Settings of one stage, which override those of the profile and the requests of the recipe."""
 
     partition: str | None = None
     qos: str | None = None
@@ -72,13 +72,13 @@ class Profile(_Data):
     max_jobs: int = Field(32, ge=1)
     """Most jobs of one stage at a time."""
     signal_seconds: int = Field(120, ge=1)
-    """How long before its time limit a job is told to stop."""
+    """Seconds before its time limit at which a job receives the signal to stop."""
     max_timeouts: int = Field(1000, ge=0)
-    """How often one job may come back after its time limit."""
+    """Number of times that a job may be requeued after its time limit."""
     setup: tuple[str, ...] = ()
     """Shell lines before the work: modules, environments."""
     python: str | None = None
-    """How Python is started, where not by its own path: inside a container, for one."""
+    """Command that starts Python, if not its own path, for example inside a container."""
     scratch: str | None = None
     """Folder of the node for temporary files; may hold variables of the job's shell."""
     sbatch: Flags = {}
@@ -97,7 +97,7 @@ class Profile(_Data):
         return {**self.sbatch, **self.stages.get(stage, StageSettings()).sbatch}
 
     def settings(self, stage: Stage) -> StageSettings:
-        """What the profile says of a stage: its own words, else those for all."""
+        """Return the settings of a stage, with those of the profile as defaults."""
         own = self.stages.get(stage, StageSettings())
         general = {name: getattr(self, name) for name in ("partition", "qos", "constraint")}
         return own.model_copy(
@@ -136,7 +136,7 @@ class Profile(_Data):
 
 
 def folders() -> list[Path]:
-    """Where profiles are looked for: the user's own first, then those that come with the package."""
+    """Return the folders of profiles: the user's own first, then those of the package."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     own = os.environ.get("BENCH_PROFILES")
     return [*([Path(own)] if own else []), home / "distillation-bench" / "profiles", SHIPPED]
@@ -152,7 +152,7 @@ def profile_names() -> dict[str, Path]:
 
 
 def anywhere(name: str) -> str:
-    """A profile's name, or the path of its file, that means the same wherever one stands."""
+    """Return a profile's name, or the absolute path of its file."""
     return str(Path(name).absolute()) if name.endswith(".toml") else name
 
 
@@ -196,4 +196,4 @@ _LISTS = {
     "setup": 'a list of shell lines, such as ["module load cuda"]',
     "srun": 'a list of arguments, such as ["--mpi=pmix"]',
 }
-"""What lists of texts hold: of what TOML calls an array pydantic speaks as of Python's tuples."""
+"""Descriptions of lists of texts: pydantic calls a TOML array a tuple."""

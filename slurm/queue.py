@@ -1,4 +1,4 @@
-"""What Slurm says: which jobs there are, what nodes there are, what it refuses."""
+"""Queries to Slurm: its jobs, its nodes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slurm.environment import environment
 from slurm.refusal import LIMIT
 
 PREFIX = "bench-"
-"""Of the names of all our jobs."""
+"""Prefix of the names of all our jobs."""
 DEFAULT_ARRAY = 1000
 """Most jobs that a cluster takes in one array unless it says otherwise."""
 SECONDS = 60.0
@@ -23,9 +23,9 @@ ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
 )
-"""What the queue says of jobs that are over; of any other state we think that it goes on."""
+"""Queue states of jobs that have ended. A job in any other state counts as active."""
 NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED")
-"""What accounts say of jobs that are under way; of jobs that the queue has forgotten, they are behind."""
+"""Accounting states of active jobs. They are out of date for jobs that are not in the queue."""
 
 
 class QueueFullError(UserError):
@@ -47,7 +47,7 @@ class QueuedJob:
 
 
 def require_commands(*names: str) -> None:
-    """Raise UserError if this machine lacks a command of Slurm."""
+    """Raise UserError if a Slurm command is missing on this machine."""
     for name in names:
         if shutil.which(name) is None:
             raise UserError(
@@ -95,7 +95,7 @@ def under_way(jobs: Mapping[str, QueuedJob]) -> dict[str, QueuedJob]:
 
 
 def ended_states(ids: Iterable[str], known: Mapping[str, QueuedJob] | None = None) -> dict[str, str]:
-    """How jobs ended that are in the queue no more: what it says for some minutes, then the accounts, if any.
+    """Return how jobs ended that left the queue, from the queue if it still knows, else from the accounts.
 
     `known` is what `all_jobs` has just said. What the accounts say of a job is asked once: it stays so.
     """
@@ -106,7 +106,7 @@ def ended_states(ids: Iterable[str], known: Mapping[str, QueuedJob] | None = Non
     found = {
         job.id: job.state if job.reason in ("None", "") else f"{job.state}: {job.reason}" for job in jobs.values()
     }
-    # What of an array was taken out before it began is told as one job.
+    # Slurm reports the tasks of an array that were cancelled before they started as one job.
     unknown = {job for job in wanted - found.keys() if _either(job, found) is None and _either(job, _told) is None}
     _told.update(_accounts(unknown))
     either = {job: _either(job, found) or _either(job, _told) for job in wanted}
@@ -114,7 +114,7 @@ def ended_states(ids: Iterable[str], known: Mapping[str, QueuedJob] | None = Non
 
 
 _told: dict[str, str] = {}
-"""How jobs ended, as the accounts told this process."""
+"""Final states of jobs that this process has read from the accounts."""
 
 
 def _either(job: str, said: Mapping[str, str]) -> str | None:
@@ -122,7 +122,7 @@ def _either(job: str, said: Mapping[str, str]) -> str | None:
 
 
 def _accounts(ids: set[str]) -> dict[str, str]:
-    """What sacct says; nothing where the cluster keeps no accounts, or they give no answer."""
+    """Return job states by sacct; no states if the cluster has no accounts or gives no answer."""
     mains = sorted({job.partition("_")[0] for job in ids})
     if not mains or shutil.which("sacct") is None:
         return {}
@@ -148,6 +148,6 @@ def release(jobs: Sequence[str]) -> None:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Take jobs out of the queue; those that run are told to stop first."""
+    """Cancel jobs. Running jobs are asked to stop first."""
     if jobs:
         slurm("scancel", *jobs)

@@ -1,4 +1,4 @@
-"""What Slurm says when it refuses jobs, and what helps."""
+"""Slurm's messages when it refuses jobs, and their fixes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIXES = {
     "gpus_per_node, cpus_per_node or memory_gb_per_node in the profile",
     "time": "set max_hours in the profile to what the partition allows (sinfo -o '%P %l')",
 }
-"""What helps against a refusal, by words in it; the first that fits."""
+"""Fixes by words in the refusal; the first match applies."""
 
 
 def is_full(text: str) -> bool:

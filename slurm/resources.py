@@ -17,7 +17,7 @@ class Resources:
 
     nodes: int = 1
     gpus: int = 0
-    """Of each node; one process takes one, and without any there is one process a node."""
+    """GPUs of each node. Each process takes one; a node without GPUs has one process."""
     cpus: int = 1
     """Of each node."""
     memory_gb: float = 4

@@ -17,9 +17,9 @@ from slurm.graph import Batch
 from slurm.profile import Profile
 
 JOBS = "jobs"
-"""In the folder of a submission: what submitit writes."""
+"""Name of the folder of submitit's files, inside the folder of a submission."""
 LATER = ".later"
-"""In the folder of all submissions, while something waits for room in the queue (slurm.later)."""
+"""Name of a file in the folder of all submissions that exists while jobs wait for room (slurm.later)."""
 
 
 class ScriptExecutor(SlurmExecutor):
@@ -33,13 +33,13 @@ class ScriptExecutor(SlurmExecutor):
 
 @dataclass(frozen=True)
 class Script:
-    """What is said to Slurm of a batch of jobs."""
+    """The request to Slurm for a batch of jobs."""
 
     batch: Batch
     profile: Profile
     job_name: str
     folder: Path
-    """Of the submission."""
+    """Folder of the submission."""
     code: Path
     """The frozen code that the jobs run."""
     before: str | None = None
@@ -77,7 +77,7 @@ class Script:
         return executor
 
     def _flags(self) -> Flags:
-        """What is asked of Slurm unless the profile's own flags say otherwise."""
+        """Return the default flags for Slurm, which the profile's own flags override."""
         asked, settings = self.batch.resources, self.profile.settings(self.batch.stage)
         flags: Flags = {
             "mem": _memory(asked.memory_gb),
@@ -116,7 +116,7 @@ class Script:
         return [*lines, "export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1"]
 
     def _teardown(self) -> list[str]:
-        """Shell lines after the work: what died without a word is told of, and what waits for room is submitted.
+        """Return the shell lines after the work, which record silent deaths and submit waiting jobs.
 
         The exit code stays what it was.
         """

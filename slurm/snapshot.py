@@ -42,7 +42,7 @@ def take_snapshot(target: Path, plugins: Sequence[Path] = ()) -> None:
 
 
 def frozen_plugin(snapshot: Path, plugin: Path) -> Path:
-    """Where a plug-in file lies in a snapshot."""
+    """Return the path of a plug-in file in a snapshot."""
     return snapshot / _plugin_name(plugin)
 
 

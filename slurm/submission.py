@@ -41,7 +41,7 @@ from slurm.script import JOBS as JOBS
 from slurm.script import LATER, Script, job_name
 
 FILE, LOCK = "submission.json", ".lock"
-"""In the folder of a submission, its description; in the folder of all, what the process holds that submits."""
+"""Names of a submission's description, in its folder, and of the submission lock, in the parent folder."""
 
 MOST_BYTES = 1 << 30
 """Largest description that is read: one run takes some kilobytes."""
@@ -57,15 +57,15 @@ class Submission:
     """Name of the profile, or path of its file."""
     graph: tuple[Batch, ...]
     jobs: Mapping[str, str]
-    """By batch, the number of its job or array; of all batches, or of none yet."""
+    """Number of the job or array of each batch. It has all batches, or none before the submission."""
     code: Path
     """The frozen code that its jobs run."""
     let_go: bool = False
-    """Whether its jobs are on hold no more."""
+    """Whether the hold on its jobs was released."""
     later: tuple[Batch, ...] = ()
-    """What found no room in the queue, to be submitted when there is some."""
+    """Jobs that did not fit in the queue and are submitted when there is room."""
     full: int = 0
-    """How many jobs of ours were in the queue when it took no more; 0: not known."""
+    """Number of our jobs in the queue when it refused more; 0 if unknown."""
     owner: int = field(default_factory=os.getuid)
     """User id of who submitted it: the owner of its file."""
 
@@ -171,7 +171,7 @@ def submitting(runs: Path) -> Iterator[None]:
 
 
 def is_marked(runs: Path) -> bool:
-    """Whether something may wait for room in the queue: as jobs know it, without reading all submissions."""
+    """Return whether jobs may be waiting for room in the queue, without reading all submissions."""
     return (runs / SUBMISSIONS / LATER).exists()
 
 
@@ -185,7 +185,7 @@ def mark(runs: Path, waits: bool) -> None:
 
 
 def being_submitted(runs: Path) -> bool:
-    """Whether a process submits from a folder of runs at this moment; False where that cannot be read."""
+    """Return whether a process is submitting from a folder of runs; False if that cannot be read."""
     try:
         with regular_file(runs / SUBMISSIONS / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -303,7 +303,7 @@ def _numbers(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> l
     return sorted({job.id.partition("_")[0] for job in queued.values() if job.name.startswith(prefix)})
 
 
-def mend(runs: Path) -> list[str]:
+def repair(runs: Path) -> list[str]:
     """Put right what killed submissions left on hold; return a line for each. To be called while `submitting`.
 
     Raises UserError.
@@ -338,7 +338,7 @@ def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
     """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask.
 
     It is asked with the script that will be submitted; where the queue has no room for so many jobs, with that of
-    one of them. How many find room is seen when they are submitted.
+    one of them. The submission shows how many fit in the queue.
     """
     for specs in (batch.specs, batch.specs[:1]):
         asked = replace(batch, after=None, specs=specs)

@@ -1,4 +1,4 @@
-"""How submitted runs stand: their folders and the queue, after any number of logins."""
+"""The state of submitted runs, read from their folders and the queue."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from slurm.submission import (
 
 @dataclass
 class _Submitted:
-    """What a folder was last submitted as."""
+    """The last submission of a folder."""
 
     submission: Submission
     argv: tuple[str, ...]
     """The command that submitted it."""
     jobs: list[str] = field(default_factory=list)
-    """Of the last submission, in the order of their stages."""
+    """Jobs of the last submission, in the order of their stages."""
     before: list[Path] = field(default_factory=list)
     """Folders of the work that its jobs waited for, besides its own."""
     queued: list[QueuedJob] = field(default_factory=list)
-    """Of all submissions."""
+    """Jobs of all submissions."""
     handles: set[str] = field(default_factory=set)
     """Numbers of all jobs and arrays that it ever had, and of its submissions."""
 
 
 def submitted_states(runs: Path, ask: bool = True) -> list[RunState]:
-    """Where every run stands that was ever submitted from a folder of runs; damaged submissions are told of.
+    """Return the state of every submitted run of a folder, and report damaged submissions.
 
     Changes nothing, and reads what another user may read. Raises SilentQueueError if the queue gives no answer,
     unless it is not to be asked.
@@ -173,7 +173,7 @@ def elements(submission: Submission, by_name: Mapping[str, Sequence[str]]) -> It
 
 
 def _on_hold(state: RunState, one: _Submitted, runs: Path, busy: bool) -> RunState:
-    """The state of a run whose jobs do not start by themselves, with what lets them."""
+    """Return the state of a run with jobs on hold, and the command that releases them."""
     jobs = [job.id for job in one.queued if "held" in job.reason.lower()]
     reason = f"on hold (job {', '.join(jobs)})"
     if one.submission.let_go:
@@ -190,7 +190,7 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
     cause, owner = _cause(submitted), submitted.submission.owner
     job, said = next(_not_well(submitted.jobs, ended), ("", ""))
     if not job:
-        unknown = f"its jobs are gone: {cause or 'cancelled, or what they waited for failed'}"
+        unknown = f"its jobs left the queue: {cause or 'cancelled, or what they waited for failed'}"
         if owner != os.getuid() and not any(job in ended for job in submitted.jobs):
             unknown = f"user {user_name(owner)} submitted it, and Slurm shows no such job here"
             return replace(state, reason=f"{unknown}; {state.reason}" if state.reason else unknown)
@@ -206,7 +206,7 @@ def _told(state: RunState, submitted: _Submitted, ended: dict[str, str]) -> RunS
 
 
 def _cause(submitted: _Submitted) -> str:
-    """Which work failed that a run's jobs waited for; nothing where none did."""
+    """Name the first failed work that a run waited for; return an empty text if none failed."""
     for folder in submitted.before:
         state = run_state(folder)
         if state.state in ("failed", "died", "stopped", "cancelled"):

@@ -36,14 +36,12 @@ EverySeconds = Annotated[
     ),
 ]
 PATIENT = 4.0
-"""How many times as long a look may wait while nothing changes."""
+"""Factor by which the interval between updates may grow while nothing changes."""
 
 
 def status(
     chosen: RunsArgument = [],
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Look again and again, until nothing is under way.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the table until nothing is under way.")] = False,
     every: EverySeconds = 30,
     runs: RunsOption = Path("runs"),
     as_json: JsonOption = False,
@@ -103,7 +101,7 @@ def logs(
             sys.stdout.flush()
             time.sleep(1)
             if next(seconds) % ASK_EVERY == 0:  # the file is read more often than the controller is asked
-                watch.look()
+                watch.update()
         _write(file.readlines())
 
 
@@ -148,20 +146,20 @@ def resume(
 
 
 def _states_or_folders(runs: Path, chosen: Sequence[str]) -> list[RunState]:
-    """Where the chosen runs are; as far as their folders tell, where the queue gives no answer."""
+    """Return the states of the named runs, from their folders alone if the queue gives no answer."""
     from bench.runs.run_state import SilentQueueError
 
     try:
         return _states(runs, chosen)
     except SilentQueueError as error:
-        print(f"warning: {error}; this is what the folders of the runs tell", file=sys.stderr)
+        print(f"warning: {error}; the states come from the folders of the runs", file=sys.stderr)
         return _states(runs, chosen, ask=False)
 
 
 def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunState]:
-    """Where the chosen runs are, or all but what is prepared. Raises UserError for a name that none has.
+    """Return the states of the named runs, or of all but finished preparations.
 
-    Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
+    Raises UserError for an unknown name, and SilentQueueError if the queue is silent (unless `ask` is False).
     """
     from bench.jobs.run_states import submitted_runs
     from bench.runs.run_state import run_folders, run_state
@@ -199,7 +197,7 @@ def _begins_with(state: RunState, name: str) -> bool:
 
 
 def under_way(runs: Path, chosen: Sequence[str]) -> bool:
-    """Whether something of the chosen runs is under way."""
+    """Return whether one of the named runs is under way."""
     return any(state.under_way for state in _states(runs, chosen))
 
 
@@ -226,27 +224,27 @@ class _Watch:
     runs: Path
     chosen: Sequence[str]
     states: list[RunState]
-    """As of the last look that was answered."""
+    """States at the last update that the queue answered."""
     silent: bool = False
     kept: str = ""
-    """What kept runs that wait for room from being submitted at the last look, which was told of."""
+    """The last printed reason for which waiting runs could not be submitted."""
     quiet: int = 0
     """Looks in a row that found nothing new."""
 
     def wait(self, every: float) -> None:
-        """Wait, longer while nothing changes, and look again: a queue has other users, too."""
+        """Wait, longer while nothing changes to spare the queue, and update."""
         time.sleep(every * min(PATIENT, 1.5**self.quiet))
         before = self.states
-        self.look()
+        self.update()
         self.quiet = self.quiet + 1 if self.states == before else 0
 
     @property
     def goes_on(self) -> bool:
-        """Whether something was under way at the last look."""
+        """Return whether something was under way at the last update."""
         return any(state.under_way for state in self.states)
 
-    def look(self) -> None:
-        """Look again."""
+    def update(self) -> None:
+        """Read the states again."""
         kept = _submit_later(self.runs)
         if kept and kept != self.kept:
             print(f"warning: {kept}", file=sys.stderr)

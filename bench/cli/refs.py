@@ -147,7 +147,7 @@ def _real_images(path: Path, size: int | None, batch_size: int) -> RealImages:
 
     if path.is_dir():
         if size is None:
-            raise UserError(f"{path} is a folder, whose images have sizes of their own; fix: --size PIXELS")
+            raise UserError(f"{path} is a folder of images of different sizes; fix: --size PIXELS")
         found = images_under(path)
         return folder_images(ImageFiles(path, found.paths, found.skipped), size, batch_size=batch_size)
     if size is not None:

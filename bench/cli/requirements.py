@@ -27,6 +27,6 @@ def need_lines(task: Task, cache: Path | None) -> list[NeedLine]:
     except UserError as error:
         return [NeedLine("data", f"BROKEN  {error}", False)]
     return [
-        NeedLine(need.role, f"{need.what}: {need.path or f'MISSING; fix: {need.fix}'}", need.path is not None)
-        for need in needs
+        NeedLine(one.role, f"{one.what}: {one.path or f'MISSING; fix: {one.fix}'}", one.path is not None)
+        for one in needs
     ]

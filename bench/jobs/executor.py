@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """What the user says of how jobs are to run."""
+    """The user's options for how jobs run."""
 
     jobs: int | None = None
     """Runs side by side; None: what cores or GPUs allow."""
     processes: int = 1
-    """Of each run."""
+    """Number of processes of each run."""
     profile: str | None = None
     """Name or file of a cluster's profile."""
     detach: bool = False
@@ -68,7 +68,7 @@ class Executor(ABC):
 
     @classmethod
     def states(cls, runs: Path, ask: bool = True) -> list[RunState]:  # noqa: ARG003
-        """Return where the runs are that were ever submitted from a folder of runs.
+        """Return the states of all runs that were ever submitted from a folder of runs.
 
         Raises SilentQueueError if the queue gives no answer, unless it is not to be asked.
         """
@@ -118,10 +118,10 @@ def installed_executors() -> list[type[Executor]]:
 
 def left_out(baseline: BaselineRun, sources: Sources) -> list[str]:
     """Say why a baseline cannot be evaluated: its own weights are not here, and may not be downloaded."""
-    missing = [need for need in baseline.task.baseline_requirements(baseline.baseline) if need.path is None]
+    missing = [one for one in baseline.task.baseline_requirements(baseline.baseline) if one.path is None]
     if sources.download:
         return []
-    return [f"{baseline.label}: left out, no {need.what} here; {need.fix}" for need in missing]
+    return [f"{baseline.label}: left out, no {one.what} here; {one.fix}" for one in missing]
 
 
 def say(text: str) -> None:

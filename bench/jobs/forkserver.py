@@ -31,7 +31,7 @@ PRELOADED = ("torch._dynamo", "scipy.linalg", "bench.jobs.start")
 """Modules that every job imports."""
 POLL_SECONDS = 0.02
 REPEAT_SECONDS = 30.0
-"""After which a process is told again that it should stop."""
+"""Seconds after which a process receives the signal to stop again."""
 
 
 class ForkServer:
@@ -62,7 +62,7 @@ class ForkServer:
         return self._pids[-1]
 
     def ended(self, pid: int) -> bool:
-        """Whether a forked process has ended, or its server has, which ends it soon."""
+        """Return whether a forked process, or the server that soon ends it, has ended."""
         self._read()
         return pid in self._codes or self._lost
 
@@ -92,7 +92,7 @@ class ForkServer:
         return found["value"]
 
     def _read(self, wait: bool = False) -> None:
-        """Take note of what the server has said."""
+        """Read the messages of the server."""
         while not self._lost and select.select([self._connection], [], [], None if wait else 0)[0]:
             wait = False
             try:
@@ -113,7 +113,7 @@ class ForkServer:
 def fork_server(threads: int, modules: Sequence[str] = ()) -> Iterator[ForkServer]:
     """Start a server that imports what jobs use, and `modules`; its processes have this many CPU threads each."""
     ours, theirs = socket.socketpair()
-    # A folder called `tasks` where the user stands must not hide ours. Asked of CUDA's runtime, the number of GPUs
+    # A folder called `tasks` in the working folder must not hide ours. Asked of CUDA's runtime, the number of GPUs
     # would keep forked processes from using them.
     environment = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     with ours:
@@ -135,7 +135,7 @@ def fork_server(threads: int, modules: Sequence[str] = ()) -> Iterator[ForkServe
 
 
 def follow_parent() -> None:
-    """Send this process SIGTERM once the process that started it is gone."""
+    """Send this process SIGTERM once the process that started it has ended."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -158,7 +158,7 @@ def answer(reply: str, target: str, arguments: Sequence[Any]) -> None:
 
 
 def serve(descriptor: int, modules: Sequence[str]) -> None:
-    """Import `modules`, and fork a process for each request until the caller has gone."""
+    """Import `modules`, and fork a process for each request until the caller has ended."""
     connection = socket.socket(fileno=descriptor)
     gc.disable()  # all that an import makes is kept, so to search it for garbage again and again is in vain
     for name in modules:
@@ -169,8 +169,8 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     wake.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno())
-    buffer, gone = b"", False
-    while not gone:
+    buffer, closed = b"", False
+    while not closed:
         ready, _, _ = select.select([connection, awake], [], [])
         if awake in ready:
             awake.recv(1 << 12)
@@ -178,7 +178,7 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
                 _say(connection, {"pid": pid, "code": code})
         if connection in ready:
             data = connection.recv(1 << 16)
-            gone = not data
+            closed = not data
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 pid = os.fork()
@@ -194,11 +194,11 @@ def _say(connection: socket.socket, reason: dict[str, int]) -> None:
     try:
         connection.sendall(json.dumps(reason).encode() + b"\n")
     except OSError:
-        return  # the caller has gone; the next request says so, too
+        return  # the caller has ended; the main loop notices it, too
 
 
 def _reaped() -> Iterator[tuple[int, int]]:
-    """The processes that have ended since the last time, with their exit codes."""
+    """Yield the processes that have ended since the last call, with their exit codes."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -210,7 +210,7 @@ def _reaped() -> Iterator[tuple[int, int]]:
 
 
 def _be(request: dict[str, Any]) -> NoReturn:
-    """Be the forked process: do what was asked for, and exit."""
+    """Run the request in the forked process, and exit."""
     code = 1
     try:
         gc.enable()

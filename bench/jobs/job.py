@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 class Requeue(Protocol):
-    """How a queue takes back a job that it has told to stop."""
+    """The way back into the queue for a job that received the signal to stop."""
 
     def wanted(self, cause: str) -> bool:
         """Say whether the job has to go back into the queue after the signal `cause`."""
@@ -37,16 +37,16 @@ class Requeue(Protocol):
 
 @dataclass(frozen=True)
 class JobProcess:
-    """Which process of which job this is."""
+    """The identity of a process and its job."""
 
     job: str
     """Number of the job in its queue; on this machine, of its first process."""
     node: str
     rank: int = 0
     restart: int = 0
-    """How often the queue has started this job before."""
+    """Number of times that the queue has started this job before."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the work gets besides, such as where the job's other processes are."""
+    """Further environment variables of the work, such as the address of the job's other processes."""
     patience: float = 0
     """Seconds to wait while another process works on the run, as on a node that a queue has given up on."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.task.base import Task
 
 ENDING_SECONDS = 5.0
-"""How long a run may still be locked by a command that is about to end."""
+"""Seconds for which a run may still be locked by a command that is about to end."""
 
 
 @dataclass(frozen=True)

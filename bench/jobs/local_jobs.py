@@ -27,23 +27,23 @@ from bench.runs.run_lock import is_locked
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600.0
-"""How long jobs that were told to stop may take to finish an iteration and write a checkpoint."""
+"""Seconds that stopping jobs have to finish an iteration and write a checkpoint."""
 FIRST_PORT, PORTS = 10_000, 10_000
-"""Where a job's processes meet: under what systems hand out to outgoing connections."""
+"""Ports of the rendezvous of a job's processes (first, count), below those of outgoing connections."""
 
 
 @dataclass
 class _Job:
     spec: JobSpec
     pids: list[int]
-    """Of its processes; the first one's is the number of the job."""
+    """Numbers of its processes; the first one is the number of the job."""
     server: ForkServer
     bar: TaskID
     slot: int
     """Its place among those that run side by side."""
 
     def done(self) -> bool:
-        """Whether all processes have ended; where one has failed, the others are told to stop."""
+        """Return whether all processes have ended. If one has failed, stop the others."""
         open_ = [pid for pid in self.pids if not self.server.ended(pid)]
         if open_ and any(self.server.code(pid) for pid in self.pids):
             self.stop()
@@ -63,12 +63,12 @@ class Outcome:
     spec: JobSpec
     done: bool
     reason: str
-    """What went wrong, if something did."""
+    """Reason of a failure, if there was one."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What each job gets of the machine."""
+    """The part of the machine that each job gets."""
 
     threads: int = 1
     """CPU threads of each process."""
@@ -77,7 +77,7 @@ class Share:
     gpus: int = 0
     """GPUs of the machine that this command may use; each process takes one, while there are any."""
     gpu_names: tuple[str, ...] = ()
-    """What CUDA calls them, where the user chose among them; else they are numbered."""
+    """CUDA's names of the GPUs that the user selected; empty if they are numbered."""
 
     def visible_gpus(self, slot: int) -> dict[str, str]:
         """Environment that shows the job in place `slot` GPUs of its own, while there are enough."""
@@ -97,7 +97,7 @@ def run_jobs(
 ) -> list[Outcome]:
     """Do all jobs, at most `parallel` at once, each with its share of the machine; return how each ended.
 
-    On Ctrl-C the jobs are told to stop, which they do after a checkpoint, and the interrupt goes on to the caller.
+    On Ctrl-C the jobs stop after a checkpoint, and the interrupt goes on to the caller.
     They stop, too, if this process is killed.
     """
     waiting, running, ended = list(specs), list[_Job](), list[Outcome]()
@@ -179,19 +179,19 @@ def _show(job: _Job, drawn: RichBars) -> None:
 
 
 def _attempt(job: _Job) -> Attempt | None:
-    """What a job noted of itself; another command may have noted its own attempts on the same run."""
+    """Return the attempt that a job recorded, not those of other commands on the same run."""
     own = [one for one in attempts(job.spec.folder) if one.job == str(job.pids[0])]
     return own[-1] if own else None
 
 
 def _outlived(job: _Job) -> bool:
-    """Whether a job still works although its server is gone; it ends soon (bench.jobs.forkserver)."""
+    """Return whether a job still works after its server ended; it ends soon (bench.jobs.forkserver)."""
     attempt = _attempt(job)
     return attempt is not None and attempt.end is None and is_locked(job.spec.folder)
 
 
 def _outcome(job: _Job) -> Outcome:
-    """How a job ended, from what it noted in its folder."""
+    """Return how a job ended, as it recorded in its folder."""
     attempt = _attempt(job)
     if attempt is None or attempt.end is None:
         code = job.server.code(job.pids[0])

@@ -1,4 +1,4 @@
-"""What the user asks to be run, from the command line, a file or a script: it is planned, run and shown."""
+"""A request for runs, from the command line, a file or a script, which is planned, run and shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunRequest:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Recipe values, for every method."""
     baselines: bool = True
-    """Whether the teacher's samplers are evaluated, too."""
+    """Whether to evaluate the teacher's samplers, too."""
     threads: int = 1
     """CPU threads of each process."""
     runs: Path = Path("runs")

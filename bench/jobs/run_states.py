@@ -1,4 +1,4 @@
-"""Where the runs of a folder are, whether jobs of a queue work on them or commands of this machine."""
+"""The states of the runs of a folder, in a queue or on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:
 
 
 def state_lookup(runs: Path) -> StateLookup:
-    """Return what says where a run is; of one in a queue that gives no answer, what its folder tells."""
+    """Return a function that gives a run's state, from its folder alone if the queue gives no answer."""
     queued: dict[Path, RunState] = {}
     with contextlib.suppress(UserError):
         queued = submitted_runs(runs)

@@ -16,7 +16,7 @@ from bench.task.base import Task
 from bench.task.declaration import Sources
 
 JobStage = Literal["prepare", "run", "train", "evaluate"]
-"""What a job does: `run` is a training and its evaluation."""
+"""A stage of a job: `run` is a training and its evaluation."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class JobSpec:
     argv: tuple[str, ...] = ()
     """The command line that the user typed."""
     content: Mapping[str, Any] = field(default_factory=dict)
-    """What is written into the folder before the job starts; empty in a spec that was read back."""
+    """The description to write before the job starts; empty in a spec that was read back."""
 
     def write(self) -> None:
         """Write what the job reads: `run.json` in the folder of a run, `job.json` in another."""
@@ -43,7 +43,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What all jobs of a plan share: where files are, and how many threads each process has."""
+    """Settings that all jobs of a plan share: the locations of files, and the threads of each process."""
 
     runs: Path
     sources: Sources

@@ -1,4 +1,4 @@
-"""What a job does: it reads its folder's description and does one stage of the work."""
+"""The entry point of a job, which reads its folder's description and does one stage of the work."""
 
 from __future__ import annotations
 

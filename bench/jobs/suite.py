@@ -1,4 +1,4 @@
-"""What a suite has besides its first runs: runs that start from others, and students that are only measured."""
+"""The later part of a suite: runs that start from other runs, and students that are only measured."""
 
 from __future__ import annotations
 

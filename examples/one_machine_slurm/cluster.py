@@ -20,11 +20,11 @@ from one_machine_slurm.processes import MARK, Process, kill_all, processes
 from slurm.environment import KEPT, environment
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
-"""What must be installed; the first three are the daemons."""
+"""Programs that must be installed; the first three are the daemons."""
 
 
 def search_path() -> str:
-    """Return PATH with the folders of administrators' commands, which a user's PATH may lack."""
+    """Return PATH with the folders of administrators' commands, which may not be in a user's PATH."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -51,7 +51,7 @@ class Cluster:
 
     @property
     def settings(self) -> Settings:
-        """What the cluster is made of; raises UserError if there is none."""
+        """Return the configuration of the cluster. Raises UserError if there is none."""
         if not self.conf.exists():
             raise self._absent()
         return read_settings(self.root)
@@ -249,7 +249,7 @@ class Cluster:
         end = time.monotonic() + seconds
         missing: set[str] = set()
         while not _true(ready):
-            # Once is not enough: one look may fall between the two forks by which a daemon leaves its parent.
+            # Once is not enough: one check may fall between the two forks by which a daemon leaves its parent.
             before, missing = (
                 missing,
                 {owner for owner, up in self.daemons().items() if not up and owner in needed},
@@ -261,7 +261,7 @@ class Cluster:
             time.sleep(0.05)
 
     def _last_lines(self) -> str:
-        """What the daemons logged last, for the text of an error."""
+        """Return the last log lines of the daemons, for an error message."""
         files = sorted((self.root / "log").glob("*"), key=lambda file: file.stat().st_mtime)
         texts = {file: file.read_text(encoding="utf-8", errors="replace").splitlines()[-5:] for file in files}
         return "".join(f"\n{file}:\n  " + "\n  ".join(lines) for file, lines in texts.items() if lines)

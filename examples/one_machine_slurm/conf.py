@@ -19,7 +19,7 @@ from bench.core.files import write_text
 
 @dataclass(frozen=True)
 class Settings:
-    """What a local cluster is made of; `cpus`, `gpus` and `mem` (MB) are each node's.
+    """The configuration of a local cluster; `cpus`, `gpus` and `mem` (MB) are each node's.
 
     `max_jobs` is how many jobs a user may have in the queue before sbatch refuses more (None: no limit).
     """

@@ -16,7 +16,7 @@ MARK = "LOCAL_SLURM"
 
 
 class Process(NamedTuple):
-    """A living process: its number, its parent's, its name, and whose it is (`munged`, `slurmctld` or a node)."""
+    """A living process: its number, its parent's, its name, and its role (`munged`, `slurmctld` or a node)."""
 
     pid: int
     parent: int
@@ -82,7 +82,7 @@ def kill_all(find: Callable[[], Sequence[Process]], seconds: float = 60) -> None
 
 
 def _lives(pid: int) -> bool:
-    """Whether a process holds anything still: one that was killed loses its environment before its sockets."""
+    """Return whether a process still has resources: a killed one loses its environment before its sockets."""
     try:
         return _stat(Path(f"/proc/{pid}"))[1] not in "ZX"
     except OSError:

@@ -1,4 +1,4 @@
-"""What a cluster does not have is told before anything is queued."""
+"""The check names what a cluster does not have, before anything is submitted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if /bin/grep -q 'wckey=wrong' "$last"; then echo 'sbatch: error: Invalid wckey s
 
 
 def asked(**changes: float) -> dict[Stage, Resources]:
-    """What each stage asks for: 8 GPUs of one node for a day, unless said otherwise."""
+    """Return the request of each stage: 8 GPUs of one node for a day, unless said otherwise."""
     share = Resources(**{"gpus": 8, "cpus": 64, "memory_gb": 500, "hours": 24, **changes})  # type: ignore[arg-type]
     return dict.fromkeys(STAGES, share)
 

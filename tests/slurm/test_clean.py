@@ -1,4 +1,4 @@
-"""What submissions leave behind goes by a command, and nothing that a job or `bench resume` needs."""
+"""A command removes what submissions leave behind, except what a job or `bench resume` uses."""
 
 from __future__ import annotations
 

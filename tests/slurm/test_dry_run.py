@@ -1,4 +1,4 @@
-"""What would be submitted is shown on a machine that has no cluster."""
+"""A dry run shows what would be submitted, on a machine without a cluster."""
 
 from __future__ import annotations
 

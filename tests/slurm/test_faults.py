@@ -35,7 +35,7 @@ SAVED_OR_KILLED = ("stopped", None)
 
 @dataclass
 class Scene:
-    """What was done to the runs, and what came of it."""
+    """The actions on the runs, and their results."""
 
     cluster: Cluster
     folder: Path
@@ -46,7 +46,7 @@ class Scene:
     """States of the runs before those that ended badly were resumed."""
     printed: dict[str, Printed] = field(default_factory=dict)
     records: dict[Path, Record] = field(default_factory=dict)
-    """Of runs that ended badly, then."""
+    """States of the runs that ended badly."""
 
     @property
     def train(self) -> str:

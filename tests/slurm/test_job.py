@@ -1,4 +1,4 @@
-"""What a job does when it is told to stop."""
+"""A job that receives the signal to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What finds no room in the queue is neither refused, nor lost, nor submitted twice, and Slurm is not pestered."""
+"""Jobs that do not fit in the queue are not refused, lost or submitted twice, with few calls of Slurm."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def planned(runs: Path, count: int = RUNS) -> Submission:
-    """What prepares a task and makes so many runs."""
+    """Return a graph that prepares a task and makes this many runs."""
     new = new_submission(runs, str(runs.parent / "mine.toml"))
     folders = [(runs / "tiny" / f"a-s{k}-0") for k in range(count)]
     for folder in folders:

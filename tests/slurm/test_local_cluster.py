@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def pids(cluster: Cluster) -> dict[int, str]:
-    """What runs of the cluster, whether or not it is configured still."""
+    """Return the running processes of the cluster, even if its configuration was removed."""
     return {process.pid: process.name for process in processes(cluster.conf, Settings().names)}
 
 

@@ -1,4 +1,4 @@
-"""What is known of jobs that the queue has forgotten."""
+"""The states of jobs that left the queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACCOUNTS = """\
 15946016_0|CANCELLED by 0
 15946016_[1-3%1]|CANCELLED by 0
 """
-"""What sacct of Slurm 22.05 says of jobs that succeeded (001), exited with 3 (002), were cancelled (003), ran out
+"""Output of sacct of Slurm 22.05 for jobs that succeeded (001), exited with 3 (002), were cancelled (003), ran out
 of time (004), waited for one that failed (007), were put back (009) or lost their node (010); of arrays that ran
 (005), were cancelled before they began (006) or while one of them ran (016), are under way but for element 2, that
 was cancelled (008), or of which each waited for its own of 005 (014)."""

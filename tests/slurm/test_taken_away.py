@@ -1,4 +1,4 @@
-"""What a cluster does by itself: time limits, preemption, jobs that never begin, a controller that is away.
+"""Events that a cluster causes: time limits, preemption, jobs that never begin, a controller that is away.
 
 Four runs under way at a time, each with a profile of its own, which wait in the middle of their training.
 """
@@ -39,7 +39,7 @@ LINES = {
     SETUP: "setup = ['case $SLURM_JOB_NAME in *-train-*) exit 3;; esac']\n",
     PYTHON: 'python = "/nowhere/bin/python"\n',
 }
-"""Of their profiles, in place of what all profiles say or besides."""
+"""Settings of their profiles, which override or extend the common ones."""
 
 SQUEUE = """\
 #!/bin/sh
@@ -53,7 +53,7 @@ exit $code
 
 @dataclass
 class Scene:
-    """What was done to the runs, and what came of it."""
+    """The actions on the runs, and their results."""
 
     cluster: Cluster
     folder: Path
@@ -83,7 +83,7 @@ class Scene:
         return submissions(self.folder / "runs")[seed].jobs[batch]
 
     def log(self, seed: int, batch: str) -> Path:
-        """What a run's job printed, as it was first submitted."""
+        """Return the output of the first job of a run."""
         return submissions(self.folder / "runs")[seed].folder / JOBS / f"{self.job(seed, batch)}_0_log.out"
 
 

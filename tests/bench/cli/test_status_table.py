@@ -1,4 +1,4 @@
-"""What `bench status` shows: whatever an error says, in 80 columns, and the command to type next."""
+"""The table of `bench status`: whatever an error says, in 80 columns, and the command to type next."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_run_says_which_failure_took_its_jobs_out_of_the_queue(sent: Any) -> N
     folder = sent.new.folder / "prepare-tiny" / "assets"
     attempts.finish(folder, attempts.begin(folder, "7", 0, "n1", "prepare"), "failed", "no teacher")
     states = sent(ALL, [])
-    assert states["a-s0-01"].reason == "its jobs are gone: prepare-tiny/assets, which it waited for, failed"
+    assert states["a-s0-01"].reason == "its jobs left the queue: prepare-tiny/assets, which it waited for, failed"
     assert states["assets"].state == "failed" and states["assets"].reason == "no teacher"
 
 
@@ -237,7 +237,7 @@ def test_a_silent_queue_leaves_what_the_folders_tell(sent: Any, tmp_path: Path, 
     with pytest.raises(UserError, match="no answer"):
         sent(ALL, UserError("squeue gave no answer in 60 s"))
     shown = bench("status")
-    assert "warning: squeue gave no answer in 60 s; this is what the folders of the runs tell" in shown.text
+    assert "warning: squeue gave no answer in 60 s; the states come from the folders of the runs" in shown.text
     assert "a mistake" in shown.text and "it was submitted, and the queue gives no answer" in shown.text
 
 

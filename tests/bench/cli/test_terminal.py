@@ -1,4 +1,4 @@
-"""What is printed, wherever it goes: any locale, a reader that leaves, a full disk, a closed stream."""
+"""Printed output, wherever it goes: any locale, a reader that leaves, a full disk, a closed stream."""
 
 from __future__ import annotations
 

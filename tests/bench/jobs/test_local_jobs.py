@@ -1,4 +1,4 @@
-"""What each job gets of the machine, and jobs that are forked on it."""
+"""The part of the machine that each job gets, and jobs that are forked on it."""
 
 from __future__ import annotations
 
