@@ -28,7 +28,7 @@ class NodeKind:
     hours: float
     """Longest time limit; infinity: none."""
     nodes: int
-    """That are not down."""
+    """The number of nodes that are not down."""
     cpus: int
     memory_gb: float
     features: frozenset[str]

@@ -111,7 +111,7 @@ class Profile(_Data):
     def capped(self, asked: Resources, stage: Stage) -> Resources:
         """Return what a job gets of what it asks for.
 
-        Raises UserError if it needs GPUs and there are none, or has no time before it is told to stop.
+        Raises UserError if it needs GPUs and there are none, or has no time before it is asked to stop.
         """
         own = self.stages.get(stage, StageSettings()).model_dump(exclude_none=True)
         wanted = replace(asked, **{name: value for name, value in own.items() if name in vars(asked)})
@@ -123,7 +123,7 @@ class Profile(_Data):
         hours = min(wanted.hours, self.max_hours)
         if 3600 * hours <= self.signal_seconds:
             raise UserError(
-                f"a job of stage {stage} would be told to stop as soon as it begins: it has {hours:g} hours, and "
+                f"a job of stage {stage} would be asked to stop as soon as it begins: it has {hours:g} hours, and "
                 f"signal_seconds is {self.signal_seconds}; lower signal_seconds in the profile, or raise max_hours"
             )
         return Resources(

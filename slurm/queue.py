@@ -18,7 +18,7 @@ PREFIX = "bench-"
 DEFAULT_ARRAY = 1000
 """Most jobs that a cluster takes in one array unless it says otherwise."""
 SECONDS = 60.0
-"""That a command of Slurm may take."""
+"""The time that a command of Slurm may take."""
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),

@@ -19,9 +19,9 @@ class Resources:
     gpus: int = 0
     """GPUs of each node. Each process takes one; a node without GPUs has one process."""
     cpus: int = 1
-    """Of each node."""
+    """CPUs of each node."""
     memory_gb: float = 4
-    """Of each node."""
+    """Memory of each node, in GB."""
     hours: float = 1
 
     @property

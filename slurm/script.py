@@ -99,9 +99,9 @@ class Script:
         return flags
 
     def _srun(self, flags: Flags) -> list[str]:
-        """Arguments of the srun in the script: it takes neither sbatch's CPUs nor its whole environment by itself.
+        """Return the arguments of srun in the script, which takes neither sbatch's CPUs nor its environment itself.
 
-        Since Slurm 22.05 srun gives each process one CPU unless it is told, and under `sbatch --export=NONE` it
+        Since Slurm 22.05 srun gives each process one CPU unless it is given a number. Under `sbatch --export=NONE` it
         would not pass on what the setup lines export.
         """
         cpus = [f"--cpus-per-task={flags['cpus-per-task']}"] if "cpus-per-task" in flags else []

@@ -218,7 +218,7 @@ def _submit_later(runs: Path) -> str:
 class _Watch:
     """Runs that are looked at again and again.
 
-    While the queue gives no answer, as when its controller starts anew, all is as it was; that is told once.
+    While the queue gives no answer, as when its controller starts anew, nothing changes; a note says so once.
     """
 
     runs: Path

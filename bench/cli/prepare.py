@@ -108,7 +108,7 @@ def prepare(
     progress = StatusProgress(Console(stderr=True))
     try:
         chosen = declared.pin(inputs, progress)
-    except UserError:  # what was wrong follows; this is what the task still lacks without it
+    except UserError:  # the error follows; these are the requirements that are still missing
         _print_missing(declared.missing(inputs))
         raise
     kept = {

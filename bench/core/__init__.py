@@ -1,1 +1,1 @@
-"""What every part of the framework stands on: errors, files, progress, devices, imports by name."""
+"""The base of the framework: errors, files, locks, progress, devices, imports by name."""

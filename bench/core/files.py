@@ -149,7 +149,7 @@ def _umask() -> int:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says of a full disk."""
+"""Error numbers of a full disk."""
 _PROBE_BYTES = 1 << 18
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
 """Pattern of the names that `whole_file` and `whole_folder` give to unfinished files."""

@@ -1,4 +1,4 @@
-"""What a data set is to a micro task: real images in two splits. Imports neither torch nor numpy."""
+"""The data set of a micro task: real images in two splits. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 

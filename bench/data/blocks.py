@@ -37,7 +37,7 @@ class ArrayFile:
 
     name: str
     what: str
-    """What the items are, for messages: images."""
+    """The noun for the items in messages: images."""
     origin: Path
     """The path that the items are read from."""
     count: int

@@ -36,7 +36,7 @@ class Description:
     samples: int | None
     """Number of real images."""
     crop: str | None
-    """How the images were cropped and resized: `edm`, `adm`, ..."""
+    """The way the images were cropped and resized: `edm`, `adm`, ..."""
     source: str
     """Name of the file that the statistics were made from."""
     source_sha256: str

@@ -58,7 +58,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended."""
+    """The end of a job."""
 
     spec: JobSpec
     done: bool

@@ -1,4 +1,4 @@
-"""What networks predict, turned into x0."""
+"""Predictions of networks (epsilon, v, velocity, x0), converted to x0."""
 
 from __future__ import annotations
 

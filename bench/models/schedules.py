@@ -46,7 +46,7 @@ class NoiseSchedule(ABC):
         return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * eps
 
     def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
-        """What a sampler starts from: noise without signal at times t [B], sigma_t eps; none: the last time."""
+        """Return a sampler's first input: noise without signal, sigma_t eps, at times t [B] or the last time."""
         at = self.grid[-1:].to(eps.device) if t is None else t
         return per_sample(self.sigma(at), eps) * eps
 

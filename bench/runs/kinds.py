@@ -33,7 +33,7 @@ class Kind:
 
     name: str
     wanted: str
-    """How a plug-in file defines one, for messages."""
+    """The form in which a plug-in file defines one, for messages."""
     instances: str = ""
     """Type of the objects that are registered as they are, `module:Class`; empty: there are none."""
     classes: str = ""

@@ -1,4 +1,4 @@
-"""What a plug-in may do while it is imported, and what the things it registers have to look like."""
+"""Checks of plug-ins: the errors of their import, and the types of what they register."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
 
 NAMES = "letters, digits and _ . + - inside"
-"""What the name of a method, task or metric is made of: it becomes part of paths and commands."""
+"""The characters of a registered name, which becomes part of paths and commands."""
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class Protocol:
     smoke: bool = False
     """A smoke protocol may use too few samples for its feature dimension; its numbers are not results."""
     aggregate: Literal["mean", "minimum"] = "mean"
-    """How a table summarises the repetitions: EDM's papers print the minimum of three, and the title says so."""
+    """The summary of the repetitions in a table. EDM's papers print the minimum of three; the title says so."""
     covariance_start: Literal["zeros", "ones"] = "zeros"
     """ones: the sums behind the generated images' covariance begin at 1, as in the official DMD2 script, which
     adds 1 / (samples - 1) to every entry."""

@@ -61,7 +61,7 @@ def test_gpus_where_there_are_none_are_an_error_that_says_what_to_set() -> None:
 
 def test_a_job_has_time_before_it_is_told_to_stop() -> None:
     profile = Profile(max_hours=0.05, signal_seconds=180)
-    with pytest.raises(UserError, match=r"train would be told to stop.*0.05 hours.*signal_seconds is 180"):
+    with pytest.raises(UserError, match=r"train would be asked to stop.*0.05 hours.*signal_seconds is 180"):
         profile.capped(Resources(), "train")
     assert profile.model_copy(update={"signal_seconds": 60}).capped(Resources(), "train").hours == 0.05
 

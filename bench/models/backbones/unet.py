@@ -1,4 +1,4 @@
-"""What diffusers' UNets share, whatever they are conditioned on: patches, taps, files, units of sharding."""
+"""The base class of diffusers' UNets, whatever conditions them: patches, taps, files, units of sharding."""
 
 from __future__ import annotations
 

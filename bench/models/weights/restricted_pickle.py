@@ -76,7 +76,7 @@ STAND_INS: dict[tuple[str, str], type] = {
 
 @dataclass(frozen=True)
 class OfficialPickle:
-    """What an official EDM pickle holds under one key."""
+    """The network that an official EDM pickle holds under one key."""
 
     class_name: str
     """Class of the network, EDMPrecond in the ImageNet-64 file."""
@@ -84,11 +84,11 @@ class OfficialPickle:
     """The same names in the same order as the network's own state_dict()."""
     init_args: tuple[Any, ...]
     init_kwargs: dict[str, Any]
-    """What the network was built with, where it differs from the defaults."""
+    """The arguments that the network was built with, where they differ from the defaults."""
     attributes: dict[str, dict[str, Any]]
     """Plain values (numbers, strings) of each module, by the module's path; the network's is ''."""
     other_keys: list[str]
-    """What else lies at the top of the file."""
+    """All other entries at the top of the file."""
 
 
 def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
