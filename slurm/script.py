@@ -99,10 +99,10 @@ class Script:
         return flags
 
     def _srun(self, flags: Flags) -> list[str]:
-        """Return the arguments of srun in the script, which takes neither sbatch's CPUs nor its environment itself.
+        """Return the arguments of srun in the script, which takes no CPUs and no environment from sbatch.
 
-        Since Slurm 22.05 srun gives each process one CPU unless it is given a number. Under `sbatch --export=NONE` it
-        would not pass on what the setup lines export.
+        Since Slurm 22.05 srun gives each process one CPU unless it is given a number. Under `sbatch --export=NONE`
+        it would not pass on what the setup lines export.
         """
         cpus = [f"--cpus-per-task={flags['cpus-per-task']}"] if "cpus-per-task" in flags else []
         return ["--kill-on-bad-exit=1", "--export=ALL", *cpus, *self.profile.srun]
