@@ -251,8 +251,8 @@ def test_a_look_goes_on_when_what_waits_cannot_be_submitted(
     (runs.parent / "mine.toml").write_text("partitoin = 1")
     slurm.change(jobs={})
     watch = cluster._Watch(runs, [], [RunState(runs / "tiny" / "x", "running")])
-    watch.look()
-    watch.look()
+    watch.update()
+    watch.update()
     assert capsys.readouterr().err.count("warning: what waits for room in the queue waits on: ") == 1
     assert len(watch.states) > 1 and not watch.silent
 
