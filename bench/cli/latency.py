@@ -48,7 +48,8 @@ def latency(
     """Measure the time of single images, from the prompt or class to the pixels, after a warm-up."""
     from bench.runs.registry import load_catalogue
 
-    declared = pinned_task(load_catalogue(plugin), task, cache)
+    catalogue = load_catalogue(plugin)
+    declared = pinned_task(catalogue, task, cache)
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     import torch
@@ -57,9 +58,8 @@ def latency(
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
-    from bench.runs.students import loaded_student
+    from bench.runs.students import loaded_student, sampler_of
     from bench.task.base import Sampled
-    from bench.training.student_sampler import few_step_sampler
 
     torch.set_num_threads(threads)
     where = sources_of(declared, cache, download=download)
@@ -67,8 +67,8 @@ def latency(
     if isinstance(chosen, Baseline):
         subject = prepared.sampled(chosen)
     else:
-        student = loaded_student(prepared, student_of(chosen), steps, student_start)
-        subject = Sampled(prepared, few_step_sampler(*student), "")
+        student, indices = loaded_student(prepared, student_of(chosen), steps, student_start)
+        subject = Sampled(prepared, sampler_of(catalogue, chosen, student, indices), "")
     _print(latency_of(subject, repetitions, warm_up, bf16))
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.files import path_sha256
-from bench.core.run_folder import PLAN, RECORD, STUDENT, student_of
+from bench.core.files import path_sha256, read_object
+from bench.core.run_folder import BEST, PLAN, RECORD, STUDENT, student_of
 from bench.core.stopping import DivergedError
 from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
@@ -22,7 +22,8 @@ from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask, Task
 from bench.training.best import read_best
-from bench.training.student_sampler import few_step_sampler
+from bench.training.recipe import build_recipe
+from bench.training.student_sampler import StudentSampler, few_step_sampler
 
 
 def loaded_student(
@@ -37,6 +38,28 @@ def loaded_student(
     if steps not in (None, 1):
         raise UserError(f"--student-start is for students of one step; fix: leave out --steps {steps}")
     return prepared.load_student_from(path, start)
+
+
+def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: Sequence[int]) -> StudentSampler:
+    """Return the sampler of a saved student: that of its method if it belongs to a run, else few-step sampling.
+
+    `folder` is the run's, or its `student` or `best`. Raises UserError if the run's method is not registered.
+    """
+    run = folder
+    for name in (STUDENT, BEST):
+        run = run.parent if run.name == name else run
+    plan = read_object(run / PLAN) or {}
+    if plan.get("kind") != "method":
+        return few_step_sampler(student, indices)
+    name = str(plan.get("name"))
+    if name not in catalogue.methods.entries:
+        raise UserError(
+            f"{run} is a run of the method {name!r}, which is not registered, so its sampler is unknown; "
+            "fix: name the file that defines it: --plugin FILE"
+        )
+    method = catalogue.methods.get(name)
+    recipe = build_recipe(method.recipe_model(), plan.get("recipe") or {}, f"the run in {run}")
+    return method.load().sampler(recipe, student)
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,8 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         record = runner.published(published, student, indices)
         return Measured(record.metrics, published.record)
     with tempfile.TemporaryDirectory() as scratch:
-        metrics, _ = runner.evaluator.evaluate(few_step_sampler(student, indices), Path(scratch), sha256)
+        sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
+        metrics, _ = runner.evaluator.evaluate(sampler, Path(scratch), sha256)
     return Measured(metrics, _keep_beside(runner, checkpoint, sha256, metrics) if path != checkpoint else None)
 
 

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
+from bench.jobs.spec import JobSettings
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
+from bench.runs.students import sampler_of
 from bench.task.base import PreparedTask
+from bench.task.declaration import Sources
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainedModel, TrainingContext, frozen
 from bench.training.student_sampler import StudentSampler, few_step_sampler
@@ -193,6 +196,17 @@ def test_a_student_is_sampled_as_its_distiller_says(tiny: PreparedTask, tmp_path
     assert record.error is None, record.error
     assert record.sampler == {"kind": "two of my own"}
     assert record.cost.network_evaluations == 2
+
+    JobSettings(tmp_path / "runs", Sources(tmp_path)).run(run).write()  # as a command does
+    student, indices = tiny.load_student(run.folder / "student")
+    assert sampler_of(catalogue, run.folder, student, indices).description == {"kind": "two of my own"}
+    for name in ("student", "best", "best/student"):
+        assert sampler_of(catalogue, run.folder / name, student, indices).description == {"kind": "two of my own"}
+    assert sampler_of(catalogue, tmp_path, student, indices).description["kind"] == "few-step"
+    with pytest.raises(
+        UserError, match=r"run of the method 'mine', which is not registered.*fix: .*--plugin FILE"
+    ):
+        sampler_of(load_catalogue([TINY_PLUGIN]), run.folder, student, indices)
 
 
 OWN_FILE = """
