@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import io
 import json
 import os
@@ -28,6 +27,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench.core.errors import UserError
 from bench.core.files import read_text, regular_file, write_text
+from bench.core.locks import is_locked, locked
 from bench.jobs.spec import JobSpec
 from bench.runs.run_state import run_state
 from slurm import SUBMISSIONS, queue
@@ -162,11 +162,10 @@ def submitting(runs: Path) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         if lock.exists():
             regular_file(lock)
-        file = lock.open("w")
+        lock.open("a").close()
     except OSError as error:
         raise UserError(f"{runs} is not yours to submit from ({error}); fix: --runs DIR") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(lock):
         yield
 
 
@@ -186,14 +185,7 @@ def mark(runs: Path, waits: bool) -> None:
 
 def being_submitted(runs: Path) -> bool:
     """Return whether a process is submitting from a folder of runs; False if that cannot be read."""
-    try:
-        with regular_file(runs / SUBMISSIONS / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (OSError, UserError):
-        return False
-    return False
+    return is_locked(runs / SUBMISSIONS / LOCK)
 
 
 def _refuse_other_users(runs: Path) -> None:
