@@ -29,7 +29,7 @@ from bench.runs.registry import load_catalogue
 from bench.training.distiller import TrainingContext
 from bench.training.trainer import Cadence, Trainer
 from methods.recipes import DMDRecipe
-from tasks.imagenet.imagenet64 import TASK
+from tasks.imagenet64 import TASK
 
 SMALL = EDMNetwork(64, 128, (1, 1, 1, 1), 1, frozenset((8,)), classes=10)
 BLOCK = 5

@@ -18,7 +18,7 @@ from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.pipelines import TextPipeline
-from tasks.text.coco import TASK_10K
+from tasks.coco import TASK_10K
 from tasks.text.prepared import PreparedText, TrainingData
 
 PROMPTS = 512

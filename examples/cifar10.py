@@ -7,7 +7,7 @@ bench run --plugin examples/cifar10.py --task cifar10 --method dmd2
 from bench.data.folder import ImageFolder
 from bench.task.declaration import Baseline
 from bench.task.protocol import Protocol
-from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
+from tasks.micro import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LICENCE = "none given (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009)"

@@ -196,7 +196,7 @@ def checked_reference(
     if len(mean) != size:
         raise UserError(
             f"{where}: {name} has {len(mean)} features, and {about.features} has {size}: these statistics are of "
-            "another layer or network; fix: name the statistics of {about.features}"
+            f"another layer or network; fix: name statistics of {about.features}"
         )
     for what, array in (("mu", mean), ("sigma", cov)):
         if not np.isfinite(array).all():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tasks.imagenet.imagenet64 import TASK
+from tasks.imagenet64 import TASK
 
 SMALL = {
     name: replace(protocol, samples=6, repetitions=min(2, protocol.repetitions), metrics=("fd",), smoke=True)

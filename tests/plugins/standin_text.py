@@ -7,8 +7,8 @@ import open_clip
 
 from bench.features.scoring import CLIP_G14_DMD2, CLIP_PROTOCOLS, DIVERSITY_PROTOCOLS, HPS_PROTOCOL, LPIPS_ALEX
 from bench.task.protocol import Protocol
-from tasks.text.coco import TASK_10K, TASK_30K
-from tasks.text.partiprompts import TASK as PARTIPROMPTS
+from tasks.coco import TASK_10K, TASK_30K
+from tasks.partiprompts import TASK as PARTIPROMPTS
 
 open_clip.add_model_config(Path(__file__).with_name("tiny-clip.json"))
 CLIP_PROTOCOLS["clip-tiny"] = replace(CLIP_G14_DMD2, name="clip-tiny", architecture="tiny-clip")

@@ -15,8 +15,8 @@ from tests_support import EXAMPLE, TINY_PLUGIN
 from bench.runs.plan import Run
 from bench.runs.runner import Runner
 from bench.task.pinned import PinnedAsset
-from tasks.imagenet.imagenet64 import TASK as IMAGENET64
 from tasks.imagenet.task import PinnedImageNet
+from tasks.imagenet64 import TASK as IMAGENET64
 
 SMALL = ["--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2"]
 

@@ -24,7 +24,7 @@ from bench.core.progress import SilentProgress
 from bench.features.lpips_diversity import TRUNKS, LPIPSDiversity, load_lpips
 from bench.features.preprocess import Squares, square
 from bench.features.scoring import LPIPS_ALEX, LPIPS_PIQ, LPIPS_VGG, diversity_protocol
-from tasks.text.partiprompts import TASK as PARTIPROMPTS
+from tasks.partiprompts import TASK as PARTIPROMPTS
 
 Net = Literal["alex", "vgg"]
 SMALL_ALEX = replace(LPIPS_ALEX, size=64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.task.images import to_uint8
-from tasks.imagenet.imagenet64 import TASK
+from tasks.imagenet64 import TASK
 
 
 def near_levels(dtype: type) -> np.ndarray:

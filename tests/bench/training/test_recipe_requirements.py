@@ -12,8 +12,8 @@ from bench.runs.dry_run import recipe_requirements, require_for_recipes
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.pinned import PinnedAsset
-from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.task import PinnedImageNet
+from tasks.imagenet64 import TASK
 
 CATALOGUE = load_catalogue()
 

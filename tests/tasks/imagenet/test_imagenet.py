@@ -13,8 +13,8 @@ from bench.core.progress import SilentProgress
 from bench.features.files import TRUNKS
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet
 from bench.task.declaration import Sources
-from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.task import PinnedAsset, PinnedImageNet
+from tasks.imagenet64 import TASK
 
 PINNED = PinnedImageNet(
     features=PinnedAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),

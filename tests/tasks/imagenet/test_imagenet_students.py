@@ -15,8 +15,8 @@ from bench.core.errors import UserError
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.checkpoints import load_edm_denoiser
-from tasks.imagenet.imagenet64 import TASK
 from tasks.imagenet.prepared import PreparedImageNet
+from tasks.imagenet64 import TASK
 
 NETWORK = Sizes(side=16, width=128, mult=(1, 1), blocks=1, attention=(8,), classes=3)
 

@@ -21,9 +21,9 @@ from bench.features.references import folder_images
 from bench.features.views import NO_PATCH
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, write_pinned
+from tasks.coco import TASK_10K, TASK_30K
+from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.text import pin as choose
-from tasks.text.coco import TASK_10K, TASK_30K
-from tasks.text.partiprompts import TASK as PARTIPROMPTS
 from tasks.text.pin import kept_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
