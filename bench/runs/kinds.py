@@ -79,7 +79,7 @@ def _metric(metric: type[Any], name: str, origin: str) -> Any | None:  # noqa: A
     info = vars(metric).get("info")
     if info is None:
         return None
-    if not _is(info, "bench.metrics.catalogue:MetricInfo", isinstance):
+    if not _is(info, "bench.metrics.info:MetricInfo", isinstance):
         raise UserError(f"{origin}: class {metric.__name__} has the info {info!r}; fix: give it a MetricInfo")
     return replace(info, implementation=f"{metric.__module__}:{metric.__qualname__}")
 
@@ -105,7 +105,7 @@ ROWS = (
     Kind(
         "metric",
         "a Metric class with its info",
-        instances="bench.metrics.catalogue:MetricInfo",
+        instances="bench.metrics.info:MetricInfo",
         classes="bench.metrics.base:Metric",
         convert=_metric,
         check=refuse_odd_metric,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from safetensors.torch import save_file
 from tests_support import TINY_PLUGIN
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.core.progress import SilentProgress
+from bench.runs.kinds import ROWS, Kind
 from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 from bench.task.protocol import MAIN
@@ -30,6 +34,23 @@ PLUGINS = ("--plugin", TEXTURE, "--plugin", TINY_PLUGIN)
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_registered_in_a_python_that_has_imported_nothing_else(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bench.runs.registry import load_catalogue\n"
+        "load_catalogue([Path(sys.argv[1])])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ROWS, ids=lambda kind: kind.name)
+def test_a_kind_names_its_types_where_they_are_defined(kind: Kind) -> None:
+    """A plug-in imports the type from there, and perhaps nothing else."""
+    for path in filter(None, (kind.instances, kind.classes)):
+        assert path == f"{load_class(path).__module__}:{load_class(path).__qualname__}"
 
 
 def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
