@@ -14,7 +14,7 @@ from types import FrameType
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
-from bench.jobs.job import JobProcess, run_job
+from bench.jobs.job import JobProcess, rendezvous, run_job
 from bench.jobs.spec import JobSpec
 
 PATIENCE, PAUSE = 300.0, 5.0
@@ -22,9 +22,6 @@ PATIENCE, PAUSE = 300.0, 5.0
 
 FOLDER_PATIENCE = 900.0
 """Seconds to wait while another process works on the run: a node that Slurm has given up on may do so still."""
-
-FIRST_PORT, PORTS = 10_000, 10_000
-"""Ports of the rendezvous (first, count), below those of outgoing connections, which could block them."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +90,7 @@ def _restarts() -> int:
 
 def _meeting(job: JobEnvironment) -> dict[str, str]:
     """Return the environment by which torch.distributed finds the other processes of a job."""
-    if job.num_tasks == 1:
-        return {}
-    port = FIRST_PORT + (int(job.raw_job_id) + 7919 * _restarts()) % PORTS
-    return {
-        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
-        "MASTER_PORT": str(port),
-        "RANK": str(job.global_rank),
-        "WORLD_SIZE": str(job.num_tasks),
-        "LOCAL_RANK": str(job.local_rank),
-        "LOCAL_WORLD_SIZE": str(job.num_tasks // job.num_nodes),
-    }
+    address = "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0]
+    seed = int(job.raw_job_id) + 7919 * _restarts()
+    per_node = job.num_tasks // job.num_nodes
+    return rendezvous(address, seed, job.global_rank, job.num_tasks, job.local_rank, per_node)

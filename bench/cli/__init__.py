@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from bench import __version__
 from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.core import launcher
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.core.stopping import Stopped
 
 COMMANDS = {
@@ -55,8 +55,7 @@ def command_line(called: str | None = None) -> typer.Typer:
     )
     app.callback()(_root)  # with a callback, a single command is still called by its name
     for name in [called] if called in COMMANDS else COMMANDS:
-        module, _, attribute = COMMANDS[name].partition(":")
-        _add(app, name, getattr(importlib.import_module(f"bench.cli.{module}"), attribute))
+        _add(app, name, load_class(f"bench.cli.{COMMANDS[name]}"))
     if called not in COMMANDS:
         for point in entry_points(group="bench.commands"):
             _add(app, point.name, point.load())

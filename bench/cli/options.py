@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from bench.core.errors import UserError, hint, unknown
 from bench.core.files import read_text, regular_file_or_folder
 from bench.task.base import Task
 from bench.task.declaration import Baseline
-
-if TYPE_CHECKING:
-    from bench.features.base import FeatureExtractor
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -172,9 +169,8 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def refuse_idle_weights(named: Iterable[str], extractors: Iterable[FeatureExtractor]) -> None:
-    """Raise UserError for weights that none of these extractors reads."""
-    known = [one.name for extractor in extractors for one in extractor.weights]
+def refuse_unknown_weights(named: Iterable[str], known: Collection[str]) -> None:
+    """Raise UserError for weights that are none of these."""
     for name in named:
         if name not in known:
             raise unknown("weights", name, known)

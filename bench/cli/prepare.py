@@ -20,9 +20,10 @@ from bench.cli.options import (
     ThreadsOption,
     WeightsOption,
     parse_paths,
+    refuse_unknown_weights,
 )
 from bench.cli.terminal import print
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
@@ -75,9 +76,7 @@ def prepare(
     declared = pinned_task(catalogue, task, cache, protocol)
     named = parse_paths("--weights", weights)
     registered = {one.name: one for entry in catalogue.extractors for one in entry.load().weights}
-    for name in named:
-        if name not in registered and name not in declared.weight_names:
-            raise unknown("weights", name, [*registered, *declared.weight_names])
+    refuse_unknown_weights(named, [*registered, *declared.weight_names])
     own = {name: path for name, path in named.items() if name in declared.weight_names}
     inputs = Sources(
         cache or default_cache(),

@@ -16,7 +16,7 @@ from bench.cli.options import (
     WeightsOption,
     parse_names,
     parse_paths,
-    refuse_idle_weights,
+    refuse_unknown_weights,
 )
 from bench.cli.terminal import print
 from bench.core.errors import UserError
@@ -92,7 +92,7 @@ def build(
     catalogue, where = load_catalogue(plugin), cache or default_cache()
     entries = [catalogue.extractors.find(one) for one in parse_names([extractor], "--extractor")]
     named = parse_paths("--weights", weights)
-    refuse_idle_weights(named, [entry.load() for entry in entries])
+    refuse_unknown_weights(named, [one.name for entry in entries for one in entry.load().weights])
 
     import torch
     from rich.console import Console

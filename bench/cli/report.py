@@ -19,6 +19,7 @@ from bench.core.errors import UserError, unknown
 if TYPE_CHECKING:
     from bench.report.table import ReportTable
     from bench.runs.records import Record
+    from bench.runs.registry import Catalogue
     from bench.runs.suites import Curve
 
 
@@ -60,11 +61,12 @@ def report(
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
-    renderer = load_catalogue(plugin).renderers.get(format_ or "md")
+    catalogue = load_catalogue(plugin)
+    renderer = catalogue.renderers.get(format_ or "md")
     with collector_paused():  # once for everything, since the collector searches all records at each end
         records = _records(runs, committed)
         if suite is not None:
-            shown = _of_suite(records, suite, scale or "micro", task, runs)
+            shown = _of_suite(records, catalogue, suite, scale or "micro", task, runs)
         else:
             shown = _of_tasks(records, task, runs)
         if as_json:
@@ -99,18 +101,19 @@ def _records(runs: Path, committed: bool) -> list[Record]:
     return list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
 
 
-def _of_suite(records: Sequence[Record], name: str, scale: str, task: str | None, runs: Path) -> _Shown:
+def _of_suite(
+    records: Sequence[Record], catalogue: Catalogue, name: str, scale: str, task: str | None, runs: Path
+) -> _Shown:
     """Return a suite's table at a scale, on its own task or another. Raises UserError for unknown names."""
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import work_of
-    from bench.runs.registry import load_catalogue
     from bench.runs.suites import load_suite
 
     suite = load_suite(name)
     part = suite.scale(scale)
     if task is not None:
-        known = {record.task for record in records} | set(load_catalogue([]).tasks.entries)
+        known = {record.task for record in records} | set(catalogue.tasks.entries)
         if task not in known and not (runs / task).is_dir():
             raise unknown(f"task with nothing in {runs}:", task, known)
         part = part.on(task)

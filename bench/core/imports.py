@@ -7,6 +7,6 @@ from typing import Any
 
 
 def load_class(path: str) -> Any:
-    """Import `module:Class` and return the class."""
+    """Import `module:name` and return the class or function of that name."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

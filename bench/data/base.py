@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,3 +52,27 @@ class Dataset(ABC):
 
         Raises UserError if they are not there, or are damaged.
         """
+
+
+Locator = Callable[[Path | None, Path], Path | None]
+"""The folder that the user names, if any, and the cache -> where the data is, as `Dataset.locate`."""
+Loader = Callable[[Path | None, Path, bool, Progress | None], "Splits"]
+"""Reads the images, as `Dataset.load`."""
+
+
+@dataclass(frozen=True)
+class PublishedDataset(Dataset):
+    """A data set that two functions find and read."""
+
+    locator: Locator
+    loader: Loader
+
+    def locate(self, folder: Path | None, cache: Path) -> Path | None:
+        """Return the path of its files, or None."""
+        return self.locator(folder, cache)
+
+    def load(
+        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
+    ) -> Splits:
+        """Return its two splits. Raises UserError if they are missing or damaged."""
+        return self.loader(folder, cache, download, progress)

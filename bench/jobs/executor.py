@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.core.escape import printable
-from bench.runs.registry import Registry, load_catalogue
+from bench.runs.registry import Registry, installed
 
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
@@ -112,7 +112,7 @@ class Detached(Exception):
 
 def installed_executors() -> list[type[Executor]]:
     """Import every executor that is installed; a plug-in file's is known to its own command alone."""
-    registry: Registry[type[Executor]] = load_catalogue().registries["executor"]
+    registry: Registry[type[Executor]] = installed("executor")
     return [entry.load() for entry in registry]
 
 

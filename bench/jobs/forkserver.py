@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 
 PRELOADED = ("torch._dynamo", "scipy.linalg", "bench.jobs.start")
 """Modules that every job imports."""
@@ -151,7 +152,7 @@ def follow_parent() -> None:
 def answer(reply: str, target: str, arguments: Sequence[Any]) -> None:
     """Call a function and write its result, or the user's mistake, into a file."""
     try:
-        found = {"value": _function(target)(*arguments)}
+        found = {"value": load_class(target)(*arguments)}
     except UserError as error:
         found = {"error": str(error)}
     Path(reply).write_text(json.dumps(found), encoding="utf-8")
@@ -217,7 +218,7 @@ def _be(request: dict[str, Any]) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.update(request["environment"])
         follow_parent()
-        _function(request["target"])(*request["arguments"])
+        load_class(request["target"])(*request["arguments"])
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -226,11 +227,6 @@ def _be(request: dict[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code & 0xFF)
-
-
-def _function(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 if __name__ == "__main__":

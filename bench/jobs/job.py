@@ -21,6 +21,10 @@ from bench.jobs.spec import JobSpec
 from bench.runs import attempts
 from bench.runs.argv import set_user_argv
 
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""Environment variables of torch.distributed, in the order of the arguments of `rendezvous`."""
+FIRST_PORT, PORTS = 10_000, 10_000
+"""Ports of the rendezvous (first, count), below those of outgoing connections, which could block them."""
 INTERRUPTED = 130
 """Exit code of a job that was stopped."""
 
@@ -49,6 +53,19 @@ class JobProcess:
     """Further environment variables of the work, such as the address of the job's other processes."""
     patience: float = 0
     """Seconds to wait while another process works on the run, as on a node that a queue has given up on."""
+
+
+def rendezvous(
+    address: str, seed: int, rank: int, processes: int, local_rank: int, local_processes: int
+) -> dict[str, str]:
+    """Return the environment by which torch.distributed finds the other processes of a job; a single one has none.
+
+    `seed`, the same for all of them, picks the port on the node `address`.
+    """
+    if processes == 1:
+        return {}
+    values = (address, FIRST_PORT + seed % PORTS, rank, processes, local_rank, local_processes)
+    return dict(zip(RENDEZVOUS, map(str, values), strict=True))
 
 
 def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) -> None:

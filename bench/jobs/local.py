@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.core.errors import UserError, listed
+from bench.core.files import make_folder
 from bench.core.machine import cores
 from bench.core.run_folder import LOG
 from bench.jobs.executor import Executor, ExecutorOptions, left_out, say
@@ -81,7 +82,8 @@ class LocalExecutor(Executor):
         from bench.jobs.local_jobs import Share, chosen_gpus, run_jobs
 
         console, settings = Console(stderr=True), self.settings
-        _require_writable(settings.runs, settings.sources.cache)
+        for folder in (settings.runs, settings.sources.cache):
+            make_folder(folder)  # now, so that a wrong path is found before hours of work
         modules = sorted({name for task in tasks for name in task.modules})
         with fork_server(settings.threads, modules) as server:
             for task in tasks:
@@ -120,12 +122,3 @@ def refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
             f"{listed(state.run for state in waiting)}: in the queue (job {first.job}); wait for it (bench wait), "
             f"or take it out: bench cancel {first.task}/{first.run}"
         )
-
-
-def _require_writable(*folders: Path) -> None:
-    """Make the folders now, so that a wrong path is found before hours of work. Raises UserError."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}") from None

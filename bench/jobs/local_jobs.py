@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bench.core.progress_bars import bars, figures_text
 from bench.core.run_folder import LOG, STATUS
 from bench.core.status import read_status
 from bench.jobs.forkserver import ForkServer
-from bench.jobs.job import JobProcess, run_job
+from bench.jobs.job import RENDEZVOUS, JobProcess, rendezvous, run_job
 from bench.jobs.spec import JobSpec
 from bench.runs.attempts import Attempt, attempts
 from bench.runs.run_lock import is_locked
@@ -28,8 +28,6 @@ from bench.runs.run_lock import is_locked
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600.0
 """Seconds that stopping jobs have to finish an iteration and write a checkpoint."""
-FIRST_PORT, PORTS = 10_000, 10_000
-"""Ports of the rendezvous of a job's processes (first, count), below those of outgoing connections."""
 
 
 @dataclass
@@ -139,8 +137,9 @@ def _start(spec: JobSpec, slot: int, share: Share, server: ForkServer) -> list[i
         (spec.folder / STATUS).unlink(missing_ok=True)
         spec.write()
     pids: list[int] = []
-    for rank in range(share.processes):
-        environment = {**share.visible_gpus(slot), **_meeting(rank, share.processes, spec.folder)}
+    count, seed = share.processes, os.getpid() * 7919 + int(digest(str(spec.folder)), 16)
+    for rank in range(count):
+        environment = {**share.visible_gpus(slot), **rendezvous("127.0.0.1", seed, rank, count, rank, count)}
         arguments = [spec.label, spec.stage, str(spec.folder), list(spec.argv), rank]
         pids.append(server.fork(f"{__name__}:work", arguments, environment))
     return pids
@@ -149,20 +148,8 @@ def _start(spec: JobSpec, slot: int, share: Share, server: ForkServer) -> list[i
 def work(label: str, stage: str, folder: str, argv: Sequence[str], rank: int) -> None:
     """Be one process of a job on this machine."""
     spec = JobSpec(label, stage, Path(folder), tuple(argv))  # type: ignore[arg-type]
-    meeting = {name: os.environ[name] for name in _MEETING if name in os.environ}
+    meeting = {name: os.environ[name] for name in RENDEZVOUS if name in os.environ}
     run_job(spec, JobProcess(str(os.getpid()), socket.gethostname(), rank, environment=meeting))
-
-
-_MEETING = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-
-
-def _meeting(rank: int, processes: int, folder: Path) -> Mapping[str, str]:
-    """Return the environment by which torch.distributed finds the other processes of a job."""
-    if processes == 1:
-        return {}
-    port = FIRST_PORT + (os.getpid() * 7919 + int(digest(str(folder)), 16)) % PORTS
-    values = ("127.0.0.1", port, rank, processes, rank, processes)
-    return dict(zip(_MEETING, map(str, values), strict=True))
 
 
 def _show(job: _Job, drawn: RichBars) -> None:

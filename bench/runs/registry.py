@@ -140,14 +140,15 @@ class Catalogue:
         return self.registries["dataset"]
 
 
+def installed(kind: str) -> Registry[Any]:
+    """Return the installed things of one kind, without reading the others."""
+    return _registry(KINDS[kind], list(_points([KINDS[kind]])))
+
+
 def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
     """Register all installed things and those of plug-in files: Python files, and TOML files of variants."""
-    points = list(_points())
-    registries: dict[str, Registry[Any]] = {
-        kind.name: _installed_methods(kind, points) if kind.name == "method" else Registry.installed(kind, points)
-        for kind in ROWS
-    }
-    found = Catalogue(registries)
+    points = list(_points(ROWS))
+    found = Catalogue({kind.name: _registry(kind, points) for kind in ROWS})
     variants: list[Variant] = []
     for path in plugins:
         if path.suffix == ".toml":
@@ -158,6 +159,11 @@ def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
     methods = found.methods
     resolve(variants, lambda name: methods.find(name).load(), lambda *one: _add_variant(methods, *one))
     return found
+
+
+def _registry(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[Any]:
+    """Register the installed things of a kind. Methods are special: one entry point may stand for several."""
+    return _installed_methods(kind, points) if kind.name == "method" else Registry.installed(kind, points)
 
 
 def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> Registry[Method]:
@@ -200,14 +206,14 @@ def _add_variant(methods: Registry[Method], variant: Variant, method: Method) ->
     methods.add(Entry(variant.name, KINDS["method"], origin, plugin_sha256=code, thing=method))
 
 
-def _points() -> Iterator[tuple[EntryPoint, str]]:
-    """Yield the entry points of bench's groups, each with the name and version of its distribution.
+def _points(kinds: Iterable[Kind]) -> Iterator[tuple[EntryPoint, str]]:
+    """Yield the entry points of these kinds, each with the name and version of its distribution.
 
     Distributions and their metadata, which are slow to parse, are read once for all kinds.
     """
     every: Any = entry_points()
     origins: dict[int, str] = {}
-    for kind in ROWS:
+    for kind in kinds:
         for point in every.select(group=f"bench.{kind.name}s"):
             dist = point.dist
             if id(dist) not in origins:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
 from bench.core.progress import Progress
-from bench.data.base import Dataset
+from bench.data.base import PublishedDataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,24 +71,11 @@ def held_out_mask(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return mask
 
 
-@dataclass(frozen=True)
-class Digits(Dataset):
-    """The data set of this module."""
-
-    def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return the path of its files, or None."""
-        return locate(folder, cache)
-
-    def load(
-        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
-    ) -> Splits:
-        """Return its two splits. Raises UserError if they are missing or damaged."""
-        return load(folder, cache, download, progress)
-
-
-DIGITS = Digits(
+DIGITS = PublishedDataset(
     "digits",
     "scikit-learn's handwritten digits, 8x8: 900 for training, 897 held out",
     "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits, in scikit-learn)",
     "pip install scikit-learn",
+    locate,
+    load,
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError
 from bench.core.files import whole_file
 from bench.core.progress import Progress, SilentProgress
-from bench.data.base import Dataset
+from bench.data.base import PublishedDataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -255,24 +255,11 @@ def _times(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-@dataclass(frozen=True)
-class Fashion(Dataset):
-    """The data set of this module."""
-
-    def locate(self, folder: Path | None, cache: Path) -> Path | None:
-        """Return the path of its files, or None."""
-        return locate(folder, cache)
-
-    def load(
-        self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
-    ) -> Splits:
-        """Return its two splits. Raises UserError if they are missing or damaged."""
-        return load(folder, cache, download, progress)
-
-
-FASHION = Fashion(
+FASHION = PublishedDataset(
     "fashion",
     "Fashion-MNIST at 14x14 (2x2 means): 60,000 for training, 10,000 held out",
     "MIT (Zalando Research, Fashion-MNIST)",
     "apt-get install dataset-fashion-mnist, or bench prepare --task fashion --data FOLDER or --download",
+    locate,
+    load,
 )
