@@ -1,4 +1,4 @@
-"""Damaged, incomplete and mixed sources: each is refused with the file's name and what mends it."""
+"""Damaged, incomplete and mixed sources: each is refused with the file's name and the fix."""
 
 import io
 import json
@@ -35,7 +35,7 @@ from bench.data.imagenet.pack import pack
 
 
 def refused(path: Path, message: str) -> None:
-    """Opening and packing `path` must end in a UserError with this message and with what mends it."""
+    """Opening and packing `path` must end in a UserError with this message and its fix."""
     with pytest.raises(UserError, match=message) as caught:
         pack(path, path.parent / "packed", classes=3, workers=1)
     assert "fix: " in str(caught.value)

@@ -102,7 +102,7 @@ def test_a_json_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "list.json").prompts == ("a", "b")
 
 
-# What is wrong is named, with what mends it
+# Errors name what is wrong, with a fix
 
 
 def test_a_missing_file_answers_with_the_nearest_one(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_attention_processors_of_old_diffusers(
 def test_diffusers_own_writer_with_and_without_its_settings(
     teacher: UNet2DConditionModel, adapters: dict[str, Tensor], alpha: float | None, tmp_path: Path
 ) -> None:
-    """`save_lora_weights` keeps alpha in the header of the file, if it is told it, and nowhere else."""
+    """`save_lora_weights` keeps alpha in the header of the file, if it is given, and nowhere else."""
     about = {"r": RANK, "lora_alpha": alpha, "target_modules": TARGETS} if alpha else None
     StableDiffusionXLPipeline.save_lora_weights(
         tmp_path,
