@@ -1,51 +1,62 @@
-"""The sample grid of a run: the student above and the teacher below, from the same noise."""
+"""Pictures of a result: its sample sheet, and the grid of a run with the student above and the teacher below."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from bench.core.escape import printable
-from bench.core.files import whole_file
+from bench.core.files import digest, whole_file
 from bench.evaluation.evaluator import generate
-from bench.task.base import Sampled
+from bench.evaluation.sheet import COLUMNS, Sheet, sheet_size
+from bench.models.samplers import Sampler
+from bench.task.base import PreparedTask
 
-COLUMNS = 10
-ROWS = 5
+
+def sample_sheet(sampler: Sampler, prepared: PreparedTask) -> Sheet:
+    """Return the first images of a sampler under the task's protocol, at most 50 and fewer if they are large."""
+    protocol = prepared.task.protocol
+    _, height, width = prepared.task.image_shape
+    first = replace(protocol, samples=sheet_size(protocol.samples, height, width))
+    starts = range(0, first.samples, prepared.evaluation_batch)
+    stops = [min(start + prepared.evaluation_batch, first.samples) for start in starts]
+    parts = [generate(sampler, prepared, first, 0, *ends) for ends in zip(starts, stops, strict=True)]
+    images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
+    conditions = torch.cat([part.conditions for part in parts if part.conditions is not None])
+    captions = tuple(prepared.condition_names(torch.arange(first.samples), conditions))
+    decided_by = {
+        "first_seed": protocol.first_seed,
+        "noise": [list(prepared.sample_shape), protocol.text.noise_batch if protocol.text else 0],
+        "conditions": list(captions) or conditions.tolist(),
+    }
+    return Sheet(np.ascontiguousarray(images), captions, digest(decided_by))
 
 
-def sample_grid(panels: dict[str, Sampled], path: Path) -> None:
-    """Write a PNG file with one panel of each sampler's images, of at most the protocol's first 50 samples."""
-    from matplotlib import pyplot as plt
+def draw_samples(panels: Mapping[str, Sheet], path: Path) -> None:
+    """Write a PNG file with one panel for each sheet, under its title."""
+    from matplotlib.figure import Figure
 
-    protocol = next(iter(panels.values())).prepared.task.protocol
-    columns = min(COLUMNS, protocol.samples)
-    rows = min(ROWS, protocol.samples // columns)
-    first = replace(protocol, samples=columns * rows)
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(COLUMNS * 0.6, len(panels) * (ROWS * 0.6 + 0.3)), squeeze=False
-    )
-    for axis, (title, sampled) in zip(axes[:, 0], panels.items(), strict=True):
-        starts = range(0, first.samples, sampled.prepared.evaluation_batch)
-        stops = [min(start + sampled.prepared.evaluation_batch, first.samples) for start in starts]
-        parts = [
-            generate(sampled.sampler, sampled.prepared, first, 0, *ends).images
-            for ends in zip(starts, stops, strict=True)
-        ]
-        axis.imshow(_tile(torch.cat(parts), rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    rows = max(sheet.info.rows for sheet in panels.values())
+    figure = Figure(figsize=(COLUMNS * 0.6, len(panels) * (rows * 0.6 + 0.3)), layout="tight")
+    axes = figure.subplots(len(panels), 1, squeeze=False)
+    for axis, (title, sheet) in zip(axes[:, 0], panels.items(), strict=True):
+        axis.imshow(_tiled(sheet), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(printable(title), fontsize=9, parse_math=False)
         axis.axis("off")
-    figure.tight_layout()
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
-    plt.close(figure)
+        figure.savefig(temporary, dpi=150, format="png")
 
 
-def _tile(images: torch.Tensor, rows: int) -> torch.Tensor:
-    """Tile [rows * columns, C, H, W] into one image [rows * H, columns * W] or [..., C]."""
-    images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)  # a line between images
-    count, channels, height, width = images.shape
-    grid = images.reshape(rows, count // rows, channels, height, width).permute(0, 3, 1, 4, 2)
-    return grid.reshape(rows * height, count // rows * width, channels).squeeze(-1)
+def _tiled(sheet: Sheet) -> np.ndarray:
+    """Tile a sheet's images [n, H, W, C] into one, [rows * H, columns * W, C], with a grey line around each."""
+    info = sheet.info
+    images = np.pad(sheet.images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=128)
+    missing = info.rows * info.columns - info.count
+    images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    _, height, width, channels = images.shape
+    grid = images.reshape(info.rows, info.columns, height, width, channels).swapaxes(1, 2)
+    return grid.reshape(info.rows * height, info.columns * width, channels).squeeze()

@@ -178,6 +178,8 @@ class Loaded(NamedTuple):
 
     records: list[Record]
     problems: list[str]
+    paths: list[Path]
+    """The file of each record."""
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -225,10 +227,11 @@ def collector_paused() -> Iterator[None]:
 @collector_paused()
 def load_records(folders: Iterable[Path]) -> Loaded:
     """Read all records in `folders`; each broken file becomes a line in `problems`."""
-    loaded = Loaded([], [])
+    loaded = Loaded([], [], [])
     for path in (path for folder in folders for path in _record_files(folder)):
         try:
             loaded.records.append(read_record(path))
+            loaded.paths.append(path)
         except UserError as error:
             loaded.problems.append(str(error))
     return loaded

@@ -16,10 +16,11 @@ from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
 from bench.core.progress import Progress
-from bench.core.run_folder import EVALUATION, SAMPLES, STUDENT, remove_leftovers
+from bench.core.run_folder import EVALUATION, SAMPLES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.picture import sample_grid
+from bench.evaluation.picture import draw_samples, sample_sheet
+from bench.evaluation.sheet import write_sheet
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
@@ -32,7 +33,7 @@ from bench.runs.registry import Catalogue
 from bench.runs.run_lock import locked
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.assets import PreparedAsset, file_asset
-from bench.task.base import PreparedTask, Sampled
+from bench.task.base import PreparedTask
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.recipe import Recipe
@@ -171,6 +172,8 @@ class Runner:
         """Evaluate a sampler that was not trained here and return its record."""
         made = provenance("fp32")
         metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
+        if PartialState().is_main_process:
+            write_sheet(plan.folder / SHEET, sample_sheet(sampler, evaluator.prepared))
         return record_of(
             plan,
             self.prepared,
@@ -187,7 +190,7 @@ class Runner:
         sampler = run.method.load().sampler(run.recipe, student)
         metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
-            self._picture(run, sampler, sampler.evaluations)
+            self._pictures(run, sampler)
         return record_of(
             run,
             self.prepared,
@@ -262,12 +265,13 @@ class Runner:
             found.write(run.folder)
         return found
 
-    def _picture(self, run: Run, sampler: Sampler, steps: int) -> None:
-        """Draw samples of the student above those of the teacher's first sampler, from the same noise."""
-        panels: dict[str, Sampled] = {
-            f"{run.label}: network evaluations per image: {steps}": Sampled(self.prepared, sampler, "")
-        }
+    def _pictures(self, run: Run, sampler: Sampler) -> None:
+        """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""
+        sheet = sample_sheet(sampler, self.prepared)
+        write_sheet(run.folder / SHEET, sheet)
+        panels = {f"{run.label}: network evaluations per image: {sampler.evaluations}": sheet}
         for baseline in list(self.prepared.task.baselines.values())[:1]:
             title = f"{baseline.summary}: network evaluations per image: {baseline.network_evaluations}"
-            panels[title] = self.prepared.sampled(baseline)
-        sample_grid(panels, run.folder / SAMPLES)
+            found = self.prepared.sampled(baseline)
+            panels[title] = sample_sheet(found.sampler, found.prepared)
+        draw_samples(panels, run.folder / SAMPLES)

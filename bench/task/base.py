@@ -191,6 +191,10 @@ class PreparedTask(ABC):
         """Return the prompts of samples with these global indices, where the task has prompts."""
         return ()
 
+    def condition_names(self, indices: Tensor, conditions: Tensor) -> Sequence[str]:  # noqa: ARG002
+        """Return the conditions of samples in words, for people: their prompts or classes; empty without words."""
+        return self.prompts_of(indices)
+
     def reference_images(self) -> RealImages:
         """Return the real images that the protocol compares with, for extractors that the task does not provide.
 

@@ -108,6 +108,10 @@ class PreparedMicroTask(PreparedEDMTask):
         self.network.requires_grad_(False)
         return path
 
+    def condition_names(self, indices: Tensor, conditions: Tensor) -> list[str]:  # noqa: ARG002
+        """Return the names of the samples' classes."""
+        return [self.task.class_names[label] for label in conditions.tolist()]
+
     def reference_images(self) -> RealImages:
         """Return the held-out images."""
         return array_images(

@@ -1,0 +1,35 @@
+"""The files that lie beside a record and show what its numbers do not: images, training curves, single scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.run_folder import METRICS, OTHER_PROTOCOLS, RECORD, SCORES, SHEET
+
+SUFFIXES = {"sheet": ".png", "curves": ".jsonl", "scores": ".csv"}
+"""The suffix of each file beside a record that is not in a run's folder: RUN.json has RUN.png, and so on."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files beside a record; None for one that is not there."""
+
+    sheet: Path | None
+    """Sample sheet (bench.evaluation.sheet)."""
+    curves: Path | None
+    """Log of training (bench.training.log)."""
+    scores: Path | None
+    """Scores of single images."""
+
+
+def evidence_of(record: Path) -> Evidence:
+    """Return what lies beside a record's file, in a run's folder or in a folder of records."""
+    if record.name == RECORD:
+        found = {"sheet": record.with_name(SHEET), "curves": record.with_name(METRICS)}
+        found["scores"] = record.with_name(SCORES)
+    else:
+        found = {name: record.with_suffix(suffix) for name, suffix in SUFFIXES.items()}
+    if record.parent.name == OTHER_PROTOCOLS:
+        found["curves"] = record.parent.parent / METRICS  # another evaluation of the same training
+    return Evidence(**{name: path if path.is_file() else None for name, path in found.items()})
