@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file
