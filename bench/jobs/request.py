@@ -17,6 +17,7 @@ from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
+from bench.training.trackers import require_trackers, tracker_lines
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class RunRequest:
     data: Path | None = None
     download: bool = False
     plugins: Sequence[Path] = ()
+    track: Sequence[str] = ()
+    """Trackers that are sent the logs, besides `metrics.jsonl` in each run's folder."""
     executor: str = "local"
     options: ExecutorOptions = field(default_factory=ExecutorOptions)
 
     def plan(self) -> PlannedRequest:
-        """Resolve every run. Raises UserError for an unknown name, key or value."""
+        """Resolve every run. Raises UserError for an unknown name, key or value, or a missing tracker."""
+        require_trackers(self.track)
         catalogue = load_catalogue(self.plugins)
         task = pinned_task(catalogue, self.task, self.cache, self.protocol)
         runs = [
@@ -57,7 +61,7 @@ class RunRequest:
         baselines = (
             [BaselineRun(task, self.runs, one) for one in task.baselines.values()] if self.baselines else []
         )
-        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins))
+        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins), self.track)
         return PlannedRequest(
             task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
         )
@@ -77,8 +81,13 @@ class PlannedRequest:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
         sources, lookup = self.settings.sources, state_lookup(self.settings.runs)
         yield from plan_lines(self.runs, self.baselines, sources, lookup)
+        yield from self.tracker_lines()
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
+
+    def tracker_lines(self) -> list[str]:
+        """Say how to look at what the trackers are sent."""
+        return tracker_lines(self.settings.track, self.settings.runs)
 
     def execute(self) -> Sequence[Run | BaselineRun]:
         """Do what is not done yet; return all that is to have a result: `raise_failures` names what has none.
