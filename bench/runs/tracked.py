@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from bench.core.escape import printable
@@ -30,4 +31,7 @@ def results_of(record: Record) -> dict[str, float]:
 
 
 def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float) else printable(value)
+    """Return a value as a number or as text: `none` as `--set` takes it, and a list as JSON."""
+    if isinstance(value, bool | int | float):
+        return value
+    return printable("none" if value is None else value if isinstance(value, str) else json.dumps(value))

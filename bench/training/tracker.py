@@ -28,8 +28,8 @@ class TrackedRun:
     task: str
     name: str
     """The run's name, which is its id too."""
-    configuration: Mapping[str, Any]
-    """Values by their names: recipe, method, seed, protocol and so on."""
+    configuration: Mapping[str, bool | int | float | str]
+    """Recipe, method, seed, protocol and so on."""
 
     @property
     def project(self) -> str:

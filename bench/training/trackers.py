@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError, unknown
+from bench.core.files import whole_file
 from bench.training.tracker import Line, Point, Tracker, complete_until
 
 FOLDER = "trackers"
@@ -17,7 +18,7 @@ FOLDER = "trackers"
 
 
 class TensorBoard(Tracker):
-    """Event files. A resumed run goes on in a new file, which hides what was written after its checkpoint."""
+    """Event files. When a run is resumed, what is ahead of its checkpoint is removed from them."""
 
     name = "tensorboard"
     look = "tensorboard --logdir {folder}"
@@ -25,23 +26,29 @@ class TensorBoard(Tracker):
     def open(self, lines: Sequence[Line]) -> None:
         from accelerate.tracking import TensorBoardTracker
 
-        self._points = self._written()
-        self._kept = complete_until(lines, self._points)
-        self.tracker = TensorBoardTracker(self.run.name, self._place, purge_step=self._kept + 1)
+        written = self._written()
+        kept = complete_until(lines, written)
+        self._cut_back(kept)
+        self._points = {point for point in written if point[1] <= kept}
+        # An open TensorBoard hides what it has read already and is no longer there.
+        self.tracker = TensorBoardTracker(self.run.name, self._place, purge_step=kept + 1)
         self.tracker.start()
         if not self._points:
             rows = "".join(f"    {name}: {value}\n" for name, value in self.run.configuration.items())
             self.tracker.log({"configuration": rows}, step=0)
 
     def has(self, name: str, step: int) -> bool:
-        return step <= self._kept and (name, step) in self._points
+        return (name, step) in self._points
 
     def finish(self, results: Mapping[str, float], picture: Path | None, step: int) -> None:
         from torch.utils.tensorboard.summary import hparams
 
+        if any(self.has(f"result/{name}", step) for name in results):
+            return
         super().finish(results, picture, step)
-        values = {name: value for name, value in self.run.configuration.items() if value is not None}
-        for part in hparams(values, {f"result/{name}": value for name, value in results.items()}):
+        for part in hparams(
+            dict(self.run.configuration), {f"result/{name}": value for name, value in results.items()}
+        ):
             self.tracker.writer.file_writer.add_summary(part, step)
 
     @property
@@ -49,20 +56,36 @@ class TensorBoard(Tracker):
         return self.folder / self.run.task
 
     def _written(self) -> set[Point]:
-        """Return the figures in the event files; a figure that a later file hides is not among them."""
-        if not (self._place / self.run.name).is_dir():
+        """Return the figures in the event files."""
+        if not self._files():
             return set()
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         found = EventAccumulator(str(self._place / self.run.name), size_guidance={"tensors": 0}).Reload()
         return {(tag, event.step) for tag in found.Tags()["tensors"] for event in found.Tensors(tag)}
 
+    def _cut_back(self, iteration: int) -> None:
+        """Remove the events of later iterations."""
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        for path in self._files():
+            events = list(LegacyEventFileLoader(str(path)).Load())
+            kept = [event for event in events if event.step <= iteration]
+            if len(kept) < len(events):
+                with whole_file(path) as temporary, temporary.open("wb") as file:
+                    writer = RecordWriter(file)
+                    for event in kept:
+                        writer.write(event.SerializeToString())
+
+    def _files(self) -> list[Path]:
+        return sorted((self._place / self.run.name).glob("events.out.tfevents.*"))
+
     def _options(self) -> dict[str, Any]:
         return {"new_style": True, "double_precision": True}  # 64 bits, as in the log
 
     def _send_picture(self, picture: Path, step: int) -> None:
-        if not self.has("samples", step):
-            self.tracker.log_images({"samples": read_picture(picture)[None]}, step=step, dataformats="NHWC")
+        self.tracker.log_images({"samples": read_picture(picture)[None]}, step=step, dataformats="NHWC")
 
 
 class WeightsAndBiases(Tracker):

@@ -18,7 +18,7 @@ from bench.core.escape import printable
 from bench.training.tracker import Line, TrackedRun, Tracker
 from bench.training.trackers import FOLDER, TRACKERS, keep_local
 
-OPEN_SECONDS = 60.0
+OPEN_SECONDS = 30.0
 """Seconds to wait for a tracker to open before training begins without it."""
 CLOSE_SECONDS = 60.0
 """Seconds to wait at the end for a tracker to write what it was sent."""
