@@ -88,6 +88,7 @@ def from_wandb(trackers: Path, task: str, run: str) -> tuple[Sent, dict[str, str
             sent += [(key, step, value) for key, value in values.items() if not key.startswith(("_", "samples/"))]
         for one in record.summary.update:
             summary["/".join(one.nested_key) or one.key] = json.loads(one.value_json)
+    assert sent, f"{file} has {file.stat().st_size} bytes and no figures; its configuration is {config}"
     last = max(step for _, step, _ in sent)
     sent += [(key, last, value) for key, value in summary.items() if key.startswith("result/")]
     return sent, config, picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import ClassVar
 import pytest
 from accelerate import PartialState
 from processes import in_processes
+from torch import Tensor
 from tracked_runs import READERS, Sent
 
 from bench.core.errors import UserError
@@ -28,6 +30,7 @@ from bench.task.base import PreparedTask
 from bench.training import trackers, tracking
 from bench.training.tracker import Line, TrackedRun, Tracker, complete_until
 from bench.training.trackers import TRACKERS, is_installed, require_trackers
+from bench.training.trainer import Trainer
 
 each_tracker = pytest.mark.parametrize(
     "name",
@@ -215,12 +218,23 @@ def test_a_tracker_that_hangs_holds_nothing_up(
 
 @pytest.mark.own_process
 def test_a_failed_run_is_sent_as_far_as_it_came(
-    memory: type[Memory], plan: Callable[..., Run], tracked: Callable[..., Runner]
+    memory: type[Memory],
+    plan: Callable[..., Run],
+    tracked: Callable[..., Runner],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = plan("dmd-no-regression", lr=1e30, clip_norm=1e30, iterations=9)
+    step = Trainer.step
+
+    def diverges(self: Trainer, iteration: int) -> dict[str, Tensor]:
+        figures = step(self, iteration)
+        return {name: value * math.inf for name, value in figures.items()} if iteration == 14 else figures
+
+    monkeypatch.setattr(Trainer, "step", diverges)
+    run = plan()
     record = tracked("tensorboard").run(run)
     assert record.error is not None and record.error.type == "DivergedError"
-    assert memory.sent == [(name, step) for name, step, _ in logged(run)] != []
+    assert memory.sent == [(name, step) for name, step, _ in logged(run)]
+    assert memory.sent[-1][1] == 14
 
 
 def test_only_the_first_process_has_trackers(
@@ -263,6 +277,7 @@ def test_a_log_is_complete_up_to_the_first_figure_that_is_missing() -> None:
     assert complete_until(lines, set()) == complete_until([], points) == 0
 
 
+@pytest.mark.own_process
 def test_an_online_run_of_wandb_is_sent_only_what_comes_after_what_it_has(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -280,6 +295,7 @@ def test_an_online_run_of_wandb_is_sent_only_what_comes_after_what_it_has(
     sent: list[tuple[int, object]] = []
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(wandb, "init", init)
+    PartialState(cpu=True)  # accelerate's trackers ask it which process this is
     tracker = TRACKERS["wandb"](TrackedRun("tiny", "dmd2-s0-abc", {"seed": 0}), tmp_path)
     tracker.open([])
     for step in (10, 20, 30):
