@@ -69,7 +69,7 @@ def reproduce(
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
     from bench.jobs.executor import ExecutorOptions
-    from bench.jobs.request import make_executor, raise_failures
+    from bench.jobs.request import make_executor, raise_failures, say_not_sent
     from bench.jobs.run_states import state_lookup
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.jobs.suite import elsewhere_jobs, published_jobs, remaining_lines
@@ -111,6 +111,7 @@ def reproduce(
             print(reason)
         return
     require_all([trained_on, measured_by], first, baselines, where)
+    say_not_sent(first, trackers)
 
     with exit_if_detached():
         wanted = workers.execute(first, baselines)

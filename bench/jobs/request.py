@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.run_folder import LOG
-from bench.jobs.executor import Executor, ExecutorOptions
+from bench.jobs.executor import Executor, ExecutorOptions, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.dry_run import plan_lines, require_for_recipes
@@ -95,10 +95,18 @@ class PlannedRequest:
         Raises UserError if something is missing, before anything is run, and Detached if the jobs go on alone.
         """
         task = self.task
+        say_not_sent(self.runs, self.settings.track)
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
         return self.executor.execute(self.runs, self.baselines)
+
+
+def say_not_sent(runs: Sequence[Run], track: Sequence[str]) -> None:
+    """Name the runs that trackers are not sent, since they were finished before."""
+    finished = [run.label for run in runs if run.finished() is not None] if track else []
+    if finished:
+        say(f"not sent to {', '.join(track)}: {listed(finished)}, finished before")
 
 
 def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:

@@ -39,7 +39,7 @@ def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) 
     settings = content["job"]
     catalogue, sources = _settings(settings)
     if "run_id" in content:
-        _run(folder, stage, catalogue, sources, stop, patience, settings["track"])
+        _run(folder, stage, catalogue, sources, stop, patience, settings.get("track", ()))
     elif "checkpoint" in content:
         _measure(content, catalogue, sources)
     else:

@@ -138,6 +138,12 @@ class WeightsAndBiases(Tracker):
     def _send_picture(self, picture: Path, step: int) -> None:
         self.tracker.log_images({"samples": [read_picture(picture)]}, step=max(step, self._first))
 
+    def close(self) -> None:
+        import wandb
+
+        super().close()
+        wandb.teardown()  # ends the program that writes the file: `finish` alone may return before it has
+
 
 class Trackio(Tracker):
     """Trackio, in a folder."""
