@@ -83,10 +83,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
     With two or more seeds, the interval is Student's over the training seeds. With one seed, it is the record's
     own interval over generation seeds, or over the pairs of a user study, which leaves out how much another
-    training would differ. The column
-    `interval` names the kind and is empty if there is none. `standard_error` is that of one measurement over its
-    images, if the metric gives one. If a training seed was recorded twice, the newest record counts. A recipe
-    without a successful run has one row with status failed.
+    training would differ. The column `interval` names the kind and is empty if there is none. `standard_error` is
+    that of one measurement over its images, if the metric gives one. If a training seed was recorded twice, the
+    newest record counts. A recipe without a successful run has one row with status failed.
     """
     ok = frame[frame["status"] == "ok"].drop_duplicates([*VARIANT, "metric", "train_seed"], keep="last")
     failed = frame[frame["status"] == "failed"].drop_duplicates([*RECIPE, "train_seed"], keep="last")

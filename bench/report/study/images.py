@@ -54,8 +54,8 @@ def find_subject(run: Path, runs: Path) -> Subject:
     """
     named = [run] if run.exists() else sorted(runs.glob(f"*/{run}")) if len(run.parts) == 1 else []
     if len(named) != 1:
-        found = f"{len(named)} runs of this name in {runs}" if named else f"no run {run}, also not in {runs}"
-        raise UserError(f"there are {found}; fix: give the run's folder, RUNS/TASK/RUN")
+        found = f"are {len(named)} runs {run} in" if named else f"is no run {run}, neither as a path nor in"
+        raise UserError(f"there {found} {runs}; fix: give the run's folder, RUNS/TASK/RUN")
     path = named[0] / RECORD if named[0].is_dir() else named[0]
     if not path.is_file():
         raise UserError(f"{named[0]} has no result yet: it contains no {RECORD}; fix: bench resume")

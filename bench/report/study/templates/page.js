@@ -7,6 +7,7 @@
   const place = `study:${study.study}`;
   const byName = new Map(study.pairs.map((pair) => [pair.name, pair]));
   const rows = [...document.querySelectorAll(".question")];
+  const MOST_ENLARGED = 20;
   const PAUSE = 200; // milliseconds in which the last answer of a pair stays visible
 
   // What this browser keeps: who answers, the order and sides of this sitting, and the answers so far, one for each
@@ -71,7 +72,7 @@
     $("end").hidden = !finished;
     if (!begun) {
       $("rater").value = code();
-      $("rater").focus();
+      $("begin").querySelector("button").focus();
     } else if (finished) {
       $("text").value = exported();
       $("save").focus();
@@ -124,14 +125,15 @@
     fit();
   }
 
-  // Images get all the room that leaves the questions in view; small ones grow by a whole factor.
+  // Images get the room that leaves the questions in view. Small ones grow by a whole factor, and not so far that
+  // nobody recognises what their few pixels show.
   function fit() {
     const others = [...$("compare").children].filter((part) => part.id !== "images");
     const taken = others.reduce((sum, part) => sum + part.getBoundingClientRect().height, 0);
-    const high = Math.max(window.innerHeight - taken - 72, 160);
+    const high = Math.max(window.innerHeight - taken - 88, 160);
     const wide = $("images").querySelector("button").clientWidth;
     const factor = Math.min(wide / study.width, high / study.height);
-    const grown = study.pixels && factor > 1 ? Math.floor(factor) : factor;
+    const grown = study.pixels && factor > 1 ? Math.min(Math.floor(factor), MOST_ENLARGED) : factor;
     document.querySelectorAll("#images canvas").forEach((canvas) => {
       canvas.style.width = `${Math.floor(grown * study.width)}px`;
     });
