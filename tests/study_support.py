@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,23 @@ class Study:
         return path
 
     def answers(
-        self, rater: str, prefers_a: Callable[[int, int], bool], milliseconds: int = 2000
+        self,
+        rater: str,
+        appealing: Collection[int],
+        fitting: Collection[int] | None = None,
+        milliseconds: int = 2000,
     ) -> dict[str, Any]:
-        """Return a rater's answers without checksum; `prefers_a` takes the numbers of a pair and a question."""
+        """Return a rater's answers without checksum.
+
+        Run A's image is the more appealing in pairs with these numbers, and fits the prompt better in those of
+        `fitting`, by default the same.
+        """
         rng, key, given = random.Random(rater), self.key, []
+        for_a = (appealing, appealing if fitting is None else fitting)
         for number, pair in enumerate(key.pairs):
             left = rng.choice(["first", "second"])
-            sides = ["left" if (left == pair.a) == prefers_a(number, q) else "right" for q in range(2)]
-            given.append(
-                {"choices": sides, "left": left, "milliseconds": [milliseconds] * 2, "pair": pair.name}
-            )
+            sides = ["left" if (left == pair.a) == (number in numbers) else "right" for numbers in for_a]
+            given.append({"choices": sides, "left": left, "milliseconds": [milliseconds] * 2, "pair": pair.name})
         rng.shuffle(given)
         return {
             "answers": given,

@@ -18,13 +18,15 @@ app = typer.Typer(help="The paper's user study: a page of image pairs, and its a
 @app.command()
 def make(
     a: Annotated[Path, typer.Option("--a", help="The run whose preference is asked: its folder or its name.")],
-    b: Annotated[Path, typer.Option("--b", help="The run that it is compared with, or a teacher's sampler's run.")],
+    b: Annotated[Path, typer.Option("--b", help="The run it is compared with; also a teacher's sampler.")],
     prompts: Annotated[int, typer.Option("--prompts", min=1, help="Number of pairs; the paper has 128.")] = 128,
     seed: Annotated[
         int | None,
         typer.Option("--seed", help="Secret number that decides order and sides.", show_default="drawn at random"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the page; the key is OUT.key.json.")] = Path("study"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the page; its key is OUT.key.json.")] = Path(
+        "study"
+    ),
     sheets: Annotated[
         bool, typer.Option("--sheets", help="Take the images from the runs' sample sheets, which have up to 50.")
     ] = False,
@@ -34,7 +36,7 @@ def make(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
-    """Write a page on which raters choose between the images of two runs, and the key that tells which is whose."""
+    """Write a page on which raters choose between two runs' images, and the key that tells which is whose."""
     from bench.report.study.images import find_subject, from_sheets, from_students
     from bench.report.study.make import make_study, refuse_existing, secret_seed
 

@@ -114,9 +114,7 @@ def _refuse_double(path: Path, found: Answers, earlier: Path, other: Answers) ->
         raise _refused(path, f"{earlier} is of the same rater, {found.rater}")
     shown = [[(one.pair, one.left, one.choices) for one in answers.answers] for answers in (found, other)]
     if found.session == other.session or shown[0] == shown[1]:
-        raise _refused(
-            path, f"it has the answers of {earlier}, under the names {found.rater} and {other.rater}"
-        )
+        raise _refused(path, f"it has the answers of {earlier}, under the names {found.rater} and {other.rater}")
 
 
 def _refused(path: Path, problem: str) -> UserError:

@@ -80,8 +80,8 @@ def from_sheets(subjects: Sequence[Subject], count: int) -> list[Shown]:
         sheet = read_sheet(path)
         if len(sheet.images) < count:
             raise UserError(
-                f"{path} has {len(sheet.images)} images, not {count}; fix: --prompts {len(sheet.images)}, or leave "
-                "out --sheets, so that images are made"
+                f"{path} has {len(sheet.images)} images, not {count}; fix: --prompts {len(sheet.images)}, or "
+                "leave out --sheets, so that images are made"
             )
         samples = tuple(range(count))
         found.append(Shown(sheet.images[:count], sheet.captions[:count], samples, sheet.noise))

@@ -55,9 +55,7 @@ def check_same(subjects: Sequence[Subject], shown: Sequence[Shown]) -> None:
         raise UserError(f"the images of {both} have the sizes {sizes}; fix: compare runs of one size")
 
 
-def make_study(
-    folder: Path, subjects: Sequence[Subject], shown: Sequence[Shown], source: str, seed: int
-) -> Path:
+def make_study(folder: Path, subjects: Sequence[Subject], shown: Sequence[Shown], source: str, seed: int) -> Path:
     """Write the page of a study of runs A and B into a new folder, and its key beside the folder.
 
     Returns the key's file. The seed alone decides names and sides, through SHA-256: without it, the names of the

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.files import digest, file_sha256
 from bench.core.run_folder import RECORD
 from bench.metrics.result import MetricResult
 from bench.report.study.key import Key
-from bench.report.study.protocol import KIND, NAME
+from bench.report.study.protocol import NAME, StudyImages, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult
 from bench.report.study.statistics import LEVEL
 from bench.runs.records import Provenance, Record, other_protocol_path, read_record, write_record
@@ -22,8 +21,9 @@ def find_record(key: Key, runs: Path) -> Path | None:
 
     Raises UserError if its content is not what the study was made of.
     """
-    run = key.a.run_id
-    for path in (runs / key.task / run / RECORD, runs / f"{run}.json", RESULTS / "records" / key.task / f"{run}.json"):
+    task, run = key.task, key.a.run_id
+    committed = RESULTS / "records" / task / f"{run}.json"
+    for path in (runs / task / run / RECORD, runs / f"{run}.json", committed):
         if path.is_file():
             if file_sha256(path) != key.a.record_sha256:
                 raise UserError(
@@ -36,7 +36,7 @@ def find_record(key: Key, runs: Path) -> Path | None:
 
 def record_of_study(record: Record, result: StudyResult, made: Provenance) -> Record:
     """Return run A's record with the study's preference; `made` is the provenance of the reading."""
-    protocol = protocol_of(result)
+    protocol = protocol_of(result).model_dump(mode="json")
     sha256 = digest(protocol)
     return record.model_copy(
         update={
@@ -61,30 +61,24 @@ def write_study_record(path: Path, record: Record, runs: Path) -> Path:
     return target
 
 
-def protocol_of(result: StudyResult) -> dict[str, Any]:
-    """Return the study's protocol as plain JSON data: whatever decides its numbers, except run A."""
+def protocol_of(result: StudyResult) -> StudyProtocol:
+    """Return the study's protocol."""
     key = result.key
-    return {
-        "name": NAME,
-        "kind": KIND,
-        "study": key.digest(),
-        "questions": {one.question.name: one.question.words for one in result.questions},
-        "pairs": len(key.pairs),
-        "raters": len(result.raters),
-        "against": key.b.model_dump(mode="json"),
-        "images": {
-            "protocol": key.protocol,
-            "protocol_sha256": key.protocol_sha256,
-            "noise": key.noise,
-            "source": key.source,
-            "encoding": key.encoding,
-        },
-        "decision": "majority of raters; pairs without one are left out",
-        "interval": "Clopper-Pearson over pairs",
-        "samples": len(key.pairs),
-        "repetitions": 1,
-        "smoke": False,
-    }
+    return StudyProtocol(
+        study=key.digest(),
+        questions={one.question.name: one.question.words for one in result.questions},
+        pairs=len(key.pairs),
+        raters=len(result.raters),
+        against=key.b,
+        images=StudyImages(
+            protocol=key.protocol,
+            protocol_sha256=key.protocol_sha256,
+            noise=key.noise,
+            source=key.source,
+            encoding=key.encoding,
+        ),
+        samples=len(key.pairs),
+    )
 
 
 def _metric(one: QuestionResult, result: StudyResult) -> MetricResult:

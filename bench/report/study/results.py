@@ -27,7 +27,7 @@ class QuestionResult:
     answers: Share
     """Answers for run A, of all. Its interval is too narrow: answers about one pair are not independent."""
     low: float
-    """Lower bound of the interval of the share of all answers that is right for clusters: Student's t over pairs."""
+    """Lower bound of the interval of that share which is right for clusters: Student's t over pairs."""
     high: float
     """Upper bound of that interval."""
     kappa: float | None

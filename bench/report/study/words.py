@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS
+from pydantic import ValidationError
+
+from bench.metrics.result import MetricResult
+from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult, size_remark
 from bench.report.study.statistics import LEVEL, Share
 from bench.runs.records import Record
@@ -22,7 +24,7 @@ def lines(result: StudyResult) -> list[str]:
     ]
     for one in result.questions:
         found += ["", one.question.words, *_question(one)]
-    return found + ([""] + result.remarks if result.remarks else [])
+    return found + (["", *result.remarks] if result.remarks else [])
 
 
 def _question(one: QuestionResult) -> list[str]:
@@ -60,24 +62,32 @@ def _p(p: float) -> str:
 
 def study_notes(records: Sequence[Record]) -> list[str]:
     """Return the footnotes of a study's records in a table, which are of one protocol."""
-    protocol = records[0].protocol
-    against: dict[str, Any] = protocol["against"]
+    try:
+        protocol = StudyProtocol.model_validate(records[0].protocol)
+    except ValidationError:
+        return ["Of a user study whose protocol is not complete, so that nobody can tell what was asked of whom."]
+    against = protocol.against
     level = records[0].metrics[0].level if records[0].metrics else LEVEL
     found = [
-        f"Study {protocol['study'][:12]}: {protocol['raters']} rater(s) chose between {protocol['pairs']} pairs of "
-        f"images with the same prompt and noise, against {against['method']}, run {against['run_id']}, checkpoint "
-        f"{against['checkpoint_sha256'][:12]}. Questions: {' '.join(protocol['questions'].values())}",
+        f"Study {protocol.study[:12]}: {protocol.raters} rater(s) saw {protocol.pairs} pairs of images with the "
+        f"same prompt and noise, against {against.method}, run {against.run_id}, checkpoint "
+        f"{against.checkpoint_sha256[:12]}. Questions: {' '.join(protocol.questions.values())}",
         f"Values are the share of pairs for which most raters chose the row's image, [low, high] is the exact "
         f"(Clopper-Pearson) {level:.0%} interval over pairs. It is about these students alone: it leaves out how "
         "much another training would differ.",
     ]
-    for metric in (metric for record in records for metric in record.metrics):
-        of = metric.diagnostics[0]
-        agreed = f", Fleiss' kappa {of['kappa']:.2f}" if isinstance(of["kappa"], float) else ""
-        found.append(
-            f"{metric.title}: {of['answers_won']:,} of {of['answers']:,} answers{agreed}; {of['pairs_tied']} pair(s) "
-            f"without a majority; {of['fast_pairs']} pair(s) answered too fast to be looked at."
-        )
-    if (protocol["raters"], protocol["pairs"]) != (PAPER_RATERS, PAPER_PAIRS):
-        found.append(size_remark(protocol["raters"], protocol["pairs"]))
+    found += [_told(metric) for record in records for metric in record.metrics if metric.diagnostics]
+    if (protocol.raters, protocol.pairs) != (PAPER_RATERS, PAPER_PAIRS):
+        found.append(size_remark(protocol.raters, protocol.pairs))
     return found
+
+
+def _told(metric: MetricResult) -> str:
+    """Return what the record of a preference says besides its value."""
+    of = metric.diagnostics[0]
+    kappa = of.get("kappa")
+    agreed = f", Fleiss' kappa {kappa:.2f}" if isinstance(kappa, float) else ""
+    return (
+        f"{metric.title}: {of.get('answers_won')} of {of.get('answers')} answers{agreed}; pairs without a majority: "
+        f"{of.get('pairs_tied')}; pairs that a rater answered too fast to look at: {of.get('fast_pairs')}."
+    )

@@ -46,9 +46,7 @@ def made(bench: Bench, runs: dict[str, Path], out: Path, *more: object) -> Study
 
 def test_a_study_from_its_making_to_the_table(bench: Bench, runs: dict[str, Path], tmp_path: Path) -> None:
     study = made(bench, runs, tmp_path / "out", "--prompts", 12)
-    paths = [
-        study.sent(name, study.answers(name, lambda pair, question: pair < 9)) for name in ("anna", "ben", "cleo")
-    ]
+    paths = [study.sent(name, study.answers(name, range(9))) for name in ("anna", "ben", "cleo")]
     printed = bench("study", "read", *paths, "--key", study.key_path)
     assert printed.code == 0
     assert "9 of 12: 75.0 % [42.8, 94.5], exact" in printed.text
@@ -111,7 +109,8 @@ def test_other_weights_than_those_of_the_record_are_refused(
 ) -> None:
     (runs["dmd2"] / "student" / "note.txt").write_text("another file")
     a, b = runs.values()
-    printed = bench("study", "make", "--a", a, "--b", b, "--plugin", TINY_PLUGIN, "--out", tmp_path / "out", "--prompts", 4)
+    where = ("--plugin", TINY_PLUGIN, "--out", tmp_path / "out")
+    printed = bench("study", "make", "--a", a, "--b", b, "--prompts", 4, *where)
     assert "are not those that its record is of" in printed.text
 
 

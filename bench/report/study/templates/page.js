@@ -125,15 +125,15 @@
     fit();
   }
 
-  // Images get the room that leaves the questions in view. Small ones grow by a whole factor, and not so far that
+  // Images get the room that leaves the questions in view. Small ones grow to whole pixels of the screen, and not so far that
   // nobody recognises what their few pixels show.
   function fit() {
     const others = [...$("compare").children].filter((part) => part.id !== "images");
     const taken = others.reduce((sum, part) => sum + part.getBoundingClientRect().height, 0);
-    const high = Math.max(window.innerHeight - taken - 88, 160);
+    const high = Math.max(window.innerHeight - taken - 88, window.innerHeight / 2);
     const wide = $("images").querySelector("button").clientWidth;
     const factor = Math.min(wide / study.width, high / study.height);
-    const grown = study.pixels && factor > 1 ? Math.min(Math.floor(factor), MOST_ENLARGED) : factor;
+    const grown = study.pixels && factor > 1 ? Math.min(Math.floor(factor * devicePixelRatio) / devicePixelRatio, MOST_ENLARGED) : factor;
     document.querySelectorAll("#images canvas").forEach((canvas) => {
       canvas.style.width = `${Math.floor(grown * study.width)}px`;
     });

@@ -19,7 +19,7 @@ from bench.report.study.words import lines
 
 
 def test_complete_answers_are_read(study: Study) -> None:
-    paths = [study.sent(name, study.answers(name, lambda pair, question: True)) for name in ("anna", "ben")]
+    paths = [study.sent(name, study.answers(name, range(8))) for name in ("anna", "ben")]
     assert [one.rater for one in read_answers(paths, study.key)] == ["anna", "ben"]
 
 
@@ -68,10 +68,8 @@ def _escape_in_code(content: dict[str, Any]) -> None:
         (_escape_in_code, "rater"),
     ],
 )
-def test_changed_answers_are_refused(
-    study: Study, change: Callable[[dict[str, Any]], None], reason: str
-) -> None:
-    content = study.answers("anna", lambda pair, question: True)
+def test_changed_answers_are_refused(study: Study, change: Callable[[dict[str, Any]], None], reason: str) -> None:
+    content = study.answers("anna", range(8))
     change(content)
     path = study.sent("anna", content)
     with pytest.raises(UserError, match=reason) as refused:
@@ -80,10 +78,10 @@ def test_changed_answers_are_refused(
 
 
 def test_an_edit_without_a_new_checksum_is_refused(study: Study) -> None:
-    content = study.answers("anna", lambda pair, question: True)
+    content = study.answers("anna", range(8))
     checksum = digest(content)
     content["answers"][0]["choices"][0] = "left" if content["answers"][0]["choices"][0] == "right" else "right"
-    with pytest.raises(UserError, match="answers-anna.json is refused: its checksum does not fit"):
+    with pytest.raises(UserError, match=r"answers-anna\.json is refused: its checksum does not fit"):
         read_answers([study.sent("anna", content, checksum)], study.key)
 
 
@@ -96,15 +94,15 @@ def test_a_file_that_is_no_answers_is_refused(study: Study, text: str) -> None:
 
 
 def test_the_same_rater_twice_is_refused(study: Study) -> None:
-    first = study.sent("anna", study.answers("anna", lambda pair, question: True))
-    again = study.answers("anna", lambda pair, question: False) | {"session": "0" * 32}
+    first = study.sent("anna", study.answers("anna", range(8)))
+    again = study.answers("anna", ()) | {"session": "0" * 32}
     with pytest.raises(UserError, match="is of the same rater, anna"):
         read_answers([first, study.sent("again", again)], study.key)
 
 
 @pytest.mark.parametrize("session", [None, "0" * 32], ids=["as it is", "with another session"])
 def test_the_same_answers_under_two_names_are_refused(study: Study, session: str | None) -> None:
-    content = study.answers("anna", lambda pair, question: True)
+    content = study.answers("anna", range(8))
     copied = copy.deepcopy(content) | {"rater": "ben"} | ({"session": session} if session else {})
     with pytest.raises(UserError, match=r"has the answers of .*answers-anna\.json, under the names ben and anna"):
         read_answers([study.sent("anna", content), study.sent("ben", copied)], study.key)
@@ -127,12 +125,8 @@ def test_a_changed_page_is_noticed(study: Study) -> None:
 
 def test_the_result_is_what_the_raters_said(study: Study) -> None:
     """Of eight pairs A wins six; one rater of three always disagrees, and the second question splits by halves."""
-    raters = {
-        "anna": lambda pair, question: pair < 6 if question == 0 else pair < 4,
-        "ben": lambda pair, question: pair < 6 if question == 0 else pair < 4,
-        "cleo": lambda pair, question: pair >= 6 if question == 0 else pair < 4,
-    }
-    paths = [study.sent(name, study.answers(name, prefers)) for name, prefers in raters.items()]
+    raters = {"anna": range(6), "ben": range(6), "cleo": range(6, 8)}
+    paths = [study.sent(name, study.answers(name, numbers, range(4))) for name, numbers in raters.items()]
     result = result_of(study.key, read_answers(paths, study.key))
     quality, prompt = result.questions
     assert (quality.pairs.count, quality.pairs.total, quality.ties) == (6, 8, 0)
@@ -144,16 +138,16 @@ def test_the_result_is_what_the_raters_said(study: Study) -> None:
 
 def test_ties_are_left_out_and_told(study: Study) -> None:
     paths = [
-        study.sent(name, study.answers(name, lambda pair, question, bar=bar: pair < bar))
-        for name, bar in (("anna", 8), ("ben", 5))
+        study.sent(name, study.answers(name, numbers)) for name, numbers in (("anna", range(8)), ("ben", range(5)))
     ]
     result = result_of(study.key, read_answers(paths, study.key))
-    assert (result.questions[0].pairs.count, result.questions[0].pairs.total, result.questions[0].ties) == (5, 5, 3)
+    asked = result.questions[0]
+    assert (asked.pairs.count, asked.pairs.total, asked.ties) == (5, 5, 3)
     assert "; 3 without a majority are left out" in "\n".join(lines(result))
 
 
 def test_answers_without_looking_are_told_and_count(study: Study) -> None:
-    path = study.sent("hasty", study.answers("hasty", lambda pair, question: True, milliseconds=100))
+    path = study.sent("hasty", study.answers("hasty", range(8), milliseconds=100))
     result = result_of(study.key, read_answers([path], study.key))
     assert result.questions[0].pairs.count == 8
     assert any("hasty 8 of 8" in remark for remark in result.remarks)
@@ -161,7 +155,7 @@ def test_answers_without_looking_are_told_and_count(study: Study) -> None:
 
 def test_a_rater_who_always_chooses_left_is_seen(make: Callable[..., Study]) -> None:
     study = make(pairs=40)
-    content = study.answers("lefty", lambda pair, question: True)
+    content = study.answers("lefty", range(40))
     for answer in content["answers"]:
         answer["choices"] = ["left", "left"]
     result = result_of(study.key, read_answers([study.sent("lefty", content)], study.key))

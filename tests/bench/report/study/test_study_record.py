@@ -9,6 +9,7 @@ import pytest
 from study_support import Study
 
 from bench.core.errors import UserError
+from bench.core.files import digest
 from bench.report.render import to_markdown
 from bench.report.study.answers import read_answers
 from bench.report.study.record import find_record, record_of_study, write_study_record
@@ -23,7 +24,7 @@ from bench.runs.suites import load_paper_table, load_suite
 def result(study: Study, won: int = 6) -> StudyResult:
     """The result of three raters who agree."""
     names = ("anna", "ben", "cleo")
-    paths = [study.sent(name, study.answers(name, lambda pair, question: pair < won)) for name in names]
+    paths = [study.sent(name, study.answers(name, range(won))) for name in names]
     return result_of(study.key, read_answers(paths, study.key))
 
 
@@ -77,6 +78,14 @@ def test_tables_show_it_in_a_section_of_its_own(study: Study, make_record: Calla
     assert "preference over teacher-secret ↑" in to_markdown(table)
 
 
+def test_a_strangers_incomplete_study_is_told_and_breaks_nothing(make_record: Callable[..., Record]) -> None:
+    """Records come from anyone."""
+    protocol = {"name": "study", "kind": "user study", "against": 7}
+    odd = make_record().model_copy(update={"protocol": protocol, "protocol_sha256": digest(protocol)})
+    (section,) = task_table([odd], "fashion").sections
+    assert "whose protocol is not complete" in section.notes[0]
+
+
 def test_the_interval_of_a_measurement_is_still_over_generation_seeds(
     study: Study, make_record: Callable[..., Record]
 ) -> None:
@@ -85,7 +94,7 @@ def test_the_interval_of_a_measurement_is_still_over_generation_seeds(
     assert rows.loc["preference", "interval"] == PAIRS
 
 
-def test_a_suite_has_no_part_in_it(study: Study, make_record: Callable[..., Record]) -> None:
+def test_a_suite_has_no_part_in_it(study: Study) -> None:
     """A study is no result of a suite's row: it neither fills a line nor adds a section."""
     suite, paper = load_suite("table3"), load_paper_table("table3")
     tables = [suite_table(suite, paper, records, "micro") for records in ([], [record(study)])]

@@ -64,7 +64,7 @@ def test_unanimous_answers_still_have_an_interval() -> None:
 
 
 def test_the_interval_over_pairs_covers_and_the_naive_one_does_not() -> None:
-    """Answers about a pair agree: each pair has its own chance to be won, uniform in 0 ... 1, so the mean is 1/2."""
+    """Answers about a pair agree: each pair has its own chance to be won, uniform in 0 ... 1; the mean is 1/2."""
     rng = np.random.default_rng(1)
     trials, pairs, raters, covered, naive = 1000, 128, 5, 0, 0
     for _ in range(trials):
