@@ -85,7 +85,7 @@ def read(
 
     from bench.report.study.answers import read_answers
     from bench.report.study.key import read_key
-    from bench.report.study.record import find_record, record_of_study, write_study_record
+    from bench.report.study.record import earlier_readings, find_record, record_of_study, write_study_record
     from bench.report.study.results import result_of
     from bench.report.study.words import lines
     from bench.runs.provenance import provenance
@@ -105,6 +105,8 @@ def read(
             print(line)
         print("")
         print(f"record: {written}" if written else _no_record(found.a.run_id, runs))
+        for earlier in earlier_readings(written, found.digest()) if written else []:
+            print(f"note: {earlier} is of the same study with other raters, and is shown too; fix: rm {earlier}")
 
 
 def _no_record(run: str, runs: Path) -> str:

@@ -54,11 +54,17 @@ def write_study_record(path: Path, record: Record, runs: Path) -> Path:
     if path.name == RECORD:
         target = other_protocol_path(path.parent, NAME, record.protocol_sha256)
     else:
-        target = runs / f"{record.run_id}.json"
+        target = runs / f"{record.run_id}-{NAME}-{record.protocol_sha256[:12]}.json"
     if target.exists() and read_record(target).metrics == record.metrics:
         return target  # the same answers were read before
     write_record(target, record)
     return target
+
+
+def earlier_readings(target: Path, study: str) -> list[Path]:
+    """Return the other records beside `target` that are of the same study, read with other raters."""
+    others = (path for path in sorted(target.parent.glob(f"*{NAME}-*.json")) if path != target)
+    return [path for path in others if read_record(path).protocol.get("study") == study]
 
 
 def protocol_of(result: StudyResult) -> StudyProtocol:

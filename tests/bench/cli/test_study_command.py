@@ -53,6 +53,8 @@ def test_a_study_from_its_making_to_the_table(bench: Bench, runs: dict[str, Path
     assert "Fleiss' kappa 1.00" in printed.text
     assert "The paper's studies had 5 raters and 128 pairs; this one has 3 and 12." in printed.text
     assert "preference over teacher-ode ↑" in bench("report", "--task", "tiny", "--no-committed").text
+    fewer = bench("study", "read", *paths[:1], "--key", study.key_path)
+    assert fewer.text.count("is of the same study with other raters") == 1
     data = json.loads(bench("study", "read", *paths, "--key", study.key_path, "--json").text)
     assert data["questions"][0]["pairs"]["count"] == 9
 

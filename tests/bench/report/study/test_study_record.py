@@ -113,6 +113,17 @@ def test_it_is_written_beside_the_runs_other_results_and_reading_twice_changes_n
     assert len(load_records([study.runs]).records) == 3
 
 
+def test_a_committed_records_study_is_written_among_the_runs(study: Study, tmp_path: Path) -> None:
+    path = find_record(study.key, study.runs)
+    assert path is not None
+    committed = path.rename(tmp_path / "committed.json")
+    of_a = read_record(committed)
+    made = record_of_study(of_a, result(study), of_a.provenance)
+    target = write_study_record(committed, made, study.runs)
+    assert target.parent == study.runs
+    assert target in load_records([study.runs]).paths
+
+
 def test_a_run_that_is_elsewhere_has_no_record(study: Study, tmp_path: Path) -> None:
     assert find_record(study.key, tmp_path / "other") is None
 
