@@ -13,7 +13,7 @@ from bench.cli.completion import task_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
 from bench.cli.terminal import print
-from bench.core.errors import counted, unknown
+from bench.core.errors import counted, listed, unknown
 
 if TYPE_CHECKING:
     from bench.runs.checks.check import Checked
@@ -85,10 +85,16 @@ def pack(
 
 
 def _print(found: Sequence[Checked]) -> None:
-    """Print one line for each finding, and a summary."""
+    """Print one line for each finding, one for equal notes on several files, and a summary."""
+    notes: dict[str, list[str]] = {}
     for one in found:
         for finding in one.findings:
-            print(f"{one}: {finding}")
+            if finding.level == "note":
+                notes.setdefault(str(finding), []).append(str(one))
+            else:
+                print(f"{one}: {finding}")
+    for text, files in notes.items():
+        print(f"{listed(files, limit=1)}: {text}")
     levels = Counter(finding.level for one in found for finding in one.findings)
     levelled = ", ".join(counted(levels[level], level) for level in ("error", "warning", "note"))
     print(f"{counted(len(found), 'record')}: {levelled}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
-from bench.core.files import MOST_BYTES, human_size, regular_file
+from bench.core.files import FULL, MOST_BYTES, human_size, regular_file
 from bench.runs.evidence import SUFFIXES
 
 ALLOWED = (".json", *SUFFIXES.values())
@@ -37,6 +37,8 @@ _ENCRYPTED = 1
 _END = struct.Struct("<4s4H2LH")
 """The last record of an archive: the sixth number is the size of its list of files in bytes."""
 _LOCATOR_SIZE = 20
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, RuntimeError, ValueError)
+"""What `zipfile` raises for damaged archives: NotImplementedError too, which is a RuntimeError."""
 _MOST_ENTRY = 600
 """Bytes that one file takes in the list, with the longest name."""
 
@@ -78,7 +80,9 @@ def _extract(path: Path, folder: Path) -> None:
             left = MOST_TOGETHER
             for name, member in members.items():
                 left -= _extract_one(path, archive, member, folder / name, left)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as problem:
+    except _DAMAGED as problem:
+        if isinstance(problem, OSError) and problem.errno in FULL:
+            raise  # it is the disk's fault
         raise _refused(path, f"it is no readable .zip file ({problem})", "download it again") from None
 
 
@@ -111,7 +115,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(path, f"{name[:80]!r} is a link or a special file")
-        if member.is_dir() and is_name(name.removesuffix("/")):
+        if name.endswith("/") and is_name(name[:-1]):
             continue  # the folder of a task
         _check_name(path, name)
         if name.lower() in seen:  # on some disks capital letters are the same

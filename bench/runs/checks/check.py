@@ -22,6 +22,9 @@ from bench.runs.checks.schema import parsed
 from bench.runs.records import Record, record_files
 from bench.runs.registry import Catalogue
 
+MOST_RECORD = 4 << 20
+"""Size limit of a record; those of three generation seeds and six metrics take ten kilobytes."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -71,7 +74,7 @@ class Checker:
     def check_file(self, path: Path) -> Checked:
         """Check one record by itself, and the files beside it."""
         try:
-            record, findings = parsed(read_bytes(path))
+            record, findings = parsed(read_bytes(path, MOST_RECORD))
         except UserError as problem:
             return Checked(path, None, [error(str(problem).removeprefix(f"{path}: "))])
         if record is None:

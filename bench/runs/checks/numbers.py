@@ -30,10 +30,11 @@ def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterat
             yield error(f"the metric {name!r} is given {times} times", FIX)
     declared = record.protocol.get("metrics")
     if isinstance(declared, list):
+        names = list(map(str, declared))
         given = {recorded.get(metric.name, metric.name) for metric in record.metrics}
-        if missing := [name for name in declared if name not in given]:
+        if missing := [name for name in names if name not in given]:
             yield error(f"no value of {listed(missing)}, which the protocol declares", FIX)
-        if more := sorted(given - set(map(str, declared))):
+        if more := sorted(given - set(names)):
             yield error(f"values of {listed(more)}, which the protocol does not declare", FIX)
     if not record.metrics:
         yield error("no metrics, although the status is ok", "evaluate the run: bench run again")

@@ -14,6 +14,7 @@ from bench.runs.provenance import PACKAGES
 from bench.runs.records import Record
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+REQUIRED = {"distillation-bench", "torch"}
 CLOCK_SKEW = datetime.timedelta(hours=1)
 """Clocks of machines differ by no more than this."""
 FIX = "send the record that bench wrote, unchanged"
@@ -23,7 +24,8 @@ def provenance_findings(record: Record, now: datetime.datetime) -> Iterator[Find
     """Yield what the provenance of a record leaves out."""
     made = record.provenance
     if missing := [name for name in PACKAGES if not made.packages.get(name)]:
-        yield error(f"no version of {listed(missing)}", FIX)
+        level = error if REQUIRED & set(missing) else warning  # the list of packages may grow
+        yield level(f"no version of {listed(missing)}", FIX)
     for name, text in {"Python": made.python, "the platform": made.platform, "the processor": made.cpu}.items():
         if not text.strip():
             yield error(f"{name} is not named", FIX)
@@ -63,7 +65,7 @@ def state_findings(record: Record) -> Iterator[Finding]:
         )
     if record.provenance.git_dirty:
         yield warning(
-            f"the code differed from its commit {str(record.provenance.git_commit)[:10]}, so that nobody can repeat it",
+            f"the code differed from its commit {str(record.provenance.git_commit)[:10]}: nobody can repeat it",
             "commit the code, and run again",
         )
 
@@ -89,20 +91,12 @@ def cost_findings(record: Record) -> Iterator[Finding]:
         yield error(f"{cost.iterations} iterations, but the recipe has {recipe['iterations']}", FIX)
     size = recipe.get("batch_size")
     if isinstance(size, int) and cost.generated_images != cost.iterations * size:
-        yield error(
-            f"{cost.generated_images} generated images in {cost.iterations} iterations of batch {size}", FIX
-        )
-    steps = record.sampler.get("grid_indices")
-    if (
-        record.sampler.get("kind") == "few-step"
-        and isinstance(steps, list)
-        and len(steps) != cost.network_evaluations
-    ):
+        yield error(f"{cost.generated_images} images in {cost.iterations} iterations of batch {size}", FIX)
+    steps = record.sampler.get("grid_indices") if record.sampler.get("kind") == "few-step" else None
+    if isinstance(steps, list) and len(steps) != cost.network_evaluations:
         yield error(f"{cost.network_evaluations} network evaluations, but {len(steps)} steps of the sampler", FIX)
     hours = cost.processes * cost.train_seconds / 3600
     if not math.isclose(cost.gpu_hours, hours, rel_tol=1e-6) and cost.gpu_hours != 0:
-        yield error(
-            f"{cost.gpu_hours:g} GPU hours, but {cost.processes} processes trained for {hours:g} hours", FIX
-        )
+        yield error(f"{cost.gpu_hours:g} GPU hours, but all processes trained for {hours:g} hours", FIX)
     if cost.gpu_hours == 0 and record.provenance.gpu is not None:
         yield note("a GPU is named, but no GPU hours: it was trained on the CPU, or only evaluated on the GPU")
