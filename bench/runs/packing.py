@@ -100,21 +100,11 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
 def _reasons(checked: Checked, allowed: Collection[str]) -> Iterator[str]:
     """Yield why a record is not packed."""
     yield from (str(one).removeprefix("error: ") for one in checked.errors)
-    record = checked.record
-    if record is None:
-        return
-    states = {
-        "failed": record.status == "failed",
-        "smoke": bool(record.protocol.get("smoke", False)),
-        "dirty": bool(record.provenance.git_dirty),
-    }
-    findings = iter(state_findings(record))
-    for state, is_so in states.items():
-        if is_so:
-            finding = next(findings)
-            if state not in allowed:
-                more = f", or --allow {state}" if state in STATES else ""
-                yield f"{finding.what}; fix: {finding.fix}{more}"
+    states = {} if checked.record is None else state_findings(checked.record)
+    for state, finding in states.items():
+        if state not in allowed:
+            more = f", or --allow {state}" if state in STATES else ""
+            yield f"{finding.what}; fix: {finding.fix}{more}"
 
 
 def _add(found: Packed, path: Path, record: Record) -> None:

@@ -84,7 +84,7 @@ class Checker:
         return Checked(path, record, [*findings, *self._of_record(record), *_of_file(record, path)], known)
 
     def _of_record(self, record: Record) -> Iterator[Finding]:
-        yield from state_findings(record)
+        yield from state_findings(record).values()
         yield from identity_findings(record, self.catalogue, self.cache)
         if record.status == "ok":
             yield from number_findings(record, self.metrics)

@@ -54,20 +54,19 @@ def _of_time(created: str, now: datetime.datetime) -> Iterator[Finding]:
         )
 
 
-def state_findings(record: Record) -> Iterator[Finding]:
-    """Yield why a record, although valid, is no result."""
+def state_findings(record: Record) -> dict[str, Finding]:
+    """Return why a record, although valid, is no result, by the state: failed, smoke or dirty."""
+    found = {}
     if record.error is not None:
         what = shortened(f"{record.error.type}: {record.error.message}")
-        yield warning(f"the run failed, {what}", "mend the cause, and run again")
+        found["failed"] = warning(f"the run failed, {what}", "mend the cause, and run again")
     if record.protocol.get("smoke", False):
-        yield warning(
-            "its protocol is a smoke test's, whose numbers are no results", "run the task's own protocol"
-        )
+        what = "its protocol is a smoke test's, whose numbers are no results"
+        found["smoke"] = warning(what, "run the task's own protocol")
     if record.provenance.git_dirty:
-        yield warning(
-            f"the code differed from its commit {str(record.provenance.git_commit)[:10]}: nobody can repeat it",
-            "commit the code, and run again",
-        )
+        what = f"the code differed from its commit {str(record.provenance.git_commit)[:10]}: nobody can repeat it"
+        found["dirty"] = warning(what, "commit the code, and run again")
+    return found
 
 
 def cost_findings(record: Record) -> Iterator[Finding]:
