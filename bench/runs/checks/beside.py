@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import read_text
+from bench.core.numbers import is_finite
 from bench.core.run_folder import RECORD
 from bench.evaluation.sheet import read_sheet
 from bench.runs.checks.finding import Finding, error, note, shortened, warning
@@ -20,10 +21,10 @@ from bench.runs.records import Record
 from bench.training.log import read_lines
 
 FIX = "leave it out, or send the file that bench wrote"
-RELATIVE = 1e-5
-"""Single scores are written with six digits."""
-REPETITION = "repetition"
-"""Column of scores that tells generation seeds apart."""
+RELATIVE = 1e-6
+"""Networks score in float32, and a mean over them in another order differs by no more than this."""
+SCORE_COLUMNS = ("metric", "repetition", "index", "value")
+"""Columns of the scores of single images."""
 
 
 def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
@@ -78,32 +79,30 @@ def _of_curves(record: Record, path: Path) -> Iterator[Finding]:
 
 
 def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
-    """Compare the means of single scores with the metrics of the same names."""
+    """Compare the mean of the single scores of each metric and repetition with the record's value."""
     rows = csv.DictReader(io.StringIO(read_text(path)))
-    metrics = {metric.name: metric for metric in record.metrics}
-    columns = [name for name in rows.fieldnames or () if name in metrics]
-    if not columns:
-        yield error(f"no column is called as a metric of the record ({', '.join(metrics)})")
+    if tuple(rows.fieldnames or ()) != SCORE_COLUMNS:
+        yield error(f"the first line is not {','.join(SCORE_COLUMNS)}")
         return
-    sums: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in columns}
+    scores: dict[tuple[str, int], list[float]] = defaultdict(list)
     for number, row in enumerate(rows, start=2):
-        for name in columns:
-            try:
-                value, repetition = float(row[name]), int(row.get(REPETITION) or 0)
-            except (TypeError, ValueError):
-                value, repetition = math.nan, 0
-            if not math.isfinite(value):
-                yield error(f"line {number}: {name} is {shortened(row[name])}, which is no finite number")
-                return
-            sums[name][repetition].append(value)
-    for name in columns:
-        values = metrics[name].values
-        for repetition, scores in sorted(sums[name].items()):
-            mean = math.fsum(scores) / len(scores)
-            if not 0 <= repetition < len(values):
-                yield error(f"repetition {repetition} of {name}, but the record has {len(values)}")
-            elif not math.isclose(mean, values[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
-                yield error(
-                    f"the mean of {name} in repetition {repetition} is {mean:.6g}, "
-                    f"but the record says {values[repetition]:.6g}"
-                )
+        try:
+            value, repetition = float(row["value"]), int(row["repetition"])
+        except (TypeError, ValueError):
+            value, repetition = math.nan, 0
+        if not is_finite(value):
+            yield error(f"line {number} has no finite value: {shortened(list(row.values()))}")
+            return
+        scores[row["metric"], repetition].append(value)
+    metrics = {metric.name: metric for metric in record.metrics}
+    for (name, repetition), values in scores.items():
+        recorded = metrics[name].values if name in metrics else []
+        if not 0 <= repetition < len(recorded):
+            yield error(f"scores of {shortened(name)} in repetition {repetition}, which the record does not have")
+            continue
+        mean = math.fsum(values) / len(values)
+        if not math.isclose(mean, recorded[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
+            yield error(
+                f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
+                f"but the record says {recorded[repetition]:.9g}"
+            )

@@ -13,6 +13,7 @@ from bench.runs.checks.check import Checker
 
 VALUES = EXAMPLE["metrics"][4]["values"]
 """Accuracy: a score of single images."""
+HEADER = "metric,repetition,index,value\n"
 CURVES = '{"iteration": 10, "loss/a": 1.5}\n{"iteration": 10, "fd": 9.5, "fd_samples": 1000}\n'
 
 
@@ -37,8 +38,8 @@ def images(count: int = 4) -> np.ndarray:
 def test_a_good_sheet_and_good_curves_and_scores_have_no_finding(checker: Checker, record: Path) -> None:
     write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab"))
     record.with_suffix(".jsonl").write_text(CURVES)
-    rows = [f"{repetition},{index},{value}" for repetition, value in enumerate(VALUES) for index in range(3)]
-    record.with_suffix(".csv").write_text("\n".join(["repetition,sample,accuracy", *rows]) + "\n")
+    rows = [f"accuracy,{seed},{index},{value}\n" for seed, value in enumerate(VALUES) for index in range(3)]
+    record.with_suffix(".csv").write_text(HEADER + "".join(rows))
     assert found_beside(checker, record) == []
     assert not any("no sample sheet" in str(one) for one in checker.check_file(record).findings)
 
@@ -85,13 +86,17 @@ def test_curves_that_cannot_be_of_the_run(checker: Checker, record: Path, text: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sample,hps\n0,0.5\n", "no column is called as a metric of the record (fd, kid-rms, precision, recall"),
-        ("", "no column is called as a metric"),
-        ("accuracy\n0.25\n", f"the mean of accuracy in repetition 0 is 0.25, but the record says {VALUES[0]:.6g}"),
-        ("accuracy\n=1+1\n", "line 2: accuracy is '=1+1', which is no finite number"),
-        ("accuracy\nnan\n", "line 2: accuracy is 'nan', which is no finite number"),
-        ("sample,accuracy\n0\n", "line 2: accuracy is None, which is no finite number"),
-        (f"repetition,accuracy\n7,{VALUES[0]}\n", "repetition 7 of accuracy, but the record has 3"),
+        ("", "the first line is not metric,repetition,index,value"),
+        ("sample,accuracy\n0,0.5\n", "the first line is not metric,repetition,index,value"),
+        (
+            f"{HEADER}accuracy,0,0,0.25\n",
+            f"the mean of accuracy in repetition 0 is 0.25, but the record says {VALUES[0]:.9g}",
+        ),
+        (f"{HEADER}accuracy,0,0,=1+1\n", "line 2 has no finite value: ['accuracy', '0', '0', '=1+1']"),
+        (f"{HEADER}accuracy,0,0,nan\n", "line 2 has no finite value"),
+        (f"{HEADER}accuracy\n", "line 2 has no finite value"),
+        (f"{HEADER}accuracy,7,0,1\n", "scores of 'accuracy' in repetition 7, which the record does not have"),
+        (f"{HEADER}<b>,0,0,1\n", "scores of '<b>' in repetition 0, which the record does not have"),
     ],
 )
 def test_scores_that_disagree_with_the_record(checker: Checker, record: Path, text: str, said: str) -> None:
