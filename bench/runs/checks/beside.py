@@ -38,6 +38,8 @@ def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
                 yield Finding(one.level, f"{file.name}: {one.what}", one.fix or FIX)
         except UserError as problem:
             yield error(str(problem).partition("; fix:")[0], FIX)
+        except csv.Error as problem:  # null bytes, or a field of megabytes
+            yield error(f"{file.name}: no CSV: {problem}", FIX)
     if record.status == "ok" and found.sheet is None:
         yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
 

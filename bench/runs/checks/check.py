@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import printable
 from bench.core.files import read_bytes
 from bench.runs.bundles import is_bundle, opened
 from bench.runs.checks.beside import evidence_findings, name_findings
@@ -45,7 +46,7 @@ class Checked:
         return [one for one in self.findings if one.level == "error"]
 
     def __str__(self) -> str:
-        return self.name or str(self.path)
+        return printable(self.name or self.path)
 
 
 class Checker:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.core.escape import printable
+
 Level = Literal["error", "warning", "note"]
 """error: the record is not accepted; warning: a reviewer must look at it; note: it could not be checked."""
 
@@ -19,7 +21,7 @@ class Finding:
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.what}" + (f"; fix: {self.fix}" if self.fix else "")
+        return printable(f"{self.level}: {self.what}" + (f"; fix: {self.fix}" if self.fix else ""))
 
 
 def error(what: str, fix: str = "") -> Finding:

@@ -94,6 +94,7 @@ def test_curves_that_cannot_be_of_the_run(checker: Checker, record: Path, text: 
         ),
         (f"{HEADER}accuracy,0,0,=1+1\n", "line 2 has no finite value: ['accuracy', '0', '0', '=1+1']"),
         (f"{HEADER}accuracy,0,0,nan\n", "line 2 has no finite value"),
+        (f"{HEADER}{'a' * 200_000},0,0,1\n", "no CSV: field larger than field limit"),
         (f"{HEADER}accuracy\n", "line 2 has no finite value"),
         (f"{HEADER}accuracy,7,0,1\n", "scores of 'accuracy' in repetition 7, which the record does not have"),
         (f"{HEADER}<b>,0,0,1\n", "scores of '<b>' in repetition 0, which the record does not have"),

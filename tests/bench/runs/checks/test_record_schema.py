@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from example_records import EXAMPLE, GONE, Found, Written
+from example_records import EXAMPLE, GONE, Found, Written, changed
 
 from bench.runs.checks.check import Checker
 
@@ -89,3 +90,22 @@ def test_deep_nesting_is_refused_or_read(found_in: Found) -> None:
 def test_a_file_by_another_name_than_its_runs_is_found(checker: Checker, written: Written) -> None:
     found = checker.check_file(written(name="mine")).findings
     assert any("the file is not called dmd2-s1-e03abe5945.json" in str(one) for one in found)
+
+
+ODD = (None, True, -1, 2**62, 1e308, "", "\x00\u202e=<b>[/]|$%", [], [[1]], {}, {"a": []})
+
+
+def places(value: object, way: str = "") -> Iterator[str]:
+    """Yield the dotted places of everything in a record."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        if "." not in str(key):
+            yield f"{way}{key}"
+            yield from places(item, f"{way}{key}.")
+
+
+def test_no_odd_value_anywhere_ends_the_check(checker: Checker, tmp_path: Path) -> None:
+    path = tmp_path / f"{EXAMPLE['run_id']}.json"
+    for number, place in enumerate(places(EXAMPLE)):
+        path.write_text(json.dumps(changed(EXAMPLE, {place: ODD[number % len(ODD)]})))
+        assert "".join(map(str, checker.check_file(path).findings)).isprintable(), place
