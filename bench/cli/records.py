@@ -73,7 +73,8 @@ def pack(
         if state not in STATES:
             raise unknown("state for --allow", state, STATES)
     found = packed(find_runs(runs, names, task), Checker(load_catalogue(plugin), cache), allowed)
-    write_packed(found, out)
+    for kept in write_packed(found, out):
+        print(f"{kept} has the same result already, and stays; the files beside it are new")
     for one in found.checked:
         for finding in one.findings:
             print(f"{one}: {finding}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.core.files import read_bytes, whole_file
 from bench.core.run_folder import OTHER_PROTOCOLS, PLAN, RECORD
 from bench.runs.bundles import write_zip
 from bench.runs.checks.check import Checked, Checker
+from bench.runs.checks.doubled import same_result
 from bench.runs.checks.provenance import state_findings
 from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.records import Record, read_record
@@ -109,7 +111,7 @@ def _reasons(checked: Checked, allowed: Collection[str]) -> Iterator[str]:
 
 def _add(found: Packed, path: Path, record: Record) -> None:
     """Add a record and the files beside it. Raises UserError if one of these is damaged."""
-    stem = f"{record.task}/{record.run_id}"
+    stem = _stem(record)
     beside = evidence_of(path)
     found.records.append(record)
     found.files[f"{stem}.json"] = read_bytes(path)
@@ -144,28 +146,36 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
-def write_packed(found: Packed, out: Path) -> None:
+def write_packed(found: Packed, out: Path) -> list[Path]:
     """Write a bundle: a .zip file, or a folder such as results/records, to which it is added.
 
-    Raises UserError, before anything is written, if the folder has another record of one of the runs.
+    If the folder has a record of the same result already, that record stays, and gets the files beside it. Returns
+    these records. Raises UserError, before anything is written, if it has a record of another result of a run.
     """
     if out.suffix.lower() == ".zip":
         with whole_file(out) as temporary:
             write_zip(temporary, found.files)
-        return
-    for name, content in found.files.items():
-        if name.endswith(".json") and (out / name).exists() and read_bytes(out / name) != content:
+        return []
+    kept = []
+    for record in found.records:
+        name = f"{_stem(record)}.json"
+        path = out / name
+        if not path.exists() or read_bytes(path) == found.files[name]:
+            continue
+        there = read_record(path)
+        if not same_result(there, record):
             raise UserError(
-                f"{out / name} is another record of this run ({_made(out / name)}), and records are immutable; "
-                f"fix: keep it, or rm {out / name} first and say in the pull request why it is replaced"
+                f"{path} has another result of this run ({there.provenance.created}), and records are immutable; "
+                f"fix: keep it, or rm {shlex.quote(str(path))} and say in the pull request why it is replaced"
             )
+        kept.append(path)
     for name, content in found.files.items():
-        with whole_file(out / name) as temporary:
-            temporary.write_bytes(content)
+        if out / name not in kept:
+            with whole_file(out / name) as temporary:
+                temporary.write_bytes(content)
+    return kept
 
 
-def _made(path: Path) -> str:
-    try:
-        return f"made {read_record(path).provenance.created}"
-    except UserError:
-        return "damaged"
+def _stem(record: Record) -> str:
+    """Return the name of a record's files in a bundle, without a suffix."""
+    return f"{record.task}/{record.run_id}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from bench.core.files import repeated_digest
 from bench.runs.checks.finding import Finding, error, warning
 from bench.runs.records import Record
 
+ROUNDING = 1e-5
+"""Networks compute in float32, and other processors round otherwise: the same run's FD then differs by 1e-7."""
 FIX = "keep the older record, and say in the pull request why there is another"
 
 
@@ -20,11 +23,12 @@ def doubled_findings(records: Mapping[Path, Record]) -> dict[Path, list[Finding]
     """
     found: dict[Path, list[Finding]] = defaultdict(list)
     for path, first, record, other in _later(records, lambda one: (one.task, one.run_id)):
-        if record != other:
-            values = "with other values" if _values(record) != _values(other) else "that differs from it"
-            found[path].append(error(f"{first} is a record of the same run {values}", FIX))
-        else:
+        if record == other:
             found[path].append(warning(f"{first} is the same record", "leave one of them out"))
+        elif same_result(record, other):
+            found[path].append(warning(f"{first} is a record of the same result", "leave one of them out"))
+        else:
+            found[path].append(error(f"{first} is a record of the same run with another result", FIX))
     for path, first, record, other in _later(records, _trained):
         if record.run_id != other.run_id and record.status == other.status == "ok":
             found[path].append(error(f"{first} has the same method, recipe, protocol and seed", FIX))
@@ -43,6 +47,26 @@ def doubled_findings(records: Mapping[Path, Record]) -> dict[Path, list[Finding]
     return found
 
 
+def same_result(one: Record, other: Record) -> bool:
+    """Say whether two records are of one run and the same weights, with values that agree but for rounding.
+
+    Only metrics that both have are compared: versions of this package may measure more, or other ones.
+    """
+    if (one.task, one.run_id, one.status) != (other.task, other.run_id, other.status):
+        return False
+    if one.checkpoint != other.checkpoint or one.weights != other.weights:
+        return False
+    values = {metric.name: metric.values for metric in other.metrics}
+    shared = [(metric.values, values[metric.name]) for metric in one.metrics if metric.name in values]
+    return bool(shared) and all(
+        len(first) == len(second) and all(map(_equal, first, second)) for first, second in shared
+    )
+
+
+def _equal(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=ROUNDING)
+
+
 def _later(
     records: Mapping[Path, Record], key: Callable[[Record], Hashable | None]
 ) -> list[tuple[Path, Path, Record, Record]]:
@@ -58,10 +82,6 @@ def _later(
         else:
             oldest[group] = path
     return found
-
-
-def _values(record: Record) -> Hashable:
-    return tuple((metric.name, metric.value, tuple(metric.values)) for metric in record.metrics)
 
 
 def _trained(record: Record) -> Hashable | None:

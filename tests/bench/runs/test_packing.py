@@ -82,14 +82,25 @@ def test_another_record_of_the_run_is_not_overwritten(finished: Runs, checker: C
     found = packed([finished()], checker)
     there = tmp_path / "records" / "digits" / f"{RUN}.json"
     there.parent.mkdir(parents=True)
-    there.write_text(json.dumps(changed(EXAMPLE, {"provenance.threads": 2})))
+    there.write_text(json.dumps(changed(EXAMPLE, {"metrics.0.values.0": 30.0})))
     before = there.read_bytes()
-    with pytest.raises(UserError, match=r"is another record of this run \(made 2026-11-28T07:48:04"):
+    with pytest.raises(UserError, match=r"has another result of this run \(2026-11-28T07:48:04"):
         write_packed(found, tmp_path / "records")
     assert there.read_bytes() == before and len(list(there.parent.iterdir())) == 1
-    there.write_bytes(found.files[f"digits/{RUN}.json"])
-    write_packed(found, tmp_path / "records")  # the same record: its sheet and curves are added
-    assert there.with_suffix(".png").exists()
+
+
+def test_a_repeated_run_adds_its_files_to_the_record_that_is_there(
+    finished: Runs, checker: Checker, tmp_path: Path
+) -> None:
+    """Its numbers agree but for the rounding of another processor, and the older record stays."""
+    there = tmp_path / "records" / "digits" / f"{RUN}.json"
+    there.parent.mkdir(parents=True)
+    value = EXAMPLE["metrics"][0]["values"][0] * (1 + 1e-7)
+    there.write_text(json.dumps(changed(EXAMPLE, {"provenance.threads": 2, "metrics.0.values.0": value})))
+    before = there.read_bytes()
+    assert write_packed(packed([finished()], checker), tmp_path / "records") == [there]
+    assert there.read_bytes() == before
+    assert there.with_suffix(".png").exists() and there.with_suffix(".jsonl").exists()
 
 
 def test_records_under_other_protocols_are_packed_too(finished: Runs, checker: Checker) -> None:

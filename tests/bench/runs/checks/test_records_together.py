@@ -35,12 +35,18 @@ def beside_the_example(written: Written, checker: Checker) -> Together:
 def test_a_second_value_of_the_same_run_is_an_error(beside_the_example: Together) -> None:
     changed = {f"metrics.0.{name}": 50.0 for name in ("value", "low", "high")} | {"metrics.0.std": 0.0}
     (line,) = beside_the_example({**changed, "metrics.0.values": [50.0] * 3})
-    assert "is a record of the same run with other values" in line
+    assert "is a record of the same run with another result" in line
 
 
-def test_a_second_record_of_the_same_run_is_an_error(beside_the_example: Together) -> None:
-    (line,) = beside_the_example({})
-    assert "is a record of the same run that differs from it" in line
+def test_other_weights_of_the_same_run_are_an_error(beside_the_example: Together) -> None:
+    (line, *_) = beside_the_example(OTHER_WEIGHTS)
+    assert "is a record of the same run with another result" in line
+
+
+def test_a_repetition_with_the_same_result_is_a_warning(written: Written, checker: Checker) -> None:
+    first, second = checker.check([written(), written(LATER, name="second")])
+    assert not first.errors and not second.errors
+    assert any("is a record of the same result" in str(one) for one in second.findings)
 
 
 def test_a_seed_under_a_second_name_is_an_error(beside_the_example: Together) -> None:
