@@ -21,6 +21,7 @@ from bench.task.base import Task
 from bench.training.recipe import build_recipe
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{10}")
 FIX = "send the record that bench wrote, unchanged"
 PLUGIN = "give --plugin FILE with the file that defines it"
 NOWHERE = Path("runs")
@@ -118,7 +119,7 @@ def _of_run_id(record: Record, task: Task | None, catalogue: Catalogue) -> Itera
     own, derived = _own_id(record)
     name = record.method.name
     stem = f"{name}-s{record.train_seed}" if record.kind == "method" else re.sub(r"[^\w.-]+", "-", name)
-    if not re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{10}}", own):
+    if not (own.startswith(f"{stem}-") and HASH.fullmatch(own.removeprefix(f"{stem}-"))):
         yield error(f"the run id {record.run_id!r} is not {stem}-HASH, as its method and seed make it", FIX)
         return
     if record.kind == "method" and not is_name(name):

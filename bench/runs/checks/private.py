@@ -46,7 +46,7 @@ FIX_PATH = (
     "run again with paths relative to the working folder, or with the folders in BENCH_RUNS and BENCH_CACHE; "
     "a run's id does not depend on them"
 )
-FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless the folder is part of the repository"
+FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless it is a file of the repository"
 FIX_SECRET = "revoke it, keep it in the environment, and run again"
 FIX_TEXT = "send the record that bench wrote, unchanged"
 
