@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.core.errors import UserError
@@ -37,7 +37,7 @@ class Checked:
     findings: Sequence[Finding]
     known: bool = False
     """Whether a registered task declares its protocol."""
-    name: str = field(default="")
+    name: str = ""
     """What messages call it: within a bundle, the bundle's path and the file's in it."""
 
     @property

@@ -10,6 +10,9 @@ from bench.core.escape import printable
 Level = Literal["error", "warning", "note"]
 """error: the record is not accepted; warning: a reviewer must look at it; note: it could not be checked."""
 
+UNCHANGED = "send the record that bench wrote, unchanged"
+"""The fix of what only a change by hand, or by another program, can have caused."""
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -12,7 +12,7 @@ from typing import Any
 from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import is_name
 from bench.core.files import digest
-from bench.runs.checks.finding import Finding, error, note, shortened, warning
+from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.records import Record
 from bench.runs.registry import Catalogue
@@ -22,7 +22,6 @@ from bench.training.recipe import build_recipe
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HASH = re.compile(r"[0-9a-f]{10}")
-FIX = "send the record that bench wrote, unchanged"
 PLUGIN = "give --plugin FILE with the file that defines it"
 NOWHERE = Path("runs")
 """Root of plans whose folders are never looked at."""
@@ -78,34 +77,34 @@ def _value(protocol: dict[str, Any], key: str) -> str:
 
 def _of_seed(record: Record) -> Iterator[Finding]:
     if record.kind == "method" and record.train_seed is None:
-        yield error("no training seed, which every trained student has", FIX)
+        yield error("no training seed, which every trained student has", UNCHANGED)
     if record.kind == "baseline" and record.train_seed is not None:
-        yield error(f"a training seed, {record.train_seed}, of a sampler that trains nothing", FIX)
+        yield error(f"a training seed, {record.train_seed}, of a sampler that trains nothing", UNCHANGED)
 
 
 def _of_weights(record: Record) -> Iterator[Finding]:
     """Check what says which weights were evaluated."""
     found = record.checkpoint
     if record.kind == "method" and not record.method.recipe:
-        yield error("no recipe, so that nobody can repeat the run", FIX)
+        yield error("no recipe, so that nobody can repeat the run", UNCHANGED)
     if record.status == "ok" and record.kind == "method" and found is None:
-        yield error("no checkpoint, so that nobody can tell which weights were evaluated", FIX)
+        yield error("no checkpoint, so that nobody can tell which weights were evaluated", UNCHANGED)
     hashes = [("checkpoint", found.sha256)] if found is not None else []
     hashes += [(asset.role, asset.sha256) for asset in (*record.weights, *record.data)]
     if record.method.plugin_sha256:
         hashes.append(("plug-in file", record.method.plugin_sha256))
     for role, sha256 in hashes:
         if not SHA256.fullmatch(sha256):
-            yield error(f"the hash of the {role} is {shortened(sha256)}, which is no SHA-256", FIX)
+            yield error(f"the hash of the {role} is {shortened(sha256)}, which is no SHA-256", UNCHANGED)
     if record.status == "ok" and not any(asset.role == "teacher" for asset in record.weights):
         yield warning("no hash of a teacher among its weights", "say in the pull request which teacher it is")
     if found is not None and record.kind == "method":
         if found.selection == "none":
-            yield error("the checkpoint of a trained student was selected by nothing", FIX)
+            yield error("the checkpoint of a trained student was selected by nothing", UNCHANGED)
         if found.selection == "last" and found.iteration != record.cost.iterations:
             yield error(
                 f"the last checkpoint is of iteration {found.iteration} of {record.cost.iterations} iterations",
-                FIX,
+                UNCHANGED,
             )
         if found.selection == "best-by-test-metric":
             yield warning(
@@ -120,10 +119,10 @@ def _of_run_id(record: Record, task: Task | None, catalogue: Catalogue) -> Itera
     name = record.method.name
     stem = f"{name}-s{record.train_seed}" if record.kind == "method" else re.sub(r"[^\w.-]+", "-", name)
     if not (own.startswith(f"{stem}-") and HASH.fullmatch(own.removeprefix(f"{stem}-"))):
-        yield error(f"the run id {record.run_id!r} is not {stem}-HASH, as its method and seed make it", FIX)
+        yield error(f"the run id {record.run_id!r} is not {stem}-HASH, as its method and seed make it", UNCHANGED)
         return
     if record.kind == "method" and not is_name(name):
-        yield error(f"the method's name is {shortened(name)}, which is no name", FIX)
+        yield error(f"the method's name is {shortened(name)}, which is no name", UNCHANGED)
         return
     if derived or task is None or task.protocol.digest() != record.protocol_sha256:
         return  # of the protocol it was trained under, or the task, there is nothing to compute with

@@ -13,13 +13,12 @@ from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of
-from bench.runs.checks.finding import Finding, error, note, warning
+from bench.runs.checks.finding import UNCHANGED, Finding, error, note, warning
 from bench.runs.records import Record
 from bench.task.protocol import MAIN
 
 RELATIVE = 1e-9
 """Rounding differs between machines in the last digits, and by no more than this."""
-FIX = "send the record that bench wrote, unchanged"
 
 
 def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterator[Finding]:
@@ -27,15 +26,15 @@ def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterat
     recorded = _recorded_names(record, metrics)
     for name, times in Counter(metric.name for metric in record.metrics).items():
         if times > 1:
-            yield error(f"the metric {name!r} is given {times} times", FIX)
+            yield error(f"the metric {name!r} is given {times} times", UNCHANGED)
     declared = record.protocol.get("metrics")
     if isinstance(declared, list):
         names = list(map(str, declared))
         given = {recorded.get(metric.name, metric.name) for metric in record.metrics}
         if missing := [name for name in names if name not in given]:
-            yield error(f"no value of {listed(missing)}, which the protocol declares", FIX)
+            yield error(f"no value of {listed(missing)}, which the protocol declares", UNCHANGED)
         if more := sorted(given - set(names)):
-            yield error(f"values of {listed(more)}, which the protocol does not declare", FIX)
+            yield error(f"values of {listed(more)}, which the protocol does not declare", UNCHANGED)
     if not record.metrics:
         yield error("no metrics, although the status is ok", "evaluate the run: bench run again")
     for metric in record.metrics:
@@ -58,21 +57,21 @@ def _recorded_names(record: Record, metrics: Mapping[str, MetricInfo]) -> dict[s
 def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -> Iterator[Finding]:
     numbers = [*metric.values, *(n for n in (metric.value, metric.std, metric.low, metric.high) if n is not None)]
     if not all(map(is_finite, numbers)):
-        yield error(f"{max(numbers, key=abs):g} is no value of any metric", FIX)
+        yield error(f"{max(numbers, key=abs):g} is no value of any metric", UNCHANGED)
         return
     yield from _of_protocol(record, metric)
     if metric.value is None or not metric.values:
-        yield error(f"no value, and {len(metric.values)} values by generation seed", FIX)
+        yield error(f"no value, and {len(metric.values)} values by generation seed", UNCHANGED)
         return
     yield from _of_values(record, metric, metric.value)
     if known is None:
         yield note("not registered here, so that its direction and range are not checked", "give --plugin FILE")
         return
     if metric.direction != known.direction:
-        yield error(f"{metric.direction} is said to be better, but {known.direction} is", FIX)
+        yield error(f"{metric.direction} is said to be better, but {known.direction} is", UNCHANGED)
     low, high = known.range
     if wrong := [value for value in (metric.value, *metric.values) if not low <= value <= high]:
-        yield error(f"{wrong[0]:g} is not between {low:g} and {high:g}", FIX)
+        yield error(f"{wrong[0]:g} is not between {low:g} and {high:g}", UNCHANGED)
     # A share of a thousand images may well be the same twice; a distance is not.
     if known.range != RATE and len(metric.values) > 1 and len(set(metric.values)) == 1:
         yield warning(
@@ -85,11 +84,11 @@ def _of_protocol(record: Record, metric: MetricResult) -> Iterator[Finding]:
     """Compare the counts with those of the protocol, where it declares them."""
     samples, repetitions = record.protocol.get("samples"), record.protocol.get("repetitions")
     if samples is not None and metric.samples != samples:
-        yield error(f"{metric.samples} samples, but the protocol has {samples}", FIX)
+        yield error(f"{metric.samples} samples, but the protocol has {samples}", UNCHANGED)
     if repetitions is not None and len(metric.values) != repetitions:
-        yield error(f"{len(metric.values)} values, but the protocol has {repetitions} repetitions", FIX)
+        yield error(f"{len(metric.values)} values, but the protocol has {repetitions} repetitions", UNCHANGED)
     if len(metric.diagnostics) not in (0, len(metric.values)):
-        yield error(f"{len(metric.diagnostics)} diagnostics for {len(metric.values)} values", FIX)
+        yield error(f"{len(metric.diagnostics)} diagnostics for {len(metric.values)} values", UNCHANGED)
 
 
 def _of_values(record: Record, metric: MetricResult, value: float) -> Iterator[Finding]:
@@ -108,7 +107,7 @@ def _of_values(record: Record, metric: MetricResult, value: float) -> Iterator[F
     ):
         if not _equal(given, right, size):
             summary = "minimum" if is_minimum and name == "value" else "Student-t summary"
-            yield error(f"{name} is {given}, but the {summary} of its values gives {right}", FIX)
+            yield error(f"{name} is {given}, but the {summary} of its values gives {right}", UNCHANGED)
 
 
 def _equal(one: float | None, other: float | None, size: float) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.core.escape import printable
-from bench.runs.checks.finding import Finding, error, shortened, warning
+from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
 from bench.runs.records import Record
 
 _BEGINNING = r"(?:^|(?<=[\s'\"=,;(\[{<|]))"
@@ -48,7 +48,6 @@ FIX_PATH = (
 )
 FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless it is a file of the repository"
 FIX_SECRET = "revoke it, keep it in the environment, and run again"
-FIX_TEXT = "send the record that bench wrote, unchanged"
 
 
 def private_findings(record: Record) -> Iterator[Finding]:
@@ -56,13 +55,13 @@ def private_findings(record: Record) -> Iterator[Finding]:
     own = _own_names()
     for where, text in _texts(record.model_dump(mode="json"), ""):
         if len(text) > LONGEST:
-            yield error(f"{where} is a text of {len(text):,} letters", FIX_TEXT)
+            yield error(f"{where} is a text of {len(text):,} letters", UNCHANGED)
             continue
         if secret := SECRET.search(text):
             yield error(f"{where} has what looks like a secret, {secret[0][:4]}...", FIX_SECRET)
             continue  # it is not repeated in another message
         if text != printable(text):
-            yield error(f"{where} has control characters or direction marks: {printable(text)[:80]!r}", FIX_TEXT)
+            yield error(f"{where} has control characters or direction marks: {printable(text)[:80]!r}", UNCHANGED)
         if path := MACHINE_PATH.search(text):
             yield error(f"{where} has a path of one machine, {shortened(path[0])}", FIX_PATH)
         elif where.startswith("provenance.argv.") and RELATIVE_PATH.match(text):

@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.core.escape import printable
-from bench.runs.checks.finding import Finding, error, shortened
+from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened
 from bench.runs.records import Record
 
 MOST_ERRORS = 50
 """A damaged file may have thousands; the rest is counted."""
-AGAIN = "send the record that bench wrote, unchanged"
 
 
 def parsed(content: bytes) -> tuple[Record | None, list[Finding]]:
@@ -24,7 +23,7 @@ def parsed(content: bytes) -> tuple[Record | None, list[Finding]]:
         return Record.model_validate_json(content), repeated
     except ValidationError as invalid:
         found = invalid.errors(include_url=False)
-        said = [error(_in_words(one), AGAIN) for one in found[:MOST_ERRORS]]
+        said = [error(_in_words(one), UNCHANGED) for one in found[:MOST_ERRORS]]
         if len(found) > MOST_ERRORS:
             said.append(error(f"{len(found) - MOST_ERRORS} more fields are wrong"))
         return None, [*repeated, *said]
@@ -60,4 +59,4 @@ def _repeated_keys(content: bytes) -> list[Finding]:
         json.loads(content, object_pairs_hook=pairs)
     except (ValueError, RecursionError):
         return []  # the reader of records says so
-    return [error(f"the key {printable(shortened(key))} is given twice in one object", AGAIN) for key in found]
+    return [error(f"the key {printable(shortened(key))} is given twice in one object", UNCHANGED) for key in found]
