@@ -286,7 +286,7 @@ def test_what_is_not_installed_or_unknown_is_refused_with_the_command(monkeypatc
 
 
 def test_a_log_is_complete_up_to_the_first_figure_that_is_missing() -> None:
-    lines = [
+    lines: list[Line] = [
         *({"iteration": 10, "lr": 0.1}, {"iteration": 10, "fd": 3.0}),
         *({"iteration": 20, "lr": 0.1}, {"iteration": 20, "fd": None}),
     ]
