@@ -11,10 +11,13 @@ from typing import Any
 
 from bench.core.errors import UserError, unknown
 from bench.core.files import whole_file
+from bench.core.locks import locked
 from bench.training.tracker import Line, Point, Tracker, complete_until
 
 FOLDER = "trackers"
 """Name of the folder, inside the folder of the runs, where trackers keep what they are sent."""
+LOCK_SECONDS = 60.0
+"""Seconds to wait while other jobs open their runs."""
 
 
 class TensorBoard(Tracker):
@@ -209,19 +212,19 @@ class MLflow(Tracker):
         import mlflow
         from accelerate.tracking import MLflowTracker
 
-        run, client = self.run, mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", run.project))
-        named = f"attributes.run_name = '{run.name}'"
-        found = [] if experiment is None else client.search_runs([experiment.experiment_id], named)
-        self._points = set[Point]()
-        if found:
-            for name in found[0].data.metrics:
-                history = client.get_metric_history(found[0].info.run_id, name)
-                self._points |= {(name, one.step) for one in history}
-        self.tracker = MLflowTracker(
-            run.project, run_id=found[0].info.run_id if found else None, run_name=run.name
-        )
-        self.tracker.start()
+        with locked(self.folder.parent / ".mlflow.lock", LOCK_SECONDS):  # or two jobs would make the same project
+            run, client = self.run, mlflow.MlflowClient()
+            experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", run.project))
+            named = f"attributes.run_name = '{run.name}'"
+            found = [] if experiment is None else client.search_runs([experiment.experiment_id], named)
+            run_id = found[0].info.run_id if found else None
+            self.tracker = MLflowTracker(run.project, run_id=run_id, run_name=run.name)
+            self.tracker.start()
+        self._points = {
+            (point.key, point.step)
+            for name in (found[0].data.metrics if found else ())
+            for point in client.get_metric_history(run_id, name)
+        }
         self.tracker.store_init_configuration(dict(run.configuration))
 
     def has(self, name: str, step: int) -> bool:

@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -28,8 +29,9 @@ from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
 from bench.training import trackers, tracking
-from bench.training.tracker import Line, TrackedRun, Tracker, complete_until
+from bench.training.tracker import PROJECT, Line, TrackedRun, Tracker, complete_until
 from bench.training.trackers import TRACKERS, is_installed, require_trackers
+from bench.training.tracking import Tracking
 from bench.training.trainer import Trainer
 
 each_tracker = pytest.mark.parametrize(
@@ -254,6 +256,24 @@ def test_only_the_first_process_has_trackers(
     in_processes(2, work)
 
 
+@pytest.mark.skipif(not is_installed("mlflow"), reason="mlflow is not installed")
+@pytest.mark.own_process
+def test_runs_that_begin_side_by_side_share_one_project_of_mlflow(tmp_path: Path) -> None:
+    PartialState(cpu=True)
+    every = [Tracking(["mlflow"], TrackedRun("tiny", f"run-{number}", {}), tmp_path) for number in range(4)]
+    with ThreadPoolExecutor(len(every)) as pool:
+        list(pool.map(lambda one: one.open([{"iteration": 10, "lr": 0.1}]), every))
+    for one in every:
+        one.close()
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    (project,) = [one for one in client.search_experiments() if one.name == f"{PROJECT}-tiny"]
+    runs = client.search_runs([project.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == [f"run-{number}" for number in range(4)]
+    assert all(run.data.metrics == {"lr": 0.1} for run in runs)
+
+
 def test_what_is_not_installed_or_unknown_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "is_installed", lambda name: name != "wandb")
     require_trackers(["tensorboard", "mlflow"])
@@ -266,7 +286,7 @@ def test_what_is_not_installed_or_unknown_is_refused_with_the_command(monkeypatc
 
 
 def test_a_log_is_complete_up_to_the_first_figure_that_is_missing() -> None:
-    lines = [
+    lines: list[Line] = [
         *({"iteration": 10, "lr": 0.1}, {"iteration": 10, "fd": 3.0}),
         *({"iteration": 20, "lr": 0.1}, {"iteration": 20, "fd": None}),
     ]
