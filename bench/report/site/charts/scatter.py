@@ -1,0 +1,117 @@
+"""Labelled points of two quantities, with those that no other point beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from bench.report.site.charts.axis import Axis, axis_over, holds, tick_text
+from bench.report.site.charts.drawing import LETTER, WIDTH, colour, escaped, frame, left_out, text, whole
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One labelled point of a scatter chart."""
+
+    label: str
+    x: float
+    y: float
+    low: float | None = None
+    """Interval of y."""
+    high: float | None = None
+
+
+def scatter_chart(
+    dots: Sequence[Dot],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    better_x: str = "lower",
+    better_y: str = "lower",
+    height: int = 340,
+) -> str:
+    """Draw labelled points; those that no other point beats in both directions are full and joined by steps."""
+    kept = [dot for dot in dots if holds(dot.x, log_x) and holds(dot.y, False)]
+    bounds = [end for dot in kept for end in (dot.low, dot.high) if end is not None and holds(end, False)]
+    left, top, bottom = 58.0, 26.0, height - 40.0
+    xs = axis_over((dot.x for dot in kept), left, WIDTH - 14.0, log=log_x)
+    ys = axis_over([*(dot.y for dot in kept), *bounds], bottom, top)
+    best = pareto(kept, better_x, better_y)
+    parts = frame(xs, ys, x_label, y_label)
+    if len(best) > 1:
+        steps = _steps([kept[number] for number in best], xs, ys)
+        parts.append(f'<path d="{steps}" fill="none" stroke="{colour(0)}" stroke-dasharray="4 3"/>')
+    for number, dot in enumerate(kept):
+        parts.append(_dot(dot, number in best, xs, ys))
+    labels, unlabelled = _labels([(dot.label, xs(dot.x), ys(dot.y)) for dot in kept], (left, top, WIDTH, bottom))
+    notes = left_out((dot.x for dot in dots), log_x) + left_out((dot.y for dot in dots), False)
+    notes += [f"no room for the labels of: {', '.join(unlabelled)}"] if unlabelled else []
+    legend = [(dot(11, 0), "no other is better in both"), (dot(11, 0, full=False), "another is better in both")]
+    return whole(title, [*parts, *labels], height, legend, notes)
+
+
+def pareto(dots: Sequence[Dot], better_x: str, better_y: str) -> list[int]:
+    """Return the positions of the dots that no other dot matches in both directions and beats in one, by x."""
+    x_sign, y_sign = (1 if better == "lower" else -1 for better in (better_x, better_y))
+    places = [(x_sign * dot.x, y_sign * dot.y) for dot in dots]
+    best, least, ties = [], math.inf, (math.nan, math.nan)
+    for place, number in sorted((place, number) for number, place in enumerate(places)):
+        if place[1] < least or place == ties:
+            best.append(number)
+            least, ties = place[1], place
+    return best
+
+
+def _steps(best: Sequence[Dot], xs: Axis, ys: Axis) -> str:
+    """Return a path of steps along the points, from the best x on: the best y that is reached up to each x."""
+    path = f"M{xs(best[0].x):.1f},{ys(best[0].y):.1f}"
+    return path + "".join(f"H{xs(dot.x):.1f}V{ys(dot.y):.1f}" for dot in best[1:])
+
+
+def _dot(dot: Dot, full: bool, xs: Axis, ys: Axis) -> str:
+    x, y, words = xs(dot.x), ys(dot.y), f"{dot.label}: {tick_text(dot.x)}, {tick_text(dot.y)}"
+    paint = f'fill="{colour(0)}"' if full else f'fill="none" stroke="{colour(0)}" stroke-width="1.6"'
+    mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
+    if dot.low is not None and dot.high is not None and holds(dot.low, False) and holds(dot.high, False):
+        mark += f'<path d="M{x:.1f},{ys(dot.low):.1f}V{ys(dot.high):.1f}" stroke="{colour(0)}" opacity=".6"/>'
+        words += f" [{tick_text(dot.low)}, {tick_text(dot.high)}]"
+    return f"<g>{mark}<title>{escaped(words)}</title></g>"
+
+
+def _labels(points: Sequence[tuple[str, float, float]], room: Box) -> tuple[list[str], list[str]]:
+    """Place labels beside their points, away from each other; return their text and the labels without a place."""
+    left, top, right, bottom = room
+    taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in points]
+    placed, unplaced = [], []
+    for label, x, y in points:
+        wide = LETTER * 0.95 * len(label)
+        for distance, sideways in product((0, 13, -13, 26, -26, 39, -39), (8, -8 - wide, -wide / 2)):
+            box = (x + sideways, y + distance - 6, x + sideways + wide, y + distance + 6)
+            inside = box[0] >= left and box[2] <= right and box[1] >= top and box[3] <= bottom
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                if abs(distance) > 13:
+                    placed.append(_leader(x, y, box))
+                placed.append(text(box[0], box[3] - 2, label, "start"))
+                break
+        else:
+            unplaced.append(label)
+    return placed, unplaced
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _leader(x: float, y: float, box: Box) -> str:
+    """Return a thin line from a point to its label."""
+    end = min(max(x, box[0]), box[2])
+    edge = box[1] if box[1] > y else box[3]
+    return f'<path d="M{x:.1f},{y:.1f}L{end:.1f},{edge:.1f}" stroke="currentColor" opacity=".4"/>'
