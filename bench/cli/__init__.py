@@ -28,6 +28,7 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",
+    "site": "site:site",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",

@@ -1,0 +1,36 @@
+"""What a site shows: the records of this machine, those of the package, and what else is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.errors import UserError, unknown
+from bench.report.site.entries import read_entries
+from bench.report.site.pages import Site
+from bench.runs.suites import RESULTS, load_suite, suite_names
+
+
+def read_site(
+    runs: Path, committed: bool, paths: Sequence[Path], suites: Sequence[str], tasks: Sequence[str]
+) -> tuple[Site, list[str]]:
+    """Return the site of these records, and one line for each record that cannot be read.
+
+    Named suites and tasks leave out all others. Raises UserError for unknown names and if there are no records.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UserError(f"{missing[0]} does not exist; fix: name a record, a folder of records or a bundle")
+    folders = [runs, *paths, *([RESULTS / "records"] if committed else [])]
+    found = read_entries(folder for folder in folders if folder.is_dir())
+    recorded = {entry.record.task for entry in found.entries}
+    for task in tasks:
+        if task not in recorded:
+            raise unknown("task with records", task, recorded)
+    chosen = [load_suite(name) for name in (suites or suite_names())]
+    of_suites = {scale.task for suite in chosen for scale in suite.scales.values()} if suites else recorded
+    shown = set(tasks) or of_suites
+    entries = [entry for entry in found.entries if entry.record.task in shown]
+    if not entries:
+        raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
+    return Site(entries, runs, [suite.name for suite in chosen]), found.problems
