@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from textwrap import wrap
 
 from bench.core.escape import printable
 from bench.report.site.charts.axis import Axis, holds, tick_text
@@ -25,8 +26,9 @@ def as_file(chart: str) -> str:
 
 
 def colour(number: int) -> str:
-    """Return the colour of a series."""
-    return PALETTE[number % len(PALETTE)]
+    """Return the colour of a series: the page's own, or one of PALETTE where there is none, as in a file."""
+    place = number % len(PALETTE)
+    return f"var(--series-{place + 1},{PALETTE[place]})"
 
 
 def stroke(number: int) -> str:
@@ -99,10 +101,12 @@ def whole(title: str, parts: Iterable[str], height: int, legend: Legend, notes: 
         wide = 34 + LETTER * len(name)
         if x > 8 and x + wide > WIDTH:
             x, y = 8.0, y + _ROW
-        below.append(f'<g transform="translate({x:.1f} {y + 10:.1f})">{sign}</g>{text(x + 28, y + 14, name, "start")}')
+        below.append(
+            f'<g transform="translate({x:.1f} {y + 10:.1f})">{sign}</g>{text(x + 28, y + 14, name, "start")}'
+        )
         x += wide + 8
     y += _ROW if legend else 0
-    for note in notes:
+    for note in (line for note in notes for line in wrap(note, int(WIDTH / LETTER))):
         below.append(text(8, y + 14, note, "start", ' font-style="italic"'))
         y += _ROW
     size = f'viewBox="0 0 {WIDTH} {y + 4:.0f}" width="{WIDTH}" height="{y + 4:.0f}"'

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report.site.charts.axis import Axis, axis_over, holds, tick_text
-from bench.report.site.charts.drawing import LETTER, WIDTH, colour, diamond, dot, escaped, frame, left_out, text, whole
+from bench.report.site.charts.drawing import (
+    LETTER,
+    WIDTH,
+    colour,
+    diamond,
+    dot,
+    escaped,
+    frame,
+    left_out,
+    text,
+    whole,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench.report.site.charts.axis import Axis, axis_over, holds
-from bench.report.site.charts.drawing import WIDTH, colour, escaped, frame, left_out, line_sign, stroke, text, whole
+from bench.report.site.charts.drawing import (
+    WIDTH,
+    colour,
+    escaped,
+    frame,
+    left_out,
+    line_sign,
+    stroke,
+    text,
+    whole,
+)
 
 MOST_POINTS = 300
 """A line with more points is thinned to this number."""

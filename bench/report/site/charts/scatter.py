@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from bench.report.site.charts.axis import Axis, axis_over, holds, tick_text
-from bench.report.site.charts.drawing import LETTER, WIDTH, colour, escaped, frame, left_out, text, whole
+from bench.report.site.charts.drawing import LETTER, WIDTH, colour, dot, escaped, frame, left_out, text, whole
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
@@ -38,20 +38,22 @@ def scatter_chart(
     height: int = 340,
 ) -> str:
     """Draw labelled points; those that no other point beats in both directions are full and joined by steps."""
-    kept = [dot for dot in dots if holds(dot.x, log_x) and holds(dot.y, False)]
-    bounds = [end for dot in kept for end in (dot.low, dot.high) if end is not None and holds(end, False)]
+    kept = [one for one in dots if holds(one.x, log_x) and holds(one.y, False)]
+    bounds = [end for one in kept for end in (one.low, one.high) if end is not None and holds(end, False)]
     left, top, bottom = 58.0, 26.0, height - 40.0
-    xs = axis_over((dot.x for dot in kept), left, WIDTH - 14.0, log=log_x)
-    ys = axis_over([*(dot.y for dot in kept), *bounds], bottom, top)
+    xs = axis_over((one.x for one in kept), left, WIDTH - 14.0, log=log_x)
+    ys = axis_over([*(one.y for one in kept), *bounds], bottom, top)
     best = pareto(kept, better_x, better_y)
-    parts = frame(xs, ys, x_label, y_label)
+    parts = frame(xs, ys, x_label, y_label) if kept else []
     if len(best) > 1:
         steps = _steps([kept[number] for number in best], xs, ys)
         parts.append(f'<path d="{steps}" fill="none" stroke="{colour(0)}" stroke-dasharray="4 3"/>')
-    for number, dot in enumerate(kept):
-        parts.append(_dot(dot, number in best, xs, ys))
-    labels, unlabelled = _labels([(dot.label, xs(dot.x), ys(dot.y)) for dot in kept], (left, top, WIDTH, bottom))
-    notes = left_out((dot.x for dot in dots), log_x) + left_out((dot.y for dot in dots), False)
+    for number, one in enumerate(kept):
+        parts.append(_dot(one, number in best, xs, ys))
+    if not kept:
+        parts.append(text(WIDTH / 2, (top + bottom) / 2, "no values", "middle"))
+    labels, unlabelled = _labels([(one.label, xs(one.x), ys(one.y)) for one in kept], (left, top, WIDTH, bottom))
+    notes = left_out((one.x for one in dots), log_x) + left_out((one.y for one in dots), False)
     notes += [f"no room for the labels of: {', '.join(unlabelled)}"] if unlabelled else []
     legend = [(dot(11, 0), "no other is better in both"), (dot(11, 0, full=False), "another is better in both")]
     return whole(title, [*parts, *labels], height, legend, notes)
@@ -60,7 +62,7 @@ def scatter_chart(
 def pareto(dots: Sequence[Dot], better_x: str, better_y: str) -> list[int]:
     """Return the positions of the dots that no other dot matches in both directions and beats in one, by x."""
     x_sign, y_sign = (1 if better == "lower" else -1 for better in (better_x, better_y))
-    places = [(x_sign * dot.x, y_sign * dot.y) for dot in dots]
+    places = [(x_sign * one.x, y_sign * one.y) for one in dots]
     best, least, ties = [], math.inf, (math.nan, math.nan)
     for place, number in sorted((place, number) for number, place in enumerate(places)):
         if place[1] < least or place == ties:
@@ -72,16 +74,15 @@ def pareto(dots: Sequence[Dot], better_x: str, better_y: str) -> list[int]:
 def _steps(best: Sequence[Dot], xs: Axis, ys: Axis) -> str:
     """Return a path of steps along the points, from the best x on: the best y that is reached up to each x."""
     path = f"M{xs(best[0].x):.1f},{ys(best[0].y):.1f}"
-    return path + "".join(f"H{xs(dot.x):.1f}V{ys(dot.y):.1f}" for dot in best[1:])
+    return path + "".join(f"H{xs(one.x):.1f}V{ys(one.y):.1f}" for one in best[1:])
 
 
-def _dot(dot: Dot, full: bool, xs: Axis, ys: Axis) -> str:
-    x, y, words = xs(dot.x), ys(dot.y), f"{dot.label}: {tick_text(dot.x)}, {tick_text(dot.y)}"
-    paint = f'fill="{colour(0)}"' if full else f'fill="none" stroke="{colour(0)}" stroke-width="1.6"'
-    mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
-    if dot.low is not None and dot.high is not None and holds(dot.low, False) and holds(dot.high, False):
-        mark += f'<path d="M{x:.1f},{ys(dot.low):.1f}V{ys(dot.high):.1f}" stroke="{colour(0)}" opacity=".6"/>'
-        words += f" [{tick_text(dot.low)}, {tick_text(dot.high)}]"
+def _dot(one: Dot, full: bool, xs: Axis, ys: Axis) -> str:
+    x, y, words = xs(one.x), ys(one.y), f"{one.label}: {tick_text(one.x)}, {tick_text(one.y)}"
+    mark = dot(x, y, full=full)
+    if one.low is not None and one.high is not None and holds(one.low, False) and holds(one.high, False):
+        mark += f'<path d="M{x:.1f},{ys(one.low):.1f}V{ys(one.high):.1f}" stroke="{colour(0)}" opacity=".6"/>'
+        words += f" [{tick_text(one.low)}, {tick_text(one.high)}]"
     return f"<g>{mark}<title>{escaped(words)}</title></g>"
 
 
@@ -91,15 +92,16 @@ def _labels(points: Sequence[tuple[str, float, float]], room: Box) -> tuple[list
     taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in points]
     placed, unplaced = [], []
     for label, x, y in points:
-        wide = LETTER * 0.95 * len(label)
-        for distance, sideways in product((0, 13, -13, 26, -26, 39, -39), (8, -8 - wide, -wide / 2)):
+        wide = LETTER * len(label)
+        for distance, sideways in product((0, 13, -13, 26, -26, 39, -39, 52, -52), (8, -8 - wide)):
             box = (x + sideways, y + distance - 6, x + sideways + wide, y + distance + 6)
             inside = box[0] >= left and box[2] <= right and box[1] >= top and box[3] <= bottom
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 if abs(distance) > 13:
                     placed.append(_leader(x, y, box))
-                placed.append(text(box[0], box[3] - 2, label, "start"))
+                at_end = sideways < -8
+                placed.append(text(box[2] if at_end else box[0], box[3] - 2, label, "end" if at_end else "start"))
                 break
         else:
             unplaced.append(label)
