@@ -106,8 +106,8 @@ def whole(title: str, parts: Iterable[str], height: int, legend: Legend, notes: 
         )
         x += wide + 8
     y += _ROW if legend else 0
-    for note in (line for note in notes for line in wrap(note, int(WIDTH / LETTER))):
-        below.append(text(8, y + 14, note, "start", ' font-style="italic"'))
+    for line in (part for note in notes for part in wrap(note, int(WIDTH / LETTER))):
+        below.append(text(8, y + 14, line, "start", ' font-style="italic"'))
         y += _ROW
     size = f'viewBox="0 0 {WIDTH} {y + 4:.0f}" width="{WIDTH}" height="{y + 4:.0f}"'
     font = f'font-family="system-ui,sans-serif" font-size="{_SIZE}" fill="currentColor"'
