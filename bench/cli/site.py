@@ -17,7 +17,7 @@ def site(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Further records: files, folders or bundles.", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the site; an older site is replaced.")] = Path("site"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the site; replaces an older site.")] = Path("site"),
     suite: Annotated[
         list[str], typer.Option("--suite", help="Only these suites; repeatable.", autocompletion=suite_names)
     ] = [],
@@ -31,8 +31,8 @@ def site(
     from bench.report.site.build import build_site
     from bench.report.site.choice import read_site
 
-    chosen, problems = read_site(runs, committed, paths or (), suite, task)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    chosen = read_site(runs, committed, paths or (), suite, task)
     count = build_site(chosen, out)
+    for problem in chosen.problems:
+        print(f"warning: {problem}", file=sys.stderr)
     print(f"{count} pages of {len(chosen.entries)} records: {out / 'index.html'}")

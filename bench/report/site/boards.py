@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from bench.metrics.titles import UNSCALED_KID, shown_title
 from bench.report.cells import header
 from bench.report.notes import notes
 from bench.report.site.entries import Entry
-from bench.report.summary import RECIPE, VARIANT, summarise, tidy
+from bench.report.summary import RECIPE, VARIANT, summarise
 from bench.report.table import best_rows
 from bench.runs.records import collector_paused
 
@@ -74,11 +76,11 @@ class Board:
 
 
 @collector_paused()
-def boards_of(task: str, entries: Sequence[Entry]) -> list[Board]:
-    """Return the boards of a task: smoke protocols last, and within a board baselines first, then by method."""
-    here = [entry for entry in entries if entry.record.task == task]
-    places = {id(entry.record): place for place, entry in enumerate(here)}
-    frame = tidy([entry.record for entry in here], lambda record: places[id(record)])
+def boards_of(task: str, here: Sequence[Entry], frame: pd.DataFrame) -> list[Board]:
+    """Return the boards of a task: smoke protocols last, and within a board baselines first, then by method.
+
+    `here` are the task's entries, and `frame` is their tidy frame, whose `line` is the place in `here`.
+    """
     members: dict[tuple[Any, ...], dict[int, None]] = {}
     for key, place in zip(frame[VARIANT].itertuples(index=False, name=None), frame["line"], strict=True):
         members.setdefault(key, {})[place] = None

@@ -5,19 +5,32 @@ A further page is added by a function `(Site) -> Iterable[Page | Asset]` in a mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.files import whole_folder
-from bench.report.site import index, leaderboards
+from bench.core.files import read_bytes, whole_folder
+from bench.report.site import data, index, leaderboards
 from bench.report.site.pages import Asset, Page, Site, environment, file_of
 
 STATIC = Path(__file__).parent / "static"
 MARK = ".bench-site"
 """A file of this name says that a folder is a site, and may be replaced by a newer one."""
 
-PARTS: tuple[Callable[[Site], Iterable[Page | Asset]], ...] = (index.pages, leaderboards.pages)
+
+def pictures(site: Site) -> Iterator[Asset]:
+    """Copy each sample sheet once."""
+    found = {picture.href: picture for entry in site.entries if (picture := site.picture(entry))}
+    for href, picture in found.items():
+        yield Asset(href, read_bytes(picture.source))
+
+
+PARTS: tuple[Callable[[Site], Iterable[Page | Asset]], ...] = (
+    index.pages,
+    leaderboards.pages,
+    data.pages,
+    pictures,
+)
 
 
 def build_site(site: Site, out: Path) -> int:

@@ -13,8 +13,8 @@ from bench.runs.suites import RESULTS, load_suite, suite_names
 
 def read_site(
     runs: Path, committed: bool, paths: Sequence[Path], suites: Sequence[str], tasks: Sequence[str]
-) -> tuple[Site, list[str]]:
-    """Return the site of these records, and one line for each record that cannot be read.
+) -> Site:
+    """Return the site of these records; those that cannot be read are its first problems.
 
     Named suites and tasks leave out all others. Raises UserError for unknown names and if there are no records.
     """
@@ -33,4 +33,4 @@ def read_site(
     entries = [entry for entry in found.entries if entry.record.task in shown]
     if not entries:
         raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
-    return Site(entries, runs, [suite.name for suite in chosen]), found.problems
+    return Site(entries, runs, [suite.name for suite in chosen], found.problems)

@@ -1,4 +1,4 @@
-"""What pages are made of: one entry for each record, with the files that lie beside it and its name in addresses."""
+"""What pages are made of: one entry for each record, with the files beside it and its name in addresses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Entries(NamedTuple):
 
 
 def read_entries(folders: Iterable[Path]) -> Entries:
-    """Read the records in `folders`: one entry for each run and task; of two, the one in the earlier folder counts."""
+    """Read the records in `folders`: one entry for each run and task, from the first folder that has it."""
     loaded = load_records(folders)
     found: dict[tuple[str, str], tuple[Record, Path]] = {}
     for record, path in zip(loaded.records, loaded.paths, strict=True):

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from bench import __version__
+from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.report.site.boards import Board, boards_of
 from bench.report.site.entries import Entry
+from bench.report.site.pictures import Picture, picture_of
+from bench.report.summary import tidy
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,15 +46,20 @@ class Asset:
     content: bytes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """The records that a site shows, and the choice of its parts."""
+    """The records that a site shows, what follows from them (made once), and the choice of its parts."""
 
     entries: Sequence[Entry]
     runs: Path = Path("runs")
     """The folder of this machine's runs, for what is under way."""
     suites: Sequence[str] = ()
     """Names of the suites that get a page."""
+    problems: list[str] = field(default_factory=list)
+    """One line for each file that cannot be shown; parts add to it."""
+    _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
+    _boards: dict[str, list[Board]] = field(default_factory=dict, init=False)
+    _pictures: dict[str, Picture | None] = field(default_factory=dict, init=False)
 
     @property
     def newest(self) -> str:
@@ -59,15 +68,46 @@ class Site:
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks with records, sorted."""
-        return sorted({entry.record.task for entry in self.entries})
+        return sorted(self._by_task)
+
+    def entries_of(self, task: str) -> list[Entry]:
+        """Return the entries of a task."""
+        return self._by_task.get(task, [])
+
+    def frame(self, task: str) -> pd.DataFrame:
+        """Return a task's tidy frame (bench.report.summary), where `line` is the place in `entries_of(task)`."""
+        if task not in self._frames:
+            places = {id(entry.record): place for place, entry in enumerate(self.entries_of(task))}
+            records = [entry.record for entry in self.entries_of(task)]
+            self._frames[task] = tidy(records, lambda record: places[id(record)])
+        return self._frames[task]
 
     def boards(self, task: str) -> list[Board]:
-        """Return the boards of a task, made once."""
-        return self._boards.get(task, [])
+        """Return the boards of a task; a task without records has none."""
+        if task not in self._boards:
+            found = boards_of(task, self.entries_of(task), self.frame(task)) if task in self._by_task else []
+            self._boards[task] = found
+        return self._boards[task]
+
+    def picture(self, entry: Entry) -> Picture | None:
+        """Return an entry's sample sheet; None if it has none, or one that cannot be read, which is a problem."""
+        if entry.name not in self._pictures:
+            self._pictures[entry.name] = self._read_picture(entry)
+        return self._pictures[entry.name]
+
+    def _read_picture(self, entry: Entry) -> Picture | None:
+        try:
+            return picture_of(entry.evidence.sheet) if entry.evidence.sheet else None
+        except UserError as error:
+            self.problems.append(f"{error}; left out of the site")
+            return None
 
     @cached_property
-    def _boards(self) -> dict[str, list[Board]]:
-        return {task: boards_of(task, self.entries) for task in self.tasks()}
+    def _by_task(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.record.task, []).append(entry)
+        return found
 
 
 def environment(site: Site) -> jinja2.Environment:
