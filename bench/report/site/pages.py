@@ -20,6 +20,8 @@ from bench.report.site.entries import Entry
 from bench.report.site.pictures import Picture, picture_of
 from bench.report.summary import tidy
 
+MOST_SEEDS = 12
+"""A row of a table links to at most this many runs, and counts the others."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -120,7 +122,7 @@ def environment(site: Site) -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
-    made.globals.update(version=__version__, newest=site.newest)
+    made.globals.update(version=__version__, newest=site.newest, most_seeds=MOST_SEEDS)
     return made
 
 

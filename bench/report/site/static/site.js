@@ -45,3 +45,91 @@ const bench = (() => {
 function benchData(task, packed) { // called by data/TASK.js
   bench.arrived(task, packed);
 }
+
+// Tables of results: headings become buttons that sort, a field filters, and ticked rows are compared.
+for (const table of document.querySelectorAll("table.results")) {
+  const rows = [...table.tBodies[0].rows];
+  const controls = document.createElement("p");
+  controls.className = "controls";
+  table.parentElement.before(controls);
+  addSorting(table, rows);
+  addFilter(table, rows, controls);
+  addChoice(rows, controls);
+}
+
+function addSorting(table, rows) {
+  const heads = [...table.tHead.rows[0].cells];
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
+    return column < 3 ? cell.textContent.trim() : null; // a heading of values has no other text to sort by
+  };
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    head.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => {
+      const first = head.dataset.better === "higher" ? "descending" : "ascending";
+      const other = first === "ascending" ? "descending" : "ascending";
+      const order = head.getAttribute("aria-sort") === first ? other : first;
+      heads.forEach((one) => one.setAttribute("aria-sort", one === head ? order : "none"));
+      const sign = order === "ascending" ? 1 : -1;
+      const keyed = rows.map((row) => [valueOf(row, column), row]);
+      keyed.sort(([a], [b]) => compare(a, b, sign));
+      table.tBodies[0].append(...keyed.map(([, row]) => row));
+    });
+  });
+}
+
+// Compare two values of a column; a missing value is last in either direction.
+function compare(a, b, sign) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (typeof a === "string") return sign * String(a).localeCompare(String(b), undefined, { numeric: true });
+  return sign * (a - b);
+}
+
+function addFilter(table, rows, controls) {
+  const field = document.createElement("input");
+  field.type = "search";
+  field.placeholder = "Filter rows";
+  field.setAttribute("aria-label", `Filter the rows of ${table.parentElement.getAttribute("aria-label")}`);
+  const shown = document.createElement("span");
+  shown.className = "soft";
+  shown.setAttribute("role", "status");
+  const texts = rows.map((row) => row.textContent.toLowerCase());
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    rows.forEach((row, place) => { row.hidden = !words.every((word) => texts[place].includes(word)); });
+    const left = rows.filter((row) => !row.hidden).length;
+    shown.textContent = words.length ? `${left} of ${rows.length} rows` : "";
+  });
+  controls.append(field, shown);
+}
+
+function addChoice(rows, controls) {
+  const link = document.createElement("a");
+  link.hidden = true;
+  const boxes = rows.flatMap((row) => {
+    const page = row.querySelector("th a");
+    if (!page) return [];
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.className = "tick";
+    box.setAttribute("aria-label", `Compare ${page.textContent}`);
+    box.value = page.getAttribute("href").replace(/^.*\/|\.html$/g, "");
+    page.before(box);
+    return [box];
+  });
+  const update = () => {
+    const chosen = boxes.filter((box) => box.checked);
+    link.hidden = chosen.length < 2;
+    link.href = `${bench.root}compare.html#${chosen.map((box) => box.value).join(",")}`;
+    link.textContent = `Compare the ${chosen.length} chosen`;
+  };
+  boxes.forEach((box) => box.addEventListener("change", update));
+  update(); // a browser may restore ticks when it goes back
+  window.addEventListener("pageshow", update);
+  controls.append(link);
+}
