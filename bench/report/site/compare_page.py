@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.metrics.titles import TIMES
+from bench.metrics.titles import TIMES, shown_name, shown_title
+from bench.report.cells import header
 from bench.report.recipes import FilledRecipes
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
@@ -17,7 +18,7 @@ from bench.report.site.pages import Page, Site
 def pages(site: Site) -> Iterator[Page]:
     """Make the page; the records that it compares come from the tasks' data files."""
     tasks = [(task, [(entry.name, label_of(entry)) for entry in site.entries_of(task)]) for task in site.tasks()]
-    facts = {"times": TIMES, "defaults": added_defaults(site.entries)}
+    facts = {"times": TIMES, "headings": headings(site.entries), "defaults": added_defaults(site.entries)}
     yield Page("compare.html", "compare.html", "Compare runs", {"tasks": tasks, "facts": script_json(facts)})
 
 
@@ -27,6 +28,17 @@ def label_of(entry: Entry) -> str:
     passed = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in method.passed.items()]
     failed = ["failed"] if entry.record.status == "failed" else []
     return ", ".join([method.name, *([] if seed is None else [f"seed {seed}"]), *passed, *failed])
+
+
+def headings(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the heading of each metric, by the protocol's digest and the metric's name."""
+    found = {}
+    for record in (entry.record for entry in entries):
+        for metric in record.metrics:
+            title = shown_title(metric.name, metric.title, record.protocol)
+            key = f"{record.protocol_sha256} {shown_name(metric.name, record.protocol)}"
+            found[key] = header(title, metric.direction)
+    return found
 
 
 def added_defaults(entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:

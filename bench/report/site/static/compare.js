@@ -39,7 +39,10 @@
     const task = option && option.parentElement.label;
     const link = option ? element("a", `${option.text.trim()} on ${task}`, { href: `runs/${encodeURIComponent(name)}.html` }) : element("span", name);
     const remove = element("button", "Remove", { type: "button", "aria-label": `Remove ${name}` });
-    remove.addEventListener("click", () => choose(names.filter((other) => other !== name)));
+    remove.addEventListener("click", () => {
+      choose(names.filter((other) => other !== name));
+      pick.focus();
+    });
     item.append(link, " ", remove);
     if (!option) item.append(element("span", " There is no run of this name on this site.", { class: "warn" }));
     return item;
@@ -139,10 +142,8 @@
 
   // ---- Metrics.
 
-  const number = (value) => {
-    const decimals = Math.abs(value) < 1 ? 3 : 2;
-    return value.toFixed(decimals).replace("-", "−");
-  };
+  const minus = (text) => text.replace("-", "−");
+  const number = (value) => minus(value.toFixed(Math.abs(value) < 1 ? 3 : 2));
 
   function shownP(p) {
     if (p < 1e-4) return "p < .0001";
@@ -150,12 +151,13 @@
     return `p = ${text.replace(/^0\./, ".")}`;
   }
 
-  // Return the metric's values of a run under the metric's name in tables, and its title with the factor.
-  function measured(run, row) {
-    const place = run.rows.indexOf(row);
+  // Return a run's values of a metric, by its name in tables, with the factor and the heading; undefined if absent.
+  function measured(run, name) {
+    const place = run.rows.findIndex((row) => row.metric === name);
+    if (place < 0) return undefined;
     const metric = run.record.metrics[place];
-    const times = facts.times[row.metric] || 1;
-    return { ...metric, times, heading: `${metric.title}${times === 1 ? "" : ` × ${times.toLocaleString("en")}`} ${metric.direction === "lower" ? "↓" : "↑"}` };
+    const times = facts.times[name] || 1;
+    return { ...metric, times, heading: facts.headings[`${run.record.protocol_sha256} ${name}`] };
   }
 
   // Compare two runs in one metric: over training seeds if both have several, else over generation seeds.
@@ -163,15 +165,16 @@
     const alike = VARIANT.every((column) => same(run, first, column));
     const [seeds, others] = alike ? [[], []] : [seedsOf(run, name), seedsOf(first, name)];
     if (seeds.length >= 2 && others.length >= 2) {
-      const difference = statistics.mean(seeds) - statistics.mean(others);
+      const [mean, other] = [statistics.mean(seeds), statistics.mean(others)];
       const found = statistics.welch(seeds, others);
-      const words = found ? `Welch's t = ${found.t.toFixed(2)}, ${shownP(found.p)}, n = ${seeds.length} and ${others.length} training seeds` : "training seeds without spread: no test";
-      return { difference, words, found };
+      const means = `means ${number(own.times * mean)} and ${number(own.times * other)} of ${seeds.length} and ${others.length} training seeds`;
+      const words = found ? `Welch's t = ${minus(found.t.toFixed(2))}, ${shownP(found.p)}, ${means}` : `${means}, without spread: no test`;
+      return { difference: mean - other, words, found };
     }
     const difference = own.value - its.value;
     if (own.values.length !== its.values.length || own.values.length < 2) return { difference, words: "no test: fewer than two generation seeds in common" };
     const found = statistics.paired(own.values, its.values);
-    const words = found ? `paired t = ${found.t.toFixed(2)}, ${shownP(found.p)}, n = ${own.values.length} generation seeds` : "differences without spread: no test";
+    const words = found ? `paired t = ${minus(found.t.toFixed(2))}, ${shownP(found.p)}, n = ${own.values.length} generation seeds` : "differences without spread: no test";
     return { difference, words, found };
   }
 
@@ -211,16 +214,16 @@
     for (const [run, why] of apart) {
       if (why) section.append(element("p", `${run.label} is not compared with ${first.label}: ${why}.`, { class: "warn" }));
     }
-    const shown = runs.filter((run) => !apart.get(run));
+    const shown = [first, ...runs.filter((run) => run !== first && !apart.get(run))];
+    if (shown.some((run) => run.record.protocol.smoke)) section.append(element("p", "These are smoke runs: their numbers are no results.", { class: "warn" }));
     const [scroll, body] = table(["Metric", ...shown.map((run) => run.label)], "Metrics");
-    for (const row of first.rows.filter((one) => one.metric)) {
-      const its = measured(first, row);
+    for (const name of new Set(shown.flatMap((run) => run.rows.map((row) => row.metric)).filter(Boolean))) {
+      const all = shown.map((run) => measured(run, name));
       const line = body.insertRow();
-      line.append(element("th", its.heading));
-      for (const run of shown) {
-        const found = run.rows.find((one) => one.metric === row.metric);
-        const own = found && measured(run, found);
-        line.append(own && own.value !== null ? comparedCell(run, first, row.metric, own, its) : element("td", "–"));
+      line.append(element("th", all.find(Boolean).heading));
+      for (const [place, run] of shown.entries()) {
+        const own = all[place];
+        line.append(own && own.value !== null ? comparedCell(run, first, name, own, all[0]) : element("td", "–"));
       }
     }
     section.append(scroll);
@@ -254,7 +257,14 @@
     const all = runs.map(settings);
     const names = [...new Set(all.flatMap(Object.keys))];
     const text = (value) => (value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value));
-    const differing = names.filter((name) => new Set(all.map((values) => text(values[name]))).size > 1);
+    const students = all.filter((_, place) => runs[place].record.kind === "method");
+    const differ = (values, name) => new Set(values.map((one) => text(one[name]))).size > 1;
+    // A teacher's sampler has no recipe, which is no difference between recipes.
+    const baselines = all.filter((values) => !students.includes(values));
+    const differing = names.filter((name) => name === "method" ? differ(all, name) : differ(students, name) || differ(baselines, name));
+    for (const run of runs.filter((one) => one.record.sampler.summary)) {
+      section.append(element("p", `${run.label} has no recipe: ${run.record.sampler.summary}.`, { class: "note" }));
+    }
     if (!differing.length) {
       section.append(element("p", "None: the recipes, seeds and samplers are equal."));
       return section;
