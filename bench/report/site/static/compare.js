@@ -1,0 +1,296 @@
+"use strict";
+// The comparison of runs: which are named in the address, their images, metrics with tests, and recipes.
+// The first run is the one that others are compared with.
+(() => {
+  const facts = JSON.parse(document.getElementById("facts").textContent);
+  const pick = document.getElementById("pick");
+  const result = document.getElementById("result");
+  const VARIANT = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256", "variant_sha256"];
+
+  function element(name, text, attributes = {}) {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  }
+
+  // ---- The choice of runs, which the address holds after its #, so that it can be sent to others.
+
+  const options = new Map([...pick.options].map((option) => [option.value, option]));
+
+  function chosen() {
+    const names = location.hash.slice(1).split(",").filter(Boolean).map((name) => {
+      try {
+        return decodeURIComponent(name);
+      } catch {
+        return name;
+      }
+    });
+    return [...new Set(names)];
+  }
+
+  function choose(names) {
+    location.hash = names.map(encodeURIComponent).join(",");
+  }
+
+  function listed(name, place, names) {
+    const item = element("li");
+    const option = options.get(name);
+    const task = option && option.parentElement.label;
+    const link = option ? element("a", `${option.text.trim()} on ${task}`, { href: `runs/${encodeURIComponent(name)}.html` }) : element("span", name);
+    const remove = element("button", "Remove", { type: "button", "aria-label": `Remove ${name}` });
+    remove.addEventListener("click", () => choose(names.filter((other) => other !== name)));
+    item.append(link, " ", remove);
+    if (!option) item.append(element("span", " There is no run of this name on this site.", { class: "warn" }));
+    return item;
+  }
+
+  // ---- The runs, from the data of their tasks.
+
+  // Return the fields of the lines of a CSV text; fields may be quoted and then hold commas and line feeds.
+  function parseCsv(text) {
+    const lines = [[]];
+    for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
+      lines.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+      if (end === "\n") lines.push([]);
+      if (end === "") break;
+    }
+    return lines.slice(0, -1);
+  }
+
+  function rowsOf(header, text) {
+    const names = parseCsv(header)[0];
+    return parseCsv(text).map((fields) => Object.fromEntries(names.map((name, place) => [name, fields[place]])));
+  }
+
+  async function readRuns(names) {
+    return Promise.all(names.map(async (name) => {
+      const task = options.get(name).parentElement.label;
+      const { header, entries } = await bench.data(task);
+      const { record, csv, sheet } = entries.get(name);
+      const label = options.get(name).text.trim();
+      return { name, label, task, record: JSON.parse(record), rows: rowsOf(header, csv), sheet, header, entries };
+    }));
+  }
+
+  // Return the mean values of a metric by training seed for all runs of the same variant; the newest of a seed counts.
+  function seedsOf(run, metric) {
+    const key = (row) => JSON.stringify(VARIANT.map((name) => row[name]));
+    const own = key(run.rows[0]);
+    const bySeed = new Map();
+    for (const { csv } of run.entries.values()) {
+      for (const row of rowsOf(run.header, csv)) {
+        const fits = row.status === "ok" && row.metric === metric && row.value !== "" && key(row) === own;
+        if (fits && !(bySeed.get(row.train_seed)?.created > row.created)) bySeed.set(row.train_seed, row);
+      }
+    }
+    return [...bySeed.values()].map((row) => Number(row.value));
+  }
+
+  const same = (run, other, name) => run.rows[0][name] === other.rows[0][name];
+
+  // Return why two runs' numbers may not be compared, or an empty text.
+  function incomparable(run, other) {
+    if (run.task !== other.task) return `it is of another task, ${run.task}`;
+    if (!same(run, other, "protocol_sha256")) return `it was measured under another protocol, ${run.rows[0].protocol}`;
+    if (!same(run, other, "networks_sha256")) return "it was measured with another teacher or feature network";
+    if (run.record.status !== "ok") return "it failed";
+    return "";
+  }
+
+  // ---- Images.
+
+  function teacherOf(first, runs) {
+    const candidates = [...first.entries.values()]
+      .filter((entry) => entry.sheet && entry.sheet.noise === first.sheet.noise && !runs.some((run) => run.name === entry.name))
+      .map((entry) => ({ name: entry.name, sheet: entry.sheet, record: JSON.parse(entry.record) }))
+      .filter(({ record }) => record.kind === "baseline");
+    const order = (entry) => [Number(Boolean(entry.record.sampler.churn)), entry.record.method.name, entry.name];
+    const before = (one, other) => {
+      const [a, b] = [order(one), order(other)];
+      const place = a.findIndex((value, index) => value !== b[index]);
+      return place < 0 ? 0 : a[place] < b[place] ? -1 : 1;
+    };
+    const found = candidates.sort(before)[0];
+    return found && { label: `${found.record.method.name} (teacher)`, sheet: found.sheet };
+  }
+
+  function images(runs) {
+    const section = element("section");
+    section.append(element("h2", "Images"));
+    const first = runs.find((run) => run.sheet);
+    if (!first) {
+      section.append(element("p", "No sample sheets of these runs were kept.", { class: "note" }));
+      return section;
+    }
+    const shown = runs.filter((run) => run.sheet && run.sheet.noise === first.sheet.noise);
+    const teachers = shown.filter((run) => run.record.kind === "baseline");
+    const students = shown.filter((run) => run.record.kind !== "baseline");
+    const teacher = teachers.length ? undefined : teacherOf(first, runs);
+    section.append(element("p", "Each row has the same noise and condition. A click or Enter enlarges a row.", { class: "note" }));
+    if (!teachers.length && !teacher) section.append(element("p", "There are no images of the teacher from this noise.", { class: "note" }));
+    for (const run of runs.filter((one) => !shown.includes(one))) {
+      const why = run.sheet ? "its images are of other noise or conditions" : "no sample sheet was kept";
+      section.append(element("p", `${run.label} is not in the rows: ${why}.`, { class: "warn" }));
+    }
+    section.append(tiles.table([...(teacher ? [teacher] : []), ...teachers, ...students]));
+    return section;
+  }
+
+  // ---- Metrics.
+
+  const number = (value) => {
+    const decimals = Math.abs(value) < 1 ? 3 : 2;
+    return value.toFixed(decimals).replace("-", "−");
+  };
+
+  function shownP(p) {
+    if (p < 1e-4) return "p < .0001";
+    const text = p >= 1e-3 ? String(Number(p.toPrecision(2))) : p.toFixed(4);
+    return `p = ${text.replace(/^0\./, ".")}`;
+  }
+
+  // Return the metric's values of a run under the metric's name in tables, and its title with the factor.
+  function measured(run, row) {
+    const place = run.rows.indexOf(row);
+    const metric = run.record.metrics[place];
+    const times = facts.times[row.metric] || 1;
+    return { ...metric, times, heading: `${metric.title}${times === 1 ? "" : ` × ${times.toLocaleString("en")}`} ${metric.direction === "lower" ? "↓" : "↑"}` };
+  }
+
+  // Compare two runs in one metric: over training seeds if both have several, else over generation seeds.
+  function test(run, first, name, own, its) {
+    const alike = VARIANT.every((column) => same(run, first, column));
+    const [seeds, others] = alike ? [[], []] : [seedsOf(run, name), seedsOf(first, name)];
+    if (seeds.length >= 2 && others.length >= 2) {
+      const difference = statistics.mean(seeds) - statistics.mean(others);
+      const found = statistics.welch(seeds, others);
+      const words = found ? `Welch's t = ${found.t.toFixed(2)}, ${shownP(found.p)}, n = ${seeds.length} and ${others.length} training seeds` : "training seeds without spread: no test";
+      return { difference, words, found };
+    }
+    const difference = own.value - its.value;
+    if (own.values.length !== its.values.length || own.values.length < 2) return { difference, words: "no test: fewer than two generation seeds in common" };
+    const found = statistics.paired(own.values, its.values);
+    const words = found ? `paired t = ${found.t.toFixed(2)}, ${shownP(found.p)}, n = ${own.values.length} generation seeds` : "differences without spread: no test";
+    return { difference, words, found };
+  }
+
+  function comparedCell(run, first, name, own, its) {
+    const cell = element("td", number(own.times * own.value));
+    if (run === first || !its || its.value === null) return cell;
+    const { difference, words, found } = test(run, first, name, own, its);
+    const better = (own.direction === "lower") === difference < 0;
+    const sure = found && found.p < 0.05;
+    const sign = difference >= 0 ? "+" : "";
+    const change = element("span", `${sign}${number(own.times * difference)}`, { class: sure ? (better ? "better" : "worse") : "soft" });
+    if (found) Object.assign(cell.dataset, { p: found.p, t: found.t });
+    cell.append(" ", change);
+    if (sure) cell.append(` ${better ? "better" : "worse"}`);
+    cell.append(element("br"), element("span", words, { class: "note" }));
+    return cell;
+  }
+
+  function table(heads, label) {
+    const made = element("table");
+    const row = made.createTHead().insertRow();
+    row.append(...heads.map((head) => element("th", head)));
+    const scroll = element("div", undefined, { class: "scroll", tabindex: "0", role: "region", "aria-label": label });
+    scroll.append(made);
+    return [scroll, made.createTBody()];
+  }
+
+  function metrics(runs) {
+    const section = element("section");
+    section.append(element("h2", "Metrics"));
+    const first = runs.find((run) => run.record.status === "ok");
+    if (!first) {
+      section.append(element("p", "All these runs failed.", { class: "note" }));
+      return section;
+    }
+    const apart = new Map(runs.map((run) => [run, run === first ? "" : incomparable(run, first)]));
+    for (const [run, why] of apart) {
+      if (why) section.append(element("p", `${run.label} is not compared with ${first.label}: ${why}.`, { class: "warn" }));
+    }
+    const shown = runs.filter((run) => !apart.get(run));
+    const [scroll, body] = table(["Metric", ...shown.map((run) => run.label)], "Metrics");
+    for (const row of first.rows.filter((one) => one.metric)) {
+      const its = measured(first, row);
+      const line = body.insertRow();
+      line.append(element("th", its.heading));
+      for (const run of shown) {
+        const found = run.rows.find((one) => one.metric === row.metric);
+        const own = found && measured(run, found);
+        line.append(own && own.value !== null ? comparedCell(run, first, row.metric, own, its) : element("td", "–"));
+      }
+    }
+    section.append(scroll);
+    if (shown.length > 1) {
+      section.append(element("p", `Differences are to ${first.label}; “better” and “worse” are said at p < 0.05, without correction for the number of tests. Values are of the single runs. A test over training seeds compares the recipes with all their seeds, and its difference is that of their means; a test over generation seeds compares these two students alone, not what another training would give.`, { class: "note" }));
+    }
+    return section;
+  }
+
+  // ---- Recipes.
+
+  // Return what made a run, by name: the recipe with the defaults of values that were added later, and the rest.
+  function settings({ record }) {
+    const { method, checkpoint } = record;
+    const added = facts.defaults[`${method.name} ${method.distiller}`] || {};
+    const apart = (prefix, values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [`${prefix}.${key}`, value]));
+    return {
+      method: method.name,
+      "training seed": record.train_seed,
+      ...(method.plugin_sha256 ? { "plug-in": method.plugin_sha256.slice(0, 12) } : {}),
+      ...added,
+      ...method.recipe,
+      ...apart("sampler", record.sampler),
+      ...(checkpoint ? { "weights": checkpoint.weights, "selection": checkpoint.selection } : {}),
+    };
+  }
+
+  function recipes(runs) {
+    const section = element("section");
+    section.append(element("h2", "Recipe differences"));
+    const all = runs.map(settings);
+    const names = [...new Set(all.flatMap(Object.keys))];
+    const text = (value) => (value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value));
+    const differing = names.filter((name) => new Set(all.map((values) => text(values[name]))).size > 1);
+    if (!differing.length) {
+      section.append(element("p", "None: the recipes, seeds and samplers are equal."));
+      return section;
+    }
+    const [scroll, body] = table(["Setting", ...runs.map((run) => run.label)], "Recipe differences");
+    for (const name of differing) {
+      const row = body.insertRow();
+      row.append(element("th", name), ...all.map((values) => element("td", text(values[name]))));
+    }
+    section.append(scroll);
+    return section;
+  }
+
+  // ---- The page.
+
+  async function show() {
+    const names = chosen();
+    document.getElementById("chosen").replaceChildren(...names.map(listed));
+    const known = names.filter((name) => options.has(name));
+    if (!known.length) {
+      result.replaceChildren(element("p", "Choose two or more runs from the list, or tick them on a leaderboard.", { class: "soft" }));
+      return;
+    }
+    try {
+      const runs = await readRuns(known);
+      if (chosen().join() !== names.join()) return; // another choice was made meanwhile
+      const sections = [images(runs)];
+      if (runs.length > 1) sections.push(metrics(runs), recipes(runs));
+      else sections.push(element("p", "Add another run to compare metrics and recipes.", { class: "soft" }));
+      result.replaceChildren(...sections);
+    } catch (error) {
+      result.replaceChildren(element("p", `These runs cannot be shown: ${error.message}.`, { class: "warn" }));
+    }
+  }
+
+  document.getElementById("add").addEventListener("click", () => choose([...new Set([...chosen(), pick.value])]));
+  addEventListener("hashchange", show);
+  show();
+})();

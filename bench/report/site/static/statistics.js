@@ -1,0 +1,77 @@
+"use strict";
+// Student's t distribution and the two tests of comparisons, as in bench.report.comparison.
+
+const statistics = (() => {
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const variance = (values) => {
+    const middle = mean(values);
+    return values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1);
+  };
+
+  // Return the logarithm of the gamma function for x > 0: Stirling's series, after shifting x to 10 or more.
+  function logGamma(x) {
+    let shift = 0;
+    for (; x < 10; x += 1) shift += Math.log(x);
+    const series = 1 / (12 * x) - 1 / (360 * x ** 3) + 1 / (1260 * x ** 5) - 1 / (1680 * x ** 7) + 1 / (1188 * x ** 9);
+    return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + series - shift;
+  }
+
+  // Return the regularised incomplete beta function I_x(a, b); `y` is 1 - x, given apart to keep its digits.
+  function beta(x, y, a, b) {
+    if (x <= 0 || y <= 0) return x <= 0 ? 0 : 1;
+    if (x > (a + 1) / (a + b + 2)) return 1 - beta(y, x, b, a);
+    const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log(y)) / a;
+    return front * fraction(x, a, b);
+  }
+
+  // Return the continued fraction of the incomplete beta function (DLMF 8.17.22) by the modified Lentz method.
+  function fraction(x, a, b) {
+    const tiny = 1e-300;
+    const safe = (value) => (Math.abs(value) < tiny ? tiny : value);
+    let c = 1;
+    let d = 1 / safe(1 - ((a + b) * x) / (a + 1));
+    let value = d;
+    for (let m = 1; m <= 1000; m += 1) {
+      const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+      const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+      let factor = 1;
+      for (const term of [even, odd]) {
+        d = 1 / safe(1 + term * d);
+        c = safe(1 + term / c);
+        factor = c * d;
+        value *= factor;
+      }
+      if (Math.abs(factor - 1) < 1e-15) break;
+    }
+    return value;
+  }
+
+  // Return the probability of a |t| as great or greater.
+  function twoSided(t, degrees) {
+    const square = t * t;
+    return beta(degrees / (degrees + square), square / (degrees + square), degrees / 2, 0.5);
+  }
+
+  // Compare the means of independent values (Welch 1947); null for fewer than two of either, or no spread.
+  function welch(first, second) {
+    if (first.length < 2 || second.length < 2) return null;
+    const [error, errors] = [first, second].map((values) => variance(values) / values.length);
+    if (error + errors === 0) return null;
+    const degrees = (error + errors) ** 2 / (error ** 2 / (first.length - 1) + errors ** 2 / (second.length - 1));
+    const t = (mean(first) - mean(second)) / Math.sqrt(error + errors);
+    return { t, degrees, p: twoSided(t, degrees), n: [first.length, second.length] };
+  }
+
+  // Compare values that belong together in pairs (Student's test of the differences); null as for Welch's.
+  function paired(first, second) {
+    if (first.length !== second.length || first.length < 2) return null;
+    const differences = first.map((value, place) => value - second[place]);
+    const spread = variance(differences);
+    if (spread === 0) return null;
+    const t = mean(differences) / Math.sqrt(spread / differences.length);
+    const degrees = differences.length - 1;
+    return { t, degrees, p: twoSided(t, degrees), n: [differences.length] };
+  }
+
+  return { mean, twoSided, welch, paired };
+})();
