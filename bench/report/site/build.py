@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import read_bytes, whole_folder
-from bench.report.site import compare_page, data, index, leaderboards, run_pages
+from bench.report.site import compare_page, data, frontier, index, leaderboards, run_pages, suites
 from bench.report.site.pages import Asset, Page, Site, environment, file_of
 
 STATIC = Path(__file__).parent / "static"
@@ -28,6 +28,8 @@ def pictures(site: Site) -> Iterator[Asset]:
 PARTS: tuple[Callable[[Site], Iterable[Page | Asset]], ...] = (
     index.pages,
     leaderboards.pages,
+    suites.pages,
+    frontier.pages,
     run_pages.pages,
     compare_page.pages,
     data.pages,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.report.lines import Line
 from bench.report.site.boards import Board, Variant
-from bench.report.site.cells import Cell, quoted
+from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import Placed, fits, owner_of, suites_on
 from bench.report.site.pages import Page, Site
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, values, variant_row
@@ -72,7 +72,7 @@ def _table(
         variant = board.variants[place]
         paper = _paper_cells([line for line in (_line_of(variant, placed) for _, placed in scales) if line])
         cells = values(board, place, names) | paper
-        rows.append(variant_row(variant, str(variant.some["method"]), [cells.get(key, Cell()) for key in keys]))
+        rows.append(variant_row(variant, str(variant.some["method"]), [cells.get(key, EMPTY) for key in keys]))
     rows += [_missing(one, keys) for one in missing]
     heading = f"Protocol {board.protocol.get('name')}"
     several = f" {board.sha256[:8]}, networks {board.networks[:8]}" if boards > 1 else ""
@@ -82,8 +82,12 @@ def _table(
 
 
 def _missing(one: Placed, keys: Sequence[str]) -> Row:
-    paper = {f"paper {name}": Cell() for name in PAPER_COLUMN} | _paper_cells([one.line])
-    return not_run_row(one.line.label, one.line.kind, paper, keys, one.command)
+    """Return the row of a suite's line that was not run, named by its method like the others."""
+    paper = _paper_cells([one.line])
+    words = Cell("not run", words=True)
+    cells = [paper.get(key, EMPTY if key.startswith("paper ") else words) for key in keys]
+    overrides = ", ".join(f"{key}={value}" for key, value in one.line.overrides.items())
+    return not_run_row(one.line.name, one.line.kind, cells, one.command, overrides)
 
 
 def _line_of(variant: Variant, placed: Sequence[Placed]) -> Line | None:

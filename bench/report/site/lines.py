@@ -27,14 +27,8 @@ class Placed:
 
     @property
     def command(self) -> str:
-        """The command that runs the line."""
-        seeds = self.scale.seeds if self.line.kind == "method" else ()
-        return plain_command(command(self.line, seeds, self.scale))
-
-
-def plain_command(markdown: str) -> str:
-    """Return a command without the quotes that make it code in Markdown."""
-    return markdown.replace("`", "")
+        """The command that runs the line, as markdown."""
+        return command(self.line, self.scale.seeds if self.line.kind == "method" else (), self.scale)
 
 
 def suites_on(task: str, suites: Sequence[Suite]) -> Iterator[tuple[SuiteScale, list[Placed]]]:

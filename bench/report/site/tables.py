@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.report.cells import NOTHING
@@ -33,6 +33,8 @@ class Row:
     variant: Variant | None = None
     command: str = ""
     """The command that runs what was not run."""
+    overrides: str = ""
+    """What distinguishes its recipe, if it was not run."""
 
     @property
     def runs(self) -> list[Entry]:
@@ -44,12 +46,16 @@ class Row:
     @property
     def recipe(self) -> str:
         """The user's overrides, or `default`."""
-        return str(self.variant.some["passed"] or "default") if self.variant else NOTHING
+        if self.kind == "baseline" or not self.variant:
+            return self.overrides or NOTHING
+        return str(self.variant.some["passed"] or "default")
 
     @property
     def digest(self) -> str:
         """The first digits of the digest of all values of the recipe."""
-        return f"#{self.variant.some['recipe_sha256'][:6]}" if self.variant else ""
+        if self.kind == "baseline" or not self.variant:
+            return ""
+        return f"#{self.variant.some['recipe_sha256'][:6]}"
 
     @property
     def failed(self) -> int:
@@ -96,7 +102,6 @@ def variant_row(variant: Variant, label: str, cells: Sequence[Cell]) -> Row:
     return Row(label, str(variant.some["kind"]), [*cells, *costs(variant.some)], variant)
 
 
-def not_run_row(label: str, kind: str, paper: Mapping[str, Cell], columns: Sequence[str], command: str) -> Row:
-    """Return the row of something without a record: the paper's cells by column, and `not run` for the others."""
-    words = Cell("not run" if command else NOTHING, words=bool(command))
-    return Row(label, kind, [*(paper.get(name, words) for name in columns), *[EMPTY] * len(COSTS)], None, command)
+def not_run_row(label: str, kind: str, cells: Sequence[Cell], command: str, overrides: str = "") -> Row:
+    """Return the row of something without a record; the command may be code in Markdown."""
+    return Row(label, kind, [*cells, *[EMPTY] * len(COSTS)], None, command.replace("`", ""), overrides)

@@ -53,7 +53,7 @@ for (const table of document.querySelectorAll("table.results")) {
   controls.className = "controls";
   table.parentElement.before(controls);
   addSorting(table, rows);
-  addFilter(table, rows, controls);
+  if (table.classList.contains("filtered")) addFilter(table, rows, controls);
   addChoice(rows, controls);
 }
 
