@@ -1,8 +1,8 @@
 """Time and weigh `bench site` on many records: python benchmarks/site.py [RECORDS].
 
 Writes synthetic records (recipes with three training seeds each, on four tasks; all numbers differ) to a temporary
-folder and makes the site of them. The obvious alternative is timed in the same process on the same records: a page for
-each record, whose tables pandas writes (`DataFrame.to_html`), in a template that is compiled anew for each page.
+folder and makes the site of them. The obvious alternative is timed in the same process on the same records: a page
+for each record, whose tables pandas writes (`DataFrame.to_html`), in a template that is compiled anew for each page.
 Prints the machine, the seconds, the megabytes besides pictures, and the ratio. Charts and sheets are pictures.
 """
 

@@ -28,9 +28,10 @@ def read_site(
         if task not in recorded:
             raise unknown("task with records", task, recorded)
     chosen = [load_suite(name) for name in (suites or suite_names())]
-    of_suites = {scale.task for suite in chosen for scale in suite.scales.values()} if suites else recorded
-    shown = set(tasks) or of_suites
-    entries = [entry for entry in found.entries if entry.record.task in shown]
+    only = set(tasks) or ({scale.task for suite in chosen for scale in suite.scales.values()} if suites else set())
+    entries = [entry for entry in found.entries if not only or entry.record.task in only]
     if not entries:
         raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
-    return Site(entries, runs, [suite.name for suite in chosen], found.problems)
+    site = Site(entries, runs, (), only, found.problems)
+    site.suites = [suite.name for suite in chosen if site.scales(suite)]
+    return site

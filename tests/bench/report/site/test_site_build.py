@@ -97,6 +97,7 @@ def test_a_choice_of_tasks_and_suites(tmp_path: Path) -> None:
     chosen = read_site(nothing, True, [], ["table4"], [])
     assert chosen.suites == ["table4"]
     assert {entry.record.task for entry in chosen.entries} == {"scenes"}
+    assert read_site(nothing, True, [], [], ["digits"]).suites == ["multistep"]  # of the others nothing is shown
     with pytest.raises(UserError, match="did you mean 'digits'"):
         read_site(nothing, True, [], [], ["digts"])
     with pytest.raises(UserError, match="did you mean 'table4'"):
