@@ -45,7 +45,8 @@ def pages(site: Site) -> Iterator[Page]:
 def _task(site: Site, task: str) -> TaskLine:
     records = [entry.record for entry in site.entries_of(task)]
     protocols = dict.fromkeys(
-        f"{board.protocol.get('name')}{' (smoke: no results)' if board.smoke else ''}" for board in site.boards(task)
+        f"{board.protocol.get('name')}{' (smoke: no results)' if board.smoke else ''}"
+        for board in site.boards(task)
     )
     return TaskLine(
         task,

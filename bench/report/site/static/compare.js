@@ -19,14 +19,11 @@
   const options = new Map([...pick.options].map((option) => [option.value, option]));
 
   function chosen() {
-    const names = location.hash.slice(1).split(",").filter(Boolean).map((name) => {
-      try {
-        return decodeURIComponent(name);
-      } catch {
-        return name;
-      }
-    });
-    return [...new Set(names)];
+    let names = location.hash.slice(1);
+    try {
+      names = decodeURIComponent(names);
+    } catch {} // an address that is badly encoded names no run, which the list says
+    return [...new Set(names.split(",").filter(Boolean))];
   }
 
   function choose(names) {
