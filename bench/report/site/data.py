@@ -1,12 +1,12 @@
 """The records of each task as data: for the pages' scripts, and as an archive for people.
 
 `data/TASK.js` calls `benchData(TASK, TEXT)`, where TEXT is base64 of gzipped JSON lines. The first line is
-{"csv": HEADER}; each other line is {"name", "record", "csv", "sheet"} of one entry: the record as the text of its
-file (parsing would lose the difference between 1 and 1.0, on which digests depend), its rows of the CSV table, and
-its sheet as bench.report.site.pictures describes it, or null. A script tag loads such a file even from file://,
+{"csv": HEADER}; each other line is {"name", "record", "csv", "sheet"} of one entry: the record as JSON text
+without spaces (parsing would lose the difference between 1 and 1.0, on which digests depend), its rows of the CSV
+table, and its sheet as bench.report.site.pictures describes it, or null. A script tag loads such a file even from file://,
 where a page may not fetch, and only when a reader wants it.
 
-`data/TASK.tar.xz` has the same records as files, and the table as TASK.csv.
+`data/TASK.tar.xz` has the same records as files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -25,8 +25,8 @@ import pandas as pd
 from bench.core.escape import csv_text
 from bench.report.site.pages import Asset, Site
 
-XZ_PRESET = 1
-"""Higher presets take seconds for a thousand records and save a twentieth."""
+XZ_PRESET = 3
+"""Higher presets take seconds for a thousand records and save a tenth."""
 COLUMNS = (
     *("run_id", "created", "task", "protocol", "protocol_sha256", "networks_sha256", "smoke", "kind", "method"),
     *("passed", "recipe_sha256", "selection", "weights", "variant_sha256", "train_seed", "status", "error"),
@@ -40,11 +40,8 @@ COLUMNS = (
 def pages(site: Site) -> Iterator[Asset]:
     """Make the data files of each task."""
     for task in site.tasks():
-        texts = {entry.name: entry.record.model_dump_json(indent=2) + "\n" for entry in site.entries_of(task)}
-        rows = csv_rows(site, task)
-        yield Asset(f"data/{task}.js", _script(site, task, texts, rows))
-        table = _csv(COLUMNS) + "".join(rows.values())
-        yield Asset(f"data/{task}.tar.xz", _archive(task, texts, table))
+        yield Asset(f"data/{task}.js", _script(site, task))
+        yield Asset(f"data/{task}.tar.xz", _archive(site, task))
 
 
 def csv_rows(site: Site, task: str) -> dict[str, str]:
@@ -52,7 +49,7 @@ def csv_rows(site: Site, task: str) -> dict[str, str]:
     frame = site.frame(task)
     entries = site.entries_of(task)
     rows = dict.fromkeys((entry.name for entry in entries), "")
-    cells = zip(*(frame[name].tolist() for name in COLUMNS), strict=True)
+    cells = zip(*(map(_cell, frame[name].tolist()) for name in COLUMNS), strict=True)
     for place, row in zip(frame["line"], cells, strict=True):
         rows[entries[place].name] += _csv(row)
     return rows
@@ -61,32 +58,33 @@ def csv_rows(site: Site, task: str) -> dict[str, str]:
 def _csv(row: Any) -> str:
     """Return one line of CSV: floats read back as the same float64, and a missing value is an empty field."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([_cell(value) for value in row])
+    csv.writer(line, lineterminator="\n").writerow(row)
     return line.getvalue()
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return csv_text(value)
-    return "" if pd.isna(value) else value
+    return "" if value is None or value is pd.NA or value != value else value
 
 
-def _script(site: Site, task: str, texts: Mapping[str, str], rows: Mapping[str, str]) -> bytes:
+def _script(site: Site, task: str) -> bytes:
+    rows = csv_rows(site, task)
     lines = [json.dumps({"csv": _csv(COLUMNS)})]
     for entry in site.entries_of(task):
         picture = site.picture(entry)
-        line = {"name": entry.name, "record": texts[entry.name], "csv": rows[entry.name]}
+        line = {"name": entry.name, "record": entry.record.model_dump_json(), "csv": rows[entry.name]}
         lines.append(json.dumps({**line, "sheet": picture.described() if picture else None}))
     packed = base64.b64encode(gzip.compress("\n".join(lines).encode(), mtime=0)).decode()
     return f"benchData({json.dumps(task)}, {json.dumps(packed)});\n".encode()
 
 
-def _archive(task: str, texts: Mapping[str, str], table: str) -> bytes:
+def _archive(site: Site, task: str) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:xz", preset=XZ_PRESET) as archive:
-        for name, text in {f"{task}.csv": table, **{f"{name}.json": text for name, text in texts.items()}}.items():
-            content = text.encode()
-            about = tarfile.TarInfo(f"{task}/{name}")
+        for entry in site.entries_of(task):
+            content = f"{entry.record.model_dump_json(indent=2)}\n".encode()
+            about = tarfile.TarInfo(f"{task}/{entry.name}.json")
             about.size = len(content)
             archive.addfile(about, io.BytesIO(content))
     return packed.getvalue()

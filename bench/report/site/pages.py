@@ -121,6 +121,7 @@ def environment(site: Site) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_harmless,
+        auto_reload=False,
     )
     made.globals.update(version=__version__, newest=site.newest, most_seeds=MOST_SEEDS)
     return made

@@ -6,8 +6,8 @@ const bench = (() => {
   const root = document.currentScript.src.replace(/static\/site\.js.*$/, "");
   const arriving = new Map(); // task: { promise, resolve }
 
-  // Return a promise of a task's entries, a Map from name to { name, record, csv, sheet }, and of the CSV's header.
-  // A record is the text of its file. The data of a task is loaded once, when it is first asked for.
+  // Return a promise of { header, entries }: the header of the CSV table, and a Map from name to
+  // { name, record, csv, sheet }, where a record is the text of its file. The data of a task is loaded once, when it is first asked for.
   function data(task) {
     if (!arriving.has(task)) {
       const waiting = {};
@@ -27,7 +27,19 @@ const bench = (() => {
     const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const lines = (await new Response(stream).text()).split("\n").map((line) => JSON.parse(line));
-    return { header: lines[0].csv, entries: new Map(lines.slice(1).map((line) => [line.name, line])) };
+    const entries = lines.slice(1).map((line) => [line.name, { ...line, get record() { return indented(line.record); } }]);
+    return { header: lines[0].csv, entries: new Map(entries) };
+  }
+
+  // Return JSON text with two spaces for each level, as in the file of a record; its numbers stay as they are.
+  function indented(json) {
+    let depth = 0;
+    const line = () => `\n${"  ".repeat(depth)}`;
+    return `${json.replace(/"(?:[^"\\]|\\.)*"|\[\]|\{\}|[[\]{},:]/g, (part) => {
+      if (part === "{" || part === "[") return (depth += 1, part + line());
+      if (part === "}" || part === "]") return (depth -= 1, line() + part);
+      return { ",": `,${line()}`, ":": ": " }[part] ?? part;
+    })}\n`;
   }
 
   // Save a text as a file of the reader's.
@@ -55,6 +67,18 @@ for (const table of document.querySelectorAll("table.results")) {
   addSorting(table, rows);
   if (table.classList.contains("filtered")) addFilter(table, rows, controls);
   addChoice(rows, controls);
+}
+
+// A button that saves the CSV table of a task, for pages that say which.
+for (const place of document.querySelectorAll("[data-csv]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Table (CSV)";
+  button.addEventListener("click", async () => {
+    const { header, entries } = await bench.data(place.dataset.csv);
+    bench.save(`${place.dataset.csv}.csv`, header + [...entries.values()].map(({ csv }) => csv).join(""), "text/csv");
+  });
+  place.append(button);
 }
 
 function addSorting(table, rows) {

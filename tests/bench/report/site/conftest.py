@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,11 @@ class SiteOfRecords:
             path.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return record.run_id
 
-    def build(self) -> Path:
-        """Make the site and return its folder."""
+    def build(self, suites: Sequence[str] = ()) -> Path:
+        """Make the site, with the pages of these suites, and return its folder."""
         found = read_entries([self.records])
         assert found.problems == []
-        site = Site(found.entries)
+        site = Site(found.entries, self.records.parent / "runs", suites)
         build_site(site, self.out)
         assert site.problems == []
         return self.out
