@@ -28,6 +28,7 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",
+    "compare": "compare:compare",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",

@@ -68,7 +68,7 @@ class Measured:
     samples: int
     diagnostics: dict[str, float | int | bool]
     scores: Sequence[float] = ()
-    """If the value is a mean of scores: the score of each image in order, or of each group that shares a prompt."""
+    """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
 
     def indexed_scores(self) -> Iterator[tuple[int, float]]:
         """Yield each score with the index of its image, or of the first image of its group."""

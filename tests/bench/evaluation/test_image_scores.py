@@ -25,7 +25,9 @@ def test_scores_are_read_back_to_the_bit(tmp_path: Path) -> None:
         {"clip": measured(5e-324, 1.0, 2.0), "fd": Measured(3.5, 3, {}), "diversity": measured(0.25, images=3)},
     ]
     scores = scores_of(repetitions)
-    assert scores["clip"] == {(0, 0): 0.1, (0, 1): 1 / 3, (0, 2): -1e-300, (1, 0): 5e-324, (1, 1): 1.0, (1, 2): 2.0}
+    first, second = (0.1, 1 / 3, -1e-300), (5e-324, 1.0, 2.0)
+    rows = enumerate((first, second))
+    assert scores["clip"] == {(row, index): value for row, ones in rows for index, value in enumerate(ones)}
     assert scores["diversity"] == {(0, 0): 0.5, (1, 0): 0.25}, "one for a group of images, at its first image"
     assert "fd" not in scores
     write_scores(tmp_path / SCORES, scores)
