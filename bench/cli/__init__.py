@@ -29,6 +29,7 @@ COMMANDS = {
     "latency": "latency:latency",
     "report": "report:report",
     "site": "site:site",
+    "compare": "compare:compare",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",

@@ -8,8 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.metrics.titles import TIMES, shown_name, shown_title
+from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import header
+from bench.report.comparing import ASSUMPTIONS
 from bench.report.recipes import FilledRecipes
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
@@ -18,7 +19,13 @@ from bench.report.site.pages import Page, Site
 def pages(site: Site) -> Iterator[Page]:
     """Make the page; the records that it compares come from the tasks' data files."""
     tasks = [(task, [(entry.name, label_of(entry)) for entry in site.entries_of(task)]) for task in site.tasks()]
-    facts = {"times": TIMES, "headings": headings(site.entries), "defaults": added_defaults(site.entries)}
+    facts = {
+        "times": TIMES,
+        "headings": headings(site.entries),
+        "defaults": added_defaults(site.entries),
+        "assumptions": ASSUMPTIONS,
+        "leftOut": {UNSCALED_KID: "its features were not scaled, and its size has no meaning"},
+    }
     yield Page("compare.html", "compare.html", "Compare runs", {"tasks": tasks, "facts": script_json(facts)})
 
 

@@ -22,6 +22,9 @@ from bench.report.site.repeat import command_of
 from bench.report.summary import standard_error
 from bench.runs.records import Record
 
+MOST_LINKS = 8
+"""Links to other seeds of the same recipe; the leaderboard has all."""
+
 
 def pages(site: Site) -> Iterator[Page | Asset]:
     """Make a page for each record, and the charts of those whose training log was kept."""
@@ -51,6 +54,7 @@ def pages(site: Site) -> Iterator[Page | Asset]:
                 "teacher": teacher_of(site, entry),
                 "command": command_of(entry.record),
                 "alike": [other for other in alike if other is not entry],
+                "most": MOST_LINKS,
             }
             yield Page(entry.page, "run.html", title_of(entry.record), values)
 
@@ -97,8 +101,8 @@ def _precise(value: float) -> str:
     return f"{value:.4g}".replace("-", "−")
 
 
-def _settings(record: Record, filled: FilledRecipes) -> list[tuple[str, str, str, str]]:
-    """Return what differs from the default: a value's name, value and default, and who set it, the user first."""
+def _settings(record: Record, filled: FilledRecipes) -> list[tuple[str, str, str, bool]]:
+    """Return what differs from the default: name, value, default, and whether the user set it."""
     method = record.method
     defaults = filled.class_defaults(method)
     own = [name for name in method.recipe if name in method.passed]
@@ -106,9 +110,8 @@ def _settings(record: Record, filled: FilledRecipes) -> list[tuple[str, str, str
         name for name, value in method.recipe.items() if name not in method.passed and defaults.get(name) != value
     ]
     return [
-        (name, _shown(method.recipe[name]), _shown(defaults[name]) if name in defaults else NOTHING, origin)
-        for names, origin in ((own, "user"), (of_task, "task"))
-        for name in names
+        (name, _shown(method.recipe[name]), _shown(defaults[name]) if name in defaults else NOTHING, name in own)
+        for name in (*own, *of_task)
     ]
 
 

@@ -5,6 +5,8 @@
   const facts = JSON.parse(document.getElementById("facts").textContent);
   const pick = document.getElementById("pick");
   const result = document.getElementById("result");
+  const LEVEL = 0.95;
+  const PERCENT = "95 %";
   const VARIANT = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256", "variant_sha256"];
 
   function element(name, text, attributes = {}) {
@@ -19,14 +21,11 @@
   const options = new Map([...pick.options].map((option) => [option.value, option]));
 
   function chosen() {
-    const names = location.hash.slice(1).split(",").filter(Boolean).map((name) => {
-      try {
-        return decodeURIComponent(name);
-      } catch {
-        return name;
-      }
-    });
-    return [...new Set(names)];
+    let names = location.hash.slice(1);
+    try {
+      names = decodeURIComponent(names);
+    } catch {} // an address that is badly encoded names no run, which the list says
+    return [...new Set(names.split(",").filter(Boolean))];
   }
 
   function choose(names) {
@@ -146,9 +145,9 @@
   const number = (value) => minus(value.toFixed(Math.abs(value) < 1 ? 3 : 2));
 
   function shownP(p) {
-    if (p < 1e-4) return "p < .0001";
+    if (p < 1e-4) return "< .0001";
     const text = p >= 1e-3 ? String(Number(p.toPrecision(2))) : p.toFixed(4);
-    return `p = ${text.replace(/^0\./, ".")}`;
+    return `= ${text.replace(/^0\./, ".")}`;
   }
 
   // Return a run's values of a metric, by its name in tables, with the factor and the heading; undefined if absent.
@@ -160,35 +159,54 @@
     return { ...metric, times, heading: facts.headings[`${run.record.protocol_sha256} ${name}`] };
   }
 
-  // Compare two runs in one metric: over training seeds if both have several, else over generation seeds.
+  // Choose the test of a run against the first in one metric, as bench compare does: over training seeds where the
+  // recipes differ and have several, else over generation seeds. Return { kind, found, why, shared }: `shared` is
+  // equal for runs of one recipe that have this test in common.
   function test(run, first, name, own, its) {
     const alike = VARIANT.every((column) => same(run, first, column));
-    const [seeds, others] = alike ? [[], []] : [seedsOf(run, name), seedsOf(first, name)];
-    if (seeds.length >= 2 && others.length >= 2) {
-      const [mean, other] = [statistics.mean(seeds), statistics.mean(others)];
-      const found = statistics.welch(seeds, others);
-      const means = `means ${number(own.times * mean)} and ${number(own.times * other)} of ${seeds.length} and ${others.length} training seeds`;
-      const words = found ? `Welch's t = ${minus(found.t.toFixed(2))}, ${shownP(found.p)}, ${means}` : `${means}, without spread: no test`;
-      return { difference: mean - other, words, found };
+    const [seeds, others] = alike ? [[own.value], [its.value]] : [seedsOf(run, name), seedsOf(first, name)];
+    const shared = JSON.stringify(VARIANT.map((column) => run.rows[0][column]));
+    const spread = (kind, found) => (found ? { kind, found, shared } : { why: "no spread, so no test" });
+    if (seeds.length > 1 && others.length > 1) return spread("training seeds", statistics.welch(seeds, others));
+    if (seeds.length > 1 && first.record.kind === "baseline") return spread("sampler", statistics.oneSample(seeds, its.value));
+    if (others.length > 1 && run.record.kind === "baseline") {
+      const found = statistics.oneSample(others, own.value);
+      return spread("sampler", found && { ...found, difference: -found.difference, t: -found.t, interval: (level) => found.interval(level).map((end) => -end).reverse() });
     }
-    const difference = own.value - its.value;
-    if (own.values.length !== its.values.length || own.values.length < 2) return { difference, words: "no test: fewer than two generation seeds in common" };
-    const found = statistics.paired(own.values, its.values);
-    const words = found ? `paired t = ${minus(found.t.toFixed(2))}, ${shownP(found.p)}, n = ${own.values.length} generation seeds` : "differences without spread: no test";
-    return { difference, words, found };
+    if (seeds.length > 1 || others.length > 1) return { why: `${seeds.length > 1 ? first.label : run.label} has one training seed, so no test` };
+    if (own.low === null && own.values.length > 1) return { why: "a minimum over generation seeds has no test" };
+    if (own.values.length !== its.values.length || own.values.length < 2) return { why: "one generation seed has no test" };
+    return { ...spread("generation seeds", statistics.paired(own.values, its.values)), shared: run.name };
   }
 
-  function comparedCell(run, first, name, own, its) {
+  // Adjust the p-values of one metric by Holm; a test that several runs have in common counts once.
+  function adjust(tests) {
+    const different = new Map(tests.filter((one) => one && one.found).map((one) => [one.shared, one.found.p]));
+    const adjusted = statistics.holm([...different.values()]);
+    const places = [...different.keys()];
+    for (const one of tests) if (one && one.found) one.p = adjusted[places.indexOf(one.shared)];
+    return different.size > 1;
+  }
+
+  function comparedCell(own, tested, several) {
     const cell = element("td", number(own.times * own.value));
-    if (run === first || !its || its.value === null) return cell;
-    const { difference, words, found } = test(run, first, name, own, its);
-    const better = (own.direction === "lower") === difference < 0;
-    const sure = found && found.p < 0.05;
-    const sign = difference >= 0 ? "+" : "";
-    const change = element("span", `${sign}${number(own.times * difference)}`, { class: sure ? (better ? "better" : "worse") : "soft" });
-    if (found) Object.assign(cell.dataset, { p: found.p, t: found.t });
-    cell.append(" ", change);
-    if (sure) cell.append(` ${better ? "better" : "worse"}`);
+    if (!tested) return cell;
+    if (!tested.found) {
+      cell.append(element("br"), element("span", tested.why, { class: "note" }));
+      return cell;
+    }
+    const { found, p } = tested;
+    const decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10((own.times * found.error) / 3))));
+    const [change, low, high] = [found.difference, ...found.interval(LEVEL)].map((value) => {
+      const text = (own.times * value).toFixed(decimals);
+      return minus(text.startsWith("-") ? text : `+${text}`);
+    });
+    const differs = p < 1 - LEVEL;
+    const better = (own.direction === "lower") === found.difference < 0;
+    const verdict = differs ? `differ at ${PERCENT}: ${better ? "better" : "worse"}` : "no difference shown";
+    Object.assign(cell.dataset, { p: found.p, t: found.t });
+    cell.append(" ", element("span", `${change} [${low}, ${high}]`, { class: differs ? (better ? "better" : "worse") : "soft" }));
+    const words = `${found.name} = ${minus(found.t.toFixed(2))}, p ${shownP(found.p)}${several ? `, Holm's p ${shownP(p)}` : ""}, n = ${found.n.join(" and ")} ${tested.kind === "sampler" ? "training seeds" : tested.kind}: ${verdict}`;
     cell.append(element("br"), element("span", words, { class: "note" }));
     return cell;
   }
@@ -217,19 +235,27 @@
     const shown = [first, ...runs.filter((run) => run !== first && !apart.get(run))];
     if (shown.some((run) => run.record.protocol.smoke)) section.append(element("p", "These are smoke runs: their numbers are no results.", { class: "warn" }));
     const [scroll, body] = table(["Metric", ...shown.map((run) => run.label)], "Metrics");
-    for (const name of new Set(shown.flatMap((run) => run.rows.map((row) => row.metric)).filter(Boolean))) {
+    const kinds = new Set();
+    let adjusted = false;
+    const names = [...new Set(shown.flatMap((run) => run.rows.map((row) => row.metric)).filter(Boolean))];
+    for (const name of names.filter((one) => !(one in facts.leftOut))) {
       const all = shown.map((run) => measured(run, name));
+      const has = (one) => one && one.value !== null;
+      const tests = shown.map((run, place) => (place && has(all[place]) && has(all[0]) ? test(run, first, name, all[place], all[0]) : null));
+      const several = adjust(tests);
+      adjusted ||= several;
+      for (const one of tests) if (one && one.found) kinds.add(one.kind);
       const line = body.insertRow();
       line.append(element("th", all.find(Boolean).heading));
-      for (const [place, run] of shown.entries()) {
-        const own = all[place];
-        line.append(own && own.value !== null ? comparedCell(run, first, name, own, all[0]) : element("td", "–"));
-      }
+      line.append(...all.map((own, place) => (has(own) ? comparedCell(own, tests[place], several) : element("td", "–"))));
     }
     section.append(scroll);
-    if (shown.length > 1) {
-      section.append(element("p", `Differences are to ${first.label}; “better” and “worse” are said at p < 0.05, without correction for the number of tests. Values are of the single runs. A test over training seeds compares the recipes with all their seeds, and its difference is that of their means; a test over generation seeds compares these two students alone, not what another training would give.`, { class: "note" }));
-    }
+    const notes = [...kinds].map((kind) => facts.assumptions[kind]);
+    if (shown.length > 1) notes.unshift(`Values are those of the runs; differences and their ${PERCENT} intervals are to ${first.label}, and over training seeds they are between the means of all seeds of both recipes.`);
+    if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
+    if (kinds.size) notes.push("No difference shown does not mean equal: the interval says how large a difference may be.");
+    for (const name of names.filter((one) => one in facts.leftOut)) notes.push(`${name} is left out: ${facts.leftOut[name]}.`);
+    section.append(...notes.map((words) => element("p", words, { class: "note" })));
     return section;
   }
 
@@ -257,6 +283,7 @@
     const all = runs.map(settings);
     const names = [...new Set(all.flatMap(Object.keys))];
     const text = (value) => (value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value));
+    const starred = (run, name, value) => `${text(value)}${name in run.record.method.passed ? " *" : ""}`;
     const students = all.filter((_, place) => runs[place].record.kind === "method");
     const differ = (values, name) => new Set(values.map((one) => text(one[name]))).size > 1;
     // A teacher's sampler has no recipe, which is no difference between recipes.
@@ -272,9 +299,11 @@
     const [scroll, body] = table(["Setting", ...runs.map((run) => run.label)], "Recipe differences");
     for (const name of differing) {
       const row = body.insertRow();
-      row.append(element("th", name), ...all.map((values) => element("td", text(values[name]))));
+      row.append(element("th", name), ...all.map((values, place) => element("td", starred(runs[place], name, values[name]))));
     }
     section.append(scroll);
+    const passed = runs.some((run) => differing.some((name) => name in run.record.method.passed));
+    if (passed) section.append(element("p", "* set by the user", { class: "note" }));
     return section;
   }
 

@@ -1,5 +1,5 @@
 "use strict";
-// A run's page: folded parts are filled from the task's data when they are opened; buttons copy and save.
+// A run's page: folded parts, which are filled from the task's data when they are opened, and buttons to copy and save.
 (() => {
   const run = document.getElementById("run").dataset;
   const entry = () => bench.data(run.task).then(({ header, entries }) => ({ header, ...entries.get(run.name) }));
@@ -46,17 +46,31 @@
     recipe: ({ record }) => table(JSON.parse(record).method.recipe),
     record: ({ record }) => table(JSON.parse(record)),
     assets: ({ record }) => {
-      const { weights, data } = JSON.parse(record);
-      return table(Object.fromEntries([...weights, ...data].map((one) => [one.role, `${one.sha256} (${one.bytes} bytes)`])));
+      const { weights, data, provenance } = JSON.parse(record);
+      const assets = [...weights, ...data].map((one) => [one.role, `${one.sha256} (${one.bytes} bytes)`]);
+      return table({ ...provenance.packages, Python: provenance.python, platform: provenance.platform, ...Object.fromEntries(assets) });
     },
     captions: ({ sheet }) => captions(sheet),
   };
-  for (const details of document.querySelectorAll("details[data-show]")) {
+  const words = {
+    recipe: "Whole recipe",
+    record: "Whole record",
+    assets: "Versions, weights and data",
+    captions: "What the images are of",
+  };
+  for (const place of document.querySelectorAll("[data-show]")) {
+    const details = element("details");
+    details.append(element("summary", words[place.dataset.show]));
     details.addEventListener("toggle", async () => {
-      if (details.dataset.filled) return;
-      details.dataset.filled = "yes";
-      details.append(await entry().then(shown[details.dataset.show], (error) => element("p", error.message)));
-    });
+      const content = await entry().then(shown[place.dataset.show], (error) => element("p", error.message));
+      details.append(content);
+    }, { once: true });
+    place.append(details);
+  }
+  for (const scroll of document.querySelectorAll(".scroll")) { // a region that the keyboard can scroll has a name
+    scroll.tabIndex = 0;
+    scroll.setAttribute("role", "region");
+    scroll.setAttribute("aria-label", scroll.previousElementSibling.textContent);
   }
 
   function say(button, words) {
@@ -65,23 +79,29 @@
     setTimeout(() => (button.textContent = before), 1500);
   }
 
-  for (const button of document.querySelectorAll("button[data-copy]")) {
-    button.addEventListener("click", async () => {
-      const text = document.getElementById(button.dataset.copy);
-      try {
-        await navigator.clipboard.writeText(text.textContent);
-        say(button, "Copied");
-      } catch {
-        getSelection().selectAllChildren(text); // where a page may not write the clipboard, the reader copies
-        say(button, "Selected");
-      }
-    });
+  const command = document.getElementById("command");
+
+  async function copy(button) {
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+      say(button, "Copied");
+    } catch {
+      getSelection().selectAllChildren(command); // where a page may not write the clipboard, the reader copies
+      say(button, "Selected");
+    }
   }
-  const saved = {
-    record: ({ record }) => bench.save(`${run.name}.json`, record, "application/json"),
-    csv: ({ header, csv }) => bench.save(`${run.name}.csv`, header + csv, "text/csv"),
-  };
-  for (const button of document.querySelectorAll("button[data-save]")) {
-    button.addEventListener("click", () => entry().then(saved[button.dataset.save], (error) => say(button, error.message)));
+
+  const buttons = element("p");
+  buttons.className = "controls";
+  for (const [name, act] of Object.entries({
+    Copy: copy,
+    "Record (JSON)": async () => bench.save(`${run.name}.json`, (await entry()).record, "application/json"),
+    "Rows (CSV)": async () => entry().then(({ header, csv }) => bench.save(`${run.name}.csv`, header + csv, "text/csv")),
+  })) {
+    const button = element("button", name);
+    button.type = "button";
+    button.addEventListener("click", () => act(button).catch((error) => say(button, error.message)));
+    buttons.append(button, " ");
   }
+  command.after(buttons);
 })();

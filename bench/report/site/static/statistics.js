@@ -1,5 +1,5 @@
 "use strict";
-// Student's t distribution and the two tests of comparisons, as in bench.report.comparison.
+// Student's t distribution and the tests of comparisons, as in bench.report.comparison.
 
 const statistics = (() => {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -52,26 +52,62 @@ const statistics = (() => {
     return beta(degrees / (degrees + square), square / (degrees + square), degrees / 2, 0.5);
   }
 
-  // Compare the means of independent values (Welch 1947); null for fewer than two of either, or no spread.
+  // Return a test: the difference of two means, its standard error, t, p, and the function `interval`.
+  function tested(name, difference, error, degrees, n) {
+    const t = difference / error;
+    const interval = (level) => {
+      const half = quantile(1 - level, degrees) * error;
+      return [difference - half, difference + half];
+    };
+    return { name, difference, error, degrees, n, t, p: twoSided(t, degrees), interval };
+  }
+
+  // Return the t whose two-sided p is this, by halving.
+  function quantile(p, degrees) {
+    let [low, high] = [0, 1];
+    while (twoSided(high, degrees) > p) high *= 2;
+    for (let step = 0; step < 100; step += 1) {
+      const middle = (low + high) / 2;
+      if (twoSided(middle, degrees) > p) low = middle;
+      else high = middle;
+    }
+    return high;
+  }
+
+  // Compare the means of independent values: Welch's statistic, with one less than the smaller count as degrees of
+  // freedom (bench.report.comparison says why). Null for fewer than two of either, or no spread; so below.
   function welch(first, second) {
     if (first.length < 2 || second.length < 2) return null;
-    const [error, errors] = [first, second].map((values) => variance(values) / values.length);
-    if (error + errors === 0) return null;
-    const degrees = (error + errors) ** 2 / (error ** 2 / (first.length - 1) + errors ** 2 / (second.length - 1));
-    const t = (mean(first) - mean(second)) / Math.sqrt(error + errors);
-    return { t, degrees, p: twoSided(t, degrees), n: [first.length, second.length] };
+    const error = Math.sqrt(variance(first) / first.length + variance(second) / second.length);
+    if (error === 0) return null;
+    const n = [first.length, second.length];
+    return tested("Welch's t", mean(first) - mean(second), error, Math.min(...n) - 1, n);
   }
 
-  // Compare values that belong together in pairs (Student's test of the differences); null as for Welch's.
+  // Compare the mean of independent values with a number.
+  function oneSample(values, number, name = "one-sample t") {
+    if (values.length < 2) return null;
+    const error = Math.sqrt(variance(values) / values.length);
+    return error === 0 ? null : tested(name, mean(values) - number, error, values.length - 1, [values.length]);
+  }
+
+  // Compare values that belong together in pairs.
   function paired(first, second) {
-    if (first.length !== second.length || first.length < 2) return null;
-    const differences = first.map((value, place) => value - second[place]);
-    const spread = variance(differences);
-    if (spread === 0) return null;
-    const t = mean(differences) / Math.sqrt(spread / differences.length);
-    const degrees = differences.length - 1;
-    return { t, degrees, p: twoSided(t, degrees), n: [differences.length] };
+    if (first.length !== second.length) return null;
+    return oneSample(first.map((value, place) => value - second[place]), 0, "paired t");
   }
 
-  return { mean, twoSided, welch, paired };
+  // Return p-values adjusted for their number (Holm 1979).
+  function holm(values) {
+    const order = [...values.keys()].sort((a, b) => values[a] - values[b]);
+    const adjusted = [];
+    let least = 0;
+    order.forEach((place, rank) => {
+      least = Math.max(least, Math.min(1, (values.length - rank) * values[place]));
+      adjusted[place] = least;
+    });
+    return adjusted;
+  }
+
+  return { mean, twoSided, quantile, welch, oneSample, paired, holm };
 })();

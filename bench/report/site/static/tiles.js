@@ -76,13 +76,13 @@ const tiles = (() => {
   // Show one row large. Arrow keys go to the row before or after, Escape closes.
   function zoom(columns, start, count) {
     const dialog = document.getElementById("zoom");
+    const [heading, row, buttons] = ["p", "div", "p"].map((name) => document.createElement(name));
+    row.className = "large";
     let number = start;
     const draw = () => {
-      const heading = document.createElement("p");
-      heading.textContent = `Image ${number + 1} of ${count}${caption(columns[0].sheet, number) && `: ${caption(columns[0].sheet, number)}`}`;
-      const row = document.createElement("div");
-      row.className = "large";
-      row.append(
+      const condition = caption(columns[0].sheet, number);
+      heading.textContent = `Image ${number + 1} of ${count}${condition && `: ${condition}`}`;
+      row.replaceChildren(
         ...columns.map((column) => {
           const figure = document.createElement("figure");
           const label = document.createElement("figcaption");
@@ -91,23 +91,19 @@ const tiles = (() => {
           return figure;
         }),
       );
-      dialog.replaceChildren(heading, row, buttons);
     };
     const go = (step) => {
       number = (number + step + count) % count;
       draw();
     };
-    const buttons = document.createElement("p");
     for (const [name, act] of [["Previous", () => go(-1)], ["Next", () => go(1)], ["Close", () => dialog.close()]]) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = name;
-      button.addEventListener("click", () => {
-        act();
-        button.focus();
-      });
+      button.addEventListener("click", act);
       buttons.append(button, " ");
     }
+    dialog.replaceChildren(heading, row, buttons);
     dialog.onkeydown = (event) => {
       const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
       if (step) {
