@@ -47,7 +47,9 @@ def build_site(site: Site, out: Path) -> int:
     count = 0
     with whole_folder(out) as folder:
         (folder / MARK).write_text("Written by bench site, which replaces this folder as a whole.\n")
-        for path in sorted(STATIC.iterdir()):
+        styles = b"".join(path.read_bytes() for path in sorted(STATIC.glob("*.css"), reverse=True))
+        file_of(folder, "static/style.css").write_bytes(styles)  # one file, which pages name only once
+        for path in STATIC.glob("*.js"):
             file_of(folder, f"static/{path.name}").write_bytes(path.read_bytes())
         for part in PARTS:
             for made in part(site):

@@ -20,7 +20,7 @@ def chosen_site(
     """Yield the site of these records; those that cannot be read are its first problems.
 
     `paths` are folders of runs or of records, and bundles, which are unpacked for as long as the site is made.
-    Named suites and tasks leave out all others. Raises UserError for unknown names and if there is nothing to show.
+    Named suites and tasks leave out all others. Raises UserError for unknown names and where nothing is left.
     """
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(_folder_of(path)) for path in paths]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import io
 import json
@@ -17,6 +16,7 @@ import pytest
 from bench.core.errors import UserError
 from bench.report.site.build import build_site
 from bench.report.site.choice import chosen_site
+from bench.report.site.data import BITS, FIRST_LETTER
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
 from bench.runs.bundles import write_zip
@@ -28,9 +28,12 @@ REFUSAL = "is not a site that bench wrote"
 
 def lines_of(site: Path, task: str) -> list[Any]:
     """Return the JSON lines in a task's data."""
-    script = (site / "data" / f"{task}.js").read_text()
-    _, packed = json.loads(f"[{script.strip().removeprefix('benchData(').removesuffix(');')}]")
-    return [json.loads(line) for line in gzip.decompress(base64.b64decode(packed)).decode().splitlines()]
+    script = (site / "data" / f"{task}.js").read_text("utf-16").strip()
+    name, count, text = json.loads(f"[{script.removeprefix('benchData(').removesuffix(');')}]")
+    bits = "".join(f"{ord(letter) - FIRST_LETTER:0{BITS}b}" for letter in text)
+    content = bytes(int(bits[8 * place : 8 * place + 8], 2) for place in range(count))
+    assert name == task
+    return [json.loads(line) for line in gzip.decompress(content).decode().splitlines()]
 
 
 def test_an_older_site_is_replaced(records: Any, make_record: Make) -> None:
