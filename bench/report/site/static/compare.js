@@ -252,7 +252,7 @@
     section.append(scroll);
     const notes = [...kinds].map((kind) => facts.assumptions[kind]);
     if (shown.length > 1) notes.unshift(`Values are those of the runs; differences and their ${PERCENT} intervals are to ${first.label}, and over training seeds they are between the means of all seeds of both recipes.`);
-    if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
+    if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric in this table, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
     if (kinds.size) notes.push("No difference shown does not mean equal: the interval says how large a difference may be.");
     for (const name of names.filter((one) => one in facts.leftOut)) notes.push(`${name} is left out: ${facts.leftOut[name]}.`);
     section.append(...notes.map((words) => element("p", words, { class: "note" })));
@@ -268,7 +268,7 @@
     const apart = (prefix, values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [`${prefix}.${key}`, value]));
     return {
       method: method.name,
-      "training seed": record.train_seed,
+      "training seed": record.train_seed ?? undefined,
       ...(method.plugin_sha256 ? { "plug-in": method.plugin_sha256.slice(0, 12) } : {}),
       ...added,
       ...method.recipe,
