@@ -1,8 +1,8 @@
 """Time and weigh `bench site` on many records: python benchmarks/site.py [RECORDS].
 
 Writes synthetic records (recipes with three training seeds each, on four tasks; all numbers differ) to a temporary
-folder and makes the site of them. The obvious alternative is timed in the same process on the same records: a page for
-each record, whose tables pandas writes (`DataFrame.to_html`), in a template that is compiled anew for each page.
+folder and makes the site of them. The obvious alternative is timed in the same process on the same records: a page
+for each record, whose tables pandas writes (`DataFrame.to_html`), in a template that is compiled for each page.
 Prints the machine, the seconds, the megabytes besides pictures, and the ratio. Charts and sheets are pictures.
 """
 
@@ -101,12 +101,11 @@ def main() -> None:
         write_synthetic_records(folder / "runs", count)
         start, used = clock(), processor()
         from bench.report.site.build import build_site
-        from bench.report.site.choice import read_site
+        from bench.report.site.choice import chosen_site
         from bench.runs.records import collector_paused
 
         imported = clock()
-        with collector_paused():
-            site = read_site(folder / "runs", False, [], [], [])
+        with collector_paused(), chosen_site(folder / "runs", False, [], [], []) as site:
             loaded = clock()
             pages = build_site(site, folder / "site")
         built, site_used = clock(), processor() - used

@@ -36,6 +36,7 @@ COMMANDS = {
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
     "refs": "refs:app",
+    "records": "records:app",
 }
 """Every command of ours, with its module in this package and its function or Typer app.
 

@@ -15,7 +15,7 @@ from bench.cli.terminal import print
 
 def site(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Further records: files, folders or bundles.", show_default=False)
+        list[Path] | None, typer.Argument(help="Further records: folders and bundles.", show_default=False)
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the site; replaces an older site.")] = Path("site"),
     suite: Annotated[
@@ -29,10 +29,11 @@ def site(
 ) -> None:
     """Make a static site of the records of this machine, of those that come with the package, and of others."""
     from bench.report.site.build import build_site
-    from bench.report.site.choice import read_site
+    from bench.report.site.choice import chosen_site
+    from bench.runs.records import collector_paused
 
-    chosen = read_site(runs, committed, paths or (), suite, task)
-    count = build_site(chosen, out)
+    with chosen_site(runs, committed, paths or (), suite, task) as chosen, collector_paused():
+        count = build_site(chosen, out)
     for problem in chosen.problems:
         print(f"warning: {problem}", file=sys.stderr)
     print(f"{count} pages of {len(chosen.entries)} records: {out / 'index.html'}")

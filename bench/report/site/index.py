@@ -60,7 +60,7 @@ def _task(site: Site, task: str) -> TaskLine:
 
 
 def _scales(site: Site, suite: Suite) -> list[ScaleLine]:
-    return [_scale(site, suite, scale) for scale in suite.scales.values()]
+    return [_scale(site, suite, scale) for scale in site.scales(suite)]
 
 
 def _scale(site: Site, suite: Suite, scale: SuiteScale) -> ScaleLine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from bench.report.site.boards import Board, boards_of
 from bench.report.site.entries import Entry
 from bench.report.site.pictures import Picture, picture_of
 from bench.report.summary import tidy
+from bench.runs.suites import Suite, SuiteScale
 
 MOST_SEEDS = 12
 """A row of a table links to at most this many runs, and counts the others."""
@@ -57,6 +58,8 @@ class Site:
     """The folder of this machine's runs, for what is under way."""
     suites: Sequence[str] = ()
     """Names of the suites that get a page."""
+    only: Collection[str] = ()
+    """The tasks to which the site is limited; none: all."""
     problems: list[str] = field(default_factory=list)
     """One line for each file that cannot be shown; parts add to it."""
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
@@ -71,6 +74,10 @@ class Site:
     def tasks(self) -> list[str]:
         """Return the names of the tasks with records, sorted."""
         return sorted(self._by_task)
+
+    def scales(self, suite: Suite) -> list[SuiteScale]:
+        """Return the scales of a suite that are shown: on another task, all would look as if it were not run."""
+        return [scale for scale in suite.scales.values() if not self.only or scale.task in self.only]
 
     def entries_of(self, task: str) -> list[Entry]:
         """Return the entries of a task."""

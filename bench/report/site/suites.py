@@ -46,7 +46,7 @@ def pages(site: Site) -> Iterator[Page]:
     for name in site.suites:
         suite = load_suite(name)
         paper = suite.paper_table()
-        parts = [part_of(site, suite, paper, scale, lookup) for scale in suite.scales.values()]
+        parts = [part_of(site, suite, paper, scale, lookup) for scale in site.scales(suite)]
         yield Page(
             f"suites/{name}.html", "suite.html", suite.title, {"suite": suite, "paper": paper, "parts": parts}
         )

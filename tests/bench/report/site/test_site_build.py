@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.report.site.build import build_site
-from bench.report.site.choice import read_site
+from bench.report.site.choice import chosen_site
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
+from bench.runs.bundles import write_zip
 from bench.runs.records import Record, read_record, write_record
 
 Make = Callable[..., Record]
@@ -91,17 +92,41 @@ def test_a_run_of_this_machine_wins_over_a_committed_one(make_record: Make, tmp_
     assert entry.record.metrics[0].value == 1.0
 
 
+def chosen(tmp_path: Path, *paths: Path, suites: Sequence[str] = (), tasks: Sequence[str] = ()) -> Site:
+    """Return the site of the committed records and of what lies in some paths."""
+    with chosen_site(tmp_path / "runs", True, paths, suites, tasks) as site:
+        return site
+
+
 def test_a_choice_of_tasks_and_suites(tmp_path: Path) -> None:
-    nothing = tmp_path / "runs"
-    assert {e.record.task for e in read_site(nothing, True, [], [], ["digits"]).entries} == {"digits"}
-    chosen = read_site(nothing, True, [], ["table4"], [])
-    assert chosen.suites == ["table4"]
-    assert {entry.record.task for entry in chosen.entries} == {"scenes"}
-    with pytest.raises(UserError, match="did you mean 'digits'"):
-        read_site(nothing, True, [], [], ["digts"])
-    with pytest.raises(UserError, match="did you mean 'table4'"):
-        read_site(nothing, True, [], ["tabel4"], [])
-    with pytest.raises(UserError, match="no records"):
-        read_site(nothing, False, [], [], [])
-    with pytest.raises(UserError, match="does not exist"):
-        read_site(nothing, True, [tmp_path / "nowhere"], [], [])
+    digits = chosen(tmp_path, tasks=["digits"])
+    assert digits.tasks() == ["digits"]
+    assert digits.suites == ["multistep"]  # all others would look as if they were not run
+    table4 = chosen(tmp_path, suites=["table4"])
+    assert (table4.tasks(), table4.suites) == (["scenes"], ["table4"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "problem"),
+    [
+        ({"tasks": ["digts"]}, "did you mean 'digits'"),
+        ({"suites": ["tabel4"]}, "did you mean 'table4'"),
+        ({"suites": ["table4"], "tasks": ["digits"]}, "suite table4 has nothing on digits"),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(tmp_path: Path, choice: dict[str, list[str]], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        chosen(tmp_path, **choice)
+
+
+def test_a_path_without_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no folder of records and no bundle"):
+        chosen(tmp_path, tmp_path / "nowhere")
+
+
+def test_bundles_and_folders_of_others_are_read(tmp_path: Path, make_record: Make) -> None:
+    bundled, loose = make_record(task="bundled"), make_record(task="loose")
+    write_zip(tmp_path / "b.zip", {f"bundled/{bundled.run_id}.json": bundled.model_dump_json().encode()})
+    write_record(tmp_path / "other" / "loose" / f"{loose.run_id}.json", loose)
+    tasks = chosen(tmp_path, tmp_path / "b.zip", tmp_path / "other").tasks()
+    assert {"bundled", "loose", "digits"} <= set(tasks)
