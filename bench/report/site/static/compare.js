@@ -60,18 +60,26 @@
     return lines.slice(0, -1);
   }
 
-  function rowsOf(header, text) {
-    const names = parseCsv(header)[0];
-    return parseCsv(text).map((fields) => Object.fromEntries(names.map((name, place) => [name, fields[place]])));
+  const parsed = new WeakMap(); // of each task's data, the rows by run
+
+  // Return the CSV rows of a task by the name of their run.
+  function rowsOf({ header, entries }) {
+    if (!parsed.has(entries)) {
+      const names = parseCsv(header)[0];
+      const row = (fields) => Object.fromEntries(names.map((name, place) => [name, fields[place]]));
+      parsed.set(entries, new Map([...entries.values()].map(({ name, csv }) => [name, parseCsv(csv).map(row)])));
+    }
+    return parsed.get(entries);
   }
 
   async function readRuns(names) {
     return Promise.all(names.map(async (name) => {
       const task = options.get(name).parentElement.label;
-      const { header, entries } = await bench.data(task);
-      const { record, csv, sheet } = entries.get(name);
+      const data = await bench.data(task);
+      const { record, sheet } = data.entries.get(name);
+      const all = rowsOf(data);
       const label = options.get(name).text.trim();
-      return { name, label, task, record: JSON.parse(record), rows: rowsOf(header, csv), sheet, header, entries };
+      return { name, label, task, record: JSON.parse(record), sheet, rows: all.get(name), all, entries: data.entries };
     }));
   }
 
@@ -80,8 +88,8 @@
     const key = (row) => JSON.stringify(VARIANT.map((name) => row[name]));
     const own = key(run.rows[0]);
     const bySeed = new Map();
-    for (const { csv } of run.entries.values()) {
-      for (const row of rowsOf(run.header, csv)) {
+    for (const rows of run.all.values()) {
+      for (const row of rows) {
         const fits = row.status === "ok" && row.metric === metric && row.value !== "" && key(row) === own;
         if (fits && !(bySeed.get(row.train_seed)?.created > row.created)) bySeed.set(row.train_seed, row);
       }
@@ -102,11 +110,10 @@
 
   // ---- Images.
 
-  function teacherOf(first, runs) {
+  function teacherOf(first) {
     const candidates = [...first.entries.values()]
-      .filter((entry) => entry.sheet && entry.sheet.noise === first.sheet.noise && !runs.some((run) => run.name === entry.name))
-      .map((entry) => ({ name: entry.name, sheet: entry.sheet, record: JSON.parse(entry.record) }))
-      .filter(({ record }) => record.kind === "baseline");
+      .filter(({ name, sheet }) => sheet && sheet.noise === first.sheet.noise && first.all.get(name)[0].kind === "baseline")
+      .map((entry) => ({ name: entry.name, sheet: entry.sheet, record: JSON.parse(entry.record) }));
     const order = (entry) => [Number(Boolean(entry.record.sampler.churn)), entry.record.method.name, entry.name];
     const before = (one, other) => {
       const [a, b] = [order(one), order(other)];
@@ -128,7 +135,7 @@
     const shown = runs.filter((run) => run.sheet && run.sheet.noise === first.sheet.noise);
     const teachers = shown.filter((run) => run.record.kind === "baseline");
     const students = shown.filter((run) => run.record.kind !== "baseline");
-    const teacher = teachers.length ? undefined : teacherOf(first, runs);
+    const teacher = teachers.length ? undefined : teacherOf(first);
     section.append(element("p", "Each row has the same noise and condition. A click or Enter enlarges a row.", { class: "note" }));
     if (!teachers.length && !teacher) section.append(element("p", "There are no images of the teacher from this noise.", { class: "note" }));
     for (const run of runs.filter((one) => !shown.includes(one))) {
@@ -252,7 +259,7 @@
     section.append(scroll);
     const notes = [...kinds].map((kind) => facts.assumptions[kind]);
     if (shown.length > 1) notes.unshift(`Values are those of the runs; differences and their ${PERCENT} intervals are to ${first.label}, and over training seeds they are between the means of all seeds of both recipes.`);
-    if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
+    if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric in this table, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
     if (kinds.size) notes.push("No difference shown does not mean equal: the interval says how large a difference may be.");
     for (const name of names.filter((one) => one in facts.leftOut)) notes.push(`${name} is left out: ${facts.leftOut[name]}.`);
     section.append(...notes.map((words) => element("p", words, { class: "note" })));
@@ -268,7 +275,7 @@
     const apart = (prefix, values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [`${prefix}.${key}`, value]));
     return {
       method: method.name,
-      "training seed": record.train_seed,
+      "training seed": record.train_seed ?? undefined,
       ...(method.plugin_sha256 ? { "plug-in": method.plugin_sha256.slice(0, 12) } : {}),
       ...added,
       ...method.recipe,

@@ -12,7 +12,7 @@ import pytest
 from contrast import worst_contrast
 from scipy import stats
 
-from bench.report.comparison import welch
+from bench.report.comparison import holm, one_sample, paired, shown_p, welch
 from bench.runs.records import Record
 
 Make = Callable[..., Record]
@@ -82,10 +82,46 @@ def test_runs_with_several_training_seeds_are_compared_by_welch(records: Any, ma
     page = opened(visit, records, names["dmd2"], names["dmd"])
     cell = page.locator("td[data-p]")
     expected = welch(values["dmd"], values["dmd2"])
+    low, high = expected.interval()
     assert float(cell.get_attribute("data-p")) == pytest.approx(expected.p, abs=1e-6)
-    assert f"Welch's t = {expected.t:.2f}, p = {expected.p:.4f}"[:-6] in cell.inner_text()
-    assert "means 3.17 and 2.13 of 3 and 3 training seeds" in cell.inner_text()
-    assert "+1.03 worse" in cell.inner_text()
+    assert cell.inner_text().split("\n") == [
+        f"3.00 +{expected.difference:.2f} [+{low:.2f}, +{high:.2f}]",
+        f"{expected} training seeds: differ at 95 %: worse",
+    ]
+
+
+def test_a_recipe_is_compared_with_the_one_value_of_a_sampler(records: Any, make: Make, visit: Any) -> None:
+    values = [2.0, 2.3, 2.1]
+    a, *_ = [records.add(make(seed=seed, fd=(value, value))) for seed, value in enumerate(values)]
+    sampler = records.add(make("teacher-ode", None, kind="baseline", fd=(1.5, 1.5)))
+    for names, sign in (((sampler, a), 1), ((a, sampler), -1)):
+        cell = opened(visit, records, *names).locator("td[data-p]")
+        expected = one_sample(values, 1.5)
+        assert float(cell.get_attribute("data-p")) == pytest.approx(expected.p, abs=1e-6)
+        assert float(cell.get_attribute("data-t")) == pytest.approx(sign * expected.t)
+        shown = f"{'+' if sign > 0 else '−'}{expected.difference:.2f} ["
+        assert shown in cell.inner_text() and "one-sample t" in cell.inner_text()
+
+
+def test_one_training_seed_is_not_tested_against_several(records: Any, make: Make, visit: Any) -> None:
+    a, *_ = [records.add(make(seed=seed)) for seed in range(3)]
+    b = records.add(make("dmd"))
+    page = opened(visit, records, a, b)
+    assert "dmd, seed 0 has one training seed, so no test" in section(page, "Metrics").inner_text()
+    assert page.locator("td[data-p]").count() == 0
+
+
+def test_p_values_of_several_pairs_are_adjusted_once_for_each_recipe(records: Any, make: Make, visit: Any) -> None:
+    values = {"dmd2": [2.0, 2.3, 2.1], "dmd": [3.0, 3.4, 3.1], "gan": [2.2, 2.8, 2.4]}
+    names = {
+        method: [records.add(make(method, seed, fd=(v, v))) for seed, v in enumerate(of)]
+        for method, of in values.items()
+    }
+    page = opened(visit, records, names["dmd2"][0], *names["dmd"][:2], names["gan"][0])
+    adjusted = holm([welch(values[method], values["dmd2"]).p for method in ("dmd", "gan")])
+    said = page.locator("td[data-p]").all_inner_texts()
+    for words, p in zip(said, (adjusted[0], adjusted[0], adjusted[1]), strict=True):
+        assert f"Holm's p {shown_p(p)}, n = 3 and 3 training seeds" in words
 
 
 def test_single_runs_are_compared_in_pairs_of_generation_seeds(records: Any, make: Make, visit: Any) -> None:
@@ -95,7 +131,7 @@ def test_single_runs_are_compared_in_pairs_of_generation_seeds(records: Any, mak
     cell = page.locator("td[data-p]")
     assert float(cell.get_attribute("data-p")) == pytest.approx(stats.ttest_rel(second, first).pvalue, abs=1e-6)
     assert "paired t = " in cell.inner_text() and "n = 3 generation seeds" in cell.inner_text()
-    assert "these two students alone" in section(page, "Metrics").inner_text()
+    assert "It is about these two students and not about the methods" in section(page, "Metrics").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -127,8 +163,8 @@ def test_only_differences_of_recipes_are_shown(records: Any, make: Make, visit: 
     rows = section(page, "Recipe differences").locator("tbody tr").all_inner_texts()
     assert [row.split("\t") for row in rows] == [
         ["method", "dmd2", "dmd2", "teacher-ode"],
-        ["training seed", "0", "1", "null"],
-        ["gan", "true", "false", "–"],
+        ["training seed", "0", "1", "–"],
+        ["gan", "true *", "false *", "–"],
     ]
 
 
@@ -197,26 +233,25 @@ def test_p_values_are_scipys(records: Any, make: Make, visit: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-300)
 
 
-def test_both_tests_are_pythons(records: Any, make: Make, visit: Any) -> None:
+def test_the_tests_are_pythons(records: Any, make: Make, visit: Any) -> None:
     records.add(make())
     page = visit(records.build() / "compare.html")
     draw = np.random.default_rng(0)
+    script = """([a, b]) => [statistics.welch(a, b), statistics.paired(a, b), statistics.oneSample(a, 6)].map(
+        (test) => [test.difference, test.error, test.degrees, test.t, test.p, ...test.interval(0.9)])"""
     for count in (2, 3, 8):
         first, second = draw.normal(5, 1, count).tolist(), draw.normal(6, 3, count).tolist()
-        by_welch, by_pairs = page.evaluate(
-            "([a, b]) => [statistics.welch(a, b), statistics.paired(a, b)]", [first, second]
-        )
-        python = welch(first, second)
-        assert (by_welch["t"], by_welch["degrees"], by_welch["p"]) == pytest.approx(
-            (python.t, python.degrees, python.p)
-        )
-        assert (by_pairs["t"], by_pairs["p"]) == pytest.approx(tuple(stats.ttest_rel(first, second)))
-    assert (
-        page.evaluate(
-            "[statistics.welch([1], [1, 2]), statistics.paired([1, 2], [2, 3]), statistics.paired([1], [2])]"
-        )
-        == [None] * 3
-    )
+        for found, python in zip(
+            page.evaluate(script, [first, second]),
+            (welch(first, second), paired(first, second), one_sample(first, 6)),
+            strict=True,
+        ):
+            expected = (python.difference, python.error, python.degrees, python.t, python.p, *python.interval(0.9))
+            assert found == pytest.approx(expected, rel=1e-9)
+    p = draw.uniform(0, 0.1, 6).tolist()
+    assert page.evaluate("(p) => statistics.holm(p)", p) == pytest.approx(holm(p))
+    none = "[statistics.welch([1], [1, 2]), statistics.paired([1, 2], [2, 3]), statistics.paired([1], [2])]"
+    assert page.evaluate(none) == [None] * 3
 
 
 def test_seeds_of_one_recipe_are_compared_from_the_page_of_a_run(records: Any, make: Make, visit: Any) -> None:
