@@ -22,7 +22,7 @@ class Cell:
     spread: str = ""
     """`± half width` over training seeds, or `[low, high]` over generation seeds."""
     sort: str = ""
-    """The number by which a browser sorts; empty for text, and for no value."""
+    """The number by which a browser sorts, if the text itself is not that number."""
     best: bool = False
     words: bool = False
     """Whether the text says why there is no value."""
@@ -57,7 +57,7 @@ def measured(row: Mapping[str, Any] | None, best: bool = False) -> Cell:
 
 def quoted(value: float | None) -> Cell:
     """Return the cell of a value of the paper."""
-    return EMPTY if value is None else Cell(number(value), sort=f"{value:.6g}")
+    return EMPTY if value is None else Cell(number(value))
 
 
 def costs(some: Mapping[str, Any]) -> list[Cell]:
@@ -75,8 +75,8 @@ _COUNTS = ("iterations", "generator_updates", "training_images")
 
 def _count(low: float, high: float) -> Cell:
     text = f"{low:,.0f}" if low == high else f"{low:,.0f}–{high:,.0f}"
-    return Cell(text, sort=f"{low:.0f}") if high else EMPTY
+    return Cell(text, sort="" if low == high else f"{low:.0f}") if high else EMPTY
 
 
 def _hours(hours: float) -> Cell:
-    return Cell(f"{hours:,.{0 if hours >= 100 else 2}f}", sort=f"{hours:.6g}") if hours else EMPTY
+    return Cell(f"{hours:,.{0 if hours >= 100 else 2}f}") if hours else EMPTY

@@ -1,11 +1,14 @@
 """The records of each task as data: for the pages' scripts, and as an archive for people.
 
 `data/TASK.js` calls `benchData(TASK, BYTES, TEXT)`, where TEXT is gzipped JSON lines as `packed` writes them. The
-first line is {"csv": HEADER}; each other line is {"name", "record", "csv", "sheet"} of one entry: the record as JSON
-text without spaces (parsing would lose the difference between 1 and 1.0, on which digests depend), its rows of the
-CSV table, and its sheet as bench.report.site.pictures describes it, or null. A script tag loads such a file even
-from file://, where a page may not fetch, and only when a reader wants it.
+first line is {"csv": HEADER}. Each other line is {"name", "record", "csv", "sheet"} of one entry:
 
+- the record as JSON text without spaces; parsing would lose the difference between 1 and 1.0, on which digests
+  depend;
+- its rows of the CSV table;
+- its sheet as bench.report.site.pictures describes it, or null.
+
+A script tag loads such a file even from file://, where a page may not fetch, and only when a reader wants it.
 `data/TASK.tar.xz` has the same records as files.
 """
 

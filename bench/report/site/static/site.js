@@ -96,8 +96,9 @@ function addSorting(table, rows) {
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, column) => {
     const cell = row.cells[column];
-    if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
-    return column < 3 ? cell.textContent.trim() : null; // a heading of values has no other text to sort by
+    if (column < 3) return cell.textContent.trim();
+    const value = Number(cell.dataset.v ?? cell.textContent.replaceAll(",", ""));
+    return Number.isNaN(value) ? null : value; // a word says why there is none
   };
   heads.forEach((head, column) => {
     const button = document.createElement("button");
