@@ -54,7 +54,7 @@ def columns_of(
     """Return a column for each side, samplers of the teacher first; one of them is added if no side is one.
 
     A method with several training seeds shows the first that has a sheet. A missing sheet is made if the student
-    is on disk, of which `say` is told. Raises UserError if a sheet is missing, or if two are not of the same noise.
+    is on disk, of which `say` is told. Raises UserError if one is missing, or if two are not of the same noise.
     """
     prepare = preparer(catalogue, cache)
     ordered = sorted(sides, key=lambda side: side.first.kind == "method")
@@ -63,9 +63,8 @@ def columns_of(
         teacher = _teacher(selection, sides[0])
         if teacher is None:
             task = sides[0].first.task
-            say(
-                f"no sampler of the teacher is shown, since none has a sample sheet; fix: bench eval --task {task} --sampler NAME"
-            )
+            fix = f"fix: bench eval --task {task} --sampler NAME"
+            say(f"no sampler of the teacher is shown, since none has a sample sheet; {fix}")
         else:
             titled.insert(0, (teacher.record.method.name, teacher))
     columns = []
