@@ -15,7 +15,7 @@ Bench = Callable[..., Printed]
 def test_two_methods_as_markdown(bench: Bench) -> None:
     shown = bench("compare", "dmd2", "gan-ttur", "--task", "fashion", "--metric", "fd,recall").text
     assert "### FD (fashion-cnn64): 1 of 1 pair differs at 95 %" in shown
-    assert "| 1 − 2 | −7.5 | [−8.7, −6.2] | .0015 | differ at 95 % |" in shown
+    assert "| 1 − 2 | −7.48 | [−8.72, −6.23] | .0015 | differ at 95 % |" in shown
     assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
     assert "Welch's t over training seeds" in shown and "n = 3 and 3." in shown
 

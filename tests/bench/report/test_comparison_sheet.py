@@ -31,7 +31,9 @@ def places(picture: np.ndarray, image: np.ndarray, zoom: int) -> list[tuple[int,
         image.repeat(zoom, 0).repeat(zoom, 1), (image.shape[0] * zoom, image.shape[1] * zoom, 3)
     )
     windows = np.lib.stride_tricks.sliding_window_view(picture, large.shape)[:, :, 0]
-    likely = (windows[..., ::zoom, ::zoom, :] == large[::zoom, ::zoom]).all(axis=(2, 3, 4))
+    likely = np.logical_and.reduce(
+        [(windows[:, :, y, x] == large[y, x]).all(axis=-1) for y, x in ((0, 0), (-1, -1), (0, -1), (-1, 0))]
+    )
     return [(y, x) for y, x in np.argwhere(likely).tolist() if np.array_equal(windows[y, x], large)]
 
 
