@@ -28,6 +28,8 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",
+    "site": "site:site",
+    "compare": "compare:compare",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",

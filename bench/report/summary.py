@@ -135,8 +135,6 @@ def _interval(row: dict[str, Any]) -> dict[str, Any]:
 def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
-    # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
-    iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
     return {
         "run_id": record.run_id,
         "created": record.provenance.created,
@@ -149,10 +147,10 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "kind": record.kind,
         "method": record.method.name,
         "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
-        "recipe_sha256": repeated_digest(_trained_how(record, filled)),
+        "recipe_sha256": recipe_sha256(record, filled),
         "selection": selection,
         "weights": weights,
-        "variant_sha256": repeated_digest([record.sampler, selection, weights, iteration]),
+        "variant_sha256": variant_sha256(record),
         "train_seed": record.train_seed,
         "status": record.status,
         "error": record.error.type if record.error else "",
@@ -177,7 +175,16 @@ def networks_sha256(record: Record) -> str:
     return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
-def _trained_how(record: Record, filled: FilledRecipes) -> list[Any]:
-    """Return the values that identify a recipe: the class and the resolved numbers, however they were set."""
+def recipe_sha256(record: Record, filled: FilledRecipes) -> str:
+    """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
     method = record.method
-    return [method.name, method.distiller, method.plugin_sha256, filled(method)]
+    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled(method)])
+
+
+def variant_sha256(record: Record) -> str:
+    """Return the digest of how a record's weights were selected and its samples drawn."""
+    checkpoint = record.checkpoint
+    selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
+    # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
+    iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
+    return repeated_digest([record.sampler, selection, weights, iteration])

@@ -186,11 +186,11 @@ def _cells(
             entry[headers[name]] = cells.measured(metrics.get(name, nothing))
         shown.append(entry | cells.cost(some))
     lines = [metrics for _, metrics in variants.values()]
-    best = {(number, headers[name]) for name in columns for number in _best(lines, name)}
+    best = {(number, headers[name]) for name in columns for number in best_rows(lines, name)}
     return pd.DataFrame(shown), frozenset(best)
 
 
-def _best(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
+def best_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
     """Return the row whose trained student beats every other by more than both intervals over training seeds.
 
     If any row has fewer than two training seeds, there is no best row, because an interval over generation seeds

@@ -18,9 +18,10 @@ from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
 from bench.core.progress import Progress
-from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SHEET, STUDENT, remove_leftovers
+from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.image_scores import write_scores
 from bench.evaluation.picture import draw_samples, sample_sheet
 from bench.evaluation.sheet import write_sheet
 from bench.metrics.info import MetricInfo
@@ -188,6 +189,7 @@ class Runner:
         made = provenance("fp32")
         metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
         if PartialState().is_main_process:
+            write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION))
             write_sheet(plan.folder / SHEET, sample_sheet(sampler, evaluator.prepared))
         return record_of(
             plan,
@@ -205,6 +207,7 @@ class Runner:
         sampler = run.method.load().sampler(run.recipe, student)
         metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
+            write_scores(run.folder / SCORES, self.evaluator.scores(run.folder / EVALUATION))
             self._pictures(run, sampler)
         return record_of(
             run,
