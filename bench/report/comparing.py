@@ -55,7 +55,7 @@ class Measured:
     low: float | None
     high: float | None
     interval: str
-    """What the interval is over: training seeds, or generation seeds for a single value; empty without interval."""
+    """What the interval is over: training seeds, generation seeds for a single value, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,8 @@ class Compared:
 def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 0.95) -> Compared:
     """Compare two or more sides of one protocol, in the `metrics` or in all that were measured.
 
-    Raises UserError for fewer sides, an unknown metric, or a level outside 0 to 1.
+    Raises UserError for an unknown metric, or a level outside 0 to 1.
     """
-    if len(sides) < 2:
-        raise UserError("a comparison takes two or more results; fix: bench compare dmd2 gan --task fashion")
     if not 0 < level < 1:
         raise UserError(f"--level is a confidence between 0 and 1, not {level:g}; fix: --level 0.95")
     found = [_results(side) for side in sides]

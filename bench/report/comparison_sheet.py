@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.evaluation.sheet import Sheet, read_sheet
 from bench.report.selection import Found, Selection, Side
 from bench.report.summary import networks_sha256
 from bench.runs.evidence import evidence_of
-from bench.runs.sheets import ensure_sheet, preparer
+from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,17 +53,18 @@ def columns_of(
 ) -> list[Column]:
     """Return a column for each side, samplers of the teacher first; one of them is added if no side is one.
 
-    A method with several training seeds shows its first. A missing sheet is made if the student is on disk, of
-    which `say` is told. Raises UserError if a sheet is missing, or if two are not of the same noise.
+    A method with several training seeds shows the first that has a sheet. A missing sheet is made if the student
+    is on disk, of which `say` is told. Raises UserError if one is missing, or if two are not of the same noise.
     """
     prepare = preparer(catalogue, cache)
     ordered = sorted(sides, key=lambda side: side.first.kind == "method")
-    titled = [(_title(side), side.found[0]) for side in ordered]
+    titled = [_shown(side) for side in ordered]
     if ordered[0].first.kind == "method":
         teacher = _teacher(selection, sides[0])
         if teacher is None:
             task = sides[0].first.task
-            say(f"no sampler of the teacher has a sample sheet; fix: bench eval --task {task} --sampler NAME")
+            fix = f"fix: bench eval --task {task} --sampler NAME"
+            say(f"no sampler of the teacher is shown, since none has a sample sheet; {fix}")
         else:
             titled.insert(0, (teacher.record.method.name, teacher))
     columns = []
@@ -79,25 +81,28 @@ def columns_of(
     return columns
 
 
-def _title(side: Side) -> str:
-    seeds = len(side.found)
-    return f"{side.label}, seed {side.first.train_seed}" if seeds > 1 else side.label
+def _shown(side: Side) -> tuple[str, Found]:
+    """Return the title and the result of a side's column."""
+    if len(side.found) == 1:
+        return side.label, side.found[0]
+    found = next((one for one in side.found if evidence_of(one.path).sheet), side.found[0])
+    return f"{side.label}, seed {found.record.train_seed}", found
 
 
 def _teacher(selection: Selection, side: Side) -> Found | None:
-    """Return a sampler of the teacher with a sheet, measured as a side was; the oldest, as tasks order them."""
+    """Return a sampler of the teacher that was measured as a side was, and has a sheet or can get one."""
     first = side.first
     found = [
         one
         for one in selection.found
         if one.record.kind == "baseline" and one.record.protocol_sha256 == first.protocol_sha256
-        if networks_sha256(one.record) == networks_sha256(first) and evidence_of(one.path).sheet is not None
+        if networks_sha256(one.record) == networks_sha256(first) and can_have_sheet(one.record, one.path)
     ]
-    return min(found, key=lambda one: one.record.method.name, default=None)
+    return min(found, key=lambda one: (evidence_of(one.path).sheet is None, one.record.method.name), default=None)
 
 
 def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
-    """Write a lossless PNG file: a title for each column, and a row for each of the first noises with its caption."""
+    """Write a lossless PNG file with a title for each column, and a captioned row for each of the first noises."""
     from PIL import Image, ImageDraw
 
     info = columns[0].sheet.info
@@ -106,14 +111,16 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
     height, width = zoom * info.height, zoom * info.width
     font, bold = _font("DejaVuSans.ttf"), _font("DejaVuSans-Bold.ttf")
     cell = max(width, NARROWEST)
-    captions = [
-        _wrapped(f"{row + 1}  {info.caption(row)}".strip(), font, CAPTION, height // LINE) for row in range(rows)
-    ]
+    named = [info.caption(row) or f"noise {row + 1}" for row in range(rows)]
+    captions = [_wrapped(text, font, CAPTION, height // LINE) for text in named]
     titles = [_wrapped(column.title, bold, cell, 5) for column in columns]
     left = MARGIN + round(max(font.getlength(line) for lines in captions for line in lines)) + 2 * GAP
     top = MARGIN + LINE * max(map(len, titles)) + GAP
     foot = _wrapped("Each row has the same noise and condition.", font, len(columns) * (cell + GAP) + left, 3)
-    size = (left + len(columns) * (cell + GAP) + MARGIN, top + rows * (height + GAP) + LINE * len(foot) + MARGIN)
+    size = (
+        left + len(columns) * (cell + GAP) + MARGIN,
+        top + rows * (height + GAP) + GAP + LINE * len(foot) + MARGIN,
+    )
     picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture)
     for number, (column, lines) in enumerate(zip(columns, titles, strict=True)):
@@ -148,19 +155,16 @@ def _font(name: str) -> FreeTypeFont:
 
 
 def _wrapped(text: str, font: FreeTypeFont, width: int, most: int) -> list[str]:
-    """Break text into at most `most` lines of a width in pixels, within words if it must; the rest becomes dots."""
+    """Break text into at most `most` lines of a width in pixels, within long words too; the rest becomes dots."""
     lines = [""]
-    for word in printable(text).split(" "):
-        joined = f"{lines[-1]} {word}".lstrip() if lines[-1] else word
-        if font.getlength(joined) <= width:
-            lines[-1] = joined
-            continue
-        if lines[-1]:
+    for word in re.findall(r"[^\s-]*(?:-|\s|$)", printable(text)):
+        if font.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
             lines.append("")
         for letter in word:
-            if font.getlength(lines[-1] + letter) > width:
+            if font.getlength(lines[-1] + letter.rstrip()) > width:
                 lines.append("")
             lines[-1] += letter
+    lines = [line.strip() for line in lines]
     most = max(1, most)
     if len(lines) > most:
         last = lines[most - 1]

@@ -1,4 +1,4 @@
-"""A comparison as text: blocks of one table each, which fit 80 columns, as Markdown, for a terminal, and as data."""
+"""A comparison as text: tables that fit 80 columns, as Markdown and for a terminal; and as data for JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.core.escape import markdown, printable, rich_text
 from bench.report import cells
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
 from bench.report.comparison import shown_p
-from bench.report.summary import TRAINING_SEEDS
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -178,13 +178,8 @@ def _values(metric: Metric, compared: Compared) -> Block:
         interval = ""
         if measured.low is not None and measured.high is not None:
             interval = f"[{cells.number(times * measured.low)}, {cells.number(times * measured.high)}]"
-        over = (
-            ""
-            if not interval
-            else f"n = {len(measured.values)}"
-            if measured.interval == TRAINING_SEEDS
-            else "gen."
-        )
+        seeds = f"n = {len(measured.values)}"
+        over = {TRAINING_SEEDS: seeds, GENERATION_SEEDS: "gen."}.get(measured.interval, "")
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
     return Block(
         cells.header(metric.title, metric.direction),
@@ -205,10 +200,8 @@ def _pairs(metric: Metric, compared: Compared) -> Block:
             continue
         low, high = (metric.factor * bound for bound in pair.test.interval(compared.level))
         decimals = decimals_of(metric.factor * pair.test.error)
-        shown = [
-            f"{value:+.{decimals}f}".replace("-", "−")
-            for value in (metric.factor * pair.test.difference, low, high)
-        ]
+        difference = metric.factor * pair.test.difference
+        shown = [f"{value:+.{decimals}f}".replace("-", "−") for value in (difference, low, high)]
         p = [_p(pair.test.p)] + ([_p(pair.p)] if several else [])
         verdict = f"differ at {percent}" if compared.differ(pair) else "no difference shown"
         rows.append((name, shown[0], f"[{shown[1]}, {shown[2]}]", *p, verdict))
@@ -257,10 +250,10 @@ def _explained(compared: Compared) -> Block:
             "difference are those of the pair alone. Metrics are not adjusted for each other."
         )
     lines.append("No difference shown does not mean equal: the interval says how large a difference may be.")
-    if any(side.interval == "generation seeds" for metric in compared.metrics for side in metric.sides):
+    if any(side.interval == GENERATION_SEEDS for metric in compared.metrics for side in metric.sides):
         lines.append(
-            "gen.: interval over the generation seeds of one student or sampler, which leaves out how much another "
-            "training would differ."
+            "gen.: interval over the generation seeds of one student or sampler, which leaves out how much "
+            "another training would differ."
         )
     if compared.left_out:
         lines.append(f"Metrics left out: {', '.join(compared.left_out)}; fix: --metric NAME shows one.")

@@ -73,7 +73,13 @@ class Selection:
         return self._method(name, methods)
 
     def sides(self, names: Iterable[str], task: str | None) -> list[Side]:
-        """Return a side for each name. Raises UserError if two have records in common, or are not comparable."""
+        """Return a side for each name.
+
+        Raises UserError for fewer than two names, if two have records in common, or if they are not comparable.
+        """
+        names = list(names)
+        if len(names) < 2:
+            raise UserError("a comparison takes two or more results; fix: bench compare dmd2 gan --task fashion")
         sides = [self.side(name, task) for name in names]
         for number, side in enumerate(sides):
             for other in sides[:number]:

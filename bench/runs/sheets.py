@@ -34,18 +34,24 @@ def ensure_sheet(
     found = evidence_of(path).sheet
     if found is not None:
         return found
-    run = path.parent.parent if path.parent.name == OTHER_PROTOCOLS else path.parent
-    if not (run / PLAN).is_file() or not (record.kind == "baseline" or _is_student_of(record, run)):
+    if not can_have_sheet(record, path):
         raise UserError(_missing(record, path))
     from bench.evaluation.picture import sample_sheet
     from bench.evaluation.sheet import write_sheet
 
-    target = path.with_name(SHEET) if path.name == RECORD else path.with_suffix(SUFFIXES["sheet"])
+    target = _sheet_of(path)
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
-    sampler, prepared = _sampler(record, run, catalogue, prepared)
+    sampler, prepared = _sampler(record, _run_of(path), catalogue, prepared)
     write_sheet(target, sample_sheet(sampler, prepared))
     return target
+
+
+def can_have_sheet(record: Record, path: Path) -> bool:
+    """Return whether a record has a sample sheet, or its student or sampler is on disk to make one."""
+    run = _run_of(path)
+    on_disk = (run / PLAN).is_file() and (record.kind == "baseline" or _is_student_of(record, run))
+    return on_disk or evidence_of(path).sheet is not None
 
 
 def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
@@ -64,14 +70,19 @@ def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
             task = pinned_task(catalogue, record.task, cache, str(record.protocol.get("name", "")))
             if task.protocol.digest() != record.protocol_sha256:
                 raise UserError(
-                    f"{record.run_id} was measured under a protocol {record.protocol.get('name')!r} that {record.task} "
-                    "no longer has, so its images cannot be made again; fix: run it again"
+                    f"{record.run_id} was measured under a protocol {record.protocol.get('name')!r} that "
+                    f"{record.task} no longer has, so its images cannot be made again; fix: run it again"
                 )
             progress = StatusProgress(Console(stderr=True))
             done[record.protocol_sha256] = task.prepare(sources_of(task, cache), progress)
         return done[record.protocol_sha256]
 
     return prepare
+
+
+def _run_of(path: Path) -> Path:
+    """Return the folder of the run whose record this is."""
+    return path.parent.parent if path.parent.name == OTHER_PROTOCOLS else path.parent
 
 
 def _sampler(
@@ -87,6 +98,11 @@ def _sampler(
 
     student, indices = prepared.load_student(run / STUDENT)
     return sampler_of(catalogue, run, student, indices), prepared
+
+
+def _sheet_of(path: Path) -> Path:
+    """Return the place of the sheet beside a record's file."""
+    return path.with_name(SHEET) if path.name == RECORD else path.with_suffix(SUFFIXES["sheet"])
 
 
 def _is_student_of(record: Record, run: Path) -> bool:
@@ -108,10 +124,6 @@ def _missing(record: Record, path: Path) -> str:
         again = f"bench eval --task {task} --sampler {shlex.quote(record.method.name)}"
     else:
         changed = "".join(f" --set {shlex.quote(f'{key}={value}')}" for key, value in record.method.passed.items())
-        again = f"bench run --method {shlex.quote(record.method.name)} --task {task} --seed {record.train_seed}{changed}"
-    return f"{path} has no sample sheet ({evidence_name(path)}), {why}; fix: {again}, and compare that run"
-
-
-def evidence_name(path: Path) -> str:
-    """Return the name of the sheet beside a record's file."""
-    return SHEET if path.name == RECORD else path.with_suffix(SUFFIXES["sheet"]).name
+        method = shlex.quote(record.method.name)
+        again = f"bench run --method {method} --task {task} --seed {record.train_seed}{changed}"
+    return f"{path} has no sample sheet ({_sheet_of(path).name}), {why}; fix: {again}, and compare that run"

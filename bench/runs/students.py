@@ -110,8 +110,8 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
         metrics, _ = runner.evaluator.evaluate(sampler, Path(scratch), sha256)
         scores = runner.evaluator.scores(Path(scratch))
-    record = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
-    return Measured(metrics, record)
+    kept = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
+    return Measured(metrics, kept)
 
 
 def _keep_beside(

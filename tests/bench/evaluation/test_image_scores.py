@@ -93,5 +93,3 @@ def test_an_evaluation_leaves_its_scores_in_the_runs_folder(runner: Runner, tmp_
             assert len(values) == task.protocol.samples * task.protocol.repetitions
             assert sum(values) / len(values) == pytest.approx(metric.value, rel=1e-12)
     assert "accuracy" in found
-
-

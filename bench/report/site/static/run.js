@@ -59,13 +59,21 @@
     captions: "What the images are of",
   };
   for (const place of document.querySelectorAll("[data-show]")) {
-    const details = element("details");
-    details.append(element("summary", words[place.dataset.show]));
-    details.addEventListener("toggle", async () => {
-      const content = await entry().then(shown[place.dataset.show], (error) => element("p", error.message));
-      details.append(content);
-    }, { once: true });
-    place.append(details);
+    for (const part of place.dataset.show.split(" ")) {
+      const details = element("details");
+      details.append(element("summary", words[part]));
+      details.addEventListener("toggle", async () => {
+        details.append(await entry().then(shown[part], (error) => element("p", error.message)));
+      }, { once: true });
+      place.append(details);
+    }
+  }
+  const alike = document.querySelector("[data-alike]");
+  if (alike) {
+    const names = [...alike.querySelectorAll("a")].map((link) => link.getAttribute("href").replace(/\.html$/, ""));
+    const link = element("a", "compare");
+    link.href = `${bench.root}compare.html#${[encodeURIComponent(run.name), ...names.slice(0, 2)].join(",")}`;
+    alike.append("; ", link);
   }
   for (const scroll of document.querySelectorAll(".scroll")) { // a region that the keyboard can scroll has a name
     scroll.tabIndex = 0;

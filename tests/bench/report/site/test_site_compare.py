@@ -74,7 +74,7 @@ def test_a_sheet_of_other_noise_is_never_in_the_rows(records: Any, make: Make, v
 
 def test_runs_with_several_training_seeds_are_compared_by_welch(records: Any, make: Make, visit: Any) -> None:
     values = {"dmd2": [2.0, 2.3, 2.1], "dmd": [3.0, 3.4, 3.1]}
-    names = {}
+    names: dict[str, str] = {}
     for method, numbers in values.items():
         for seed, value in enumerate(numbers):
             name = records.add(make(method, seed, fd=(value - 0.1, value + 0.1)))
