@@ -91,27 +91,37 @@ def _dot(one: Dot, full: bool, xs: Axis, ys: Axis) -> str:
 
 
 def _labels(points: Sequence[tuple[str, float, float]], room: Box) -> tuple[list[str], list[str]]:
-    """Place labels beside their points, away from each other; return their text and the labels without a place."""
-    left, top, right, bottom = room
+    """Place labels beside their points, away from each other; return their text and the labels without a place.
+
+    A label right beside its point comes first, since another there would seem to be its own.
+    """
     taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in points]
-    placed, unplaced = [], []
-    for label, x, y in points:
-        wide = LETTER * len(label)
-        for distance, sideways in product((0, 13, -13, 26, -26, 39, -39, 52, -52), (8, -8 - wide)):
-            box = (x + sideways, y + distance - 6, x + sideways + wide, y + distance + 6)
-            inside = box[0] >= left and box[2] <= right and box[1] >= top and box[3] <= bottom
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                if abs(distance) > 13:
-                    placed.append(_leader(x, y, box))
-                at_end = sideways < -8
-                placed.append(
-                    text(box[2] if at_end else box[0], box[3] - 2, label, "end" if at_end else "start", HALO)
-                )
-                break
-        else:
-            unplaced.append(label)
-    return placed, unplaced
+    placed: list[str] = []
+    left = list(points)
+    for distances in ((0,), (13, -13, 26, -26, 39, -39)):
+        left, points = [], left
+        for label, x, y in points:
+            wide = LETTER * len(label)
+            boxes = (
+                (x + sideways, y + distance - 6, x + sideways + wide, y + distance + 6)
+                for distance, sideways in product(distances, (8, -8 - wide))
+            )
+            box = next(
+                (one for one in boxes if _within(one, room) and not any(_overlap(one, b) for b in taken)), None
+            )
+            if box is None:
+                left.append((label, x, y))
+                continue
+            taken.append(box)
+            if distances != (0,):
+                placed.append(_leader(x, y, box))
+            at, anchor = (box[2], "end") if box[0] < x - 8 else (box[0], "start")
+            placed.append(text(at, box[3] - 2, label, anchor, HALO))
+    return placed, [label for label, _, _ in left]
+
+
+def _within(box: Box, room: Box) -> bool:
+    return box[0] >= room[0] and box[1] >= room[1] and box[2] <= room[2] and box[3] <= room[3]
 
 
 def _overlap(one: Box, other: Box) -> bool:
