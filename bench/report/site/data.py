@@ -91,8 +91,9 @@ def packed(content: bytes) -> str:
     base64 is a third larger.
     """
     bits = np.unpackbits(np.frombuffer(content, np.uint8))
-    bits = np.pad(bits, (0, -len(bits) % BITS)).reshape(-1, BITS)
-    return (bits @ (1 << np.arange(BITS)[::-1]) + FIRST_LETTER).astype("<u2").tobytes().decode("utf-16-le")
+    letters = np.pad(bits, (0, -len(bits) % BITS)).reshape(-1, BITS)
+    numbers = letters @ (1 << np.arange(BITS)[::-1]) + FIRST_LETTER
+    return str(numbers.astype("<u2").tobytes().decode("utf-16-le"))
 
 
 def _archive(site: Site, task: str) -> bytes:

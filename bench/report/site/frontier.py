@@ -22,6 +22,8 @@ class Cost:
     log: bool = True
 
 
+WIDE_RANGE = 10
+"""Positive values whose greatest is this many times the least get a logarithmic axis."""
 COSTS = (
     Cost("nfe", "network evaluations for one image"),
     Cost("core_hours", "core-hours of training"),
@@ -87,6 +89,7 @@ def _against_cost(board: Board, names: dict[int, str], quality: Metric, cost: Co
             x_label=cost.title,
             y_label=quality.title,
             log_x=cost.log,
+            log_y=_is_wide(dots),
             better_y=quality.direction,
         )
         yield Chart(
@@ -106,6 +109,7 @@ def _against_diversity(board: Board, names: dict[int, str], quality: Metric, div
         title=title,
         x_label=diversity.title,
         y_label=quality.title,
+        log_y=_is_wide(dots),
         better_x=diversity.direction,
         better_y=quality.direction,
     )
@@ -120,6 +124,12 @@ def _dot(variant: Variant, names: dict[int, str], quality: Metric, x: float) -> 
     row = variant.metrics[quality.name]
     low, high = (row["low"], row["high"]) if row["interval"] else (None, None)
     return Dot(names[id(variant)], x, value, low, high)
+
+
+def _is_wide(dots: Sequence[Dot]) -> bool:
+    """Whether values differ so much that only a logarithmic axis shows them apart."""
+    values = [dot.y for dot in dots]
+    return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
 def _labels(board: Board) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.core.errors import UserError
 from bench.report.lines import Line
@@ -65,7 +66,7 @@ def curve_charts(
         key, title, y_label = PANELS[curve]
         series = []
         for number, found in logs.items():
-            points = [[(line["iteration"], line[key]) for line in log if key in line] for log in found]
+            points = [[(float(line["iteration"]), line[key]) for line in log if key in line] for log in found]
             if any(points):
                 series.append(Series(lines[number].label, [one for one in points if one]))
         if series:
@@ -73,9 +74,7 @@ def curve_charts(
             yield Chart(svg, f"{title}: the mean over training seeds, in a band from the least to the greatest.")
 
 
-def _logs(
-    site: Site, owned: Sequence[Mapping[int, Sequence[Variant]]], number: int
-) -> list[list[dict[str, float | None]]]:
+def _logs(site: Site, owned: Sequence[Mapping[int, Sequence[Variant]]], number: int) -> list[list[dict[str, Any]]]:
     """Return the training logs of a line's runs; one that cannot be read is a problem of the site."""
     from bench.report.progress import read_progress
 
