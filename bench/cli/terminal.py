@@ -5,16 +5,20 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from bench.core.errors import first_line
 from bench.core.escape import printable
+
+if TYPE_CHECKING:
+    from bench.report.renderer import Layout
 
 TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
 """Environment variable that shows the traceback of an unexpected error."""
@@ -26,6 +30,19 @@ def print(*values: object, file: TextIO | None = None, flush: bool = False) -> N
     Every module of the command line imports it in place of the builtin, so that no message is forgotten.
     """
     builtins.print(*(printable(value, lines=True) for value in values), file=file, flush=flush)
+
+
+def print_styled(text: str) -> None:
+    """Print text that is made for a terminal and may have styles; what it quotes has been made printable."""
+    builtins.print(text, end="")
+
+
+def terminal_layout(wide: bool) -> Layout:
+    """Return the room that the terminal has. COLUMNS overrules its width; a dumb terminal has no styles."""
+    from bench.report.renderer import Layout
+
+    styled = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return Layout(shutil.get_terminal_size().columns, wide, styled)
 
 
 def open_streams() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.escape import markdown
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
 from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
@@ -25,10 +25,22 @@ def work_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingR
     return [*(work for work in found if work.kind == "baseline"), *students]
 
 
-def what_is_left(
+@dataclass(frozen=True)
+class Left:
+    """Missing results of one line of a suite, in the same state."""
+
+    label: str
+    seeds: tuple[int, ...]
+    """The training seeds; none for a baseline."""
+    state: str
+    fix: str
+    """What makes them, as markdown; empty if they are being made."""
+
+
+def left_of(
     lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[PendingRun]
-) -> list[str]:
-    """Return markdown for each line with missing results: the seeds by state, and the command that makes them.
+) -> list[Left]:
+    """Return the missing results of each line by their state.
 
     `records` are of the scale's task. If the scale has a protocol, only records under it count.
     """
@@ -44,7 +56,7 @@ def what_is_left(
             last = newest.get((number, seed))
             if last is None or last.error is not None:
                 states.setdefault(_state(line, seed, last, work), []).append(seed)
-        left += [_missing(line, state, seeds, scale) for state, seeds in states.items()]
+        left += [_left(line, state, seeds, scale) for state, seeds in states.items()]
     return left
 
 
@@ -55,13 +67,19 @@ def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[P
     return f"failed: {record.error.type}" if record and record.error else "missing"
 
 
-def _missing(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> str:
-    trained = [seed for seed in seeds if seed is not None]
-    of_seeds = f", seed{'s' if len(trained) > 1 else ''} {', '.join(map(str, trained))}" if trained else ""
-    fix = "" if state.startswith(UNDER_WAY) else f"; fix: {command(line, trained, scale)}"
+def _left(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale) -> Left:
+    trained = tuple(seed for seed in seeds if seed is not None)
+    fix = "" if state.startswith(UNDER_WAY) else command(line, trained, scale)
     if state == f"failed: {DivergedError.__name__}":
-        fix = "; fix: use another recipe, since this one would diverge again"
-    return f"{markdown(line.label)}{of_seeds}: {markdown(state)}{fix}"
+        fix = "use another recipe, since this one would diverge again"
+    return Left(line.label, trained, state, fix)
+
+
+def left_text(left: Left, escaped: Callable[[str], str]) -> str:
+    """Return a line for people, with the command in backticks. `escaped` makes text of records harmless."""
+    of_seeds = f", seed{'s' if len(left.seeds) > 1 else ''} {', '.join(map(str, left.seeds))}" if left.seeds else ""
+    fix = f"; fix: {left.fix}" if left.fix else ""
+    return f"{escaped(left.label)}{of_seeds}: {escaped(left.state)}{fix}"
 
 
 def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:

@@ -1,0 +1,74 @@
+"""What the formats for people share: a value in two parts, and the sentences about it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.report.measured import Measured
+    from bench.report.table import Section
+
+
+def shows_n(section: Section) -> bool:
+    """Return whether each value must say its training seeds: they differ between values, or there is only one."""
+    counts = {value.n for value in section.values.values() if value.n}
+    return len(counts) > 1 or counts == {1}
+
+
+def parts(value: Measured, with_n: bool) -> tuple[str, str]:
+    """Return the text of a number, and that of what follows it: its interval and its training seeds.
+
+    `± half` is an interval over training seeds, `[± half]` one over generation seeds, which brackets mark in every
+    format. A value's place says why there is none.
+    """
+    if value.value is None:
+        return value.state or "–", ""
+    more = []
+    if value.low is not None and value.high is not None:
+        below, above = value.value - value.low, value.high - value.value
+        half = f"± {value.format(above)}"
+        if value.ranks:
+            more.append(half)
+        elif math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+            more.append(f"[{half}]")
+        else:
+            more.append(f"[{value.format(value.low)}, {value.format(value.high)}]")
+    if with_n and value.n:
+        more.append(f"n={value.n}")
+    if value.failed:
+        more.append(f"{value.failed} failed")
+    return value.format(value.value), " ".join(more)
+
+
+def protocol_line(section: Section) -> str:
+    """Say how many images and seeds the numbers of a section are of; empty without records."""
+    facts = section.facts
+    if facts is None:
+        return ""
+    seeds = f", training seeds {', '.join(map(str, facts.training_seeds))}" if facts.training_seeds else ""
+    return f"{facts.images} images, {facts.generation_seeds} generation seed(s){seeds}."
+
+
+def interval_line(section: Section) -> str:
+    """Say what ± and [±] mean, as far as the section has them."""
+    found = [value for value in section.values.values() if value.value is not None]
+    level = f"{section.facts.levels} " if section.facts else ""
+    counts = {value.n for value in found if value.ranks}
+    seeds = f"n = {max(n or 0 for n in counts)}" if len(counts) == 1 and not shows_n(section) else "n"
+    lines = []
+    if counts:
+        lines.append(f"±: half width of the {level}interval over {seeds} training seeds")
+    if any(value.interval and not value.ranks for value in found):
+        lines.append(f"[±]: that of the {level}interval over the generation seeds of one result, which cannot rank methods")
+    return "; ".join(lines) + "." if lines else ""
+
+
+def mark_line(section: Section, best: str, second: str) -> str:
+    """Say what the marks of the best and the second value mean, as far as the section has them."""
+    lines = []
+    if section.best:
+        lines.append(f"{best}: better than every other trained student by more than both intervals")
+    if section.second:
+        lines.append(f"{second}: better than all but that one in the same way")
+    return "; ".join(lines) + "." if lines else ""
