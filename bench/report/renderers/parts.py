@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.report.columns import Column
     from bench.report.measured import Measured
     from bench.report.table import Section
+
+
+def telling_apart(section: Section) -> list[Column]:
+    """Return the columns that tell the rows apart: the method, and the recipe and the weights where they must."""
+    named = {column.name: column for column in section.columns}
+    chosen: list[Column] = []
+    for name in ("method", "recipe", "checkpoint", "NFE"):
+        rows = set(zip(*(section.cells[column.name] for column in chosen), strict=True))
+        if name in named and (not chosen or len(rows) < len(section.cells)):
+            chosen.append(named[name])
+    return chosen
 
 
 def shows_n(section: Section) -> bool:
@@ -53,22 +66,22 @@ def protocol_line(section: Section) -> str:
 def interval_line(section: Section) -> str:
     """Say what ± and [±] mean, as far as the section has them."""
     found = [value for value in section.values.values() if value.value is not None]
-    level = f"{section.facts.levels} " if section.facts else ""
-    counts = {value.n for value in found if value.ranks}
-    seeds = f"n = {max(n or 0 for n in counts)}" if len(counts) == 1 and not shows_n(section) else "n"
+    level = section.facts.levels if section.facts else ""
+    counts = {value.n for value in found if value.ranks and value.n}
+    seeds = f"n = {max(counts)}" if len(counts) == 1 and not shows_n(section) else "n"
     lines = []
     if counts:
-        lines.append(f"±: half width of the {level}interval over {seeds} training seeds")
+        lines.append(f"±: half width of the {level} Student-t interval over {seeds} training seeds.")
     if any(value.interval and not value.ranks for value in found):
-        lines.append(f"[±]: that of the {level}interval over the generation seeds of one result, which cannot rank methods")
-    return "; ".join(lines) + "." if lines else ""
+        lines.append(f"[±]: half width of the {level} interval over one result's generation seeds, which ranks nothing.")
+    return " ".join(lines)
 
 
-def mark_line(section: Section, best: str, second: str) -> str:
-    """Say what the marks of the best and the second value mean, as far as the section has them."""
+def mark_line(section: Section, columns: Collection[str], best: str, second: str) -> str:
+    """Say what the marks of the best and the second value mean, as far as these columns have them."""
     lines = []
-    if section.best:
+    if any(name in columns for _, name in section.best):
         lines.append(f"{best}: better than every other trained student by more than both intervals")
-    if section.second:
+    if any(name in columns for _, name in section.second):
         lines.append(f"{second}: better than all but that one in the same way")
     return "; ".join(lines) + "." if lines else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.escape import printable, rich_text
 from bench.report.renderer import Layout, Renderer
-from bench.report.renderers.parts import interval_line, mark_line, parts, protocol_line, shows_n
+from bench.report.renderers.parts import interval_line, mark_line, parts, protocol_line, shows_n, telling_apart
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ class _Grid:
             for column in self.order
         }
         self.widths = {column.name: self._width(column) for column in self.order}
-        self.fixed = self._identifying()
+        self.fixed = telling_apart(section)
         self.shown = self.order
         if self._total(self.order) > layout.width:
             for column in self.fixed:
@@ -133,16 +133,6 @@ class _Grid:
         words = [cell_len(word) for text in self.texts[column.name] for word in text.split()]
         room = max(self.layout.width * 3 // 10, min(max(words, default=1), self.layout.width * 9 // 20))
         return min(self.widths[column.name], room)
-
-    def _identifying(self) -> list[Column]:
-        """Return the columns that tell the rows apart: the method, and the recipe and weights where they must."""
-        named = {column.name: column for column in self.order}
-        chosen: list[Column] = []
-        for name in ("method", "recipe", "checkpoint", "NFE"):
-            rows = list(zip(*(self.texts[column.name] for column in chosen), strict=True))
-            if not chosen or len(set(rows)) < len(rows):
-                chosen.append(named[name])
-        return chosen
 
     def _total(self, columns: Sequence[Column]) -> int:
         return sum(self.widths[column.name] + GAP for column in columns) - GAP
@@ -210,7 +200,7 @@ class _Grid:
             yield _not_shown(left_out, self.layout.width)
         yield from filter(None, (protocol_line(self.section), interval_line(self.section)))
         best, second = ("Bold", "underlined") if self.layout.styled else (BEST, SECOND)
-        yield from filter(None, (mark_line(self.section, best, second),))
+        yield from filter(None, (mark_line(self.section, [column.name for column in self.shown], best, second),))
         full = [printable(column.name) for column in self.shown if self.headings[column.name] != column.name]
         if full:
             yield f"Headings in full: {', '.join(full)}."
