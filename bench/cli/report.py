@@ -13,7 +13,7 @@ import typer
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import PluginOption, RunsOption
-from bench.cli.terminal import print, print_styled, terminal_layout
+from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def report(
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
     catalogue = load_catalogue(plugin)
-    renderer = catalogue.renderers.get(format_ or ("terminal" if wide or sys.stdout.isatty() else "md"))
-    if wide and (as_json or not renderer.for_terminal):
+    renderer = catalogue.renderers.get(format_) if format_ else None
+    if wide and (as_json or (renderer and not renderer.for_terminal)):
         shown_by = "--json" if as_json else f"--format {format_}"
         raise UserError(f"--wide is for the terminal, and {shown_by} has every column; fix: leave out --wide")
     with collector_paused():  # once for everything, since the collector searches all records at each end
@@ -79,8 +79,7 @@ def report(
         if as_json:
             print_json({"tables": [to_data(table) for table in shown.tables]})
         else:
-            text = renderer.render(shown.tables, terminal_layout(wide))
-            print_styled(text) if renderer.for_terminal else print(text)
+            print_tables(shown.tables, renderer, wide)
         if figure is not None:
             _draw(shown, figure, runs)
             print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)

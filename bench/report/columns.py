@@ -40,4 +40,3 @@ def metric_column(title: str, direction: str) -> Column:
 def paper_column(column: PaperColumn) -> Column:
     """Return the column of the paper's values."""
     return Column(f"paper {column.title}", "cost" if column.name in _PAPER_COSTS else "paper")
-

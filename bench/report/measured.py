@@ -21,7 +21,7 @@ class Measured:
     """
 
     state: str = ""
-    """Why there is no value: missing, in progress or failed; empty if there is one, or if the paper alone has one."""
+    """Why there is no value: missing, in progress or failed; empty if there is one, or none is expected."""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -44,9 +44,8 @@ class Measured:
             return cls()
         times = TIMES.get(row["metric"], 1)
         student = row["kind"] != "baseline"
-        value, low, high, error = (
-            None if pd.isna(row[name]) else times * row[name] for name in ("value", "low", "high", "standard_error")
-        )
+        names = ("value", "low", "high", "standard_error")
+        value, low, high, error = (None if pd.isna(row[name]) else times * row[name] for name in names)
         return cls(
             value=value,
             low=low,
@@ -70,7 +69,7 @@ class Measured:
         """Return the text of Markdown tables, which names the kind of uncertainty.
 
         It is `mean ± half width over training seeds (n=seeds)` or `value [low, high] over generation seeds`. If
-        there is neither interval, and always for KID, it has the standard error over the images of one measurement.
+        there is neither interval, and always for KID, it has the standard error over one measurement's images.
         """
         if self.value is None:
             return self.state or NOTHING

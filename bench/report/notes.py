@@ -56,7 +56,7 @@ def facts(records: Sequence[Record]) -> Facts | None:
 
 
 def seeds_notes(labels: Sequence[str], values: Mapping[tuple[int, str], Measured]) -> list[str]:
-    """Name the rows that rest on fewer training seeds than others, or on one; none if all have the same, above one.
+    """Name the training seeds behind each row if they differ or are one; no note if all rows have the same.
 
     `labels` are the rows' names; `values` are the table's, by row and column.
     """
@@ -74,8 +74,8 @@ def seeds_notes(labels: Sequence[str], values: Mapping[tuple[int, str], Measured
         rows.setdefault(usual, []).append(labels[row] + (f" ({fewer})" if fewer else ""))
     listed = ". ".join(f"n={n}: {'; '.join(names)}" for n, names in sorted(rows.items()))
     return [
-        f"Training seeds behind each row. {listed}. With n=1 the interval is over generation seeds alone, if there "
-        "is one: do not set it beside an interval over training seeds."
+        f"Training seeds behind each row. {listed}. With n=1 the interval, if there is one, is over generation "
+        "seeds alone: do not set it beside an interval over training seeds."
     ]
 
 

@@ -39,7 +39,7 @@ class Renderer(ABC):
 
         A table has a title, a note, what is missing, and a section for each protocol: `section.cells` is a data
         frame of formatted text, whose columns `section.columns` describes; `section.values` has the numbers behind
-        the cells of metrics; `section.best` and `section.second` name the cells to mark. `table.data` has all values
-        in full precision, one row for each line and metric. Text comes from records that anybody may have written:
-        escape it.
+        the cells of metrics; `section.best` and `section.second` name the cells to mark. `table.data` has all
+        values in full precision, one row for each line and metric. Text comes from records that anybody may have
+        written: escape it.
         """

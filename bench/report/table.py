@@ -206,8 +206,9 @@ def _section(
     ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
     seeds = seeds_notes(labels, values)
     frame = pd.DataFrame(shown)
-    kinds = {"method": Column("method", "method"), "recipe": Column("recipe", "recipe")}
-    kinds |= {column.name: column for column in (*map(paper_column, paper.columns if paper else ()), *metrics.values())}
+    known = [Column("method", "method"), Column("recipe", "recipe"), *metrics.values()]
+    known += map(paper_column, paper.columns if paper else ())
+    kinds = {column.name: column for column in known}
     return Section(
         heading,
         frame,
@@ -231,8 +232,8 @@ def ranked_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
 
     The best trained student beats every other by more than both intervals over training seeds. The second exists
     only beside a best: it beats all others but the best in the same way. If any row has fewer than two training
-    seeds, there is neither, because an interval over generation seeds is not evidence about the method. A checkpoint
-    selected by the test metric does not compete.
+    seeds, there is neither, because an interval over generation seeds is not evidence about the method. A
+    checkpoint selected by the test metric does not compete.
     """
     rivals = [
         (number, metrics[name])

@@ -77,7 +77,8 @@ def _left(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale
 
 def left_text(left: Left, escaped: Callable[[str], str]) -> str:
     """Return a line for people, with the command in backticks. `escaped` makes text of records harmless."""
-    of_seeds = f", seed{'s' if len(left.seeds) > 1 else ''} {', '.join(map(str, left.seeds))}" if left.seeds else ""
+    seeds = ", ".join(map(str, left.seeds))
+    of_seeds = f", seed{'s' if len(left.seeds) > 1 else ''} {seeds}" if seeds else ""
     fix = f"; fix: {left.fix}" if left.fix else ""
     return f"{escaped(left.label)}{of_seeds}: {escaped(left.state)}{fix}"
 

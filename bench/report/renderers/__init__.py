@@ -1,1 +1,1 @@
-"""The formats of `bench report`, one file each. A module here imports no pandas, so that they are listed quickly."""
+"""The formats of `bench report`, one file each. Listing them imports no pandas."""

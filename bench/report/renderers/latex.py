@@ -56,12 +56,12 @@ _SYMBOLS = {
     "ı": r"\i{}",
 }
 _GREEK = {
-    letter: f"${chr(92)}{name}$"
-    for letter, name in zip(
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi "
-        "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
-        strict=True,
+    letter: rf"$\{name}$"
+    for letter, name in (
+        *(("α", "alpha"), ("β", "beta"), ("γ", "gamma"), ("δ", "delta"), ("ε", "epsilon"), ("η", "eta")),
+        *(("θ", "theta"), ("κ", "kappa"), ("λ", "lambda"), ("μ", "mu"), ("π", "pi"), ("ρ", "rho")),
+        *(("σ", "sigma"), ("τ", "tau"), ("φ", "phi"), ("ψ", "psi"), ("ω", "omega"), ("Δ", "Delta")),
+        *(("Σ", "Sigma"), ("Φ", "Phi"), ("Ω", "Omega")),
     )
 }
 _ACCENTS = {
@@ -84,8 +84,8 @@ _KNOWN = _PLAIN | _SYMBOLS | _GREEK
 def tex(text: object) -> str:
     """Return text that LaTeX prints literally: no command, no mathematics, no end of a cell or a line.
 
-    Accented letters, Greek, arrows and the usual signs are set; any other character outside ASCII is written as its
-    number, such as U+4E2D, since the fonts of pdflatex have none of it.
+    Accented letters, much of Greek, arrows and the usual signs are set; any other character outside ASCII is
+    written as its number, such as U+4E2D, since the fonts of pdflatex have none of it.
     """
     plain = unicodedata.normalize("NFC", printable(text))
     return "-{}".join("".join(map(_shown, part)) for part in re.split("-(?=-)", plain))  # two hyphens are no dash
@@ -96,7 +96,7 @@ def _shown(letter: str) -> str:
         return _KNOWN[letter]
     if letter.isascii():
         return letter
-    base, *marks = unicodedata.normalize("NFD", letter)
+    base, *marks = list(unicodedata.normalize("NFD", letter))
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         return rf"\{_ACCENTS[marks[0]]}{{{base}}}"
     return f"U+{ord(letter):04X}"

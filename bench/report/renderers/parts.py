@@ -29,11 +29,11 @@ def shows_n(section: Section) -> bool:
     return len(counts) > 1 or counts == {1}
 
 
-def parts(value: Measured, with_n: bool) -> tuple[str, str]:
+def parts(value: Measured, with_n: bool, ends: bool = False) -> tuple[str, str]:
     """Return the text of a number, and that of what follows it: its interval and its training seeds.
 
-    `± half` is an interval over training seeds, `[± half]` one over generation seeds, which brackets mark in every
-    format. A value's place says why there is none.
+    `± half` is an interval over training seeds. Brackets mark one over generation seeds in every format:
+    `[± half]`, or `[low, high]` with `ends` or where it is not symmetric. A value's place says why there is none.
     """
     if value.value is None:
         return value.state or "–", ""
@@ -43,7 +43,7 @@ def parts(value: Measured, with_n: bool) -> tuple[str, str]:
         half = f"± {value.format(above)}"
         if value.ranks:
             more.append(half)
-        elif math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+        elif not ends and math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
             more.append(f"[{half}]")
         else:
             more.append(f"[{value.format(value.low)}, {value.format(value.high)}]")
@@ -69,11 +69,11 @@ def interval_line(section: Section) -> str:
     level = section.facts.levels if section.facts else ""
     counts = {value.n for value in found if value.ranks and value.n}
     seeds = f"n = {max(counts)}" if len(counts) == 1 and not shows_n(section) else "n"
-    lines = []
+    lines: list[str] = []
     if counts:
         lines.append(f"±: half width of the {level} Student-t interval over {seeds} training seeds.")
     if any(value.interval and not value.ranks for value in found):
-        lines.append(f"[±]: half width of the {level} interval over one result's generation seeds, which ranks nothing.")
+        lines.append(f"[±]: half the {level} interval over one result's generation seeds, which ranks nothing.")
     return " ".join(lines)
 
 

@@ -73,7 +73,7 @@ def _write(table: ReportTable, layout: Layout, console: Console) -> None:
 
         console.print()
         console.print("Missing results:")
-        for left in table.missing:  # each on one line, which the terminal may break, so that commands can be copied
+        for left in table.missing:  # each on one line, so that its command can be copied
             console.print(rich_text(f"  {left_text(left, printable)}"), soft_wrap=True)
 
 
@@ -113,7 +113,9 @@ class _Grid:
             found.append((printable(number), more.strip()))
         whole = max((len(number) for number, more in found if more), default=0)
         texts = [f"{number:>{whole}} {more}" if more else f"{number:>{whole}}" for number, more in found]
-        return texts if self.layout.styled else [f"{text}{self._mark(row, column)}" for row, text in enumerate(texts)]
+        if self.layout.styled:
+            return texts
+        return [f"{text}{self._mark(row, column)}" for row, text in enumerate(texts)]
 
     def _mark(self, row: int, column: Column) -> str:
         if (row, column.name) in self.section.best:
@@ -172,7 +174,9 @@ class _Grid:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
+        table = Table(
+            box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style=""
+        )
         for column in columns:
             fixed = column in self.fixed
             table.add_column(
@@ -191,7 +195,9 @@ class _Grid:
 
         mark = self._mark(row, column).strip()
         style = {BEST: "bold", SECOND: "underline"}.get(mark, "") if self.layout.styled else ""
-        return Text(self.texts[column.name][row], style=style)
+        text = Text(self.texts[column.name][row])
+        text.stylize(style, len(text) - len(text.plain.lstrip()))  # the number, not the space around it
+        return text
 
     def below(self) -> Iterator[str]:
         """Yield the lines below the grid: what is not shown, what the signs mean, and the notes."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.core.escape import markdown
 from bench.core.locks import locked
 from bench.report.lines import suite_lines
-from bench.core.escape import markdown
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import left_of, left_text, work_of
