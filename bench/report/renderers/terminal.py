@@ -125,7 +125,8 @@ class _Grid:
     def _width(self, column: Column) -> int:
         from rich.cells import cell_len
 
-        words = self.headings[column.name].split()
+        heading = self.headings[column.name]
+        words = [heading] if len(heading) < 9 else heading.split()  # a longer one is broken into lines
         return max(map(cell_len, [*self.texts[column.name], *words]), default=1)
 
     def _narrow(self, column: Column) -> int:
