@@ -1,6 +1,6 @@
 """A renderer as a plug-in: the tables of a report as one HTML page.
 
-bench report --suite table3 --plugin examples/html_report.py --format html > table3.html
+bench report --suite table3 --plugin examples/html_report.py --format plain-html > table3.html
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from bench.report.renderer import Renderer
+from bench.report.renderer import Layout, Renderer
 from bench.report.table import ReportTable, Section
 
 STYLE = "body{font-family:sans-serif;margin:2em}td,th{padding:.3em .6em;text-align:left}"
@@ -17,10 +17,10 @@ STYLE = "body{font-family:sans-serif;margin:2em}td,th{padding:.3em .6em;text-ali
 class HTMLRenderer(Renderer):
     """One page without any other file."""
 
-    name = "html"
+    name = "plain-html"
     summary = "one HTML page that needs no other file"
 
-    def render(self, tables: Sequence[ReportTable]) -> str:
+    def render(self, tables: Sequence[ReportTable], layout: Layout) -> str:  # noqa: ARG002 (a page has no width)
         """Return a page with a heading for each table."""
         parts = [part for table in tables for part in self._table(table)]
         return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>\n" + "\n".join(parts) + "\n"

@@ -13,7 +13,7 @@ import typer
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import PluginOption, RunsOption
-from bench.cli.terminal import print
+from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ def report(
         str | None,
         typer.Option(
             "--format",
-            help="A renderer: md, csv (tidy, full precision) or one of --plugin; bench list renderers shows all.",
-            show_default="md",
+            help="A renderer: terminal, md, csv (tidy, full precision), tex, html or one of --plugin; "
+            "bench list renderers shows all.",
+            show_default="terminal, or md where stdout is no terminal",
         ),
     ] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Show every column and note in the terminal, in blocks that fit it.")
+    ] = False,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
@@ -62,7 +66,10 @@ def report(
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
     catalogue = load_catalogue(plugin)
-    renderer = catalogue.renderers.get(format_ or "md")
+    renderer = catalogue.renderers.get(format_) if format_ else None
+    if wide and (as_json or (renderer and not renderer.for_terminal)):
+        shown_by = "--json" if as_json else f"--format {format_}"
+        raise UserError(f"--wide is for the terminal, and {shown_by} has every column; fix: leave out --wide")
     with collector_paused():  # once for everything, since the collector searches all records at each end
         records = _records(runs, committed)
         if suite is not None:
@@ -72,7 +79,7 @@ def report(
         if as_json:
             print_json({"tables": [to_data(table) for table in shown.tables]})
         else:
-            print(renderer.render(shown.tables))
+            print_tables(shown.tables, renderer, wide)
         if figure is not None:
             _draw(shown, figure, runs)
             print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)

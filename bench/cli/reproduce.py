@@ -31,7 +31,7 @@ from bench.cli.options import (
     parse_overrides,
     parse_seeds,
 )
-from bench.cli.terminal import exit_if_detached, print
+from bench.cli.terminal import exit_if_detached, print, print_tables
 from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,6 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
     from bench.jobs.run_states import state_lookup
     from bench.report.figures import progress_figure, suite_logs
-    from bench.report.render import to_markdown
     from bench.report.table import suite_table
     from bench.report.todo import work_of
     from bench.runs.records import load_records
@@ -141,7 +140,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     records = load_records(folders).records
     paper, work = suite.paper_table(), work_of(part, plan.root, state_lookup(plan.root))
-    print(to_markdown(suite_table(suite, paper, records, part, work)))
+    print_tables([suite_table(suite, paper, records, part, work)])
     logs = suite_logs(part, records, plan.root) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"

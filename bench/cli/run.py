@@ -29,7 +29,7 @@ from bench.cli.options import (
     parse_overrides,
     parse_seeds,
 )
-from bench.cli.terminal import exit_if_detached, print
+from bench.cli.terminal import exit_if_detached, print, print_tables
 
 SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
@@ -88,10 +88,9 @@ def run(
         return
     with exit_if_detached():
         wanted = planned.execute()
-    from bench.report.render import to_markdown  # only now: pandas takes seconds
-    from bench.report.requested import table_of
+    from bench.report.requested import table_of  # only now: pandas takes seconds
 
-    print(to_markdown(table_of(planned)))
+    print_tables([table_of(planned)])
     for one in planned.runs:
         picture = one.folder / SAMPLES
         if picture.exists():

@@ -5,16 +5,21 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
+import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from bench.core.errors import first_line
 from bench.core.escape import printable
+
+if TYPE_CHECKING:
+    from bench.report.renderer import Renderer
+    from bench.report.table import ReportTable
 
 TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
 """Environment variable that shows the traceback of an unexpected error."""
@@ -26,6 +31,25 @@ def print(*values: object, file: TextIO | None = None, flush: bool = False) -> N
     Every module of the command line imports it in place of the builtin, so that no message is forgotten.
     """
     builtins.print(*(printable(value, lines=True) for value in values), file=file, flush=flush)
+
+
+def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None, wide: bool = False) -> None:
+    """Print tables in a format; without one, laid out for the terminal, or as Markdown where stdout is none.
+
+    COLUMNS overrules the terminal's width; a dumb terminal has no styles.
+    """
+    from bench.report.renderer import Layout
+    from bench.report.renderers.plain import MarkdownRenderer
+    from bench.report.renderers.terminal import TerminalRenderer
+
+    terminal = sys.stdout.isatty()
+    renderer = renderer or (TerminalRenderer() if terminal or wide else MarkdownRenderer())
+    styled = terminal and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    text = renderer.render(tables, Layout(shutil.get_terminal_size().columns, wide, styled))
+    if renderer.for_terminal:
+        builtins.print(text, end="")  # with its styles; it has made printable what it quotes
+    else:
+        print(text)
 
 
 def open_streams() -> None:

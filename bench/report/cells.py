@@ -1,18 +1,16 @@
-"""The text of a table's cells."""
+"""The text of a table's cells, but for the metrics' values (bench.report.measured)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from bench.core.files import human_size
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, shown_name, shown_title
-from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS, standard_error
+from bench.report.measured import NOTHING, decimals
+from bench.report.summary import GENERATION_SEEDS, standard_error
 
-NOTHING = "–"
 NO_RECORD = ("missing", "quoted")
 """Statuses of lines that have no record."""
 _COST = (
@@ -32,38 +30,7 @@ def number(value: float | None) -> str:
         return NOTHING
     if isinstance(value, int):
         return str(value)
-    return f"{value:.{_decimals(value)}f}"
-
-
-def measured(row: dict[str, Any]) -> str:
-    """Format a summary row's value with its uncertainty, and name the kind of uncertainty.
-
-    The text is `mean ± half width over training seeds (n=seeds)` or `value [low, high] over generation seeds`.
-    If there is neither interval, and always for KID, the standard error over the images of one measurement is
-    shown. A row without a value shows the reason: missing, in progress or failed.
-    """
-    if row["status"] == "quoted":
-        return NOTHING
-    if row["status"] == "missing":
-        return row.get("work") or "missing"
-    if row["status"] == "failed":
-        return f"failed: {row['error']}"
-    if pd.isna(row.get("value")):
-        return NOTHING
-    times = TIMES.get(row["metric"], 1)
-    value, low, high = (times * row[name] for name in ("value", "low", "high"))
-    decimals = _decimals(value)
-    text = f"{value:.{decimals}f}"
-    if row["interval"] == TRAINING_SEEDS:
-        text += f" ± {high - value:.{decimals}f} over {TRAINING_SEEDS}"
-    elif row["interval"]:
-        text += f" [{low:.{decimals}f}, {high:.{decimals}f}] over {row['interval']}"
-    more = [] if row["kind"] == "baseline" else [f"n={row['n_seeds']}"]
-    if pd.notna(row["standard_error"]) and (times != 1 or not row["interval"]):
-        more.append(f"SE {times * row['standard_error']:.{decimals}f} over images")
-    if row["n_failed"] and row["kind"] != "baseline":
-        more.append(f"{row['n_failed']} failed")
-    return f"{text} ({'; '.join(more)})" if more else text
+    return f"{value:.{decimals(value)}f}"
 
 
 def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:
@@ -103,10 +70,6 @@ def _compute(row: dict[str, Any]) -> str:
         if row[name]:
             return f"{row[name]:,.{0 if row[name] >= 100 else 2}f} {unit}"
     return NOTHING
-
-
-def _decimals(value: float) -> int:
-    return 2 if abs(value) >= 1 else 3
 
 
 def _span(row: dict[str, Any], name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
+from bench.report.measured import Measured
 from bench.report.study.protocol import is_study
 from bench.report.study.words import study_notes
 from bench.runs.records import Record
@@ -20,6 +22,68 @@ NOTICED = {
     "truncated": "up to {most} prompts were cut to what the network reads",
 }
 """Diagnostics that a reader must know of if they are not zero."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the records of one protocol share."""
+
+    protocol: str
+    protocol_sha256: str
+    images: str
+    generation_seeds: str
+    training_seeds: tuple[int, ...]
+    levels: str
+    """The level of the intervals, such as 95%."""
+    smoke: bool
+
+
+def facts(records: Sequence[Record]) -> Facts | None:
+    """Return what records of one protocol share; None for no records."""
+    if not records:
+        return None
+    protocol = records[0].protocol
+    images = protocol.get("samples")
+    seeds = {r.train_seed for r in records if r.kind == "method" and r.status == "ok" and r.train_seed is not None}
+    levels = sorted({metric.level for record in records for metric in record.metrics})
+    return Facts(
+        protocol=str(protocol.get("name")),
+        protocol_sha256=records[0].protocol_sha256,
+        images=f"{images:,}" if isinstance(images, int) else str(images),
+        generation_seeds=str(protocol.get("repetitions")),
+        training_seeds=tuple(sorted(seeds)),
+        levels=_list(f"{level:.0%}" for level in levels),
+        smoke=bool(protocol.get("smoke", False)),
+    )
+
+
+def seeds_notes(labels: Sequence[str], values: Mapping[tuple[int, str], Measured]) -> list[str]:
+    """Name the training seeds behind each row if they differ or are one; no note if all rows have the same.
+
+    `labels` are the rows' names; `values` are the table's, by row and column.
+    """
+    counts: dict[int, dict[str, int]] = {}
+    for (row, column), value in values.items():
+        if value.n:
+            counts.setdefault(row, {})[column] = value.n
+    every = {n for found in counts.values() for n in found.values()}
+    if not every or (len(every) == 1 and every != {1}):
+        return []
+    rows: dict[int, list[str]] = {}
+    for row, found in counts.items():
+        usual = max(found.values())
+        fewer = ", ".join(f"n={n} for {column}" for column, n in found.items() if n < usual)
+        rows.setdefault(usual, []).append(labels[row] + (f" ({fewer})" if fewer else ""))
+    listed = ". ".join(f"n={n}: {'; '.join(names)}" for n, names in sorted(rows.items()))
+    return [
+        f"Training seeds behind each row. {listed}. With n=1 the interval, if there is one, is over generation "
+        "seeds alone: do not set it beside an interval over training seeds."
+    ]
+
+
+def warnings(records: Sequence[Record]) -> list[str]:
+    """Return the notes on differences that make records incomparable."""
+    return _differing_assets(records)
 
 
 def notes(records: Sequence[Record]) -> list[str]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
+from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
+from bench.report.columns import Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
-from bench.report.notes import notes
+from bench.report.measured import Measured
+from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.study.protocol import is_study
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
-from bench.report.todo import what_is_left
+from bench.report.todo import Left, left_of, left_text
 from bench.runs.pending_runs import PendingRun
 from bench.runs.records import Record, collector_paused
 from bench.runs.suites import PaperTable, Suite, SuiteScale
 
-__all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
+__all__ = ["ReportTable", "Section", "best_rows", "suite_table", "task_table", "tidy"]
 
 _COUNTS = (
     *("n_seeds", "n_failed", "nfe", "iterations_low", "iterations_high", "generator_updates_low"),
@@ -43,6 +47,17 @@ class Section:
     best: frozenset[tuple[int, str]]
     """Row and column of each metric's best trained student, if its lead exceeds the spread over training seeds."""
     notes: tuple[str, ...]
+    """All that a reader of the numbers must know."""
+    second: frozenset[tuple[int, str]] = frozenset()
+    """Row and column of the next after each best, if it leads the others by the same rule."""
+    columns: tuple[Column, ...] = ()
+    """What the columns of `cells` show."""
+    values: Mapping[tuple[int, str], Measured] = field(default_factory=dict)
+    """The numbers in the cells of metrics, by row and column."""
+    warnings: tuple[str, ...] = ()
+    """The notes without which the numbers mislead, for a format with little room."""
+    facts: Facts | None = None
+    """What all numbers share, for a caption; None without records."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,11 @@ class ReportTable:
     note: str = ""
     """A remark on the whole table."""
     left: tuple[str, ...] = ()
-    """The missing results of a suite, each with the reason and the command that makes it."""
+    """The missing results of a suite, each with the reason and the command that makes it, as Markdown."""
+    missing: tuple[Left, ...] = ()
+    """The same as data."""
+    name: str = ""
+    """A short name for labels: that of the suite and its scale, or of the task."""
 
 
 def suite_table(
@@ -77,14 +96,16 @@ def suite_table(
     of_task = [record for record in measured if record.task == chosen.task]
     title = f"{suite.title}: {chosen.task}"
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished)
-    left = what_is_left(lines, chosen, of_task, unfinished)
-    return ReportTable(table.title, table.sections, table.data, chosen.note, tuple(left))
+    missing = tuple(left_of(lines, chosen, of_task, unfinished))
+    left = tuple(left_text(one, markdown) for one in missing)
+    return replace(table, note=chosen.note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile all records of a task, baselines first, plug-in methods included."""
     of_task = [record for record in records if record.task == task]
-    return _compile(f"All results: {task}", task, recorded_lines(of_task), None, None, of_task, ())
+    table = _compile(f"All results: {task}", task, recorded_lines(of_task), None, None, of_task, ())
+    return replace(table, name=task)
 
 
 def _measured_columns(records: Sequence[Record]) -> tuple[str, ...]:
@@ -121,8 +142,8 @@ def _compile(
         if made and is_study(made[0].protocol):  # it is about one run: no other is missing
             here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
-        shown, best = _cells(here, _measured_columns(made) if columns is None else columns, paper, made)
-        sections.append(Section(heading, shown, best, tuple(notes(made))))
+        shown = _measured_columns(made) if columns is None else columns
+        sections.append(_section(heading, here, shown, paper, made))
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
     paper_columns = [f"paper_{column.name}" for column in paper.columns] if paper else []
     frame = pd.DataFrame(data, columns=[*_CSV, *paper_columns]).astype(dict.fromkeys(_COUNTS, "Int64"))
@@ -159,42 +180,69 @@ def _paper_values(line: Line, paper: PaperTable | None) -> dict[str, float | Non
     return {f"paper_{c.name}": line.paper.get(c.name) for c in paper.columns} if paper else {}
 
 
-def _cells(
+def _section(
+    heading: str,
     here: list[tuple[Line, dict[str, Any]]],
     columns: Sequence[str],
     paper: PaperTable | None,
     made: Sequence[Record],
-) -> tuple[pd.DataFrame, frozenset[tuple[int, str]]]:
-    """Lay out one row per variant; return the table and the positions of its best cells."""
+) -> Section:
+    """Lay out the records of one protocol, one row per variant."""
     variants: dict[tuple[Any, ...], tuple[Line, dict[str, dict[str, Any]]]] = {}
-    headers = {name: name for name in columns}
+    metrics = {name: Column(name, "metric") for name in columns}
     for line, row in here:
         key = (id(line), row.get("recipe_sha256"), row.get("variant_sha256"))
         variants.setdefault(key, (line, {}))[1][row["metric"]] = row
         if row["metric"]:
             title = shown_title(row["metric"], row["title"], made[0].protocol)
-            headers[row["metric"]] = cells.header(title, row["direction"])
+            metrics[row["metric"]] = metric_column(title, row["direction"])
 
-    shown = []
-    for line, metrics in variants.values():
-        some = next(iter(metrics.values()))
+    shown, values = [], {}
+    for number, (line, found) in enumerate(variants.values()):
+        some = next(iter(found.values()))
         nothing = {key: some.get(key) for key in ("status", "error", "work")}
         entry = {"method": line.label, "recipe": cells.recipe(some)}
         for column in paper.columns if paper else ():
-            entry[f"paper {column.title}"] = cells.number(line.paper.get(column.name))
+            entry[paper_column(column).name] = cells.number(line.paper.get(column.name))
         for name in columns:
-            entry[headers[name]] = cells.measured(metrics.get(name, nothing))
+            value = Measured.of(found.get(name, nothing))
+            values[number, metrics[name].name] = value
+            entry[metrics[name].name] = str(value)
         shown.append(entry | cells.cost(some))
-    lines = [metrics for _, metrics in variants.values()]
-    best = {(number, headers[name]) for name in columns for number in best_rows(lines, name)}
-    return pd.DataFrame(shown), frozenset(best)
+
+    lines = [found for _, found in variants.values()]
+    labels = [line.label for line, _ in variants.values()]
+    ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
+    seeds = seeds_notes(labels, values)
+    frame = pd.DataFrame(shown)
+    known = [Column("method", "method"), Column("recipe", "recipe"), *metrics.values()]
+    known += map(paper_column, paper.columns if paper else ())
+    kinds = {column.name: column for column in known}
+    return Section(
+        heading,
+        frame,
+        best=frozenset((rows[0], name) for name, rows in ranked.items() if rows),
+        second=frozenset((rows[1], name) for name, rows in ranked.items() if len(rows) > 1),
+        notes=(*notes(made), *seeds),
+        warnings=(*warnings(made), *seeds),
+        columns=tuple(kinds.get(name) or Column(name, "cost") for name in frame.columns),
+        values=values,
+        facts=facts(made),
+    )
 
 
 def best_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
-    """Return the row whose trained student beats every other by more than both intervals over training seeds.
+    """Return the row whose trained student beats every other by more than both intervals over training seeds."""
+    return ranked_rows(lines, name)[:1]
 
-    If any row has fewer than two training seeds, there is no best row, because an interval over generation seeds
-    is not evidence about the method. A checkpoint selected by the test metric does not compete.
+
+def ranked_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
+    """Return the best row, and the second; each only if it is shown to be it.
+
+    The best trained student beats every other by more than both intervals over training seeds. The second exists
+    only beside a best: it beats all others but the best in the same way. If any row has fewer than two training
+    seeds, there is neither, because an interval over generation seeds is not evidence about the method. A
+    checkpoint selected by the test metric does not compete.
     """
     rivals = [
         (number, metrics[name])
@@ -202,10 +250,15 @@ def best_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
         if name in metrics and metrics[name]["kind"] == "method" and pd.notna(metrics[name]["value"])
         if metrics[name]["selection"] != "best-by-test-metric"
     ]
-    if len(rivals) < 2 or any(row["interval"] != TRAINING_SEEDS for _, row in rivals):
+    if any(row["interval"] != TRAINING_SEEDS for _, row in rivals):
         return []
-    (_, worst, best), (nearest, _, _), *_ = sorted((*_span(row), number) for number, row in rivals)
-    return [best] if worst < nearest else []
+    ordered = sorted((*_span(row), number) for number, row in rivals)
+    shown = []
+    for (_, worst, number), (nearest, _, _) in pairwise(ordered[:3]):
+        if worst >= nearest:
+            break
+        shown.append(number)
+    return shown
 
 
 def _span(row: dict[str, Any]) -> tuple[float, float]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.escape import markdown
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
 from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
@@ -36,13 +35,6 @@ class Left:
     state: str
     fix: str
     """What makes them, as markdown; empty if they are being made."""
-
-
-def what_is_left(
-    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[PendingRun]
-) -> list[str]:
-    """Return markdown for each line with missing results: the seeds by state, and the command that makes them."""
-    return [_markdown(left) for left in left_of(lines, scale, records, work)]
 
 
 def left_of(
@@ -83,10 +75,12 @@ def _left(line: Line, state: str, seeds: Sequence[int | None], scale: SuiteScale
     return Left(line.label, trained, state, fix)
 
 
-def _markdown(left: Left) -> str:
-    of_seeds = f", seed{'s' if len(left.seeds) > 1 else ''} {', '.join(map(str, left.seeds))}" if left.seeds else ""
+def left_text(left: Left, escaped: Callable[[str], str]) -> str:
+    """Return a line for people, with the command in backticks. `escaped` makes text of records harmless."""
+    seeds = ", ".join(map(str, left.seeds))
+    of_seeds = f", seed{'s' if len(left.seeds) > 1 else ''} {seeds}" if seeds else ""
     fix = f"; fix: {left.fix}" if left.fix else ""
-    return f"{markdown(left.label)}{of_seeds}: {markdown(left.state)}{fix}"
+    return f"{escaped(left.label)}{of_seeds}: {escaped(left.state)}{fix}"
 
 
 def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:

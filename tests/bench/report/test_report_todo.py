@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.core.escape import markdown
 from bench.core.locks import locked
 from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
-from bench.report.todo import what_is_left, work_of
+from bench.report.todo import left_of, left_text, work_of
 from bench.runs import attempts
 from bench.runs.pending_runs import PendingRun, pending_runs
 from bench.runs.records import Record
@@ -26,7 +27,8 @@ def left(
     """What is left, by the label of the line."""
     part = load_suite(suite).scale(scale)
     found: dict[str, list[str]] = {}
-    for text in what_is_left(suite_lines(part, load_paper_table(suite)), part, records, work):
+    for missing in left_of(suite_lines(part, load_paper_table(suite)), part, records, work):
+        text = left_text(missing, markdown)
         label, _, rest = text.partition(", seed")
         found.setdefault(label.partition(":")[0], []).append(rest or text)
     return found

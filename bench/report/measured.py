@@ -1,0 +1,91 @@
+"""A metric's value in a table as numbers, so that no renderer reads them out of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.metrics.titles import TIMES
+from bench.report.summary import TRAINING_SEEDS
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The value of one row and metric with its uncertainty, or the reason why there is none.
+
+    Numbers are on the scale that tables show: KID times 1,000.
+    """
+
+    state: str = ""
+    """Why there is no value: missing, in progress or failed; empty if there is one, or none is expected."""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+    """What `low` to `high` is over: training seeds, generation seeds, or nothing."""
+    n: int | None = None
+    """Training seeds behind the value; None for a baseline, which has none."""
+    failed: int = 0
+    """Training seeds that failed."""
+    standard_error: float | None = None
+    """Of one measurement over its images; for KID, and where there is no interval."""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Measured:
+        """Return the value of a row of `bench.report.summary.summarise`."""
+        if row["status"] != "ok":
+            texts = {"missing": row.get("work") or "missing", "failed": f"failed: {row['error']}"}
+            return cls(texts.get(row["status"], ""))
+        if pd.isna(row.get("value")):
+            return cls()
+        times = TIMES.get(row["metric"], 1)
+        student = row["kind"] != "baseline"
+        names = ("value", "low", "high", "standard_error")
+        value, low, high, error = (None if pd.isna(row[name]) else times * row[name] for name in names)
+        return cls(
+            value=value,
+            low=low,
+            high=high,
+            interval=row["interval"],
+            n=row["n_seeds"] if student else None,
+            failed=row["n_failed"] if student else 0,
+            standard_error=error if times != 1 or not row["interval"] else None,
+        )
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the interval is over training seeds, the only kind that can rank methods."""
+        return self.interval == TRAINING_SEEDS
+
+    def format(self, number: float) -> str:
+        """Format a number with the decimals of the value."""
+        return f"{number:.{decimals(self.value or 0)}f}"
+
+    def __str__(self) -> str:
+        """Return the text of Markdown tables, which names the kind of uncertainty.
+
+        It is `mean ± half width over training seeds (n=seeds)` or `value [low, high] over generation seeds`. If
+        there is neither interval, and always for KID, it has the standard error over one measurement's images.
+        """
+        if self.value is None:
+            return self.state or NOTHING
+        text = self.format(self.value)
+        if self.low is not None and self.high is not None and self.interval:
+            half, ends = self.format(self.high - self.value), (self.format(self.low), self.format(self.high))
+            text += f" ± {half}" if self.ranks else f" [{ends[0]}, {ends[1]}]"
+            text += f" over {self.interval}"
+        more = [] if self.n is None else [f"n={self.n}"]
+        if self.standard_error is not None:
+            more.append(f"SE {self.format(self.standard_error)} over images")
+        if self.failed:
+            more.append(f"{self.failed} failed")
+        return f"{text} ({'; '.join(more)})" if more else text
+
+
+def decimals(value: float) -> int:
+    """Return how many decimals tables show: two, or three below 1."""
+    return 2 if abs(value) >= 1 else 3

@@ -1,0 +1,1 @@
+"""The formats of `bench report`, one file each. Listing them imports no pandas."""
