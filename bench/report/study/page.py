@@ -49,7 +49,7 @@ def picture(first: np.ndarray, second: np.ndarray) -> bytes:
     both = np.concatenate([first, second], axis=1)
     image = Image.fromarray(both.squeeze(-1) if both.shape[-1] == 1 else both)
     encoded, kind = io.BytesIO(), format_of(*first.shape[:2])
-    settings = {"compress_level": 0} if kind == "PNG" else {"quality": QUALITY, "method": 6}
+    settings = {"compress_level": 0} if kind == "PNG" else {"quality": QUALITY}
     image.save(encoded, format=kind, **settings)
     return encoded.getvalue()
 

@@ -89,5 +89,5 @@ def _told(metric: MetricResult) -> str:
     agreed = f", Fleiss' kappa {kappa:.2f}" if isinstance(kappa, float) else ""
     return (
         f"{metric.title}: {of.get('answers_won')} of {of.get('answers')} answers{agreed}; pairs without a "
-        f"majority: {of.get('pairs_tied')}; pairs that a rater answered too fast to look at: {of.get('fast_pairs')}."
+        f"majority: {of.get('pairs_tied')}; pairs answered too fast to be seen: {of.get('fast_pairs')}."
     )
