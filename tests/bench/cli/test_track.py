@@ -16,6 +16,7 @@ from command import Printed
 from tests_support import TINY_PLUGIN
 from tracked_runs import READERS
 
+from bench.jobs.request import say_not_sent
 from bench.jobs.spec import JobSettings
 from bench.runs.plan import Run
 from bench.task.declaration import Sources
@@ -73,6 +74,18 @@ def test_trackers_travel_in_the_description_of_a_job_and_not_in_its_name(
     expected, found = ({**one.run(run, "train").content} for one in (plain, tracked))
     assert found.pop("job")["track"] == ["wandb", "mlflow"] and expected.pop("job")["track"] == []
     assert found == expected
+
+
+def test_runs_that_were_finished_before_are_named(
+    plan: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = plan()
+    say_not_sent([run], ["wandb"])
+    monkeypatch.setattr(Run, "finished", lambda _: "a record")
+    say_not_sent([run], [])
+    assert capsys.readouterr().err == ""
+    say_not_sent([run], ["wandb", "mlflow"])
+    assert capsys.readouterr().err == "not sent to wandb, mlflow: dmd2 on tiny, seed 0, finished before\n"
 
 
 SWITCHES = ("CI", "DO_NOT_TRACK", "HF_HUB_OFFLINE", "NO_PROXY", "no_proxy", "PYTEST_CURRENT_TEST")
