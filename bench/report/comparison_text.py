@@ -12,13 +12,14 @@ from bench.core.escape import markdown, printable, rich_text
 from bench.report import cells
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
 from bench.report.comparison import shown_p
+from bench.report.recipe_differences import Difference
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 FEW = 3
-"""Up to this many sides, each has a column for its recipe values; more are numbered."""
+"""Up to this many sides, each has a column for its recipe values; with more, each value has a line."""
 
 
 @dataclass(frozen=True)
@@ -228,13 +229,24 @@ def _recipes(compared: Compared) -> list[Block]:
     """Return the recipe values that differ between trained methods, if there are two."""
     if len(compared.trained) < 2:
         return []
-    few = len(compared.trained) <= FEW
-    names = [compared.sides[side].label if few else str(side + 1) for side in compared.trained]
-    rows = tuple((row.field, *map(str, row.values)) for row in compared.differences)
-    if not rows:
+    if not compared.differences:
         return [Block("Recipes", (), (), ("The recipes have the same values.",))]
     below = ("* set by the user",) if any(one.passed for row in compared.differences for one in row.values) else ()
-    return [Block("Recipe values that differ", ("value", *names), rows, below)]
+    if len(compared.trained) <= FEW:
+        columns = ("field", *(compared.sides[side].label for side in compared.trained))
+        rows = tuple((row.field, *map(str, row.values)) for row in compared.differences)
+    else:
+        columns = ("field", "value", "in")
+        rows = tuple(line for row in compared.differences for line in _by_value(row, compared.trained))
+    return [Block("Recipe values that differ", columns, rows, below)]
+
+
+def _by_value(row: Difference, sides: Sequence[int]) -> list[tuple[str, str, str]]:
+    """Return a line for each value of a field, with the numbers of the sides that have it."""
+    having: dict[str, list[str]] = {}
+    for side, value in zip(sides, row.values, strict=True):
+        having.setdefault(str(value), []).append(str(side + 1))
+    return [(row.field, value, ", ".join(numbers)) for value, numbers in having.items()]
 
 
 def _explained(compared: Compared) -> Block:

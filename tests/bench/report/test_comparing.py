@@ -198,5 +198,6 @@ def test_which_rows_of_table_3_differ_on_fashion(table3: Compared) -> None:
 def test_its_text_has_all_pairs(table3: Compared) -> None:
     shown = text(table3)
     assert shown.count("no difference shown") + shown.count("no spread") == 28 - 6 + 28 - 19
+    assert "| lr | 0.0006 | 3, 4, 5, 6 |\n| lr | 0.0003 | 7, 8 |" in shown
     rows: Sequence[str] = [line for line in shown.splitlines() if line.startswith("| 1 − ")]
     assert len(rows) == 14
