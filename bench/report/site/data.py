@@ -20,6 +20,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -67,9 +68,13 @@ def _csv(row: Any) -> str:
     return line.getvalue()
 
 
+_text = lru_cache(maxsize=4096)(csv_text)
+"""The same texts are in most rows."""
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return csv_text(value)
+        return _text(value)
     return "" if value is None or value is pd.NA or value != value else value
 
 

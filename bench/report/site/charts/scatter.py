@@ -10,6 +10,8 @@ from itertools import product
 from bench.report.site.charts.axis import Axis, axis_over, holds, tick_text
 from bench.report.site.charts.drawing import LETTER, WIDTH, colour, dot, escaped, frame, left_out, text, whole
 
+MOST_LABELS = 40
+"""With more points, only those that no other beats have labels."""
 HALO = ' paint-order="stroke" stroke="var(--paper,#fff)" stroke-width="3"'
 """Labels can be read where a line crosses them."""
 Box = tuple[float, float, float, float]
@@ -55,8 +57,14 @@ def scatter_chart(
         parts.append(_dot(one, number in best, xs, ys))
     if not kept:
         parts.append(text(WIDTH / 2, (top + bottom) / 2, "no values", "middle"))
-    labels, unlabelled = _labels([(one.label, xs(one.x), ys(one.y)) for one in kept], (left, top, WIDTH, bottom))
+    labelled = kept if len(kept) <= MOST_LABELS else [kept[number] for number in best]
+    labels, unlabelled = _labels(
+        [(one.label, xs(one.x), ys(one.y)) for one in labelled], (left, top, WIDTH, bottom)
+    )
     notes = left_out((one.x for one in dots), log_x) + left_out((one.y for one in dots), log_y)
+    notes += ["of so many points only full ones have labels; the pointer shows the others"] * (
+        labelled is not kept
+    )
     notes += [f"no room for the labels of: {', '.join(unlabelled)}"] if unlabelled else []
     legend = [(dot(11, 0), "no other is better in both"), (dot(11, 0, full=False), "another is better in both")]
     return whole(title, [*parts, *labels], height, legend, notes)

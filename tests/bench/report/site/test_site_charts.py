@@ -204,3 +204,12 @@ def _luminance(colour: str) -> float:
 def test_colours_can_be_seen_on_light_and_dark_pages(colour: str, page: str) -> None:
     light, dark = sorted((_luminance(colour), _luminance(page)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_of_many_points_only_the_best_have_labels() -> None:
+    dots = [Dot(f"dot{i}", float(i), 100.0 - i if i < 2 else 200.0) for i in range(1, 60)]
+    chart = scatter_chart(dots, title="a title", x_label="cost", y_label="FD")
+    labels = words(chart)
+    assert "dot1" in labels and "dot30" not in labels
+    assert "of so many points only full ones have labels" in labels
+    assert "dot30" in chart  # what the pointer shows
