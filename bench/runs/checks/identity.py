@@ -33,12 +33,10 @@ def identity_findings(record: Record, catalogue: Catalogue, cache: Path | None) 
     yield from _of_seed(record)
     yield from _of_weights(record)
     task, reason = declared_task(record, catalogue, cache)
-    if is_study(record):
-        pass  # every study has a protocol of its own
-    elif task is None:
-        yield note(f"the protocol {_protocol(record)!r} is only declared in the record itself: {reason}", PLUGIN)
-    elif task.protocol.digest() != record.protocol_sha256:
+    if task is not None and task.protocol.digest() != record.protocol_sha256:
         yield _other_protocol(record, task)
+    elif task is None and not is_study(record):  # every study has a protocol of its own
+        yield note(f"the protocol {_protocol(record)!r} is only declared in the record itself: {reason}", PLUGIN)
     yield from _of_run_id(record, task, catalogue)
 
 
