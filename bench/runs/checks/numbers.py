@@ -63,6 +63,9 @@ def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -
     if metric.value is None or not metric.values:
         yield error(f"no value, and {len(metric.values)} values by generation seed", UNCHANGED)
         return
+    if is_study(record):
+        yield from _of_study(metric, metric.value)
+        return
     yield from _of_values(record, metric, metric.value)
     if known is None:
         yield note("not registered here, so that its direction and range are not checked", "give --plugin FILE")
@@ -108,6 +111,29 @@ def _of_values(record: Record, metric: MetricResult, value: float) -> Iterator[F
         if not _equal(given, right, size):
             summary = "minimum" if is_minimum and name == "value" else "Student-t summary"
             yield error(f"{name} is {given}, but the {summary} of its values gives {right}", UNCHANGED)
+
+
+def is_study(record: Record) -> bool:
+    """Say whether a record is of a user study (`bench study read`), whose values are preferences of people."""
+    return record.protocol.get("kind") == "user study"
+
+
+def _of_study(metric: MetricResult, value: float) -> Iterator[Finding]:
+    """Compute a preference and its exact binomial interval again, from the pairs that were won and lost."""
+    from scipy.special import betaincinv
+
+    found = metric.diagnostics[0] if metric.diagnostics else {}
+    won, lost = found.get("pairs_won"), found.get("pairs_lost")
+    if not (isinstance(won, int) and isinstance(lost, int) and won >= 0 and lost >= 0 and won + lost > 0):
+        yield error("a study without the numbers of pairs that were won and lost", UNCHANGED)
+        return
+    tail = (1 - metric.level) / 2
+    low = float(betaincinv(won, lost + 1, tail)) if won else 0.0
+    high = float(betaincinv(won + 1, lost, 1 - tail)) if lost else 1.0
+    rights = {"value": won / (won + lost), "low": low, "high": high}
+    for name, given in {"value": value, "low": metric.low, "high": metric.high}.items():
+        if not _equal(given, rights[name], 1.0):
+            yield error(f"{name} is {given}, but {won} won and {lost} lost pairs give {rights[name]}", UNCHANGED)
 
 
 def _equal(one: float | None, other: float | None, size: float) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from bench.core.errors import listed
 from bench.core.numbers import is_finite
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
+from bench.runs.checks.numbers import is_study
 from bench.runs.provenance import PACKAGES
 from bench.runs.records import Record
 
@@ -28,7 +29,7 @@ def provenance_findings(record: Record, now: datetime.datetime) -> Iterator[Find
     for name, text in {"Python": made.python, "the platform": made.platform, "the processor": made.cpu}.items():
         if not text.strip():
             yield error(f"{name} is not named", UNCHANGED)
-    if not made.argv:
+    if not made.argv and not is_study(record):  # that of a study would name the raters' files
         yield error("no command line, so that nobody can repeat the run", UNCHANGED)
     if made.git_commit is None:
         yield warning("no git commit of the code", "install bench from a git checkout, and run again")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from example_records import EXAMPLE, GONE, Found
 
+from bench.core.files import digest
 from bench.metrics.catalogue import RATE
+from bench.report.study.statistics import share
 from bench.runs.registry import load_catalogue
 
 FD, KID, PRECISION = range(3)
@@ -76,6 +78,39 @@ def test_a_metric_that_is_not_registered_is_a_note(found_in: Found) -> None:
 
 def test_an_odd_list_of_metrics_in_a_protocol_is_survived(found_in: Found) -> None:
     assert any("no value of [1]" in line for line in found_in({"protocol.metrics": [[1], {"a": None}]}))
+
+
+def study(won: int, lost: int, value: float, low: float, high: float) -> dict[str, Any]:
+    """Return the changes that make the example the record of a user study."""
+    protocol = {"name": "study", "kind": "user study", "samples": 128, "repetitions": 1}
+    metric = {
+        **EXAMPLE["metrics"][FD],
+        "name": "preference",
+        "title": "preference",
+        "direction": "higher",
+        "samples": 128,
+        "value": value,
+        "values": [value],
+        "std": None,
+        "low": low,
+        "high": high,
+        "diagnostics": [{"pairs_won": won, "pairs_lost": lost}],
+    }
+    name = f"{EXAMPLE['run_id']}-{digest([EXAMPLE['run_id'], digest(protocol)])[:6]}"
+    return {"protocol": protocol, "metrics": [metric], "run_id": name, "provenance.argv": []}
+
+
+def test_the_interval_of_a_study_is_that_of_its_pairs(found_in: Found) -> None:
+    """The interval of Clopper and Pearson, as `bench study read` gives it."""
+    for won, lost in ((15, 5), (128, 0), (0, 7)):
+        preferred = share(won, won + lost)
+        assert preferred.value is not None and preferred.low is not None and preferred.high is not None
+        assert found_in(study(won, lost, preferred.value, preferred.low, preferred.high)) == []
+    (line,) = found_in(study(15, 5, 0.75, 0.6, share(15, 20).high or 0))
+    assert line.startswith("error: metric 'preference': low is 0.6, but 15 won and 5 lost pairs give 0.508954")
+    assert any("value is 0.9, but 15 won" in line for line in found_in(study(15, 5, 0.9, 0.5, 0.9)))
+    (line,) = found_in(study(0, 0, 0.5, 0.0, 1.0))
+    assert "a study without the numbers of pairs" in line
 
 
 def test_every_rate_is_known_to_be_one() -> None:
