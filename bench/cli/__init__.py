@@ -28,12 +28,16 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",
+    "site": "site:site",
+    "compare": "compare:compare",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
     "refs": "refs:app",
+    "study": "study:app",
+    "records": "records:app",
 }
 """Every command of ours, with its module in this package and its function or Typer app.
 

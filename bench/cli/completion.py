@@ -56,6 +56,13 @@ def sampler_names(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def tracker_names(incomplete: str) -> list[str]:
+    """Complete the last of several trackers that are separated by commas."""
+    from bench.training.trackers import TRACKERS
+
+    return _last_of_list(incomplete, TRACKERS)
+
+
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 

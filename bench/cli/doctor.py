@@ -25,6 +25,7 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     from bench.runs.registry import load_catalogue
 
     healthy = _packages()
+    _trackers()
     _devices()
     _cache(cache or default_cache())
     healthy = _tasks(load_catalogue(plugin), cache) and healthy
@@ -44,6 +45,16 @@ def _packages() -> bool:
             complete = False
             print(f"  {package:<14}MISSING; fix: pip install {package}")
     return complete
+
+
+def _trackers() -> None:
+    """Show which trackers `--track` can send logs to; no run requires one."""
+    from bench.training.trackers import TRACKERS, is_installed
+
+    print("trackers")
+    for name in TRACKERS:
+        fix = f'not installed; to use it: pip install "distillation-bench[{name}]"'
+        print(f"  {name:<14}{'installed' if is_installed(name) else fix}")
 
 
 def _devices() -> None:

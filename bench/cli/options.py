@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.completion import tracker_names
 from bench.core.errors import UserError, hint, unknown
 from bench.core.files import read_text, regular_file_or_folder
 from bench.task.base import Task
@@ -45,7 +46,7 @@ def config_defaults(path: Path, options: set[str]) -> dict[str, Any]:
             value = [f"{one}={part if isinstance(part, str) else json.dumps(part)}" for one, part in value.items()]
         elif key == "seed":
             value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        elif name in ("method", "plugin") and not isinstance(value, list):
+        elif name in ("method", "plugin", "track") and not isinstance(value, list):
             value = [value]
         found[name] = value
     return found
@@ -87,6 +88,14 @@ ProcessesOption = Annotated[
 ]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Runs side by side; default: what cores or GPUs allow.")
+]
+TrackOption = Annotated[
+    list[str],
+    typer.Option(
+        "--track",
+        help="Send the log to tensorboard, wandb, trackio or mlflow as well, kept on this machine; repeatable.",
+        autocompletion=tracker_names,
+    ),
 ]
 WeightsOption = Annotated[
     list[str],

@@ -26,6 +26,8 @@ from bench.cli.options import (
     RunsOption,
     SetOption,
     ThreadsOption,
+    TrackOption,
+    parse_names,
     parse_overrides,
     parse_seeds,
 )
@@ -58,6 +60,7 @@ def reproduce(
     profile: ProfileOption = None,
     detach: DetachOption = False,
     threads: ThreadsOption = 1,
+    track: TrackOption = [],
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -66,7 +69,7 @@ def reproduce(
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
     from bench.jobs.executor import ExecutorOptions
-    from bench.jobs.request import make_executor, raise_failures
+    from bench.jobs.request import make_executor, raise_failures, say_not_sent
     from bench.jobs.run_states import state_lookup
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.jobs.suite import elsewhere_jobs, published_jobs, remaining_lines
@@ -75,7 +78,10 @@ def reproduce(
     from bench.runs.registry import load_catalogue
     from bench.runs.suite_plan import SuitePlan
     from bench.runs.suites import load_suite
+    from bench.training.trackers import require_trackers, tracker_lines
 
+    trackers = parse_names(track, "--track") if track else []
+    require_trackers(trackers)
     chosen = load_suite(suite)
     part = chosen.scale(scale)
     if task is not None:
@@ -94,16 +100,18 @@ def reproduce(
     refuse_idle_overrides(first, values)
     where = sources_of(measured_by, cache, data, download)
     found = plan.published(published) if published is not None else []
-    settings = JobSettings(runs, where, threads, plugin_hashes(catalogue.plugins))
+    settings = JobSettings(runs, where, threads, plugin_hashes(catalogue.plugins), trackers)
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
     if dry_run:
         look = state_lookup(runs)
-        for line in (*plan_lines(first, baselines, where, look), *remaining_lines(plan, found, look)):
+        tracked = tracker_lines(trackers, runs)
+        for line in (*plan_lines(first, baselines, where, look), *remaining_lines(plan, found, look), *tracked):
             print(line)
         if reason := workers.dry_run(first, baselines):
             print(reason)
         return
     require_all([trained_on, measured_by], first, baselines, where)
+    say_not_sent(first, trackers)
 
     with exit_if_detached():
         wanted = workers.execute(first, baselines)
@@ -112,6 +120,8 @@ def reproduce(
         wanted += workers.execute(later, [])
         workers.evaluate(elsewhere_jobs(plan, [*first, *later], settings), measured_by)
     _print_table(plan, chosen, first + later)
+    for line in tracker_lines(trackers, runs):
+        print(line)
     missing = published_jobs(plan, found, settings) + elsewhere_jobs(plan, [*first, *later], settings)
     raise_failures(wanted, [spec.label for spec in missing])
 

@@ -24,6 +24,7 @@ from bench.cli.options import (
     RunsOption,
     SetOption,
     ThreadsOption,
+    TrackOption,
     parse_names,
     parse_overrides,
     parse_seeds,
@@ -51,6 +52,7 @@ def run(
     profile: ProfileOption = None,
     detach: DetachOption = False,
     threads: ThreadsOption = 1,
+    track: TrackOption = [],
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -75,6 +77,7 @@ def run(
         data=data,
         download=download,
         plugins=plugin,
+        track=parse_names(track, "--track") if track else (),
         executor=executor,
         options=ExecutorOptions(jobs, processes, profile, detach),
     )
@@ -92,4 +95,6 @@ def run(
         picture = one.folder / SAMPLES
         if picture.exists():
             print(f"samples of {one.label}: {picture}")
+    for line in planned.tracker_lines():
+        print(line)
     raise_failures(wanted)

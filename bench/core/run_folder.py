@@ -32,7 +32,7 @@ SHEET = "sheet.png"
 """The first images of the result without any decoration, which `bench compare` and `bench site` read
 (bench.evaluation.sheet)."""
 SCORES = "scores.csv"
-"""The scores of single images, where metrics give them (bench.evaluation.scores)."""
+"""The scores of single images, where metrics give them (bench.evaluation.image_scores)."""
 RECORD = "record.json"
 """The result (bench.runs.records)."""
 OTHER_PROTOCOLS = "protocols"

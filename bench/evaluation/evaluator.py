@@ -21,6 +21,7 @@ from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
+from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, make_metric
@@ -155,6 +156,10 @@ def read_repetition(path: Path) -> Repetition:
         raise UserError(f"{path} is damaged; fix: rm {shlex.quote(str(path))}, and run again") from None
 
 
+def _path(folder: Path, repetition: int) -> Path:
+    return folder / f"repetition-{repetition}.json"
+
+
 class Evaluator:
     """An evaluation of samplers on one prepared task under its protocol."""
 
@@ -183,8 +188,13 @@ class Evaluator:
         results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
         return results, sum(part.seconds for part in finished)
 
+    def scores(self, folder: Path) -> ImageScores:
+        """Return the scores of single images of a finished evaluation, from the repetitions in its folder."""
+        paths = [_path(folder, repetition) for repetition in range(self.protocol.repetitions)]
+        return scores_of([read_repetition(path).metrics for path in paths])
+
     def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> Repetition:
-        path = folder / f"repetition-{repetition}.json"
+        path = _path(folder, repetition)
         made_of = {
             "subject": subject,
             "protocol": self.protocol.digest(),

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.run_folder import LOG
-from bench.jobs.executor import Executor, ExecutorOptions
+from bench.jobs.executor import Executor, ExecutorOptions, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.dry_run import plan_lines, require_for_recipes
@@ -17,6 +17,7 @@ from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
+from bench.training.trackers import require_trackers, tracker_lines
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class RunRequest:
     data: Path | None = None
     download: bool = False
     plugins: Sequence[Path] = ()
+    track: Sequence[str] = ()
+    """Trackers that are sent the logs, besides `metrics.jsonl` in each run's folder."""
     executor: str = "local"
     options: ExecutorOptions = field(default_factory=ExecutorOptions)
 
     def plan(self) -> PlannedRequest:
-        """Resolve every run. Raises UserError for an unknown name, key or value."""
+        """Resolve every run. Raises UserError for an unknown name, key or value, or a missing tracker."""
+        require_trackers(self.track)
         catalogue = load_catalogue(self.plugins)
         task = pinned_task(catalogue, self.task, self.cache, self.protocol)
         runs = [
@@ -57,7 +61,7 @@ class RunRequest:
         baselines = (
             [BaselineRun(task, self.runs, one) for one in task.baselines.values()] if self.baselines else []
         )
-        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins))
+        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins), self.track)
         return PlannedRequest(
             task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
         )
@@ -77,8 +81,13 @@ class PlannedRequest:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
         sources, lookup = self.settings.sources, state_lookup(self.settings.runs)
         yield from plan_lines(self.runs, self.baselines, sources, lookup)
+        yield from self.tracker_lines()
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
+
+    def tracker_lines(self) -> list[str]:
+        """Say how to look at what the trackers are sent."""
+        return tracker_lines(self.settings.track, self.settings.runs)
 
     def execute(self) -> Sequence[Run | BaselineRun]:
         """Do what is not done yet; return all that is to have a result: `raise_failures` names what has none.
@@ -86,10 +95,18 @@ class PlannedRequest:
         Raises UserError if something is missing, before anything is run, and Detached if the jobs go on alone.
         """
         task = self.task
+        say_not_sent(self.runs, self.settings.track)
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
         return self.executor.execute(self.runs, self.baselines)
+
+
+def say_not_sent(runs: Sequence[Run], track: Sequence[str]) -> None:
+    """Name the runs that trackers are not sent, since they were finished before."""
+    finished = [run.label for run in runs if run.finished() is not None] if track else []
+    if finished:
+        say(f"not sent to {', '.join(track)}: {listed(finished)}, finished before")
 
 
 def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:

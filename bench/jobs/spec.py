@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,13 +43,15 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """Settings that all jobs of a plan share: the locations of files, and the threads of each process."""
+    """Settings that all jobs of a plan share, and that change no result: the locations of files, the threads."""
 
     runs: Path
     sources: Sources
     threads: int = 1
     plugins: Mapping[Path, str] = field(default_factory=dict)
     """Plug-in files, each with its hash."""
+    track: Sequence[str] = ()
+    """Trackers that runs send their logs to."""
 
     def run(self, run: Run | BaselineRun, stage: JobStage = "run") -> JobSpec:
         """Describe a stage of a run, or the evaluation of a baseline."""
@@ -75,6 +77,7 @@ class JobSettings:
             "download": self.sources.download,
             "threads": self.threads,
             "plugins": {str(path.absolute()): sha256 for path, sha256 in self.plugins.items()},
+            "track": list(self.track),
             "argv": argv,
         }
         return JobSpec(label, stage, folder.absolute(), tuple(argv), {**content, "job": settings})

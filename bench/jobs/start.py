@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -38,7 +39,7 @@ def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) 
     settings = content["job"]
     catalogue, sources = _settings(settings)
     if "run_id" in content:
-        _run(folder, stage, catalogue, sources, stop, patience)
+        _run(folder, stage, catalogue, sources, stop, patience, settings.get("track", ()))
     elif "checkpoint" in content:
         _measure(content, catalogue, sources)
     else:
@@ -85,11 +86,17 @@ def _plugins(hashes: dict[str, str]) -> list[Path]:
 
 
 def _run(
-    folder: Path, stage: JobStage, catalogue: Catalogue, sources: Sources, stop: StopSignal, patience: float
+    folder: Path,
+    stage: JobStage,
+    catalogue: Catalogue,
+    sources: Sources,
+    stop: StopSignal,
+    patience: float,
+    track: Sequence[str],
 ) -> None:
     run = read_plan(catalogue, folder, sources.cache)
     progress = join_workers(folder)
-    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience)
+    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience, track)
     record: Record | None
     if isinstance(run, BaselineRun):
         record = runner.baseline(run)

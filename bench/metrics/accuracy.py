@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
-from bench.metrics.scores import score_of
+from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
 
@@ -14,16 +14,15 @@ class Accuracy(Metric):
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
-        self._correct = 0
-        self._samples = 0
+        self._correct = Scores(self.info.name)
 
     def update(self, batch: Features) -> None:
         """Count the images that are classified as their own label."""
-        found = score_of(batch, "accuracy", self.info.name)
-        self._correct += int(found.sum())
-        self._samples += len(found)
+        self._correct.update(score_of(batch, "accuracy", self.info.name))
 
     def result(self) -> Measured:
         """Return the fraction in [0, 1]. Raises UserError if there are too few images."""
-        self.require(self._samples, "generated", defined=1)
-        return Measured(self._correct / self._samples, self._samples, {"correct": self._correct})
+        correct = self._correct.values()
+        self.require(len(correct), "generated", defined=1)
+        count = int(correct.sum())
+        return Measured(count / len(correct), len(correct), {"correct": count}, correct.tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -67,6 +67,14 @@ class Measured:
     value: float
     samples: int
     diagnostics: dict[str, float | int | bool]
+    scores: Sequence[float] = ()
+    """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
+
+    def indexed_scores(self) -> Iterator[tuple[int, float]]:
+        """Yield each score with the index of its image, or of the first image of its group."""
+        group = self.samples // max(1, len(self.scores))
+        for number, score in enumerate(self.scores):
+            yield number * group, score
 
 
 class Metric(ABC):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from bench.metrics.info import MetricInfo
+
+RATE = (0.0, 1.0)
+COSINE = (-1.0, 1.0)
+DISTANCE = (0.0, math.inf)
 
 FD = MetricInfo(
     name="fd",
@@ -13,6 +19,7 @@ FD = MetricInfo(
     source="Heusel et al. 2017, arXiv:1706.08500",
     implementation="bench.metrics.frechet:FrechetDistance",
     needs_reference=True,
+    range=DISTANCE,
 )
 
 SFID = MetricInfo(
@@ -25,6 +32,7 @@ SFID = MetricInfo(
     implementation="bench.metrics.frechet:FrechetDistance",
     needs_reference=True,
     extractor="spatial",
+    range=DISTANCE,
 )
 
 FD_DINOV2 = MetricInfo(
@@ -37,6 +45,7 @@ FD_DINOV2 = MetricInfo(
     implementation="bench.metrics.frechet:FrechetDistance",
     needs_reference=True,
     extractor="dinov2",
+    range=DISTANCE,
 )
 
 KID = MetricInfo(
@@ -61,6 +70,7 @@ PRECISION = MetricInfo(
     source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
     implementation="bench.metrics.precision_recall:Precision",
     needs_reference=True,
+    range=RATE,
 )
 
 RECALL = MetricInfo(
@@ -72,6 +82,7 @@ RECALL = MetricInfo(
     source="Kynkäänniemi et al. 2019, arXiv:1904.06991",
     implementation="bench.metrics.precision_recall:Recall",
     needs_reference=True,
+    range=RATE,
 )
 
 ACCURACY = MetricInfo(
@@ -82,6 +93,7 @@ ACCURACY = MetricInfo(
     summary="generated images that the feature classifier assigns to the class asked for",
     source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499",
     implementation="bench.metrics.accuracy:Accuracy",
+    range=RATE,
 )
 
 INCEPTION_SCORE = MetricInfo(
@@ -92,6 +104,7 @@ INCEPTION_SCORE = MetricInfo(
     summary="Inception score, mean of 10 shuffled splits; it reads no real images, and grows with the samples",
     source="Salimans et al. 2016, arXiv:1606.03498; splits and logits as torch-fidelity",
     implementation="bench.metrics.inception_score:InceptionScore",
+    range=(1.0, math.inf),
 )
 
 PATCH_FD = MetricInfo(
@@ -104,6 +117,7 @@ PATCH_FD = MetricInfo(
     implementation="bench.metrics.frechet:PatchFrechetDistance",
     needs_reference=True,
     extractor="patch",
+    range=DISTANCE,
 )
 
 CLIP = MetricInfo(
@@ -115,6 +129,7 @@ CLIP = MetricInfo(
     source="Hessel et al. 2021, arXiv:2104.08718",
     implementation="bench.metrics.scores:PromptScore",
     extractor="clip",
+    range=COSINE,
 )
 
 ALIGNMENT = MetricInfo(
@@ -125,6 +140,7 @@ ALIGNMENT = MetricInfo(
     summary="how much of its prompt an image shows, as a classifier reads it: mean over images, 0 to 1",
     source="GAN-test of Shmelkov et al. 2018, arXiv:1807.09499, on what a caption names",
     implementation="bench.metrics.scores:MeanScore",
+    range=RATE,
 )
 
 KINDS = MetricInfo(
@@ -135,6 +151,7 @@ KINDS = MetricInfo(
     summary="images in which a classifier reads the caption's kinds of items at their places, in any colours",
     source="as alignment",
     implementation="bench.metrics.scores:MeanScore",
+    range=RATE,
 )
 
 COLOURS = MetricInfo(
@@ -145,6 +162,7 @@ COLOURS = MetricInfo(
     summary="images in which a classifier reads the caption's colours at their places, for any kinds",
     source="as alignment",
     implementation="bench.metrics.scores:MeanScore",
+    range=RATE,
 )
 
 DIVERSITY = MetricInfo(
@@ -157,6 +175,7 @@ DIVERSITY = MetricInfo(
     source="DMD2, arXiv:2405.14867, App. B; Zhang et al. 2018, arXiv:1801.03924",
     implementation="bench.metrics.diversity:Diversity",
     extractor="lpips",
+    range=DISTANCE,
 )
 
 PICKSCORE = MetricInfo(
@@ -179,6 +198,7 @@ HPS = MetricInfo(
     source="Wu et al. 2023, arXiv:2306.09341",
     implementation="bench.metrics.scores:PromptScore",
     extractor="hps",
+    range=(-100.0, 100.0),
 )
 
 IMAGE_REWARD = MetricInfo(

@@ -39,4 +39,4 @@ class Diversity(Metric):
             "high": high,
             "lowest_prompt": float(values.min()),
         }
-        return Measured(float(values.mean()), self._images, diagnostics)
+        return Measured(float(values.mean()), self._images, diagnostics, values.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,3 +25,5 @@ class MetricInfo:
     """The feature extractor whose output it reads: a registered name, or `main`, which the protocol names."""
     needs_reference: bool = False
     """Whether it compares with the features of real images."""
+    range: tuple[float, float] = (-math.inf, math.inf)
+    """The least and the greatest value that it can have; a record with another one is not accepted."""

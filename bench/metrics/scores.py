@@ -82,7 +82,7 @@ class MeanScore(Metric):
         diagnostics: dict[str, float | int | bool] = {"prompts": prompts, **self._marks}
         if over.std is not None and over.low is not None and over.high is not None:
             diagnostics |= {"standard_error": over.std / prompts**0.5, "low": over.low, "high": over.high}
-        return Measured(over.mean, len(values), diagnostics)
+        return Measured(over.mean, len(values), diagnostics, values.tolist())
 
 
 class PromptScore(MeanScore):

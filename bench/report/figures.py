@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,9 +12,9 @@ from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.core.run_folder import METRICS
 from bench.report.lines import owner, suite_lines
+from bench.report.progress import read_progress
 from bench.runs.records import Record
 from bench.runs.suites import Curve, SuiteScale
-from bench.training.log import read_lines
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
     "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images, 0 to 1"}),
@@ -83,17 +82,3 @@ def task_logs(tasks: Collection[str], records: Iterable[Record], root: Path) -> 
         if record.kind == "method" and record.task in tasks and log.exists():
             found[f"{record.task}: {record.run_id}"] = log
     return found
-
-
-def read_progress(path: Path) -> list[dict[str, Any]]:
-    """Read a metrics.jsonl in order of iteration.
-
-    A resumed run may log an iteration twice; the later values count. A last line that a kill cut short is
-    left out; any other broken line raises UserError.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: cannot be read: no such file")
-    by_iteration: dict[int, dict[str, Any]] = {}
-    for entry in read_lines(path):
-        by_iteration[entry["iteration"]] = by_iteration.get(entry["iteration"], {}) | entry
-    return [by_iteration[iteration] for iteration in sorted(by_iteration)]

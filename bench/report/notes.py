@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
 from bench.report.measured import Measured
+from bench.report.study.protocol import is_study
+from bench.report.study.words import study_notes
 from bench.runs.records import Record
 
 NOTICED = {
@@ -89,6 +91,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if not records:
         return []
     protocol = records[0].protocol
+    if is_study(protocol):
+        return study_notes(records)
     students = [record for record in records if record.kind == "method" and record.status == "ok"]
     levels = sorted({metric.level for record in records for metric in record.metrics})
     lines = [

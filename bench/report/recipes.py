@@ -22,12 +22,16 @@ class FilledRecipes:
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
         """Return all values of a recorded recipe; a baseline has none."""
+        return {**self.class_defaults(method), **method.recipe}
+
+    def class_defaults(self, method: MethodInfo) -> Mapping[str, Any]:
+        """Return the defaults of the recipe's class; a baseline has none."""
         if not method.distiller:
-            return dict(method.recipe)
+            return {}
         key = method.name, method.distiller
         if key not in self._defaults:
             self._defaults[key] = self._defaults_of(method)
-        return {**self._defaults[key], **method.recipe}
+        return self._defaults[key]
 
     def _defaults_of(self, method: MethodInfo) -> dict[str, Any]:
         """Return the defaults of an installed method's recipe, or of the base recipe for other methods."""

@@ -13,6 +13,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import shown_name
 from bench.report.recipes import FilledRecipes
+from bench.report.study.protocol import PAIRS, is_study
 from bench.runs.records import Record
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
@@ -26,7 +27,7 @@ GENERATION_SEEDS = "generation seeds"
 """An interval over these shows how far the results of one student or sampler vary."""
 
 _METRIC = ("title", "direction", "value", "low", "high", "level", "standard_error")
-_SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe")
+_SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe", "measured_over")
 _COUNTS = ("iterations", "generator_updates", "training_images")
 _MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
 _COPIED = (
@@ -81,10 +82,10 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Average a tidy frame over training seeds: one row per variant and metric.
 
     With two or more seeds, the interval is Student's over the training seeds. With one seed, it is the record's
-    own interval over generation seeds, which leaves out how much another training would differ. The column
-    `interval` names the kind and is empty if there is none. `standard_error` is that of one measurement over its
-    images, if the metric gives one. If a training seed was recorded twice, the newest record counts. A recipe
-    without a successful run has one row with status failed.
+    own interval over generation seeds, or over the pairs of a user study, which leaves out how much another
+    training would differ. The column `interval` names the kind and is empty if there is none. `standard_error` is
+    that of one measurement over its images, if the metric gives one. If a training seed was recorded twice, the
+    newest record counts. A recipe without a successful run has one row with status failed.
     """
     ok = frame[frame["status"] == "ok"].drop_duplicates([*VARIANT, "metric", "train_seed"], keep="last")
     failed = frame[frame["status"] == "failed"].drop_duplicates([*RECIPE, "train_seed"], keep="last")
@@ -127,15 +128,13 @@ def _interval(row: dict[str, Any]) -> dict[str, Any]:
         found = {"value": mean, "std": std, "low": low, "high": high, "interval": TRAINING_SEEDS}
     else:
         found = {name: row[name] for name in ("value", "low", "high")} | {"std": None}
-        found["interval"] = GENERATION_SEEDS if pd.notna(row["low"]) else ""
+        found["interval"] = row["measured_over"] if pd.notna(row["low"]) else ""
     return found | {"n_seeds": len(values)}
 
 
 def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
-    # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
-    iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
     return {
         "run_id": record.run_id,
         "created": record.provenance.created,
@@ -144,13 +143,14 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "protocol_sha256": record.protocol_sha256,
         "networks_sha256": networks_sha256(record),
         "smoke": bool(record.protocol.get("smoke", False)),
+        "measured_over": PAIRS if is_study(record.protocol) else GENERATION_SEEDS,
         "kind": record.kind,
         "method": record.method.name,
         "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
-        "recipe_sha256": repeated_digest(_trained_how(record, filled)),
+        "recipe_sha256": recipe_sha256(record, filled),
         "selection": selection,
         "weights": weights,
-        "variant_sha256": repeated_digest([record.sampler, selection, weights, iteration]),
+        "variant_sha256": variant_sha256(record),
         "train_seed": record.train_seed,
         "status": record.status,
         "error": record.error.type if record.error else "",
@@ -175,7 +175,16 @@ def networks_sha256(record: Record) -> str:
     return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
-def _trained_how(record: Record, filled: FilledRecipes) -> list[Any]:
-    """Return the values that identify a recipe: the class and the resolved numbers, however they were set."""
+def recipe_sha256(record: Record, filled: FilledRecipes) -> str:
+    """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
     method = record.method
-    return [method.name, method.distiller, method.plugin_sha256, filled(method)]
+    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled(method)])
+
+
+def variant_sha256(record: Record) -> str:
+    """Return the digest of how a record's weights were selected and its samples drawn."""
+    checkpoint = record.checkpoint
+    selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
+    # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
+    iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
+    return repeated_digest([record.sampler, selection, weights, iteration])

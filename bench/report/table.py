@@ -16,6 +16,7 @@ from bench.report.columns import Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
+from bench.report.study.protocol import is_study
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.pending_runs import PendingRun
@@ -91,7 +92,8 @@ def suite_table(
     """
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
     lines = suite_lines(chosen, paper)
-    of_task = [record for record in records if record.task == chosen.task]
+    measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
+    of_task = [record for record in measured if record.task == chosen.task]
     title = f"{suite.title}: {chosen.task}"
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
@@ -102,10 +104,14 @@ def suite_table(
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile all records of a task, baselines first, plug-in methods included."""
     of_task = [record for record in records if record.task == task]
-    names = (shown_name(metric.name, record.protocol) for record in of_task for metric in record.metrics)
-    columns = tuple(name for name in dict.fromkeys(names) if name != UNSCALED_KID)
-    table = _compile(f"All results: {task}", task, recorded_lines(of_task), columns, None, of_task, ())
+    table = _compile(f"All results: {task}", task, recorded_lines(of_task), None, None, of_task, ())
     return replace(table, name=task)
+
+
+def _measured_columns(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the names of the metrics that records have, as tables show them."""
+    names = (shown_name(metric.name, record.protocol) for record in records for metric in record.metrics)
+    return tuple(name for name in dict.fromkeys(names) if name != UNSCALED_KID)
 
 
 @collector_paused()
@@ -113,7 +119,7 @@ def _compile(
     title: str,
     task: str,
     lines: Sequence[Line],
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
     paper: PaperTable | None,
     records: Sequence[Record],
     unfinished: Sequence[PendingRun],
@@ -133,8 +139,11 @@ def _compile(
             for row in _rows(number, line, rows, unfinished)
         ]
         made = [r for r in used if (r.protocol_sha256, networks_sha256(r)) == key]
+        if made and is_study(made[0].protocol):  # it is about one run: no other is missing
+            here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
-        sections.append(_section(heading, here, columns, paper, made))
+        shown = _measured_columns(made) if columns is None else columns
+        sections.append(_section(heading, here, shown, paper, made))
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
     paper_columns = [f"paper_{column.name}" for column in paper.columns] if paper else []
     frame = pd.DataFrame(data, columns=[*_CSV, *paper_columns]).astype(dict.fromkeys(_COUNTS, "Int64"))

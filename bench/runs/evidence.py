@@ -20,7 +20,7 @@ class Evidence:
     curves: Path | None
     """Log of training (bench.training.log)."""
     scores: Path | None
-    """Scores of single images."""
+    """Scores of single images (bench.evaluation.image_scores)."""
 
 
 def evidence_of(record: Path) -> Evidence:

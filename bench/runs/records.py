@@ -228,7 +228,7 @@ def collector_paused() -> Iterator[None]:
 def load_records(folders: Iterable[Path]) -> Loaded:
     """Read all records in `folders`; each broken file becomes a line in `problems`."""
     loaded = Loaded([], [], [])
-    for path in (path for folder in folders for path in _record_files(folder)):
+    for path in (path for folder in folders for path in record_files(folder)):
         try:
             loaded.records.append(read_record(path))
             loaded.paths.append(path)
@@ -237,7 +237,7 @@ def load_records(folders: Iterable[Path]) -> Loaded:
     return loaded
 
 
-def _record_files(folder: Path) -> Iterator[Path]:
+def record_files(folder: Path) -> Iterator[Path]:
     """Yield the `record.json` of each run folder, the files in its `protocols`, and committed records.
 
     Committed records are all other `*.json` directly in `folder`, or at any depth if it is called `records`.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,9 +18,10 @@ from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
 from bench.core.progress import Progress
-from bench.core.run_folder import EVALUATION, SAMPLES, SHEET, STUDENT, remove_leftovers
+from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.image_scores import write_scores
 from bench.evaluation.picture import draw_samples, sample_sheet
 from bench.evaluation.sheet import write_sheet
 from bench.metrics.info import MetricInfo
@@ -31,13 +34,16 @@ from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
 from bench.runs.run_lock import locked
+from bench.runs.tracked import results_of, tracked_run
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
+from bench.training.log import TrainingLog, read_lines
 from bench.training.recipe import Recipe
 from bench.training.student_sampler import few_step_sampler
+from bench.training.tracking import Tracking
 from bench.training.trainer import Cadence, Trainer
 
 T = TypeVar("T")
@@ -87,33 +93,43 @@ class Runner:
         progress: Progress,
         stop: StopSignal | None = None,
         patience: float = 0,
+        track: Sequence[str] = (),
     ) -> None:
         """Load the feature spaces of the protocol's metrics.
 
-        `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder.
+        `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder; `track`
+        names the trackers that runs send their logs to.
         """
         self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
         self.stop = stop
         self.patience = patience
+        self.track = track
         metrics = metrics_of(catalogue, prepared)
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         self.evaluator = Evaluator(prepared, metrics, progress, further)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""
-        return self._once(run, lambda: self._recorded(run, self._attempt))
+        with self._log(run) as log:
+            record = self._once(run, lambda: self._recorded(run, partial(self._attempt, log=log)))
+            if log.tracking is not None:
+                picture = run.folder / SAMPLES
+                log.tracking.finish(
+                    read_lines(log.path), results_of(record), picture if picture.exists() else None
+                )
+            return record
 
     def train(self, run: Run) -> Record | None:
         """Train one run's student without evaluating it, which `run` does later. A failure becomes a record."""
-        with locked(run.folder, self.patience):
+        with self._log(run) as log, locked(run.folder, self.patience):
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
                 return done
             if PartialState().is_main_process:
                 remove_leftovers(run.folder)
-            record = self._recorded(run, self._train)
+            record = self._recorded(run, partial(self._train, log=log))
             if not isinstance(record, Record):
                 return None
             if PartialState().is_main_process:
@@ -173,6 +189,7 @@ class Runner:
         made = provenance("fp32")
         metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
         if PartialState().is_main_process:
+            write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION))
             write_sheet(plan.folder / SHEET, sample_sheet(sampler, evaluator.prepared))
         return record_of(
             plan,
@@ -184,12 +201,13 @@ class Runner:
             sampler=described,
         )
 
-    def _attempt(self, run: Run, made: Provenance) -> Record:
-        trained = self._before(run) or self._train(run, made)
+    def _attempt(self, run: Run, made: Provenance, log: TrainingLog) -> Record:
+        trained = self._before(run) or self._train(run, made, log)
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
         sampler = run.method.load().sampler(run.recipe, student)
         metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
+            write_scores(run.folder / SCORES, self.evaluator.scores(run.folder / EVALUATION))
             self._pictures(run, sampler)
         return record_of(
             run,
@@ -211,7 +229,20 @@ class Runner:
         """Return the student of a run that was trained earlier, or None."""
         return from_main(lambda: read_trained(run.folder, self.prepared.teacher_sha256))
 
-    def _train(self, run: Run, made: Provenance) -> TrainedStudent:
+    @contextlib.contextmanager
+    def _log(self, run: Run) -> Iterator[TrainingLog]:
+        """Make the log of a run; the first process has its trackers, which are closed at the end."""
+        path = run.folder / METRICS
+        if not self.track or not PartialState().is_main_process:
+            yield TrainingLog(path)
+            return
+        tracking = Tracking(self.track, tracked_run(run), run.root)
+        try:
+            yield TrainingLog(path, tracking)
+        finally:
+            tracking.close()
+
+    def _train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
         """Train a run's student, from its checkpoint if there is one, and save it."""
         if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
             protocol = run.task.protocol.name
@@ -249,7 +280,7 @@ class Runner:
             initial = start_from(run.recipe.init_from, distiller)
             more_data.append(file_asset("initial weights", initial))
         indices, iterations = distiller.indices, run.recipe.iterations
-        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop).run(
+        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
             Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), validate_every(run.recipe)),
             self.progress,
             lambda student: self.evaluator.validate(

@@ -11,9 +11,11 @@ from bench.core.errors import UserError
 from bench.core.files import path_sha256, read_object
 from bench.core.run_folder import BEST, PLAN, RECORD, STUDENT, student_of
 from bench.core.stopping import DivergedError
+from bench.evaluation.image_scores import ImageScores, write_scores
 from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
+from bench.runs.evidence import SUFFIXES
 from bench.runs.plan import PublishedRun
 from bench.runs.provenance import provenance
 from bench.runs.recording import of_the_best, under_another_protocol
@@ -107,11 +109,15 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
     with tempfile.TemporaryDirectory() as scratch:
         sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
         metrics, _ = runner.evaluator.evaluate(sampler, Path(scratch), sha256)
-    return Measured(metrics, _keep_beside(runner, checkpoint, sha256, metrics) if path != checkpoint else None)
+        scores = runner.evaluator.scores(Path(scratch))
+    kept = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
+    return Measured(metrics, kept)
 
 
-def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[MetricResult]) -> Path | None:
-    """Write the record of a finished run's student under another protocol than the run's own.
+def _keep_beside(
+    runner: Runner, folder: Path, sha256: str, metrics: Sequence[MetricResult], scores: ImageScores
+) -> Path | None:
+    """Write the record and the scores of a finished run's student under another protocol than the run's own.
 
     The protocol may be of another task with the same students. The student in a run's `best` folder gets a record
     under any protocol, which says how it was selected. Returns None if no record is written.
@@ -128,6 +134,7 @@ def _keep_beside(runner: Runner, folder: Path, sha256: str, metrics: Sequence[Me
     another = best is not None or record.protocol_sha256 != protocol.digest()
     if own and another and _same_students(runner.catalogue, record.task, prepared.task):
         target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
+        write_scores(target.with_suffix(SUFFIXES["scores"]), scores)
         write_record(target, under_another_protocol(record, prepared, provenance("fp32"), metrics))
         return target
     return None

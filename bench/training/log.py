@@ -1,4 +1,7 @@
-"""The metrics file of a run: one JSON object per line, truncated to the checkpoint when a run resumes."""
+"""The metrics file of a run: one JSON object per line, truncated to the checkpoint when a run resumes.
+
+Trackers are sent the same lines; the file is what counts.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.core.files import read_text, write_text
+from bench.core.files import append_line, read_text, write_text
 from bench.core.numbers import is_finite
+from bench.training.tracking import Tracking
 
 MOST_BYTES = 1 << 30
 """Size limit of a log that is read: a thousand bytes for each of a million iterations."""
+
+
+class TrainingLog:
+    """The log that a training writes: a file, and the trackers that follow it, if there are any."""
+
+    def __init__(self, path: Path, tracking: Tracking | None = None) -> None:
+        self.path = path
+        self.tracking = tracking
+
+    def begin(self, iteration: int) -> None:
+        """Keep the lines of the first `iteration` iterations, after which training goes on; open the trackers."""
+        if iteration == 0:
+            self.path.unlink(missing_ok=True)
+        else:
+            cut_back(self.path, iteration)
+        if self.tracking is not None:
+            self.tracking.open(read_lines(self.path))
+
+    def write(self, line: dict[str, float]) -> None:
+        """Append a line to the file, and send it to the trackers."""
+        append_line(self.path, json.dumps(line))
+        if self.tracking is not None:
+            self.tracking.log(line)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import signal
@@ -18,7 +17,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.core.files import append_line
 from bench.core.progress import Bar, Progress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
@@ -33,7 +31,7 @@ from bench.training.checkpoint import (
     save_checkpoint,
 )
 from bench.training.distiller import Batch, Distiller, MicroBatch
-from bench.training.log import cut_back
+from bench.training.log import TrainingLog
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
 
@@ -77,7 +75,9 @@ class Trainer:
         folder: Path,
         accelerator: Accelerator,
         stop: StopSignal | None = None,
+        log: TrainingLog | None = None,
     ) -> None:
+        """`log` is by default the metrics file in `folder`, without trackers."""
         distiller.release_teacher()
         self.distiller = distiller
         self.recipe = distiller.recipe
@@ -86,7 +86,7 @@ class Trainer:
         self.folder = folder
         self.accelerator = accelerator
         self.stop = stop or StopSignal()
-        self.metrics_file = folder / METRICS
+        self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
         self._begun = time.perf_counter()
         self._stop_agreed = False
@@ -248,7 +248,7 @@ class Trainer:
 
     def _log(self, line: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            append_line(self.metrics_file, json.dumps(line))
+            self.log.write(line)
 
     def _state(self, done: int) -> TrainingState:
         return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
@@ -273,7 +273,7 @@ class Trainer:
         state = restore_checkpoint(self.folder / CHECKPOINTS, self.distiller)
         if state is None:
             if self.accelerator.is_main_process:
-                self.metrics_file.unlink(missing_ok=True)
+                self.log.begin(0)
                 shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
@@ -281,7 +281,7 @@ class Trainer:
         average = state.average and shares_of(state.average, self.distiller.generator.network)
         self.average = average and {name: value.to(device) for name, value in average.items()}
         if self.accelerator.is_main_process:
-            cut_back(self.metrics_file, state.iteration)
+            self.log.begin(state.iteration)
         return state.iteration, state.seconds
 
 

@@ -1,0 +1,115 @@
+"""`bench compare`: values, differences with a test, recipe differences, and images with identical noise."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.completion import metric_names, suite_names, task_names
+from bench.cli.json_output import JsonOption, print_json
+from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
+from bench.cli.terminal import print
+from bench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.report.selection import Selection, Side
+    from bench.runs.records import Loaded
+
+
+def compare(
+    results: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B ...",
+            help="Run ids or their beginnings, folders of runs, records, or methods and samplers on --task.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The task of methods and samplers.", autocompletion=task_names)
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="All rows of a suite's table.", autocompletion=suite_names)
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
+    ] = None,
+    metric: Annotated[
+        list[str],
+        typer.Option(
+            "--metric", help="Compare these alone, with commas; repeatable.", autocompletion=metric_names
+        ),
+    ] = [],
+    level: Annotated[float, typer.Option("--level", help="Confidence of tests and intervals.")] = 0.95,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Also draw images with identical noise side by side, a PNG.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, max=50, help="Rows of --sheet.")] = 10,
+    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare results of one protocol: values, differences, a test for each pair, recipes, and images."""
+    from bench.report.comparing import compared
+    from bench.report.comparison_text import blocks, to_data, to_markdown, to_rich
+    from bench.report.selection import Selection
+    from bench.runs.records import collector_paused
+    from bench.runs.registry import load_catalogue
+
+    if scale is not None and suite is None:
+        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+    if suite is not None and results:
+        raise UserError(f"--suite compares all rows of {suite}; fix: leave out {' '.join(results)}, or --suite")
+    if sheet is not None and sheet.suffix != ".png":
+        raise UserError(f"--sheet takes a .png file, not {sheet}; fix: --sheet compared.png")
+    catalogue = load_catalogue(plugin)
+    with collector_paused():
+        selection = Selection(_loaded(runs, committed))
+        columns: tuple[str, ...] = ()
+        if suite is not None:
+            sides, columns = _rows(selection, suite, scale or "micro", task)
+        else:
+            sides = selection.sides(results or (), task)
+        found = compared(sides, parse_names(metric, "--metric") if metric else columns, level)
+    if as_json:
+        print_json(to_data(found))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(to_rich(blocks(found)))
+    else:
+        print(to_markdown(blocks(found)))
+    if sheet is not None:
+        from bench.report.comparison_sheet import columns_of, draw_comparison
+
+        draw_comparison(columns_of(sides, selection, catalogue, cache, _say), samples, sheet)
+        print(f"sheet: {sheet}", file=sys.stderr if as_json else sys.stdout)
+
+
+def _loaded(runs: Path, committed: bool) -> Loaded:
+    """Read the records of this machine before the committed ones; broken files are warned of."""
+    from bench.runs.records import load_records
+    from bench.runs.suites import RESULTS
+
+    folders = [runs, RESULTS / "records"] if committed else [runs]
+    found = load_records(folder for folder in folders if folder.is_dir())
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return found
+
+
+def _rows(selection: Selection, suite: str, scale: str, task: str | None) -> tuple[list[Side], tuple[str, ...]]:
+    """Return the rows of a suite that have results, and the metrics that its table shows."""
+    from bench.runs.suites import load_suite
+
+    found = load_suite(suite)
+    return selection.suite(found, scale, task), found.scale(scale).columns
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

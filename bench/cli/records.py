@@ -1,0 +1,115 @@
+"""`bench records`: checking records that others made, and packing one's own for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.completion import task_names
+from bench.cli.json_output import JsonOption, print_json
+from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
+from bench.cli.terminal import print
+from bench.core.errors import counted, listed, unknown
+
+if TYPE_CHECKING:
+    from bench.runs.checks.check import Checked
+
+app = typer.Typer(help="Records of results: check those of others, pack one's own.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Records, runs' folders, folders of either, or bundles (.zip)."),
+    ],
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Check records, and the files beside them, as reviewers do; exit code 1 if there is an error."""
+    from bench.runs.checks.check import Checker
+    from bench.runs.registry import load_catalogue
+
+    found = Checker(load_catalogue(plugin), cache).check(paths)
+    if as_json:
+        print_json({"records": [_data(one) for one in found]})
+    else:
+        _print(found)
+    if any(one.errors for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def pack(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs: folders, run ids, or methods for all their seeds."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="A .zip file, or a folder to add to, such as results/records.")
+    ] = Path("bundle.zip"),
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only runs on this task.", autocompletion=task_names)
+    ] = None,
+    allow: Annotated[
+        list[str], typer.Option("--allow", help="Also pack runs that are smoke or dirty; repeatable.")
+    ] = [],
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+) -> None:
+    """Collect the records, sample sheets, curves and scores of finished runs; all of them, or nothing."""
+    from bench.runs.checks.check import Checker
+    from bench.runs.packing import STATES, find_runs, packed, write_packed
+    from bench.runs.registry import load_catalogue
+
+    allowed = parse_names(allow, "--allow") if allow else []
+    for state in allowed:
+        if state not in STATES:
+            raise unknown("state for --allow", state, STATES)
+    found = packed(find_runs(runs, names, task), Checker(load_catalogue(plugin), cache), allowed)
+    for kept in write_packed(found, out):
+        print(f"{kept} has the same result already, and stays; the files beside it are new")
+    for one in found.checked:
+        for finding in one.findings:
+            print(f"{one}: {finding}")
+    kinds = Counter(Path(name).suffix for name in found.files)
+    print(
+        f"{out}: {counted(kinds['.json'], 'record')}, {counted(kinds['.png'], 'sample sheet')}, "
+        f"{kinds['.jsonl']} with curves, {kinds['.csv']} with scores"
+    )
+
+
+def _print(found: Sequence[Checked]) -> None:
+    """Print one line for each finding, one for equal notes on several files, and a summary."""
+    notes: dict[str, list[str]] = {}
+    for one in found:
+        for finding in one.findings:
+            if finding.level == "note":
+                notes.setdefault(str(finding), []).append(str(one))
+            else:
+                print(f"{one}: {finding}")
+    for text, files in notes.items():
+        print(f"{listed(files, limit=1)}: {text}")
+    levels = Counter(finding.level for one in found for finding in one.findings)
+    levelled = ", ".join(counted(levels[level], level) for level in ("error", "warning", "note"))
+    print(f"{counted(len(found), 'record')}: {levelled}")
+    known = Counter((one.record.task, one.record.protocol["name"]) for one in found if one.known and one.record)
+    for (task, protocol), count in sorted(known.items()):
+        print(f"  {counted(count, 'record')}: protocol {protocol!r}, as task {task!r} declares it here")
+
+
+def _data(one: Checked) -> dict[str, Any]:
+    return {
+        "file": str(one),
+        "run_id": one.record.run_id if one.record else None,
+        "task": one.record.task if one.record else None,
+        "accepted": not one.errors,
+        "protocol_known": one.known,
+        "findings": [{"level": f.level, "what": f.what, "fix": f.fix} for f in one.findings],
+    }

@@ -1,0 +1,256 @@
+"""Comparisons of methods, runs and samplers: for each metric the values, and for each pair the test that fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+from bench.core.errors import UserError, hint
+from bench.evaluation.image_scores import ImageScores, by_prompt, read_scores
+from bench.metrics.intervals import t_interval
+from bench.metrics.result import MetricResult
+from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
+from bench.report.comparison import Comparison, holm, one_sample, paired, welch
+from bench.report.recipe_differences import Difference, recipe_differences
+from bench.report.selection import Side
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
+from bench.runs.evidence import evidence_of
+
+Kind = Literal["training seeds", "sampler", "prompts", "generation seeds"]
+"""What a test is over."""
+
+ASSUMPTIONS: dict[Kind, str] = {
+    "training seeds": (
+        "Welch's t over training seeds, with one less than the smaller number of seeds as degrees of freedom. "
+        "It is about the methods, and assumes normal values of independent trainings; the variances may differ."
+    ),
+    "sampler": (
+        "One-sample t over training seeds, against the one value of a sampler of the teacher, which is taken as "
+        "exact. It is about the method, and assumes normal values of independent trainings."
+    ),
+    "prompts": (
+        "Paired t over prompts, or over images where conditions are classes; scores are averaged over a prompt's "
+        "images and the generation seeds. It is about these two students and not about the methods, and assumes "
+        "that prompts are independent."
+    ),
+    "generation seeds": (
+        "Paired t over generation seeds, since both made images from the same noise. It is about these two "
+        "students and not about the methods, and assumes normal differences of independent seeds."
+    ),
+}
+"""Each test, what it is about, and what it assumes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A side's values of one metric."""
+
+    values: tuple[float, ...]
+    """One for each training seed; one for a sampler. Empty if there is none."""
+    mean: float | None
+    low: float | None
+    high: float | None
+    interval: str
+    """What the interval is over: training seeds, generation seeds for a single value, or nothing."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The test of two sides in one metric."""
+
+    first: int
+    """Position of a side."""
+    second: int
+    kind: Kind | None = None
+    """None if there is no test."""
+    test: Comparison | None = None
+    """The difference of the first and the second."""
+    p: float | None = None
+    """The p-value, adjusted by Holm for the number of tests of this metric."""
+    why: str = ""
+    """The reason for no test."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of all sides."""
+
+    name: str
+    title: str
+    direction: Literal["lower", "higher"]
+    factor: int
+    """Factor by which tables multiply the values; those here are not multiplied."""
+    sides: tuple[Measured, ...]
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison of two or more sides."""
+
+    sides: tuple[Side, ...]
+    level: float
+    metrics: tuple[Metric, ...]
+    trained: tuple[int, ...]
+    """Positions of the trained methods, which have recipes."""
+    differences: tuple[Difference, ...]
+    """Recipe values of the trained methods that differ."""
+    left_out: tuple[str, ...]
+    """Metrics that are not shown, each with the reason."""
+
+    def differ(self, pair: Pair) -> bool:
+        """Return whether a pair differs at the level, adjusted for the number of tests of its metric."""
+        return pair.p is not None and pair.p < 1 - self.level
+
+
+def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 0.95) -> Compared:
+    """Compare two or more sides of one protocol, in the `metrics` or in all that were measured.
+
+    Raises UserError for an unknown metric, or a level outside 0 to 1.
+    """
+    if not 0 < level < 1:
+        raise UserError(f"--level is a confidence between 0 and 1, not {level:g}; fix: --level 0.95")
+    found = [_results(side) for side in sides]
+    every = dict.fromkeys(name for results in found for name in results)
+    for name in metrics:
+        if name not in every:
+            raise UserError(f"unknown metric with results here: {name!r}; {hint(name, every)}")
+    names = tuple(dict.fromkeys(metrics)) or tuple(name for name in every if name != UNSCALED_KID)
+    scores = [_scores(side) for side in sides]
+    trained = tuple(number for number, side in enumerate(sides) if side.first.kind == "method")
+    differences = recipe_differences([sides[number].first.method for number in trained])
+    left = {name: "not asked for" for name in every if name not in names}
+    if not metrics and UNSCALED_KID in left:
+        left[UNSCALED_KID] = "its features were not scaled, and its size has no meaning"
+    return Compared(
+        tuple(sides),
+        level,
+        tuple(_metric(name, sides, found, scores, level) for name in names),
+        trained,
+        tuple(differences),
+        tuple(f"{name} ({reason})" for name, reason in left.items()),
+    )
+
+
+def _results(side: Side) -> dict[str, list[MetricResult]]:
+    """Return the results of each metric, one for each training seed, by the metric's name in tables."""
+    found: dict[str, list[MetricResult]] = {}
+    for record in side.records:
+        for metric in record.metrics:
+            found.setdefault(shown_name(metric.name, record.protocol), []).append(metric)
+    return found
+
+
+def _scores(side: Side) -> ImageScores:
+    """Return the scores of a single student or sampler's images; none for several training seeds."""
+    path: Path | None = evidence_of(side.found[0].path).scores if len(side.found) == 1 else None
+    return read_scores(path) if path else {}
+
+
+def _metric(
+    name: str,
+    sides: Sequence[Side],
+    found: Sequence[dict[str, list[MetricResult]]],
+    scores: Sequence[ImageScores],
+    level: float,
+) -> Metric:
+    some = next(results[name][0] for results in found if name in results)
+    given = [results.get(name, []) for results in found]
+    protocol = sides[0].first.protocol
+    pairs = [
+        _pair(first, second, sides, given, [one.get(some.name, {}) for one in scores])
+        for first, second in combinations(range(len(sides)), 2)
+    ]
+    return Metric(
+        name,
+        shown_title(some.name, some.title, protocol),
+        some.direction,
+        TIMES.get(name, 1),
+        tuple(_measured(results, level) for results in given),
+        tuple(_adjusted(pairs)),
+    )
+
+
+def _measured(results: Sequence[MetricResult], level: float) -> Measured:
+    values = tuple(result.value for result in results if result.value is not None)
+    if not values:
+        return Measured((), None, None, None, "")
+    if len(values) > 1:
+        mean, _, low, high = t_interval(values, level)
+        return Measured(values, mean, low, high, TRAINING_SEEDS)
+    (only,) = (result for result in results if result.value is not None)
+    if only.low is None or len(only.values) < 2:
+        return Measured(values, values[0], None, None, "")
+    _, _, low, high = t_interval(only.values, level)
+    return Measured(values, values[0], low, high, GENERATION_SEEDS)
+
+
+def _pair(
+    first: int,
+    second: int,
+    sides: Sequence[Side],
+    given: Sequence[Sequence[MetricResult]],
+    scores: Sequence[Mapping[tuple[int, int], float]],
+) -> Pair:
+    """Test two sides with what fits them, or say why there is no test."""
+    one, other = sides[first], sides[second]
+    mine, theirs = ([r.value for r in given[side] if r.value is not None] for side in (first, second))
+    for side, values in ((one, mine), (other, theirs)):
+        if not values:
+            return Pair(first, second, why=f"{side.label} has no value")
+    try:
+        if len(mine) == len(theirs) == 1:
+            images = int(one.first.protocol.get("images_per_prompt", 1))
+            kind, test = _of_single_runs(
+                (given[first][0], given[second][0]), (scores[first], scores[second]), images
+            )
+            return Pair(first, second, kind, test)
+        if len(mine) > 1 and len(theirs) > 1:
+            return Pair(first, second, "training seeds", welch(mine, theirs))
+        if len(mine) > 1 and other.first.kind == "baseline":
+            return Pair(first, second, "sampler", one_sample(mine, theirs[0]))
+        if len(theirs) > 1 and one.first.kind == "baseline":
+            found = one_sample(theirs, mine[0])
+            return Pair(first, second, "sampler", replace(found, difference=-found.difference))
+        few = one if len(mine) == 1 else other
+        return Pair(first, second, why=f"{few.label} has one training seed; fix: train two more")
+    except NoTestError as reason:
+        return Pair(first, second, why=str(reason))
+    except ValueError:  # no spread
+        difference = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
+        return Pair(first, second, why="equal, without any spread" if difference == 0 else "no spread, so no test")
+
+
+class NoTestError(Exception):
+    """The reason why two single runs have no test."""
+
+
+def _of_single_runs(
+    results: tuple[MetricResult, MetricResult],
+    scores: tuple[Mapping[tuple[int, int], float], Mapping[tuple[int, int], float]],
+    images_per_prompt: int,
+) -> tuple[Kind, Comparison]:
+    """Test two single students or samplers over prompts, or else over generation seeds.
+
+    Raises NoTestError if neither is possible, and ValueError if nothing varies.
+    """
+    if scores[0] and scores[0].keys() == scores[1].keys():
+        prompts, others = (by_prompt(one, images_per_prompt) for one in scores)
+        return "prompts", paired([*prompts.values()], [*others.values()])
+    one, other = results
+    if one.low is None and len(one.values) > 1:
+        raise NoTestError("a minimum over generation seeds has no test; fix: train more seeds")
+    if len(one.values) != len(other.values) or len(one.values) < 2:
+        raise NoTestError("one generation seed has no test; fix: train more seeds")
+    return "generation seeds", paired(one.values, other.values)
+
+
+def _adjusted(pairs: Sequence[Pair]) -> list[Pair]:
+    """Adjust the p-values of the pairs that were tested."""
+    tested = [pair.test.p for pair in pairs if pair.test is not None]
+    adjusted = iter(holm(tested))
+    return [replace(pair, p=next(adjusted)) if pair.test is not None else pair for pair in pairs]

@@ -1,0 +1,174 @@
+"""The picture of a comparison: one row for each noise and condition, the teacher's image first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.core.errors import UserError
+from bench.core.escape import printable
+from bench.core.files import whole_file
+from bench.evaluation.sheet import Sheet, read_sheet
+from bench.report.selection import Found, Selection, Side
+from bench.report.summary import networks_sha256
+from bench.runs.evidence import evidence_of
+from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+    from bench.runs.registry import Catalogue
+
+SMALLEST = 96
+"""Tiny images are enlarged by a whole number until they are about this large, in pixels."""
+NARROWEST = 116
+"""Width of a column at least, in pixels, for its title."""
+CAPTION = 220
+"""Width of the captions at most, in pixels."""
+GAP, MARGIN, LINE, SIZE = 6, 16, 18, 14
+"""Pixels between images, around all, of a line of text, and of its letters."""
+INK, FAINT, PAPER = (20, 20, 20), (100, 100, 100), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the picture."""
+
+    title: str
+    sheet: Sheet
+
+
+def columns_of(
+    sides: Sequence[Side],
+    selection: Selection,
+    catalogue: Catalogue,
+    cache: Path | None,
+    say: Callable[[str], None],
+) -> list[Column]:
+    """Return a column for each side, samplers of the teacher first; one of them is added if no side is one.
+
+    A method with several training seeds shows the first that has a sheet. A missing sheet is made if the student
+    is on disk, of which `say` is told. Raises UserError if one is missing, or if two are not of the same noise.
+    """
+    prepare = preparer(catalogue, cache)
+    ordered = sorted(sides, key=lambda side: side.first.kind == "method")
+    titled = [_shown(side) for side in ordered]
+    if ordered[0].first.kind == "method":
+        teacher = _teacher(selection, sides[0])
+        if teacher is None:
+            task = sides[0].first.task
+            fix = f"fix: bench eval --task {task} --sampler NAME"
+            say(f"no sampler of the teacher is shown, since none has a sample sheet; {fix}")
+        else:
+            titled.insert(0, (teacher.record.method.name, teacher))
+    columns = []
+    for title, found in titled:
+        path = ensure_sheet(found.record, found.path, catalogue, prepare, say)
+        columns.append(Column(title, read_sheet(path)))
+    base = columns[0]
+    for column in columns[1:]:
+        if column.sheet.noise != base.sheet.noise or column.sheet.images.shape[1:] != base.sheet.images.shape[1:]:
+            raise UserError(
+                f"the sample sheets of {base.title} and {column.title} are not of the same noise and conditions; "
+                "fix: evaluate both with this version, or leave out --sheet"
+            )
+    return columns
+
+
+def _shown(side: Side) -> tuple[str, Found]:
+    """Return the title and the result of a side's column."""
+    if len(side.found) == 1:
+        return side.label, side.found[0]
+    found = next((one for one in side.found if evidence_of(one.path).sheet), side.found[0])
+    return f"{side.label}, seed {found.record.train_seed}", found
+
+
+def _teacher(selection: Selection, side: Side) -> Found | None:
+    """Return a sampler of the teacher that was measured as a side was, and has a sheet or can get one."""
+    first = side.first
+    found = [
+        one
+        for one in selection.found
+        if one.record.kind == "baseline" and one.record.protocol_sha256 == first.protocol_sha256
+        if networks_sha256(one.record) == networks_sha256(first) and can_have_sheet(one.record, one.path)
+    ]
+    return min(found, key=lambda one: (evidence_of(one.path).sheet is None, one.record.method.name), default=None)
+
+
+def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
+    """Write a lossless PNG file with a title for each column, and a captioned row for each of the first noises."""
+    from PIL import Image, ImageDraw
+
+    info = columns[0].sheet.info
+    rows = min(rows, *(len(column.sheet.images) for column in columns))
+    zoom = max(1, round(SMALLEST / max(info.height, info.width)))
+    height, width = zoom * info.height, zoom * info.width
+    font, bold = _font("DejaVuSans.ttf"), _font("DejaVuSans-Bold.ttf")
+    cell = max(width, NARROWEST)
+    named = [info.caption(row) or f"noise {row + 1}" for row in range(rows)]
+    captions = [_wrapped(text, font, CAPTION, height // LINE) for text in named]
+    titles = [_wrapped(column.title, bold, cell, 5) for column in columns]
+    left = MARGIN + round(max(font.getlength(line) for lines in captions for line in lines)) + 2 * GAP
+    top = MARGIN + LINE * max(map(len, titles)) + GAP
+    foot = _wrapped("Each row has the same noise and condition.", font, len(columns) * (cell + GAP) + left, 3)
+    size = (
+        left + len(columns) * (cell + GAP) + MARGIN,
+        top + rows * (height + GAP) + GAP + LINE * len(foot) + MARGIN,
+    )
+    picture = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, (column, lines) in enumerate(zip(columns, titles, strict=True)):
+        x = left + number * (cell + GAP)
+        for line, text in enumerate(lines):
+            draw.text((x, top - GAP - LINE * (len(lines) - line)), text, INK, bold)
+        for row in range(rows):
+            picture.paste(_tile(column.sheet.images[row], zoom), (x, top + row * (height + GAP)))
+    for row, lines in enumerate(captions):
+        begin = top + row * (height + GAP) + (height - LINE * len(lines)) // 2
+        for line, text in enumerate(lines):
+            draw.text((MARGIN, begin + LINE * line), text, FAINT, font)
+    for line, text in enumerate(foot):
+        draw.text((MARGIN, size[1] - MARGIN - LINE * (len(foot) - line)), text, FAINT, font)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
+
+
+def _tile(image: np.ndarray, zoom: int) -> Image:
+    """Return an image [H, W, 1 or 3] with every pixel repeated."""
+    from PIL import Image
+
+    large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return Image.fromarray(large.squeeze(-1) if large.shape[-1] == 1 else large)
+
+
+def _font(name: str) -> FreeTypeFont:
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), SIZE)
+
+
+def _wrapped(text: str, font: FreeTypeFont, width: int, most: int) -> list[str]:
+    """Break text into at most `most` lines of a width in pixels, within long words too; the rest becomes dots."""
+    lines = [""]
+    for word in re.findall(r"[^\s-]*(?:-|\s|$)", printable(text)):
+        if font.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
+            lines.append("")
+        for letter in word:
+            if font.getlength(lines[-1] + letter.rstrip()) > width:
+                lines.append("")
+            lines[-1] += letter
+    lines = [line.strip() for line in lines]
+    most = max(1, most)
+    if len(lines) > most:
+        last = lines[most - 1]
+        while last and font.getlength(f"{last}…") > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], f"{last}…"]
+    return lines

@@ -1,0 +1,260 @@
+"""A comparison as text: tables that fit 80 columns, as Markdown and for a terminal; and as data for JSON."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.core.escape import markdown, printable, rich_text
+from bench.report import cells
+from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
+from bench.report.comparison import shown_p
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+FEW = 3
+"""Up to this many sides, each has a column for its recipe values; more are numbered."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table with its heading, and lines below it."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    below: tuple[str, ...] = ()
+
+
+def blocks(compared: Compared) -> list[Block]:
+    """Return the sides, each metric's values and tests, the recipe differences, and the tests in words."""
+    return [
+        _sides(compared),
+        *(part for metric in compared.metrics for part in (_values(metric, compared), _pairs(metric, compared))),
+        *_recipes(compared),
+        _explained(compared),
+    ]
+
+
+def to_markdown(parts: Sequence[Block]) -> str:
+    """Return the blocks as Markdown; all text is escaped."""
+    shown = []
+    for part in parts:
+        lines = [f"### {markdown(part.heading)}", ""]
+        if part.columns:
+            table = [part.columns, ("---",) * len(part.columns), *part.rows]
+            escaped = [row if number == 1 else tuple(map(markdown, row)) for number, row in enumerate(table)]
+            lines += [*(f"| {' | '.join(row)} |" for row in escaped), ""]
+        lines += [f"- {markdown(line)}" for line in part.below] + [""] * bool(part.below)
+        shown.append("\n".join(lines))
+    return "\n".join(shown)
+
+
+def to_rich(parts: Sequence[Block]) -> Group:
+    """Return the blocks for a terminal; all text is printed literally."""
+    from rich import box
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    shown: list[Any] = []
+    for part in parts:
+        shown.append(Text(printable(part.heading), style="bold"))
+        if part.columns:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            for name, *texts in zip(part.columns, *part.rows, strict=True):
+                number = all(_NUMBER.match(text) for text in texts)
+                table.add_column(rich_text(name), overflow="fold", justify="right" if number else "left")
+            for row in part.rows:
+                table.add_row(*map(rich_text, row))
+            shown.append(table)
+        shown += [Padding(rich_text(line), (0, 0, 1, 0)) for line in part.below]
+    return Group(*shown)
+
+
+def to_data(compared: Compared) -> dict[str, Any]:
+    """Return the comparison as data for JSON, with values in their own scale."""
+    first = compared.sides[0].first
+    labels = [side.label for side in compared.sides]
+    return {
+        "task": first.task,
+        "protocol": first.protocol.get("name"),
+        "protocol_sha256": first.protocol_sha256,
+        "level": compared.level,
+        "sides": [
+            {
+                "label": side.label,
+                "runs": [record.run_id for record in side.records],
+                "method": side.first.method.name,
+            }
+            for side in compared.sides
+        ],
+        "metrics": [
+            {
+                "name": metric.name,
+                "title": metric.title,
+                "direction": metric.direction,
+                "values": [
+                    {"label": label, **vars(measured)}
+                    for label, measured in zip(labels, metric.sides, strict=True)
+                ],
+                "pairs": [_pair_data(pair, compared, labels) for pair in metric.pairs],
+            }
+            for metric in compared.metrics
+        ],
+        "recipe_differences": [
+            {
+                "field": row.field,
+                "values": [
+                    {"label": labels[side], "value": one.plain, "passed": one.passed}
+                    for side, one in zip(compared.trained, row.values, strict=True)
+                ],
+            }
+            for row in compared.differences
+        ],
+        "left_out": list(compared.left_out),
+    }
+
+
+_NUMBER = re.compile(r"$|[\d.,+−–<\[]")
+"""How a number, an interval or an empty cell begins; columns of them are aligned to the right."""
+
+
+def _pair_data(pair: Pair, compared: Compared, labels: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"first": labels[pair.first], "second": labels[pair.second]}
+    if pair.test is None:
+        return found | {"test": None, "why": pair.why}
+    low, high = pair.test.interval(compared.level)
+    return found | {
+        "test": pair.test.test,
+        "over": pair.kind,
+        "n": list(pair.test.n),
+        "difference": pair.test.difference,
+        "low": low,
+        "high": high,
+        "t": pair.test.t,
+        "degrees": pair.test.degrees,
+        "p": pair.test.p,
+        "p_holm": pair.p,
+        "differ": compared.differ(pair),
+    }
+
+
+def _sides(compared: Compared) -> Block:
+    first = compared.sides[0].first
+    rows = [
+        (str(number), side.label, _of(side.first.train_seed, len(side.found)), _shown_runs(side.records))
+        for number, side in enumerate(compared.sides, 1)
+    ]
+    heading = f"{first.task}: protocol {first.protocol.get('name')} {first.protocol_sha256[:12]}" + (
+        " (smoke: these numbers are not results)" if first.protocol.get("smoke") else ""
+    )
+    return Block(heading, ("", "compared", "training seeds", "results"), tuple(rows))
+
+
+def _of(seed: int | None, count: int) -> str:
+    return cells.NOTHING if seed is None else str(count)
+
+
+def _shown_runs(records: Sequence[Any]) -> str:
+    first = records[0].run_id
+    return first if len(records) == 1 else f"{first} and {len(records) - 1} more"
+
+
+def _values(metric: Metric, compared: Compared) -> Block:
+    """Return the values of all sides in one metric."""
+    rows = []
+    for number, (side, measured) in enumerate(zip(compared.sides, metric.sides, strict=True), 1):
+        times = metric.factor
+        if measured.mean is None:
+            rows.append((str(number), side.label, cells.NOTHING, "", ""))
+            continue
+        interval = ""
+        if measured.low is not None and measured.high is not None:
+            interval = f"[{cells.number(times * measured.low)}, {cells.number(times * measured.high)}]"
+        seeds = f"n = {len(measured.values)}"
+        over = {TRAINING_SEEDS: seeds, GENERATION_SEEDS: "gen."}.get(measured.interval, "")
+        rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
+    return Block(
+        cells.header(metric.title, metric.direction),
+        ("", "compared", "value", f"{100 * compared.level:.4g} % interval", "over"),
+        tuple(rows),
+    )
+
+
+def _pairs(metric: Metric, compared: Compared) -> Block:
+    """Return the tests of all pairs in one metric."""
+    several = sum(pair.test is not None for pair in metric.pairs) > 1
+    percent = f"{100 * compared.level:.4g} %"
+    rows = []
+    for pair in metric.pairs:
+        name = f"{pair.first + 1} − {pair.second + 1}"
+        if pair.test is None or pair.p is None:
+            rows.append((name, cells.NOTHING, "", "", *([""] if several else []), pair.why))
+            continue
+        low, high = (metric.factor * bound for bound in pair.test.interval(compared.level))
+        decimals = decimals_of(metric.factor * pair.test.error)
+        difference = metric.factor * pair.test.difference
+        shown = [f"{value:+.{decimals}f}".replace("-", "−") for value in (difference, low, high)]
+        p = [_p(pair.test.p)] + ([_p(pair.p)] if several else [])
+        verdict = f"differ at {percent}" if compared.differ(pair) else "no difference shown"
+        rows.append((name, shown[0], f"[{shown[1]}, {shown[2]}]", *p, verdict))
+    differ = sum(compared.differ(pair) for pair in metric.pairs)
+    columns = ("pair", "difference", f"{percent} interval", "p", *(["Holm's p"] if several else []), "verdict")
+    return Block(
+        f"{metric.title}: {differ} of {len(metric.pairs)} pair{'s' * (len(metric.pairs) > 1)} differ"
+        f"{'s' * (len(metric.pairs) == 1 and differ == 1)} at {percent}",
+        columns,
+        tuple(rows),
+    )
+
+
+def decimals_of(error: float) -> int:
+    """Return the decimals that show one digit of a standard error, or two where the first is small; at most 6."""
+    return min(6, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else 6
+
+
+def _p(p: float) -> str:
+    return shown_p(p).removeprefix("= ")
+
+
+def _recipes(compared: Compared) -> list[Block]:
+    """Return the recipe values that differ between trained methods, if there are two."""
+    if len(compared.trained) < 2:
+        return []
+    few = len(compared.trained) <= FEW
+    names = [compared.sides[side].label if few else str(side + 1) for side in compared.trained]
+    rows = tuple((row.field, *map(str, row.values)) for row in compared.differences)
+    if not rows:
+        return [Block("Recipes", (), (), ("The recipes have the same values.",))]
+    below = ("* set by the user",) if any(one.passed for row in compared.differences for one in row.values) else ()
+    return [Block("Recipe values that differ", ("value", *names), rows, below)]
+
+
+def _explained(compared: Compared) -> Block:
+    """Return the tests that were used, with their assumptions, and what was left out."""
+    counts: dict[Kind, set[str]] = {}
+    for pair in (pair for metric in compared.metrics for pair in metric.pairs):
+        if pair.kind is not None and pair.test is not None:
+            counts.setdefault(pair.kind, set()).add(" and ".join(map(str, pair.test.n)))
+    lines = [f"{ASSUMPTIONS[kind]} n = {', '.join(sorted(n))}." for kind, n in counts.items()]
+    if any(sum(pair.test is not None for pair in metric.pairs) > 1 for metric in compared.metrics):
+        lines.append(
+            "Holm's p is adjusted for the tests of one metric, and decides the verdict; p and the interval of a "
+            "difference are those of the pair alone. Metrics are not adjusted for each other."
+        )
+    lines.append("No difference shown does not mean equal: the interval says how large a difference may be.")
+    if any(side.interval == GENERATION_SEEDS for metric in compared.metrics for side in metric.sides):
+        lines.append(
+            "gen.: interval over the generation seeds of one student or sampler, which leaves out how much "
+            "another training would differ."
+        )
+    if compared.left_out:
+        lines.append(f"Metrics left out: {', '.join(compared.left_out)}; fix: --metric NAME shows one.")
+    return Block("Tests", (), (), tuple(lines))

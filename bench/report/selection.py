@@ -1,0 +1,238 @@
+"""The sides of a comparison: what a name on the command line stands for, and the records of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import UserError, hint, listed, nearest, unknown
+from bench.core.run_folder import RECORD
+from bench.report.lines import owners, suite_lines
+from bench.report.recipes import FilledRecipes
+from bench.report.summary import networks_sha256, recipe_sha256, variant_sha256
+from bench.runs.records import Loaded, Record, read_record
+from bench.runs.suites import Suite
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record and its file."""
+
+    record: Record
+    path: Path
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a method with all its training seeds, one run, or a sampler."""
+
+    label: str
+    found: tuple[Found, ...]
+    """One for each training seed, in their order; a sampler and a single run have one."""
+    whole: bool = True
+    """Whether the side is a method or a sampler; otherwise it is a single run of a method."""
+
+    @property
+    def records(self) -> list[Record]:
+        """The records, one for each training seed."""
+        return [one.record for one in self.found]
+
+    @property
+    def first(self) -> Record:
+        """The record of the first training seed."""
+        return self.found[0].record
+
+
+class Selection:
+    """The records among which the sides of a comparison are found, each run once and newest first."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        once: dict[tuple[str, str], Found] = {}
+        for record, path in zip(loaded.records, loaded.paths, strict=True):
+            once.setdefault((record.run_id, record.task), Found(record, path))
+        self.found = sorted(once.values(), key=lambda one: one.record.provenance.created, reverse=True)
+        self._filled = FilledRecipes()
+
+    def side(self, name: str, task: str | None) -> Side:
+        """Return the side that a name stands for: a folder or file, a run id or its beginning, or a method.
+
+        A method or sampler may be narrowed by the first digits of its recipe's digest: `dmd2#b8b7ac`.
+        Raises UserError with the nearest names if there is none, or with all names if there are several.
+        """
+        path = Path(name)
+        if path.exists() and (path.is_dir() or path.suffix == ".json"):
+            return _run(_at(path))
+        runs = [one for one in self._on(task) if one.record.run_id.startswith(name)]
+        exact = [one for one in runs if one.record.run_id == name]
+        methods = self._named(name.partition("#")[0], task)
+        if exact or (runs and not methods):
+            return self._one_run(name, exact or runs)
+        if not methods:
+            raise self._unknown(name, task)
+        return self._method(name, methods)
+
+    def sides(self, names: Iterable[str], task: str | None) -> list[Side]:
+        """Return a side for each name.
+
+        Raises UserError for fewer than two names, if two have records in common, or if they are not comparable.
+        """
+        names = list(names)
+        if len(names) < 2:
+            raise UserError("a comparison takes two or more results; fix: bench compare dmd2 gan --task fashion")
+        sides = [self.side(name, task) for name in names]
+        for number, side in enumerate(sides):
+            for other in sides[:number]:
+                if {one.record.run_id for one in side.found} & {one.record.run_id for one in other.found}:
+                    raise UserError(
+                        f"{other.label} and {side.label} have results in common; fix: name each result once"
+                    )
+        return comparable(sides)
+
+    def suite(self, suite: Suite, scale: str, task: str | None) -> list[Side]:
+        """Return the rows of a suite's table that have results, in its order.
+
+        Raises UserError if fewer than two have, or if a row has results of several recipes.
+        """
+        chosen = suite.scale(scale)
+        chosen = chosen.on(task) if task else chosen
+        lines = suite_lines(chosen, suite.paper_table())
+        here = [one for one in self._on(chosen.task) if _counts(one.record)]
+        rows: dict[int, list[Found]] = {}
+        for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
+            if owner is not None:
+                rows.setdefault(owner, []).append(one)
+        sides = [self._method(lines[number].name, rows[number], lines[number].label) for number in sorted(rows)]
+        if len(sides) < 2:
+            raise UserError(
+                f"suite {suite.name} has results of {listed(side.label for side in sides)} on {chosen.task}, "
+                f"and a comparison takes two rows; fix: bench reproduce {suite.name}"
+            )
+        return comparable(sides)
+
+    def _on(self, task: str | None) -> list[Found]:
+        return [one for one in self.found if task in (None, one.record.task)]
+
+    def _named(self, method: str, task: str | None) -> list[Found]:
+        """Return the results of a method or sampler."""
+        return [one for one in self._on(task) if one.record.method.name == method and _counts(one.record)]
+
+    def _one_run(self, name: str, runs: Sequence[Found]) -> Side:
+        if len(runs) > 1:
+            ids = [f"{one.record.task}/{one.record.run_id}" for one in runs]
+            raise UserError(f"{name!r} is the beginning of {listed(ids)}; fix: write more of it, or give --task")
+        return _run(runs[0])
+
+    def _method(self, name: str, found: Sequence[Found], label: str = "") -> Side:
+        """Return a method's results of one recipe and protocol. Raises UserError that lists several."""
+        method, _, digits = name.partition("#")
+        tasks = sorted({one.record.task for one in found})
+        if len(tasks) > 1:
+            raise UserError(f"{method} has results on {listed(tasks)}; fix: choose one: --task {tasks[0]}")
+        variants: dict[tuple[str, ...], list[Found]] = {}
+        for one in found:
+            if recipe_sha256(one.record, self._filled).startswith(digits):
+                variants.setdefault(self._variant(one.record), []).append(one)
+        if not variants:
+            recipes = sorted({recipe_sha256(one.record, self._filled)[:6] for one in found})
+            raise UserError(f"{method} has no recipe #{digits}; {hint(digits, recipes)}")
+        if len(variants) > 1:
+            raise _several(method, [ones[0].record for ones in variants.values()], self._filled)
+        (ones,) = variants.values()
+        seeds: dict[int | None, Found] = {}
+        for one in ones:
+            seeds.setdefault(one.record.train_seed, one)  # the newest of a seed counts
+        return Side(label or name, tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)))
+
+    def _variant(self, record: Record) -> tuple[str, ...]:
+        return (
+            *(record.kind, recipe_sha256(record, self._filled), variant_sha256(record)),
+            *(record.protocol_sha256, networks_sha256(record)),
+        )
+
+    def _unknown(self, name: str, task: str | None) -> UserError:
+        names = {one.record.method.name for one in self._on(task) if _counts(one.record)}
+        ids = {one.record.run_id for one in self._on(task)}
+        if not ids:
+            return UserError(
+                f"there are no records{f' on {task}' if task else ''}; "
+                "fix: bench run --method dmd2 --task digits, or name another folder by --runs"
+            )
+        where = f" with results on {task}" if task else ""
+        return unknown(f"run, method or sampler{where}:", name, names | ids if nearest(name, ids) else names)
+
+
+def comparable(sides: list[Side]) -> list[Side]:
+    """Return the sides if their numbers are of the same quantity.
+
+    Raises UserError for results of different protocols, or of different teachers or feature networks, and for a
+    run without results.
+    """
+    for side in sides:
+        for record in side.records:
+            if record.error is not None:
+                raise UserError(
+                    f"{side.label} has no result: it failed with {record.error.type}; "
+                    f"fix: bench logs {record.task}/{record.run_id}"
+                )
+    base = sides[0]
+    for side in sides[1:]:
+        ours, theirs = base.first, side.first
+        if ours.protocol_sha256 != theirs.protocol_sha256:
+            raise UserError(
+                f"{base.label} was measured under {_protocol(ours)} and {side.label} under {_protocol(theirs)}; "
+                f"numbers of two protocols are never compared; "
+                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again"
+            )
+        if networks_sha256(ours) != networks_sha256(theirs):
+            raise UserError(
+                f"{base.label} and {side.label} depend on different networks: {_networks(ours, theirs)}; "
+                "such numbers are never compared; fix: evaluate both with the same teacher and feature networks"
+            )
+    return sides
+
+
+def _counts(record: Record) -> bool:
+    """Whether a record has a result of a last checkpoint, of which methods are made."""
+    chosen = record.checkpoint.selection if record.checkpoint else ""
+    return record.status == "ok" and chosen != "best-by-test-metric"
+
+
+def _at(path: Path) -> Found:
+    """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""
+    file = path / RECORD if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status")
+    return Found(read_record(file), file)
+
+
+def _run(found: Found) -> Side:
+    return Side(found.record.run_id, (found,), whole=found.record.kind == "baseline")
+
+
+def _several(method: str, records: Sequence[Record], filled: FilledRecipes) -> UserError:
+    """Return the error for several recipes, protocols or checkpoints, with the way to name each."""
+    recipes = {recipe_sha256(record, filled)[:6]: record for record in records}
+    if len(recipes) > 1:
+        shown = [
+            f"{method}#{digits} ({_passed(record.method.passed)})" for digits, record in sorted(recipes.items())
+        ]
+        return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(shown)}")
+    protocols = {record.protocol_sha256: _protocol(record) for record in records}
+    what = listed(protocols.values()) if len(protocols) > 1 else "different networks, checkpoints or samplers"
+    ids = listed(record.run_id for record in records)
+    return UserError(f"{method} has results under {what}; fix: name single runs, such as {ids}")
+
+
+def _passed(passed: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in passed.items()) or "default"
+
+
+def _protocol(record: Record) -> str:
+    return f"protocol {record.protocol.get('name', '')} {record.protocol_sha256[:12]} on {record.task}"
+
+
+def _networks(ours: Record, theirs: Record) -> str:
+    """Name the roles whose files differ."""
+    first, second = (sorted((asset.role, asset.sha256) for asset in one.weights) for one in (ours, theirs))
+    return listed(sorted({role for role, _ in set(first) ^ set(second)}))

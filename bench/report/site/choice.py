@@ -1,0 +1,58 @@
+"""What a site shows: the records of this machine, those of the package, and folders and bundles of others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.core.errors import UserError, listed, unknown
+from bench.report.site.entries import read_entries
+from bench.report.site.pages import Site
+from bench.runs.bundles import is_bundle, opened
+from bench.runs.suites import RESULTS, load_suite, suite_names
+
+
+@contextlib.contextmanager
+def chosen_site(
+    runs: Path, committed: bool, paths: Sequence[Path], suites: Sequence[str], tasks: Sequence[str]
+) -> Iterator[Site]:
+    """Yield the site of these records; those that cannot be read are its first problems.
+
+    `paths` are folders of runs or of records, and bundles, which are unpacked for as long as the site is made.
+    Named suites and tasks leave out all others. Raises UserError for unknown names and where nothing is left.
+    """
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(_folder_of(path)) for path in paths]
+        folders = [runs, *others, *([RESULTS / "records"] if committed else [])]
+        yield _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks)
+
+
+@contextlib.contextmanager
+def _folder_of(path: Path) -> Iterator[Path]:
+    """Yield the folder in which a path's records are found. Raises UserError if there can be none."""
+    if is_bundle(path) or any(path.glob("*/*.json")):
+        with opened(path) as folder:
+            yield folder
+    elif path.is_dir():
+        yield path
+    else:
+        raise UserError(f"{path} is no folder of records and no bundle; fix: name a folder or a .zip file")
+
+
+def _site(folders: Sequence[Path], runs: Path, suites: Sequence[str], tasks: Sequence[str]) -> Site:
+    found = read_entries(folders)
+    recorded = {entry.record.task for entry in found.entries}
+    for task in tasks:
+        if task not in recorded:
+            raise unknown("task with records", task, recorded)
+    chosen = [load_suite(name) for name in (suites or suite_names())]
+    only = set(tasks) or ({scale.task for suite in chosen for scale in suite.scales.values()} if suites else set())
+    entries = [entry for entry in found.entries if not only or entry.record.task in only]
+    if not entries:
+        raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
+    site = Site(entries, runs, (), only, found.problems)
+    site.suites = [suite.name for suite in chosen if site.scales(suite)]
+    for name in set(suites) - set(site.suites):
+        raise UserError(f"suite {name} has nothing on {listed(tasks)}; fix: leave out --task")
+    return site

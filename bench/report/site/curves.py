@@ -1,0 +1,56 @@
+"""The curves of a run's training as charts: losses, gradients, FD on the way, brightness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.report.site.charts import Series, line_chart
+
+WIDE_RANGE = 30
+"""Positive values whose greatest is this many times the least get a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a run's page."""
+
+    name: str
+    """Part of its file's name."""
+    title: str
+    svg: str
+
+
+_CHARTS = (
+    ("loss", "loss/", "Losses", "loss"),
+    ("fd", "fd", "FD during training", "FD"),
+    ("gradient", "gradient/", "Gradient norms by network", "gradient norm"),
+    ("image-gradient", "image_gradient/", "Gradient norms by term, on the images", "gradient norm"),
+    ("brightness", "pixel_mean", "Brightness of generated images", "mean pixel, 0 to 1"),
+)
+"""For each chart: its name, the key in the log or the beginning of keys, its title, and the label of y."""
+
+
+def curves_of(log: Sequence[Mapping[str, Any]]) -> Iterator[Chart]:
+    """Yield the charts for which a log has values."""
+    keys = sorted({key for line in log for key in line})
+    for name, wanted, title, y_label in _CHARTS:
+        found = [key for key in keys if key == wanted or (wanted.endswith("/") and key.startswith(wanted))]
+        series = [Series(key.removeprefix(wanted) or y_label, [_points(log, key)]) for key in found]
+        if series:
+            logarithmic = _is_wide([y for one in series for _, y in one.curves[0] if y is not None])
+            yield Chart(
+                name,
+                title,
+                line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=logarithmic),
+            )
+
+
+def _points(log: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float | None]]:
+    return [(line["iteration"], line[key]) for line in log if key in line]
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    finite = [value for value in values if abs(value) < float("inf")]
+    return bool(finite) and min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite)

@@ -1,0 +1,70 @@
+"""The first page: what there is, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.report.lines import suite_lines
+from bench.report.site.lines import fits, owner_of
+from bench.report.site.pages import Page, Site
+from bench.runs.suites import Suite, SuiteScale, load_suite
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """What there is of a task."""
+
+    name: str
+    runs: int
+    failed: int
+    methods: int
+    samplers: int
+    protocols: str
+    newest: str
+    """Day of its newest record."""
+
+
+@dataclass(frozen=True)
+class ScaleLine:
+    """How much of a suite was run at one scale."""
+
+    name: str
+    task: str
+    run: int
+    lines: int
+
+
+def pages(site: Site) -> Iterator[Page]:
+    """Make the first page."""
+    suites = [(suite, _scales(site, suite)) for suite in map(load_suite, site.suites)]
+    values = {"tasks": [_task(site, task) for task in site.tasks()], "suites": suites, "runs": len(site.entries)}
+    yield Page("index.html", "index.html", "Results of few-step diffusion distillation", values)
+
+
+def _task(site: Site, task: str) -> TaskLine:
+    records = [entry.record for entry in site.entries_of(task)]
+    protocols = dict.fromkeys(
+        f"{board.protocol.get('name')}{' (smoke: no results)' if board.smoke else ''}"
+        for board in site.boards(task)
+    )
+    return TaskLine(
+        task,
+        len(records),
+        sum(record.status == "failed" for record in records),
+        len({record.method.name for record in records if record.kind == "method"}),
+        len({record.method.name for record in records if record.kind == "baseline"}),
+        ", ".join(protocols),
+        max(record.provenance.created for record in records)[:10],
+    )
+
+
+def _scales(site: Site, suite: Suite) -> list[ScaleLine]:
+    return [_scale(site, suite, scale) for scale in site.scales(suite)]
+
+
+def _scale(site: Site, suite: Suite, scale: SuiteScale) -> ScaleLine:
+    lines = [line for line in suite_lines(scale, suite.paper_table()) if line.kind != "quoted"]
+    boards = [board for board in site.boards(scale.task) if fits(board, scale) and not board.smoke]
+    run = {owner_of(variant, lines) for board in boards for variant in board.variants} - {None}
+    return ScaleLine(scale.name, scale.task, len(run), len(lines))

@@ -1,0 +1,137 @@
+"""The page of each run: what it measured, what it looks like, how it trained, and how to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from bench.core.errors import UserError
+from bench.metrics.result import MetricResult
+from bench.metrics.titles import TIMES, shown_name, shown_title
+from bench.report.cells import NOTHING, header, number
+from bench.report.progress import read_progress
+from bench.report.recipes import FilledRecipes
+from bench.report.site.charts import as_file
+from bench.report.site.curves import curves_of
+from bench.report.site.entries import Entry
+from bench.report.site.pages import Asset, Page, Site
+from bench.report.site.pictures import Picture
+from bench.report.site.repeat import command_of
+from bench.report.summary import standard_error
+from bench.runs.records import Record
+
+MOST_LINKS = 8
+"""Links to other seeds of the same recipe; the leaderboard has all."""
+
+
+def pages(site: Site) -> Iterator[Page | Asset]:
+    """Make a page for each record, and the charts of those whose training log was kept."""
+    filled = FilledRecipes()
+    for task in site.tasks():
+        places = {
+            entry.name: (board, variant.entries)
+            for board in site.boards(task)
+            for variant in board.variants
+            for entry in variant.entries
+        }
+        for entry in site.entries_of(task):
+            board, alike = places[entry.name]
+            charts = _charts(site, entry)
+            metrics = [_measured(metric, entry.record) for metric in entry.record.metrics]
+            for href, _, svg in charts:
+                yield Asset(href, as_file(svg).encode())
+            values = {
+                "entry": entry,
+                "record": entry.record,
+                "board": f"tasks/{quote(task)}.html#{board.id}",
+                "metrics": metrics,
+                "errors": any(metric["error"] for metric in metrics),
+                "settings": _settings(entry.record, filled),
+                "charts": [(href, title, _size(svg)) for href, title, svg in charts],
+                "sheet": site.picture(entry),
+                "teacher": teacher_of(site, entry),
+                "command": command_of(entry.record),
+                "alike": [other for other in alike if other is not entry],
+                "most": MOST_LINKS,
+            }
+            yield Page(entry.page, "run.html", title_of(entry.record), values)
+
+
+def title_of(record: Record) -> str:
+    """Return a record's title: its method, task and training seed."""
+    seed = "" if record.train_seed is None else f", seed {record.train_seed}"
+    return f"{record.method.name} on {record.task}{seed}"
+
+
+def teacher_of(site: Site, entry: Entry) -> tuple[Entry, Picture] | None:
+    """Return the teacher's sampler with the same noise, and its sheet; a deterministic one if there is one."""
+    own = site.picture(entry)
+    if own is None or entry.record.kind == "baseline":
+        return None
+    found = [
+        (bool(other.record.sampler.get("churn")), other.record.method.name, other.name, other, sheet)
+        for other in site.entries_of(entry.record.task)
+        if other.record.kind == "baseline"
+        and (sheet := site.picture(other)) is not None
+        and sheet.info.noise == own.info.noise
+    ]
+    return min(found)[3:] if found else None
+
+
+def _measured(metric: MetricResult, record: Record) -> dict[str, Any]:
+    """Return the cells of one metric, on the scale of tables."""
+    name = shown_name(metric.name, record.protocol)
+    times = TIMES.get(name, 1)
+    error = standard_error(metric)
+    interval = ""
+    if metric.low is not None and metric.high is not None:
+        interval = f"{_precise(times * metric.low)} to {_precise(times * metric.high)}"
+    return {
+        "title": header(shown_title(metric.name, metric.title, record.protocol), metric.direction),
+        "value": NOTHING if metric.value is None else number(times * metric.value),
+        "interval": interval or NOTHING,
+        "each": " · ".join(_precise(times * value) for value in metric.values),
+        "error": "" if error is None else _precise(times * error),
+    }
+
+
+def _precise(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _settings(record: Record, filled: FilledRecipes) -> list[tuple[str, str, str, bool]]:
+    """Return what differs from the default: name, value, default, and whether the user set it."""
+    method = record.method
+    defaults = filled.class_defaults(method)
+    own = [name for name in method.recipe if name in method.passed]
+    of_task = [
+        name for name, value in method.recipe.items() if name not in method.passed and defaults.get(name) != value
+    ]
+    return [
+        (name, _shown(method.recipe[name]), _shown(defaults[name]) if name in defaults else NOTHING, name in own)
+        for name in (*own, *of_task)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _charts(site: Site, entry: Entry) -> list[tuple[str, str, str]]:
+    """Return the address, title and SVG of each chart; a log that cannot be read is a problem of the site."""
+    if entry.evidence.curves is None:
+        return []
+    try:
+        log = read_progress(entry.evidence.curves)
+    except UserError as error:
+        site.problems.append(f"{error}; its curves are left out of the site")
+        return []
+    return [(f"pictures/{entry.name}-{chart.name}.svg", chart.title, chart.svg) for chart in curves_of(log)]
+
+
+def _size(svg: str) -> Mapping[str, str]:
+    """Return the size that an SVG gives itself, so that a page does not jump while it is loaded."""
+    head = svg[: svg.index(">")]
+    return {name: head.split(f'{name}="')[1].split('"')[0] for name in ("width", "height")}

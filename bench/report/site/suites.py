@@ -1,0 +1,146 @@
+"""The page of each suite: its tables at every scale beside the paper's values, and its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.metrics import catalogue
+from bench.report.cells import header
+from bench.report.lines import Line, suite_lines
+from bench.report.site.boards import Board, Variant
+from bench.report.site.cells import EMPTY, Cell, measured, quoted
+from bench.report.site.lines import fits, owner_of
+from bench.report.site.pages import Page, Site
+from bench.report.site.suite_charts import Chart, curve_charts, interval_charts
+from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, variant_row
+from bench.report.table import best_rows
+from bench.report.todo import Left, command, left_of, work_of
+from bench.runs.pending_runs import StateLookup
+from bench.runs.suites import PaperColumn, PaperTable, Suite, SuiteScale, load_suite
+
+
+@dataclass(frozen=True)
+class Part:
+    """A suite at one scale."""
+
+    scale: SuiteScale
+    tables: Sequence[Table]
+    charts: Sequence[Chart]
+    curves: bool
+    """Whether any of the charts is of curves."""
+    left: Sequence[Left]
+    """What is missing, and the commands that make it."""
+
+    @property
+    def any_run(self) -> bool:
+        """Whether anything was run."""
+        return any(row.variant for table in self.tables for row in table.rows)
+
+
+def pages(site: Site) -> Iterator[Page]:
+    """Make one page for each suite."""
+    from bench.jobs.run_states import state_lookup
+
+    lookup = state_lookup(site.runs)
+    for name in site.suites:
+        suite = load_suite(name)
+        paper = suite.paper_table()
+        parts = [part_of(site, suite, paper, scale, lookup) for scale in site.scales(suite)]
+        yield Page(
+            f"suites/{name}.html", "suite.html", suite.title, {"suite": suite, "paper": paper, "parts": parts}
+        )
+
+
+def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScale, lookup: StateLookup) -> Part:
+    """Return a suite at one scale, from the records of the scale's task."""
+    lines = suite_lines(scale, paper)
+    found = [(board, _owned(board, lines)) for board in site.boards(scale.task) if fits(board, scale)]
+    tables = [
+        _table(scale, paper, lines, board, owned, first=number == 0)
+        for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
+    ]
+    work = work_of(scale, site.runs, lookup)
+    left = left_of(lines, scale, [entry.record for entry in site.entries_of(scale.task)], work)
+    curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
+    charts = [*curves, *interval_charts(scale, tables)]
+    tables = tables or [_table(scale, paper, lines, None, {}, first=True)]
+    return Part(scale, tables, charts, bool(curves), left)
+
+
+def _owned(board: Board, lines: Sequence[Line]) -> dict[int, list[Variant]]:
+    """Return the variants of a board by the line that they belong to."""
+    owned: dict[int, list[Variant]] = {}
+    for variant in board.variants:
+        number = owner_of(variant, lines)
+        if number is not None:
+            owned.setdefault(number, []).append(variant)
+    return owned
+
+
+def _table(
+    scale: SuiteScale,
+    paper: PaperTable | None,
+    lines: Sequence[Line],
+    board: Board | None,
+    owned: Mapping[int, Sequence[Variant]],
+    first: bool,
+) -> Table:
+    """Return one table; lines without a record are in the first table of the scale."""
+    columns = [
+        Column(f"Paper: {header(one.title, one.direction)}", one.direction, True) for one in paper_columns(paper)
+    ]
+    columns += [_column(name, board) for name in scale.columns]
+    variants = [(line, variant) for number, line in enumerate(lines) for variant in owned.get(number, ())]
+    shown = [dict(variant.metrics) for _, variant in variants]
+    best = {(place, name) for name in scale.columns for place in best_rows(shown, name)}
+    rows = {
+        id(variant): _row(scale, paper, line, variant, {name for number, name in best if number == place})
+        for place, (line, variant) in enumerate(variants)
+    }
+    ordered: list[Row] = []
+    for number, line in enumerate(lines):
+        if number in owned:
+            ordered += [rows[id(variant)] for variant in owned[number]]
+        elif first:
+            ordered.append(_empty(scale, paper, line))
+    protocol = f"Protocol {board.protocol.get('name')}" if board else scale.task
+    table = Table(
+        f"{scale.name}-{board.id if board else 'none'}",
+        protocol,
+        [*columns, *COST_COLUMNS],
+        ordered,
+        board.smoke if board else False,
+    )
+    return table.without_empty_columns()
+
+
+def _column(name: str, board: Board | None) -> Column:
+    """Return the column of a metric, by the heading of the recorded one where there is any."""
+    for metric in board.metrics if board else ():
+        if metric.name == name:
+            return Column(metric.title, metric.direction)
+    info = next((found for found in vars(catalogue).values() if getattr(found, "name", "") == name), None)
+    return Column(header(info.title, info.direction), info.direction) if info else Column(name)
+
+
+def _row(scale: SuiteScale, paper: PaperTable | None, line: Line, variant: Variant, best: Collection[str]) -> Row:
+    failed = variant.some if variant.some["status"] == "failed" else None
+    cells = [measured(variant.metrics.get(name, failed), name in best) for name in scale.columns]
+    return variant_row(variant, line.label, [*_paper_cells(paper, line), *cells])
+
+
+def _empty(scale: SuiteScale, paper: PaperTable | None, line: Line) -> Row:
+    """Return the row of a line without a record; a row of the paper alone has nothing to run."""
+    chosen = "" if line.kind == "quoted" else command(line, scale.seeds, scale)
+    words = EMPTY if line.kind == "quoted" else Cell("not run", words=True)
+    return not_run_row(line.label, line.kind, [*_paper_cells(paper, line), *[words] * len(scale.columns)], chosen)
+
+
+def _paper_cells(paper: PaperTable | None, line: Line) -> list[Cell]:
+    return [quoted(line.paper.get(column.name)) for column in paper_columns(paper)]
+
+
+def paper_columns(paper: PaperTable | None) -> Sequence[PaperColumn]:
+    """Return the columns of a table of the paper; none where the paper prints no values."""
+    return paper.columns if paper else ()

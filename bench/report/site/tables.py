@@ -1,0 +1,107 @@
+"""A table on a page: its columns, and one row for each variant or for what was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.report.cells import NOTHING
+from bench.report.site.boards import Board, Variant
+from bench.report.site.cells import COSTS, EMPTY, Cell, costs, measured
+from bench.report.site.entries import Entry
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column after those of the method, its recipe and its training seeds."""
+
+    title: str
+    better: str = ""
+    """lower or higher, for a metric."""
+    paper: bool = False
+    """Whether its values are the paper's."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: a variant, something that was not run, or a row of the paper alone."""
+
+    label: str
+    kind: str
+    """baseline, method or quoted."""
+    cells: Sequence[Cell]
+    variant: Variant | None = None
+    command: str = ""
+    """The command that runs what was not run."""
+    overrides: str = ""
+    """What distinguishes its recipe, if it was not run."""
+
+    @property
+    def runs(self) -> list[Entry]:
+        """Its runs by training seed; of a seed that was recorded twice, the newest."""
+        entries = self.variant.entries if self.variant else ()
+        newest = {entry.record.train_seed: entry for entry in entries}
+        return [newest[seed] for seed in sorted(newest, key=lambda seed: -1 if seed is None else seed)]
+
+    @property
+    def recipe(self) -> str:
+        """The user's overrides, or `default`."""
+        if self.kind == "baseline" or not self.variant:
+            return self.overrides or NOTHING
+        return str(self.variant.some["passed"] or "default")
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the digest of all values of the recipe."""
+        if self.kind == "baseline" or not self.variant:
+            return ""
+        return f"#{self.variant.some['recipe_sha256'][:6]}"
+
+    @property
+    def failed(self) -> int:
+        """How many of its runs failed."""
+        return int(self.variant.some["n_failed"]) if self.variant else 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, which the browser sorts and filters."""
+
+    id: str
+    heading: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    smoke: bool = False
+    """Whether its numbers are no results."""
+    notes: Sequence[str] = ()
+
+    @property
+    def not_run(self) -> list[Row]:
+        """The rows that a command can run."""
+        return [row for row in self.rows if row.command]
+
+    def without_empty_columns(self) -> Table:
+        """Return the table without the columns that have no value in any row."""
+        kept = [place for place in range(len(self.columns)) if any(row.cells[place] != EMPTY for row in self.rows)]
+        rows = [replace(row, cells=[row.cells[place] for place in kept]) for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
+
+
+COST_COLUMNS = [Column(title) for title in COSTS]
+
+
+def values(board: Board, place: int, names: Sequence[str]) -> dict[str, Cell]:
+    """Return the cells of a board's variant by metric; the best are marked."""
+    variant = board.variants[place]
+    failed = variant.some if variant.some["status"] == "failed" else None
+    return {name: measured(variant.metrics.get(name, failed), board.best.get(name) == place) for name in names}
+
+
+def variant_row(variant: Variant, label: str, cells: Sequence[Cell]) -> Row:
+    """Return a variant's row; what it cost follows its values."""
+    return Row(label, str(variant.some["kind"]), [*cells, *costs(variant.some)], variant)
+
+
+def not_run_row(label: str, kind: str, cells: Sequence[Cell], command: str, overrides: str = "") -> Row:
+    """Return the row of something without a record; the command may be code in Markdown."""
+    return Row(label, kind, [*cells, *[EMPTY] * len(COSTS)], None, command.replace("`", ""), overrides)

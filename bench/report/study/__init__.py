@@ -1,0 +1,1 @@
+"""The paper's user study: a page of image pairs for raters, and the preference that their answers give."""

@@ -1,0 +1,110 @@
+"""Whether the files beside a record are readable and belong to it: sample sheet, curves, scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.files import read_text
+from bench.core.numbers import is_finite
+from bench.core.run_folder import RECORD
+from bench.evaluation.sheet import read_sheet
+from bench.runs.checks.finding import Finding, error, note, shortened, warning
+from bench.runs.evidence import evidence_of
+from bench.runs.records import Record
+from bench.training.log import read_lines
+
+FIX = "leave it out, or send the file that bench wrote"
+RELATIVE = 1e-6
+"""Networks score in float32, and a mean over them in another order differs by no more than this."""
+SCORE_COLUMNS = ("metric", "repetition", "index", "value")
+"""Columns of the scores of single images."""
+
+
+def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the files beside a record, each by its name."""
+    found = evidence_of(path)
+    for file, check in ((found.sheet, _of_sheet), (found.curves, _of_curves), (found.scores, _of_scores)):
+        if file is None:
+            continue
+        try:
+            for one in check(record, file):
+                yield Finding(one.level, f"{file.name}: {one.what}", one.fix or FIX)
+        except UserError as problem:
+            yield error(str(problem).partition("; fix:")[0], FIX)
+        except csv.Error as problem:  # null bytes, or a field of megabytes
+            yield error(f"{file.name}: no CSV: {problem}", FIX)
+    if record.status == "ok" and found.sheet is None:
+        yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
+
+
+def name_findings(record: Record, path: Path) -> Iterator[Finding]:
+    """Yield whether a record's file is not called as the run is; a run's own folder has the name."""
+    if path.name == RECORD or path.parent.parent.name == record.run_id:
+        return
+    if path.stem != record.run_id and path.parent.name != "protocols":
+        yield warning(f"the file is not called {record.run_id}.json, as its run is", "rename it")
+
+
+def _of_sheet(record: Record, path: Path) -> Iterator[Finding]:
+    sheet = read_sheet(path)
+    samples = record.protocol.get("samples")
+    if isinstance(samples, int) and len(sheet.images) > samples:
+        yield error(f"{len(sheet.images)} images, but the protocol has {samples} samples")
+    if len(sheet.images) > 1 and (sheet.images == sheet.images[0]).all():
+        yield warning("all its images are the same")
+
+
+def _of_curves(record: Record, path: Path) -> Iterator[Finding]:
+    lines = read_lines(path)
+    if not lines:
+        yield error("no complete line")
+        return
+    iterations = [line["iteration"] for line in lines]
+    for before, after in itertools.pairwise(iterations):
+        if after < before:
+            yield error(f"iteration {after} comes after {before}")
+            break
+    budget = record.cost.iterations
+    if iterations[0] < 0 or max(iterations) > budget:
+        yield error(f"iterations {iterations[0]} to {max(iterations)}, but training had {budget}")
+    for line in lines:
+        if bad := [name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)]:
+            yield warning(f"{shortened(bad[0])} is not finite at iteration {line['iteration']}")
+            break
+
+
+def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
+    """Compare the mean of the single scores of each metric and repetition with the record's value."""
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    if tuple(rows.fieldnames or ()) != SCORE_COLUMNS:
+        yield error(f"the first line is not {','.join(SCORE_COLUMNS)}")
+        return
+    scores: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for number, row in enumerate(rows, start=2):
+        try:
+            value, repetition = float(row["value"]), int(row["repetition"])
+        except (TypeError, ValueError):
+            value, repetition = math.nan, 0
+        if not is_finite(value):
+            yield error(f"line {number} has no finite value: {shortened(list(row.values()))}")
+            return
+        scores[row["metric"], repetition].append(value)
+    metrics = {metric.name: metric for metric in record.metrics}
+    for (name, repetition), values in scores.items():
+        recorded = metrics[name].values if name in metrics else []
+        if not 0 <= repetition < len(recorded):
+            yield error(f"scores of {shortened(name)} in repetition {repetition}, which the record does not have")
+            continue
+        mean = math.fsum(values) / len(values)
+        if not math.isclose(mean, recorded[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
+            yield error(
+                f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
+                f"but the record says {recorded[repetition]:.9g}"
+            )

@@ -1,0 +1,116 @@
+"""All checks of records together: of files, of folders of records or of runs, and of bundles."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.escape import printable
+from bench.core.files import read_bytes
+from bench.runs.bundles import is_bundle, opened
+from bench.runs.checks.beside import evidence_findings, name_findings
+from bench.runs.checks.doubled import doubled_findings
+from bench.runs.checks.finding import Finding, error
+from bench.runs.checks.identity import declared_task, identity_findings
+from bench.runs.checks.numbers import number_findings
+from bench.runs.checks.private import private_findings
+from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
+from bench.runs.checks.schema import parsed
+from bench.runs.records import Record, record_files
+from bench.runs.registry import Catalogue
+
+MOST_RECORD = 4 << 20
+"""Size limit of a record; those of three generation seeds and six metrics take ten kilobytes."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file with everything that was found in it."""
+
+    path: Path
+    record: Record | None
+    """None if it is no record at all."""
+    findings: Sequence[Finding]
+    known: bool = False
+    """Whether a registered task declares its protocol."""
+    name: str = ""
+    """What messages call it: within a bundle, the bundle's path and the file's in it."""
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings for which it is not accepted."""
+        return [one for one in self.findings if one.level == "error"]
+
+    def __str__(self) -> str:
+        return printable(self.name or self.path)
+
+
+class Checker:
+    """The checks that one installation makes."""
+
+    def __init__(
+        self, catalogue: Catalogue, cache: Path | None = None, now: datetime.datetime | None = None
+    ) -> None:
+        self.catalogue = catalogue
+        self.cache = cache
+        self.now = now or datetime.datetime.now(datetime.UTC)
+        self.metrics = {entry.name: entry.load() for entry in catalogue.metrics}
+
+    def check(self, paths: Iterable[Path]) -> list[Checked]:
+        """Check records beside each other. Raises UserError for a path with no records, or a hostile bundle."""
+        with ExitStack() as stack:
+            # A file that is named twice is one.
+            named = {file: Path(name) for path in paths for file, name in _files(path, stack)}
+            found = [self.check_file(file) for file in named]
+        doubled = doubled_findings({named[one.path]: one.record for one in found if one.record is not None})
+        every = [(one, named[one.path]) for one in found]
+        return [
+            replace(one, findings=[*one.findings, *doubled.get(name, [])], name=str(name)) for one, name in every
+        ]
+
+    def check_file(self, path: Path) -> Checked:
+        """Check one record by itself, and the files beside it."""
+        try:
+            record, findings = parsed(read_bytes(path, MOST_RECORD))
+        except UserError as problem:
+            return Checked(path, None, [error(str(problem).removeprefix(f"{path}: "))])
+        if record is None:
+            return Checked(path, None, findings)
+        task, _ = declared_task(record, self.catalogue, self.cache)
+        known = task is not None and task.protocol.digest() == record.protocol_sha256
+        return Checked(path, record, [*findings, *self._of_record(record), *_of_file(record, path)], known)
+
+    def _of_record(self, record: Record) -> Iterator[Finding]:
+        yield from state_findings(record).values()
+        yield from identity_findings(record, self.catalogue, self.cache)
+        if record.status == "ok":
+            yield from number_findings(record, self.metrics)
+            yield from cost_findings(record)
+        yield from provenance_findings(record, self.now)
+        yield from private_findings(record)
+
+
+def _of_file(record: Record, path: Path) -> Iterator[Finding]:
+    yield from name_findings(record, path)
+    yield from evidence_findings(record, path)
+
+
+def _files(path: Path, stack: ExitStack) -> Iterator[tuple[Path, str]]:
+    """Yield the records that a path names, each with its name for messages. Raises UserError if there are none."""
+    if not path.exists():
+        raise UserError(f"no file or folder {path}; fix: name a record's file, a folder of records, or a bundle")
+    if path.is_dir() and (found := list(record_files(path))):
+        yield from ((file, str(file)) for file in found)
+        return
+    if not (path.is_dir() or is_bundle(path)):
+        yield path, str(path)
+        return
+    folder = stack.enter_context(opened(path))
+    found = list(record_files(folder))
+    yield from ((file, f"{path}/{file.relative_to(folder)}") for file in found)
+    if not found:
+        raise UserError(f"{path} has no records; fix: name a record's file, a run's folder, or a folder of either")

@@ -1,0 +1,116 @@
+"""Whether a record's values agree with each other and with its protocol."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from bench.core.errors import listed
+from bench.core.numbers import is_finite
+from bench.metrics.catalogue import RATE
+from bench.metrics.info import MetricInfo
+from bench.metrics.intervals import t_interval
+from bench.metrics.result import MetricResult
+from bench.metrics.titles import name_of
+from bench.runs.checks.finding import UNCHANGED, Finding, error, note, warning
+from bench.runs.records import Record
+from bench.task.protocol import MAIN
+
+RELATIVE = 1e-9
+"""Rounding differs between machines in the last digits, and by no more than this."""
+
+
+def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterator[Finding]:
+    """Yield what is wrong with the values of a successful record; `metrics` are the registered ones, by name."""
+    recorded = _recorded_names(record, metrics)
+    for name, times in Counter(metric.name for metric in record.metrics).items():
+        if times > 1:
+            yield error(f"the metric {name!r} is given {times} times", UNCHANGED)
+    declared = record.protocol.get("metrics")
+    if isinstance(declared, list):
+        names = list(map(str, declared))
+        given = {recorded.get(metric.name, metric.name) for metric in record.metrics}
+        if missing := [name for name in names if name not in given]:
+            yield error(f"no value of {listed(missing)}, which the protocol declares", UNCHANGED)
+        if more := sorted(given - set(names)):
+            yield error(f"values of {listed(more)}, which the protocol does not declare", UNCHANGED)
+    if not record.metrics:
+        yield error("no metrics, although the status is ok", "evaluate the run: bench run again")
+    for metric in record.metrics:
+        known = metrics.get(recorded.get(metric.name, metric.name))
+        for found in _of_metric(record, metric, known):
+            yield Finding(found.level, f"metric {metric.name!r}: {found.what}", found.fix)
+
+
+def _recorded_names(record: Record, metrics: Mapping[str, MetricInfo]) -> dict[str, str]:
+    """Return the registered name of each metric that is recorded under another one, as a scaled KID is."""
+    extractors = record.protocol.get("extractors", {})
+    features = str(record.protocol.get("features", ""))
+    found = {}
+    for name, info in metrics.items():
+        network = features if info.extractor == MAIN else extractors.get(info.extractor, info.extractor)
+        found[name_of(info, network)] = name
+    return found
+
+
+def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -> Iterator[Finding]:
+    numbers = [*metric.values, *(n for n in (metric.value, metric.std, metric.low, metric.high) if n is not None)]
+    if not all(map(is_finite, numbers)):
+        yield error(f"{max(numbers, key=abs):g} is no value of any metric", UNCHANGED)
+        return
+    yield from _of_protocol(record, metric)
+    if metric.value is None or not metric.values:
+        yield error(f"no value, and {len(metric.values)} values by generation seed", UNCHANGED)
+        return
+    yield from _of_values(record, metric, metric.value)
+    if known is None:
+        yield note("not registered here, so that its direction and range are not checked", "give --plugin FILE")
+        return
+    if metric.direction != known.direction:
+        yield error(f"{metric.direction} is said to be better, but {known.direction} is", UNCHANGED)
+    low, high = known.range
+    if wrong := [value for value in (metric.value, *metric.values) if not low <= value <= high]:
+        yield error(f"{wrong[0]:g} is not between {low:g} and {high:g}", UNCHANGED)
+    # A share of a thousand images may well be the same twice; a distance is not.
+    if known.range != RATE and len(metric.values) > 1 and len(set(metric.values)) == 1:
+        yield warning(
+            f"all {len(metric.values)} values are {metric.values[0]:g}, but generation seeds give different ones",
+            "say in the pull request why they are equal",
+        )
+
+
+def _of_protocol(record: Record, metric: MetricResult) -> Iterator[Finding]:
+    """Compare the counts with those of the protocol, where it declares them."""
+    samples, repetitions = record.protocol.get("samples"), record.protocol.get("repetitions")
+    if samples is not None and metric.samples != samples:
+        yield error(f"{metric.samples} samples, but the protocol has {samples}", UNCHANGED)
+    if repetitions is not None and len(metric.values) != repetitions:
+        yield error(f"{len(metric.values)} values, but the protocol has {repetitions} repetitions", UNCHANGED)
+    if len(metric.diagnostics) not in (0, len(metric.values)):
+        yield error(f"{len(metric.diagnostics)} diagnostics for {len(metric.values)} values", UNCHANGED)
+
+
+def _of_values(record: Record, metric: MetricResult, value: float) -> Iterator[Finding]:
+    """Compute the summary of the values again."""
+    mean, std, low, high = t_interval(metric.values, metric.level)
+    # EDM's papers print the minimum of the repetitions' FD, for which there is no interval.
+    is_minimum = record.protocol.get("aggregate") == "minimum" and metric.name == "fd" and len(metric.values) > 1
+    if is_minimum:
+        mean, low, high = min(metric.values), None, None
+    size = max(map(abs, metric.values))
+    for name, given, right in (
+        ("value", value, mean),
+        ("std", metric.std, std),
+        ("low", metric.low, low),
+        ("high", metric.high, high),
+    ):
+        if not _equal(given, right, size):
+            summary = "minimum" if is_minimum and name == "value" else "Student-t summary"
+            yield error(f"{name} is {given}, but the {summary} of its values gives {right}", UNCHANGED)
+
+
+def _equal(one: float | None, other: float | None, size: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=RELATIVE * size)

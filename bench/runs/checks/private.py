@@ -1,0 +1,104 @@
+"""Text in a record that should not be published: paths and names of a machine, secrets, hostile characters."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import itertools
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from bench.core.escape import printable
+from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
+from bench.runs.records import Record
+
+_BEGINNING = r"(?:^|(?<=[\s'\"=,;(\[{<|]))"
+"""Where a word begins."""
+MACHINE_PATH = re.compile(
+    rf"{_BEGINNING}(?:/(?=[\w.~-])[^\s'\",;)\]}}>|]*|~[\w-]*/[^\s'\",;)\]}}>|]*|[A-Za-z]:[\\/][^\s'\",;)]*"
+    r"|\\\\[\w.-]+\\[^\s'\",;)]*|file://[^\s'\",;)]*)|(?<=:)/(?=\w)[^\s'\",;)\]}>|]*"
+)
+"""A path from the root or a home folder, a path of Windows, or a file: address; not that of a web address."""
+RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
+HOST = re.compile(
+    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"
+    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:local|lan|internal|intranet|corp|cluster)\b"
+)
+"""USER@HOST, an address of the Internet, or a name in a private network."""
+SECRET = re.compile(
+    r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|(?i:(?:token|secret|passw(?:or)?d|api_?key|access_?key|credential)s?)(?:=|:\s*)\S+"
+    r"|\w+://[^\s/:@]+:[^\s/@]+@\S+"
+)
+"""Tokens of well-known services, NAME=VALUE of a telling name, and a password in an address."""
+SECRET_OPTION = re.compile(r"(?i)--?[\w-]*(?:token|secret|passw(?:or)?d|api-?key|credential)s?")
+NO_HOSTS = tuple(f"provenance.{name}" for name in ("packages.", "python", "platform", "cpu", "gpu"))
+"""Places of versions and clock rates, which may look like addresses."""
+ANYBODY = {"root", "user", "users", "ubuntu", "admin", "runner", "localhost", "debian", "bench", "test"}
+"""Names of users and machines that say nothing about anybody."""
+LONGEST = 1000
+"""Letters of a text, or of a line of a traceback."""
+
+FIX_PATH = (
+    "run again with paths relative to the working folder, or with the folders in BENCH_RUNS and BENCH_CACHE; "
+    "a run's id does not depend on them"
+)
+FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless it is a file of the repository"
+FIX_SECRET = "revoke it, keep it in the environment, and run again"
+
+
+def private_findings(record: Record) -> Iterator[Finding]:
+    """Yield every text of a record that names a machine or a person, holds a secret, or is hostile."""
+    own = _own_names()
+    for where, text in _texts(record.model_dump(mode="json"), ""):
+        if len(text) > LONGEST:
+            yield error(f"{where} is a text of {len(text):,} letters", UNCHANGED)
+            continue
+        if secret := SECRET.search(text):
+            yield error(f"{where} has what looks like a secret, {secret[0][:4]}...", FIX_SECRET)
+            continue  # it is not repeated in another message
+        if text != printable(text):
+            yield error(f"{where} has control characters or direction marks: {printable(text)[:80]!r}", UNCHANGED)
+        if path := MACHINE_PATH.search(text):
+            yield error(f"{where} has a path of one machine, {shortened(path[0])}", FIX_PATH)
+        elif where.startswith("provenance.argv.") and RELATIVE_PATH.match(text):
+            yield warning(
+                f"{where} has a path that depends on the working folder, {shortened(text)}", FIX_RELATIVE
+            )
+        if not where.startswith(NO_HOSTS) and (host := HOST.search(text)):
+            yield error(f"{where} names a machine or an account, {shortened(host[0])}", FIX_PATH)
+        if name := next((name for name in own if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)), None):
+            yield error(f"{where} has {name!r}, the name of this machine or of its user", FIX_PATH)
+    argv = record.provenance.argv
+    for option, value in itertools.pairwise(argv):
+        if SECRET_OPTION.fullmatch(option):
+            yield error(f"provenance.argv has a secret behind {option}, {value[:2]}...", FIX_SECRET)
+
+
+def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield every text in plain data with its place; the keys of dictionaries are texts too.
+
+    Messages of errors have several lines, and each is a text.
+    """
+    if isinstance(value, str):
+        yield from ((where, line) for line in (value.split("\n") if where.startswith("error.") else [value]))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            place = f"{where}.{key}" if where else str(key)
+            if not str(key).isidentifier():
+                yield f"{where} (a key)", str(key)
+            yield from _texts(item, place)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{where}.{index}")
+
+
+def _own_names() -> list[str]:
+    """Return the names of this machine and of its user, where they say more than that it is one."""
+    names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
+    with contextlib.suppress(OSError, KeyError, ImportError):  # an account without a name
+        names.add(getpass.getuser())
+    return sorted(name for name in names if len(name) > 3 and name.lower() not in ANYBODY)

@@ -1,0 +1,47 @@
+"""`bench compare` from the command line, on the committed records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import Printed
+
+Bench = Callable[..., Printed]
+
+
+def test_two_methods_as_markdown(bench: Bench) -> None:
+    shown = bench("compare", "dmd2", "gan-ttur", "--task", "fashion", "--metric", "fd,recall").text
+    assert "### FD (fashion-cnn64): 1 of 1 pair differs at 95 %" in shown
+    assert "| 1 − 2 | −7.48 | [−8.72, −6.23] | .0015 | differ at 95 % |" in shown
+    assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
+    assert "Welch's t over training seeds" in shown and "n = 3 and 3." in shown
+
+
+def test_json_is_one_object(bench: Bench) -> None:
+    found = json.loads(bench("compare", "--suite", "table3", "--json").text)
+    assert len(found["sides"]) == 8
+    assert [metric["name"] for metric in found["metrics"]] == ["fd", "precision", "recall", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["dmd2"], "takes two or more results; fix:"),
+        (["dmd2", "gan"], "fix: choose one: --task digits"),
+        (["dmd2", "gam", "--task", "fashion"], "did you mean 'gan'"),
+        (["dmd2", "--suite", "table3"], "fix: leave out dmd2, or --suite"),
+        (["--suite", "table7"], "unknown suite 'table7'"),
+        (["dmd2", "gan", "--scale", "micro"], "--scale needs a suite"),
+        (["dmd2", "gan", "--task", "fashion", "--sheet", "a.jpg"], "--sheet takes a .png file"),
+        (["dmd2", "gan", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
+        (["dmd2-s0-b99013ab5f", "dmd2-s0-dffe68e20e"], "numbers of two protocols are never compared"),
+        (["dmd2", "gan", "--no-committed"], "there are no records"),
+    ],
+)
+def test_bad_input_is_explained(bench: Bench, words: list[str], problem: str, tmp_path: Path) -> None:
+    found = bench("compare", *words, "--runs", str(tmp_path))
+    assert found.code == 2
+    assert problem in found.text

@@ -1,0 +1,76 @@
+"""The pages of suites and frontiers: the paper's values, curves with seeds as bands, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report.site.frontier import part_of
+from bench.report.site.suites import pages
+from bench.runs.records import Record
+
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def page(records: Any, make_record: Make) -> Callable[..., str]:
+    """Return a function that makes the site of some records of two methods and returns a page of it."""
+
+    def build(place: str, suites: tuple[str, ...], log: int = 0) -> str:
+        for method, first in (("dmd-no-regression", 9.0), ("dmd-ttur", 2.0)):
+            for seed in range(3):
+                record = make_record(method, seed, (first + seed / 10, first + seed / 10))
+                records.add(record, log=log)
+        return Path(records.build(suites) / place).read_text()
+
+    return build
+
+
+def test_a_suite_shows_the_papers_values_at_both_scales(page: Any) -> None:
+    text = page("suites/table3.html", ("table3",))
+    assert text.count("<td class=p>2.61") == 2  # at micro and at paper scale
+    assert "Micro scale: fashion" in text and "Paper scale: imagenet64" in text
+    assert "bench run --method dmd-ttur --task imagenet64 --seed 0 --no-baselines" in text
+
+
+def test_bold_is_the_best_of_the_rows_of_the_suite(page: Any) -> None:
+    text = page("suites/table3.html", ("table3",))
+    assert text.count("<b>2.10</b>") == 1
+
+
+def test_curves_have_a_band_over_seeds(page: Any) -> None:
+    text = page("suites/figure8.html", ("figure8",), log=5)
+    assert "Brightness over training: the mean over training seeds" in text
+    assert "5 fake diffusion updates (TTUR)" in text
+    assert "No curves" not in text
+
+
+def test_a_page_says_where_there_are_no_curves(page: Any) -> None:
+    text = page("suites/figure8.html", ("figure8",))
+    assert "No curves: no record here has its training log beside it." in text
+
+
+def test_every_suite_has_a_page_without_any_record(records: Any) -> None:
+    from bench.report.site.pages import Site
+    from bench.runs.suites import suite_names
+
+    site = Site([], records.records, suite_names())
+    for made in pages(site):
+        assert not any(part.any_run for part in made.values["parts"])
+
+
+def test_the_frontier_is_of_quality_against_cost(records: Any, make_record: Make) -> None:
+    from bench.report.site.entries import read_entries
+    from bench.report.site.pages import Site
+
+    for method, fd, nfe in (("one-step", 3.0, 1), ("four-step", 2.0, 4), ("slow", 2.5, 8)):
+        records.add(make_record(method, 0, (fd, fd), nfe=nfe))
+    (board,) = Site(read_entries([records.records]).entries).boards("fashion")
+    part = part_of(board)
+    chart = part.charts[0]
+    assert chart.caption.startswith("FD ↓ against network evaluations for one image")
+    assert all(method in chart.svg for method in ("one-step", "four-step", "slow"))
+    assert part.note == "No metric of diversity was measured under this protocol."

@@ -1,0 +1,202 @@
+"""Comparisons: the test that fits each pair, its verdict, and a statement where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.core.errors import UserError
+from bench.core.run_folder import RECORD, SCORES
+from bench.evaluation.image_scores import write_scores
+from bench.report.comparing import Compared, compared
+from bench.report.comparison import paired, welch
+from bench.report.comparison_text import blocks, decimals_of, to_data, to_markdown
+from bench.report.selection import Found, Selection, Side
+from bench.runs.records import Loaded, Record, load_records
+from bench.runs.suites import RESULTS, load_suite
+
+Records = Callable[..., Record]
+
+
+def side(*records: Record, label: str = "", whole: bool = True, folder: Path = Path("nowhere")) -> Side:
+    found = tuple(Found(record, folder / RECORD) for record in records)
+    return Side(label or records[0].method.name, found, whole)
+
+
+def method(make: Records, name: str, *values: float) -> Side:
+    """Return a method with one value per training seed, each of one generation seed."""
+    return side(*(make(name, seed, (value,)) for seed, value in enumerate(values)))
+
+
+def sampler(make: Records, *values: float) -> Side:
+    return side(make("teacher-ode", None, values, kind="baseline"))
+
+
+def test_two_methods_are_tested_by_welch_over_training_seeds(make_record: Records) -> None:
+    sides = [method(make_record, "dmd2", 6.0, 6.2, 5.9), method(make_record, "gan", 9.0, 9.9, 9.4)]
+    found = compared(sides)
+    (pair,) = found.metrics[0].pairs
+    assert (pair.kind, pair.test) == ("training seeds", welch([6.0, 6.2, 5.9], [9.0, 9.9, 9.4]))
+    assert pair.test is not None and pair.p == pair.test.p and found.differ(pair)
+    assert not compared(sides, level=0.9999).differ(pair)
+
+
+def test_a_sampler_is_one_number_and_the_sign_is_that_of_first_minus_second(make_record: Records) -> None:
+    teacher, student = sampler(make_record, 5.0, 5.2), method(make_record, "dmd2", 6.0, 6.2, 5.9)
+    forth, back = (compared(sides).metrics[0].pairs[0] for sides in ([teacher, student], [student, teacher]))
+    assert forth.kind == back.kind == "sampler"
+    assert forth.test is not None and back.test is not None
+    assert forth.test.difference == -back.test.difference == pytest.approx(5.1 - 18.1 / 3)
+    assert forth.p == back.p
+
+
+def test_single_runs_are_paired_over_the_generation_seeds_that_they_share(make_record: Records) -> None:
+    first, second = (6.0, 6.2, 5.9), (6.5, 6.6, 6.3)
+    sides = [side(make_record("dmd2", 0, first)), side(make_record("gan", 0, second))]
+    (pair,) = compared(sides).metrics[0].pairs
+    assert (pair.kind, pair.test) == ("generation seeds", paired(first, second))
+    assert "about these two students and not about the methods" in " ".join(text(compared(sides)).split())
+
+
+def test_single_runs_are_paired_over_prompts_where_images_have_scores(
+    make_record: Records, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    images = {name: rng.normal(mean, 1.0, (2, 40)) for name, mean in (("dmd2", 0.0), ("gan", 1.0))}
+    sides = []
+    for name, values in images.items():
+        (tmp_path / name).mkdir()
+        scores = {(r, i): float(value) for r, row in enumerate(values) for i, value in enumerate(row)}
+        write_scores(tmp_path / name / SCORES, {"fd": scores})
+        sides.append(side(make_record(name), folder=tmp_path / name))
+    (pair,) = compared(sides).metrics[0].pairs
+    means = [values.mean(axis=0).tolist() for values in images.values()]
+    expected = paired(*means)
+    assert pair.kind == "prompts" and pair.test is not None
+    assert (pair.test.t, pair.test.n) == (pytest.approx(expected.t), (40,))
+
+
+def test_pairs_without_a_test_say_why(make_record: Records) -> None:
+    def why(*sides: Side) -> str:
+        return compared(sides).metrics[0].pairs[0].why
+
+    three, equal = method(make_record, "dmd2", 1.0, 2.0, 3.0), method(make_record, "gan", 4.0, 4.0)
+    assert why(three, method(make_record, "gan", 4.0)) == "gan has one training seed; fix: train two more"
+    assert why(equal, method(make_record, "dmd2", 5.0, 5.0)) == "no spread, so no test"
+    assert why(equal, method(make_record, "dmd2", 4.0, 4.0)) == "equal, without any spread"
+    one = side(make_record("gan", 0, (4.0,)))
+    assert why(one, side(make_record("dmd2", 0, (5.0,)))).startswith("one generation seed has no test")
+    missing = make_record("gan", 0, (4.0,))
+    without = missing.model_copy(update={"metrics": []})
+    assert why(side(without), three) == "gan has no value"
+
+
+def test_of_several_pairs_the_p_is_adjusted(make_record: Records) -> None:
+    sides = [method(make_record, name, *values) for name, values in VALUES.items()]
+    pairs = compared(sides).metrics[0].pairs
+    assert len(pairs) == 3
+    plain = [pair.test.p for pair in pairs if pair.test is not None]
+    smallest = plain.index(min(plain))
+    assert pairs[smallest].p == pytest.approx(3 * plain[smallest])
+
+
+VALUES = {"dmd2": (6.0, 6.2, 5.9), "gan": (9.0, 9.9, 9.4), "dmd": (7.0, 7.7, 7.1)}
+
+
+def test_unknown_metrics_and_levels_are_refused(make_record: Records) -> None:
+    sides = [method(make_record, "dmd2", 1.0, 2.0), method(make_record, "gan", 3.0, 4.0)]
+    with pytest.raises(UserError, match=r"unknown metric with results here: 'df'; .*fd"):
+        compared(sides, ["df"])
+    for level in (0.0, 1.0, 95.0, float("nan")):
+        with pytest.raises(UserError, match="--level is a confidence between 0 and 1"):
+            compared(sides, level=level)
+
+
+# As text
+
+
+def text(found: Compared) -> str:
+    return to_markdown(blocks(found))
+
+
+HOSTILE = "<b>|x|</b>\x1b[31m[link](x) \u202e"
+
+
+def test_hostile_names_are_harmless(make_record: Records) -> None:
+    sides = [side(make_record(name, 0), label=f"{name}{HOSTILE}") for name in ("a", "b")]
+    shown = text(compared(sides))
+    assert "<b>" not in shown and "\x1b" not in shown and "\u202e" not in shown
+    lengths = {line.count(" | ") for line in shown.splitlines() if HOSTILE[:3] in line}
+    assert len(lengths) <= 1
+
+
+def width(found: Compared) -> int:
+    import io
+
+    from rich.console import Console
+
+    from bench.report.comparison_text import to_rich
+
+    out = io.StringIO()
+    Console(file=out, width=80, force_terminal=False).print(to_rich(blocks(found)))
+    assert "\x1b" not in out.getvalue()
+    return max(map(len, out.getvalue().splitlines()))
+
+
+def test_a_terminal_of_80_columns_is_enough(make_record: Records) -> None:
+    sides = [side(make_record(name, 0), label=f"{name} {HOSTILE}") for name in ("a", "b", "c")]
+    assert width(compared(sides)) <= 80
+
+
+def test_data_has_every_number(make_record: Records) -> None:
+    found = compared([method(make_record, name, *values) for name, values in VALUES.items()])
+    (metric,) = to_data(found)["metrics"]
+    assert metric["values"][0]["values"] == (6.0, 6.2, 5.9)
+    first = metric["pairs"][0]
+    assert (first["first"], first["second"], first["n"]) == ("dmd2", "gan", [3, 3])
+    assert first["low"] < first["difference"] < first["high"] and first["p"] <= first["p_holm"]
+
+
+@pytest.mark.parametrize(
+    ("error", "decimals"), [(0.0087, 3), (0.0012, 4), (0.5, 1), (0.11, 2), (40.0, 0), (1e-9, 6)]
+)
+def test_differences_have_the_decimals_of_their_error(error: float, decimals: int) -> None:
+    assert decimals_of(error) == decimals
+
+
+# The committed records
+
+
+@pytest.fixture(scope="module")
+def table3() -> Compared:
+    loaded: Loaded = load_records([RESULTS / "records"])
+    return compared(Selection(loaded).suite(load_suite("table3"), "micro", None), ["fd", "recall"])
+
+
+def verdicts(found: Compared, metric: str) -> set[tuple[str, str]]:
+    labels = [one.first.method.name for one in found.sides]
+    (pairs,) = (one.pairs for one in found.metrics if one.name == metric)
+    return {(labels[pair.first], labels[pair.second]) for pair in pairs if found.differ(pair)}
+
+
+def test_which_rows_of_table_3_differ_on_fashion(table3: Compared) -> None:
+    """docs/compare.md says so."""
+    assert verdicts(table3, "fd") == {
+        ("teacher-ode", "gan-ttur"),
+        ("teacher-sde", "dmd"),
+        ("teacher-sde", "dmd-ttur"),
+        ("teacher-sde", "gan-ttur"),
+        ("dmd", "gan-ttur"),
+        ("dmd2", "gan-ttur"),
+    }
+    assert len(verdicts(table3, "recall")) == 19
+
+
+def test_its_text_has_all_pairs(table3: Compared) -> None:
+    shown = text(table3)
+    assert shown.count("no difference shown") + shown.count("no spread") == 28 - 6 + 28 - 19
+    rows: Sequence[str] = [line for line in shown.splitlines() if line.startswith("| 1 − ")]
+    assert len(rows) == 14

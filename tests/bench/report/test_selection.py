@@ -1,0 +1,114 @@
+"""The sides of a comparison: what names stand for, and what is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import UserError
+from bench.report.selection import Selection
+from bench.runs.records import Loaded, Record, write_record
+from bench.runs.suites import load_suite
+
+Records = Callable[..., Record]
+
+
+def selection(*records: Record) -> Selection:
+    return Selection(Loaded(list(records), [], [Path(f"{record.run_id}.json") for record in records]))
+
+
+def test_a_method_is_all_its_training_seeds_in_their_order(make_record: Records) -> None:
+    found = selection(
+        make_record(seed=2), make_record(seed=0), make_record("gan"), make_record(seed=1, failed=True)
+    )
+    side = found.side("dmd2", "fashion")
+    assert [record.train_seed for record in side.records] == [0, 2]
+    assert (side.label, side.whole) == ("dmd2", True)
+
+
+def test_the_newest_record_of_a_seed_counts(make_record: Records) -> None:
+    old, new = (
+        make_record(),
+        make_record(created="2026-01-01T00:00:00+00:00").model_copy(update={"run_id": "again"}),
+    )
+    assert selection(old, new).side("dmd2", None).first.run_id == "again"
+
+
+def test_a_run_is_named_by_its_id_or_an_unambiguous_beginning(make_record: Records) -> None:
+    named = {seed: make_record(seed=seed).model_copy(update={"run_id": f"dmd2-s{seed}-ab"}) for seed in (0, 1)}
+    found = selection(*named.values())
+    assert found.side("dmd2-s1", None).first == named[1]
+    assert not found.side("dmd2-s1-ab", None).whole
+    with pytest.raises(
+        UserError, match=r"'dmd2-s' is the beginning of .*dmd2-s0-ab, .*dmd2-s1-ab; fix: write more"
+    ):
+        found.side("dmd2-s", None)
+
+
+def test_a_run_is_named_by_its_folder_or_its_records_file(make_record: Records, tmp_path: Path) -> None:
+    record = make_record()
+    for path, name in (("run/record.json", "run"), ("a.json", "a.json")):
+        write_record(tmp_path / path, record)
+        assert selection().side(str(tmp_path / name), None).first == record
+    with pytest.raises(UserError, match=r"is no finished run's folder: it has no record.json; fix"):
+        selection().side(str(tmp_path), None)
+
+
+def test_several_recipes_are_listed_with_the_way_to_name_each(make_record: Records) -> None:
+    found = selection(make_record(), make_record(recipe={"lr": 1e-5}))
+    with pytest.raises(UserError, match=r"dmd2 has results of 2 recipes; fix: name one: dmd2#\w{6}") as error:
+        found.side("dmd2", None)
+    names = [name.split(" ")[0].rstrip(",") for name in str(error.value).split("name one: ")[1].split(", ")]
+    sides = [found.side(name, None) for name in names]
+    assert {side.first.method.passed.get("lr") for side in sides} == {None, 1e-5}
+    with pytest.raises(UserError, match=r"dmd2 has no recipe #zz"):
+        found.side("dmd2#zz", None)
+
+
+def test_several_tasks_or_protocols_of_a_method_are_refused(make_record: Records) -> None:
+    with pytest.raises(UserError, match=r"results on digits, fashion; fix: choose one: --task digits"):
+        selection(make_record(), make_record(task="digits", seed=1)).side("dmd2", None)
+    with pytest.raises(UserError, match=r"under protocol fashion \w{12} on fashion, protocol other \w{12}"):
+        selection(make_record(), make_record(protocol="other")).side("dmd2", None)
+
+
+def test_an_unknown_name_gets_the_nearest(make_record: Records) -> None:
+    with pytest.raises(UserError, match=r"'dmb2'; did you mean 'dmd2'"):
+        selection(make_record(), make_record("gan")).side("dmb2", "fashion")
+    with pytest.raises(UserError, match=r"there are no records; fix"):
+        selection().side("dmd2", None)
+
+
+def test_other_protocols_and_networks_are_refused_by_name(make_record: Records) -> None:
+    one, other = make_record("gan"), make_record(protocol="other")
+    with pytest.raises(
+        UserError, match=r"gan was measured under protocol fashion .* and dmd2 under protocol other"
+    ):
+        selection(one, other).sides(["gan", "dmd2"], None)
+    with pytest.raises(UserError, match=r"gan and dmd2 depend on different networks: features"):
+        selection(one, make_record(features="cd")).sides(["gan", "dmd2"], None)
+
+
+def test_a_failed_run_and_a_result_named_twice_are_refused(make_record: Records) -> None:
+    failed = make_record("gan", failed=True)
+    with pytest.raises(UserError, match=r"has no result: it failed with OutOfMemoryError; fix: bench logs"):
+        selection(make_record(), failed).sides(["dmd2", failed.run_id], None)
+    one = make_record()
+    with pytest.raises(UserError, match="have results in common"):
+        selection(one).sides(["dmd2", one.run_id], None)
+    for names in ([], ["dmd2"]):
+        with pytest.raises(UserError, match="takes two or more"):
+            selection(one).sides(names, None)
+
+
+def test_a_suite_is_its_rows_with_results_in_the_papers_order(make_record: Records) -> None:
+    ode = make_record("teacher-ode", None, kind="baseline")
+    found = selection(make_record("gan"), make_record("dmd"), ode)
+    sides = found.suite(load_suite("table3"), "micro", None)
+    assert [side.label for side in sides] == ["teacher-ode", "DMD (with regression)", "GAN only"]
+    with pytest.raises(
+        UserError, match=r"table3 has results of teacher-ode on fashion.*fix: bench reproduce table3"
+    ):
+        selection(ode).suite(load_suite("table3"), "micro", None)

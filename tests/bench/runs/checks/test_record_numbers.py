@@ -1,0 +1,87 @@
+"""Each way in which a record's values can disagree is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from example_records import EXAMPLE, GONE, Found
+
+from bench.metrics.catalogue import RATE
+from bench.runs.registry import load_catalogue
+
+FD, KID, PRECISION = range(3)
+VALUES = EXAMPLE["metrics"][FD]["values"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"metrics.0.value": 60.0}, "metric 'fd': value is 60.0, but the Student-t summary of its values gives"),
+        ({"metrics.0.values.0": VALUES[0] + 1e-6}, "metric 'fd': value is"),
+        ({"metrics.0.std": 0.1}, "metric 'fd': std is 0.1, but"),
+        ({"metrics.0.low": None}, "metric 'fd': low is None, but"),
+        ({"metrics.0.high": 1e9}, "metric 'fd': high is 1000000000.0, but"),
+        ({"metrics.0.level": 0.5}, "metric 'fd': low is"),
+        ({"metrics.0.values": VALUES[:2]}, "metric 'fd': 2 values, but the protocol has 3 repetitions"),
+        ({"metrics.0.values": []}, "metric 'fd': no value, and 0 values by generation seed"),
+        ({"metrics.0.value": None}, "metric 'fd': no value, and 3 values by generation seed"),
+        ({"metrics.0.samples": 50_000}, "metric 'fd': 50000 samples, but the protocol has 1800"),
+        ({"metrics.0.diagnostics": [{}]}, "metric 'fd': 1 diagnostics for 3 values"),
+        ({"metrics.0.values.1": 1e300}, "metric 'fd': 1e+300 is no value of any metric"),
+        ({"metrics.0.direction": "higher"}, "metric 'fd': higher is said to be better, but lower is"),
+        ({"metrics.2.values.0": 1.25}, "metric 'precision': 1.25 is not between 0 and 1"),
+        ({"metrics.0.values.0": -1.0}, "metric 'fd': -1 is not between 0 and inf"),
+        ({"metrics.1": EXAMPLE["metrics"][FD]}, "the metric 'fd' is given 2 times"),
+        ({"metrics.3": GONE}, "no value of recall, which the protocol declares"),
+        ({"metrics.3.name": "sharpness"}, "values of sharpness, which the protocol does not declare"),
+        ({"metrics": []}, "no metrics, although the status is ok"),
+    ],
+)
+def test_values_that_disagree_are_an_error(found_in: Found, values: dict[str, Any], said: str) -> None:
+    assert any(line.startswith(f"error: {said}") for line in found_in(values)), found_in(values)
+
+
+def test_rounding_of_another_machine_is_accepted(found_in: Found) -> None:
+    metric = EXAMPLE["metrics"][FD]
+    close = {f"metrics.0.{name}": metric[name] * (1 + 1e-13) for name in ("value", "std", "low", "high")}
+    assert found_in(close) == []
+
+
+def test_equal_distances_are_a_warning(found_in: Found) -> None:
+    (line,) = found_in(
+        {
+            "metrics.0": {
+                **EXAMPLE["metrics"][FD],
+                "values": [9.0] * 3,
+                **dict.fromkeys(("value", "low", "high"), 9.0),
+                "std": 0.0,
+            }
+        }
+    )
+    assert line.startswith("warning: metric 'fd': all 3 values are 9, but generation seeds give different ones")
+
+
+def test_the_minimum_of_the_repetitions_is_the_value_where_the_protocol_says_so(found_in: Found) -> None:
+    minimum = {"protocol.aggregate": "minimum", "metrics.0.low": None, "metrics.0.high": None}
+    assert not any("error" in line for line in found_in({**minimum, "metrics.0.value": min(VALUES)}))
+    assert any("but the minimum of its values gives" in line for line in found_in(minimum))
+
+
+def test_a_metric_that_is_not_registered_is_a_note(found_in: Found) -> None:
+    names = ["fd", "kid", "precision", "sharpness", "accuracy"]
+    found = found_in({"metrics.3.name": "sharpness", "protocol.metrics": names})
+    assert any(line.startswith("note: metric 'sharpness': not registered here") for line in found)
+
+
+def test_an_odd_list_of_metrics_in_a_protocol_is_survived(found_in: Found) -> None:
+    assert any("no value of [1]" in line for line in found_in({"protocol.metrics": [[1], {"a": None}]}))
+
+
+def test_every_rate_is_known_to_be_one() -> None:
+    """The range of a metric is stated beside its description."""
+    ranges = {entry.name: entry.load().range for entry in load_catalogue().metrics}
+    assert {name for name, range_ in ranges.items() if range_ == RATE} == {
+        *("precision", "recall", "accuracy"),
+        *("alignment", "kinds", "colours"),
+    }
