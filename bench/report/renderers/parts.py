@@ -59,8 +59,9 @@ def protocol_line(section: Section) -> str:
     facts = section.facts
     if facts is None:
         return ""
-    seeds = f", training seeds {', '.join(map(str, facts.training_seeds))}" if facts.training_seeds else ""
-    return f"{facts.images} images, {facts.generation_seeds} generation seed(s){seeds}."
+    seeds = ", ".join(map(str, facts.training_seeds))
+    trained = f", training seed{'s' if len(facts.training_seeds) > 1 else ''} {seeds}" if seeds else ""
+    return f"{facts.images} images, {facts.generation_seeds} generation seed(s){trained}."
 
 
 def interval_line(section: Section) -> str:
@@ -73,7 +74,8 @@ def interval_line(section: Section) -> str:
     if counts:
         lines.append(f"±: half width of the {level} Student-t interval over {seeds} training seeds.")
     if any(value.interval and not value.ranks for value in found):
-        lines.append(f"[±]: half the {level} interval over one result's generation seeds, which ranks nothing.")
+        over = "the generation seeds of one result, which cannot rank methods"
+        lines.append(f"[±]: half width of the {level} interval over {over}.")
     return " ".join(lines)
 
 

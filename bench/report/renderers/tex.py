@@ -45,6 +45,7 @@ def _float(table: ReportTable, section: Section) -> str:
         r"\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{_caption(table, section, shown)}}}",
         rf"\label{{{_label(table, section)}}}",
+        r"\par\smallskip",
         "\n\\par\\medskip\n".join(blocks),
         r"\end{table}",
     ]

@@ -112,3 +112,10 @@ def test_json_is_ascii_and_has_null_for_a_number_that_is_not_finite(capsys: pyte
     text = capsys.readouterr().out
     assert text.isascii() and "\x1b" not in text
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": "é\x1b[2J", "d": "x"}
+
+
+def test_report_refuses_wide_for_formats_that_have_every_column(bench: Callable[..., Any]) -> None:
+    refused = bench("report", "--suite", "table3", "--wide", "--format", "md")
+    assert (
+        refused.code == 2 and "--wide is for the terminal, and --format md has every column; fix: " in refused.text
+    )

@@ -384,3 +384,30 @@ def test_the_line_of_one_evaluation_says_what_its_interval_is_over(make_record: 
     old = make_record(fd=(14961.0,), metric="kid", title="KID")
     assert one_result(old.metrics[0], old.protocol).split() == ["KID", "of", "unscaled", "features", "14961"]
     assert one_result(make_record(fd=(2.0,)).metrics[0], {}).split() == ["FD", "2"]
+
+
+def test_the_second_exists_only_beside_a_best_and_leads_the_rest(make_record: Make) -> None:
+    def marks(**values: Sequence[float]) -> tuple[set[int], set[int]]:
+        records = [
+            make_record(name, seed, (fd,)) for name, found in values.items() for seed, fd in enumerate(found)
+        ]
+        section = task_table(records, "fashion").sections[0]
+        return {row for row, _ in section.best}, {row for row, _ in section.second}
+
+    low, middle, high = (2.0, 2.1), (8.0, 8.1), (20.0, 20.1)
+    assert marks(a=low, b=middle, c=high) == ({0}, {1})
+    assert marks(a=low, b=middle) == ({0}, set()), "the worse of two is no second"
+    assert marks(a=low, b=middle, c=(8.05, 8.2)) == ({0}, set()), "level with the next"
+    assert marks(a=low, b=(2.05, 2.15), c=high) == (set(), set()), "no best, so no second"
+    assert marks(a=low, b=middle, c=(20.0,)) == (set(), set()), "one training seed"
+
+
+def test_sections_have_the_numbers_behind_their_cells(make_record: Make) -> None:
+    section = task_table(
+        [make_record(seed=seed, fd=(fd,)) for seed, fd in enumerate((2.0, 2.5))], "fashion"
+    ).sections[0]
+    value = section.values[0, "FD ↓"]
+    mean, _, low, high = t_interval((2.0, 2.5))
+    assert (value.value, value.low, value.high, value.n, value.ranks) == (mean, low, high, 2, True)
+    assert str(value) == section.cells["FD ↓"].iloc[0]
+    assert [column.kind for column in section.columns[:4]] == ["method", "recipe", "metric", "cost"]

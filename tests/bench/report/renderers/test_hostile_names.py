@@ -20,7 +20,7 @@ HOSTILE = (
     '"><svg/onload=alert(1)> {{ 7*7 }} {% raw %}',
     r"\input{/etc/passwd} $x_1$ 100% & ^^41 \\ \end{table}",
     "[2cm] *bold* **x** | `code` [link](javascript:alert(1))",
-    "=HYPERLINK(\"http://x\") +1 @SUM(1)",
+    '=HYPERLINK("http://x") +1 @SUM(1)',
     "\x1b[31mred\x1b]0;title\x07 [red]markup[/red] [/]",
     "left\u202eright \u2066\u200f \r\nnext\u2028line \x00 \x85",
     "中文 Привет עברית 🙂 naïve",

@@ -60,7 +60,9 @@ def test_wide_shows_every_column_and_note_in_blocks_that_name_the_rows(three_see
     assert "more notes: --wide." in shown([table], 80)
 
 
-def test_one_training_seed_is_said_at_its_value_and_in_a_note(three_seeds: list[Record], make_record: Make) -> None:
+def test_one_training_seed_is_said_at_its_value_and_in_a_note(
+    three_seeds: list[Record], make_record: Make
+) -> None:
     same = shown([task_table(three_seeds, "fashion")])
     assert "n=" not in same and "over n = 3 training seeds" in same
     text = shown([task_table([*three_seeds, make_record("dmd", 0, (3.0, 3.2))], "fashion")])

@@ -83,5 +83,7 @@ def test_any_text_compiles_and_is_literal(compiles: Callable[[str], str]) -> Non
     assert tex("--set ± naïve Ł → 中 \u202e\x1b") == (
         r"-{}-set $\pm$ na\"{i}ve \L{} $\rightarrow$ U+4E2D \textbackslash{}u202e\textbackslash{}x1b"
     )
-    rows = "".join(rf"{tex(text)} & x \\" + "\n" for text in ("[2cm]", "*", EVERY_LETTER[:300], EVERY_LETTER[300:]))
+    rows = "".join(
+        rf"{tex(text)} & x \\" + "\n" for text in ("[2cm]", "*", EVERY_LETTER[:300], EVERY_LETTER[300:])
+    )
     compiles(rf"\begin{{tabular}}{{p{{5cm}}l}}{rows}\end{{tabular}}\par {tex(EVERY_LETTER)}")
