@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ from bench.runs.records import Record
 from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture
@@ -45,21 +45,10 @@ def test_values_have_their_interval_and_marks(table: ReportTable) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_it_without_error_request_or_sideways_scrolling(
-    table: ReportTable, tmp_path: Path, width: int
+    table: ReportTable, tmp_path: Path, visit: Callable[..., Any], width: int
 ) -> None:
-    api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
     file = tmp_path / "report.html"
     file.write_text(HTMLRenderer().render([table], Layout()), encoding="utf-8")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": 800})
-        problems: list[str] = []
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("request", lambda request: problems.extend([request.url] if request.url != file.as_uri() else []))
-        page.goto(file.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator("tbody tr").count() == len(table.sections[0].cells)
-        browser.close()
-    assert problems == []
+    page = visit(file, width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("tbody tr").count() == len(table.sections[0].cells)

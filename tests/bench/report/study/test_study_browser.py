@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from study_support import Study
 from bench.report.study.answers import read_answers
 from bench.report.study.results import result_of
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 LONG_PROMPT = "A close-up photo of a wombat wearing a red backpack and raising both arms in the air. " * 3
 WITHOUT_SPACES = "W" * 120
@@ -46,23 +43,14 @@ CONTRASTS = """() => {
 """The contrast of every visible text with its ground (WCAG 2.2, 1.4.3)."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without a window."""
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+def opened(chromium: Any) -> Iterator[Callable[..., Any]]:
     """Return a function that opens a file; the test fails if the page logs anything or asks the network."""
     complaints: list[str] = []
     contexts = []
 
     def open_page(path: Path, width: int = 1280, height: int = 800, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
@@ -90,12 +78,12 @@ def answer(page: Any, key: str) -> None:
 
 def expect_pair(page: Any, text: str) -> None:
     """Wait for a pair. (The page's security policy forbids what `wait_for_function` does.)"""
-    sync_api.expect(page.locator("#position")).to_have_text(text)
+    expect(page.locator("#position")).to_have_text(text)
 
 
 def begin(page: Any) -> None:
     """Begin with the random code, by keyboard."""
-    sync_api.expect(page.get_by_role("button", name="Begin")).to_be_focused()
+    expect(page.get_by_role("button", name="Begin")).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_selector("#compare:visible")
 
