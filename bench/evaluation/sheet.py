@@ -9,7 +9,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -29,7 +29,7 @@ CHUNK = "bench-sheet"
 class SheetInfo(Model):
     """The description of a sheet, which its file contains."""
 
-    version: int = Field(1, ge=1, le=1)
+    version: Literal[1] = 1
     count: int = Field(ge=1, le=MOST_IMAGES)
     columns: int = Field(ge=1, le=COLUMNS)
     width: int = Field(ge=1, le=2**13)

@@ -42,7 +42,7 @@ from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog, read_lines
 from bench.training.recipe import Recipe
-from bench.training.student_sampler import few_step_sampler
+from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.tracking import Tracking
 from bench.training.trainer import Cadence, Trainer
 
@@ -296,7 +296,7 @@ class Runner:
             found.write(run.folder)
         return found
 
-    def _pictures(self, run: Run, sampler: Sampler) -> None:
+    def _pictures(self, run: Run, sampler: StudentSampler) -> None:
         """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""
         sheet = sample_sheet(sampler, self.prepared)
         write_sheet(run.folder / SHEET, sheet)

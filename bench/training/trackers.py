@@ -222,8 +222,9 @@ class MLflow(Tracker):
             self.tracker.start()
         self._points = {
             (point.key, point.step)
-            for name in (found[0].data.metrics if found else ())
-            for point in client.get_metric_history(run_id, name)
+            for before in found[:1]
+            for name in before.data.metrics
+            for point in client.get_metric_history(before.info.run_id, name)
         }
         self.tracker.store_init_configuration(dict(run.configuration))
 
