@@ -1,13 +1,24 @@
 """The user's command line (argv), which is also known in a job."""
 
+from __future__ import annotations
+
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 COMMAND_VARIABLE = "BENCH_COMMAND"
 """Environment variable in which a job finds its user's command line."""
+
+_BEGINNING = r"(?:^|(?<=[\s'\"=,;(\[{<|]))"
+"""Where a word begins."""
+MACHINE_PATH = re.compile(
+    rf"{_BEGINNING}(?:/(?=[\w.~-])[^\s'\",;)\]}}>|]*|~[\w-]*/[^\s'\",;)\]}}>|]*|[A-Za-z]:[\\/][^\s'\",;)]*"
+    r"|\\\\[\w.-]+\\[^\s'\",;)]*|file://[^\s'\",;)]*)|(?<=:)/(?=\w)[^\s'\",;)\]}>|]*"
+)
+"""A path from the root or a home folder, a path of Windows, or a file: address; not that of a web address."""
 
 
 def user_argv() -> list[str]:
@@ -19,3 +30,9 @@ def user_argv() -> list[str]:
 def set_user_argv(argv: Sequence[str]) -> None:
     """Set the command line that `user_argv` returns from now on."""
     os.environ[COMMAND_VARIABLE] = json.dumps(list(argv))
+
+
+def published_argv(argv: Sequence[str]) -> list[str]:
+    """Return a command line as a record keeps it: paths of one machine are shortened to their last name."""
+    # A path of Windows has both kinds of separators, so its rule finds the last name of every path.
+    return [MACHINE_PATH.sub(lambda found: PureWindowsPath(found[0]).name, one) for one in argv]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bench.core.commit import commit
-from bench.runs.argv import user_argv
+from bench.runs.argv import published_argv, user_argv
 from bench.runs.records import Provenance
 
 PACKAGES = (
@@ -38,7 +38,7 @@ def provenance(precision: str) -> Provenance:
         cpu=_cpu_model(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         threads=torch.get_num_threads(),
-        argv=user_argv(),
+        argv=published_argv(user_argv()),
         precision=precision,
         tf32=torch.cuda.is_available()
         and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),

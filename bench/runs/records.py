@@ -107,6 +107,7 @@ class Provenance(Model):
     gpu: str | None
     threads: Count
     argv: list[str]
+    """The command line; paths of the machine are shortened to their last name."""
     precision: str
     tf32: bool
 

@@ -48,19 +48,26 @@ def doubled_findings(records: Mapping[Path, Record]) -> dict[Path, list[Finding]
 
 
 def same_result(one: Record, other: Record) -> bool:
-    """Say whether two records are of one run and the same weights, with values that agree but for rounding.
+    """Say whether two records are of one run, with values that agree but for rounding.
 
-    Only metrics that both have are compared: versions of this package may measure more, or other ones.
+    Only metrics that both have are compared: versions of this package may measure more, or other ones. The hash of
+    the student's files may differ too, since their form may; equal values in every repetition show equal weights.
     """
     if (one.task, one.run_id, one.status) != (other.task, other.run_id, other.status):
         return False
-    if one.checkpoint != other.checkpoint or one.weights != other.weights:
+    if _selected(one) != _selected(other) or one.weights != other.weights:
         return False
     values = {metric.name: metric.values for metric in other.metrics}
     shared = [(metric.values, values[metric.name]) for metric in one.metrics if metric.name in values]
     return bool(shared) and all(
         len(first) == len(second) and all(map(_equal, first, second)) for first, second in shared
     )
+
+
+def _selected(record: Record) -> tuple[object, ...]:
+    """Return which weights of its training a record is of."""
+    found = record.checkpoint
+    return () if found is None else (found.iteration, found.selection, found.weights)
 
 
 def _equal(one: float, other: float) -> bool:

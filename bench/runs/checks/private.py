@@ -11,16 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.core.escape import printable
+from bench.runs.argv import MACHINE_PATH
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
 from bench.runs.records import Record
 
-_BEGINNING = r"(?:^|(?<=[\s'\"=,;(\[{<|]))"
-"""Where a word begins."""
-MACHINE_PATH = re.compile(
-    rf"{_BEGINNING}(?:/(?=[\w.~-])[^\s'\",;)\]}}>|]*|~[\w-]*/[^\s'\",;)\]}}>|]*|[A-Za-z]:[\\/][^\s'\",;)]*"
-    r"|\\\\[\w.-]+\\[^\s'\",;)]*|file://[^\s'\",;)]*)|(?<=:)/(?=\w)[^\s'\",;)\]}>|]*"
-)
-"""A path from the root or a home folder, a path of Windows, or a file: address; not that of a web address."""
 RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
 HOST = re.compile(
     r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"
