@@ -213,7 +213,7 @@ def _section(
     lines = [found for _, found in variants.values()]
     labels = [line.label for line, _ in variants.values()]
     ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
-    seeds = seeds_notes(labels, values)
+    seeds = () if made and is_study(made[0].protocol) else seeds_notes(labels, values)
     frame = pd.DataFrame(shown)
     known = [Column("method", "method"), Column("recipe", "recipe"), *metrics.values()]
     known += map(paper_column, paper.columns if paper else ())

@@ -15,7 +15,7 @@ from bench.core.files import read_bytes, whole_file
 from bench.core.run_folder import OTHER_PROTOCOLS, PLAN, RECORD
 from bench.runs.bundles import write_zip
 from bench.runs.checks.check import Checked, Checker
-from bench.runs.checks.doubled import same_result
+from bench.runs.checks.doubled import same_values
 from bench.runs.checks.provenance import state_findings
 from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.records import Record, read_record
@@ -163,7 +163,7 @@ def write_packed(found: Packed, out: Path) -> list[Path]:
         if not path.exists() or read_bytes(path) == found.files[name]:
             continue
         there = read_record(path)
-        if not same_result(there, record):
+        if not same_values(there, record):
             raise UserError(
                 f"{path} has another result of this run ({there.provenance.created}), and records are immutable; "
                 f"fix: keep it, or rm {shlex.quote(str(path))} and say in the pull request why it is replaced"

@@ -48,10 +48,15 @@ def doubled_findings(records: Mapping[Path, Record]) -> dict[Path, list[Finding]
 
 
 def same_result(one: Record, other: Record) -> bool:
-    """Say whether two records are of one run, with values that agree but for rounding.
+    """Say whether two records are of one run and the same weights, with values that agree but for rounding."""
+    return one.checkpoint == other.checkpoint and same_values(one, other)
 
-    Only metrics that both have are compared: versions of this package may measure more, or other ones. The hash of
-    the student's files may differ too, since their form may; equal values in every repetition show equal weights.
+
+def same_values(one: Record, other: Record) -> bool:
+    """Say whether two records are of one run, with values that agree in every repetition but for rounding.
+
+    Only metrics that both have are compared: versions of this package may measure more, or other ones. They may
+    also write the same student into other files, so the hash of its files is not compared.
     """
     if (one.task, one.run_id, one.status) != (other.task, other.run_id, other.status):
         return False

@@ -62,8 +62,9 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, change: dict
 def test_files_that_are_no_sheets_are_refused(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("no picture")
-    whole = described(tmp_path / "whole.png", json.dumps(GOOD | {"width": 50}), (50, 6)).read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[:-20])
+    write_sheet(tmp_path / "whole.png", Sheet(images(20), (), "ab"))
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     for name in ("plain", "text", "cut"):
         with pytest.raises(UserError, match=rf"{name}\.png"):
             read_sheet(tmp_path / f"{name}.png")

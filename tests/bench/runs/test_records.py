@@ -168,7 +168,7 @@ def test_load_finds_run_folders_and_committed_records_and_reports_broken_ones(tm
     (runs / "fashion" / "a" / "config.json").write_text("{}")
     write_record(committed / "table3" / "b.json", example(run_id="b"))
     (committed / "table3" / "torn.json").write_text("{")
-    records, problems = load_records([runs, committed, tmp_path / "not-there"])
+    records, problems, _ = load_records([runs, committed, tmp_path / "not-there"])
     assert [record.run_id for record in records] == ["a", "b"]
     assert len(problems) == 1
     assert "torn.json" in problems[0]
@@ -226,7 +226,7 @@ def test_an_odd_record_is_named_and_the_rest_is_shown(
 ) -> None:
     write_record(tmp_path / "good.json", example(run_id="good"))
     (tmp_path / "odd.json").write_text(changed(path, value))
-    records, problems = load_records([tmp_path])
+    records, problems, _ = load_records([tmp_path])
     shown = to_markdown(task_table(records, "fashion"))
     assert "0.300" in shown
     assert [record.run_id for record in records] == ["good"]
@@ -251,7 +251,7 @@ def test_a_record_that_is_no_text_file_neither_hangs_nor_hides_others(tmp_path: 
             file.truncate(1 << 40)
     else:
         odd.write_bytes(b"\xff\xfe{}")
-    records, problems = load_records([tmp_path / "runs"])
+    records, problems, _ = load_records([tmp_path / "runs"])
     assert [record.run_id for record in records] == ["good"]
     assert len(problems) == 1
     assert str(odd) in problems[0]
@@ -284,7 +284,7 @@ def test_a_record_with_any_odd_value_is_shown_or_named(
 ) -> None:
     write_record(tmp_path / "good.json", example(run_id="good"))
     (tmp_path / "odd.json").write_text(changed(path, value), encoding="utf-8")
-    records, problems = load_records([tmp_path])
+    records, problems, _ = load_records([tmp_path])
     assert len(records) + len(problems) == 2
     assert all(str(tmp_path / "odd.json") in problem and "\n" not in problem for problem in problems)
     if not problems:  # records come in the order of their files' names
