@@ -42,6 +42,8 @@ SLOWEST_FILES = (
     "test_distributed.py",
     "test_text_pretraining.py",
     "test_reproduce.py",
+    "test_trackers.py",
+    "test_track.py",
 )
 """The slowest first: half a minute and more above, ten seconds below."""
 
