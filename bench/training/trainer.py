@@ -134,10 +134,11 @@ class Trainer:
         self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
+        before = self.distiller.generator.updates
         figures = self._checked(self.step(iteration), iteration)
-        done = iteration + 1
+        done, updates = iteration + 1, self.distiller.generator.updates
         last = done == self.recipe.iterations
-        if done % LOG_EVERY == 0 or last:
+        if done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
@@ -283,6 +284,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.log.begin(state.iteration)
         return state.iteration, state.seconds
+
+
+def is_logged_update(updates: int, iterations: int) -> bool:
+    """Say whether the generator's update number `updates`, made in iteration number `iterations`, is logged.
+
+    If the generator has a turn in every fifth iteration, no tenth iteration may be one, and its losses would never
+    be logged. So about one of its updates in ten iterations is, chosen by numbers that a checkpoint restores.
+    """
+    return updates % max(1, round(LOG_EVERY * updates / iterations)) == 0
 
 
 def check_figures(figures: object, first: object) -> None:
