@@ -9,10 +9,13 @@ import torch
 from accelerate import Accelerator
 
 from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.core.run_folder import METRICS
 from bench.runs.registry import Catalogue
 from bench.task.base import PreparedTask
 from bench.training.distiller import TrainingContext
-from bench.training.trainer import Trainer
+from bench.training.log import read_lines
+from bench.training.trainer import Cadence, Trainer
 
 
 def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str, **values: object) -> Trainer:
@@ -23,6 +26,22 @@ def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str,
     torch.manual_seed(0)
     context = TrainingContext(accelerator, tiny.teacher, None, lambda _: pytest.fail("no pairs here"))
     return Trainer(entry.load()(recipe, context), tiny, 0, folder, accelerator)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 5, 10])
+def test_the_log_has_the_generators_terms_however_rare_its_turns_are(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path: Path, turn: int
+) -> None:
+    """With a turn in every fifth iteration, no tenth iteration is one."""
+    values = {"iterations": 60, "batch_size": 4, "critic_updates_per_generator_update": turn}
+    one = trainer(catalogue, tiny, tmp_path, "dmd2", **values)
+    one.run(Cadence(60, 60), SilentProgress(), lambda _: {})
+    lines = read_lines(tmp_path / METRICS)
+    terms = {"loss/dm", "loss/gan", "image_gradient/dm", "image_gradient/gan", "gradient/generator"}
+    turns = [line["iteration"] for line in lines if terms <= line.keys()]
+    assert len(turns) >= 5
+    assert all((iteration - 1) % turn == 0 for iteration in turns)
+    assert {10, 20, 30, 40, 50, 60} <= {line["iteration"] for line in lines if "loss/denoising" in line}
 
 
 @pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])
