@@ -22,8 +22,13 @@ INSTALL = "pip install scikit-learn"
 
 
 def locate(folder: Path | None, cache: Path) -> Path | None:
-    """Return scikit-learn's folder, or None if it is not installed; `folder` and `cache` are not used."""
-    del folder, cache
+    """Return scikit-learn's folder, or None if it is not installed; `cache` is not used.
+
+    Raises UserError for a folder of the user's, from which nothing would be read.
+    """
+    del cache
+    if folder is not None:
+        raise UserError(f"the digits are part of scikit-learn, and none are read from {folder}; fix: leave out --data")
     spec = importlib.util.find_spec("sklearn")
     return Path(spec.origin).parent if spec and spec.origin else None
 

@@ -67,3 +67,9 @@ def test_locate_finds_the_package_or_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert found.name == "sklearn"
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert digits.locate(None, NOWHERE) is None
+
+
+def test_a_folder_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
+    for read in (digits.locate, digits.load):
+        with pytest.raises(UserError, match="leave out --data"):
+            read(tmp_path, NOWHERE)
