@@ -28,7 +28,7 @@ def locate(folder: Path | None, cache: Path) -> Path | None:
     """
     del cache
     if folder is not None:
-        raise UserError(f"the digits are part of scikit-learn, and none are read from {folder}; fix: leave out --data")
+        raise UserError(f"digits are part of scikit-learn, and none are read from {folder}; fix: leave out --data")
     spec = importlib.util.find_spec("sklearn")
     return Path(spec.origin).parent if spec and spec.origin else None
 
