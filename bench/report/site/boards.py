@@ -13,8 +13,10 @@ import pandas as pd
 
 from bench.metrics.titles import UNSCALED_KID, shown_title
 from bench.report.cells import header
-from bench.report.notes import notes
+from bench.report.measured import Measured
+from bench.report.notes import notes, warnings
 from bench.report.site.entries import Entry
+from bench.report.study.protocol import is_study
 from bench.report.summary import RECIPE, VARIANT, summarise
 from bench.report.table import best_rows
 from bench.runs.records import collector_paused
@@ -44,10 +46,19 @@ class Variant:
         """A row of the summary, for all that does not depend on the metric."""
         return next(iter(self.metrics.values()))
 
+    @property
+    def seeds(self) -> int:
+        """How many training seeds it has; 0 for a sampler."""
+        return len({entry.record.train_seed for entry in self.entries} - {None})
+
+    def measured(self, metric: str) -> Measured:
+        """Return the mean value of a metric with its interval, on the scale of tables."""
+        row = self.metrics.get(metric)
+        return Measured.of(row) if row else Measured()
+
     def value(self, metric: str) -> float | None:
-        """Return the mean value of a metric; None if there is none."""
-        found = self.metrics.get(metric, {}).get("value")
-        return None if found is None or found != found else float(found)
+        """Return the mean value of a metric, on the scale of tables; None if there is none."""
+        return self.measured(metric).value
 
 
 @dataclass(frozen=True)
@@ -58,16 +69,26 @@ class Board:
     protocol: Mapping[str, Any]
     sha256: str
     networks: str
+    assets: Mapping[str, str]
+    """SHA-256 of each network that the numbers depend on, by its role."""
     metrics: Sequence[Metric]
     variants: Sequence[Variant]
     best: Mapping[str, int]
     """By metric, the row of the best trained student, if its lead exceeds the intervals over training seeds."""
     notes: Sequence[str]
+    """What its numbers share."""
+    warnings: Sequence[str]
+    """Why some of its numbers are not comparable, which a reader must not overlook."""
 
     @property
     def smoke(self) -> bool:
         """Whether the numbers are no results."""
         return bool(self.protocol.get("smoke", False))
+
+    @property
+    def study(self) -> bool:
+        """Whether people were asked: the numbers are preferences, and no measurements."""
+        return is_study(self.protocol)
 
     @property
     def id(self) -> str:
@@ -108,13 +129,16 @@ def _board(task: str, variants: list[Variant]) -> Board:
                 metrics[name] = Metric(name, title, row["direction"])
     lines = [dict(variant.metrics) for variant in variants]
     best = {name: row for name in metrics for row in best_rows(lines, name)}
+    warned = warnings(records)
     return Board(
         task,
         records[0].protocol,
         some["protocol_sha256"],
         some["networks_sha256"],
+        {asset.role: asset.sha256 for asset in records[0].weights},
         list(metrics.values()),
         variants,
         best,
-        notes(records),
+        [note for note in notes(records) if note not in warned],
+        warned,
     )

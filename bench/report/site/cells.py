@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from bench.core.files import human_size
-from bench.metrics.titles import TIMES
 from bench.report.cells import NOTHING, number
-from bench.report.summary import TRAINING_SEEDS
+from bench.report.measured import Measured
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Cell:
 
     text: str = NOTHING
     spread: str = ""
-    """`± half width` over training seeds, or `[low, high]` over generation seeds."""
+    """`± half width` over training seeds, or `[low, high]` over generation seeds or pairs; `n=` if it is less."""
     sort: str = ""
     """The number by which a browser sorts, if the text itself is not that number."""
     best: bool = False
@@ -36,23 +33,23 @@ COSTS = (
 """Headings of the columns that show cost, and the weights that were measured."""
 
 
-def measured(row: Mapping[str, Any] | None, best: bool = False) -> Cell:
-    """Return the cell of a row of the summary (bench.report.summary); None: the metric was not measured."""
-    if row is not None and row["status"] == "failed":
-        return Cell(f"failed: {row['error']}", words=True)
-    if row is None or pd.isna(row["value"]):
-        return EMPTY
-    times = TIMES.get(row["metric"], 1)
-    value, low, high = (times * row[name] for name in ("value", "low", "high"))
-    decimals = 2 if abs(value) >= 1 else 3
+def measured(row: Mapping[str, Any] | None, best: bool = False, seeds: int = 0) -> Cell:
+    """Return the cell of a row of the summary (bench.report.summary); None: the metric was not measured.
+
+    `seeds` is the number of training seeds of the table's row; a value of fewer says of how many it is.
+    """
+    one = Measured.of(dict(row)) if row is not None else Measured()
+    if one.value is None:
+        return Cell(one.state, words=True) if one.state else EMPTY
     spread = ""
-    if row["interval"] == TRAINING_SEEDS:
-        spread = f"± {high - value:.{decimals}f}"
-    elif row["interval"]:
-        spread = f"[{low:.{decimals}f}, {high:.{decimals}f}]"
-    elif pd.notna(row["standard_error"]):
-        spread = f"SE {times * row['standard_error']:.{decimals}f}"
-    return Cell(f"{value:.{decimals}f}", spread, f"{value:.6g}", best)
+    if one.low is not None and one.high is not None and one.interval:
+        ends = f"[{one.format(one.low)}, {one.format(one.high)}]"
+        spread = f"± {one.format(one.high - one.value)}" if one.ranks else ends
+    elif one.standard_error is not None:
+        spread = f"SE {one.format(one.standard_error)}"
+    if one.n is not None and one.n < seeds:
+        spread = f"{spread}, n={one.n}" if spread else f"n={one.n}"
+    return Cell(one.format(one.value), spread, f"{one.value:.6g}", best)
 
 
 def quoted(value: float | None) -> Cell:

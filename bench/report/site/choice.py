@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.core.errors import UserError, listed, unknown
@@ -23,9 +23,20 @@ def chosen_site(
     Named suites and tasks leave out all others. Raises UserError for unknown names and where nothing is left.
     """
     with contextlib.ExitStack() as stack:
-        others = [stack.enter_context(_folder_of(path)) for path in paths]
+        others = {stack.enter_context(_folder_of(path)): path for path in paths}
         folders = [runs, *others, *([RESULTS / "records"] if committed else [])]
-        yield _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks)
+        site = _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks)
+        yield site
+        site.problems[:] = [_told(problem, others) for problem in site.problems]
+
+
+def _told(problem: str, others: Mapping[Path, Path]) -> str:
+    """Return a problem in the words of who named a path: not of the folder to which it was unpacked for a time."""
+    for folder, path in others.items():
+        if str(folder) in problem and folder != path:
+            told = problem.replace(str(folder), str(path))
+            return f"{told.partition('; fix: ')[0]}; left out of the site; fix: mend it in {path}, or remove it"
+    return problem
 
 
 @contextlib.contextmanager

@@ -14,19 +14,28 @@ from bench.report.comparing import ASSUMPTIONS
 from bench.report.recipes import FilledRecipes
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
+from bench.report.study.protocol import is_study
+
+UNSCALED_WHY = "its features were not scaled, and its size has no meaning"
+"""Why the site leaves out a KID of unscaled features."""
 
 
 def pages(site: Site) -> Iterator[Page]:
-    """Make the page; the records that it compares come from the tasks' data files."""
-    tasks = [(task, [(entry.name, label_of(entry)) for entry in site.entries_of(task)]) for task in site.tasks()]
+    """Make the page; the records that it compares come from the tasks' data files, and are of no user study."""
+    compared = [entry for entry in site.entries if not is_study(entry.record.protocol)]
+    tasks: dict[str, list[tuple[str, str]]] = {}
+    for entry in sorted(compared, key=lambda entry: entry.record.task):
+        tasks.setdefault(entry.record.task, []).append((entry.name, label_of(entry)))
     facts = {
         "times": TIMES,
-        "headings": headings(site.entries),
-        "defaults": added_defaults(site.entries),
+        "headings": headings(compared),
+        "defaults": added_defaults(compared),
         "assumptions": ASSUMPTIONS,
-        "leftOut": {UNSCALED_KID: "its features were not scaled, and its size has no meaning"},
+        "leftOut": {UNSCALED_KID: UNSCALED_WHY},
     }
-    yield Page("compare.html", "compare.html", "Compare runs", {"tasks": tasks, "facts": script_json(facts)})
+    yield Page(
+        "compare.html", "compare.html", "Compare runs", {"tasks": tasks.items(), "facts": script_json(facts)}
+    )
 
 
 def label_of(entry: Entry) -> str:

@@ -52,7 +52,7 @@ class Part:
 def pages(site: Site) -> Iterator[Page]:
     """Make one page for each task with records."""
     for task in site.tasks():
-        parts = [part_of(board) for board in site.boards(task)]
+        parts = [part_of(board) for board in site.boards(task) if not board.study]
         yield Page(
             f"frontier/{task}.html",
             "frontier.html",
@@ -118,12 +118,11 @@ def _against_diversity(board: Board, names: dict[int, str], quality: Metric, div
 
 def _dot(variant: Variant, names: dict[int, str], quality: Metric, x: float) -> Dot | None:
     """Return a variant's point, or None if its quality was not measured."""
-    value = variant.value(quality.name)
-    if value is None:
+    one = variant.measured(quality.name)
+    if one.value is None:
         return None
-    row = variant.metrics[quality.name]
-    low, high = (row["low"], row["high"]) if row["interval"] else (None, None)
-    return Dot(names[id(variant)], x, value, low, high)
+    low, high = (one.low, one.high) if one.interval else (None, None)
+    return Dot(names[id(variant)], x, one.value, low, high)
 
 
 def _is_wide(dots: Sequence[Dot]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.report.lines import suite_lines
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Page, Site
+from bench.report.study.protocol import is_study
 from bench.runs.suites import Suite, SuiteScale, load_suite
 
 
@@ -17,9 +18,12 @@ class TaskLine:
 
     name: str
     runs: int
+    """Records but for those of user studies."""
     failed: int
     methods: int
     samplers: int
+    studies: int
+    """User studies."""
     protocols: str
     newest: str
     """Day of its newest record."""
@@ -38,15 +42,18 @@ class ScaleLine:
 def pages(site: Site) -> Iterator[Page]:
     """Make the first page."""
     suites = [(suite, _scales(site, suite)) for suite in map(load_suite, site.suites)]
-    values = {"tasks": [_task(site, task) for task in site.tasks()], "suites": suites, "runs": len(site.entries)}
+    tasks = [_task(site, task) for task in site.tasks()]
+    values = {"tasks": tasks, "suites": suites, "runs": sum(one.runs for one in tasks)}
     yield Page("index.html", "index.html", "Results of few-step diffusion distillation", values)
 
 
 def _task(site: Site, task: str) -> TaskLine:
-    records = [entry.record for entry in site.entries_of(task)]
+    everything = [entry.record for entry in site.entries_of(task)]
+    records = [record for record in everything if not is_study(record.protocol)]
     protocols = dict.fromkeys(
         f"{board.protocol.get('name')}{' (smoke: no results)' if board.smoke else ''}"
         for board in site.boards(task)
+        if not board.study
     )
     return TaskLine(
         task,
@@ -54,8 +61,9 @@ def _task(site: Site, task: str) -> TaskLine:
         sum(record.status == "failed" for record in records),
         len({record.method.name for record in records if record.kind == "method"}),
         len({record.method.name for record in records if record.kind == "baseline"}),
+        len(everything) - len(records),
         ", ".join(protocols),
-        max(record.provenance.created for record in records)[:10],
+        max(record.provenance.created for record in everything)[:10],
     )
 
 

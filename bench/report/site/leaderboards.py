@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.report.lines import Line
 from bench.report.site.boards import Board, Variant
@@ -23,13 +25,16 @@ def pages(site: Site) -> Iterator[Page]:
     """Make one page for each task with records."""
     suites = [load_suite(name) for name in site.suites]
     for task in site.tasks():
-        tables = leaderboards(site.boards(task), task, suites)
+        boards = site.boards(task)
+        tables = leaderboards([board for board in boards if not board.study], task, suites)
+        studies = [study_table(board) for board in boards if board.study]
         named = [suite for suite in suites if any(scale.task == task for scale in suite.scales.values())]
         shown = {
             "task": task,
             "boards": tables,
+            "studies": studies,
             "suites": named,
-            "runs": len(site.entries_of(task)),
+            "runs": len(site.entries_of(task)) - len(studies),
             "level": " and ".join(sorted({f"{level:.0%}" for level in site.frame(task)["level"].dropna()})),
         }
         yield Page(f"tasks/{task}.html", "leaderboard.html", f"Leaderboard: {task}", shown)
@@ -77,8 +82,47 @@ def _table(
     heading = f"Protocol {board.protocol.get('name')}"
     several = f" {board.sha256[:8]}, networks {board.networks[:8]}" if boards > 1 else ""
     notes = [note for note in board.notes if not note.startswith(SAID_ONCE)]
-    table = Table(board.id, heading + several, [*columns, *COST_COLUMNS], rows, board.smoke, notes)
+    table = Table(
+        board.id,
+        heading + several,
+        [*columns, *COST_COLUMNS],
+        rows,
+        board.smoke,
+        notes,
+        board.warnings,
+        board.sha256,
+        keys_of(board),
+    )
     return table.without_empty_columns()
+
+
+def study_table(board: Board) -> Table:
+    """Return the table of a user study: preferences alone, since its cost is that of the run which was shown."""
+    against = board.protocol.get("against")
+    other = f" against {against.get('method')}" if isinstance(against, Mapping) else ""
+    names = [metric.name for metric in board.metrics]
+    columns = [Column(metric.title, metric.direction) for metric in board.metrics]
+    rows = [
+        Row(method, str(variant.some["kind"]), list(values(board, place, names).values()), variant)
+        for place, variant in enumerate(board.variants)
+        for method in [str(variant.some["method"])]
+    ]
+    heading = f"{rows[0].label}{other}, study {str(board.protocol.get('study'))[:8]}"
+    told = (board.notes, board.warnings)
+    return Table(board.id, heading, columns, rows, False, *told, board.sha256, keys_of(board))
+
+
+def keys_of(board: Board) -> list[tuple[str, str]]:
+    """Return every key of a board's protocol, nested ones joined by dots, and the digests of its networks."""
+    return [*_flat("", board.protocol), *((f"network: {role}", sha256) for role, sha256 in board.assets.items())]
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), inner)
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _missing(one: Placed, keys: Sequence[str]) -> Row:

@@ -46,5 +46,5 @@ def owner_of(variant: Variant, lines: Sequence[Line]) -> int | None:
 
 
 def fits(board: Board, scale: SuiteScale) -> bool:
-    """Whether a board's protocol is that of a suite's scale."""
-    return scale.protocol in (None, board.protocol.get("name"))
+    """Whether a board's protocol is that of a suite's scale; no suite asks people."""
+    return not board.study and scale.protocol in (None, board.protocol.get("name"))

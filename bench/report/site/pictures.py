@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core.errors import UserError
 from bench.core.files import read_bytes
 from bench.evaluation.sheet import SheetInfo, read_sheet_info
 
+END, LAST = b"IEND", 12
+"""The name of the part that ends a PNG, and the bytes of that part."""
 TINY = 48
 """Images with fewer pixels across are enlarged without smoothing."""
 
@@ -44,7 +47,10 @@ class Picture:
 
 
 def picture_of(sheet: Path) -> Picture:
-    """Return a sheet as a picture. Raises UserError if the file is no sheet."""
+    """Return a sheet as a picture. Raises UserError if the file is no sheet, or is cut off."""
     info = read_sheet_info(sheet)
-    name = hashlib.sha256(read_bytes(sheet)).hexdigest()[:20]
+    content = read_bytes(sheet)
+    if END not in content[-LAST:]:
+        raise UserError(f"{sheet} is cut off; fix: copy it again")
+    name = hashlib.sha256(content).hexdigest()[:20]
     return Picture(f"pictures/{name}.png", sheet, info)

@@ -9,16 +9,20 @@ from urllib.parse import quote
 
 from bench.core.errors import UserError
 from bench.metrics.result import MetricResult
-from bench.metrics.titles import TIMES, shown_name, shown_title
-from bench.report.cells import NOTHING, header, number
+from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
+from bench.report.cells import NOTHING, header
+from bench.report.measured import Measured
 from bench.report.progress import read_progress
 from bench.report.recipes import FilledRecipes
+from bench.report.site.boards import Board
 from bench.report.site.charts import as_file
+from bench.report.site.compare_page import UNSCALED_WHY
 from bench.report.site.curves import curves_of
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Asset, Page, Site
 from bench.report.site.pictures import Picture
 from bench.report.site.repeat import command_of
+from bench.report.study.protocol import is_study
 from bench.report.summary import standard_error
 from bench.runs.records import Record
 
@@ -38,6 +42,9 @@ def pages(site: Site) -> Iterator[Page | Asset]:
         }
         for entry in site.entries_of(task):
             board, alike = places[entry.name]
+            if board.study:
+                yield _study_page(site, entry, board)
+                continue
             charts = _charts(site, entry)
             metrics = [_measured(metric, entry.record) for metric in entry.record.metrics]
             for href, _, svg in charts:
@@ -45,7 +52,7 @@ def pages(site: Site) -> Iterator[Page | Asset]:
             values = {
                 "entry": entry,
                 "record": entry.record,
-                "board": f"tasks/{quote(task)}.html#{board.id}",
+                "board": _address(board),
                 "metrics": metrics,
                 "errors": any(metric["error"] for metric in metrics),
                 "settings": _settings(entry.record, filled),
@@ -60,9 +67,37 @@ def pages(site: Site) -> Iterator[Page | Asset]:
 
 
 def title_of(record: Record) -> str:
-    """Return a record's title: its method, task and training seed."""
+    """Return a record's title: its method, task and training seed, and whether it is of a user study."""
     seed = "" if record.train_seed is None else f", seed {record.train_seed}"
-    return f"{record.method.name} on {record.task}{seed}"
+    asked = "User study: " if is_study(record.protocol) else ""
+    return f"{asked}{record.method.name} on {record.task}{seed}"
+
+
+def _address(board: Board) -> str:
+    """Return the address of a board from the site's root."""
+    return f"tasks/{quote(board.task)}.html#{board.id}"
+
+
+def _study_page(site: Site, entry: Entry, board: Board) -> Page:
+    """Return the page of a user study: preferences, and the run whose images were shown."""
+    weights = entry.record.checkpoint and entry.record.checkpoint.sha256
+    shown = [
+        other
+        for other in site.entries_of(entry.record.task)
+        if not is_study(other.record.protocol)
+        and (other.record.method.name, other.record.train_seed)
+        == (entry.record.method.name, entry.record.train_seed)
+        and (other.record.checkpoint and other.record.checkpoint.sha256) == weights
+    ]
+    values = {
+        "entry": entry,
+        "record": entry.record,
+        "board": _address(board),
+        "metrics": [_measured(metric, entry.record) for metric in entry.record.metrics],
+        "shown": shown,
+        "notes": board.notes,
+    }
+    return Page(entry.page, "study.html", title_of(entry.record), values)
 
 
 def teacher_of(site: Site, entry: Entry) -> tuple[Entry, Picture] | None:
@@ -81,24 +116,25 @@ def teacher_of(site: Site, entry: Entry) -> tuple[Entry, Picture] | None:
 
 
 def _measured(metric: MetricResult, record: Record) -> dict[str, Any]:
-    """Return the cells of one metric, on the scale of tables."""
+    """Return the cells of one metric, on the scale of tables and with their number of decimals."""
     name = shown_name(metric.name, record.protocol)
+    title = header(shown_title(metric.name, metric.title, record.protocol), metric.direction)
+    if name == UNSCALED_KID:
+        return {"title": title, "left_out": UNSCALED_WHY, "error": ""}
     times = TIMES.get(name, 1)
+    one = Measured(value=None if metric.value is None else times * metric.value)
     error = standard_error(metric)
     interval = ""
     if metric.low is not None and metric.high is not None:
-        interval = f"{_precise(times * metric.low)} to {_precise(times * metric.high)}"
+        interval = f"{one.format(times * metric.low)} to {one.format(times * metric.high)}"
     return {
-        "title": header(shown_title(metric.name, metric.title, record.protocol), metric.direction),
-        "value": NOTHING if metric.value is None else number(times * metric.value),
+        "title": title,
+        "left_out": "",
+        "value": str(one),
         "interval": interval or NOTHING,
-        "each": " · ".join(_precise(times * value) for value in metric.values),
-        "error": "" if error is None else _precise(times * error),
+        "each": " · ".join(one.format(times * value) for value in metric.values),
+        "error": "" if error is None else one.format(times * error),
     }
-
-
-def _precise(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
 
 
 def _settings(record: Record, filled: FilledRecipes) -> list[tuple[str, str, str, bool]]:

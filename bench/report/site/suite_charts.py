@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.errors import UserError
+from bench.metrics.titles import shown_title
 from bench.report.lines import Line
 from bench.report.site.boards import Variant
 from bench.report.site.charts import Interval, Series, interval_chart, line_chart
@@ -39,7 +40,12 @@ def interval_charts(scale: SuiteScale, tables: Sequence[Table]) -> Iterator[Char
     """Yield a chart of each table's first metrics: one dot with its interval for each row that was run."""
     for table in tables:
         run = [row for row in table.rows if row.variant]
-        titles = {name: m["title"] for row in run if row.variant for name, m in row.variant.metrics.items()}
+        titles = {
+            name: shown_title(name, found["title"], row.variant.entries[0].record.protocol)
+            for row in run
+            if row.variant
+            for name, found in row.variant.metrics.items()
+        }
         for name in [name for name in scale.columns if name in titles][:MOST_INTERVALS]:
             rows = [_interval(row.label, row.variant, name) for row in run if row.variant]
             ends = [one.value for one in rows if one.value is not None]
@@ -49,12 +55,11 @@ def interval_charts(scale: SuiteScale, tables: Sequence[Table]) -> Iterator[Char
 
 
 def _interval(label: str, variant: Variant, name: str) -> Interval:
-    row = variant.metrics.get(name)
-    value = variant.value(name)
-    if row is None or value is None:
+    one = variant.measured(name)
+    if one.value is None:
         return Interval(label, None, note="no value")
-    low, high = (row["low"], row["high"]) if row["interval"] else (None, None)
-    return Interval(f"* {label}" if row["interval"] == GENERATION_SEEDS else label, value, low, high)
+    low, high = (one.low, one.high) if one.interval else (None, None)
+    return Interval(f"* {label}" if one.interval == GENERATION_SEEDS else label, one.value, low, high)
 
 
 def curve_charts(

@@ -9,11 +9,11 @@ from bench.metrics import catalogue
 from bench.report.cells import header
 from bench.report.lines import Line, suite_lines
 from bench.report.site.boards import Board, Variant
-from bench.report.site.cells import EMPTY, Cell, measured, quoted
+from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Page, Site
 from bench.report.site.suite_charts import Chart, curve_charts, interval_charts
-from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, variant_row
+from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
 from bench.report.table import best_rows
 from bench.report.todo import Left, command, left_of, work_of
 from bench.runs.pending_runs import StateLookup
@@ -111,6 +111,7 @@ def _table(
         [*columns, *COST_COLUMNS],
         ordered,
         board.smoke if board else False,
+        warnings=board.warnings if board else (),
     )
     return table.without_empty_columns()
 
@@ -125,8 +126,7 @@ def _column(name: str, board: Board | None) -> Column:
 
 
 def _row(scale: SuiteScale, paper: PaperTable | None, line: Line, variant: Variant, best: Collection[str]) -> Row:
-    failed = variant.some if variant.some["status"] == "failed" else None
-    cells = [measured(variant.metrics.get(name, failed), name in best) for name in scale.columns]
+    cells = [value(variant, name, name in best) for name in scale.columns]
     return variant_row(variant, line.label, [*_paper_cells(paper, line), *cells])
 
 

@@ -10,6 +10,9 @@ from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import COSTS, EMPTY, Cell, costs, measured
 from bench.report.site.entries import Entry
 
+LONG = 20
+"""Letters of a heading that fit a column which is as narrow as its values."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -20,6 +23,11 @@ class Column:
     """lower or higher, for a metric."""
     paper: bool = False
     """Whether its values are the paper's."""
+
+    @property
+    def long(self) -> bool:
+        """Whether its heading needs a wider column, so that it has two or three lines."""
+        return len(self.title) > LONG
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,12 @@ class Table:
     smoke: bool = False
     """Whether its numbers are no results."""
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    """What is said above it."""
+    sha256: str = ""
+    """SHA-256 of the protocol's content."""
+    keys: Sequence[tuple[str, str]] = ()
+    """Every key of the protocol and of its networks, and its value."""
 
     @property
     def not_run(self) -> list[Row]:
@@ -93,8 +107,13 @@ COST_COLUMNS = [Column(title) for title in COSTS]
 def values(board: Board, place: int, names: Sequence[str]) -> dict[str, Cell]:
     """Return the cells of a board's variant by metric; the best are marked."""
     variant = board.variants[place]
+    return {name: value(variant, name, board.best.get(name) == place) for name in names}
+
+
+def value(variant: Variant, name: str, best: bool) -> Cell:
+    """Return the cell of a variant's metric, or of its failure."""
     failed = variant.some if variant.some["status"] == "failed" else None
-    return {name: measured(variant.metrics.get(name, failed), board.best.get(name) == place) for name in names}
+    return measured(variant.metrics.get(name, failed), best, variant.seeds)
 
 
 def variant_row(variant: Variant, label: str, cells: Sequence[Cell]) -> Row:

@@ -108,6 +108,12 @@
     return "";
   }
 
+  // Return the roles of data, such as the features of the real images, whose bytes differ between two runs.
+  function differingData(run, other) {
+    const theirs = new Map(other.record.data.map(({ role, sha256 }) => [role, sha256]));
+    return run.record.data.filter(({ role, sha256 }) => theirs.has(role) && theirs.get(role) !== sha256).map(({ role }) => role);
+  }
+
   // ---- Images.
 
   function teacherOf(first) {
@@ -241,6 +247,10 @@
     }
     const shown = [first, ...runs.filter((run) => run !== first && !apart.get(run))];
     if (shown.some((run) => run.record.protocol.smoke)) section.append(element("p", "These are smoke runs: their numbers are no results.", { class: "warn" }));
+    for (const run of shown) {
+      const roles = differingData(run, first).join(", ");
+      if (roles) section.append(element("p", `Of ${run.label} and ${first.label}, these data differ, so their numbers are not comparable: ${roles}.`, { class: "warn" }));
+    }
     const [scroll, body] = table(["Metric", ...shown.map((run) => run.label)], "Metrics");
     const kinds = new Set();
     let adjusted = false;
@@ -261,7 +271,7 @@
     if (shown.length > 1) notes.unshift(`Values are those of the runs; differences and their ${PERCENT} intervals are to ${first.label}, and over training seeds they are between the means of all seeds of both recipes.`);
     if (adjusted) notes.push("Holm's p is adjusted for the tests of one metric in this table, and decides the verdict; p and the interval of a difference are those of the pair alone. Metrics are not adjusted for each other.");
     if (kinds.size) notes.push("No difference shown does not mean equal: the interval says how large a difference may be.");
-    for (const name of names.filter((one) => one in facts.leftOut)) notes.push(`${name} is left out: ${facts.leftOut[name]}.`);
+    for (const name of names.filter((one) => one in facts.leftOut)) notes.push(`${shown.map((run) => measured(run, name)).find(Boolean).heading} is left out: ${facts.leftOut[name]}.`);
     section.append(...notes.map((words) => element("p", words, { class: "note" })));
     return section;
   }

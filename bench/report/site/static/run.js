@@ -102,7 +102,7 @@
   const buttons = element("p");
   buttons.className = "controls";
   for (const [name, act] of Object.entries({
-    Copy: copy,
+    ...(command ? { Copy: copy } : {}), // a study has none
     "Record (JSON)": async () => bench.save(`${run.name}.json`, (await entry()).record, "application/json"),
     "Rows (CSV)": async () => entry().then(({ header, csv }) => bench.save(`${run.name}.csv`, header + csv, "text/csv")),
   })) {
@@ -111,5 +111,5 @@
     button.addEventListener("click", () => act(button).catch((error) => say(button, error.message)));
     buttons.append(button, " ");
   }
-  command.after(buttons);
+  (command ?? document.getElementById("downloads")).after(buttons);
 })();

@@ -133,3 +133,24 @@ def test_bundles_and_folders_of_others_are_read(tmp_path: Path, make_record: Mak
     write_record(tmp_path / "other" / "loose" / f"{loose.run_id}.json", loose)
     tasks = chosen(tmp_path, tmp_path / "b.zip", tmp_path / "other").tasks()
     assert {"bundled", "loose", "digits"} <= set(tasks)
+
+
+def test_a_problem_in_a_bundle_names_the_bundle(tmp_path: Path, make_record: Make) -> None:
+    folder = tmp_path / "theirs" / "fashion"
+    folder.mkdir(parents=True)
+    write_record(folder / "good.json", make_record())
+    (folder / "cut.json").write_text("{")
+    with chosen_site(tmp_path / "runs", False, [tmp_path / "theirs"], [], []) as site:
+        build_site(site, tmp_path / "site")
+    (problem,) = site.problems
+    assert problem.startswith(f"{folder / 'cut.json'}: not a complete and valid record")
+    assert problem.endswith(f"fix: mend it in {tmp_path / 'theirs'}, or remove it")
+
+
+def test_a_sheet_that_was_cut_off_is_left_out_and_told(records: Any, make_record: Make) -> None:
+    name = records.add(make_record(), colours=100)
+    sheet = records.records / f"{name}.png"
+    sheet.write_bytes(sheet.read_bytes()[:-40])
+    site = Site(read_entries([records.records]).entries)
+    build_site(site, records.out)
+    assert "is cut off" in site.problems[0] and not list(records.out.glob("pictures/*.png"))

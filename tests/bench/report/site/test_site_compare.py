@@ -262,3 +262,13 @@ def test_seeds_of_one_recipe_are_compared_from_the_page_of_a_run(records: Any, m
     page.get_by_role("heading", name="Metrics").wait_for()
     assert page.locator("#chosen li").count() == 2
     assert "paired t" in page.locator("td[data-p]").inner_text()
+
+
+def test_runs_whose_data_differ_are_compared_with_a_warning(records: Any, make: Make, visit: Any) -> None:
+    names = []
+    for seed, sha256 in enumerate(("ab" * 32, "cd" * 32)):
+        data = [{"role": "reference features", "sha256": sha256, "bytes": 1}]
+        names.append(records.add(Record.model_validate(make(seed=seed).model_dump() | {"data": data})))
+    page = opened(visit, records, *names)
+    warning = section(page, "Metrics").locator(".warn").inner_text()
+    assert warning.endswith("their numbers are not comparable: reference features.")

@@ -181,3 +181,59 @@ def test_every_page_can_be_read(records: Any, visit: Any, make_record: Make, pla
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert worst_contrast(page) >= 4.5
     assert page.evaluate("document.documentElement.scrollWidth") <= 390  # tables scroll within their own box
+
+
+def test_a_value_of_fewer_training_seeds_than_its_row_says_so(records: Any, visit: Any, make_record: Make) -> None:
+    for seed in range(3):
+        record = make_record("dmd2", seed, (2.0 + seed, 2.1 + seed), task=TASK, protocol=TASK)
+        if seed:
+            second = make_record(metric="recall", title="Recall").metrics[0]
+            record = record.model_copy(update={"metrics": [*record.metrics, second]})
+        records.add(record)
+    cells = visit(records.build() / "tasks" / f"{TASK}.html").locator("tbody td").all_inner_texts()
+    assert cells[1] == "0 1 2"
+    assert "n=" not in cells[2] and cells[3].endswith(", n=2")
+
+
+def test_records_that_are_not_comparable_are_told_in_sight(records: Any, visit: Any, make_record: Make) -> None:
+    for seed, sha256 in enumerate(("ab" * 32, "cd" * 32)):
+        data = [{"role": "reference features", "sha256": sha256, "bytes": 1}]
+        record = make_record("dmd2", seed, task=TASK, protocol=TASK).model_dump() | {"data": data}
+        records.add(Record.model_validate(record))
+    site = records.build()
+    for path in (f"tasks/{TASK}.html", f"frontier/{TASK}.html"):
+        warning = visit(site / path).locator("p.warn")
+        assert warning.is_visible() and "reference features differs" in warning.inner_text()
+
+
+def test_the_protocol_is_there_in_full_with_its_hash(records: Any, visit: Any, make_record: Make) -> None:
+    record = make_record(task=TASK, protocol=HOSTILE, extractors={"distance": "lpips-vgg"})
+    records.add(record)
+    page = visit(records.build() / "tasks" / f"{TASK}.html")
+    page.get_by_text("Protocol in full").click()
+    assert page.get_by_text(record.protocol_sha256).is_visible()
+    keys = dict(
+        zip(page.locator(".keys dt").all_inner_texts(), page.locator(".keys dd").all_inner_texts(), strict=True)
+    )
+    assert keys["samples"] == "10000" and keys["extractors.distance"] == "lpips-vgg" and keys["smoke"] == "false"
+    assert keys["name"] == "<img src=x onerror=alert(1)>\\x1b[31m\\u202e"
+    assert keys["network: features"] == "ab" * 32
+
+
+def test_a_long_heading_has_few_lines(records: Any, visit: Any, make_record: Make) -> None:
+    title = "KID of digits-cnn32 / RMS"
+    records.add(make_record(task=TASK, protocol=TASK, metric="kid-rms", title=title, fd=(0.0166, 0.0168)))
+    heading = visit(records.build() / "tasks" / f"{TASK}.html").locator("thead th button", has_text="KID")
+    assert heading.inner_text() == f"{title} × 1,000\u00a0↓"
+    assert heading.bounding_box()["height"] < 50  # two lines
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_a_table_is_whole_and_there_is_no_navigation(board: Path, visit: Any, scheme: str) -> None:
+    page = visit(board, width=1020, scheme=scheme)  # the text of a page of A4 that lies on its side
+    page.emulate_media(media="print", color_scheme=scheme)
+    table = page.locator("table.results").bounding_box()
+    assert table["x"] + table["width"] <= 1020
+    assert not page.locator("nav, .controls").filter(visible=True).count()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert worst_contrast(page) >= 4.5

@@ -137,3 +137,22 @@ def test_curves_are_those_of_the_log_and_a_wide_range_is_logarithmic() -> None:
     assert ">1,000</text>" in charts["loss"] and ">100</text>" in charts["loss"]
     assert "3 left out: not finite" in charts["image-gradient"]
     assert list(curves_of([])) == []
+
+
+def test_all_numbers_of_a_metric_have_the_decimals_of_tables(records: Any, make_record: Make, visit: Any) -> None:
+    record = make_record(
+        metric="kid-rms", title="KID of x / RMS", fd=(12.3456, 12.5), diagnostics=[{"standard_error": 0.001}]
+    )
+    records.add(record)
+    row = visit(records.build() / "runs" / f"{record.run_id}.html").locator("tbody tr").first.inner_text()
+    title, value, interval, each, error = row.split("\t")
+    assert title == "KID of x / RMS × 1,000 ↓"
+    assert (value, each, error) == ("12422.80", "12345.60 · 12500.00", "1.00")
+    assert "e+" not in interval and all(end.split(".")[1].__len__() == 2 for end in interval.split(" to "))
+
+
+def test_kid_of_unscaled_features_has_no_value(records: Any, make_record: Make, visit: Any) -> None:
+    record = make_record(metric="kid", title="KID", fd=(14961.0, 15000.0))
+    records.add(record)
+    row = visit(records.build() / "runs" / f"{record.run_id}.html").locator("tbody tr").first.inner_text()
+    assert row.startswith("KID of unscaled features ↓\tLeft out: ") and "no meaning" in row and "14961" not in row
