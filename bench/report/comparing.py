@@ -14,13 +14,13 @@ from bench.evaluation.image_scores import ImageScores, by_prompt, read_scores
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
-from bench.report.comparison import Comparison, holm, one_sample, paired, welch
+from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
 from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.selection import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 from bench.runs.evidence import evidence_of
 
-Kind = Literal["training seeds", "sampler", "prompts", "generation seeds"]
+Kind = Literal["training seeds", "sampler", "exact sampler", "prompts", "generation seeds"]
 """What a test is over."""
 
 ASSUMPTIONS: dict[Kind, str] = {
@@ -29,8 +29,13 @@ ASSUMPTIONS: dict[Kind, str] = {
         "It is about the methods, and assumes normal values of independent trainings; the variances may differ."
     ),
     "sampler": (
-        "One-sample t over training seeds, against the one value of a sampler of the teacher, which is taken as "
-        "exact. It is about the method, and assumes normal values of independent trainings."
+        "Welch's t over the training seeds of a method and the generation seeds of a sampler of the teacher, with "
+        "one less than the smaller number of seeds as degrees of freedom. It is about the method, and assumes "
+        "normal values of independent trainings and of independent generation seeds."
+    ),
+    "exact sampler": (
+        "One-sample t over training seeds, against a sampler's value of one generation seed, or a minimum of "
+        "several. The error of such a value is not known, and it is taken as exact: the true p is larger."
     ),
     "prompts": (
         "Paired t over prompts, or over images where conditions are classes; scores are averaged over a prompt's "
@@ -212,10 +217,10 @@ def _pair(
         if len(mine) > 1 and len(theirs) > 1:
             return Pair(first, second, "training seeds", welch(mine, theirs))
         if len(mine) > 1 and other.first.kind == "baseline":
-            return Pair(first, second, "sampler", one_sample(mine, theirs[0]))
+            return Pair(first, second, *_with_sampler(mine, given[second][0]))
         if len(theirs) > 1 and one.first.kind == "baseline":
-            found = one_sample(theirs, mine[0])
-            return Pair(first, second, "sampler", replace(found, difference=-found.difference))
+            kind, test = _with_sampler(theirs, given[first][0])
+            return Pair(first, second, kind, replace(test, difference=-test.difference, n=test.n[::-1]))
         few = one if len(mine) == 1 else other
         return Pair(first, second, why=f"{few.label} has one training seed; fix: train two more")
     except NoTestError as reason:
@@ -223,6 +228,12 @@ def _pair(
     except ValueError:  # no spread
         difference = math.fsum(mine) / len(mine) - math.fsum(theirs) / len(theirs)
         return Pair(first, second, why="equal, without any spread" if difference == 0 else "no spread, so no test")
+
+
+def _with_sampler(values: Sequence[float], sampler: MetricResult) -> tuple[Kind, Comparison]:
+    """Test a method with several training seeds against a sampler."""
+    test = against_sampler(values, sampler)
+    return "sampler" if test.test == "Welch's t" else "exact sampler", test
 
 
 class NoTestError(Exception):
