@@ -15,6 +15,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
+from bench.report.notes import differing_assets
 from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.selection import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
@@ -106,6 +107,8 @@ class Compared:
     """Recipe values of the trained methods that differ."""
     left_out: tuple[str, ...]
     """Metrics that are not shown, each with the reason."""
+    warnings: tuple[str, ...]
+    """What makes the numbers incomparable although the protocol is one: another reference, for example."""
 
     def differ(self, pair: Pair) -> bool:
         """Return whether a pair differs at the level, adjusted for the number of tests of its metric."""
@@ -138,6 +141,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
         trained,
         tuple(differences),
         tuple(f"{name} ({reason})" for name, reason in left.items()),
+        tuple(differing_assets([record for side in sides for record in side.records])),
     )
 
 

@@ -125,6 +125,7 @@ def to_data(compared: Compared) -> dict[str, Any]:
             for row in compared.differences
         ],
         "left_out": list(compared.left_out),
+        "warnings": list(compared.warnings),
     }
 
 
@@ -161,7 +162,7 @@ def _sides(compared: Compared) -> Block:
     heading = f"{first.task}: protocol {first.protocol.get('name')} {first.protocol_sha256[:12]}" + (
         " (smoke: these numbers are not results)" if first.protocol.get("smoke") else ""
     )
-    return Block(heading, ("", "compared", "training seeds", "results"), tuple(rows))
+    return Block(heading, ("", "compared", "training seeds", "results"), tuple(rows), compared.warnings)
 
 
 def _of(seed: int | None, count: int) -> str:
