@@ -46,7 +46,8 @@ def _question(one: QuestionResult) -> list[str]:
 def _exact(part: Share) -> str:
     if part.p is None:
         return "no pair has a majority"
-    return f"{_counts(part)} [{_percent(part.low)}, {_percent(part.high)}], exact; p against one half {shown_p(part.p)}"
+    interval = f"[{_percent(part.low)}, {_percent(part.high)}]"
+    return f"{_counts(part)} {interval}, exact; p against one half {shown_p(part.p)}"
 
 
 def _counts(part: Share) -> str:
