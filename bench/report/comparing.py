@@ -213,9 +213,10 @@ def _pair(
             return Pair(first, second, why=f"{side.label} has no value")
     try:
         if len(mine) == len(theirs) == 1:
-            images = int(one.first.protocol.get("images_per_prompt", 1))
             kind, test = _of_single_runs(
-                (given[first][0], given[second][0]), (scores[first], scores[second]), images
+                (given[first][0], given[second][0]),
+                (scores[first], scores[second]),
+                one.first.protocol.get("images_per_prompt", 1),
             )
             return Pair(first, second, kind, test)
         if len(mine) > 1 and len(theirs) > 1:
@@ -247,13 +248,15 @@ class NoTestError(Exception):
 def _of_single_runs(
     results: tuple[MetricResult, MetricResult],
     scores: tuple[Mapping[tuple[int, int], float], Mapping[tuple[int, int], float]],
-    images_per_prompt: int,
+    images_per_prompt: object,
 ) -> tuple[Kind, Comparison]:
     """Test two single students or samplers over prompts, or else over generation seeds.
 
     Raises NoTestError if neither is possible, and ValueError if nothing varies.
     """
     if scores[0] and scores[0].keys() == scores[1].keys():
+        if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
+            raise NoTestError(f"the protocol has {images_per_prompt!r} images per prompt")
         prompts, others = (by_prompt(one, images_per_prompt) for one in scores)
         return "prompts", paired([*prompts.values()], [*others.values()])
     one, other = results

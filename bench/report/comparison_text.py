@@ -191,7 +191,7 @@ def _values(metric: Metric, compared: Compared) -> Block:
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
     return Block(
         cells.header(metric.title, metric.direction),
-        ("", "compared", "value", f"{100 * compared.level:.4g} % interval", "over"),
+        ("", "compared", "value", f"{_percent(compared.level)} interval", "over"),
         tuple(rows),
     )
 
@@ -199,7 +199,7 @@ def _values(metric: Metric, compared: Compared) -> Block:
 def _pairs(metric: Metric, compared: Compared) -> Block:
     """Return the tests of all pairs in one metric."""
     several = sum(pair.test is not None for pair in metric.pairs) > 1
-    percent = f"{100 * compared.level:.4g} %"
+    percent = _percent(compared.level)
     rows = []
     for pair in metric.pairs:
         name = f"{pair.first + 1} − {pair.second + 1}"
@@ -217,7 +217,7 @@ def _verdict(pair: Pair, compared: Compared) -> str:
     """Return the verdict of a pair, which says if it is about single trainings and not about their methods."""
     if not compared.differ(pair):
         return "no difference shown"
-    percent = f"{100 * compared.level:.4g} %"
+    percent = _percent(compared.level)
     trained = [compared.sides[side].first.kind == "method" for side in (pair.first, pair.second)]
     if pair.kind not in ("generation seeds", "prompts") or not any(trained):
         return f"differ at {percent}"
@@ -231,7 +231,7 @@ def _count(metric: Metric, compared: Compared) -> str:
     differ = sum(compared.differ(pair) for pair in metric.pairs)
     untested = sum(pair.test is None for pair in metric.pairs)
     without = f", {untested} without a test" if untested else ""
-    return f"{differ} of {len(metric.pairs)} pairs differ at {100 * compared.level:.4g} %{without}"
+    return f"{differ} of {len(metric.pairs)} pairs differ at {_percent(compared.level)}{without}"
 
 
 def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str, str]:
@@ -250,6 +250,10 @@ def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str,
 def decimals_of(error: float) -> int:
     """Return the decimals that show one digit of a standard error, or two where the first is small."""
     return min(MOST_DECIMALS, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else MOST_DECIMALS
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:.10g} %"
 
 
 def _p(p: float, level: float) -> str:

@@ -101,7 +101,8 @@ class Selection:
     def suite(self, suite: Suite, scale: str, task: str | None) -> list[Side]:
         """Return the rows of a suite's table that have results, in its order.
 
-        Raises UserError if fewer than two have, or if a row has results of several recipes.
+        As in tables, a row with results of several recipes is several sides, named by their recipes. Raises
+        UserError if there are fewer than two sides, or if they are not comparable.
         """
         chosen = suite.scale(scale)
         chosen = chosen.on(task) if task else chosen
@@ -115,11 +116,12 @@ class Selection:
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:
                 rows.setdefault(owner, []).append(one)
-        sides = [self._method(lines[number].name, rows[number], lines[number].label) for number in sorted(rows)]
+        sides = [side for number in sorted(rows) for side in self._row(lines[number].label, rows[number])]
         if len(sides) < 2:
+            having = f"results of {sides[0].label} alone" if sides else "no results"
             raise UserError(
-                f"suite {suite.name} has results of {listed(side.label for side in sides)} on {chosen.task}, "
-                f"and a comparison takes two rows; fix: bench reproduce {suite.name}"
+                f"suite {suite.name} has {having} on {chosen.task}, and a comparison takes two rows; "
+                f"fix: bench reproduce {suite.name} --scale {chosen.name}"
             )
         return comparable(sides)
 
@@ -140,7 +142,19 @@ class Selection:
             raise UserError(f"{name!r} is the beginning of {listed(ids)}; fix: write more of it, or give --task")
         return _run(runs[0])
 
-    def _method(self, name: str, found: Sequence[Found], label: str = "") -> Side:
+    def _row(self, label: str, found: Sequence[Found]) -> list[Side]:
+        """Return a side for each recipe, protocol or sampler that a row of a table has results of."""
+        variants: dict[tuple[str, ...], list[Found]] = {}
+        for one in found:
+            variants.setdefault(self._variant(one.record), []).append(one)
+        if len(variants) == 1:
+            return [_side(label, found)]
+        return [
+            _side(f"{label}, {_passed(ones[0].record.method.passed)} #{variant[1][:6]}", ones)
+            for variant, ones in variants.items()
+        ]
+
+    def _method(self, name: str, found: Sequence[Found]) -> Side:
         """Return a method's results of one recipe and protocol. Raises UserError that lists several."""
         method, _, digits = name.partition("#")
         tasks = sorted({one.record.task for one in found})
@@ -156,10 +170,7 @@ class Selection:
         if len(variants) > 1:
             raise _several(method, [ones[0].record for ones in variants.values()], self._filled)
         (ones,) = variants.values()
-        seeds: dict[int | None, Found] = {}
-        for one in ones:
-            seeds.setdefault(one.record.train_seed, one)  # the newest of a seed counts
-        return Side(label or name, tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)))
+        return _side(name, ones)
 
     def _variant(self, record: Record) -> tuple[str, ...]:
         return (
@@ -204,7 +215,8 @@ def comparable(sides: list[Side]) -> list[Side]:
             raise UserError(
                 f"{base.label} was measured under {_protocol(ours)} and {side.label} under {_protocol(theirs)}; "
                 f"numbers of two protocols are never compared; "
-                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again"
+                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again, or "
+                "--protocol NAME, which leaves out those of others"
             )
         if networks_sha256(ours) != networks_sha256(theirs):
             raise UserError(
@@ -233,6 +245,14 @@ def _at(path: Path) -> Found:
     if not file.is_file():
         raise UserError(f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status")
     return Found(read_record(file), file)
+
+
+def _side(label: str, found: Sequence[Found]) -> Side:
+    """Return the side of a method's results of one recipe, which are newest first."""
+    seeds: dict[int | None, Found] = {}
+    for one in found:
+        seeds.setdefault(one.record.train_seed, one)  # the newest of a seed counts
+    return Side(label, tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)))
 
 
 def _run(found: Found) -> Side:

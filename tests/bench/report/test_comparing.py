@@ -113,6 +113,20 @@ def test_single_runs_are_paired_over_prompts_where_images_have_scores(
     assert (pair.test.t, pair.test.n) == (pytest.approx(expected.t), (40,))
 
 
+@pytest.mark.parametrize("images", [None, "two", 0])
+def test_a_strangers_odd_number_of_images_per_prompt_is_told(
+    make_record: Records, tmp_path: Path, images: object
+) -> None:
+    sides = []
+    for name in ("dmd2", "gan"):
+        (tmp_path / name).mkdir()
+        write_scores(tmp_path / name / SCORES, {"fd": {(0, index): float(index) for index in range(4)}})
+        record = make_record(name)
+        odd = record.model_copy(update={"protocol": record.protocol | {"images_per_prompt": images}})
+        sides.append(side(odd, folder=tmp_path / name))
+    assert compared(sides).metrics[0].pairs[0].why == f"the protocol has {images!r} images per prompt"
+
+
 def test_pairs_without_a_test_say_why(make_record: Records) -> None:
     def why(*sides: Side) -> str:
         return compared(sides).metrics[0].pairs[0].why
