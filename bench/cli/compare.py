@@ -37,6 +37,14 @@ def compare(
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="Only results under this protocol, by name or the beginning of its digest.",
+            show_default="all",
+        ),
+    ] = None,
     metric: Annotated[
         list[str],
         typer.Option(
@@ -69,7 +77,7 @@ def compare(
         raise UserError(f"--sheet takes a .png file, not {sheet}; fix: --sheet compared.png")
     catalogue = load_catalogue(plugin)
     with collector_paused():
-        selection = Selection(_loaded(runs, committed))
+        selection = Selection(_loaded(runs, committed), protocol)
         columns: tuple[str, ...] = ()
         if suite is not None:
             sides, columns = _rows(selection, suite, scale or "micro", task)

@@ -14,13 +14,14 @@ from bench.evaluation.image_scores import ImageScores, by_prompt, read_scores
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
-from bench.report.comparison import Comparison, holm, one_sample, paired, welch
+from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
+from bench.report.notes import differing_assets
 from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.selection import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 from bench.runs.evidence import evidence_of
 
-Kind = Literal["training seeds", "sampler", "prompts", "generation seeds"]
+Kind = Literal["training seeds", "sampler", "exact sampler", "prompts", "generation seeds"]
 """What a test is over."""
 
 ASSUMPTIONS: dict[Kind, str] = {
@@ -29,8 +30,13 @@ ASSUMPTIONS: dict[Kind, str] = {
         "It is about the methods, and assumes normal values of independent trainings; the variances may differ."
     ),
     "sampler": (
-        "One-sample t over training seeds, against the one value of a sampler of the teacher, which is taken as "
-        "exact. It is about the method, and assumes normal values of independent trainings."
+        "Welch's t over the training seeds of a method and the generation seeds of a sampler of the teacher, with "
+        "one less than the smaller number of seeds as degrees of freedom. It is about the method, and assumes "
+        "normal values of independent trainings and of independent generation seeds."
+    ),
+    "exact sampler": (
+        "One-sample t over training seeds, against a sampler's value of one generation seed, or a minimum of "
+        "several. The error of such a value is not known, and it is taken as exact: the true p is larger."
     ),
     "prompts": (
         "Paired t over prompts, or over images where conditions are classes; scores are averaged over a prompt's "
@@ -101,6 +107,8 @@ class Compared:
     """Recipe values of the trained methods that differ."""
     left_out: tuple[str, ...]
     """Metrics that are not shown, each with the reason."""
+    warnings: tuple[str, ...]
+    """What makes the numbers incomparable although the protocol is one: another reference, for example."""
 
     def differ(self, pair: Pair) -> bool:
         """Return whether a pair differs at the level, adjusted for the number of tests of its metric."""
@@ -133,6 +141,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
         trained,
         tuple(differences),
         tuple(f"{name} ({reason})" for name, reason in left.items()),
+        tuple(differing_assets([record for side in sides for record in side.records])),
     )
 
 
@@ -204,18 +213,19 @@ def _pair(
             return Pair(first, second, why=f"{side.label} has no value")
     try:
         if len(mine) == len(theirs) == 1:
-            images = int(one.first.protocol.get("images_per_prompt", 1))
             kind, test = _of_single_runs(
-                (given[first][0], given[second][0]), (scores[first], scores[second]), images
+                (given[first][0], given[second][0]),
+                (scores[first], scores[second]),
+                one.first.protocol.get("images_per_prompt", 1),
             )
             return Pair(first, second, kind, test)
         if len(mine) > 1 and len(theirs) > 1:
             return Pair(first, second, "training seeds", welch(mine, theirs))
         if len(mine) > 1 and other.first.kind == "baseline":
-            return Pair(first, second, "sampler", one_sample(mine, theirs[0]))
+            return Pair(first, second, *_with_sampler(mine, given[second][0]))
         if len(theirs) > 1 and one.first.kind == "baseline":
-            found = one_sample(theirs, mine[0])
-            return Pair(first, second, "sampler", replace(found, difference=-found.difference))
+            kind, test = _with_sampler(theirs, given[first][0])
+            return Pair(first, second, kind, replace(test, difference=-test.difference, n=test.n[::-1]))
         few = one if len(mine) == 1 else other
         return Pair(first, second, why=f"{few.label} has one training seed; fix: train two more")
     except NoTestError as reason:
@@ -225,6 +235,12 @@ def _pair(
         return Pair(first, second, why="equal, without any spread" if difference == 0 else "no spread, so no test")
 
 
+def _with_sampler(values: Sequence[float], sampler: MetricResult) -> tuple[Kind, Comparison]:
+    """Test a method with several training seeds against a sampler."""
+    test = against_sampler(values, sampler)
+    return "sampler" if test.test == "Welch's t" else "exact sampler", test
+
+
 class NoTestError(Exception):
     """The reason why two single runs have no test."""
 
@@ -232,13 +248,15 @@ class NoTestError(Exception):
 def _of_single_runs(
     results: tuple[MetricResult, MetricResult],
     scores: tuple[Mapping[tuple[int, int], float], Mapping[tuple[int, int], float]],
-    images_per_prompt: int,
+    images_per_prompt: object,
 ) -> tuple[Kind, Comparison]:
     """Test two single students or samplers over prompts, or else over generation seeds.
 
     Raises NoTestError if neither is possible, and ValueError if nothing varies.
     """
     if scores[0] and scores[0].keys() == scores[1].keys():
+        if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
+            raise NoTestError(f"the protocol has {images_per_prompt!r} images per prompt")
         prompts, others = (by_prompt(one, images_per_prompt) for one in scores)
         return "prompts", paired([*prompts.values()], [*others.values()])
     one, other = results

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.metrics.result import MetricResult
+
 Test = Literal["Welch's t", "one-sample t", "paired t"]
 
 
@@ -70,6 +72,18 @@ def one_sample(values: Sequence[float], number: float) -> Comparison:
     return _student("one-sample t", values, number)
 
 
+def against_sampler(values: Sequence[float], sampler: MetricResult) -> Comparison:
+    """Compare the mean of independent trainings with a sampler of the teacher.
+
+    A sampler's value has an error, too, and Welch's test over its generation seeds counts it. Of one generation
+    seed, or a minimum of several, the error is not known, and the value is taken as exact. Raises ValueError for
+    fewer than two trainings, if nothing varies, or if the sampler has no value.
+    """
+    if sampler.value is None:
+        raise ValueError("the sampler has no value")
+    return one_sample(values, sampler.value) if sampler.low is None else welch(values, sampler.values)
+
+
 def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """Compare two means over pairs: value i of both has the same seed or prompt, and pairs are independent.
 
@@ -93,12 +107,14 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def shown_p(p: float) -> str:
-    """Format a p-value with its relation: `= .03` or `< .0001`."""
+def shown_p(p: float, alpha: float = 0.05) -> str:
+    """Format a p-value with its relation, `= .031` or `< .0001`; the text is below `alpha` exactly if p is."""
     if p < 1e-4:
         return "< .0001"
-    text = f"{p:.2g}" if p >= 1e-3 else f"{p:.4f}"
-    return f"= {text.removeprefix('0')}"
+    decimals = 2 if p >= 0.1 else 3 if p >= 0.01 else 4
+    while decimals < 6 and (float(f"{p:.{decimals}f}") < alpha) != (p < alpha):
+        decimals += 1
+    return f"= {p:.{decimals}f}".replace("= 0.", "= .")
 
 
 def _student(test: Test, values: Sequence[float], number: float) -> Comparison:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.escape import markdown, printable, rich_text
 from bench.report import cells
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
-from bench.report.comparison import shown_p
+from bench.report.comparison import Comparison, shown_p
+from bench.report.measured import decimals
 from bench.report.recipe_differences import Difference
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 FEW = 3
 """Up to this many sides, each has a column for its recipe values; with more, each value has a line."""
+
+
+MOST_DECIMALS = 6
+"""Decimals of a difference at most."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ def to_data(compared: Compared) -> dict[str, Any]:
             for row in compared.differences
         ],
         "left_out": list(compared.left_out),
+        "warnings": list(compared.warnings),
     }
 
 
@@ -156,7 +162,7 @@ def _sides(compared: Compared) -> Block:
     heading = f"{first.task}: protocol {first.protocol.get('name')} {first.protocol_sha256[:12]}" + (
         " (smoke: these numbers are not results)" if first.protocol.get("smoke") else ""
     )
-    return Block(heading, ("", "compared", "training seeds", "results"), tuple(rows))
+    return Block(heading, ("", "compared", "training seeds", "results"), tuple(rows), compared.warnings)
 
 
 def _of(seed: int | None, count: int) -> str:
@@ -178,13 +184,14 @@ def _values(metric: Metric, compared: Compared) -> Block:
             continue
         interval = ""
         if measured.low is not None and measured.high is not None:
-            interval = f"[{cells.number(times * measured.low)}, {cells.number(times * measured.high)}]"
+            digits = decimals(times * measured.mean)
+            interval = f"[{times * measured.low:.{digits}f}, {times * measured.high:.{digits}f}]"
         seeds = f"n = {len(measured.values)}"
         over = {TRAINING_SEEDS: seeds, GENERATION_SEEDS: "gen."}.get(measured.interval, "")
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
     return Block(
         cells.header(metric.title, metric.direction),
-        ("", "compared", "value", f"{100 * compared.level:.4g} % interval", "over"),
+        ("", "compared", "value", f"{_percent(compared.level)} interval", "over"),
         tuple(rows),
     )
 
@@ -192,37 +199,65 @@ def _values(metric: Metric, compared: Compared) -> Block:
 def _pairs(metric: Metric, compared: Compared) -> Block:
     """Return the tests of all pairs in one metric."""
     several = sum(pair.test is not None for pair in metric.pairs) > 1
-    percent = f"{100 * compared.level:.4g} %"
+    percent = _percent(compared.level)
     rows = []
     for pair in metric.pairs:
         name = f"{pair.first + 1} − {pair.second + 1}"
         if pair.test is None or pair.p is None:
             rows.append((name, cells.NOTHING, "", "", *([""] if several else []), pair.why))
             continue
-        low, high = (metric.factor * bound for bound in pair.test.interval(compared.level))
-        decimals = decimals_of(metric.factor * pair.test.error)
-        difference = metric.factor * pair.test.difference
-        shown = [f"{value:+.{decimals}f}".replace("-", "−") for value in (difference, low, high)]
-        p = [_p(pair.test.p)] + ([_p(pair.p)] if several else [])
-        verdict = f"differ at {percent}" if compared.differ(pair) else "no difference shown"
-        rows.append((name, shown[0], f"[{shown[1]}, {shown[2]}]", *p, verdict))
-    differ = sum(compared.differ(pair) for pair in metric.pairs)
+        difference, low, high = signed(pair.test, compared.level, metric.factor)
+        p = [_p(pair.test.p, compared.level)] + ([_p(pair.p, compared.level)] if several else [])
+        rows.append((name, difference, f"[{low}, {high}]", *p, _verdict(pair, compared)))
     columns = ("pair", "difference", f"{percent} interval", "p", *(["Holm's p"] if several else []), "verdict")
-    return Block(
-        f"{metric.title}: {differ} of {len(metric.pairs)} pair{'s' * (len(metric.pairs) > 1)} differ"
-        f"{'s' * (len(metric.pairs) == 1 and differ == 1)} at {percent}",
-        columns,
-        tuple(rows),
-    )
+    return Block(f"{metric.title}: {_count(metric, compared)}", columns, tuple(rows))
+
+
+def _verdict(pair: Pair, compared: Compared) -> str:
+    """Return the verdict of a pair, which says if it is about single trainings and not about their methods."""
+    if not compared.differ(pair):
+        return "no difference shown"
+    percent = _percent(compared.level)
+    trained = [compared.sides[side].first.kind == "method" for side in (pair.first, pair.second)]
+    if pair.kind not in ("generation seeds", "prompts") or not any(trained):
+        return f"differ at {percent}"
+    return f"{'these students differ' if all(trained) else 'this student differs'} at {percent}"
+
+
+def _count(metric: Metric, compared: Compared) -> str:
+    """Say how many pairs differ, and how many have no test."""
+    if len(metric.pairs) == 1:
+        return "difference"
+    differ = sum(compared.differ(pair) for pair in metric.pairs)
+    untested = sum(pair.test is None for pair in metric.pairs)
+    without = f", {untested} without a test" if untested else ""
+    return f"{differ} of {len(metric.pairs)} pairs differ at {_percent(compared.level)}{without}"
+
+
+def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str, str]:
+    """Return the difference and the bounds of its interval, times a factor, with signs.
+
+    They have the decimals of the standard error, or as many more as show on which side of 0 a bound is.
+    """
+    values = [factor * value for value in (test.difference, *test.interval(level))]
+    digits = decimals_of(factor * test.error)
+    while digits < MOST_DECIMALS and any(end and not float(f"{end:.{digits}f}") for end in values[1:]):
+        digits += 1
+    difference, low, high = (f"{value:+.{digits}f}".replace("-", "−") for value in values)
+    return difference, low, high
 
 
 def decimals_of(error: float) -> int:
-    """Return the decimals that show one digit of a standard error, or two where the first is small; at most 6."""
-    return min(6, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else 6
+    """Return the decimals that show one digit of a standard error, or two where the first is small."""
+    return min(MOST_DECIMALS, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else MOST_DECIMALS
 
 
-def _p(p: float) -> str:
-    return shown_p(p).removeprefix("= ")
+def _percent(level: float) -> str:
+    return f"{100 * level:.10g} %"
+
+
+def _p(p: float, level: float) -> str:
+    return shown_p(p, round(1 - level, 12)).removeprefix("= ")
 
 
 def _recipes(compared: Compared) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics.titles import TIMES
-from bench.report.summary import TRAINING_SEEDS
+from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 NOTHING = "–"
 
@@ -60,6 +60,11 @@ class Measured:
     def ranks(self) -> bool:
         """Whether the interval is over training seeds, the only kind that can rank methods."""
         return self.interval == TRAINING_SEEDS
+
+    @property
+    def over_generation_seeds(self) -> bool:
+        """Whether the interval is over the generation seeds of one result."""
+        return self.interval == GENERATION_SEEDS
 
     def format(self, number: float) -> str:
         """Format a number with the decimals of the value."""

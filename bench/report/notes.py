@@ -36,6 +36,8 @@ class Facts:
     levels: str
     """The level of the intervals, such as 95%."""
     smoke: bool
+    study: bool
+    """Whether people were asked, of whom the notes tell."""
 
 
 def facts(records: Sequence[Record]) -> Facts | None:
@@ -43,17 +45,17 @@ def facts(records: Sequence[Record]) -> Facts | None:
     if not records:
         return None
     protocol = records[0].protocol
-    images = protocol.get("samples")
     seeds = {r.train_seed for r in records if r.kind == "method" and r.status == "ok" and r.train_seed is not None}
     levels = sorted({metric.level for record in records for metric in record.metrics})
     return Facts(
         protocol=str(protocol.get("name")),
         protocol_sha256=records[0].protocol_sha256,
-        images=f"{images:,}" if isinstance(images, int) else str(images),
+        images=_count(protocol.get("samples")),
         generation_seeds=str(protocol.get("repetitions")),
         training_seeds=tuple(sorted(seeds)),
         levels=_list(f"{level:.0%}" for level in levels),
         smoke=bool(protocol.get("smoke", False)),
+        study=is_study(protocol),
     )
 
 
@@ -82,8 +84,8 @@ def seeds_notes(labels: Sequence[str], values: Mapping[tuple[int, str], Measured
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
-    """Return the notes on differences that make records incomparable."""
-    return _differing_assets(records)
+    """Return the notes on differences that make records incomparable, or all that tell of a user study."""
+    return study_notes(records) if records and is_study(records[0].protocol) else differing_assets(records)
 
 
 def notes(records: Sequence[Record]) -> list[str]:
@@ -97,7 +99,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     levels = sorted({metric.level for record in records for metric in record.metrics})
     lines = [
         f"Protocol {protocol.get('name')}, SHA-256 {records[0].protocol_sha256[:12]}: "
-        f"{protocol.get('samples')} images, {protocol.get('repetitions')} generation seed(s).",
+        f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s).",
         f"± is the half width of the {_list(f'{level:.0%}' for level in levels)} Student-t interval "
         "over n training seeds; "
         "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
@@ -142,7 +144,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
     if protocol.get("covariance_start") == "ones":
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
-    return lines + _noticed(records) + _differing_assets(records)
+    return lines + _noticed(records) + differing_assets(records)
 
 
 def _noticed(records: Sequence[Record]) -> list[str]:
@@ -166,19 +168,23 @@ def _machine(record: Record) -> str:
     return f"{made.gpu or made.cpu}, {made.threads} thread(s), {made.precision}"
 
 
-def _differing_assets(records: Sequence[Record]) -> list[str]:
+def differing_assets(records: Sequence[Record]) -> list[str]:
     """Warn of each role (feature network, teacher, data) whose bytes differ between records."""
     seen: dict[str, Counter[str]] = {}
     for record in records:
         for asset in (*record.weights, *record.data):
             seen.setdefault(asset.role, Counter())[asset.sha256] += 1
     return [
-        f"Warning: {role} differs between these records, so their numbers are not comparable: "
+        f"Warning: the {role} of these records differ, so their numbers are not comparable: "
         + _list(f"{sha256[:12]} ({count} record(s))" for sha256, count in sorted(counts.items()))
         + "."
         for role, counts in sorted(seen.items())
         if len(counts) > 1
     ]
+
+
+def _count(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else str(number)
 
 
 def _list(items: Iterable[object]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from bench.core.escape import csv_text, markdown
+from bench.core.escape import csv_text, markdown, printable
 from bench.report.table import ReportTable, Section
 
 
@@ -16,7 +17,7 @@ def to_markdown(table: ReportTable) -> str:
     parts = [f"## {markdown(table.title)}", *([table.note.strip()] if table.note else [])]
     for section in table.sections:
         parts += [f"### {markdown(section.heading)}", _grid(section)]
-        parts += ["\n".join(f"- {markdown(note)}" for note in section.notes)] if section.notes else []
+        parts += ["\n".join(f"- {_note(note)}" for note in section.notes)] if section.notes else []
     if table.left:
         parts += ["### Missing results", "\n".join(f"- {line}" for line in table.left)]
     return "\n\n".join(parts) + "\n"
@@ -41,6 +42,12 @@ def to_data(table: ReportTable) -> dict[str, Any]:
         "rows": rows.where(rows.notna(), None).to_dict("records"),
         "missing": list(table.left),
     }
+
+
+def _note(text: str) -> str:
+    """Return a note as Markdown, with what is in backticks as code."""
+    pieces = re.split("`([^`]*)`", printable(text))
+    return "".join(f"`{piece}`" if number % 2 else markdown(piece) for number, piece in enumerate(pieces))
 
 
 def _grid(section: Section) -> str:

@@ -22,9 +22,9 @@ import pandas as pd
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.metrics.intervals import t_interval
-from bench.metrics.titles import shown_title
+from bench.metrics.titles import shown_name, shown_title
 from bench.report.cells import header, number
-from bench.report.comparison import Comparison, one_sample, welch
+from bench.report.comparison import Comparison, against_sampler, welch
 from bench.report.summary import RECIPE, tidy
 from bench.runs.records import Record, load_records
 from bench.runs.suites import RESULTS
@@ -47,6 +47,11 @@ class Results:
         kept = (frame["status"] == "ok") & (frame["selection"] != "best-by-test-metric")
         self.frame = frame[kept]
         self.protocols = {record.task: record.protocol for record in records}
+        self.measured = {
+            (record.task, record.run_id, shown_name(one.name, record.protocol)): one
+            for record in records
+            for one in record.metrics
+        }
 
     def rows(self, task: str, metric: str, method: str) -> pd.DataFrame:
         """Return the rows of a method, one per training seed. Raises UserError for none or several recipes."""
@@ -76,7 +81,7 @@ class Results:
         mine, theirs = first["value"].tolist(), second["value"].tolist()
         try:
             if set(second["kind"]) == {"baseline"}:
-                return one_sample(mine, theirs[0])
+                return against_sampler(mine, self.measured[task, second["run_id"].iloc[0], metric])
             return welch(mine, theirs)
         except ValueError as error:
             raise UserError(f"{method} and {other} on {task}, {metric}: {error}") from None

@@ -10,6 +10,7 @@ from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
 from bench.report.recipes import FilledRecipes
+from bench.report.study.protocol import is_study
 from bench.report.summary import networks_sha256, recipe_sha256, variant_sha256
 from bench.runs.records import Loaded, Record, read_record
 from bench.runs.suites import Suite
@@ -45,12 +46,20 @@ class Side:
 
 
 class Selection:
-    """The records among which the sides of a comparison are found, each run once and newest first."""
+    """The records among which the sides of a comparison are found, each run once and newest first.
 
-    def __init__(self, loaded: Loaded) -> None:
+    `protocol` keeps those of one protocol, by its name or the beginning of its digest. Raises UserError if there
+    are none.
+    """
+
+    def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
         once: dict[tuple[str, str], Found] = {}
         for record, path in zip(loaded.records, loaded.paths, strict=True):
-            once.setdefault((record.run_id, record.task), Found(record, path))
+            if protocol is None or _is_of(record, protocol):
+                once.setdefault((record.run_id, record.task), Found(record, path))
+        if protocol is not None and not once:
+            names = {str(record.protocol.get("name", "")) for record in loaded.records}
+            raise unknown("protocol with records:", protocol, names)
         self.found = sorted(once.values(), key=lambda one: one.record.provenance.created, reverse=True)
         self._filled = FilledRecipes()
 
@@ -63,8 +72,8 @@ class Selection:
         path = Path(name)
         if path.exists() and (path.is_dir() or path.suffix == ".json"):
             return _run(_at(path))
-        runs = [one for one in self._on(task) if one.record.run_id.startswith(name)]
-        exact = [one for one in runs if one.record.run_id == name]
+        exact = [one for one in self._on(task) if one.record.run_id == name]
+        runs = [one for one in self._measured(task) if one.record.run_id.startswith(name)]
         methods = self._named(name.partition("#")[0], task)
         if exact or (runs and not methods):
             return self._one_run(name, exact or runs)
@@ -92,30 +101,40 @@ class Selection:
     def suite(self, suite: Suite, scale: str, task: str | None) -> list[Side]:
         """Return the rows of a suite's table that have results, in its order.
 
-        Raises UserError if fewer than two have, or if a row has results of several recipes.
+        As in tables, a row with results of several recipes is several sides, named by their recipes. Raises
+        UserError if there are fewer than two sides, or if they are not comparable.
         """
         chosen = suite.scale(scale)
         chosen = chosen.on(task) if task else chosen
         lines = suite_lines(chosen, suite.paper_table())
-        here = [one for one in self._on(chosen.task) if _counts(one.record)]
+        here = [
+            one
+            for one in self._measured(chosen.task)
+            if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
+        ]
         rows: dict[int, list[Found]] = {}
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:
                 rows.setdefault(owner, []).append(one)
-        sides = [self._method(lines[number].name, rows[number], lines[number].label) for number in sorted(rows)]
+        sides = [side for number in sorted(rows) for side in self._row(lines[number].label, rows[number])]
         if len(sides) < 2:
+            having = f"results of {sides[0].label} alone" if sides else "no results"
             raise UserError(
-                f"suite {suite.name} has results of {listed(side.label for side in sides)} on {chosen.task}, "
-                f"and a comparison takes two rows; fix: bench reproduce {suite.name}"
+                f"suite {suite.name} has {having} on {chosen.task}, and a comparison takes two rows; "
+                f"fix: bench reproduce {suite.name} --scale {chosen.name}"
             )
         return comparable(sides)
 
     def _on(self, task: str | None) -> list[Found]:
         return [one for one in self.found if task in (None, one.record.task)]
 
+    def _measured(self, task: str | None) -> list[Found]:
+        """Return what was measured; a user study is about a run, and no name but its own stands for it."""
+        return [one for one in self._on(task) if not is_study(one.record.protocol)]
+
     def _named(self, method: str, task: str | None) -> list[Found]:
         """Return the results of a method or sampler."""
-        return [one for one in self._on(task) if one.record.method.name == method and _counts(one.record)]
+        return [one for one in self._measured(task) if one.record.method.name == method and _counts(one.record)]
 
     def _one_run(self, name: str, runs: Sequence[Found]) -> Side:
         if len(runs) > 1:
@@ -123,7 +142,19 @@ class Selection:
             raise UserError(f"{name!r} is the beginning of {listed(ids)}; fix: write more of it, or give --task")
         return _run(runs[0])
 
-    def _method(self, name: str, found: Sequence[Found], label: str = "") -> Side:
+    def _row(self, label: str, found: Sequence[Found]) -> list[Side]:
+        """Return a side for each recipe, protocol or sampler that a row of a table has results of."""
+        variants: dict[tuple[str, ...], list[Found]] = {}
+        for one in found:
+            variants.setdefault(self._variant(one.record), []).append(one)
+        if len(variants) == 1:
+            return [_side(label, found)]
+        return [
+            _side(f"{label}, {_passed(ones[0].record.method.passed)} #{variant[1][:6]}", ones)
+            for variant, ones in variants.items()
+        ]
+
+    def _method(self, name: str, found: Sequence[Found]) -> Side:
         """Return a method's results of one recipe and protocol. Raises UserError that lists several."""
         method, _, digits = name.partition("#")
         tasks = sorted({one.record.task for one in found})
@@ -139,10 +170,7 @@ class Selection:
         if len(variants) > 1:
             raise _several(method, [ones[0].record for ones in variants.values()], self._filled)
         (ones,) = variants.values()
-        seeds: dict[int | None, Found] = {}
-        for one in ones:
-            seeds.setdefault(one.record.train_seed, one)  # the newest of a seed counts
-        return Side(label or name, tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)))
+        return _side(name, ones)
 
     def _variant(self, record: Record) -> tuple[str, ...]:
         return (
@@ -151,7 +179,7 @@ class Selection:
         )
 
     def _unknown(self, name: str, task: str | None) -> UserError:
-        names = {one.record.method.name for one in self._on(task) if _counts(one.record)}
+        names = {one.record.method.name for one in self._measured(task) if _counts(one.record)}
         ids = {one.record.run_id for one in self._on(task)}
         if not ids:
             return UserError(
@@ -165,11 +193,16 @@ class Selection:
 def comparable(sides: list[Side]) -> list[Side]:
     """Return the sides if their numbers are of the same quantity.
 
-    Raises UserError for results of different protocols, or of different teachers or feature networks, and for a
-    run without results.
+    Raises UserError for results of different protocols, or of different teachers or feature networks, for a run
+    without results, and for a user study.
     """
     for side in sides:
         for record in side.records:
+            if is_study(record.protocol):
+                raise UserError(
+                    f"{side.label} is a user study, and its preference already compares two runs; "
+                    f"fix: bench report --task {record.task}, which shows it"
+                )
             if record.error is not None:
                 raise UserError(
                     f"{side.label} has no result: it failed with {record.error.type}; "
@@ -182,7 +215,8 @@ def comparable(sides: list[Side]) -> list[Side]:
             raise UserError(
                 f"{base.label} was measured under {_protocol(ours)} and {side.label} under {_protocol(theirs)}; "
                 f"numbers of two protocols are never compared; "
-                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again"
+                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again, or "
+                "--protocol NAME, which leaves out those of others"
             )
         if networks_sha256(ours) != networks_sha256(theirs):
             raise UserError(
@@ -190,6 +224,13 @@ def comparable(sides: list[Side]) -> list[Side]:
                 "such numbers are never compared; fix: evaluate both with the same teacher and feature networks"
             )
     return sides
+
+
+def _is_of(record: Record, protocol: str) -> bool:
+    """Whether a record's protocol has this name, or a digest that begins so."""
+    return protocol == record.protocol.get("name") or (
+        len(protocol) >= 4 and record.protocol_sha256.startswith(protocol)
+    )
 
 
 def _counts(record: Record) -> bool:
@@ -206,12 +247,20 @@ def _at(path: Path) -> Found:
     return Found(read_record(file), file)
 
 
+def _side(label: str, found: Sequence[Found]) -> Side:
+    """Return the side of a method's results of one recipe, which are newest first."""
+    seeds: dict[int | None, Found] = {}
+    for one in found:
+        seeds.setdefault(one.record.train_seed, one)  # the newest of a seed counts
+    return Side(label, tuple(seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)))
+
+
 def _run(found: Found) -> Side:
     return Side(found.record.run_id, (found,), whole=found.record.kind == "baseline")
 
 
 def _several(method: str, records: Sequence[Record], filled: FilledRecipes) -> UserError:
-    """Return the error for several recipes, protocols or checkpoints, with the way to name each."""
+    """Return the error for several recipes, protocols or checkpoints, with the way to choose one."""
     recipes = {recipe_sha256(record, filled)[:6]: record for record in records}
     if len(recipes) > 1:
         shown = [
@@ -219,7 +268,12 @@ def _several(method: str, records: Sequence[Record], filled: FilledRecipes) -> U
         ]
         return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(shown)}")
     protocols = {record.protocol_sha256: _protocol(record) for record in records}
-    what = listed(protocols.values()) if len(protocols) > 1 else "different networks, checkpoints or samplers"
+    if len(protocols) > 1:
+        digits = min(protocols)[:6]
+        return UserError(
+            f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {digits}"
+        )
+    what = "different networks, checkpoints or samplers"
     ids = listed(record.run_id for record in records)
     return UserError(f"{method} has results under {what}; fix: name single runs, such as {ids}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -211,7 +212,7 @@ def _section(
         shown.append(entry | cells.cost(some))
 
     lines = [found for _, found in variants.values()]
-    labels = [line.label for line, _ in variants.values()]
+    labels = _labels([(line.label, next(iter(rows.values()))) for line, rows in variants.values()])
     ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
     seeds = () if made and is_study(made[0].protocol) else seeds_notes(labels, values)
     frame = pd.DataFrame(shown)
@@ -229,6 +230,12 @@ def _section(
         values=values,
         facts=facts(made),
     )
+
+
+def _labels(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Return a label for each row: its line's, and its recipe's digest where several rows have that label."""
+    counts = Counter(label for label, _ in rows)
+    return [f"{label} {cells.recipe(row)}" if counts[label] > 1 else label for label, row in rows]
 
 
 def best_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:

@@ -32,8 +32,9 @@ def shows_n(section: Section) -> bool:
 def parts(value: Measured, with_n: bool, ends: bool = False) -> tuple[str, str]:
     """Return the text of a number, and that of what follows it: its interval and its training seeds.
 
-    `± half` is an interval over training seeds. Brackets mark one over generation seeds in every format:
-    `[± half]`, or `[low, high]` with `ends` or where it is not symmetric. A value's place says why there is none.
+    `± half` is an interval over training seeds. Brackets mark any other in every format: `[± half]` over
+    generation seeds, or `[low, high]` with `ends`, where it is not symmetric, and over the pairs of a study. A
+    value's place says why there is none.
     """
     if value.value is None:
         return value.state or "–", ""
@@ -43,7 +44,7 @@ def parts(value: Measured, with_n: bool, ends: bool = False) -> tuple[str, str]:
         half = f"± {value.format(above)}"
         if value.ranks:
             more.append(half)
-        elif not ends and math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+        elif not ends and value.over_generation_seeds and math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
             more.append(f"[{half}]")
         else:
             more.append(f"[{value.format(value.low)}, {value.format(value.high)}]")
@@ -55,9 +56,9 @@ def parts(value: Measured, with_n: bool, ends: bool = False) -> tuple[str, str]:
 
 
 def protocol_line(section: Section) -> str:
-    """Say how many images and seeds the numbers of a section are of; empty without records."""
+    """Say how many images and seeds the numbers of a section are of; empty without records, and for a study."""
     facts = section.facts
-    if facts is None:
+    if facts is None or facts.study:
         return ""
     seeds = ", ".join(map(str, facts.training_seeds))
     trained = f", training seed{'s' if len(facts.training_seeds) > 1 else ''} {seeds}" if seeds else ""
@@ -73,7 +74,7 @@ def interval_line(section: Section) -> str:
     lines: list[str] = []
     if counts:
         lines.append(f"±: half width of the {level} Student-t interval over {seeds} training seeds.")
-    if any(value.interval and not value.ranks for value in found):
+    if any(value.over_generation_seeds for value in found):
         over = "the generation seeds of one result, which cannot rank methods"
         lines.append(f"[±]: half width of the {level} interval over {over}.")
     return " ".join(lines)

@@ -33,22 +33,24 @@ class TexRenderer(Renderer):
         return "% Needs \\usepackage{booktabs}\n\n" + "\n".join(floats)
 
 
+PAGE = 42
+"""Rows of \\footnotesize on a page beside a caption. Longer sections get several floats."""
+HEADING = 20
+"""Characters of a heading beyond which it is broken into two lines."""
+
+
 def _float(table: ReportTable, section: Section) -> str:
     fixed = telling_apart(section)
     shown = [column for column in section.columns if column in fixed or _belongs(section, column)]
     left_out = [column.name for column in section.columns if column not in shown]
-    blocks = [_tabular(section, columns) for columns in _blocks(section, fixed, shown)]
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{_caption(table, section, shown)}}}",
-        rf"\label{{{_label(table, section)}}}",
-        r"\par\smallskip",
-        "\n\\par\\medskip\n".join(blocks),
-        r"\end{table}",
-    ]
+    grids = [_tabular(section, columns) for columns in _blocks(section, fixed, shown)]
+    each = max(1, PAGE // (len(section.cells) + 4))
+    pages = [grids[first : first + each] for first in range(0, len(grids), each)]
+    title = _sentences([f"{table.title}, continued.", _protocol(section)])
+    label = _label(table, section)
+    lines = _page(_caption(table, section, shown), label, pages[0])
+    for number, page in enumerate(pages[1:], 2):
+        lines += ["", *_page(rf"{title} Signs as in Table~\ref{{{label}}}.", f"{label}-{number}", page)]
     remarks = [f"Not shown: {', '.join(left_out)}; bench report --format csv has them."] if left_out else []
     remarks += section.notes
     if table.missing:
@@ -56,6 +58,20 @@ def _float(table: ReportTable, section: Section) -> str:
 
         remarks += [f"Missing results. {left_text(left, str)}" for left in table.missing]
     return "\n".join([*lines, *(f"% {printable(remark)}" for remark in remarks), ""])
+
+
+def _page(caption: str, label: str, grids: Sequence[str]) -> list[str]:
+    return [
+        r"\begin{table}[t]",
+        r"\centering",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{label}}}",
+        r"\par\smallskip",
+        "\n\\par\\medskip\n".join(grids),
+        r"\end{table}",
+    ]
 
 
 def _tabular(section: Section, shown: Sequence[Column]) -> str:
@@ -96,10 +112,11 @@ def _packed(columns: Sequence[Column], widths: Mapping[Column, int], room: int) 
 def _texts(section: Section, column: Column) -> list[str]:
     """Return what a column prints, to estimate its width."""
     if column.kind != "metric":
-        return [column.short, *_plain(section, column)[1]]
+        return [*_broken(column.short), *_plain(section, column)[1]]
     with_n = shows_n(section)
     cells = [section.values[row, column.name] for row in range(len(section.cells))]
-    return [column.short, *(" ".join(parts(value, with_n)) for value in cells if value.value is not None)]
+    texts = (" ".join(parts(value, with_n)) for value in cells if value.value is not None)
+    return [*_broken(column.short), *texts]
 
 
 def _plain(section: Section, column: Column) -> tuple[str, list[str]]:
@@ -124,8 +141,23 @@ def _alignment(column: Column) -> str:
 
 def _heading(section: Section, column: Column) -> str:
     if column.kind == "metric":
-        return rf"\multicolumn{{2}}{{c}}{{{tex(column.short)}}}"
-    return tex(_plain(section, column)[0] or column.short)
+        return rf"\multicolumn{{2}}{{c}}{{{_stacked(column.short)}}}"
+    return _stacked(_plain(section, column)[0] or column.short)
+
+
+def _broken(heading: str) -> list[str]:
+    """Return a heading in one line, or in two of about the same length if it is long."""
+    words = heading.replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑").split(" ")
+    if len(heading) <= HEADING or len(words) == 1:
+        return [heading]
+    ways = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    return list(min(ways, key=lambda lines: max(map(len, lines))))
+
+
+def _stacked(heading: str) -> str:
+    lines = [tex(line) for line in _broken(heading)]
+    stacked = r" \\ ".join(lines)
+    return stacked if len(lines) == 1 else rf"\shortstack{{{stacked}}}"
 
 
 def _row(section: Section, number: int, shown: Sequence[Column]) -> str:
@@ -153,20 +185,29 @@ def _reason(state: str) -> str:
 
 def _caption(table: ReportTable, section: Section, shown: Sequence[Column]) -> str:
     names = [column.name for column in shown]
-    facts = section.facts
-    protocol = f"Protocol {facts.protocol}, SHA-256 {facts.protocol_sha256[:12]}: " if facts else "No records yet."
-    smoke = "A smoke protocol: these numbers are not results." if facts and facts.smoke else ""
     full = [column.name for column in shown if column.short != column.name]
     sentences = [
         f"{table.title}.",
         table.note.strip(),
-        protocol + protocol_line(section),
-        smoke,
+        _protocol(section),
         f"Columns: {', '.join(full)}." if full else "",
         interval_line(section),
         mark_line(section, names, "Bold", "underlined"),
         *section.warnings,
     ]
+    return _sentences(sentences)
+
+
+def _protocol(section: Section) -> str:
+    facts = section.facts
+    if facts is None:
+        return "No records yet."
+    measured = f": {protocol_line(section)}".removesuffix(": ") or "."
+    named = f"Protocol {facts.protocol}, SHA-256 {facts.protocol_sha256[:12]}{measured}"
+    return f"{named} A smoke protocol: these numbers are not results." if facts.smoke else named
+
+
+def _sentences(sentences: Sequence[str]) -> str:
     return " ".join(tex(sentence) for sentence in sentences if sentence)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from bench.metrics.result import MetricResult
+from bench.report.comparison import shown_p
 from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult, size_remark
 from bench.report.study.statistics import LEVEL, Share
@@ -45,7 +46,8 @@ def _question(one: QuestionResult) -> list[str]:
 def _exact(part: Share) -> str:
     if part.p is None:
         return "no pair has a majority"
-    return f"{_counts(part)} [{_percent(part.low)}, {_percent(part.high)}], exact; p against one half {_p(part.p)}"
+    interval = f"[{_percent(part.low)}, {_percent(part.high)}]"
+    return f"{_counts(part)} {interval}, exact; p against one half {shown_p(part.p)}"
 
 
 def _counts(part: Share) -> str:
@@ -54,10 +56,6 @@ def _counts(part: Share) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
 
 
 def study_notes(records: Sequence[Record]) -> list[str]:

@@ -14,7 +14,7 @@ Bench = Callable[..., Printed]
 
 def test_two_methods_as_markdown(bench: Bench) -> None:
     shown = bench("compare", "dmd2", "gan-ttur", "--task", "fashion", "--metric", "fd,recall").text
-    assert "### FD (fashion-cnn64): 1 of 1 pair differs at 95 %" in shown
+    assert "### FD (fashion-cnn64): difference" in shown
     assert "| 1 − 2 | −7.48 | [−8.72, −6.23] | .0015 | differ at 95 % |" in shown
     assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
     assert "Welch's t over training seeds" in shown and "n = 3 and 3." in shown
@@ -39,6 +39,10 @@ def test_json_is_one_object(bench: Bench) -> None:
         (["dmd2", "gan", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
         (["dmd2-s0-b99013ab5f", "dmd2-s0-dffe68e20e"], "numbers of two protocols are never compared"),
         (["dmd2", "gan", "--no-committed"], "there are no records"),
+        (
+            ["dmd2", "gan", "--protocol", "fashon"],
+            "unknown protocol with records: 'fashon'; did you mean 'fashion'",
+        ),
     ],
 )
 def test_bad_input_is_explained(bench: Bench, words: list[str], problem: str, tmp_path: Path) -> None:

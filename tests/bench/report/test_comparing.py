@@ -12,10 +12,10 @@ from bench.core.errors import UserError
 from bench.core.run_folder import RECORD, SCORES
 from bench.evaluation.image_scores import write_scores
 from bench.report.comparing import Compared, compared
-from bench.report.comparison import paired, welch
-from bench.report.comparison_text import blocks, decimals_of, to_data, to_markdown
+from bench.report.comparison import Comparison, one_sample, paired, welch
+from bench.report.comparison_text import blocks, decimals_of, signed, to_data, to_markdown
 from bench.report.selection import Found, Selection, Side
-from bench.runs.records import Loaded, Record, load_records
+from bench.runs.records import Asset, Loaded, Record, load_records
 from bench.runs.suites import RESULTS, load_suite
 
 Records = Callable[..., Record]
@@ -44,13 +44,47 @@ def test_two_methods_are_tested_by_welch_over_training_seeds(make_record: Record
     assert not compared(sides, level=0.9999).differ(pair)
 
 
-def test_a_sampler_is_one_number_and_the_sign_is_that_of_first_minus_second(make_record: Records) -> None:
+def test_the_error_of_a_sampler_counts_and_the_sign_is_that_of_first_minus_second(make_record: Records) -> None:
     teacher, student = sampler(make_record, 5.0, 5.2), method(make_record, "dmd2", 6.0, 6.2, 5.9)
     forth, back = (compared(sides).metrics[0].pairs[0] for sides in ([teacher, student], [student, teacher]))
     assert forth.kind == back.kind == "sampler"
     assert forth.test is not None and back.test is not None
     assert forth.test.difference == -back.test.difference == pytest.approx(5.1 - 18.1 / 3)
     assert forth.p == back.p
+    assert back.test == welch([6.0, 6.2, 5.9], [5.0, 5.2])
+    assert (forth.test.n, back.test.n) == ((2, 3), (3, 2))
+
+
+def test_a_samplers_value_of_one_generation_seed_is_taken_as_exact_and_that_is_said(make_record: Records) -> None:
+    found = compared([method(make_record, "dmd2", 6.0, 6.2, 5.9), sampler(make_record, 5.1)])
+    (pair,) = found.metrics[0].pairs
+    assert (pair.kind, pair.test) == ("exact sampler", one_sample([6.0, 6.2, 5.9], 5.1))
+    assert "is taken as exact: the true p is larger" in text(found)
+
+
+def test_a_verdict_on_single_trainings_is_not_one_on_their_methods(make_record: Records) -> None:
+    one, other = side(make_record("dmd2", 0, (6.0, 6.2, 5.9))), side(make_record("gan", 0, (9.0, 9.1, 9.0)))
+    teacher = sampler(make_record, 3.0, 3.1, 3.0)
+    sde = side(make_record("teacher-sde", None, (1.0, 1.1, 1.05), kind="baseline"))
+    assert "| these students differ at 95 % |" in text(compared([one, other]))
+    assert "| this student differs at 95 % |" in text(compared([one, teacher]))
+    assert "| differ at 95 % |" in text(compared([teacher, sde]))
+
+
+def test_pairs_without_a_test_are_counted(make_record: Records) -> None:
+    sides = [method(make_record, "dmd2", 6.0, 6.2, 5.9), method(make_record, "gan", 9.0, 9.9, 9.4)]
+    found = compared([*sides, method(make_record, "dmd", 7.0)])
+    assert "FD: 1 of 3 pairs differ at 95 %, 2 without a test" in text(found)
+
+
+def test_other_data_behind_the_numbers_is_warned_of(make_record: Records) -> None:
+    records = [
+        make_record(name).model_copy(update={"data": [Asset(role="reference", sha256=sha256 * 64, bytes=1)]})
+        for name, sha256 in (("dmd2", "a"), ("gan", "b"))
+    ]
+    found = compared([side(record) for record in records])
+    assert "Warning: the reference of these records differ" in text(found)
+    assert to_data(found)["warnings"] == list(found.warnings)
 
 
 def test_single_runs_are_paired_over_the_generation_seeds_that_they_share(make_record: Records) -> None:
@@ -77,6 +111,20 @@ def test_single_runs_are_paired_over_prompts_where_images_have_scores(
     expected = paired(*means)
     assert pair.kind == "prompts" and pair.test is not None
     assert (pair.test.t, pair.test.n) == (pytest.approx(expected.t), (40,))
+
+
+@pytest.mark.parametrize("images", [None, "two", 0])
+def test_a_strangers_odd_number_of_images_per_prompt_is_told(
+    make_record: Records, tmp_path: Path, images: object
+) -> None:
+    sides = []
+    for name in ("dmd2", "gan"):
+        (tmp_path / name).mkdir()
+        write_scores(tmp_path / name / SCORES, {"fd": {(0, index): float(index) for index in range(4)}})
+        record = make_record(name)
+        odd = record.model_copy(update={"protocol": record.protocol | {"images_per_prompt": images}})
+        sides.append(side(odd, folder=tmp_path / name))
+    assert compared(sides).metrics[0].pairs[0].why == f"the protocol has {images!r} images per prompt"
 
 
 def test_pairs_without_a_test_say_why(make_record: Records) -> None:
@@ -167,6 +215,18 @@ def test_differences_have_the_decimals_of_their_error(error: float, decimals: in
     assert decimals_of(error) == decimals
 
 
+def test_a_bound_close_to_zero_has_the_decimals_that_show_its_side() -> None:
+    near = Comparison("paired t", 0.0107, 0.0107 / 4.3035, 2, (3,))
+    assert 0 < near.interval()[0] < 1e-5 and near.p < 0.05
+    assert signed(near, 0.95)[1] == f"+{near.interval()[0]:.6f}"
+    assert signed(welch([1.0, 1.2, 0.9], [2.0, 2.6, 2.1]), 0.95)[0] == "−1.20"
+
+
+def test_the_bounds_of_an_interval_have_the_decimals_of_their_value(make_record: Records) -> None:
+    found = compared([method(make_record, "dmd2", 0.7, 0.95), method(make_record, "gan", 0.5, 0.6)])
+    assert "| 0.825 | [-0.763, 2.413] |" in text(found)
+
+
 # The committed records
 
 
@@ -186,18 +246,17 @@ def test_which_rows_of_table_3_differ_on_fashion(table3: Compared) -> None:
     """docs/compare.md says so."""
     assert verdicts(table3, "fd") == {
         ("teacher-ode", "gan-ttur"),
-        ("teacher-sde", "dmd"),
-        ("teacher-sde", "dmd-ttur"),
         ("teacher-sde", "gan-ttur"),
         ("dmd", "gan-ttur"),
         ("dmd2", "gan-ttur"),
     }
-    assert len(verdicts(table3, "recall")) == 19
+    assert len(verdicts(table3, "recall")) == 21
 
 
 def test_its_text_has_all_pairs(table3: Compared) -> None:
     shown = text(table3)
-    assert shown.count("no difference shown") + shown.count("no spread") == 28 - 6 + 28 - 19
+    assert shown.count("no difference shown") == 28 - 4 + 28 - 21
+    assert "FD (fashion-cnn64): 4 of 28 pairs differ at 95 %" in shown
     assert "| lr | 0.0006 | 3, 4, 5, 6 |\n| lr | 0.0003 | 7, 8 |" in shown
     rows: Sequence[str] = [line for line in shown.splitlines() if line.startswith("| 1 − ")]
     assert len(rows) == 14

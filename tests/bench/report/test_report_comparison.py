@@ -1,9 +1,13 @@
 """Tests of two means against SciPy's, and how often they find a difference between equal runs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bench.report.comparison import holm, one_sample, paired, shown_p, welch
+from bench.metrics.intervals import t_interval
+from bench.metrics.result import MetricResult
+from bench.report.comparison import against_sampler, holm, one_sample, paired, shown_p, welch
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -72,9 +76,32 @@ def test_values_without_spread_have_no_test() -> None:
         paired([1.0, 2.0], [3.0, 4.0])
 
 
-@pytest.mark.parametrize(("p", "text"), [(0.0312, "= .031"), (0.00042, "= 0.0004"), (1e-6, "< .0001")])
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (1.0, "= 1.00"),
+        (0.1, "= .10"),
+        (0.0312, "= .031"),
+        (0.02, "= .020"),
+        (0.00042, "= .0004"),
+        (1e-6, "< .0001"),
+    ],
+)
 def test_p_is_shown_without_an_exponent(p: float, text: str) -> None:
-    assert shown_p(p).replace("= .", "= 0.") == text.replace("= .", "= 0.")
+    assert shown_p(p) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "alpha", "text"),
+    [
+        (0.0498, 0.05, "= .0498"),
+        (0.0502, 0.05, "= .050"),
+        (0.09999, 0.1, "= .09999"),
+        (0.0099996, 0.01, "= .010000"),
+    ],
+)
+def test_p_is_never_rounded_across_the_level_that_decides(p: float, alpha: float, text: str) -> None:
+    assert shown_p(p, alpha) == text
 
 
 # False positives
@@ -104,6 +131,29 @@ def test_welch_finds_differences_between_equal_runs_at_most_as_often_as_it_claim
     ours = welch(first[0].tolist(), second[0].tolist())
     assert ours.t == pytest.approx(t[0], rel=1e-10)
     assert rejected(t, ours.degrees) <= MOST
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 10.0])
+def test_a_sampler_is_found_to_differ_from_an_equal_method_at_most_as_often_as_claimed(ratio: float) -> None:
+    trained, sampled = drawn(3, 1.0, 6), drawn(3, ratio, 7)
+    t = stats.ttest_ind(trained, sampled, axis=1, equal_var=False).statistic
+    mean, std, low, high = t_interval(sampled[0])
+    measured = {"value": mean, "values": sampled[0].tolist(), "std": std, "low": low, "high": high}
+    ours = against_sampler(trained[0].tolist(), metric(**measured))
+    assert ours.t == pytest.approx(t[0], rel=1e-10)
+    assert rejected(t, ours.degrees) <= MOST
+
+
+def test_a_minimum_over_generation_seeds_is_one_number() -> None:
+    lowest = metric(value=4.9, values=[5.0, 4.9], std=None, low=None, high=None)
+    assert against_sampler([6.0, 6.2], lowest) == one_sample([6.0, 6.2], 4.9)
+    failed = metric(value=None, values=[], std=None, low=None, high=None)
+    with pytest.raises(ValueError, match="the sampler has no value"):
+        against_sampler([6.0, 6.2], failed)
+
+
+def metric(**measured: Any) -> MetricResult:
+    return MetricResult(name="fd", title="FD", direction="lower", samples=100, diagnostics=[], **measured)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from bench.metrics.intervals import t_interval
 from bench.report.render import to_csv, to_markdown
@@ -58,3 +59,17 @@ def test_text_of_records_is_literal_in_markdown_and_no_formula_in_csv(make_recor
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert {row["method"] for row in rows} == {"'=1+1|<b>x</b>\n`y`\\x1b[31m", "'-5x"}
     assert min(float(row["value"]) for row in rows) == -2.0
+
+
+def test_a_command_in_a_note_is_code_in_markdown(make_record: Make) -> None:
+    (section,) = (table := task_table([make_record()], "fashion")).sections
+    note = "Shown by `bench report --format csv`, *not* here: <b>"
+    shown = to_markdown(replace(table, sections=(replace(section, notes=(note,)),)))
+    assert "- Shown by `bench report --format csv`, \\*not\\* here: &lt;b>" in shown
+
+
+def test_rows_of_one_name_are_told_apart_where_their_seeds_differ(make_record: Make) -> None:
+    records = [make_record(seed=seed) for seed in range(3)] + [make_record(recipe={"lr": 0.1})]
+    (section,) = task_table(records, "fashion").sections
+    named = re.search(r"n=1: dmd2 lr=0.1 #\w{6}\. n=3: dmd2 default #\w{6}\.", section.notes[-1])
+    assert named is not None, section.notes[-1]

@@ -56,6 +56,26 @@ def test_a_run_is_named_by_its_folder_or_its_records_file(make_record: Records, 
         selection().side(str(tmp_path), None)
 
 
+def test_a_user_study_is_no_side_of_a_comparison(make_record: Records) -> None:
+    measured = make_record().model_copy(update={"run_id": "dmd2-s0-ab"})
+    asked = measured.model_copy(update={"run_id": "dmd2-s0-ab-cd", "protocol": {"kind": "user study"}})
+    found = selection(asked, measured)
+    assert found.side("dmd2", None).records == found.side("dmd2-s0", None).records == [measured]
+    with pytest.raises(UserError, match=r"dmd2-s0-ab-cd is a user study.*fix: bench report --task fashion"):
+        found.sides(["dmd2-s0-ab-cd", "dmd2-s0-ab"], None)
+
+
+def test_one_of_several_protocols_is_chosen_by_name_or_digest(make_record: Records) -> None:
+    usual, large = make_record(), make_record(protocol="large")
+    with pytest.raises(UserError, match=r"under protocol .*, protocol .*; fix: choose one: --protocol \w{6}"):
+        selection(usual, large).side("dmd2", None)
+    loaded = Loaded([usual, large], [], [Path("a.json"), Path("b.json")])
+    for name in ("large", large.protocol_sha256[:6]):
+        assert Selection(loaded, name).side("dmd2", None).first == large
+    with pytest.raises(UserError, match=r"unknown protocol with records: 'larg'; did you mean 'large'"):
+        Selection(loaded, "larg")
+
+
 def test_several_recipes_are_listed_with_the_way_to_name_each(make_record: Records) -> None:
     found = selection(make_record(), make_record(recipe={"lr": 1e-5}))
     with pytest.raises(UserError, match=r"dmd2 has results of 2 recipes; fix: name one: dmd2#\w{6}") as error:
@@ -109,6 +129,15 @@ def test_a_suite_is_its_rows_with_results_in_the_papers_order(make_record: Recor
     sides = found.suite(load_suite("table3"), "micro", None)
     assert [side.label for side in sides] == ["teacher-ode", "DMD (with regression)", "GAN only"]
     with pytest.raises(
-        UserError, match=r"table3 has results of teacher-ode on fashion.*fix: bench reproduce table3"
+        UserError, match=r"table3 has results of teacher-ode alone on fashion.*fix: bench reproduce table3"
     ):
         selection(ode).suite(load_suite("table3"), "micro", None)
+
+
+def test_a_row_with_several_recipes_is_several_sides_as_in_tables(make_record: Records) -> None:
+    """A trial with other values must not stop the comparison of a suite."""
+    found = selection(make_record(), make_record(recipe={"iterations": 100}), make_record("dmd"))
+    labels = [side.label for side in found.suite(load_suite("table3"), "micro", None)]
+    name = "DMD, no regression, TTUR, GAN (DMD2)"
+    assert len(labels) == 3 and labels[0] == "DMD (with regression)"
+    assert {label[: label.index(" #")] for label in labels[1:]} == {f"{name}, default", f"{name}, iterations=100"}

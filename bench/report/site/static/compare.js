@@ -7,6 +7,7 @@
   const result = document.getElementById("result");
   const LEVEL = 0.95;
   const PERCENT = "95 %";
+  const OVER = { sampler: "training and generation seeds", "exact sampler": "training seeds" };
   const VARIANT = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256", "variant_sha256"];
 
   function element(name, text, attributes = {}) {
@@ -157,10 +158,13 @@
   const minus = (text) => text.replace("-", "−");
   const number = (value) => minus(value.toFixed(Math.abs(value) < 1 ? 3 : 2));
 
+  // Format a p-value as bench.report.comparison.shown_p does.
   function shownP(p) {
     if (p < 1e-4) return "< .0001";
-    const text = p >= 1e-3 ? String(Number(p.toPrecision(2))) : p.toFixed(4);
-    return `= ${text.replace(/^0\./, ".")}`;
+    const alpha = Number((1 - LEVEL).toFixed(12));
+    let decimals = p >= 0.1 ? 2 : p >= 0.01 ? 3 : 4;
+    while (decimals < 6 && (Number(p.toFixed(decimals)) < alpha) !== (p < alpha)) decimals += 1;
+    return `= ${p.toFixed(decimals).replace(/^0\./, ".")}`;
   }
 
   // Return a run's values of a metric, by its name in tables, with the factor and the heading; undefined if absent.
@@ -172,6 +176,12 @@
     return { ...metric, times, heading: facts.headings[`${run.record.protocol_sha256} ${name}`] };
   }
 
+  // Test a method with several training seeds against a sampler, as bench.report.comparison.against_sampler does.
+  function withSampler(seeds, sampler) {
+    if (sampler.low === null) return ["exact sampler", statistics.oneSample(seeds, sampler.value)];
+    return ["sampler", statistics.welch(seeds, sampler.values)];
+  }
+
   // Choose the test of a run against the first in one metric, as bench compare does: over training seeds where the
   // recipes differ and have several, else over generation seeds. Return { kind, found, why, shared }: `shared` is
   // equal for runs of one recipe that have this test in common.
@@ -181,10 +191,10 @@
     const shared = JSON.stringify(VARIANT.map((column) => run.rows[0][column]));
     const spread = (kind, found) => (found ? { kind, found, shared } : { why: "no spread, so no test" });
     if (seeds.length > 1 && others.length > 1) return spread("training seeds", statistics.welch(seeds, others));
-    if (seeds.length > 1 && first.record.kind === "baseline") return spread("sampler", statistics.oneSample(seeds, its.value));
+    if (seeds.length > 1 && first.record.kind === "baseline") return spread(...withSampler(seeds, its));
     if (others.length > 1 && run.record.kind === "baseline") {
-      const found = statistics.oneSample(others, own.value);
-      return spread("sampler", found && { ...found, difference: -found.difference, t: -found.t, interval: (level) => found.interval(level).map((end) => -end).reverse() });
+      const [kind, found] = withSampler(others, own);
+      return spread(kind, found && { ...found, difference: -found.difference, t: -found.t, n: [...found.n].reverse(), interval: (level) => found.interval(level).map((end) => -end).reverse() });
     }
     if (seeds.length > 1 || others.length > 1) return { why: `${seeds.length > 1 ? first.label : run.label} has one training seed, so no test` };
     if (own.low === null && own.values.length > 1) return { why: "a minimum over generation seeds has no test" };
@@ -201,6 +211,13 @@
     return different.size > 1;
   }
 
+  // Write a difference and its interval as bench.report.comparison_text does: a bound near zero keeps its side of it.
+  function signed(values, error) {
+    let decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(error / 3))));
+    while (decimals < 6 && values.slice(1).some((end) => end && !Number(end.toFixed(decimals)))) decimals += 1;
+    return values.map((value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(decimals)}`);
+  }
+
   function comparedCell(own, tested, several) {
     const cell = element("td", number(own.times * own.value));
     if (!tested) return cell;
@@ -209,17 +226,14 @@
       return cell;
     }
     const { found, p } = tested;
-    const decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10((own.times * found.error) / 3))));
-    const [change, low, high] = [found.difference, ...found.interval(LEVEL)].map((value) => {
-      const text = (own.times * value).toFixed(decimals);
-      return minus(text.startsWith("-") ? text : `+${text}`);
-    });
+    const values = [found.difference, ...found.interval(LEVEL)].map((value) => own.times * value);
+    const [change, low, high] = signed(values, own.times * found.error);
     const differs = p < 1 - LEVEL;
     const better = (own.direction === "lower") === found.difference < 0;
     const verdict = differs ? `differ at ${PERCENT}: ${better ? "better" : "worse"}` : "no difference shown";
     Object.assign(cell.dataset, { p: found.p, t: found.t });
     cell.append(" ", element("span", `${change} [${low}, ${high}]`, { class: differs ? (better ? "better" : "worse") : "soft" }));
-    const words = `${found.name} = ${minus(found.t.toFixed(2))}, p ${shownP(found.p)}${several ? `, Holm's p ${shownP(p)}` : ""}, n = ${found.n.join(" and ")} ${tested.kind === "sampler" ? "training seeds" : tested.kind}: ${verdict}`;
+    const words = `${found.name} = ${minus(found.t.toFixed(2))}, p ${shownP(found.p)}${several ? `, Holm's p ${shownP(p)}` : ""}, n = ${found.n.join(" and ")} ${OVER[tested.kind] || tested.kind}: ${verdict}`;
     cell.append(element("br"), element("span", words, { class: "note" }));
     return cell;
   }

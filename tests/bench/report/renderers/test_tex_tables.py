@@ -87,3 +87,30 @@ def test_any_text_compiles_and_is_literal(compiles: Callable[[str], str]) -> Non
         rf"{tex(text)} & x \\" + "\n" for text in ("[2cm]", "*", EVERY_LETTER[:300], EVERY_LETTER[300:])
     )
     compiles(rf"\begin{{tabular}}{{p{{5cm}}l}}{rows}\end{{tabular}}\par {tex(EVERY_LETTER)}")
+
+
+def test_a_long_heading_has_two_lines(make_record: Make, compiles: Callable[[str], str]) -> None:
+    title = "KID of digits-cnn32 / RMS × 1,000"
+    text = TexRenderer().render([task_table([make_record(title=title)], "fashion")], Layout())
+    assert r"\shortstack{KID of digits-cnn32 \\ / RMS $\times$ 1,000~$\downarrow$}" in text
+    assert "Overfull" not in compiles(text)
+
+
+def test_what_is_longer_than_a_page_continues(make_record: Make, compiles: Callable[[str], str]) -> None:
+    """LaTeX cuts off a float that is larger than a page."""
+    first = make_record()
+    more = [
+        first.metrics[0].model_copy(update={"name": f"metric-{number}", "title": f"A metric called {number}"})
+        for number in range(12)
+    ]
+    records = [
+        make_record(f"a-method-with-a-rather-long-name-{number}", 0).model_copy(update={"metrics": more})
+        for number in range(18)
+    ]
+    text = TexRenderer().render([task_table(records, "fashion")], Layout())
+    label = f"tab:fashion-fashion-{first.protocol_sha256[:8]}"
+    assert text.count(r"\begin{table}") > 1
+    assert rf"Signs as in Table~\ref{{{label}}}.}}" in text and rf"\label{{{label}-2}}" in text
+    assert all(f"A metric called {number} " in text.replace(r" \\", "").replace("~", " ") for number in range(12))
+    log = compiles(text)
+    assert "Float too large" not in log and "Overfull" not in log

@@ -93,7 +93,7 @@ def test_runs_with_several_training_seeds_are_compared_by_welch(records: Any, ma
 def test_a_recipe_is_compared_with_the_one_value_of_a_sampler(records: Any, make: Make, visit: Any) -> None:
     values = [2.0, 2.3, 2.1]
     a, *_ = [records.add(make(seed=seed, fd=(value, value))) for seed, value in enumerate(values)]
-    sampler = records.add(make("teacher-ode", None, kind="baseline", fd=(1.5, 1.5)))
+    sampler = records.add(make("teacher-ode", None, kind="baseline", fd=(1.5,)))
     for names, sign in (((sampler, a), 1), ((a, sampler), -1)):
         cell = opened(visit, records, *names).locator("td[data-p]")
         expected = one_sample(values, 1.5)
@@ -101,6 +101,17 @@ def test_a_recipe_is_compared_with_the_one_value_of_a_sampler(records: Any, make
         assert float(cell.get_attribute("data-t")) == pytest.approx(sign * expected.t)
         shown = f"{'+' if sign > 0 else '−'}{expected.difference:.2f} ["
         assert shown in cell.inner_text() and "one-sample t" in cell.inner_text()
+
+
+def test_the_error_of_a_sampler_counts(records: Any, make: Make, visit: Any) -> None:
+    values, sampled = [2.0, 2.3, 2.1], (1.5, 1.6, 1.4)
+    a, *_ = [records.add(make(seed=seed, fd=(value, value))) for seed, value in enumerate(values)]
+    sampler = records.add(make("teacher-ode", None, kind="baseline", fd=sampled))
+    cell = opened(visit, records, a, sampler).locator("td[data-p]")
+    expected = welch(values, sampled)
+    assert float(cell.get_attribute("data-p")) == pytest.approx(expected.p, abs=1e-6)
+    assert float(cell.get_attribute("data-t")) == pytest.approx(-expected.t)
+    assert "n = 3 and 3 training and generation seeds" in cell.inner_text()
 
 
 def test_one_training_seed_is_not_tested_against_several(records: Any, make: Make, visit: Any) -> None:
