@@ -16,13 +16,15 @@ LONG = 20
 
 @dataclass(frozen=True)
 class Column:
-    """A column after those of the method, its recipe and its training seeds."""
+    """A column of values or costs; those of the recipe and of the training seeds are between them."""
 
     title: str
     better: str = ""
     """lower or higher, for a metric."""
     paper: bool = False
     """Whether its values are the paper's."""
+    cost: bool = False
+    """Whether it tells what a result cost."""
 
     @property
     def long(self) -> bool:
@@ -90,6 +92,16 @@ class Table:
     """Every key of the protocol and of its networks, and its value."""
 
     @property
+    def measured(self) -> list[Column]:
+        """The columns of values. They follow the method's, since a phone shows little more than two columns."""
+        return [column for column in self.columns if not column.cost]
+
+    @property
+    def costs(self) -> list[Column]:
+        """The columns of costs, which are the last."""
+        return [column for column in self.columns if column.cost]
+
+    @property
     def not_run(self) -> list[Row]:
         """The rows that a command can run."""
         return [row for row in self.rows if row.command]
@@ -101,7 +113,7 @@ class Table:
         return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
 
 
-COST_COLUMNS = [Column(title) for title in COSTS]
+COST_COLUMNS = [Column(title, cost=True) for title in COSTS]
 
 
 def values(board: Board, place: int, names: Sequence[str]) -> dict[str, Cell]:
