@@ -77,7 +77,7 @@ for (const table of document.querySelectorAll("table.results")) {
   table.parentElement.before(controls);
   addSorting(table, rows);
   if (table.classList.contains("filtered")) addFilter(table, rows, controls);
-  addChoice(rows, controls);
+  if (rows.filter((row) => row.querySelector("th a")).length > 1) addChoice(rows, controls); // one is compared with nothing
 }
 
 // A button that saves the CSV table of a task, for pages that say which.
