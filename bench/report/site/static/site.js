@@ -96,7 +96,7 @@ function addSorting(table, rows) {
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, column) => {
     const cell = row.cells[column];
-    if (column < 3) return cell.textContent.trim();
+    if (cell.tagName === "TH" || cell.classList.contains("l")) return cell.textContent.trim();
     const value = Number(cell.dataset.v ?? cell.textContent.replaceAll(",", ""));
     return Number.isNaN(value) ? null : value; // a word says why there is none
   };
