@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from bench.core.escape import printable, rich_text
 from bench.core.files import read_object
 from bench.core.run_folder import PLAN
 from bench.core.stopping import DivergedError
+from bench.runs.repeat import command_of_plan
 from bench.runs.run_state import RunState
 
 if TYPE_CHECKING:
@@ -151,14 +151,5 @@ def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
 
 def _run_again(state: RunState, where: str) -> str:
     """Return the command that repeats a run of this machine, from its plan."""
-    plan = read_object(state.folder / PLAN) or {}
-    method, task = plan.get("name"), plan.get("task")
-    if not isinstance(method, str) or not isinstance(task, str):
-        return "the same command again"
-    if plan.get("kind") == "baseline":
-        return f"bench eval --task {shlex.quote(task)} --sampler {shlex.quote(method)}{where}"
-    passed = plan.get("passed")
-    values = passed.items() if isinstance(passed, dict) else ()
-    changed = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in values)
-    what = f"--method {shlex.quote(method)} --task {shlex.quote(task)} --seed {plan.get('seed')}"
-    return f"bench run {what}{changed}{where}"
+    command = command_of_plan(read_object(state.folder / PLAN) or {})
+    return "the same command again" if command is None else f"{command}{where}"

@@ -114,7 +114,6 @@ def _add(found: Packed, path: Path, record: Record) -> None:
     stem = _stem(record)
     beside = evidence_of(path)
     found.records.append(record)
-    found.files[f"{stem}.json"] = read_bytes(path)
     if beside.sheet is not None:
         found.files[f"{stem}{SUFFIXES['sheet']}"] = read_bytes(beside.sheet)
     if beside.curves is not None:
@@ -122,6 +121,7 @@ def _add(found: Packed, path: Path, record: Record) -> None:
         found.files[f"{stem}{SUFFIXES['curves']}"] = lines.encode()
     if beside.scores is not None:
         found.files[f"{stem}{SUFFIXES['scores']}"] = read_bytes(beside.scores)
+    found.files[f"{stem}.json"] = read_bytes(path)  # the last: packing that is stopped leaves no record alone
 
 
 def thinned(lines: Sequence[dict[str, Any]], most: int = MOST_LINES) -> list[dict[str, Any]]:

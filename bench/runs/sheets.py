@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
-from bench.core.files import read_object
 from bench.core.run_folder import OTHER_PROTOCOLS, PLAN, RECORD, SHEET, STUDENT
 from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.records import Record
+from bench.runs.repeat import command_of
 from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
@@ -117,13 +116,9 @@ def _is_student_of(record: Record, run: Path) -> bool:
 
 def _missing(record: Record, path: Path) -> str:
     """Say which sheet is missing, and how to make one."""
-    task = shlex.quote(record.task)
-    plan: dict[str, Any] = read_object(path.parent / PLAN) or {}
-    why = "and its student is not the one that was measured" if plan else "and its student is not beside it"
-    if record.kind == "baseline":
-        again = f"bench eval --task {task} --sampler {shlex.quote(record.method.name)}"
-    else:
-        changed = "".join(f" --set {shlex.quote(f'{key}={value}')}" for key, value in record.method.passed.items())
-        method = shlex.quote(record.method.name)
-        again = f"bench run --method {method} --task {task} --seed {record.train_seed}{changed}"
-    return f"{path} has no sample sheet ({_sheet_of(path).name}), {why}; fix: {again}, and compare that run"
+    planned = (path.parent / PLAN).is_file()
+    why = "and its student is not the one that was measured" if planned else "and its student is not beside it"
+    return (
+        f"{path} has no sample sheet ({_sheet_of(path).name}), {why}; "
+        f"fix: {command_of(record)}, and compare that run"
+    )

@@ -12,8 +12,8 @@ import pytest
 from contrast import worst_contrast
 
 from bench.report.site.curves import curves_of
-from bench.report.site.repeat import command_of
 from bench.runs.records import Record
+from bench.runs.repeat import command_of
 
 Make = Callable[..., Record]
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
@@ -112,19 +112,6 @@ def test_the_page_fits_a_phone_and_can_be_read(run: Any, visit: Any, scheme: str
 
 def test_a_page_is_small(run: Any) -> None:
     assert run()[0].stat().st_size < 4500
-
-
-def test_commands_repeat_methods_samplers_and_plugins(make_record: Make) -> None:
-    record = make_record(seed=3, recipe={"lr": 1e-4, "prompt": "it's", "init_from": None}, protocol="fashion")
-    assert command_of(record) == (
-        "bench run --method dmd2 --task fashion --seed 3"
-        " --set lr=0.0001 --set 'prompt=\"it'\"'\"'s\"' --set init_from=null"
-    )
-    baseline = make_record("teacher-ode", None, kind="baseline", protocol="fashion-10k")
-    assert command_of(baseline) == "bench eval --task fashion --protocol fashion-10k --sampler teacher-ode"
-    method = record.method.model_dump() | {"origin": "/home/someone/mine.py", "plugin_sha256": "ab", "passed": {}}
-    own = with_values(record, method=method)
-    assert command_of(own) == "bench run --method dmd2 --task fashion --seed 3 --plugin mine.py"
 
 
 def test_curves_are_those_of_the_log_and_a_wide_range_is_logarithmic() -> None:

@@ -1,0 +1,68 @@
+"""The command that repeats a result or a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from bench.runs.records import Record
+
+
+def command_of(record: Record) -> str:
+    """Return a command line for a shell that repeats a result with the same recipe, seed and protocol.
+
+    A plug-in's method needs its file, of which the command has only the name. For published weights it is the
+    recorded command line, since the record does not know where they lie.
+    """
+    method = record.method
+    # A task's own sampler is recorded with its name; published weights are not.
+    named = record.sampler.get("name") == method.name
+    if record.kind == "baseline" and record.checkpoint is not None and not named:
+        return shlex.join(record.provenance.argv)
+    plugin = PurePath(method.origin).name if method.plugin_sha256 else ""
+    return _command(
+        record.kind, method.name, record.task, record.protocol, record.train_seed, method.passed, plugin
+    )
+
+
+def command_of_plan(plan: Mapping[str, Any]) -> str | None:
+    """Return the command line that repeats a planned run, or None if the plan does not say what to run.
+
+    The plan is of this machine, so a plug-in's file has its whole path.
+    """
+    name, task = plan.get("name"), plan.get("task")
+    if not isinstance(name, str) or not isinstance(task, str):
+        return None
+    protocol, passed = (_mapping(plan.get(key)) for key in ("protocol", "passed"))
+    plugin = str(plan.get("origin", "")) if plan.get("plugin_sha256") else ""
+    return _command(str(plan.get("kind")), name, task, protocol, plan.get("seed"), passed, plugin)
+
+
+def _command(
+    kind: str,
+    method: str,
+    task: str,
+    protocol: Mapping[str, Any],
+    seed: int | None,
+    passed: Mapping[str, Any],
+    plugin: str,
+) -> str:
+    """Return the command line; a protocol is named where it is not the task's own."""
+    where, named = ["--task", task], protocol.get("name")
+    if named and isinstance(named, str) and named != task:
+        where += ["--protocol", named]
+    if kind == "baseline":
+        return shlex.join(["bench", "eval", *where, "--sampler", method])
+    words = ["bench", "run", "--method", method, *where, "--seed", str(seed)]
+    for key, value in passed.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    if plugin:
+        words += ["--plugin", plugin]
+    return shlex.join(words)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
