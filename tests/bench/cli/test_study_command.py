@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,24 +17,38 @@ from PIL import Image
 from study_support import Study
 from tests_support import TINY_PLUGIN
 
+from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import generate
 from bench.report.study.images import chosen_samples
-from bench.runs.plan import BaselineRun, Run
+from bench.runs.plan import BaselineRun, plan_run
+from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
 
 Bench = Callable[..., Printed]
+RECIPE = {"iterations": 10, "batch_size": 4, "warmup": 2}
+
+
+@pytest.fixture(scope="module")
+def made_once(
+    catalogue: Catalogue, tiny: PreparedTask, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The folders of a student's run and of a teacher's sampler's, made once."""
+    root, runner = tmp_path_factory.mktemp("made") / "runs", Runner(catalogue, tiny, SilentProgress())
+    trained = plan_run(catalogue, "dmd2", tiny.task, RECIPE, 0, root)
+    runner.run(trained)
+    name, baseline = next(iter(tiny.task.baselines.items()))
+    sampled = BaselineRun(tiny.task, root, baseline)
+    runner.baseline(sampled)
+    return {"dmd2": trained.folder, name: sampled.folder}
 
 
 @pytest.fixture
-def runs(plan: Callable[..., Run], runner: Runner, tmp_path: Path) -> dict[str, Path]:
-    """The folders of a student's run and of a teacher's sampler's."""
-    trained = plan("dmd2", root=tmp_path / "runs")
-    runner.run(trained)
-    name, baseline = next(iter(runner.prepared.task.baselines.items()))
-    sampled = BaselineRun(runner.prepared.task, tmp_path / "runs", baseline)
-    runner.baseline(sampled)
-    return {"dmd2": trained.folder, name: sampled.folder}
+def runs(made_once: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Both folders, for one test to change."""
+    root = tmp_path / "runs"
+    shutil.copytree(made_once["dmd2"].parent.parent, root)
+    return {name: root / folder.parent.name / folder.name for name, folder in made_once.items()}
 
 
 def made(bench: Bench, runs: dict[str, Path], out: Path, *more: object) -> Study:
