@@ -152,7 +152,10 @@ def write_packed(found: Packed, out: Path) -> list[Path]:
     If the folder has a record of the same result already, that record stays, and gets the files beside it. Returns
     these records. Raises UserError, before anything is written, if it has a record of another result of a run.
     """
-    if out.suffix.lower() == ".zip":
+    zipped = out.suffix.lower() == ".zip"
+    if out.exists() and out.is_dir() == zipped:
+        raise UserError(f"{out} is {'a folder' if zipped else 'a file'} already; fix: give another --out")
+    if zipped:
         with whole_file(out) as temporary:
             write_zip(temporary, found.files)
         return []

@@ -208,3 +208,14 @@ def test_a_short_log_keeps_its_lines_and_figures_that_are_not_finite() -> None:
     (line,) = thinned([{"iteration": 1, "loss/a": float("inf"), "fd_samples": 1000}])
     assert line == {"iteration": 1, "loss/a": float("inf"), "fd_samples": 1000}
     assert len(thinned([{"iteration": step, "fd": 1.0} for step in range(500)])) == 500
+
+
+def test_a_bundle_takes_no_folders_place_and_a_folder_no_files(
+    finished: Runs, checker: Checker, tmp_path: Path
+) -> None:
+    found = packed([finished()], checker)
+    (tmp_path / "folder.zip").mkdir()
+    (tmp_path / "file").touch()
+    for name, reason in (("folder.zip", "is a folder already"), ("file", "is a file already")):
+        with pytest.raises(UserError, match=reason):
+            write_packed(found, tmp_path / name)
