@@ -86,7 +86,7 @@ def _shown(side: Side) -> tuple[str, Found]:
     if len(side.found) == 1:
         return side.label, side.found[0]
     found = next((one for one in side.found if evidence_of(one.path).sheet), side.found[0])
-    return f"{side.label}, seed {found.record.train_seed}", found
+    return f"{side.label}, seed\u00a0{found.record.train_seed}", found  # the number stays with its word
 
 
 def _teacher(selection: Selection, side: Side) -> Found | None:
@@ -157,7 +157,7 @@ def _font(name: str) -> FreeTypeFont:
 def _wrapped(text: str, font: FreeTypeFont, width: int, most: int) -> list[str]:
     """Break text into at most `most` lines of a width in pixels, within long words too; the rest becomes dots."""
     lines = [""]
-    for word in re.findall(r"[^\s-]*(?:-|\s|$)", printable(text)):
+    for word in re.findall(r"[^ -]*(?:-| |$)", printable(text)):
         if font.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
             lines.append("")
         for letter in word:

@@ -106,7 +106,7 @@ def test_a_method_shows_its_first_seed_with_a_sheet(
 ) -> None:
     seeds = tuple(recorded(make_record(seed=seed), sheet(1) if seed else None) for seed in (0, 1, 2))
     shown, _ = columns([Side("dmd2", seeds), Side("gan", (recorded(make_record("gan"), sheet(1)),))])
-    assert shown[0].title == "dmd2, seed 1"
+    assert shown[0].title == "dmd2, seed\u00a01"
 
 
 def test_another_noise_is_refused_by_name(

@@ -38,7 +38,7 @@ def interval_chart(rows: Sequence[Interval], *, title: str, x_label: str, log_x:
     """Draw one row for each label: a dot with its interval, and a diamond for the paper's value."""
     step, top = 24.0, 14.0
     bottom = top + step * len(rows)
-    left = min(240.0, 16 + LETTER * max((len(row.label) for row in rows), default=0))
+    left = min(280.0, 16 + LETTER * max((len(row.label) for row in rows), default=0))
     numbers = [value for row in rows for value in (row.value, row.low, row.high, row.paper) if value is not None]
     xs = axis_over((value for value in numbers if holds(value, log_x)), left, WIDTH - 14.0, log=log_x)
     parts = frame(xs, None, x_label, "", top, bottom)
