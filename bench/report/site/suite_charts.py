@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,15 @@ def curve_charts(
                 series.append(Series(lines[number].label, [one for one in points if one]))
         if series:
             svg = line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=curve == "fd")
-            yield Chart(svg, f"{title}: the mean over training seeds, in a band from the least to the greatest.")
+            yield Chart(svg, f"{title}: {_seeds({len(one.curves) for one in series})}.")
+
+
+def _seeds(counts: AbstractSet[int]) -> str:
+    """Say of how many training seeds curves are; only seeds whose logs are kept have one."""
+    if counts == {1}:
+        return "one training seed each, whose log is kept"
+    several = " or ".join(map(str, sorted(counts)))
+    return f"the mean over {several} training seeds whose logs are kept, in a band from the least to the greatest"
 
 
 def _logs(site: Site, owned: Sequence[Mapping[int, Sequence[Variant]]], number: int) -> list[list[dict[str, Any]]]:

@@ -19,11 +19,11 @@ Make = Callable[..., Record]
 def page(records: Any, make_record: Make) -> Callable[..., str]:
     """Return a function that makes the site of some records of two methods and returns a page of it."""
 
-    def build(place: str, suites: tuple[str, ...], log: int = 0) -> str:
+    def build(place: str, suites: tuple[str, ...], log: int = 0, logs: int = 3) -> str:
         for method, first in (("dmd-no-regression", 9.0), ("dmd-ttur", 2.0)):
             for seed in range(3):
                 record = make_record(method, seed, (first + seed / 10, first + seed / 10))
-                records.add(record, log=log)
+                records.add(record, log=log if seed < logs else 0)
         return Path(records.build(suites) / place).read_text()
 
     return build
@@ -43,9 +43,14 @@ def test_bold_is_the_best_of_the_rows_of_the_suite(page: Any) -> None:
 
 def test_curves_have_a_band_over_seeds(page: Any) -> None:
     text = page("suites/figure8.html", ("figure8",), log=5)
-    assert "Brightness over training: the mean over training seeds" in text
+    assert "Brightness over training: the mean over 3 training seeds whose logs are kept" in text
     assert "5 fake diffusion updates (TTUR)" in text
     assert "No curves" not in text
+
+
+def test_curves_of_a_single_seed_say_so(page: Any) -> None:
+    text = page("suites/figure8.html", ("figure8",), log=5, logs=1)
+    assert "Brightness over training: one training seed each, whose log is kept." in text
 
 
 def test_a_page_says_where_there_are_no_curves(page: Any) -> None:
