@@ -24,6 +24,11 @@ def header(title: str, direction: str) -> str:
     return f"{title} {'↓' if direction == 'lower' else '↑'}"
 
 
+def percent(share: float) -> str:
+    """Format a share, such as the level of an interval: 95 %."""
+    return f"{100 * share:.10g} %"
+
+
 def number(value: float | None) -> str:
     """Format a value as the paper does: a whole number, two decimals, or three below 1."""
     if value is None:

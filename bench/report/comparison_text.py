@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.escape import markdown, printable, rich_text
 from bench.report import cells
+from bench.report.cells import percent
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
 from bench.report.comparison import Comparison, shown_p
 from bench.report.measured import decimals
@@ -191,7 +192,7 @@ def _values(metric: Metric, compared: Compared) -> Block:
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
     return Block(
         cells.header(metric.title, metric.direction),
-        ("", "compared", "value", f"{_percent(compared.level)} interval", "over"),
+        ("", "compared", "value", f"{percent(compared.level)} interval", "over"),
         tuple(rows),
     )
 
@@ -199,7 +200,7 @@ def _values(metric: Metric, compared: Compared) -> Block:
 def _pairs(metric: Metric, compared: Compared) -> Block:
     """Return the tests of all pairs in one metric."""
     several = sum(pair.test is not None for pair in metric.pairs) > 1
-    percent = _percent(compared.level)
+    level = percent(compared.level)
     rows = []
     for pair in metric.pairs:
         name = f"{pair.first + 1} − {pair.second + 1}"
@@ -209,7 +210,7 @@ def _pairs(metric: Metric, compared: Compared) -> Block:
         difference, low, high = signed(pair.test, compared.level, metric.factor)
         p = [_p(pair.test.p, compared.level)] + ([_p(pair.p, compared.level)] if several else [])
         rows.append((name, difference, f"[{low}, {high}]", *p, _verdict(pair, compared)))
-    columns = ("pair", "difference", f"{percent} interval", "p", *(["Holm's p"] if several else []), "verdict")
+    columns = ("pair", "difference", f"{level} interval", "p", *(["Holm's p"] if several else []), "verdict")
     return Block(f"{metric.title}: {_count(metric, compared)}", columns, tuple(rows))
 
 
@@ -217,11 +218,11 @@ def _verdict(pair: Pair, compared: Compared) -> str:
     """Return the verdict of a pair, which says if it is about single trainings and not about their methods."""
     if not compared.differ(pair):
         return "no difference shown"
-    percent = _percent(compared.level)
+    level = percent(compared.level)
     trained = [compared.sides[side].first.kind == "method" for side in (pair.first, pair.second)]
     if pair.kind not in ("generation seeds", "prompts") or not any(trained):
-        return f"differ at {percent}"
-    return f"{'these students differ' if all(trained) else 'this student differs'} at {percent}"
+        return f"differ at {level}"
+    return f"{'these students differ' if all(trained) else 'this student differs'} at {level}"
 
 
 def _count(metric: Metric, compared: Compared) -> str:
@@ -231,7 +232,7 @@ def _count(metric: Metric, compared: Compared) -> str:
     differ = sum(compared.differ(pair) for pair in metric.pairs)
     untested = sum(pair.test is None for pair in metric.pairs)
     without = f", {untested} without a test" if untested else ""
-    return f"{differ} of {len(metric.pairs)} pairs differ at {_percent(compared.level)}{without}"
+    return f"{differ} of {len(metric.pairs)} pairs differ at {percent(compared.level)}{without}"
 
 
 def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str, str]:
@@ -250,10 +251,6 @@ def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str,
 def decimals_of(error: float) -> int:
     """Return the decimals that show one digit of a standard error, or two where the first is small."""
     return min(MOST_DECIMALS, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else MOST_DECIMALS
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:.10g} %"
 
 
 def _p(p: float, level: float) -> str:

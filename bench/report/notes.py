@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
+from bench.report.cells import percent
 from bench.report.measured import Measured
 from bench.report.study.protocol import is_study
 from bench.report.study.words import study_notes
@@ -34,7 +35,7 @@ class Facts:
     generation_seeds: str
     training_seeds: tuple[int, ...]
     levels: str
-    """The level of the intervals, such as 95%."""
+    """The level of the intervals, such as 95 %."""
     smoke: bool
     study: bool
     """Whether people were asked, of whom the notes tell."""
@@ -53,7 +54,7 @@ def facts(records: Sequence[Record]) -> Facts | None:
         images=_count(protocol.get("samples")),
         generation_seeds=str(protocol.get("repetitions")),
         training_seeds=tuple(sorted(seeds)),
-        levels=_list(f"{level:.0%}" for level in levels),
+        levels=_list(percent(level) for level in levels),
         smoke=bool(protocol.get("smoke", False)),
         study=is_study(protocol),
     )
@@ -100,7 +101,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     lines = [
         f"Protocol {protocol.get('name')}, SHA-256 {records[0].protocol_sha256[:12]}: "
         f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s).",
-        f"± is the half width of the {_list(f'{level:.0%}' for level in levels)} Student-t interval "
+        f"± is the half width of the {_list(percent(level) for level in levels)} Student-t interval "
         "over n training seeds; "
         "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
         "how much another training would differ, and it cannot rank methods.",

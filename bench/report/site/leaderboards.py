@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.report.cells import percent
 from bench.report.lines import Line
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import EMPTY, Cell, quoted
@@ -35,7 +36,7 @@ def pages(site: Site) -> Iterator[Page]:
             "studies": studies,
             "suites": named,
             "runs": len(site.entries_of(task)) - len(studies),
-            "level": " and ".join(sorted({f"{level:.0%}" for level in site.frame(task)["level"].dropna()})),
+            "level": " and ".join(sorted({percent(level) for level in site.frame(task)["level"].dropna()})),
         }
         yield Page(f"tasks/{task}.html", "leaderboard.html", f"Leaderboard: {task}", shown)
 

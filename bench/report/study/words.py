@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from bench.metrics.result import MetricResult
+from bench.report.cells import percent
 from bench.report.comparison import shown_p
 from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult, size_remark
@@ -21,7 +22,7 @@ def lines(result: StudyResult) -> list[str]:
     found = [
         f"A: {key.a.method} ({key.a.run_id})",
         f"B: {key.b.method} ({key.b.run_id})",
-        f"{pairs} pairs on {key.task}, {raters} rater{'s' if raters > 1 else ''}, intervals of {LEVEL:.0%}",
+        f"{pairs} pairs on {key.task}, {raters} rater{'s' if raters > 1 else ''}, intervals of {percent(LEVEL)}",
     ]
     for one in result.questions:
         found += ["", one.question.words, *_question(one)]
@@ -71,8 +72,8 @@ def study_notes(records: Sequence[Record]) -> list[str]:
         f"same prompt and noise, against {against.method}, run {against.run_id}, checkpoint "
         f"{against.checkpoint_sha256[:12]}. Questions: {' '.join(protocol.questions.values())}",
         f"Values are the share of pairs for which most raters chose the row's image, [low, high] is the exact "
-        f"(Clopper-Pearson) {level:.0%} interval over pairs. It is about these students alone: it leaves out how "
-        "much another training would differ.",
+        f"(Clopper-Pearson) {percent(level)} interval over pairs. It is about these students alone: it leaves out "
+        "how much another training would differ.",
     ]
     found += [_told(metric) for record in records for metric in record.metrics if metric.diagnostics]
     if (protocol.raters, protocol.pairs) != (PAPER_RATERS, PAPER_PAIRS):

@@ -276,7 +276,7 @@ def test_results_of_different_networks_are_never_averaged(make_record: Make) -> 
         "Budget: 500 iterations.",
         "Machines: a laptop, 1 thread(s), float32.",
         "Checkpoint selection: last (ema weights).",
-        "95% Student-t interval",
+        "95 % Student-t interval",
     ],
 )
 def test_footnotes_say_what_the_numbers_share(make_record: Make, expected: str) -> None:

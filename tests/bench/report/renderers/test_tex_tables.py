@@ -55,7 +55,7 @@ def test_the_caption_names_protocol_images_seeds_and_interval(make_record: Make)
     text = TexRenderer().render([task_table(records, "fashion")], Layout())
     assert f"Protocol fashion, SHA-256 {records[0].protocol_sha256[:12]}: 10,000 images" in text
     assert "3 generation seed(s), training seeds 0, 1, 2." in text
-    assert r"$\pm$: half width of the 95\% Student-t interval over n = 3 training seeds." in text
+    assert r"$\pm$: half width of the 95 \% Student-t interval over n = 3 training seeds." in text
     assert rf"\label{{tab:fashion-fashion-{records[0].protocol_sha256[:8]}}}" in text
     assert "% Not shown: recipe, checkpoint" in text and "% Budget: 500 iterations." in text
 

@@ -79,12 +79,12 @@ def test_a_leaderboard_has_studies_in_a_part_of_their_own(site: Path, visit: Any
     assert "preference" not in measured.inner_text()
     assert "not run" not in table.inner_text()  # a study is about one run: no other is missing
     heads = [head.replace("\u00a0", " ") for head in table.locator("thead th").all_inner_texts()]
-    assert heads == ["Method", "Recipe", "Seeds", "preference over gan ↑"]
+    assert heads == ["Method", "preference over gan ↑", "Recipe", "Seeds"]
     assert "0.750[0.666, 0.823]" in "".join(table.locator("tbody tr").inner_text().split("\t")).replace("] ", "]")
     assert table.get_by_role("checkbox").count() == 0  # it has nothing to be compared with
     section = page.locator("section").last
     assert "dmd2 against gan" in section.locator("h3").inner_text()
-    assert "exact (Clopper-Pearson) 95% interval over pairs" in section.inner_text()
+    assert "exact (Clopper-Pearson) 95 % interval over pairs" in section.inner_text()
     assert "480 of 640 answers" in section.inner_text()
 
 

@@ -72,7 +72,7 @@ def test_tables_show_it_in_a_section_of_its_own(study: Study, make_record: Calla
     cell = asked.cells["preference over teacher-secret ↑"][0]
     assert cell == "0.750 [0.349, 0.968] over pairs (n=1)"
     notes = " ".join(asked.notes)
-    assert "exact (Clopper-Pearson) 95% interval over pairs" in notes
+    assert "exact (Clopper-Pearson) 95 % interval over pairs" in notes
     assert "Student" not in notes and "generation seed" not in notes
     assert "The paper's studies had 5 raters and 128 pairs; this one has 3 and 8." in notes
     assert "preference over teacher-secret ↑" in to_markdown(table)
