@@ -172,7 +172,7 @@ def test_a_run_on_two_processes_is_killed_and_resumed(where: tuple[str, ...], tm
 
     bench("run", *common(KILLED), *elsewhere, "--method", "dmd2", "--no-baselines", "--processes", "2")
     lines = read_lines(folder(elsewhere, "dmd2-s0") / "metrics.jsonl")
-    assert [line["iteration"] for line in lines if "lr" in line] == [10, 12]
+    assert [line["iteration"] for line in lines if "lr" in line] == [10, 11, 12]  # 11 is a turn of the generator
     assert "UNet2DModel.from_pretrained" in (folder(elsewhere, "dmd2-s0") / "student" / "README.md").read_text()
 
 

@@ -297,11 +297,11 @@ def test_a_log_is_complete_up_to_the_first_figure_that_is_missing() -> None:
     assert complete_until(lines, set()) == complete_until([], points) == 0
 
 
+@pytest.mark.skipif(not is_installed("wandb"), reason="wandb is not installed")
 @pytest.mark.own_process
 def test_an_online_run_of_wandb_is_sent_only_what_comes_after_what_it_has(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("wandb")
     import wandb
 
     asked: dict[str, object] = {}
