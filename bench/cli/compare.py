@@ -10,13 +10,13 @@ import typer
 
 from bench.cli.completion import metric_names, suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
+from bench.cli.known_records import known_records
 from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
     from bench.report.selection import Selection, Side
-    from bench.runs.records import Loaded
 
 
 def compare(
@@ -77,7 +77,7 @@ def compare(
         raise UserError(f"--sheet takes a .png file, not {sheet}; fix: --sheet compared.png")
     catalogue = load_catalogue(plugin)
     with collector_paused():
-        selection = Selection(_loaded(runs, committed), protocol)
+        selection = Selection(known_records(runs, committed), protocol)
         columns: tuple[str, ...] = ()
         if suite is not None:
             sides, columns = _rows(selection, suite, scale or "micro", task)
@@ -97,18 +97,6 @@ def compare(
 
         draw_comparison(columns_of(sides, selection, catalogue, cache, _say), samples, sheet)
         print(f"sheet: {sheet}", file=sys.stderr if as_json else sys.stdout)
-
-
-def _loaded(runs: Path, committed: bool) -> Loaded:
-    """Read the records of this machine before the committed ones; broken files are warned of."""
-    from bench.runs.records import load_records
-    from bench.runs.suites import RESULTS
-
-    folders = [runs, RESULTS / "records"] if committed else [runs]
-    found = load_records(folder for folder in folders if folder.is_dir())
-    for problem in found.problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    return found
 
 
 def _rows(selection: Selection, suite: str, scale: str, task: str | None) -> tuple[list[Side], tuple[str, ...]]:

@@ -12,6 +12,7 @@ import typer
 
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
+from bench.cli.known_records import known_records
 from bench.cli.options import PluginOption, RunsOption
 from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
@@ -98,13 +99,7 @@ class _Shown:
 
 def _records(runs: Path, committed: bool) -> list[Record]:
     """Return one record for each run; this machine's wins over a committed one. Broken files are warned of."""
-    from bench.runs.records import load_records
-    from bench.runs.suites import RESULTS
-
-    folders = [runs, RESULTS / "records"] if committed else [runs]
-    found = load_records(folder for folder in folders if folder.is_dir())
-    for problem in found.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    found = known_records(runs, committed)
     return list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +29,23 @@ def sample_sheet(sampler: Sampler, prepared: PreparedTask) -> Sheet:
     images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
     conditions = torch.cat([part.conditions for part in parts if part.conditions is not None])
     captions = tuple(prepared.condition_names(torch.arange(first.samples), conditions))
-    decided_by = {
-        "first_seed": protocol.first_seed,
-        "noise": [list(prepared.sample_shape), protocol.text.noise_batch if protocol.text else 0],
-        "conditions": list(captions) or conditions.tolist(),
-    }
-    return Sheet(np.ascontiguousarray(images), captions, digest(decided_by))
+    return Sheet(np.ascontiguousarray(images), captions, noise_digest(prepared, captions, conditions))
+
+
+def noise_digest(prepared: PreparedTask, names: Sequence[str], conditions: torch.Tensor, **more: Any) -> str:
+    """Return the digest of all that decides the noise and the conditions of samples.
+
+    `names` are the conditions in words, if they have any; `more` is what else distinguishes the samples.
+    """
+    protocol = prepared.task.protocol
+    return digest(
+        {
+            "first_seed": protocol.first_seed,
+            "noise": [list(prepared.sample_shape), protocol.text.noise_batch if protocol.text else 0],
+            "conditions": list(names) or conditions.tolist(),
+            **more,
+        }
+    )
 
 
 def draw_samples(panels: Mapping[str, Sheet], path: Path) -> None:

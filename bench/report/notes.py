@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
 from bench.report.cells import percent
 from bench.report.measured import Measured
-from bench.report.study.protocol import is_study
 from bench.report.study.words import study_notes
-from bench.runs.records import Record
+from bench.runs.records import Record, is_study
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",

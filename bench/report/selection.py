@@ -10,9 +10,8 @@ from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
 from bench.report.recipes import FilledRecipes
-from bench.report.study.protocol import is_study
 from bench.report.summary import networks_sha256, recipe_sha256, variant_sha256
-from bench.runs.records import Loaded, Record, read_record
+from bench.runs.records import Loaded, Record, is_study, read_record
 from bench.runs.suites import Suite
 
 

@@ -17,11 +17,10 @@ from bench.report.columns import Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
-from bench.report.study.protocol import is_study
 from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.pending_runs import PendingRun
-from bench.runs.records import Record, collector_paused
+from bench.runs.records import Record, collector_paused, is_study
 from bench.runs.suites import PaperTable, Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "best_rows", "suite_table", "task_table", "tidy"]

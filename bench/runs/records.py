@@ -6,9 +6,9 @@ import contextlib
 import gc
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, ValidationError, model_validator
 
@@ -43,6 +43,15 @@ class MethodInfo(Model):
     """The user's overrides."""
     recipe: dict[str, Any]
     """All resolved values: defaults, then the task's recipe, then `passed`."""
+
+
+STUDY_KIND: Final = "user study"
+"""The `kind` in the protocol of a user study (`bench study read`)."""
+
+
+def is_study(protocol: Mapping[str, Any]) -> bool:
+    """Say whether this is a record's protocol of a user study; its values are preferences of people."""
+    return protocol.get("kind") == STUDY_KIND
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:

@@ -16,10 +16,9 @@ from bench.report.cells import header
 from bench.report.measured import Measured
 from bench.report.notes import notes, warnings
 from bench.report.site.entries import Entry
-from bench.report.study.protocol import is_study
 from bench.report.summary import RECIPE, VARIANT, summarise
 from bench.report.table import best_rows
-from bench.runs.records import collector_paused
+from bench.runs.records import collector_paused, is_study
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from bench.report.site.curves import curves_of
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Asset, Page, Site
 from bench.report.site.pictures import Picture
-from bench.report.study.protocol import is_study
 from bench.report.summary import standard_error
-from bench.runs.records import Record
+from bench.runs.records import Record, is_study
 from bench.runs.repeat import command_of
 
 MOST_LINKS = 8

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.core.errors import UserError
-from bench.core.files import digest, file_sha256, path_sha256
+from bench.core.files import file_sha256, path_sha256
 from bench.core.run_folder import RECORD, STUDENT
 from bench.evaluation.sheet import read_sheet
 from bench.runs.evidence import evidence_of
@@ -157,6 +157,7 @@ def _generated(found: Sampled, subject: Subject, samples: Sequence[int]) -> Show
     import torch
 
     from bench.evaluation.evaluator import generate
+    from bench.evaluation.picture import noise_digest
 
     prepared = found.prepared
     protocol = prepared.task.protocol
@@ -169,14 +170,9 @@ def _generated(found: Sampled, subject: Subject, samples: Sequence[int]) -> Show
     indices = torch.tensor(samples)
     conditions = torch.cat([part.conditions for part in parts if part.conditions is not None])
     prompts = tuple(prepared.condition_names(indices, conditions))
-    decided_by = {
-        "first_seed": protocol.first_seed,
-        "samples": list(samples),
-        "noise": [list(prepared.sample_shape), protocol.text.noise_batch if protocol.text else 0],
-        "conditions": list(prompts) or conditions.tolist(),
-    }
+    noise = noise_digest(prepared, prompts, conditions, samples=list(samples))
     images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
-    return Shown(np.ascontiguousarray(images), prompts, tuple(samples), digest(decided_by))
+    return Shown(np.ascontiguousarray(images), prompts, tuple(samples), noise)
 
 
 def _ranges(samples: Sequence[int], most: int) -> list[tuple[int, int]]:

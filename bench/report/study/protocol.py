@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from bench.metrics.result import Count, Model
 from bench.report.study.key import Subject
+from bench.runs.records import STUDY_KIND
 
 NAME: Final = "study"
 """Name of every study's protocol; its digest says which study it is."""
-KIND: Final = "user study"
 PAIRS = "pairs"
 """What the interval of a preference is over."""
 PAPER_RATERS = 5
@@ -50,7 +49,7 @@ class StudyProtocol(Model):
     """Whatever decides a study's numbers, except run A: the protocol in its record."""
 
     name: Literal["study"] = NAME
-    kind: Literal["user study"] = KIND
+    kind: Literal["user study"] = STUDY_KIND
     study: str
     """Digest of the study's key."""
     questions: dict[str, str]
@@ -66,8 +65,3 @@ class StudyProtocol(Model):
     """Images of each run, as in other protocols."""
     repetitions: Count = 1
     smoke: bool = False
-
-
-def is_study(protocol: Mapping[str, Any]) -> bool:
-    """Say whether this is a record's protocol of a user study; its numbers come from people."""
-    return protocol.get("kind") == KIND

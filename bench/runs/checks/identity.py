@@ -13,9 +13,8 @@ from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import is_name
 from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
-from bench.runs.checks.numbers import is_study
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
-from bench.runs.records import Record
+from bench.runs.records import Record, is_study
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
@@ -35,7 +34,7 @@ def identity_findings(record: Record, catalogue: Catalogue, cache: Path | None) 
     task, reason = declared_task(record, catalogue, cache)
     if task is not None and task.protocol.digest() != record.protocol_sha256:
         yield _other_protocol(record, task)
-    elif task is None and not is_study(record):  # every study has a protocol of its own
+    elif task is None and not is_study(record.protocol):  # every study has a protocol of its own
         yield note(f"the protocol {_protocol(record)!r} is only declared in the record itself: {reason}", PLUGIN)
     yield from _of_run_id(record, task, catalogue)
 

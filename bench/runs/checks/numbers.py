@@ -14,7 +14,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, warning
-from bench.runs.records import Record
+from bench.runs.records import Record, is_study
 from bench.task.protocol import MAIN
 
 RELATIVE = 1e-9
@@ -63,7 +63,7 @@ def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -
     if metric.value is None or not metric.values:
         yield error(f"no value, and {len(metric.values)} values by generation seed", UNCHANGED)
         return
-    if is_study(record):
+    if is_study(record.protocol):
         yield from _of_study(metric, metric.value)
         return
     yield from _of_values(record, metric, metric.value)
@@ -111,11 +111,6 @@ def _of_values(record: Record, metric: MetricResult, value: float) -> Iterator[F
         if not _equal(given, right, size):
             summary = "minimum" if is_minimum and name == "value" else "Student-t summary"
             yield error(f"{name} is {given}, but the {summary} of its values gives {right}", UNCHANGED)
-
-
-def is_study(record: Record) -> bool:
-    """Say whether a record is of a user study (`bench study read`), whose values are preferences of people."""
-    return record.protocol.get("kind") == "user study"
 
 
 def _of_study(metric: MetricResult, value: float) -> Iterator[Finding]:

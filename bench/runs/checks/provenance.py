@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from bench.core.errors import listed
 from bench.core.numbers import is_finite
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
-from bench.runs.checks.numbers import is_study
 from bench.runs.provenance import PACKAGES
-from bench.runs.records import Record
+from bench.runs.records import Record, is_study
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REQUIRED = {"distillation-bench", "torch"}
@@ -29,7 +28,7 @@ def provenance_findings(record: Record, now: datetime.datetime) -> Iterator[Find
     for name, text in {"Python": made.python, "the platform": made.platform, "the processor": made.cpu}.items():
         if not text.strip():
             yield error(f"{name} is not named", UNCHANGED)
-    if not made.argv and not is_study(record):  # that of a study would name the raters' files
+    if not made.argv and not is_study(record.protocol):  # that of a study would name the raters' files
         yield error("no command line, so that nobody can repeat the run", UNCHANGED)
     if made.git_commit is None:
         yield warning("no git commit of the code", "install bench from a git checkout, and run again")
@@ -59,7 +58,7 @@ def state_findings(record: Record) -> dict[str, Finding]:
     found = {}
     if record.error is not None:
         what = shortened(f"{record.error.type}: {record.error.message}")
-        found["failed"] = warning(f"the run failed, {what}", "mend the cause, and run again")
+        found["failed"] = warning(f"the run failed, {what}", "remove the cause, and run again")
     if record.protocol.get("smoke", False):
         what = "its protocol is a smoke test's, whose numbers are no results"
         found["smoke"] = warning(what, "run the task's own protocol")
