@@ -76,6 +76,7 @@ def reproduce(
     from bench.runs.dry_run import plan_lines, require_all
     from bench.runs.plan import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
+    from bench.runs.settled import settled
     from bench.runs.suite_plan import SuitePlan
     from bench.runs.suites import load_suite
     from bench.training.trackers import require_trackers, tracker_lines
@@ -94,6 +95,7 @@ def reproduce(
     measured_by = pinned_task(catalogue, part.task, cache, part.protocol)
     trained_on = pinned_task(catalogue, part.trained_on, cache) if part.trained_on else measured_by
     values = parse_overrides(overrides)
+    part = settled(part, catalogue, values)
     plan = SuitePlan(catalogue, part, measured_by, trained_on, values, runs)
     first, baselines = plan.first(), plan.baselines()
     plan.later()  # only to find a bad recipe now

@@ -12,6 +12,7 @@ import results
 from bench.core.errors import UserError, unknown
 from bench.core.files import read_text
 from bench.core.numbers import is_finite
+from bench.training.budget import Budget
 
 T = TypeVar("T")
 
@@ -131,6 +132,8 @@ class SuiteScale:
     """Whether rows of the paper without a counterpart here are shown."""
     note: str = ""
     """A remark on the table."""
+    budget: Budget | None = None
+    """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
 
     def on(self, task: str) -> SuiteScale:
         """Return the same runs on another task, under that task's own protocol."""
@@ -200,6 +203,12 @@ def _scale(data: Mapping[str, Any]) -> SuiteScale:
         first = (row.starts_from or row.method).partition("/")[0]
         if row.starts_from and [one.method for one in rows if one.starts_from is None].count(first) != 1:
             raise KeyError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
+    if "budget" in data:
+        parts["budget"] = Budget.of(data["budget"])
+        for row in rows:
+            if row.starts_from or "iterations" in row.overrides:
+                why = f"starts from {row.starts_from}" if row.starts_from else "sets its own iterations"
+                raise ValueError(f"{row.label!r} {why}, and the budget of {parts['budget']} fixes them")
     return _typed(SuiteScale(**{**data, **parts}))
 
 
