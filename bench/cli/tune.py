@@ -162,7 +162,7 @@ def _of_suite(
     if not questions:
         which = f"of {', '.join(methods)} " if methods else ""
         raise UserError(
-            f"the rows {which}of suite {name} have nothing to tune; fix: bench tune --method NAME --grid KEY=VALUES"
+            f"the rows {which}of suite {name} have nothing to tune; fix: bench tune --method NAME --grid KEY=A,B"
         )
     return questions
 

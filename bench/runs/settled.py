@@ -16,8 +16,8 @@ from bench.training.budget import Budget
 from bench.training.recipe import Recipe
 
 PASSES = (
-    "A pass is a forward pass of one image through a whole network; a backward pass counts 2, and one of an encoder "
-    "alone half."
+    "A pass is a forward pass of one image through a whole network; a backward pass counts 2, and one of an "
+    "encoder alone half."
 )
 
 
@@ -28,8 +28,8 @@ def settled(
 
     Tuned values are those of the tunings in `runs`, or else of the package's own. `overrides` are the user's own
     values for every row. A row that is not tuned yet is marked, and one whose method is not installed stays as it
-    is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning among the seeds, and for
-    overrides that contradict the suite.
+    is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning among the seeds, and
+    for overrides that contradict the suite.
     """
     if scale.budget is None and not any(row.tune for row in scale.rows):
         return scale
@@ -89,14 +89,14 @@ def tune_command(scale: SuiteScale, methods: Sequence[str]) -> str:
 def _refuse_contradictions(scale: SuiteScale, given: Mapping[str, Any]) -> None:
     if scale.budget is not None and "iterations" in given:
         raise UserError(
-            f"--set iterations={given['iterations']} contradicts the budget of {scale.budget} of suite {scale.suite}, "
-            "which fixes the iterations of every row; fix: leave it out"
+            f"--set iterations={given['iterations']} contradicts the budget of {scale.budget} of suite "
+            f"{scale.suite}, which fixes the iterations of every row; fix: leave it out"
         )
     for key in given:
         if methods := [row.method for row in scale.rows if key in row.tune]:
             raise UserError(
-                f"--set {key}={given[key]} contradicts suite {scale.suite}, which tunes {key} of {listed(methods)}; "
-                "fix: leave it out"
+                f"--set {key}={given[key]} contradicts suite {scale.suite}, which tunes {key} of "
+                f"{listed(methods)}; fix: leave it out"
             )
     if scale.tuning_seed in scale.seeds and any(row.tune for row in scale.rows):
         raise UserError(
@@ -117,11 +117,10 @@ def _on_tuning(tunings: Sequence[Tuning]) -> str:
     """Say how the methods were tuned."""
     if not tunings:
         return ""
-    points = sorted({len(one.points) for one in tunings})
+    points, seeds = {len(one.points) for one in tunings}, {one.seed for one in tunings}
     return (
-        f"Equal tuning: each method has the best of {_range(points)} recipes on seed "
-        f"{_range({one.seed for one in tunings})} by {_range({one.metric for one in tunings})} (bench tune); no seed of "
-        "the tuning is reported."
+        f"Equal tuning: each method has the best of {_range(points)} recipes on seed {_range(seeds)} by "
+        f"{_range({one.metric for one in tunings})} (bench tune); no seed of the tuning is reported."
     )
 
 

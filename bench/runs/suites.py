@@ -147,7 +147,7 @@ class SuiteScale:
         return replace(self, task=task, protocol=None, trained_on=None)
 
     def of(self, methods: Collection[str]) -> SuiteScale:
-        """Return the rows of these methods, and those that they start from. Raises UserError for an unknown one."""
+        """Return the rows of these methods, and those they start from. Raises UserError for an unknown one."""
         for method in methods:
             if method not in [row.method for row in self.rows]:
                 raise unknown(f"method in suite {self.suite}:", method, {row.method for row in self.rows})

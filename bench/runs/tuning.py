@@ -1,7 +1,7 @@
 """The record of a tuning: a grid of recipe values, the result at each of its points, and the best of them.
 
-A grid is tuned on a seed that no result uses. The record is a small JSON file, RUNS/tuning/TASK/METHOD-DIGEST.json,
-named by what was asked; the file's content says what was found.
+A grid is tuned on a seed that no result uses. The record is a JSON file, RUNS/tuning/TASK/METHOD-DIGEST.json, whose
+name is of what was asked.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Tuning(Model):
         return self.model_dump(include=set(asked)) == asked
 
     def edges(self) -> list[str]:
-        """Return the keys of which the first or last of three or more values was chosen: a wider grid may be better."""
+        """Return the keys of which the first or last of three or more values was chosen."""
         return [
             key
             for key, values in self.grid.items()

@@ -81,8 +81,8 @@ class TuningPlan:
         measured = [metric for record in records for metric in record.metrics if metric.name == self.metric]
         if all(point.value is None for point in points):
             raise UserError(
-                f"{self.question.method} is not tuned, since all its {len(points)} runs diverged; fix: other values, "
-                "such as smaller learning rates"
+                f"{self.question.method} is not tuned, since all its {len(points)} runs diverged; fix: other "
+                "values, such as smaller learning rates"
             )
         from bench.runs.provenance import provenance  # only now: torch takes seconds
 

@@ -44,13 +44,14 @@ class Budget:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Budget:
         """Read `{ passes = 600000 }`, or another unit. Raises ValueError for anything but one whole number."""
-        units = get_args(Unit)
+        units: tuple[Unit, ...] = get_args(Unit)
         for unit in values:
             if unit not in units:
                 raise ValueError(f"unknown unit {unit!r} of a budget; {hint(unit, units)}")
         if len(values) != 1:
             raise ValueError(f"a budget has one unit, not {len(values)}; fix: give one of {', '.join(units)}")
-        ((unit, amount),) = values.items()
+        (unit,) = (one for one in units if one in values)
+        amount = values[unit]
         if not isinstance(amount, int) or isinstance(amount, bool) or amount < 1:
             raise ValueError(f"bad budget of {unit} {amount!r}; fix: give a whole number, 1 or more")
         return cls(unit, amount)
@@ -78,7 +79,9 @@ class Budget:
         while self._allows(recipe, high):
             low, high = high, 2 * high
             if high > MOST:
-                raise UserError(f"a budget of {self} sets no end to {who}, whose cost() does not rise with iterations")
+                raise UserError(
+                    f"a budget of {self} sets no end to {who}: its cost() does not rise with iterations"
+                )
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._allows(recipe, middle) else (low, middle)

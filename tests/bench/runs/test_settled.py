@@ -75,7 +75,7 @@ def test_a_row_that_is_not_tuned_yet_is_named_with_the_command(catalogue: Catalo
     found = settled(TUNED, catalogue, tmp_path)
     assert [row.untuned for row in found.rows] == [True, False] and "Equal tuning" not in found.note
     with pytest.raises(
-        UserError, match="not tuned yet on tiny: dmd2; fix: bench tune --suite mine --scale micro --method dmd2$"
+        UserError, match=r"not tuned yet on tiny: dmd2; fix: bench tune --suite mine --scale micro --method dmd2$"
     ):
         require_rows(found, catalogue)
 

@@ -1,4 +1,4 @@
-"""A budget fixes the iterations: the most whose cost is within it, in passes, in images or in generator updates."""
+"""A budget fixes the iterations: the most within it, in passes, in images or in generator updates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_work_counts_a_backward_pass_twice_and_an_encoder_half() -> None:
 
 
 def test_what_a_training_of_dmd2_takes() -> None:
-    """Ten iterations, two of them the generator's: 24 forward and 12 backward passes, 22 of each of the encoder."""
+    """Ten iterations, of which two are the generator's: 24 forward and 12 backward passes, 22 of the encoder."""
     spent = Spent.by(DMDRecipe(iterations=10, batch_size=32))
     assert (spent.iterations, spent.generator_updates, spent.images) == (10, 2, 320)
     assert spent.passes == 32 * (24 + 2 * 12 + (22 + 2 * 22) / 2)
@@ -63,7 +63,7 @@ def test_a_bad_budget_is_named(values: dict[str, object], problem: str) -> None:
 
 
 def test_a_budget_that_is_too_small_names_the_method_and_the_need() -> None:
-    with pytest.raises(UserError, match=r"one iteration of scm takes 256 passes, more than the budget of 100 passes"):
+    with pytest.raises(UserError, match=r"one iteration of scm takes 256 passes, more than the budget of 100"):
         Budget("passes", 100).iterations(Recipe(batch_size=64), "scm")
 
 
@@ -72,5 +72,5 @@ def test_a_cost_that_does_not_rise_with_iterations_is_refused() -> None:
         def cost(self) -> Cost:
             return replace(super().cost(), passes={})
 
-    with pytest.raises(UserError, match=r"whose cost\(\) does not rise"):
+    with pytest.raises(UserError, match=r"its cost\(\) does not rise"):
         Budget("passes", 100).iterations(Free(), "it")
