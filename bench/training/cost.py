@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 BYTES = 4
 """Size of a float32 number."""
-
-
 BACKWARD = 2
 """Forward passes that take as long as one backward pass: the gradients of the weights, and of the activations."""
-
 ENCODER = "'s encoder"
 """End of the name of a network of which only the encoder runs, such as a critic that discriminates."""
 
 
 class Passes(NamedTuple):
-    """Numbers of passes of a batch through one network, over a whole training."""
+    """Numbers of passes through one network over a whole training: of batches, or of single images."""
 
     forward: int
     backward: int
+
+
+NO_PASSES = Passes(0, 0)
 
 
 def work(passes: Mapping[str, Passes]) -> float:
@@ -41,7 +41,7 @@ class Cost:
     """The cost of a whole training, counted in networks of the teacher's size."""
 
     passes: Mapping[str, Passes]
-    """Passes by network, or by the part of a network that runs alone."""
+    """Passes of a batch by network, or by the part of a network that runs alone."""
     generator_updates: int
     trained: int = 1
     """Number of networks with gradients and Adam's two moments."""
