@@ -129,6 +129,11 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
             "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
         )
+        if any(record.cost.passes for record in students):
+            lines.append(
+                "Passes: forward passes of one image through a whole network, counted in training; a backward pass "
+                "counts 2, and a pass of an encoder alone half. The making of teacher pairs is not counted."
+            )
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
             for record in students
