@@ -132,7 +132,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         if any(record.cost.passes for record in students):
             lines.append(
                 "Passes: forward passes of one image through a whole network, counted in training; a backward pass "
-                "counts 2, and a pass of an encoder alone half. The making of teacher pairs is not counted."
+                "counts 2, and one of an encoder alone half. The making of teacher pairs is not counted."
             )
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"

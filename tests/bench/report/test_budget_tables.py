@@ -27,7 +27,7 @@ SCALE = replace(SUITE.scale("micro"), budget=Budget("passes", 600_000), note="Eq
 
 
 def counted(record: Record, forward: int) -> Record:
-    """Return a record with counted passes: so many forward ones, and 100,000 backward ones of a critic's encoder."""
+    """Return a record with so many counted forward passes, and 100,000 backward ones of a critic's encoder."""
     passes = {
         "student": NetworkPasses(forward=forward, backward=0),
         "critic's encoder": NetworkPasses(forward=0, backward=100_000),
