@@ -29,7 +29,7 @@ from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
-from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
+from bench.runs.recording import alarms_of, failure, record_of, sampling_cost, trained_student, training_cost
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
@@ -223,6 +223,7 @@ class Runner:
             ),
             more_data=trained.data,
             sampler=dict(sampler.description),
+            alarms=alarms_of(run),
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:

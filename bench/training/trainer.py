@@ -7,7 +7,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.core.progress import Bar, Progress
+from bench.core.progress import Bar, Progress, SilentProgress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
+from bench.training.alarms import KINDS, PREFIX, REAL, Monitor
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,
@@ -40,7 +41,7 @@ LOG_EVERY = 10
 WHOLE = MicroBatch()
 """The only micro-batch of an iteration without gradient accumulation."""
 
-OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/")
+OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/", PREFIX, REAL)
 """Names, and prefixes that end in "/", of the figures that the trainer logs itself."""
 
 
@@ -88,6 +89,8 @@ class Trainer:
         self.stop = stop or StopSignal()
         self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
+        self.monitor = Monitor(self.recipe)
+        self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
         self._stop_agreed = False
         shares = accelerator.num_processes * self.recipe.gradient_accumulation
@@ -107,6 +110,7 @@ class Trainer:
         `measure` returns the figures of a student that are logged during training. Raises DivergedError, and
         Stopped after a checkpoint if a signal was received.
         """
+        self._note = progress.note
         start = self.begin()
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred():
@@ -142,6 +146,7 @@ class Trainer:
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
+        self._watch(done, figures)
         if done % cadence.validate_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
@@ -162,9 +167,10 @@ class Trainer:
         distiller = self.distiller
         before = {name: model.updates for name, model in distiller.models.items()}
         distiller.set_rates(iteration)
-        parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
-        for part in parts:
-            check_figures(part, parts[0])
+        steps = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
+        for figures, _ in steps:
+            check_figures(figures, steps[0][0])
+        parts = [figures | self._real_statistics(figures, real) for figures, real in steps]
         figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
         for name, model in distiller.models.items():
             if model.updates > before[name] and model.gradient_norm is not None:
@@ -173,8 +179,11 @@ class Trainer:
             self._average(distiller.generator.updates)
         return figures
 
-    def _micro_step(self, iteration: int, index: int) -> dict[str, Tensor]:
-        """Train on one micro-batch. Processes exchange gradients only after the last one."""
+    def _micro_step(self, iteration: int, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Train on one micro-batch; return the step's figures, and the real images that it was given.
+
+        Processes exchange gradients only after the last one.
+        """
         micro_batch = MicroBatch(index, self.recipe.gradient_accumulation)
         self.distiller.micro_batch = micro_batch
         with contextlib.ExitStack() as stack:
@@ -182,7 +191,14 @@ class Trainer:
                 for model in self.distiller.models.values():
                     stack.enter_context(self.accelerator.no_sync(model.wrapped))
             stack.enter_context(self.accelerator.autocast())
-            return self.distiller.training_step(self.batch(iteration, micro_batch))
+            batch = self.batch(iteration, micro_batch)
+            return self.distiller.training_step(batch), batch.real
+
+    def _real_statistics(self, figures: Collection[str], real: Tensor) -> dict[str, Tensor]:
+        """Return the statistics of real images, if a training step returned those of the student's output."""
+        if not self.monitor.thresholds or not any(f"{kind}_std" in figures for kind in KINDS):
+            return {}
+        return {REAL + name: value for name, value in self.distiller.statistics(real).items()}
 
     def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
         """Make a batch with its random numbers, conditions and real images.
@@ -247,12 +263,28 @@ class Trainer:
             raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
         return values
 
+    def _watch(self, done: int, figures: dict[str, float]) -> None:
+        """Give an iteration's figures to the alarms. At the end of a window, log it and tell what has changed.
+
+        Raises DivergedError in all processes, whose figures are the same, if an alarm is to stop the run.
+        """
+        window = self.monitor.add(done, figures)
+        if window is None:
+            return
+        self._log({"iteration": done, **window.means})
+        if self.accelerator.is_main_process:
+            for sentence in (*window.begun, *window.ended):
+                self._note(sentence)
+        if window.begun and self.recipe.alarms == "stop":
+            raise DivergedError("; ".join(window.begun))
+
     def _log(self, line: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             self.log.write(line)
 
     def _state(self, done: int) -> TrainingState:
-        return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+        sha256 = self.prepared.teacher_sha256
+        return TrainingState(done, self.seconds, sha256, self.average, self.monitor.state())
 
     def _save(self, done: int) -> None:
         """Write one checkpoint, which does not depend on the number of processes."""
@@ -278,6 +310,7 @@ class Trainer:
                 shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
+        self.monitor.load(state.alarms)
         device = self.accelerator.device
         average = state.average and shares_of(state.average, self.distiller.generator.network)
         self.average = average and {name: value.to(device) for name, value in average.items()}

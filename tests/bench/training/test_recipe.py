@@ -150,7 +150,7 @@ def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
 def test_a_run_is_named_by_its_whole_recipe_but_for_paths(tmp_path: Path) -> None:
     """All values except paths are part of the run's name."""
     identity = DMDRecipe().identity()
-    assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"}
+    assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"} | ALARM_KEYS
     assert identity == DMDRecipe().model_dump(mode="json", exclude={"init_from", "lpips_weights"})
     assert DMDRecipe(init_from=tmp_path, lpips_weights=tmp_path / "file").identity() == identity
     assert DMDRecipe(best_every=500).identity() == identity | {"best_every": 500}
