@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
@@ -158,7 +158,7 @@ class Record(Model):
     """The settings of the sampler: steps, time steps, and so on."""
     error: Failure | None
     """Set exactly when `status` is failed."""
-    alarms: list[AlarmNote] = []
+    alarms: list[AlarmNote] = Field(default_factory=list)
     """Signs of trouble in training; none in records from before there were alarms."""
 
     @model_validator(mode="after")

@@ -16,12 +16,6 @@ from bench.training.cost import Cost, Passes
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
-ALARM_KEYS = frozenset(
-    ("alarms", "alarm_window", "alarm_brightness", "alarm_saturation", "alarm_collapse")
-    + ("alarm_discriminator", "alarm_critic")
-)
-"""The recipe's keys that are about alarms (bench/training/alarms.py)."""
-
 
 class Recipe(BaseModel):
     """The values that configure the training of every method. A method adds its own values in a subclass."""
@@ -172,6 +166,10 @@ class Recipe(BaseModel):
         if into <= 0:
             return warm
         return warm * 0.5 * (1 + cos(pi * into / tail))
+
+
+ALARM_KEYS = frozenset(key for key in Recipe.model_fields if key.startswith("alarm"))
+"""The keys of alarms (bench/training/alarms.py), which every recipe has."""
 
 
 def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Recipe:
