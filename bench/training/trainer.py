@@ -23,7 +23,7 @@ from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
-from bench.training.alarms import KINDS, PREFIX, REAL, Monitor
+from bench.training.alarms import KINDS, PREFIX, REAL, Monitor, Window
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,
@@ -142,11 +142,13 @@ class Trainer:
         figures = self._checked(self.step(iteration), iteration)
         done, updates = iteration + 1, self.distiller.generator.updates
         last = done == self.recipe.iterations
-        if done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
+        window = self.monitor.add(done, figures)
+        if window or done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
-            self._log({"iteration": done, "lr": rate, **figures})
+            self._log({"iteration": done, "lr": rate, **figures, **(window.means if window else {})})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
-        self._watch(done, figures)
+        if window:
+            self._tell(window)
         if done % cadence.validate_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
@@ -263,15 +265,11 @@ class Trainer:
             raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
         return values
 
-    def _watch(self, done: int, figures: dict[str, float]) -> None:
-        """Give an iteration's figures to the alarms. At the end of a window, log it and tell what has changed.
+    def _tell(self, window: Window) -> None:
+        """Tell which alarms begin and end with a window of iterations.
 
         Raises DivergedError in all processes, whose figures are the same, if an alarm is to stop the run.
         """
-        window = self.monitor.add(done, figures)
-        if window is None:
-            return
-        self._log({"iteration": done, **window.means})
         if self.accelerator.is_main_process:
             for sentence in (*window.begun, *window.ended):
                 self._note(sentence)
