@@ -61,11 +61,6 @@ def record_of(
     )
 
 
-def alarms_of(run: Run) -> list[AlarmNote]:
-    """Return the alarms of a run's training, from its log."""
-    return alarm_notes(read_lines(run.folder / METRICS), run.recipe)
-
-
 def under_another_protocol(
     record: Record, prepared: PreparedTask, made: Provenance, metrics: Sequence[MetricResult]
 ) -> Record:
@@ -156,7 +151,9 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
         iterations=iterations,
         generated_images=iterations * run.recipe.batch_size,
     )
-    return record_of(run, prepared, cost, made, error=failed, alarms=alarms_of(run))
+    return record_of(
+        run, prepared, cost, made, error=failed, alarms=alarm_notes(read_lines(run.folder / METRICS), run.recipe)
+    )
 
 
 def record_of_a_death(folder: Path, reason: str) -> Record:

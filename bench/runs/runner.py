@@ -29,7 +29,7 @@ from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
-from bench.runs.recording import alarms_of, failure, record_of, sampling_cost, trained_student, training_cost
+from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
@@ -38,6 +38,7 @@ from bench.runs.tracked import results_of, tracked_run
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
+from bench.training.alarms import alarm_notes
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog, read_lines
@@ -223,7 +224,7 @@ class Runner:
             ),
             more_data=trained.data,
             sampler=dict(sampler.description),
-            alarms=alarms_of(run),
+            alarms=alarm_notes(read_lines(run.folder / METRICS), run.recipe),
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:

@@ -44,6 +44,8 @@ class Alarm(Protocol):
     """A sentence for people, with {value} in it."""
     below: ClassVar[bool]
     """True if values below the threshold are the bad ones."""
+    grace: ClassVar[float]
+    """Share of the training before which there is no alarm. The first window is never judged."""
 
     def value(self, figures: Figures) -> float | None:
         """Return the value of an iteration, or None if figures are missing."""
@@ -56,6 +58,7 @@ class Brightness:
     name = "brightness"
     meaning = "the mean of the generated images is {value:.3g} standard deviations from that of the real ones"
     below = False
+    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return |mean - real mean| / real standard deviation."""
@@ -69,6 +72,7 @@ class Saturation:
     name = "saturation"
     meaning = "the contrast of the generated images is {value:.3g} times that of the real ones"
     below = False
+    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the standard deviation of all elements over that of the real images."""
@@ -81,6 +85,7 @@ class Collapse:
     name = "collapse"
     meaning = "the generated images of a batch are {value:.3g} times as far from each other as real ones"
     below = True
+    grace = 0.1  # a one-step student starts with blurred images, which are alike
 
     def value(self, figures: Figures) -> float | None:
         """Return the distance to the nearest image of the batch over that of the real images."""
@@ -93,6 +98,7 @@ class Discriminator:
     name = "discriminator"
     meaning = "the discriminator's logits of real images are {value:.3g} above those of generated ones"
     below = False
+    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the difference of the mean logits."""
@@ -106,6 +112,7 @@ class Critic:
     name = "critic"
     meaning = "the critic's denoising loss on generated images is {value:.3g}, where 1 is to have learnt nothing"
     below = False
+    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the denoising loss."""
@@ -115,17 +122,22 @@ class Critic:
 ALARMS: tuple[Alarm, ...] = (Brightness(), Saturation(), Collapse(), Discriminator(), Critic())
 
 
-def thresholds(recipe: Recipe) -> dict[Alarm, float]:
-    """Return the alarms that a recipe turns on, with their thresholds."""
-    if recipe.alarms == "off":
-        return {}
-    found = {alarm: float(getattr(recipe, f"alarm_{alarm.name}")) for alarm in ALARMS}
-    return {alarm: threshold for alarm, threshold in found.items() if threshold}
+def threshold_of(alarm: Alarm, recipe: Recipe) -> float:
+    """Return the recipe's threshold; 0 if the alarm is off."""
+    return 0.0 if recipe.alarms == "off" else float(getattr(recipe, f"alarm_{alarm.name}"))
 
 
-def is_beyond(alarm: Alarm, value: float, threshold: float) -> bool:
-    """Say whether a window's mean is a reason for alarm."""
-    return value < threshold if alarm.below else value > threshold
+def alarms_of(recipe: Recipe) -> list[Alarm]:
+    """Return the alarms that a recipe turns on."""
+    return [alarm for alarm in ALARMS if threshold_of(alarm, recipe)]
+
+
+def is_reason(alarm: Alarm, value: float, done: int, recipe: Recipe) -> bool:
+    """Say whether the mean of a window that ends with iteration `done` is a reason for alarm."""
+    if done <= max(recipe.alarm_window, alarm.grace * recipe.iterations):
+        return False
+    threshold = threshold_of(alarm, recipe)
+    return threshold > 0 and (value < threshold if alarm.below else value > threshold)
 
 
 @dataclass(frozen=True)
@@ -144,8 +156,8 @@ class Monitor:
     """All alarms of one training. Its state is plain data, which a checkpoint holds."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.window = recipe.alarm_window
-        self.thresholds = thresholds(recipe)
+        self.recipe = recipe
+        self.alarms = alarms_of(recipe)
         self.real = _Means()
         """Statistics of real images over the training so far, since those of one batch are noisy."""
         self.values = _Means()
@@ -153,32 +165,29 @@ class Monitor:
         """Names of the alarms that have begun and are not over."""
 
     def add(self, done: int, figures: Figures) -> Window | None:
-        """Take the figures of iteration number `done`, from 1. Return the window that it ends, if it ends one.
-
-        The first window is not judged: in it the student leaves its start.
-        """
+        """Take the figures of iteration number `done`, from 1. Return the window that it ends, if it ends one."""
         self.real.add({name: value for name, value in figures.items() if name.startswith(REAL)})
         figures = {**figures, **self.real.means()}
-        found = {alarm.name: alarm.value(figures) for alarm in self.thresholds}
+        found = {alarm.name: alarm.value(figures) for alarm in self.alarms}
         self.values.add({name: value for name, value in found.items() if value is not None})
-        if done % self.window:
+        if done % self.recipe.alarm_window:
             return None
         means = self.values.means()
         self.values = _Means()
-        return self._judged(done, means) if done > self.window and means else None
+        return self._judged(done, means) if means else None
 
     def _judged(self, done: int, means: Mapping[str, float]) -> Window:
         window = Window({PREFIX + name: value for name, value in means.items()}, [], [])
-        for alarm, threshold in self.thresholds.items():
+        for alarm in self.alarms:
             if alarm.name not in means:
                 continue
             value, was_on = means[alarm.name], alarm.name in self.on
-            of = f"{alarm.meaning.format(value=value)} (alarm_{alarm.name}={threshold:g})"
-            when = f"in iterations {done - self.window + 1} to {done}"
-            if is_beyond(alarm, value, threshold) and not was_on:
+            of = f"{alarm.meaning.format(value=value)} (alarm_{alarm.name}={threshold_of(alarm, self.recipe):g})"
+            when = f"in iterations {done - self.recipe.alarm_window + 1} to {done}"
+            if is_reason(alarm, value, done, self.recipe) and not was_on:
                 self.on.append(alarm.name)
                 window.begun.append(f"alarm {alarm.name}: {of}, {when}")
-            elif was_on and not is_beyond(alarm, value, threshold):
+            elif was_on and not is_reason(alarm, value, done, self.recipe):
                 self.on.remove(alarm.name)
                 window.ended.append(f"alarm {alarm.name} is over: {of}, {when}")
         return window
@@ -216,14 +225,15 @@ def alarm_notes(lines: Iterable[Mapping[str, Any]], recipe: Recipe) -> list[Alar
     """Return the alarms of a training from the lines of its log."""
     lines = list(lines)
     notes = []
-    for alarm, threshold in thresholds(recipe).items():
+    for alarm in alarms_of(recipe):
         key = PREFIX + alarm.name
         found = {int(line["iteration"]): float(line[key]) for line in lines if key in line}
-        bad = {done: value for done, value in found.items() if is_beyond(alarm, value, threshold)}
+        bad = {done: value for done, value in found.items() if is_reason(alarm, value, done, recipe)}
         if bad:
-            worst = (min if alarm.below else max)(bad.values())
-            note = AlarmNote(name=alarm.name, first=min(bad), last=max(bad), worst=worst, threshold=threshold)
-            notes.append(note)
+            worst, threshold = (min if alarm.below else max)(bad.values()), threshold_of(alarm, recipe)
+            notes.append(
+                AlarmNote(name=alarm.name, first=min(bad), last=max(bad), worst=worst, threshold=threshold)
+            )
     return notes
 
 

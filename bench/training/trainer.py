@@ -198,7 +198,7 @@ class Trainer:
 
     def _real_statistics(self, figures: Collection[str], real: Tensor) -> dict[str, Tensor]:
         """Return the statistics of real images, if a training step returned those of the student's output."""
-        if not self.monitor.thresholds or not any(f"{kind}_std" in figures for kind in KINDS):
+        if not self.monitor.alarms or not any(f"{kind}_std" in figures for kind in KINDS):
             return {}
         return {REAL + name: value for name, value in self.distiller.statistics(real).items()}
 
