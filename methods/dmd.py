@@ -116,6 +116,7 @@ class DMD(Distiller[DMDRecipe]):
         if classify is not None:
             real_logits, fake_logits = output.logits.chunk(2)
             figures["loss/discriminator"] = discriminator_gan_loss(real_logits, fake_logits)
+            figures |= {"logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()}
             total = total + self.recipe.gan_critic_weight * figures["loss/discriminator"]
         self.backward_and_step(self.critic, total)
         return {name: figure.detach() for name, figure in figures.items()}
