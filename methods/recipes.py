@@ -85,6 +85,11 @@ class DMDRecipe(PairRecipe):
     """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
     gan_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the discriminator draws its times."""
+    r1_weight: float = Field(0.0, ge=0)
+    """Weight of the R1 penalty in APT's form, relative to the discriminator's loss; 0: none. NVIDIA's own
+    configurations have 0.1, its advice is 100 to 1000."""
+    r1_noise: float = Field(0.1, gt=0)
+    """Standard deviation of the noise that R1 adds to the discriminator's real inputs."""
     regression_weight: float = Field(0.25, ge=0)
     """Weight of the regression term (DMD's lambda)."""
     guidance_scale: float = Field(1.0, ge=0)
@@ -100,7 +105,8 @@ class DMDRecipe(PairRecipe):
         simulated = iterations * (self.student_steps - 1) // 2 if self.input_simulation == "backward" else 0
         regressed = turns if self.regression else 0
         teacher = turns * (1 if self.guidance_scale == 1 else 2) if dm else 0
-        encoder = turns + iterations * (1 if self.shared_critic_draws else 2) if self.gan else 0
+        classified = (1 if self.shared_critic_draws else 2) + (self.r1_weight > 0)
+        encoder = turns + iterations * classified if self.gan else 0
         passes = {
             "student": Passes(iterations + simulated + regressed, turns + regressed),
             "teacher": Passes(teacher, 0),
@@ -122,7 +128,7 @@ class DMDRecipe(PairRecipe):
     def idle(self) -> dict[str, str]:
         switches = {
             "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
-            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range"),
+            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range", "r1_weight", "r1_noise"),
             "regression": (
                 "regression_weight",
                 "pairs",
@@ -136,6 +142,8 @@ class DMDRecipe(PairRecipe):
         found = super().idle() | {
             key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
         }
+        if not self.r1_weight:
+            found["r1_noise"] = found.get("r1_noise", "r1_weight is 0")
         if self.student_steps == 1:
             found["input_simulation"] = "a one-step student has only pure noise as input"
         return found
