@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.models.schedules import NoiseSchedule, per_sample
+from bench.models.schedules import NoiseSchedule
 from bench.training.context import Batch, Noised
 
 
@@ -65,6 +65,4 @@ def ode_step(
     The image and the noise that the teacher predicts at x_t are combined again for s.
     """
     x_t, t, condition = noised
-    x0 = teacher(x_t, t, condition)
-    eps = (x_t - per_sample(schedule.alpha(t), x_t) * x0) / per_sample(schedule.sigma(t), x_t)
-    return Noised(schedule.add_noise(x0, eps, s), s, condition)
+    return Noised(schedule.ode_point(x_t, teacher(x_t, t, condition), t, s), s, condition)
