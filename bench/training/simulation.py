@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.models.schedules import NoiseSchedule, per_sample
+from bench.models.schedules import NoiseSchedule
 from bench.training.context import Batch, Noised
 
 
@@ -61,8 +61,8 @@ def ode_step(
 
     The image and the noise that the teacher predicts at x_t are combined again for s.
     """
-    x0 = teacher(*noised)
-    return Noised(schedule.add_noise(x0, predicted_noise(x0, noised, schedule), s), s, noised.condition)
+    x_t, t, condition = noised
+    return Noised(schedule.ode_point(x_t, teacher(x_t, t, condition), t, s), s, condition)
 
 
 @torch.no_grad()
