@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.models.schedules import NoiseSchedule
+from bench.models.schedules import NoiseSchedule, per_sample
 from bench.training.context import Batch, Noised
 
 
@@ -74,16 +74,10 @@ def heun_step(
     In y = x_t / alpha and the noise level l, the slope dy/dl is the predicted noise: here it is the mean of those
     at both ends. The times have alpha > 0.
     """
+    x_t, t, condition = noised
     x0 = teacher(*noised)
-    eps = predicted_noise(x0, noised, schedule)
-    ahead = Noised(schedule.add_noise(x0, eps, s), s, noised.condition)
-    change = predicted_noise(teacher(*ahead), ahead, schedule) - eps
+    eps, ahead = schedule.noise_in(x_t, x0, t), Noised(schedule.ode_point(x_t, x0, t, s), s, condition)
+    change = schedule.noise_in(ahead.x_t, teacher(*ahead), s) - eps
     alpha_s, level_s = schedule.alpha(s), schedule.sigma(s) / schedule.alpha(s)
-    step = level_s - schedule.sigma(noised.t) / schedule.alpha(noised.t)
-    return ahead._replace(x_t=ahead.x_t + per_sample(alpha_s * step / 2, change) * change)
-
-
-def predicted_noise(x0: Tensor, noised: Noised, schedule: NoiseSchedule) -> Tensor:
-    """Return the noise in noised images, given the denoised images x0 [B, C, H, W]."""
-    x_t, t, _ = noised
-    return (x_t - per_sample(schedule.alpha(t), x_t) * x0) / per_sample(schedule.sigma(t), x_t)
+    step = level_s - schedule.sigma(t) / schedule.alpha(t)
+    return Noised(ahead.x_t + per_sample(alpha_s * step / 2, change) * change, s, condition)
