@@ -1,7 +1,7 @@
 """The record of a tuning: a grid of recipe values, the result at each of its points, and the best of them.
 
-A grid is tuned on a seed that no result uses. The record is the file RUNS/tuning/TASK/METHOD-DIGEST.json, named by
-what was asked.
+A grid is tuned on a seed that no result uses. The record is a JSON file, RUNS/tuning/TASK/METHOD-DIGEST.json,
+whose name is of what was asked.
 """
 
 from __future__ import annotations
