@@ -60,7 +60,7 @@ def recipe(row: dict[str, Any]) -> str:
 
 
 def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
-    """Return the cells of a summary row that show weights and cost; computing time in hours, or in minutes."""
+    """Return the cells of a summary row that show weights and cost; a core's time in hours, or in minutes."""
     if row["status"] in NO_RECORD:
         return dict.fromkeys(_COST, NOTHING)
     chosen = f"{row['selection']}, {row['weights']}" if row["selection"] else NOTHING
@@ -71,11 +71,11 @@ def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
 
 
 def _compute(row: dict[str, Any], minutes: bool) -> str:
-    """Return the training time of a GPU, or that of a core for training on a CPU."""
-    for name, holder in (("gpu_hours", "GPU"), ("core_hours", "core")):
-        if row[name]:
-            time, unit, digits = (row[name] * 60, "minutes", 1) if minutes else (row[name], "hours", 2)
-            return f"{time:,.{0 if time >= 100 else digits}f} {holder}-{unit}"
+    """Return the training time in GPU-hours, or for training on a CPU in core-hours or core-minutes."""
+    core = (60 * row["core_hours"], "core-minutes", 1) if minutes else (row["core_hours"], "core-hours", 2)
+    for time, unit, digits in ((row["gpu_hours"], "GPU-hours", 2), core):
+        if time:
+            return f"{time:,.{0 if time >= 100 else digits}f} {unit}"
     return NOTHING
 
 

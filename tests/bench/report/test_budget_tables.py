@@ -50,7 +50,7 @@ def test_costs_are_columns_with_core_minutes(table: ReportTable) -> None:
     assert first[names].tolist() == ["500", "100", "32,000", "598,000", "1.8 core-minutes", "512.0 MiB"]
     assert section.cells.set_index("method").loc["GAN only", "passes"] == "500,000–500,002"
     assert [column.name for column in section.columns if column.compared] == names
-    assert any(note.startswith("Passes: forward passes of one image") for note in section.notes)
+    assert any(note.startswith("Passes are counted in training. A pass is") for note in section.notes)
 
 
 @pytest.mark.parametrize("renderer", [TerminalRenderer(), MarkdownRenderer(), TexRenderer(), HTMLRenderer()])
@@ -68,13 +68,13 @@ def test_csv_has_them_in_full(table: ReportTable) -> None:
 
 def test_a_table_of_results_alone_keeps_hours_and_the_room_for_values(make_record: Make) -> None:
     records = [counted(make_record("dmd2", seed), 498_000) for seed in range(3)]
-    text = TexRenderer().render([suite_table(SUITE, None, records, "micro")], Layout())
+    text = TexRenderer().render([suite_table(SUITE, None, records, replace(SCALE, budget=None))], Layout())
     assert "598,000" not in text and "core-minutes" not in text and "% Not shown: recipe" in text
 
 
 def test_a_record_without_counts_has_no_passes(make_record: Make) -> None:
     section = suite_table(SUITE, None, [make_record("dmd2")], SCALE).sections[0]
-    assert set(section.cells["passes"]) == {"–"} and not any("Passes:" in note for note in section.notes)
+    assert set(section.cells["passes"]) == {"–"} and not any("Passes" in note for note in section.notes)
 
 
 @pytest.mark.parametrize(("forward", "shown"), [(498_000, "598,000"), (None, "–")])
