@@ -96,7 +96,7 @@ class Recipe(BaseModel):
     alarm_collapse: float = Field(0.4, ge=0)
     """Distance of generated images to the nearest one of their batch, over that of real images; the alarm is for
     values below."""
-    alarm_discriminator: float = Field(8.0, ge=0)
+    alarm_discriminator: float = Field(6.0, ge=0)
     """Distance of the discriminator's mean logits of real and generated images."""
     alarm_critic: float = Field(0.7, ge=0)
     """The critic's denoising loss on generated images; 1 is that of a network that has learnt nothing."""
