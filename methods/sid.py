@@ -88,7 +88,7 @@ class Judged(NamedTuple):
 
 
 class SiDCritic(nn.Module):
-    """The denoiser of generated images. In SiDA the mean over its bottleneck's channels is a logit at each place."""
+    """The denoiser of generated images. The mean over its bottleneck's channels is SiDA's logit at each place."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
