@@ -1,4 +1,4 @@
-"""The losses of DMD and DMD2 as pure functions of tensors. Each one cites its equation."""
+"""The losses of the methods as pure functions of tensors. Each one cites its equation."""
 
 from __future__ import annotations
 
@@ -46,9 +46,22 @@ def discriminator_gan_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
+def r1_loss(real_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
+    """Return the R1 penalty without second derivatives, mean (D(x) - D(x + s n))^2 over real inputs x (APT).
+
+    For small noise s n it is s^2 |dD/dx|^2, whose factor s^2 is in the loss. Gradients flow into both logits.
+    """
+    return F.mse_loss(real_logits, perturbed_logits)
+
+
 def regression_loss(x: Tensor, y: Tensor) -> Tensor:
     """Return the mean squared error between G(z) and the teacher's image y of the same z (DMD2, Eq. 3).
 
     This is the default. DMD's distance on ImageNet is LPIPS (methods.perceptual), whose weights users download.
     """
     return F.mse_loss(x, y)
+
+
+def huber_loss(x: Tensor, y: Tensor, c: float) -> Tensor:
+    """Return the mean pseudo-Huber distance, sqrt((x - y)^2 + c^2) - c of each element, as in LCM's code."""
+    return (((x - y) ** 2 + c**2).sqrt() - c).mean()

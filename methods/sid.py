@@ -134,6 +134,8 @@ class SiD(Distiller[SiDRecipe]):
         if judged.real_logits is not None:
             adversarial = discriminator_loss(judged.real_logits, judged.logits, weight)
             figures["loss/discriminator"] = adversarial.detach()
+            figures["logits/real"] = judged.real_logits.detach().mean()
+            figures["logits/fake"] = judged.logits.detach().mean()
             loss = loss + self.recipe.gan_critic_weight * adversarial
         self.backward_and_step(self.critic, loss)
         return figures

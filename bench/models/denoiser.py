@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,28 @@ FeatureShape = tuple[int, ...]
 """One sample's features at a place of a network: a map (C, H, W), or tokens (N, D)."""
 
 
+FeaturesHook = Callable[[nn.Module, Any, tuple[Tensor, ...]], None]
+"""What is called after `features`, like a forward hook: with the denoiser, its inputs and its features."""
+
+
 class Denoiser(nn.Module, ABC):
     """x0 = D(x_t, t, condition) under a noise schedule, and features from one or more places in its network."""
 
     schedule: NoiseSchedule
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._features_hooks: list[FeaturesHook] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the hooks of `register_features_hook` run after the subclass's `features`."""
+        super().__init_subclass__(**kwargs)
+        if "features" in vars(cls):
+            cls.features = _with_hooks(cls.features)  # type: ignore[method-assign]
+
+    def register_features_hook(self, hook: FeaturesHook) -> None:
+        """Call `hook(denoiser, inputs, features)` after each call of `features`."""
+        self._features_hooks.append(hook)
 
     @property
     @abstractmethod
@@ -53,26 +73,31 @@ class Denoiser(nn.Module, ABC):
         )
 
 
-class GuidedDenoiser(Denoiser):
-    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
+def _with_hooks(features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """Return a `features` that calls the denoiser's hooks, unless a subclass's own `features` will."""
 
-    def __init__(self, denoiser: Denoiser, null_condition: Tensor, scale: float) -> None:
-        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser."""
+    @functools.wraps(features)
+    def hooked(self: Denoiser, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        found = features(self, x_t, t, condition)
+        if type(self).features is hooked:
+            for hook in self._features_hooks:
+                hook(self, (x_t, t, condition), found)
+        return found
+
+    return hooked
+
+
+class WrappedDenoiser(Denoiser):
+    """A denoiser around another one, of which a subclass changes the output; the features are the other's."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
-        self.scale = scale
-        self.register_buffer("null_condition", null_condition, persistent=False)
 
     @property
     def feature_shapes(self) -> tuple[FeatureShape, ...]:
         return self.denoiser.feature_shapes
-
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        null = self.get_buffer("null_condition").expand_as(condition)
-        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([null, condition]))
-        unconditional, conditional = both.chunk(2)
-        return unconditional + self.scale * (conditional - unconditional)
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         return self.denoiser.features(x_t, t, condition)
@@ -82,3 +107,19 @@ class GuidedDenoiser(Denoiser):
 
     def checkpoint_gradients(self) -> None:
         self.denoiser.checkpoint_gradients()
+
+
+class GuidedDenoiser(WrappedDenoiser):
+    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
+
+    def __init__(self, denoiser: Denoiser, null_condition: Tensor, scale: float) -> None:
+        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser."""
+        super().__init__(denoiser)
+        self.scale = scale
+        self.register_buffer("null_condition", null_condition, persistent=False)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        null = self.get_buffer("null_condition").expand_as(condition)
+        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([null, condition]))
+        unconditional, conditional = both.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)
