@@ -46,6 +46,14 @@ def discriminator_gan_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
+def r1_loss(real_logits: Tensor, perturbed_logits: Tensor) -> Tensor:
+    """Return the R1 penalty without second derivatives, mean (D(x) - D(x + s n))^2 over real inputs x (APT).
+
+    For small noise s n it is s^2 |dD/dx|^2, whose factor s^2 is in the loss. Gradients flow into both logits.
+    """
+    return F.mse_loss(real_logits, perturbed_logits)
+
+
 def regression_loss(x: Tensor, y: Tensor) -> Tensor:
     """Return the mean squared error between G(z) and the teacher's image y of the same z (DMD2, Eq. 3).
 

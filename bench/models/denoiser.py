@@ -41,6 +41,15 @@ class Denoiser(nn.Module, ABC):
     def feature_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters that `features` runs through."""
 
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        """Shape of one sample's features at each depth that `deep_features` returns."""
+        return self.feature_shapes
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        """Return features from several depths, for a discriminator on a frozen network; by default `features`."""
+        return self.features(x_t, t, condition)
+
     @abstractmethod
     def checkpoint_gradients(self) -> None:
         """From now on keep fewer activations, and compute them again in the backward pass."""
@@ -79,6 +88,13 @@ class GuidedDenoiser(Denoiser):
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
         return self.denoiser.feature_parameters()
+
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        return self.denoiser.deep_feature_shapes
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        return self.denoiser.deep_features(x_t, t, condition)
 
     def checkpoint_gradients(self) -> None:
         self.denoiser.checkpoint_gradients()
