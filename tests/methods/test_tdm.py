@@ -71,6 +71,7 @@ class TestSegments:
         first = StepRNG(seed=0, iteration=0).normal(batch.real)
         inputs: list[Tensor] = []
         student = method.generator.network
+        assert isinstance(student, Denoiser)
         student.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
 
         class Drawn(SampleNoise):
