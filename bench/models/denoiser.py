@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,28 @@ FeatureShape = tuple[int, ...]
 """One sample's features at a place of a network: a map (C, H, W), or tokens (N, D)."""
 
 
+FeaturesHook = Callable[[nn.Module, Any, tuple[Tensor, ...]], None]
+"""What is called after `features`, like a forward hook: with the denoiser, its inputs and its features."""
+
+
 class Denoiser(nn.Module, ABC):
     """x0 = D(x_t, t, condition) under a noise schedule, and features from one or more places in its network."""
 
     schedule: NoiseSchedule
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._features_hooks: list[FeaturesHook] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the hooks of `register_features_hook` run after the subclass's `features`."""
+        super().__init_subclass__(**kwargs)
+        if "features" in vars(cls):
+            cls.features = _with_hooks(cls.features)  # type: ignore[method-assign]
+
+    def register_features_hook(self, hook: FeaturesHook) -> None:
+        """Call `hook(denoiser, inputs, features)` after each call of `features`."""
+        self._features_hooks.append(hook)
 
     @property
     @abstractmethod
@@ -60,6 +80,20 @@ class Denoiser(nn.Module, ABC):
             f"{type(self).__name__} names no layers that take a LoRA, and lora_rank is {rank}; "
             "fix: --set lora_rank=0"
         )
+
+
+def _with_hooks(features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """Return a `features` that calls the denoiser's hooks, unless a subclass's own `features` will."""
+
+    @functools.wraps(features)
+    def hooked(self: Denoiser, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        found = features(self, x_t, t, condition)
+        if type(self).features is hooked:
+            for hook in self._features_hooks:
+                hook(self, (x_t, t, condition), found)
+        return found
+
+    return hooked
 
 
 class GuidedDenoiser(Denoiser):

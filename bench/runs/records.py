@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
@@ -70,6 +70,13 @@ class CheckpointInfo(Model):
     """The last weights, their moving average, or weights that others published."""
 
 
+class NetworkPasses(Model):
+    """Passes of single images through a network in training."""
+
+    forward: Count
+    backward: Count
+
+
 class Cost(Model):
     """The cost of a result."""
 
@@ -91,6 +98,8 @@ class Cost(Model):
     parameters: Count
     gpu_hours: float
     """0 on a CPU."""
+    passes: dict[str, NetworkPasses] = Field(default_factory=dict)
+    """Counted passes by network (bench.training.passes); none in records from before they were counted."""
 
 
 class Asset(Model):

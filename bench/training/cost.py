@@ -8,13 +8,18 @@ from typing import NamedTuple
 
 BYTES = 4
 """Size of a float32 number."""
+ENCODER = "'s encoder"
+"""End of the name of a network's encoder, whose passes stop at the middle of the network."""
 
 
 class Passes(NamedTuple):
-    """Numbers of passes of a batch through one network, over a whole training."""
+    """Numbers of passes through one network over a whole training: of batches, or of single images."""
 
     forward: int
     backward: int
+
+
+NO_PASSES = Passes(0, 0)
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Cost:
     """The cost of a whole training, counted in networks of the teacher's size."""
 
     passes: Mapping[str, Passes]
-    """Passes by network, or by the part of a network that runs alone."""
+    """Passes of a batch by network, or by the part of a network that runs alone."""
     generator_updates: int
     trained: int = 1
     """Number of networks with gradients and Adam's two moments."""
