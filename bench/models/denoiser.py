@@ -31,13 +31,13 @@ class Denoiser(nn.Module, ABC):
         self._features_hooks: list[FeaturesHook] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the hooks of `register_features_hook` run after the subclass's `features`."""
+        """Let the hooks of `register_features_hook` run after the subclass's `features` and `deep_features`."""
         super().__init_subclass__(**kwargs)
-        if "features" in vars(cls):
-            cls.features = _with_hooks(cls.features)  # type: ignore[method-assign]
+        for name in {"features", "deep_features"} & vars(cls).keys():
+            setattr(cls, name, _with_hooks(name, vars(cls)[name]))
 
     def register_features_hook(self, hook: FeaturesHook) -> None:
-        """Call `hook(denoiser, inputs, features)` after each call of `features`."""
+        """Call `hook(denoiser, inputs, features)` after each call of `features` or `deep_features`."""
         self._features_hooks.append(hook)
 
     @property
@@ -67,7 +67,10 @@ class Denoiser(nn.Module, ABC):
         return self.feature_shapes
 
     def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
-        """Return features from several depths, for a discriminator on a frozen network; by default `features`."""
+        """Return features from several depths, for a discriminator on a frozen network; by default `features`.
+
+        The last of them runs last, as in `features`.
+        """
         return self.features(x_t, t, condition)
 
     @abstractmethod
@@ -82,13 +85,13 @@ class Denoiser(nn.Module, ABC):
         )
 
 
-def _with_hooks(features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+def _with_hooks(name: str, features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     """Return a `features` that calls the denoiser's hooks, unless a subclass's own `features` will."""
 
     @functools.wraps(features)
     def hooked(self: Denoiser, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         found = features(self, x_t, t, condition)
-        if type(self).features is hooked:
+        if getattr(type(self), name) is hooked:
             for hook in self._features_hooks:
                 hook(self, (x_t, t, condition), found)
         return found
