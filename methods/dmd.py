@@ -14,6 +14,7 @@ from methods.losses import (
     discriminator_gan_loss,
     distribution_matching_loss,
     generator_gan_loss,
+    r1_loss,
 )
 from methods.perceptual import distance_of
 from methods.recipes import DMDRecipe
@@ -100,12 +101,7 @@ class DMD(Distiller[DMDRecipe]):
         denoise = None
         if self.recipe.critic_denoising:
             denoise = self.noised(fake, condition, batch, self.recipe.critic_range)
-        classify = None
-        if self.recipe.gan:
-            classify = self.noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
-            if not self.recipe.shared_critic_draws:
-                made = self.noised(fake, condition, batch, self.recipe.gan_range)
-                classify = Noised(*(torch.cat(parts) for parts in zip(classify, made, strict=True)))
+        classify = self.to_classify(fake, condition, batch) if self.recipe.gan else None
         output = self.critic(denoise, classify, self.recipe.shared_critic_draws)
         figures: dict[str, Tensor] = {}
         total = fake.new_zeros(())
@@ -114,11 +110,29 @@ class DMD(Distiller[DMDRecipe]):
             figures["loss/denoising"] = denoising_loss(output.x0, fake, weight)
             total = total + figures["loss/denoising"]
         if classify is not None:
-            real_logits, fake_logits = output.logits.chunk(2)
-            figures["loss/discriminator"] = discriminator_gan_loss(real_logits, fake_logits)
-            total = total + self.recipe.gan_critic_weight * figures["loss/discriminator"]
+            of_real, *of_perturbed, of_fake = output.logits.split(len(fake))
+            figures["loss/discriminator"] = discriminator = discriminator_gan_loss(of_real, of_fake)
+            figures |= {"logits/real": of_real.mean(), "logits/fake": of_fake.mean()}
+            if of_perturbed:
+                figures["loss/r1"] = self.recipe.r1_weight * r1_loss(of_real, of_perturbed[0])
+                discriminator = discriminator + figures["loss/r1"]
+            total = total + self.recipe.gan_critic_weight * discriminator
         self.backward_and_step(self.critic, total)
         return {name: figure.detach() for name, figure in figures.items()}
+
+    def to_classify(self, fake: Tensor, condition: Tensor, batch: Batch) -> Noised:
+        """Return the discriminator's inputs: noised real images, their perturbed copies for R1, generated ones.
+
+        Generated images are not among them if the critic classifies those that it denoises.
+        """
+        real = self.noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
+        parts = [real]
+        if not self.recipe.shared_critic_draws:
+            parts.append(self.noised(fake, condition, batch, self.recipe.gan_range))
+        if self.recipe.r1_weight:
+            perturbed = real.x_t + self.recipe.r1_noise * batch.rng.normal(real.x_t)
+            parts.insert(1, real._replace(x_t=perturbed))
+        return Noised(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def distribution_matching_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
         """Return the distribution matching loss of generated images (Eq. 2)."""

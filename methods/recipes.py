@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,33 +23,47 @@ Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """Part of the noise grid, where 0 is its first and least noisy time and 1 is its last."""
 
 
-class PairRecipe(Recipe):
+class LPIPSRecipe(Recipe):
+    """The recipe of methods whose loss may be LPIPS on VGG16."""
+
+    lpips_weights: Path | None = None
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
+    pinned for the task."""
+    lpips_pooling: Literal["max", "average"] = "max"
+    """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""
+    lpips_switch: ClassVar[str]
+    """The name of the field that chooses the distance."""
+
+    @property
+    def chosen_distance(self) -> str:
+        """The value of the field that chooses the distance."""
+        return str(getattr(self, self.lpips_switch))
+
+    @property
+    def roles(self) -> frozenset[str]:
+        if self.chosen_distance != "lpips":
+            return super().roles
+        return super().roles | {"tiny_vae"} | ({"lpips"} if self.lpips_weights is None else set())
+
+    def idle(self) -> dict[str, str]:
+        other = dict.fromkeys(("lpips_weights", "lpips_pooling"), f"{self.lpips_switch} is {self.chosen_distance}")
+        return super().idle() | ({} if self.chosen_distance == "lpips" else other)
+
+
+class PairRecipe(LPIPSRecipe):
     """The recipe of methods that regress to teacher pairs."""
+
+    lpips_switch = "regression_distance"
 
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs for the regression, made once per task."""
     regression_distance: Literal["mse", "lpips"] = "mse"
     """Distance of the student's image to the teacher's: mean squared error, of latents if the networks generate
     them, or LPIPS on VGG16 (as DMD on ImageNet), which decodes latents by a tiny VAE."""
-    lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
-    pinned for the task."""
-    lpips_pooling: Literal["max", "average"] = "max"
-    """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""
-
-    @property
-    def roles(self) -> frozenset[str]:
-        if self.regression_distance != "lpips":
-            return super().roles
-        return super().roles | {"tiny_vae"} | ({"lpips"} if self.lpips_weights is None else set())
 
     @property
     def teacher_pairs(self) -> int:
         return self.pairs
-
-    def idle(self) -> dict[str, str]:
-        mse = dict.fromkeys(("lpips_weights", "lpips_pooling"), "regression_distance is mse")
-        return super().idle() | (mse if self.regression_distance == "mse" else {})
 
 
 class DMDRecipe(PairRecipe):
@@ -85,6 +99,11 @@ class DMDRecipe(PairRecipe):
     """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
     gan_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the discriminator draws its times."""
+    r1_weight: float = Field(0.0, ge=0)
+    """Weight of the R1 penalty in APT's form, relative to the discriminator's loss; 0: none. NVIDIA's own
+    configurations have 0.1, its advice is 100 to 1000."""
+    r1_noise: float = Field(0.1, gt=0)
+    """Standard deviation of the noise that R1 adds to the discriminator's real inputs."""
     regression_weight: float = Field(0.25, ge=0)
     """Weight of the regression term (DMD's lambda)."""
     guidance_scale: float = Field(1.0, ge=0)
@@ -100,7 +119,8 @@ class DMDRecipe(PairRecipe):
         simulated = iterations * (self.student_steps - 1) // 2 if self.input_simulation == "backward" else 0
         regressed = turns if self.regression else 0
         teacher = turns * (1 if self.guidance_scale == 1 else 2) if dm else 0
-        encoder = turns + iterations * (1 if self.shared_critic_draws else 2) if self.gan else 0
+        classified = (1 if self.shared_critic_draws else 2) + (self.r1_weight > 0)
+        encoder = turns + iterations * classified if self.gan else 0
         passes = {
             "student": Passes(iterations + simulated + regressed, turns + regressed),
             "teacher": Passes(teacher, 0),
@@ -122,7 +142,7 @@ class DMDRecipe(PairRecipe):
     def idle(self) -> dict[str, str]:
         switches = {
             "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
-            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range"),
+            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range", "r1_weight", "r1_noise"),
             "regression": (
                 "regression_weight",
                 "pairs",
@@ -136,6 +156,8 @@ class DMDRecipe(PairRecipe):
         found = super().idle() | {
             key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
         }
+        if not self.r1_weight:
+            found["r1_noise"] = found.get("r1_noise", "r1_weight is 0")
         if self.student_steps == 1:
             found["input_simulation"] = "a one-step student has only pure noise as input"
         return found

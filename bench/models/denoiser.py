@@ -99,26 +99,17 @@ def _with_hooks(name: str, features: Callable[..., tuple[Tensor, ...]]) -> Calla
     return hooked
 
 
-class GuidedDenoiser(Denoiser):
-    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
+class WrappedDenoiser(Denoiser):
+    """A denoiser around another one, of which a subclass changes the output; the features are the other's."""
 
-    def __init__(self, denoiser: Denoiser, null_condition: Tensor, scale: float) -> None:
-        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser."""
+    def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
-        self.scale = scale
-        self.register_buffer("null_condition", null_condition, persistent=False)
 
     @property
     def feature_shapes(self) -> tuple[FeatureShape, ...]:
         return self.denoiser.feature_shapes
-
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        null = self.get_buffer("null_condition").expand_as(condition)
-        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([null, condition]))
-        unconditional, conditional = both.chunk(2)
-        return unconditional + self.scale * (conditional - unconditional)
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         return self.denoiser.features(x_t, t, condition)
@@ -135,3 +126,19 @@ class GuidedDenoiser(Denoiser):
 
     def checkpoint_gradients(self) -> None:
         self.denoiser.checkpoint_gradients()
+
+
+class GuidedDenoiser(WrappedDenoiser):
+    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
+
+    def __init__(self, denoiser: Denoiser, null_condition: Tensor, scale: float) -> None:
+        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser."""
+        super().__init__(denoiser)
+        self.scale = scale
+        self.register_buffer("null_condition", null_condition, persistent=False)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        null = self.get_buffer("null_condition").expand_as(condition)
+        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([null, condition]))
+        unconditional, conditional = both.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)

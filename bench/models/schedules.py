@@ -47,8 +47,11 @@ class NoiseSchedule(ABC):
 
     def ode_point(self, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Return x_s at times s [B] on the line through x_t that an estimate x0 gives: a step of DDIM."""
-        eps = (x_t - per_sample(self.alpha(t), x_t) * x0) / per_sample(self.sigma(t), x_t)
-        return self.add_noise(x0, eps, s)
+        return self.add_noise(x0, self.noise_in(x_t, x0, t), s)
+
+    def noise_in(self, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        """Return the noise eps in x_t at times t [B], given an estimate x0."""
+        return (x_t - per_sample(self.alpha(t), x_t) * x0) / per_sample(self.sigma(t), x_t)
 
     def noise_between(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and noise of the forward process from times s [B] to the same or noisier ones t: a, b, [B].

@@ -11,6 +11,7 @@ from bench.report.cells import percent
 from bench.report.measured import Measured
 from bench.report.study.words import study_notes
 from bench.runs.records import Record, is_study
+from bench.training.alarms import AlarmNote
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",
@@ -144,7 +145,23 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
     if protocol.get("covariance_start") == "ones":
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
-    return lines + _noticed(records) + differing_assets(records)
+    return lines + _alarms(records) + _noticed(records) + differing_assets(records)
+
+
+def _alarms(records: Sequence[Record]) -> list[str]:
+    """Return a note on the runs that had alarms in training, by method and seed; none if there were none."""
+    had = [
+        f"{record.method.name}, seed {record.train_seed}: {', '.join(map(alarm_text, record.alarms))}"
+        for record in records
+        if record.alarms
+    ]
+    return [f"Alarms in training (docs/alarms.md). {'. '.join(had)}."] if had else []
+
+
+def alarm_text(note: AlarmNote) -> str:
+    """Return an alarm of a record as text: its name, its iterations and its worst value."""
+    last = "" if note.last == note.first else f" to {note.last:,}"
+    return f"{note.name} (iteration {note.first:,}{last}, at worst {note.worst:.3g}, threshold {note.threshold:g})"
 
 
 def _noticed(records: Sequence[Record]) -> list[str]:

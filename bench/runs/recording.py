@@ -21,6 +21,7 @@ from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo,
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset
 from bench.task.base import PreparedTask
+from bench.training.alarms import AlarmNote, alarm_notes
 from bench.training.best import Best
 from bench.training.log import read_lines
 from bench.training.trainer import Trained
@@ -36,6 +37,7 @@ def record_of(
     more_data: Iterable[Asset] = (),
     sampler: dict[str, Any] | None = None,
     error: Failure | None = None,
+    alarms: Sequence[AlarmNote] = (),
 ) -> Record:
     """Return a record from the plan, the results, and the provenance."""
     return Record(
@@ -55,6 +57,7 @@ def record_of(
         provenance=made,
         sampler=sampler or {},
         error=error,
+        alarms=list(alarms),
     )
 
 
@@ -150,7 +153,9 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
         iterations=iterations,
         generated_images=iterations * run.recipe.batch_size,
     )
-    return record_of(run, prepared, cost, made, error=failed)
+    return record_of(
+        run, prepared, cost, made, error=failed, alarms=alarm_notes(read_lines(run.folder / METRICS), run.recipe)
+    )
 
 
 def record_of_a_death(folder: Path, reason: str) -> Record:

@@ -17,6 +17,7 @@ from bench.core.escape import is_name
 from bench.core.files import read_bytes, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
+from bench.training.alarms import AlarmNote
 
 
 def _as_name(text: str) -> str:
@@ -166,6 +167,8 @@ class Record(Model):
     """The settings of the sampler: steps, time steps, and so on."""
     error: Failure | None
     """Set exactly when `status` is failed."""
+    alarms: list[AlarmNote] = Field(default_factory=list)
+    """Signs of trouble in training; none in records from before there were alarms."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:

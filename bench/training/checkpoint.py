@@ -39,6 +39,8 @@ class TrainingState:
     """The student's EMA weights, if the recipe has them."""
     passes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Forward and backward passes so far, of single images through each network."""
+    alarms: dict[str, Any] = field(default_factory=dict)
+    """The state of the alarms' monitor; empty in checkpoints from before there were alarms."""
 
 
 def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingState) -> None:

@@ -38,6 +38,7 @@ def test_passes_of_dmd2() -> None:
     ("values", "network", "passes"),
     [
         ({"shared_critic_draws": True}, "critic's encoder", 12),
+        ({"r1_weight": 1.0}, "critic's encoder", 32),
         ({"guidance_scale": 3.0}, "teacher", 4),
         ({"regression": True}, "student", 12),
         ({"student_steps": 4}, "student", 25),

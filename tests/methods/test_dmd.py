@@ -46,6 +46,11 @@ SMALL: dict[str, Any] = {
     "gan_critic_weight": 0.5,
     "regression_weight": 0.3,
 }
+R1_VALUES: dict[str, dict[str, Any]] = {
+    "without": {},
+    "with": {"r1_weight": 1.0},
+    "no GAN": {"r1_weight": 1.0, "gan": False},
+}
 CATALOGUE = load_catalogue()
 # The toy networks here take no LoRA; those of text-to-image do.
 FAMILY = sorted(
@@ -150,10 +155,15 @@ class ByHand:
             squares = ((self.critic.denoiser(x_t, sigma, condition) - x) ** 2).mean(dim=(1, 2, 3))
             losses["denoising"] = ((1 / sigma**2 + 1 / NETWORK.sigma_data**2) * squares).mean()
         if r.gan:
-            real = self.classify(*self.noised(batch.real, batch.real_condition, 0, 999))
+            real_t, sigma_real, _ = self.noised(batch.real, batch.real_condition, 0, 999)
+            real = self.classify(real_t, sigma_real, batch.real_condition)
             shared = r.shared_critic_draws
             fake = self.classify(*((x_t, sigma, condition) if shared else self.noised(x, condition, 0, 999)))
             losses["discriminator"] = -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean())
+            if r.r1_weight:
+                more = r.r1_noise * self.rng.normal(x)
+                perturbed = self.classify(real_t + more, sigma_real, batch.real_condition)
+                losses["r1"] = r.r1_weight * ((real - perturbed) ** 2).mean()
         return losses
 
     def backward_and_step(self, name: str, network: nn.Module, loss: Tensor) -> Tensor:
@@ -181,8 +191,8 @@ class ByHand:
             figures |= {f"loss/{term}": losses[term] for term in {"gan", "regression"} & set(losses)}
         losses = self.critic_losses(x.detach(), condition, batch)
         figures |= {f"loss/{term}": loss for term, loss in losses.items()}
-        if "discriminator" in losses:
-            losses["discriminator"] = self.recipe.gan_critic_weight * losses["discriminator"]
+        for term in {"discriminator", "r1"} & set(losses):
+            losses[term] = self.recipe.gan_critic_weight * losses[term]
         figures["gradient/critic"] = self.backward_and_step("critic", self.critic, sum(losses.values()))
         return figures
 
@@ -196,6 +206,18 @@ def assert_close(actual: nn.Module, expected: nn.Module) -> None:
         if name.endswith("to_k.bias"):
             continue
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+
+
+LOGGED_ONLY = {
+    "loss/dm",
+    "pixel_mean",
+    "pixel_std",
+    "pixel_diversity",
+    "logits/real",
+    "logits/fake",
+    "gradient/generator",
+}
+"""Figures that the transcription of the formulas does not compute."""
 
 
 class TestStepEqualsTheFormulas:
@@ -212,6 +234,11 @@ class TestStepEqualsTheFormulas:
     def test_with_one_draw_for_both_losses_of_the_critic(self) -> None:
         self.compare(make("dmd2", shared_critic_draws=True, critic_updates_per_generator_update=2))
 
+    @pytest.mark.parametrize(("name", "shared"), [("dmd2", False), ("dmd2", True), ("gan", False)])
+    def test_with_r1(self, name: str, shared: bool) -> None:
+        """The discriminator's real inputs, which are noised images, and the same with a little more noise."""
+        self.compare(make(name, r1_weight=1.0, r1_noise=1.0, shared_critic_draws=shared))
+
     def test_with_a_guided_teacher(self) -> None:
         context = make_context(null_condition=torch.tensor([2]))
         self.compare(make("dmd2", context, guidance_scale=3.0))
@@ -227,7 +254,7 @@ class TestStepEqualsTheFormulas:
             expected = reference.step(make_batch(iteration))
             for name, value in expected.items():
                 torch.testing.assert_close(figures[name], value.detach(), rtol=2e-4, atol=1e-7)
-            assert set(figures) - set(expected) <= {"loss/dm", "pixel_mean", "pixel_std", "gradient/generator"}
+            assert set(figures) - set(expected) <= LOGGED_ONLY
             assert_close(method.generator.network, reference.generator)
             assert_close(method.models["critic"].network, reference.critic)
 
@@ -371,6 +398,14 @@ class TestTerms:
     def test_there_is_a_head_only_with_a_gan_term(self, name: str) -> None:
         assert len(make(name).models["critic"].network.heads) == 0
         assert len(make("dmd2").models["critic"].network.heads) == 1
+
+    def test_r1_is_off_unless_it_has_a_weight(self) -> None:
+        assert "loss/r1" not in make("dmd2").training_step(make_batch())
+        assert make("dmd2", r1_weight=1.0).training_step(make_batch())["loss/r1"] > 0
+        idle = {name: DMDRecipe(**values).idle() for name, values in R1_VALUES.items()}
+        reasons = {name: found.get("r1_noise") for name, found in idle.items()}
+        assert reasons == {"without": "r1_weight is 0", "with": None, "no GAN": "gan is off"}
+        assert idle["no GAN"]["r1_weight"] == "gan is off"
 
     def test_pairs_are_made_only_for_the_regression_term(self) -> None:
         asked: list[int] = []
