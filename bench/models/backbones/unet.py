@@ -34,6 +34,7 @@ class UNetFamily(BackboneFamily):
         self.patch_size = patch_size
         # A tuple hides the view from nn.Module's registration, so the state dict has each parameter once.
         self._encoder = (encoder_view(network, through_mid=self.taps[-1] == "mid"),)
+        self._deep = (encoder_view(network, through_mid=True),)
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -80,6 +81,26 @@ class UNetFamily(BackboneFamily):
         with self._passing(self.taps) as passed:
             x0 = self(x_t, t, condition)
         return x0, tuple(passed[tap].float() for tap in self.taps)
+
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        """A map of each level of the encoder, the finest first, and that of the middle block."""
+        channels, side = self.network.config.block_out_channels, self.network.config.sample_size
+        levels = [(width, side // 2**level, side // 2**level) for level, width in enumerate(channels)]
+        return (*levels, levels[-1])
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        levels: list[Tensor] = []
+
+        def keep(block: Any, _inputs: Any, output: Any) -> None:
+            levels.append(output[1][-2 if block.downsamplers else -1].float())  # a level ends before it is halved
+
+        x, timestep = self._inputs(x_t, t)
+        with contextlib.ExitStack() as hooks:
+            for block in self.network.down_blocks:
+                hooks.enter_context(block.register_forward_hook(keep))
+            last = self._run(self._deep[0], x, timestep, condition)
+        return (*levels, last.float())
 
     @contextlib.contextmanager
     def _passing(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
