@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.core.escape import markdown
@@ -138,3 +139,14 @@ def test_students_that_another_task_trains_are_looked_for_there(tmp_path: Path) 
     begun(tmp_path, "lcm-4", None, task="partiprompts")
     found = work_of(load_suite("table6").scale("paper"), tmp_path, run_state)
     assert [work.method for work in found] == ["lcm-4", "dmd2-4step"]
+
+
+def test_a_row_that_is_not_tuned_yet_has_no_results_and_the_command_that_tunes_it(make_record: Make) -> None:
+    """No recipe is known to be the row's, so that no record is."""
+    suite = load_suite("table3")
+    part = suite.scale("micro")
+    rows = tuple(replace(row, untuned=row.method == "gan") for row in part.rows)
+    table = suite_table(suite, None, [make_record("gan", seed) for seed in range(3)], replace(part, rows=rows))
+    (line,) = (line for line in table.left if line.startswith("GAN only"))
+    tuned = "`bench tune --suite table3 --scale micro --method gan`, then `bench reproduce table3 --scale micro`"
+    assert line == f"GAN only, seeds 0, 1, 2: missing; fix: {tuned}"
