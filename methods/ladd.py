@@ -5,8 +5,8 @@ and given to the frozen teacher. Small heads on the teacher's features at severa
 the only part of the discriminator that is trained; the student is trained through the teacher. From both papers:
 hinge loss, a logit for each place of a map. From LADD: the images to imitate may be the teacher's own
 (`training_data = "teacher"`); most inputs are pure noise. Choices of ours: each iteration updates both (SANA-Sprint
-takes turns); real images and the student's have the same noise levels; heads have no spectral norm, and no condition
-of their own, since the teacher's features depend on condition and time; no pairs of an image and a wrong prompt.
+takes turns); real images and the student's have the same noise levels; heads have no spectral norm, and no
+condition of their own, since the features depend on condition and time; no pairs of an image and a wrong prompt.
 """
 
 from __future__ import annotations
