@@ -4,8 +4,8 @@ The student denoises images at its step times. Its images, and real ones, are no
 and given to the frozen teacher. Small heads on the teacher's features at several depths tell them apart, and are
 the only part of the discriminator that is trained; the student is trained through the teacher. From both papers:
 hinge loss, a logit for each place of a map. From LADD: images to imitate that are the teacher's own
-(`training_data = "teacher"`); inputs that are mostly pure noise. Choices of ours: each iteration updates both, where
-SANA-Sprint takes turns; equal noise levels for real images and the student's; heads without spectral norm, and
+(`training_data = "teacher"`); inputs that are mostly pure noise. Choices of ours: each iteration updates both
+(SANA-Sprint takes turns); equal noise levels for real images and the student's; heads without spectral norm, and
 without a condition of their own, since features depend on condition and time; no pairs of image and wrong prompt.
 """
 
