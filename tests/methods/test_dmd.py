@@ -36,7 +36,6 @@ FAMILY = sorted(
 )
 
 
-
 class TestStepEqualsTheFormulas:
     @pytest.mark.parametrize("name", ["dmd2", "dmd", "dmd-ttur", "gan", "dmd2-4step"])
     def test_of_a_method(self, name: str) -> None:
