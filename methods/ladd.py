@@ -3,10 +3,10 @@
 The student denoises images at its step times. Its images, and real ones, are noised again to times of a wide law
 and given to the frozen teacher. Small heads on the teacher's features at several depths tell them apart, and are
 the only part of the discriminator that is trained; the student is trained through the teacher. From both papers:
-hinge loss, a logit for each place of a map. From LADD: the images to imitate may be the teacher's own
-(`training_data = "teacher"`); most inputs are pure noise. Choices of ours: each iteration updates both (SANA-Sprint
-takes turns); real images and the student's have the same noise levels; heads have no spectral norm, and no condition
-of their own, since the teacher's features depend on condition and time; no pairs of an image and a wrong prompt.
+hinge loss, a logit for each place of a map. From LADD: images to imitate that are the teacher's own
+(`training_data = "teacher"`); inputs that are mostly pure noise. Choices of ours: each iteration updates both
+(SANA-Sprint takes turns); equal noise levels for real images and the student's; heads without spectral norm, and
+without a condition of their own, since features depend on condition and time; no pairs of image and wrong prompt.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,21 +10,16 @@ from torch import Tensor, nn
 
 from bench.models.denoiser import Denoiser
 from bench.models.schedules import NoiseSchedule, per_sample
-from bench.training.cost import Cost, Passes
 from bench.training.distiller import Batch, Distiller, TrainedModel, TrainingContext
-from methods.derivatives import DerivativeRecipe, derivative_along
+from methods.flow_maps import FlowMapRecipe, derivative_along, level_range, log_normal_levels
 
 
-class SCMRecipe(DerivativeRecipe):
+class SCMRecipe(FlowMapRecipe):
     """The recipe of sCM distillation. The defaults are the paper's constants."""
 
     clip_norm: float = Field(0.1, gt=0)
     sigma_data: float = Field(0.5, gt=0)
     """Standard deviation of the data, sigma_d: the noise level is sigma_d tan t."""
-    proposal_mean: float = -1.0
-    """Mean of the logarithm of the noise level in training, P_mean."""
-    proposal_std: float = Field(1.4, gt=0)
-    """Standard deviation of the logarithm of the noise level in training, P_std."""
     tangent_warmup: int = Field(10_000, ge=0)
     """Iterations over which the tangent's unstable part rises from 0 to its full size, H."""
     tangent_constant: float = Field(0.1, gt=0)
@@ -34,14 +27,6 @@ class SCMRecipe(DerivativeRecipe):
     weighting: Literal["learned", "prior"] = "learned"
     """Weights of the times: the prior 1 / (sigma_d tan t), which is part of the tangent, alone or times a learned
     one, which makes the loss of all times alike (Sec. 4.2)."""
-    guidance_scale: float = Field(1.0, ge=0)
-    """Scale of the teacher's classifier-free guidance; 1: no guidance."""
-
-    def cost(self) -> Cost:
-        """Return the cost of a training: the student runs once to train, and twice for its derivative."""
-        n = self.iterations
-        teacher = Passes(n * (1 if self.guidance_scale == 1 else 2), 0)
-        return replace(super().cost(), passes={"student": Passes(3 * n, n), "teacher": teacher})
 
 
 class TrigFlow(NamedTuple):
@@ -78,15 +63,12 @@ class SCM(Distiller[SCMRecipe]):
         self.weighting: TrainedModel | None = None
         if recipe.weighting == "learned":
             self.weighting = self.add_model("weighting", Weighting().to(self.accelerator.device), recipe.lr)
-        first = self.schedule.grid[self.indices[0]]
-        low, high = self.schedule.time_range()
-        self.levels = (low, min(high, float(self.schedule.sigma(first) / self.schedule.alpha(first))))
-        """Lowest and highest noise level in training: the grid's lowest, and that of the student's first step."""
+        self.levels = level_range(self.schedule, self.indices[0])
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train one iteration on noised real images."""
         x0, condition, trig = batch.real, batch.real_condition, self.trigflow
-        t = trig.time(self.proposed_levels(batch))
+        t = trig.time(log_normal_levels(batch, self.recipe, self.levels))
         cos, sin = (per_sample(of(t), x0) for of in (torch.cos, torch.sin))
         x = cos * x0 + sin * self.recipe.sigma_data * batch.rng.normal(x0)
         F = trig.network(self.generator, x, t, condition)
@@ -114,13 +96,6 @@ class SCM(Distiller[SCMRecipe]):
         self.backward_and_step(self.generator, loss)
         figures |= {"loss/scm": loss} | self.statistics(cos * x - sin * self.recipe.sigma_data * F)
         return {name: figure.detach() for name, figure in figures.items()}
-
-    def proposed_levels(self, batch: Batch) -> Tensor:
-        """Draw noise levels [B] in float64: log-normal, between the lowest and the highest."""
-        mean, std = self.recipe.proposal_mean, self.recipe.proposal_std
-        low, high = (0.5 * (1 + math.erf((math.log(one) - mean) / std / 2**0.5)) for one in self.levels)
-        drawn = torch.special.ndtr(batch.rng.normal(batch.real.flatten(1)[:, 0]).double())
-        return (mean + std * torch.special.ndtri(low + (high - low) * drawn)).exp().clamp(*self.levels)
 
 
 class Weighting(nn.Module):

@@ -5,8 +5,8 @@ step k to its step k + 1, the last one to the clean image. The state that the st
 the forward process, to a time t of the same segment, where distribution matching compares it with the teacher; no
 data is used. From the authors' public demo: the gradient is put on the step's x0, with DMD's normaliser and a
 pseudo-Huber distance; every sample of a batch has a segment of its own; the state that a segment starts from is
-detached; the critic fits the student's x0 under importance weights, and learns five times as fast. Choices of ours:
-one student pass serves both updates (the demo draws segments twice), and `critic_target = "score"`.
+detached; the critic fits the student's x0 under importance weights, and learns five times as fast. Choices of
+ours: one pass of the student serves both updates (the demo draws segments twice); `critic_target = "score"`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 from bench.models.schedules import EDMSchedule, NoiseSchedule
 from bench.runs.registry import load_catalogue
-from methods.derivatives import derivative_along
+from methods.flow_maps import derivative_along
 from methods.scm import SCM, SCMRecipe, TrigFlow, Weighting, normalised, root_mean_square, tangent
 
 METHODS = load_catalogue().methods
@@ -136,18 +135,6 @@ def test_the_learned_weight_makes_losses_of_all_times_alike() -> None:
         (w.exp() * error - w).mean().backward()
         optimizer.step()
     torch.testing.assert_close(weighting(t).exp() * error, torch.ones(2), rtol=0.02, atol=0.02)
-
-
-def test_levels_are_log_normal_between_the_grids_lowest_and_the_students_first() -> None:
-    method = build(student_start=0.5, proposal_mean=0.0, proposal_std=1.0)
-    levels = torch.cat([method.proposed_levels(make_batch(i)) for i in range(200)])
-    top = float(method.schedule.grid[500])
-    assert float(levels.min()) >= 0.002
-    assert float(levels.max()) <= top
-    # The median of a normal distribution that is cut at log(top): Phi^-1(Phi(log top) / 2).
-    share = 0.5 * (1 + math.erf(math.log(top) / 2**0.5))
-    median = torch.special.ndtri(torch.tensor(share / 2)).exp()
-    assert float(levels.median()) == pytest.approx(float(median), rel=0.1)
 
 
 def test_the_tangent_warms_up_with_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,23 @@
-"""Derivatives along a direction: forward mode and finite differences agree, through every kind of network."""
+"""What flow maps share: derivatives along a direction agree in both ways; noise levels have the recipe's law."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_task_context import make_teacher, normal
+from tiny_task_context import make_batch, make_teacher, normal
 from torch import Tensor
 
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, small_network
 from bench.models.denoiser import Denoiser
-from bench.models.schedules import VPSchedule
+from bench.models.schedules import EDMSchedule, FlowSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
-from methods.derivatives import DerivativeRecipe, derivative_along
+from methods.flow_maps import FlowMapRecipe, derivative_along, level_range, log_normal_levels
 
-EXACT = DerivativeRecipe()
-DIFFERENCE = DerivativeRecipe(tangent="finite-difference", tangent_step=1e-5)
+EXACT = FlowMapRecipe()
+DIFFERENCE = FlowMapRecipe(tangent="finite-difference", tangent_step=1e-5)
 
 
 def text_denoiser() -> Denoiser:
@@ -62,6 +64,24 @@ def test_both_ways_agree_in_float64() -> None:
     torch.testing.assert_close(exact, by_hand)
 
 
+def test_levels_are_log_normal_between_the_grids_lowest_and_the_students_first() -> None:
+    schedule, recipe = EDMSchedule(), FlowMapRecipe(proposal_mean=0.0, proposal_std=1.0)
+    span = level_range(schedule, 500)
+    levels = torch.cat([log_normal_levels(make_batch(i), recipe, span) for i in range(200)])
+    top = float(schedule.grid[500])
+    assert span == (pytest.approx(0.002), pytest.approx(top))
+    assert span[0] <= float(levels.min())
+    assert float(levels.max()) <= top
+    # The median of a normal distribution that is cut at log(top): Phi^-1(Phi(log top) / 2).
+    share = 0.5 * (1 + math.erf(math.log(top) / 2**0.5))
+    median = torch.special.ndtri(torch.tensor(share / 2)).exp()
+    assert float(levels.median()) == pytest.approx(float(median), rel=0.1)
+
+
+def test_where_there_is_only_noise_levels_end_at_the_last_one_with_signal() -> None:
+    assert level_range(FlowSchedule(), 999) == (pytest.approx(1 / 999), pytest.approx(999))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -72,7 +92,7 @@ def test_both_ways_agree_in_float64() -> None:
 )
 def test_combinations_that_cannot_work_are_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        DerivativeRecipe.model_validate(values)
+        FlowMapRecipe.model_validate(values)
 
 
 def test_the_step_of_the_difference_is_idle_in_forward_mode() -> None:
