@@ -19,11 +19,11 @@ SCALES = [
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_method_has_six_recipes_to_be_tuned_over(scale: SuiteScale) -> None:
-    """Three learning rates, and two values of one number of its own."""
+def test_every_method_has_four_recipes_to_be_tuned_over(scale: SuiteScale) -> None:
+    """Two learning rates, and two values of one number of its own."""
     for row in scale.rows:
         own = [key for key in row.tune if key != "lr"]
-        assert len(row.tune["lr"]) == 3 and len(own) == 1 and len(row.tune[own[0]]) == 2, row.label
+        assert len(row.tune["lr"]) == 2 and len(own) == 1 and len(row.tune[own[0]]) == 2, row.label
     assert scale.budget is not None and scale.tuning_seed not in scale.seeds
 
 
