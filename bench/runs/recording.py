@@ -17,7 +17,7 @@ from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
-from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, Provenance, Record
+from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset
 from bench.task.base import PreparedTask
@@ -107,6 +107,7 @@ def trained_student(
         gpus=processes if torch.cuda.is_available() else 0,
         threads=torch.get_num_threads(),
         peak_memory_bytes=peak_memory(),
+        passes={name: NetworkPasses(**passes._asdict()) for name, passes in trained.passes.items()},
         data=_assets(more_data),
         provenance=made,
     )
@@ -128,6 +129,7 @@ def training_cost(
         peak_memory_bytes=max(trained.peak_memory_bytes, peak_memory()),
         parameters=_parameters(student),
         gpu_hours=trained.gpus * trained.seconds / 3600,
+        passes=trained.passes,
     )
 
 

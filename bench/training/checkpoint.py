@@ -37,6 +37,8 @@ class TrainingState:
     """Hash of the teacher that the run started with."""
     average: dict[str, torch.Tensor] | None
     """The student's EMA weights, if the recipe has them."""
+    passes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Forward and backward passes so far, of single images through each network."""
     alarms: dict[str, Any] = field(default_factory=dict)
     """The state of the alarms' monitor; empty in checkpoints from before there were alarms."""
 

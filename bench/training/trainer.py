@@ -31,8 +31,10 @@ from bench.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
+from bench.training.passes import PassCounter
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
 
@@ -63,6 +65,8 @@ class Trained:
     iterations: int
     generator_updates: int
     seconds: float
+    passes: dict[str, Passes]
+    """Passes of single images through each network, over all processes."""
 
 
 class Trainer:
@@ -89,6 +93,7 @@ class Trainer:
         self.stop = stop or StopSignal()
         self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
+        self.passes = PassCounter(distiller)
         self.monitor = Monitor(self.recipe)
         self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
@@ -121,7 +126,8 @@ class Trainer:
                 f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
                 "self.backward_and_step(self.generator, loss)"
             )
-        return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
+        updates, passes = self.distiller.generator.updates, self._all_passes()
+        return Trained(self.student(), self.recipe.iterations, updates, self.seconds, passes)
 
     def begin(self) -> int:
         """Restore the newest checkpoint; return the number of finished iterations."""
@@ -281,8 +287,16 @@ class Trainer:
             self.log.write(line)
 
     def _state(self, done: int) -> TrainingState:
-        sha256 = self.prepared.teacher_sha256
-        return TrainingState(done, self.seconds, sha256, self.average, self.monitor.state())
+        passes = {name: (forward, backward) for name, (forward, backward) in self._all_passes().items()}
+        sha256, alarms = self.prepared.teacher_sha256, self.monitor.state()
+        return TrainingState(done, self.seconds, sha256, self.average, passes, alarms)
+
+    def _all_passes(self) -> dict[str, Passes]:
+        """Return the passes of all processes together."""
+        return {
+            name: Passes(*self.accelerator.reduce(torch.tensor(passes, device=self.accelerator.device)).tolist())
+            for name, passes in sorted(self.passes.counts.items())
+        }
 
     def _save(self, done: int) -> None:
         """Write one checkpoint, which does not depend on the number of processes."""
@@ -314,6 +328,7 @@ class Trainer:
         self.average = average and {name: value.to(device) for name, value in average.items()}
         if self.accelerator.is_main_process:
             self.log.begin(state.iteration)
+            self.passes.restore(state.passes)
         return state.iteration, state.seconds
 
 

@@ -12,6 +12,7 @@ from methods.losses import (
     distribution_matching_gradient,
     distribution_matching_loss,
     generator_gan_loss,
+    r1_loss,
     regression_loss,
 )
 
@@ -132,6 +133,21 @@ def test_discriminator_gan_loss() -> None:
 def test_an_undecided_discriminator_has_the_loss_two_log_two() -> None:
     zero = torch.zeros(4, dtype=torch.float64)
     assert_equal(discriminator_gan_loss(zero, zero), 2 * torch.tensor(2.0, dtype=torch.float64).log())
+
+
+def test_r1_loss() -> None:
+    one, other = normal(0, 7, 2).requires_grad_(), normal(1, 7, 2).requires_grad_()
+    loss = r1_loss(one, other)
+    expected = 2 * (one - other).detach() / 14
+    for_one, for_other = torch.autograd.grad(loss, [one, other])
+    assert_equal(for_one, expected)
+    assert_equal(for_other, -expected)
+
+
+def test_r1_loss_is_the_squared_slope_of_the_discriminator() -> None:
+    """For D(x) = w . x and noise s n it is the mean of s^2 (w . n)^2, in expectation s^2 |w|^2: R1 itself."""
+    w, x, n, s = normal(0, 8), normal(1, 200_000, 8), normal(2, 200_000, 8), 0.1
+    assert r1_loss(x @ w, (x + s * n) @ w).item() == pytest.approx(s**2 * (w @ w).item(), rel=0.02)
 
 
 def test_regression_loss(x: Tensor) -> None:

@@ -289,7 +289,8 @@ def test_cost_is_shown(make_record: Make) -> None:
     shown = row(table3([make_record()]), DMD2)
     names = ("iterations", "generator updates", "training images", "train s", "evaluate s", "peak memory", "NFE")
     assert [shown[name] for name in names] == ["500", "100", "32,000", "110", "20", "512.0 MiB", "1"]
-    assert shown["compute"] == "0.03 core-hours"
+    assert shown["compute"] == "1.8 core-minutes"
+    assert task_table([make_record()], "fashion").sections[0].cells["compute"].item() == "0.03 core-hours"
 
 
 def test_gpus_are_counted_in_gpu_hours(make_record: Make) -> None:
