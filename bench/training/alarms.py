@@ -61,8 +61,7 @@ class Brightness(Alarm):
 
     def value(self, figures: Figures) -> float | None:
         """Return |mean - real mean| / real standard deviation."""
-        made, real, scale = (_statistic(figures, name) for name in ("mean", REAL + "mean", REAL + "std"))
-        return abs(made - real) / scale if made is not None and real is not None and scale else None
+        return _drift(figures, "mean")
 
 
 class Colour(Alarm):
@@ -73,8 +72,7 @@ class Colour(Alarm):
 
     def value(self, figures: Figures) -> float | None:
         """Return |spread of the channels' means - real spread| / real standard deviation."""
-        made, real, scale = (_statistic(figures, name) for name in ("cast", REAL + "cast", REAL + "std"))
-        return abs(made - real) / scale if made is not None and real is not None and scale else None
+        return _drift(figures, "cast")
 
 
 class Saturation(Alarm):
@@ -246,6 +244,12 @@ def _statistic(figures: Figures, name: str) -> float | None:
     """Return a statistic of images or latents; `real/mean` is `real/pixel_mean` or `real/latent_mean`."""
     prefix, name = (REAL, name.removeprefix(REAL)) if name.startswith(REAL) else ("", name)
     return next((figures[key] for kind in KINDS if (key := f"{prefix}{kind}_{name}") in figures), None)
+
+
+def _drift(figures: Figures, name: str) -> float | None:
+    """Return the distance of a statistic from that of real images, in standard deviations of these."""
+    made, real, scale = (_statistic(figures, key) for key in (name, REAL + name, REAL + "std"))
+    return abs(made - real) / scale if made is not None and real is not None and scale else None
 
 
 def _ratio(figures: Figures, name: str) -> float | None:
