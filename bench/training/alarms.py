@@ -6,9 +6,10 @@ iterations, and compares it with a threshold of the recipe. docs/alarms.md tells
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from bench.metrics.result import Count, Model
 from bench.training.recipe import Recipe
@@ -35,65 +36,57 @@ class AlarmNote(Model):
     threshold: float
 
 
-class Alarm(Protocol):
+class Alarm(ABC):
     """A sign of a failure. It has a value in iterations whose figures it reads."""
 
     name: ClassVar[str]
     """The recipe's threshold is `alarm_` and this name."""
     meaning: ClassVar[str]
     """A sentence for people, with {value} in it."""
-    below: ClassVar[bool]
+    below: ClassVar[bool] = False
     """True if values below the threshold are the bad ones."""
-    grace: ClassVar[float]
+    grace: ClassVar[float] = 0.0
     """Share of the training before which there is no alarm. The first window is never judged."""
 
+    @abstractmethod
     def value(self, figures: Figures) -> float | None:
         """Return the value of an iteration, or None if figures are missing."""
-        ...
 
 
-class Brightness:
+class Brightness(Alarm):
     """The generated images are darker or brighter than real ones, or swing between both."""
 
     name = "brightness"
     meaning = "the mean of the generated images is {value:.3g} standard deviations from that of the real ones"
-    below = False
-    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return |mean - real mean| / real standard deviation."""
-        made, real, scale = (_statistic(figures, name) for name in ("mean", REAL + "mean", REAL + "std"))
-        return abs(made - real) / scale if made is not None and real is not None and scale else None
+        return _drift(figures, "mean")
 
 
-class Colour:
+class Colour(Alarm):
     """The generated images have a colour cast: a channel drifts from the others, which brightness does not see."""
 
     name = "colour"
     meaning = "the cast of the generated images is {value:.3g} standard deviations from that of the real ones"
-    below = False
-    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return |spread of the channels' means - real spread| / real standard deviation."""
-        made, real, scale = (_statistic(figures, name) for name in ("cast", REAL + "cast", REAL + "std"))
-        return abs(made - real) / scale if made is not None and real is not None and scale else None
+        return _drift(figures, "cast")
 
 
-class Saturation:
+class Saturation(Alarm):
     """The generated images have too much contrast, as of too much guidance."""
 
     name = "saturation"
     meaning = "the contrast of the generated images is {value:.3g} times that of the real ones"
-    below = False
-    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the standard deviation of all elements over that of the real images."""
         return _ratio(figures, "std")
 
 
-class Collapse:
+class Collapse(Alarm):
     """The generated images of a batch are like each other."""
 
     name = "collapse"
@@ -106,13 +99,11 @@ class Collapse:
         return _ratio(figures, "diversity")
 
 
-class Discriminator:
+class Discriminator(Alarm):
     """The discriminator tells real from generated images with certainty: its gradients say little."""
 
     name = "discriminator"
     meaning = "the discriminator's logits of real images are {value:.3g} above those of generated ones"
-    below = False
-    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the difference of the mean logits."""
@@ -120,13 +111,11 @@ class Discriminator:
         return None if real is None or fake is None else real - fake
 
 
-class Critic:
+class Critic(Alarm):
     """The critic does not know the generated images, so its score is not theirs."""
 
     name = "critic"
     meaning = "the critic's denoising loss on generated images is {value:.3g}, where 1 is to have learnt nothing"
-    below = False
-    grace = 0.0
 
     def value(self, figures: Figures) -> float | None:
         """Return the denoising loss."""
@@ -255,6 +244,12 @@ def _statistic(figures: Figures, name: str) -> float | None:
     """Return a statistic of images or latents; `real/mean` is `real/pixel_mean` or `real/latent_mean`."""
     prefix, name = (REAL, name.removeprefix(REAL)) if name.startswith(REAL) else ("", name)
     return next((figures[key] for kind in KINDS if (key := f"{prefix}{kind}_{name}") in figures), None)
+
+
+def _drift(figures: Figures, name: str) -> float | None:
+    """Return the distance of a statistic from that of real images, in standard deviations of these."""
+    made, real, scale = (_statistic(figures, key) for key in (name, REAL + name, REAL + "std"))
+    return abs(made - real) / scale if made is not None and real is not None and scale else None
 
 
 def _ratio(figures: Figures, name: str) -> float | None:
