@@ -77,6 +77,15 @@ class Denoiser(nn.Module, ABC):
     def checkpoint_gradients(self) -> None:
         """From now on keep fewer activations, and compute them again in the backward pass."""
 
+    def add_interval(self) -> None:
+        """Give the network a second time input: `forward` then takes an interval [B] after the condition.
+
+        The interval is the length of a step in rectified flow's time (`NoiseSchedule.flow_time`); without one the
+        step leads to the image. The output is the x0 whose DDIM step follows the ODE over the whole interval. At
+        first the interval has no effect. Raises UserError where there is no such form.
+        """
+        raise UserError(f"{type(self).__name__} takes no second time; fix: name another method")
+
     def add_adapters(self, rank: int, alpha: float) -> None:  # noqa: ARG002 (for those that can)
         """Freeze the network and train a LoRA on it instead. Raises UserError where there is no such form."""
         raise UserError(

@@ -157,8 +157,9 @@ def test_dmd_on_imagenet_regresses_by_lpips_and_its_variant_by_squares() -> None
 def test_warm_up_is_the_official_one_at_paper_scale_and_micro_runs_keep_theirs(task: str, scale: str) -> None:
     for name in METHODS:
         recipe = CATALOGUE.methods.get(name).recipe(task, scale, {})
-        assert recipe.warmup_from_zero == (scale == "paper")
-        assert (recipe.rate_at(0) == 0) == (scale == "paper")
+        official = scale == "paper" and recipe.warmup > 0  # some authors have no warm-up at all
+        assert recipe.warmup_from_zero == official
+        assert (recipe.rate_at(0) == 0) == official
 
 
 @pytest.mark.parametrize("task", MICRO_TASKS)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bench.models.backbones.base import BackboneFamily
 from bench.models.denoiser import FeatureShape
+from bench.models.interval import IntervalEmbedding
 from bench.models.schedules import NoiseSchedule
 
 
@@ -65,6 +66,21 @@ class UNetFamily(BackboneFamily):
     @abstractmethod
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the network, or the view of its encoder, on scaled input [B, C, H, W]."""
+
+    def add_interval(self) -> None:
+        last = self.network.time_embedding.linear_2
+        self.interval = IntervalEmbedding(last.out_features).to(last.weight.device)
+
+    @contextlib.contextmanager
+    def _over(self, t: Tensor, interval: Tensor | None) -> Iterator[None]:
+        """Within it, the network sees the intervals [B] of steps that start at t [B]; none leads to the image."""
+        if self.interval is None:
+            assert interval is None, "a network takes an interval after add_interval()"
+            yield
+            return
+        added = self.interval(self.schedule.flow_time(t) if interval is None else interval)
+        with self.network.time_embedding.register_forward_hook(lambda _, __, time: time + added.to(time.dtype)):
+            yield
 
     def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the whole network on scaled input: [B, C, H, W] -> [B, C, H, W] in float32."""
