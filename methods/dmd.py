@@ -134,6 +134,7 @@ class DMD(Distiller[DMDRecipe]):
         if classify is not None:
             of_real, *of_perturbed, of_fake = output.logits.split(len(fake))
             figures["loss/discriminator"] = discriminator = discriminator_gan_loss(of_real, of_fake)
+            figures |= {"logits/real": of_real.mean(), "logits/fake": of_fake.mean()}
             if of_perturbed:
                 figures["loss/r1"] = self.recipe.r1_weight * r1_loss(of_real, of_perturbed[0])
                 discriminator = discriminator + figures["loss/r1"]

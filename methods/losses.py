@@ -1,4 +1,4 @@
-"""The losses of DMD and DMD2 as pure functions of tensors. Each one cites its equation."""
+"""The losses of the methods as pure functions of tensors. Each one cites its equation."""
 
 from __future__ import annotations
 
@@ -88,3 +88,8 @@ def regression_loss(x: Tensor, y: Tensor) -> Tensor:
     This is the default. DMD's distance on ImageNet is LPIPS (methods.perceptual), whose weights users download.
     """
     return F.mse_loss(x, y)
+
+
+def huber_loss(x: Tensor, y: Tensor, c: float) -> Tensor:
+    """Return the mean pseudo-Huber distance, sqrt((x - y)^2 + c^2) - c of each element, as in LCM's code."""
+    return (((x - y) ** 2 + c**2).sqrt() - c).mean()

@@ -1,4 +1,4 @@
-"""Distances of the regression term: mean squared error, or the LPIPS of DMD on ImageNet and of DMD2 on SDXL."""
+"""Distances of two images in a loss: mean squared error, or the LPIPS of DMD on ImageNet and of DMD2 on SDXL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.features.files import TRUNKS
 from bench.features.lpips_network import lpips_network
 from bench.training.distiller import TrainingContext
 from methods.losses import regression_loss
-from methods.recipes import PairRecipe
+from methods.recipes import LPIPSRecipe, PairRecipe
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """A function of two batches of images [B, C, H, W] in [-1, 1] that returns their mean distance, a scalar."""
@@ -29,14 +29,20 @@ SIDE = 224
 def distance_of(recipe: PairRecipe, context: TrainingContext) -> Distance:
     """Return a recipe's regression distance of two batches of the networks' images [B, C, H, W], with gradients.
 
-    LPIPS is computed on the task's pixels, which may be decoded latents. Raises UserError if weights are missing.
+    Raises UserError as `lpips_of` does.
     """
-    if recipe.regression_distance == "mse":
-        return regression_loss
+    return regression_loss if recipe.regression_distance == "mse" else lpips_of(recipe, context)
+
+
+def lpips_of(recipe: LPIPSRecipe, context: TrainingContext) -> Distance:
+    """Return the LPIPS of two batches of the networks' images [B, C, H, W], with the recipe's trunk and pooling.
+
+    It is computed on the task's pixels, which may be decoded latents. Raises UserError if weights are missing.
+    """
     path = recipe.lpips_weights or context.lpips_trunk()
     fix = f"fix: bench prepare --weights lpips=FILE, or --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
-        raise UserError(f"regression_distance=lpips requires torchvision's VGG16, and none is pinned; {fix}")
+        raise UserError(f"{recipe.lpips_switch}=lpips requires torchvision's VGG16, and none is pinned; {fix}")
     if not path.is_file():
         raise UserError(
             f"lpips_weights: there is no file {path}, which should be torchvision's {VGG16.name}; {fix}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,33 +13,47 @@ from bench.training.recipe import Recipe
 from methods.terms import GANRecipe, MatchingRecipe, Span
 
 
-class PairRecipe(Recipe):
+class LPIPSRecipe(Recipe):
+    """The recipe of methods whose loss may be LPIPS on VGG16."""
+
+    lpips_weights: Path | None = None
+    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
+    pinned for the task."""
+    lpips_pooling: Literal["max", "average"] = "max"
+    """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""
+    lpips_switch: ClassVar[str]
+    """The name of the field that chooses the distance."""
+
+    @property
+    def chosen_distance(self) -> str:
+        """The value of the field that chooses the distance."""
+        return str(getattr(self, self.lpips_switch))
+
+    @property
+    def roles(self) -> frozenset[str]:
+        if self.chosen_distance != "lpips":
+            return super().roles
+        return super().roles | {"tiny_vae"} | ({"lpips"} if self.lpips_weights is None else set())
+
+    def idle(self) -> dict[str, str]:
+        other = dict.fromkeys(("lpips_weights", "lpips_pooling"), f"{self.lpips_switch} is {self.chosen_distance}")
+        return super().idle() | ({} if self.chosen_distance == "lpips" else other)
+
+
+class PairRecipe(LPIPSRecipe):
     """The recipe of methods that regress to teacher pairs."""
+
+    lpips_switch = "regression_distance"
 
     pairs: int = Field(25_000, ge=1)
     """Teacher noise-image pairs for the regression, made once per task."""
     regression_distance: Literal["mse", "lpips"] = "mse"
     """Distance of the student's image to the teacher's: mean squared error, of latents if the networks generate
     them, or LPIPS on VGG16 (as DMD on ImageNet), which decodes latents by a tiny VAE."""
-    lpips_weights: Path | None = None
-    """File of LPIPS's trunk, torchvision's vgg16-397923af.pth; none: the one that `bench prepare --weights`
-    pinned for the task."""
-    lpips_pooling: Literal["max", "average"] = "max"
-    """Pooling between the trunk's layers: VGG16's own max, or average as in DMD2's pretraining of SDXL."""
-
-    @property
-    def roles(self) -> frozenset[str]:
-        if self.regression_distance != "lpips":
-            return super().roles
-        return super().roles | {"tiny_vae"} | ({"lpips"} if self.lpips_weights is None else set())
 
     @property
     def teacher_pairs(self) -> int:
         return self.pairs
-
-    def idle(self) -> dict[str, str]:
-        mse = dict.fromkeys(("lpips_weights", "lpips_pooling"), "regression_distance is mse")
-        return super().idle() | (mse if self.regression_distance == "mse" else {})
 
 
 class DMDRecipe(GANRecipe, MatchingRecipe, PairRecipe):

@@ -25,6 +25,7 @@ COMMANDS = {
     "prepare": "prepare:prepare",
     "run": "run:run",
     "reproduce": "reproduce:reproduce",
+    "tune": "tune:tune",
     "eval": "evaluate:evaluate",
     "latency": "latency:latency",
     "report": "report:report",

@@ -178,6 +178,33 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def parse_grid(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read `key=value,value` pairs; a value is read as that of --set. Raises UserError."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        name = key.strip().replace("-", "_")
+        if not equals or not name or not values.strip():
+            raise UserError(f"--grid takes key=value,value, not {text!r}; for example --grid lr=3e-4,1e-3")
+        if name in found:
+            raise UserError(f"--grid gives {name!r} twice; fix: give it once, with all values")
+        listed = [_value(name, one) for one in _parts(values)]
+        found[name] = [one for number, one in enumerate(listed) if one not in listed[:number]]
+    return found
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that are in no list: `[0,1],[0.2,0.5]` has two parts."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
 def refuse_unknown_weights(named: Iterable[str], known: Collection[str]) -> None:
     """Raise UserError for weights that are none of these."""
     for name in named:

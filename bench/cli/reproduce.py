@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.completion import suite_names, task_names
+from bench.cli.completion import method_names, suite_names, task_names
 from bench.cli.options import (
     CacheOption,
     DataOption,
@@ -46,6 +46,14 @@ def reproduce(
     task: Annotated[
         str | None, typer.Option("--task", help="Another task than the suite's own.", autocompletion=task_names)
     ] = None,
+    method: Annotated[
+        list[str],
+        typer.Option(
+            "--method",
+            help="The rows of these methods alone, with commas or repeated.",
+            autocompletion=method_names,
+        ),
+    ] = [],
     protocol: ProtocolOption = None,
     seed: Annotated[str | None, typer.Option("--seed", help="Training seeds; default: the suite's.")] = None,
     overrides: SetOption = [],
@@ -76,6 +84,7 @@ def reproduce(
     from bench.runs.dry_run import plan_lines, require_all
     from bench.runs.plan import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
+    from bench.runs.settled import require_rows, settled
     from bench.runs.suite_plan import SuitePlan
     from bench.runs.suites import load_suite
     from bench.training.trackers import require_trackers, tracker_lines
@@ -86,6 +95,8 @@ def reproduce(
     part = chosen.scale(scale)
     if task is not None:
         part = part.on(task)
+    if method:
+        part = part.of(parse_names(method))
     if seed is not None:
         part = replace(part, seeds=tuple(parse_seeds(seed)))
     part = replace(part, protocol=protocol or part.protocol)
@@ -94,6 +105,8 @@ def reproduce(
     measured_by = pinned_task(catalogue, part.task, cache, part.protocol)
     trained_on = pinned_task(catalogue, part.trained_on, cache) if part.trained_on else measured_by
     values = parse_overrides(overrides)
+    part = settled(part, catalogue, runs, values)
+    require_rows(part, catalogue)
     plan = SuitePlan(catalogue, part, measured_by, trained_on, values, runs)
     first, baselines = plan.first(), plan.baselines()
     plan.later()  # only to find a bad recipe now

@@ -23,7 +23,10 @@ class Stopped(BaseException):
 
 
 class DivergedError(Exception):
-    """Training reached a loss, a gradient or an image that is not finite; another attempt would do the same."""
+    """Training reached a loss, a gradient or an image that is not finite, or an alarm that its recipe calls fatal.
+
+    Another attempt would do the same.
+    """
 
 
 class UntrainedError(Exception):

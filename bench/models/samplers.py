@@ -76,6 +76,22 @@ def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices:
     return x0
 
 
+def few_step_ode(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices: Sequence[int]) -> Tensor:
+    """Sample an N-step student by its ODE: DDIM steps, which draw no noise after the first.
+
+    `indices` are positions on the schedule's grid, descending. The last step leads to x0 [B, C, H, W].
+    """
+    schedule = denoiser.schedule
+    eps = noise.draw()
+    times = [schedule.grid[index].to(eps.device).expand(len(eps)) for index in indices]
+    x_t = schedule.prior(eps, times[0])
+    x0 = denoiser(x_t, times[0], condition)
+    for t, s in itertools.pairwise(times):
+        x_t = schedule.ode_point(x_t, x0, t, s)
+        x0 = denoiser(x_t, s, condition)
+    return x0
+
+
 def heun(
     denoiser: Denoiser,
     noise: SampleNoise,

@@ -45,10 +45,31 @@ class NoiseSchedule(ABC):
         """The forward process F(x, t): alpha_t x + sigma_t eps, t [B]."""
         return per_sample(self.alpha(t), x) * x + per_sample(self.sigma(t), x) * eps
 
+    def ode_point(self, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Return x_s at times s [B] on the line through x_t that an estimate x0 gives: a step of DDIM."""
+        return self.add_noise(x0, self.noise_in(x_t, x0, t), s)
+
+    def noise_in(self, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        """Return the noise eps in x_t at times t [B], given an estimate x0."""
+        return (x_t - per_sample(self.alpha(t), x_t) * x0) / per_sample(self.sigma(t), x_t)
+
+    def noise_between(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scale and noise of the forward process from times s [B] to the same or noisier ones t: a, b, [B].
+
+        x_t = a x_s + b eps, with a = alpha_t / alpha_s and b^2 = sigma_t^2 - a^2 sigma_s^2.
+        """
+        ratio = self.alpha(t) / self.alpha(s)
+        return ratio, (self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2).clamp(min=0).sqrt()
+
     def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
         """Return a sampler's first input: noise without signal, sigma_t eps, at times t [B] or the last time."""
         at = self.grid[-1:].to(eps.device) if t is None else t
         return per_sample(self.sigma(at), eps) * eps
+
+    def flow_time(self, t: Tensor) -> Tensor:
+        """Return rectified flow's time of the same noise level, sigma / (alpha + sigma): [B] -> [B]."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return sigma / (alpha + sigma)
 
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""

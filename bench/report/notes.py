@@ -11,6 +11,8 @@ from bench.report.cells import percent
 from bench.report.measured import Measured
 from bench.report.study.words import study_notes
 from bench.runs.records import Record, is_study
+from bench.training.alarms import AlarmNote
+from bench.training.budget import PASSES
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",
@@ -129,6 +131,8 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
             "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
         )
+        if any(record.cost.passes for record in students):
+            lines.append(f"Passes are counted in training. {PASSES}")
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
             for record in students
@@ -144,7 +148,23 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
     if protocol.get("covariance_start") == "ones":
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
-    return lines + _noticed(records) + differing_assets(records)
+    return lines + _alarms(records) + _noticed(records) + differing_assets(records)
+
+
+def _alarms(records: Sequence[Record]) -> list[str]:
+    """Return a note on the runs that had alarms in training, by method and seed; none if there were none."""
+    had = [
+        f"{record.method.name}, seed {record.train_seed}: {', '.join(map(alarm_text, record.alarms))}"
+        for record in records
+        if record.alarms
+    ]
+    return [f"Alarms in training (docs/alarms.md). {'. '.join(had)}."] if had else []
+
+
+def alarm_text(note: AlarmNote) -> str:
+    """Return an alarm of a record as text: its name, its iterations and its worst value."""
+    last = "" if note.last == note.first else f" to {note.last:,}"
+    return f"{note.name} (iteration {note.first:,}{last}, at worst {note.worst:.3g}, threshold {note.threshold:g})"
 
 
 def _noticed(records: Sequence[Record]) -> list[str]:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
+from bench.training.budget import Spent
 
 if TYPE_CHECKING:
     from bench.runs.pending_runs import StateLookup
     from bench.runs.plan import BaselineRun, Planned, Run
     from bench.task.base import Task
     from bench.task.declaration import Requirement, Sources
+    from bench.training.recipe import Recipe
 
 
 def plan_lines(
@@ -27,14 +29,19 @@ def plan_lines(
     yield from _memory(planned)
     yield ""
     for run in planned:
-        recipe = run.recipe
-        images = recipe.iterations * recipe.batch_size
-        cost = f"{recipe.iterations:>8} iterations {images:>12} training images"
-        yield f"{run.id:<48}{cost}   {state_of(run, lookup)}"
+        yield f"{run.id:<48}{_cost(run.recipe)}   {state_of(run, lookup)}"
     for baseline in baselines:
         protocol = baseline.task.protocol
         evaluations = protocol.samples * protocol.repetitions * baseline.baseline.network_evaluations
         yield f"{baseline.id:<48}{evaluations:>10} network evaluations{'':<21}{state_of(baseline, lookup)}"
+
+
+def _cost(recipe: Recipe) -> str:
+    spent = Spent.by(recipe)
+    return (
+        f"{spent.iterations:>8} iterations {spent.generator_updates:>8} generator updates "
+        f"{spent.images:>12} training images {spent.passes:>12.0f} passes"
+    )
 
 
 def recipe_requirements(planned: Sequence[Run]) -> list[Requirement]:

@@ -17,10 +17,11 @@ from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
-from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, Provenance, Record
+from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset
 from bench.task.base import PreparedTask
+from bench.training.alarms import AlarmNote, alarm_notes
 from bench.training.best import Best
 from bench.training.log import read_lines
 from bench.training.trainer import Trained
@@ -36,6 +37,7 @@ def record_of(
     more_data: Iterable[Asset] = (),
     sampler: dict[str, Any] | None = None,
     error: Failure | None = None,
+    alarms: Sequence[AlarmNote] = (),
 ) -> Record:
     """Return a record from the plan, the results, and the provenance."""
     return Record(
@@ -55,6 +57,7 @@ def record_of(
         provenance=made,
         sampler=sampler or {},
         error=error,
+        alarms=list(alarms),
     )
 
 
@@ -104,6 +107,7 @@ def trained_student(
         gpus=processes if torch.cuda.is_available() else 0,
         threads=torch.get_num_threads(),
         peak_memory_bytes=peak_memory(),
+        passes={name: NetworkPasses(**passes._asdict()) for name, passes in trained.passes.items()},
         data=_assets(more_data),
         provenance=made,
     )
@@ -125,6 +129,7 @@ def training_cost(
         peak_memory_bytes=max(trained.peak_memory_bytes, peak_memory()),
         parameters=_parameters(student),
         gpu_hours=trained.gpus * trained.seconds / 3600,
+        passes=trained.passes,
     )
 
 
@@ -148,7 +153,9 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
         iterations=iterations,
         generated_images=iterations * run.recipe.batch_size,
     )
-    return record_of(run, prepared, cost, made, error=failed)
+    return record_of(
+        run, prepared, cost, made, error=failed, alarms=alarm_notes(read_lines(run.folder / METRICS), run.recipe)
+    )
 
 
 def record_of_a_death(folder: Path, reason: str) -> Record:

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import read_bytes, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
+from bench.training.alarms import AlarmNote
+from bench.training.cost import Passes, work
 
 
 def _as_name(text: str) -> str:
@@ -70,6 +72,13 @@ class CheckpointInfo(Model):
     """The last weights, their moving average, or weights that others published."""
 
 
+class NetworkPasses(Model):
+    """Passes of single images through a network in training."""
+
+    forward: Count
+    backward: Count
+
+
 class Cost(Model):
     """The cost of a result."""
 
@@ -91,6 +100,15 @@ class Cost(Model):
     parameters: Count
     gpu_hours: float
     """0 on a CPU."""
+    passes: dict[str, NetworkPasses] = Field(default_factory=dict)
+    """Counted passes by network (bench.training.passes); none in records from before they were counted."""
+
+    @property
+    def work(self) -> float | None:
+        """The work of the counted passes of images (bench.training.cost.work); None if none were counted."""
+        if not self.passes:
+            return None
+        return work({name: Passes(one.forward, one.backward) for name, one in self.passes.items()})
 
 
 class Asset(Model):
@@ -157,6 +175,8 @@ class Record(Model):
     """The settings of the sampler: steps, time steps, and so on."""
     error: Failure | None
     """Set exactly when `status` is failed."""
+    alarms: list[AlarmNote] = Field(default_factory=list)
+    """Signs of trouble in training; none in records from before there were alarms."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Record:

@@ -38,6 +38,7 @@ from bench.runs.tracked import results_of, tracked_run
 from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
+from bench.training.alarms import alarm_notes
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog, read_lines
@@ -223,6 +224,7 @@ class Runner:
             ),
             more_data=trained.data,
             sampler=dict(sampler.description),
+            alarms=alarm_notes(read_lines(run.folder / METRICS), run.recipe),
         )
 
     def _before(self, run: Run) -> TrainedStudent | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -12,6 +12,8 @@ import results
 from bench.core.errors import UserError, unknown
 from bench.core.files import read_text
 from bench.core.numbers import is_finite
+from bench.runs.tuning import TUNING_SEED
+from bench.training.budget import Budget
 
 T = TypeVar("T")
 
@@ -106,6 +108,10 @@ class SuiteRow:
     starts_from: str | None = None
     """Method of the row whose student of the same seed initialises this one (`dmd-ttur`); with `/best`, its best
     student by validation (`dmd-ttur/best`)."""
+    tune: Mapping[str, list[Any]] = field(default_factory=dict)
+    """The grid of values that `bench tune` tries for each of these recipe keys; the best ones are this row's."""
+    untuned: bool = False
+    """Whether the grid was not tuned yet, so that no run is this row's (bench.runs.settled); not in the file."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +137,22 @@ class SuiteScale:
     """Whether rows of the paper without a counterpart here are shown."""
     note: str = ""
     """A remark on the table."""
+    budget: Budget | None = None
+    """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
+    tuning_seed: int = TUNING_SEED
+    """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
 
     def on(self, task: str) -> SuiteScale:
         """Return the same runs on another task, under that task's own protocol."""
         return replace(self, task=task, protocol=None, trained_on=None)
+
+    def of(self, methods: Collection[str]) -> SuiteScale:
+        """Return the rows of these methods, and those they start from. Raises UserError for an unknown one."""
+        for method in methods:
+            if method not in [row.method for row in self.rows]:
+                raise unknown(f"method in suite {self.suite}:", method, {row.method for row in self.rows})
+        first = {(row.starts_from or "").partition("/")[0] for row in self.rows if row.method in methods}
+        return replace(self, rows=tuple(row for row in self.rows if row.method in {*methods, *first}))
 
 
 @dataclass(frozen=True)
@@ -188,8 +206,10 @@ def load_suite(name: str) -> Suite:
 
 def _scale(data: Mapping[str, Any]) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
-    rows = tuple(_typed(SuiteRow(**_renamed(row, "set", "overrides"))) for row in data["rows"])
-    parts = {
+    data = dict(data)
+    common = data.pop("set", {})
+    rows = tuple(_row(row, common) for row in data["rows"])
+    parts: dict[str, Any] = {
         "rows": rows,
         "seeds": tuple(data["seeds"]),
         "columns": tuple(data["columns"]),
@@ -200,7 +220,29 @@ def _scale(data: Mapping[str, Any]) -> SuiteScale:
         first = (row.starts_from or row.method).partition("/")[0]
         if row.starts_from and [one.method for one in rows if one.starts_from is None].count(first) != 1:
             raise KeyError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
-    return _typed(SuiteScale(**{**data, **parts}))
+    if "budget" in data:
+        parts["budget"] = Budget.of(data["budget"])
+        for row in rows:
+            if row.starts_from or "iterations" in row.overrides.keys() | row.tune.keys():
+                why = f"starts from {row.starts_from}" if row.starts_from else "sets its own iterations"
+                raise ValueError(f"{row.label!r} {why}, and the budget of {parts['budget']} fixes them")
+    found = _typed(SuiteScale(**{**data, **parts}))
+    if any(row.tune for row in rows) and found.tuning_seed in found.seeds:
+        raise ValueError(f"seed {found.tuning_seed}, on which the rows are tuned, is among the suite's seeds")
+    return found
+
+
+def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
+    """Build one row from its own values and those that are set for all rows."""
+    if "untuned" in entry:
+        raise TypeError("a row has no key 'untuned'")
+    row = _typed(SuiteRow(**_renamed(entry, "set", "overrides")))
+    row = replace(row, overrides={**common, **row.overrides})
+    if twice := row.tune.keys() & row.overrides.keys():
+        raise ValueError(f"{row.label!r} sets {min(twice)} and tunes it, too")
+    if row.tune and row.starts_from:
+        raise ValueError(f"{row.label!r} starts from {row.starts_from} and has a grid to tune")
+    return row
 
 
 def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
@@ -263,6 +305,9 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "tuple[str, ...]": _texts,
     "tuple[int, ...]": lambda value: all(isinstance(one, int) and 0 <= one < 2**31 for one in value),
     "tuple[Curve, ...]": lambda value: _texts(value) and set(value) <= set(get_args(Curve)),
+    "Mapping[str, list[Any]]": lambda value: (
+        isinstance(value, dict) and all(isinstance(one, list) and one for one in value.values())
+    ),
     "Mapping[str, Any]": lambda value: isinstance(value, dict),
     "dict[str, float]": lambda value: isinstance(value, dict) and all(map(is_finite, value.values())),
     'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),

@@ -6,13 +6,13 @@ import json
 import shlex
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256, write_text
 from bench.core.run_folder import STUDENT, TRAINED
 from bench.metrics.result import Model
-from bench.runs.records import Asset, Provenance
+from bench.runs.records import Asset, NetworkPasses, Provenance
 from bench.training.checkpoint import refuse_another_teacher
 
 
@@ -32,6 +32,8 @@ class TrainedStudent(Model):
     gpus: int
     threads: int
     peak_memory_bytes: int
+    passes: dict[str, NetworkPasses] = Field(default_factory=dict)
+    """Counted passes of single images, by network."""
     data: list[Asset]
     """Data that the method used in addition to the task's: pairs, initial weights."""
     provenance: Provenance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class TrainingState:
     """Hash of the teacher that the run started with."""
     average: dict[str, torch.Tensor] | None
     """The student's EMA weights, if the recipe has them."""
+    passes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Forward and backward passes so far, of single images through each network."""
+    alarms: dict[str, Any] = field(default_factory=dict)
+    """The state of the alarms' monitor; empty in checkpoints from before there were alarms."""
 
 
 def save_checkpoint(folder: Path, distiller: Distiller[Any], state: TrainingState) -> None:

@@ -26,6 +26,9 @@ __all__ = ["Batch", "Distiller", "Noised", "Pairs", "Recipe", "TrainedModel", "T
 STUDENT = "generator"
 """The name of the network that is evaluated."""
 
+MOST_COMPARED = 64
+"""Most images of a batch whose distances are measured, since there are as many as its square."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -211,16 +214,20 @@ class Distiller(ABC, Generic[R]):
         return self.step_times[step].expand(count)
 
     def statistics(self, made: Tensor) -> dict[str, Tensor]:
-        """Return the mean and standard deviation of the student's output as figures to log.
+        """Return mean, standard deviation, diversity and colour cast of the student's output as figures to log.
 
-        For images [B, C, H, W] they are the brightness of Figure 8: the range [-1, 1] becomes [0, 1], clamped as
-        in the official code. Latents have no brightness; theirs are logged unscaled, under another name.
+        For images [B, C, H, W] the mean is the brightness of Figure 8: the range [-1, 1] becomes [0, 1], clamped
+        as in the official code. Latents have no brightness; theirs are logged unscaled, under another name. The
+        trainer adds the same figures of the batch's real images, with which alarms compare them.
         """
-        made = made.detach()
-        if self.context.latent:
-            return {"latent_mean": made.mean(), "latent_std": made.std()}
-        levels = (made * 0.5 + 0.5).clamp(0, 1)
-        return {"pixel_mean": levels.mean(), "pixel_std": levels.std()}
+        made = made.detach().float()
+        kind, levels = ("latent", made) if self.context.latent else ("pixel", (made * 0.5 + 0.5).clamp(0, 1))
+        found = {f"{kind}_mean": levels.mean(), f"{kind}_std": levels.std()}
+        if len(levels) > 1:
+            found[f"{kind}_diversity"] = diversity(levels)
+        if levels.shape[1] > 1:
+            found[f"{kind}_cast"] = levels.mean((0, 2, 3)).std()
+        return found
 
     def _place(self, network: nn.Module) -> None:
         """Compile and shard a network as the recipe says."""
@@ -235,3 +242,14 @@ class Distiller(ABC, Generic[R]):
 
     def _name_of(self, model: TrainedModel) -> str:
         return next((f"model {name!r}" for name, one in self.models.items() if one is model), "a model")
+
+
+def diversity(images: Tensor) -> Tensor:
+    """Return how different the images [B, ...] of a batch are, B > 1, from at most the first 64 of them.
+
+    It is the root mean square difference of an image from the nearest other one, averaged over the images. Images
+    that collapse within their class have near neighbours as soon as two of a class are in the batch.
+    """
+    flat = images[:MOST_COMPARED].flatten(1)
+    distances = torch.cdist(flat, flat).fill_diagonal_(torch.inf)
+    return distances.amin(1).mean() / flat.shape[1] ** 0.5

@@ -80,6 +80,26 @@ class Recipe(BaseModel):
     """Position on the noise grid at which the student starts from pure noise: 1 is the grid's last time. At a
     lower one (399 of 1000 for one-step SDXL, sigma 2.5 in SiD) an untrained student already generates varied
     images."""
+    alarms: Literal["note", "stop", "off"] = "note"
+    """Signs that training goes wrong. note: they are logged and noted in the record; stop: the first one also ends
+    the run as diverged."""
+    alarm_window: int = Field(100, ge=1)
+    """Iterations whose mean is compared with each threshold below. The first window is not judged."""
+    alarm_brightness: float = Field(0.3, ge=0)
+    """Distance of the mean of the student's output from that of real images, in standard deviations of these.
+    0 turns this alarm off, as it does each one below."""
+    alarm_colour: float = Field(0.2, ge=0)
+    """Distance of the student's colour cast, the standard deviation over its channels' means, from that of real
+    images, in standard deviations of these."""
+    alarm_saturation: float = Field(1.1, ge=0)
+    """Standard deviation of the student's output, as a multiple of that of real images."""
+    alarm_collapse: float = Field(0.4, ge=0)
+    """Distance of generated images to the nearest one of their batch, over that of real images; the alarm is for
+    values below."""
+    alarm_discriminator: float = Field(6.0, ge=0)
+    """Distance of the discriminator's mean logits of real and generated images."""
+    alarm_critic: float = Field(0.7, ge=0)
+    """The critic's denoising loss on generated images; 1 is that of a network that has learnt nothing."""
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
@@ -118,13 +138,20 @@ class Recipe(BaseModel):
             found |= dict.fromkeys(("best_every", "best_samples"), "keep_best is off")
         if not self.warmup:
             found["warmup_from_zero"] = "warmup is 0"
+        if self.alarms == "off":
+            found |= dict.fromkeys(ALARM_KEYS - {"alarms"}, "alarms is off")
         return found
 
     def identity(self) -> dict[str, Any]:
-        """Return the values that are part of a run's identity: all but paths, since files may be anywhere."""
+        """Return the values that are part of a run's identity: all but paths, since files may be anywhere.
+
+        Alarms are part of it only if they may end the run, since they do not change its result otherwise.
+        """
         fields = type(self).model_fields.items()
-        paths = {key for key, field in fields if Path in (field.annotation, *get_args(field.annotation))}
-        return self.model_dump(mode="json", exclude=paths)
+        left_out = {key for key, field in fields if Path in (field.annotation, *get_args(field.annotation))}
+        if self.alarms != "stop":
+            left_out |= ALARM_KEYS
+        return self.model_dump(mode="json", exclude=left_out)
 
     def cost(self) -> Cost:
         """Return the cost of a training, in passes and networks of the teacher's size.
@@ -143,6 +170,10 @@ class Recipe(BaseModel):
         if into <= 0:
             return warm
         return warm * 0.5 * (1 + cos(pi * into / tail))
+
+
+ALARM_KEYS = frozenset(key for key in Recipe.model_fields if key.startswith("alarm"))
+"""The keys of alarms (bench/training/alarms.py), which every recipe has."""
 
 
 def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Recipe:

@@ -55,16 +55,29 @@ def noised_real_inputs(schedule: NoiseSchedule, times: Tensor, batch: Batch) -> 
 
 @torch.no_grad()
 def ode_step(
-    teacher: Callable[[Tensor, Tensor, Tensor], Tensor],
-    schedule: NoiseSchedule,
-    noised: Noised,
-    s: Tensor,
+    teacher: Callable[[Tensor, Tensor, Tensor], Tensor], schedule: NoiseSchedule, noised: Noised, s: Tensor
 ) -> Noised:
     """Follow the teacher's ODE from noised images to the times s [B] in one DDIM step.
 
     The image and the noise that the teacher predicts at x_t are combined again for s.
     """
     x_t, t, condition = noised
-    x0 = teacher(x_t, t, condition)
-    eps = (x_t - per_sample(schedule.alpha(t), x_t) * x0) / per_sample(schedule.sigma(t), x_t)
-    return Noised(schedule.add_noise(x0, eps, s), s, condition)
+    return Noised(schedule.ode_point(x_t, teacher(x_t, t, condition), t, s), s, condition)
+
+
+@torch.no_grad()
+def heun_step(
+    teacher: Callable[[Tensor, Tensor, Tensor], Tensor], schedule: NoiseSchedule, noised: Noised, s: Tensor
+) -> Noised:
+    """Follow the teacher's ODE from noised images to the times s [B] in one step of Heun's method (EDM, Alg. 1).
+
+    In y = x_t / alpha and the noise level l, the slope dy/dl is the predicted noise: here it is the mean of those
+    at both ends. The times have alpha > 0.
+    """
+    x_t, t, condition = noised
+    x0 = teacher(*noised)
+    eps, ahead = schedule.noise_in(x_t, x0, t), Noised(schedule.ode_point(x_t, x0, t, s), s, condition)
+    change = schedule.noise_in(ahead.x_t, teacher(*ahead), s) - eps
+    alpha_s, level_s = schedule.alpha(s), schedule.sigma(s) / schedule.alpha(s)
+    step = level_s - schedule.sigma(t) / schedule.alpha(t)
+    return Noised(ahead.x_t + per_sample(alpha_s * step / 2, change) * change, s, condition)

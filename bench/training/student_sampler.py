@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.models.denoiser import Denoiser
-from bench.models.samplers import SampleNoise, Sampler, few_step
+from bench.models.samplers import SampleNoise, Sampler, few_step, few_step_ode
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,18 @@ def few_step_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSample
         lambda noise, condition: few_step(student, noise, condition, indices),
         len(indices),
         {"kind": "few-step", "grid_indices": indices, "times": times},
+    )
+
+
+def ode_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:
+    """Return a sampler that follows the student's ODE by DDIM steps, on this process's device.
+
+    `indices` are the steps' positions on the noise grid, descending.
+    """
+    student, indices = student.to(this_device()), list(indices)
+    times = student.schedule.grid[indices].tolist()
+    return StudentSampler(
+        lambda noise, condition: few_step_ode(student, noise, condition, indices),
+        len(indices),
+        {"kind": "few-step-ode", "grid_indices": indices, "times": times},
     )

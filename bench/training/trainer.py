@@ -7,7 +7,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.core.progress import Bar, Progress
+from bench.core.progress import Bar, Progress, SilentProgress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
+from bench.training.alarms import KINDS, PREFIX, REAL, Monitor, Window
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,
@@ -30,8 +31,10 @@ from bench.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
+from bench.training.passes import PassCounter
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
 
@@ -40,7 +43,7 @@ LOG_EVERY = 10
 WHOLE = MicroBatch()
 """The only micro-batch of an iteration without gradient accumulation."""
 
-OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/")
+OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/", PREFIX, REAL)
 """Names, and prefixes that end in "/", of the figures that the trainer logs itself."""
 
 
@@ -62,6 +65,8 @@ class Trained:
     iterations: int
     generator_updates: int
     seconds: float
+    passes: dict[str, Passes]
+    """Passes of single images through each network, over all processes."""
 
 
 class Trainer:
@@ -88,6 +93,9 @@ class Trainer:
         self.stop = stop or StopSignal()
         self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
+        self.passes = PassCounter(distiller)
+        self.monitor = Monitor(self.recipe)
+        self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
         self._stop_agreed = False
         shares = accelerator.num_processes * self.recipe.gradient_accumulation
@@ -107,6 +115,7 @@ class Trainer:
         `measure` returns the figures of a student that are logged during training. Raises DivergedError, and
         Stopped after a checkpoint if a signal was received.
         """
+        self._note = progress.note
         start = self.begin()
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred():
@@ -117,7 +126,8 @@ class Trainer:
                 f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
                 "self.backward_and_step(self.generator, loss)"
             )
-        return Trained(self.student(), self.recipe.iterations, self.distiller.generator.updates, self.seconds)
+        updates, passes = self.distiller.generator.updates, self._all_passes()
+        return Trained(self.student(), self.recipe.iterations, updates, self.seconds, passes)
 
     def begin(self) -> int:
         """Restore the newest checkpoint; return the number of finished iterations."""
@@ -138,10 +148,13 @@ class Trainer:
         figures = self._checked(self.step(iteration), iteration)
         done, updates = iteration + 1, self.distiller.generator.updates
         last = done == self.recipe.iterations
-        if done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
+        window = self.monitor.add(done, figures)
+        if window or done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
-            self._log({"iteration": done, "lr": rate, **figures})
+            self._log({"iteration": done, "lr": rate, **figures, **(window.means if window else {})})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
+        if window:
+            self._tell(window)
         if done % cadence.validate_every == 0 or last:
             paused = time.perf_counter()
             student = self.student()
@@ -162,9 +175,10 @@ class Trainer:
         distiller = self.distiller
         before = {name: model.updates for name, model in distiller.models.items()}
         distiller.set_rates(iteration)
-        parts = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
-        for part in parts:
-            check_figures(part, parts[0])
+        steps = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
+        for figures, _ in steps:
+            check_figures(figures, steps[0][0])
+        parts = [figures | self._real_statistics(figures, real) for figures, real in steps]
         figures = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
         for name, model in distiller.models.items():
             if model.updates > before[name] and model.gradient_norm is not None:
@@ -173,8 +187,11 @@ class Trainer:
             self._average(distiller.generator.updates)
         return figures
 
-    def _micro_step(self, iteration: int, index: int) -> dict[str, Tensor]:
-        """Train on one micro-batch. Processes exchange gradients only after the last one."""
+    def _micro_step(self, iteration: int, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Train on one micro-batch; return the step's figures, and the real images that it was given.
+
+        Processes exchange gradients only after the last one.
+        """
         micro_batch = MicroBatch(index, self.recipe.gradient_accumulation)
         self.distiller.micro_batch = micro_batch
         with contextlib.ExitStack() as stack:
@@ -182,7 +199,14 @@ class Trainer:
                 for model in self.distiller.models.values():
                     stack.enter_context(self.accelerator.no_sync(model.wrapped))
             stack.enter_context(self.accelerator.autocast())
-            return self.distiller.training_step(self.batch(iteration, micro_batch))
+            batch = self.batch(iteration, micro_batch)
+            return self.distiller.training_step(batch), batch.real
+
+    def _real_statistics(self, figures: Collection[str], real: Tensor) -> dict[str, Tensor]:
+        """Return the statistics of real images, if a training step returned those of the student's output."""
+        if not self.monitor.alarms or not any(f"{kind}_std" in figures for kind in KINDS):
+            return {}
+        return {REAL + name: value for name, value in self.distiller.statistics(real).items()}
 
     def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
         """Make a batch with its random numbers, conditions and real images.
@@ -247,12 +271,32 @@ class Trainer:
             raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
         return values
 
+    def _tell(self, window: Window) -> None:
+        """Tell which alarms begin and end with a window of iterations.
+
+        Raises DivergedError in all processes, whose figures are the same, if an alarm is to stop the run.
+        """
+        if self.accelerator.is_main_process:
+            for sentence in (*window.begun, *window.ended):
+                self._note(sentence)
+        if window.begun and self.recipe.alarms == "stop":
+            raise DivergedError("; ".join(window.begun))
+
     def _log(self, line: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             self.log.write(line)
 
     def _state(self, done: int) -> TrainingState:
-        return TrainingState(done, self.seconds, self.prepared.teacher_sha256, self.average)
+        passes = {name: (forward, backward) for name, (forward, backward) in self._all_passes().items()}
+        sha256, alarms = self.prepared.teacher_sha256, self.monitor.state()
+        return TrainingState(done, self.seconds, sha256, self.average, passes, alarms)
+
+    def _all_passes(self) -> dict[str, Passes]:
+        """Return the passes of all processes together."""
+        return {
+            name: Passes(*self.accelerator.reduce(torch.tensor(passes, device=self.accelerator.device)).tolist())
+            for name, passes in sorted(self.passes.counts.items())
+        }
 
     def _save(self, done: int) -> None:
         """Write one checkpoint, which does not depend on the number of processes."""
@@ -278,11 +322,13 @@ class Trainer:
                 shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
+        self.monitor.load(state.alarms)
         device = self.accelerator.device
         average = state.average and shares_of(state.average, self.distiller.generator.network)
         self.average = average and {name: value.to(device) for name, value in average.items()}
         if self.accelerator.is_main_process:
             self.log.begin(state.iteration)
+            self.passes.restore(state.passes)
         return state.iteration, state.seconds
 
 

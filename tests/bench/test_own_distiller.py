@@ -78,7 +78,7 @@ def state_of(distiller: Distiller[Any]) -> dict[str, Tensor]:
 
 
 def example() -> type[Distiller[Any]]:
-    return load_catalogue([EXAMPLE]).methods.get("consistency").load()
+    return load_catalogue([EXAMPLE]).methods.get("my-consistency").load()
 
 
 class Wrapped(nn.Module):

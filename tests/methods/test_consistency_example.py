@@ -29,7 +29,7 @@ class Gaussian(EDMDenoiser):
 
 @pytest.fixture(scope="module")
 def method() -> Method:
-    return load_catalogue([FILE]).methods.get("consistency")
+    return load_catalogue([FILE]).methods.get("my-consistency")
 
 
 def build(method: Method, **values: Any) -> Any:

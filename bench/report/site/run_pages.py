@@ -12,6 +12,7 @@ from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import NOTHING, header
 from bench.report.measured import Measured
+from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
 from bench.report.recipes import FilledRecipes
 from bench.report.site.boards import Board
@@ -55,6 +56,7 @@ def pages(site: Site) -> Iterator[Page | Asset]:
                 "metrics": metrics,
                 "errors": any(metric["error"] for metric in metrics),
                 "settings": _settings(entry.record, filled),
+                "alarms": [alarm_text(note) for note in entry.record.alarms],
                 "charts": [(href, title, _size(svg)) for href, title, svg in charts],
                 "sheet": site.picture(entry),
                 "teacher": teacher_of(site, entry),

@@ -92,7 +92,7 @@ def cost_findings(record: Record) -> Iterator[Finding]:
     size = recipe.get("batch_size")
     if isinstance(size, int) and cost.generated_images != cost.iterations * size:
         yield error(f"{cost.generated_images} images in {cost.iterations} iterations of batch {size}", UNCHANGED)
-    steps = record.sampler.get("grid_indices") if record.sampler.get("kind") == "few-step" else None
+    steps = record.sampler.get("grid_indices") if str(record.sampler.get("kind")).startswith("few-step") else None
     if isinstance(steps, list) and len(steps) != cost.network_evaluations:
         yield error(
             f"{cost.network_evaluations} network evaluations, but {len(steps)} steps of the sampler", UNCHANGED

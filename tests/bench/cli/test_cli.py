@@ -164,10 +164,12 @@ def test_an_outside_distiller_runs_and_appears_in_the_table(bench: Callable[...,
     assert len(EXAMPLE.read_text().splitlines()) < 60
     done = bench(
         "run",
-        *on_tiny("--plugin", str(EXAMPLE), "--method", "consistency", "--no-baselines", "--set", "iterations=4"),
+        *on_tiny(
+            "--plugin", str(EXAMPLE), "--method", "my-consistency", "--no-baselines", "--set", "iterations=4"
+        ),
     )
     assert done.code == 0, done.text
-    assert "consistency" in bench("report", "--task", "tiny", "--no-committed").text
+    assert "my-consistency" in bench("report", "--task", "tiny", "--no-committed").text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.denoiser import Denoiser
-from bench.models.samplers import SampleNoise, few_step, heun
+from bench.models.samplers import SampleNoise, few_step, few_step_ode, heun
 from bench.models.schedules import EDMSchedule, NoiseSchedule, VPSchedule, per_sample
 from tasks.micro.task import NetworkSpec
 from tasks.micro.teacher import build_denoiser
@@ -189,6 +189,24 @@ def test_few_steps_denoise_and_add_fresh_noise_in_the_order_given(gaussian: Gaus
 def in_batches(size: int, count: int, make: Callable[[Sequence[int]], Tensor]) -> Tensor:
     """Make `count` samples in batches of `size` and join them."""
     return torch.cat([make(range(start, min(start + size, count))) for start in range(0, count, size)])
+
+
+def test_many_steps_of_the_students_ode_end_where_it_does(gaussian: GaussianDenoiser) -> None:
+    schedule = gaussian.schedule
+    found = few_step_ode(gaussian, noise_of(2, kind=DoubleNoise), no_condition(2), list(range(900, 0, -1)))
+    first = schedule.prior(noise_of(2, kind=DoubleNoise).draw(), schedule.grid[[900]]) / schedule.alpha(
+        schedule.grid[[900]]
+    )
+    level = (schedule.sigma(schedule.grid[[900]]) / schedule.alpha(schedule.grid[[900]])).item()
+    torch.testing.assert_close(found, ode_at(0.0, first, level), rtol=0, atol=0.03)
+
+
+def test_the_students_ode_draws_no_noise_after_the_first(gaussian: GaussianDenoiser) -> None:
+    noise, once = noise_of(2), noise_of(2)
+    few_step_ode(gaussian, noise, no_condition(2), [900, 600, 300])
+    once.draw()
+    assert torch.equal(noise.draw(), once.draw())
+    assert gaussian.times == gaussian.schedule.grid[[900, 600, 300]].tolist()
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from bench.models.predictions import prediction_to_x0
-from bench.models.schedules import EDMSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample
+from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample
 
 EDM_GRID = {  # grid index -> sigma, from DMD2's ImageNet runs
     0: 0.002,
@@ -109,6 +109,24 @@ def test_prior_at_an_earlier_time_is_noise_of_that_level_for_edm_and_still_plain
     levels = torch.tensor([2.5, 0.3])
     torch.testing.assert_close(EDMSchedule().prior(eps, levels), torch.stack([2.5 * eps[0], 0.3 * eps[1]]))
     assert torch.equal(VPSchedule().prior(eps, torch.tensor([399.0, 399.0])), eps)
+
+
+@pytest.mark.parametrize("schedule", [EDMSchedule(), VPSchedule(), FlowSchedule()], ids=["edm", "vp", "flow"])
+def test_noise_added_in_two_parts_is_that_of_one(schedule: NoiseSchedule) -> None:
+    """Adding noise to x_s, of signal alpha_s and noise sigma_s, leaves signal alpha_t and noise sigma_t."""
+    s, t = schedule.grid[[0, 300, 700, 900]], schedule.grid[[500, 800, 999, 900]]
+    ratio, noise = schedule.noise_between(s, t)
+    torch.testing.assert_close(ratio * schedule.alpha(s), schedule.alpha(t))
+    torch.testing.assert_close(((ratio * schedule.sigma(s)) ** 2 + noise**2).sqrt(), schedule.sigma(t))
+    assert noise[-1] == 0 and (noise[:-1] > 0).all()
+
+
+@pytest.mark.parametrize("schedule", [EDMSchedule(), VPSchedule(), FlowSchedule()], ids=["edm", "vp", "flow"])
+def test_an_ode_point_keeps_the_image_and_the_noise(schedule: NoiseSchedule) -> None:
+    x0, eps = torch.randn(2, 3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t, s = schedule.grid[[999, 600, 300]], schedule.grid[[700, 10, 0]]
+    found = schedule.ode_point(schedule.add_noise(x0, eps, t), x0, t, s)
+    torch.testing.assert_close(found, schedule.add_noise(x0, eps, s))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])

@@ -12,7 +12,7 @@ from diffusers.optimization import get_constant_schedule_with_warmup
 from pydantic import ValidationError
 
 from bench.core.errors import UserError
-from bench.training.recipe import Recipe, build_recipe
+from bench.training.recipe import ALARM_KEYS, Recipe, build_recipe
 from methods.recipes import DMDRecipe, RegressionRecipe
 
 
@@ -147,13 +147,23 @@ def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
     assert DMDRecipe(pairs=7, regression=True).teacher_pairs == RegressionRecipe(pairs=7).teacher_pairs == 7
 
 
-def test_a_run_is_named_by_its_whole_recipe_but_for_paths(tmp_path: Path) -> None:
-    """All values except paths are part of the run's name."""
+def test_a_run_is_named_by_its_whole_recipe_but_for_paths_and_alarms(tmp_path: Path) -> None:
+    """All values except paths and alarms, which only note what happens, are part of the run's name."""
     identity = DMDRecipe().identity()
-    assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"}
-    assert identity == DMDRecipe().model_dump(mode="json", exclude={"init_from", "lpips_weights"})
+    assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"} | ALARM_KEYS
+    left_out = {"init_from", "lpips_weights", *ALARM_KEYS}
+    assert identity == DMDRecipe().model_dump(mode="json", exclude=left_out)
     assert DMDRecipe(init_from=tmp_path, lpips_weights=tmp_path / "file").identity() == identity
     assert DMDRecipe(best_every=500).identity() == identity | {"best_every": 500}
+    assert DMDRecipe(alarm_window=50, alarms="off").identity() == identity
+
+
+def test_alarms_that_end_a_run_are_part_of_its_name() -> None:
+    """Otherwise a run that an alarm has ended would count as the result of one that goes on."""
+    stopped = DMDRecipe(alarms="stop").identity()
+    assert stopped["alarms"] == "stop"
+    assert stopped.keys() == DMDRecipe().identity().keys() | ALARM_KEYS
+    assert DMDRecipe(alarms="stop", alarm_critic=0.5).identity() != stopped
 
 
 def test_keys_without_effect_are_known() -> None:

@@ -67,7 +67,9 @@ def test_five_kills_in_training_and_one_in_evaluation(
         kill_when(lambda point=point: logged(broken) >= point, lambda: runner.run(broken))
     kill_when((broken.folder / "evaluation" / "repetition-0.json").exists, lambda: runner.run(broken))
 
-    assert values(runner.run(broken)) == values(expected)
+    resumed = runner.run(broken)
+    assert values(resumed) == values(expected)
+    assert resumed.cost.passes == expected.cost.passes and expected.cost.passes["student"].backward > 0
     # The metrics file, too: no line twice, none missing.
     assert read_lines(broken.folder / "metrics.jsonl") == read_lines(whole.folder / "metrics.jsonl")
 

@@ -1,0 +1,216 @@
+"""`bench tune`: a grid of recipe values on a seed that no result uses, and a record of the best ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.completion import method_names, suite_names, task_names
+from bench.cli.options import (
+    CacheOption,
+    DataOption,
+    DetachOption,
+    DownloadOption,
+    DryRunOption,
+    ExecutorOption,
+    JobsOption,
+    PluginOption,
+    ProcessesOption,
+    ProfileOption,
+    ProtocolOption,
+    RunsOption,
+    SetOption,
+    ThreadsOption,
+    TrackOption,
+    parse_grid,
+    parse_names,
+    parse_overrides,
+)
+from bench.cli.terminal import exit_if_detached, print
+from bench.core.errors import UserError
+from bench.runs.task_sources import pinned_task, sources_of
+
+if TYPE_CHECKING:
+    from bench.runs.registry import Catalogue
+    from bench.runs.tuning import Question
+    from bench.task.base import Task
+    from bench.training.budget import Budget
+
+
+def tune(
+    method: Annotated[
+        list[str],
+        typer.Option("--method", help="Methods, with commas or repeated.", autocompletion=method_names),
+    ] = [],
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="The task.", autocompletion=task_names, show_default="digits, or the suite's"),
+    ] = None,
+    grid: Annotated[
+        list[str], typer.Option("--grid", help="Values to try, key=value,value; repeatable: all combinations.")
+    ] = [],
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="Tune the rows of a suite over its own grids.", autocompletion=suite_names),
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=2**31 - 1, help="The training seed.", show_default="100, or the suite's"
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="What each training may take, passes=N, images=N or generator_updates=N.",
+            show_default="the recipe's iterations",
+        ),
+    ] = None,
+    protocol: ProtocolOption = None,
+    overrides: SetOption = [],
+    dry_run: DryRunOption = False,
+    jobs: JobsOption = None,
+    processes: ProcessesOption = 1,
+    executor: ExecutorOption = "local",
+    profile: ProfileOption = None,
+    detach: DetachOption = False,
+    threads: ThreadsOption = 1,
+    track: TrackOption = [],
+    data: DataOption = None,
+    download: DownloadOption = False,
+    runs: RunsOption = Path("runs"),
+    cache: CacheOption = None,
+    plugin: PluginOption = [],
+) -> None:
+    """Try recipe values on a seed apart, and record the best ones for `bench reproduce`."""
+    from bench.jobs.executor import ExecutorOptions
+    from bench.jobs.request import PlannedRequest, make_executor
+    from bench.jobs.spec import JobSettings, plugin_hashes
+    from bench.runs.registry import load_catalogue
+    from bench.runs.tuning_plan import TuningPlan, tuning_lines
+    from bench.training.trackers import require_trackers
+
+    trackers = parse_names(track, "--track") if track else []
+    require_trackers(trackers)
+    methods = parse_names(method) if method else []
+    catalogue = load_catalogue(plugin)
+    if suite is not None:
+        _refuse_beside_suite(
+            {"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget, "--protocol": protocol}
+        )
+        questions = _of_suite(catalogue, suite, scale or "micro", task, methods)
+    else:
+        if scale is not None:
+            raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+        questions = _of_methods(catalogue, methods, task, protocol, grid, overrides, seed, budget)
+    asked = questions[0]
+    on = pinned_task(catalogue, asked.task, cache, asked.protocol)
+    plans = [TuningPlan.of(question, catalogue, on, runs) for question in questions]
+    settings = JobSettings(
+        runs, sources_of(on, cache, data, download), threads, plugin_hashes(catalogue.plugins), trackers
+    )
+    workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
+    request = PlannedRequest(on, [run for plan in plans for run in plan.runs], [], settings, workers)
+    if dry_run:
+        for line in (*request.lines(), "", *(line for plan in plans for line in plan.lines())):
+            print(line)
+        return
+    with exit_if_detached():
+        request.execute()
+    problems = []
+    for plan in plans:
+        print(f"{plan.title}, best by {plan.metric}")
+        try:
+            for line in tuning_lines(plan.write(), plan):
+                print(line)
+        except UserError as error:
+            problems.append(str(error))
+    if suite is not None and not problems:
+        print(f"next: bench reproduce {suite} --scale {scale or 'micro'}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _refuse_beside_suite(given: dict[str, Any]) -> None:
+    """Raise UserError for options that a suite gives itself."""
+    for option, value in given.items():
+        if value not in (None, []):
+            raise UserError(
+                f"{option} does not go with --suite, whose file says it; fix: leave out one of the two"
+            )
+
+
+def _of_suite(
+    catalogue: Catalogue, name: str, scale: str, task: str | None, methods: Sequence[str]
+) -> list[Question]:
+    """Return a question for each row of a suite that has a grid. Raises UserError if there is none."""
+    from bench.runs.settled import question_of, require_rows
+    from bench.runs.suites import load_suite
+
+    part = load_suite(name).scale(scale)
+    part = part.on(task) if task is not None else part
+    part = part.of(methods) if methods else part
+    require_rows(part, catalogue)
+    on = catalogue.tasks.get(part.trained_on or part.task)
+    questions = [question_of(row, part, on) for row in part.rows if row.tune]
+    if not questions:
+        which = f"of {', '.join(methods)} " if methods else ""
+        raise UserError(
+            f"the rows {which}of suite {name} have nothing to tune; fix: bench tune --method NAME --grid KEY=A,B"
+        )
+    return questions
+
+
+def _of_methods(
+    catalogue: Catalogue,
+    methods: Sequence[str],
+    task: str | None,
+    protocol: str | None,
+    grid: Sequence[str],
+    overrides: Sequence[str],
+    seed: int | None,
+    budget: str | None,
+) -> list[Question]:
+    """Return a question for each method, all with the same grid."""
+    from bench.runs.tuning import TUNING_SEED, Question
+
+    if not methods:
+        raise UserError(
+            "bench tune takes methods or a suite; fix: --method NAME --grid lr=3e-4,1e-3, or --suite NAME"
+        )
+    values, fixed = parse_grid(grid), parse_overrides(overrides)
+    if not values:
+        raise UserError("there is nothing to tune; fix: --grid lr=3e-4,1e-3, repeatable")
+    if both := values.keys() & fixed.keys():
+        raise UserError(f"{min(both)} is in --set and in --grid; fix: give it once")
+    allowed = _budget(budget) if budget is not None else None
+    if allowed is not None and "iterations" in values.keys() | fixed.keys():
+        raise UserError(
+            f"iterations contradict --budget {budget}, which fixes them; fix: leave out one of the two"
+        )
+    on: Task = catalogue.tasks.get(task or "digits")
+    on = on.under(protocol or on.protocol.name)
+    given = (values, fixed, TUNING_SEED if seed is None else seed, allowed)
+    return [Question(method, on.name, on.protocol.name, *given) for method in methods]
+
+
+def _budget(text: str) -> Budget:
+    """Read `passes=600000`. Raises UserError."""
+    from bench.training.budget import Budget
+
+    unit, _, amount = text.partition("=")
+    try:
+        return Budget.of({unit.strip(): json.loads(amount.replace("_", "") or "null")})
+    except ValueError as error:
+        reason = "" if isinstance(error, json.JSONDecodeError) else f": {error}"
+        raise UserError(
+            f"--budget takes passes=N, images=N or generator_updates=N, not {text!r}{reason}"
+        ) from None

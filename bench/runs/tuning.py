@@ -1,0 +1,163 @@
+"""The record of a tuning: a grid of recipe values, the result at each of its points, and the best of them.
+
+A grid is tuned on a seed that no result uses. The record is a JSON file, RUNS/tuning/TASK/METHOD-DIGEST.json,
+whose name is of what was asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError, model_validator
+
+from bench.core.errors import UserError
+from bench.core.files import digest, read_bytes, write_text
+from bench.metrics.result import Count, Model
+from bench.runs.records import Name, Provenance
+from bench.training.budget import Budget
+
+TUNING = "tuning"
+"""The folder of tuning records, in a folder of runs and in the package's `results`."""
+TUNING_SEED = 100
+"""The training seed of all points of a grid, unless another is given."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is tuned: the values of a method's recipe that are tried, and all that stays the same."""
+
+    method: str
+    task: str
+    protocol: str
+    """Name of the task's protocol, whose first metric decides."""
+    grid: Mapping[str, Sequence[Any]]
+    """The values to try of each recipe key; the points are all their combinations."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Further recipe values, the same at every point."""
+    seed: int = TUNING_SEED
+    budget: Budget | None = None
+    """What each training may take; None: the recipe's iterations."""
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The combinations of the grid's values; the last key varies fastest."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def content(self) -> dict[str, Any]:
+        """Return the question as plain data, which names its file."""
+        return {
+            "method": self.method,
+            "task": self.task,
+            "protocol": self.protocol,
+            "grid": {key: list(values) for key, values in self.grid.items()},
+            "fixed": dict(self.fixed),
+            "seed": self.seed,
+            "budget": self.budget.as_dict() if self.budget else None,
+        }
+
+    def path(self, folder: Path) -> Path:
+        """Return the file of the answer in a folder of runs, or in the package's `results`."""
+        return folder / TUNING / self.task / f"{self.method}-{digest(self.content())[:10]}.json"
+
+
+class Point(Model):
+    """One point of the grid: an ordinary run."""
+
+    values: dict[str, Any]
+    run_id: Name
+    value: float | None
+    """The run's result; None if it diverged."""
+    train_seconds: float
+
+
+class Tuning(Model):
+    """The answer to a question."""
+
+    schema_version: Literal[1] = 1
+    method: str
+    task: Name
+    protocol: str
+    protocol_sha256: str
+    grid: dict[str, list[Any]]
+    fixed: dict[str, Any]
+    seed: Count
+    budget: dict[str, int] | None
+    """What each training could take, as `{"passes": 600000}`."""
+    metric: str
+    """The protocol's first metric, which chose the point."""
+    direction: Literal["lower", "higher"]
+    points: list[Point]
+    chosen: dict[str, Any]
+    """The values of the best point; of equal ones, the first."""
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _is_the_best(self) -> Tuning:
+        if self.chosen != best(self.points, self.direction).values:
+            raise ValueError("the chosen values are not those of the best point")
+        return self
+
+    def answers(self, question: Question) -> bool:
+        """Whether this is the answer to a question."""
+        asked = question.content()
+        return self.model_dump(include=set(asked)) == asked
+
+    def edges(self) -> list[str]:
+        """Return the keys of which the first or last of three or more values was chosen."""
+        return [
+            key
+            for key, values in self.grid.items()
+            if len(values) >= 3 and self.chosen[key] in (values[0], values[-1])
+        ]
+
+
+def best(points: Iterable[Point], direction: str) -> Point:
+    """Return the best point; of equal ones, the first. Raises ValueError if none has a value."""
+    sign = 1 if direction == "lower" else -1
+    with_value = [
+        (sign * point.value, number, point) for number, point in enumerate(points) if point.value is not None
+    ]
+    if not with_value:
+        raise ValueError("no point has a value: all diverged")
+    return min(with_value)[2]
+
+
+def read_tuning(path: Path) -> Tuning:
+    """Read one record of a tuning. Raises UserError with the file, the problem and the fix."""
+    try:
+        return Tuning.model_validate_json(read_bytes(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise UserError(
+            f"{path}: not a complete and valid record of a tuning ({f'{where}: ' if where else ''}{problem}); "
+            f"fix: rm {shlex.quote(str(path))}, then bench tune again"
+        ) from error
+
+
+def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
+    """Return the answer in the first of these folders that has it; None if none has. Raises UserError."""
+    for path in (question.path(folder) for folder in folders):
+        if path.is_file():
+            found = read_tuning(path)
+            if not found.answers(question):
+                raise UserError(
+                    f"{path} answers another question than its name says; fix: rm {shlex.quote(str(path))}, then "
+                    "bench tune again"
+                )
+            return found
+    return None
+
+
+def write_tuning(path: Path, found: Tuning) -> None:
+    """Write a record of a tuning so that it appears whole; one that says the same stays as it is."""
+    if path.is_file():
+        before = read_tuning(path)
+        if before.model_copy(update={"provenance": found.provenance}) == found:
+            return
+    write_text(path, found.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,113 @@
+"""`bench tune`: a grid is run once, its record is written, and `bench reproduce` uses the chosen values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import TINY_PLUGIN
+
+from bench.cli.options import parse_grid
+from bench.jobs.spec import JobSpec
+from bench.jobs.start import main
+
+SUITE = """\
+title = "Mine"
+[scales.micro]
+task = "tiny"
+seeds = [0]
+columns = ["fd"]
+budget = { passes = 400 }
+[[rows]]
+method = "dmd-ttur"
+label = "tuned"
+set = { batch_size = 4, warmup = 1 }
+tune = { lr = [1e-6, 1e-3] }
+[[rows]]
+method = "regression"
+label = "fixed"
+set = { batch_size = 4, pairs = 8 }
+"""
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Let there be one suite, and call workers in this process; return the labels of those that were."""
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "mine.toml").write_text(SUITE)
+    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.settled.RESULTS", tmp_path)
+    done = []
+
+    def run_jobs(jobs: Sequence[JobSpec], *_: object) -> list[Any]:
+        for job in jobs:
+            job.write()
+            main(str(job.folder), job.stage)
+            done.append(job.label)
+        return []
+
+    monkeypatch.setattr("bench.jobs.local_jobs.run_jobs", run_jobs)
+    return done
+
+
+def test_a_suite_is_tuned_and_then_reproduced(bench: Callable[..., Any], here: list[str], tmp_path: Path) -> None:
+    plugin = ("--plugin", str(TINY_PLUGIN))
+    early = bench("reproduce", "mine", *plugin)
+    assert early.code == 2 and "not tuned yet on tiny: dmd-ttur; fix: bench tune --suite mine" in early.text
+
+    shown = bench("tune", "--suite", "mine", *plugin, "--dry-run").text
+    assert shown.count(" passes   new") == 2 and "  lr=1e-06 " in shown and not here
+    tuned = bench("tune", "--suite", "mine", *plugin)
+    assert tuned.code == 0 and here == ["dmd-ttur on tiny, seed 100"] * 2, tuned.text
+    assert "dmd-ttur on tiny, seed 100: 2 points, 400 passes each, best by fd" in tuned.text
+    (path,) = (tmp_path / "runs" / "tuning" / "tiny").iterdir()
+    found = json.loads(path.read_text())
+    assert found["chosen"] == min(found["points"], key=lambda point: point["value"])["values"]
+    assert bench("tune", "--suite", "mine", *plugin).text.count("finished before") == 2 and len(here) == 2
+
+    made = bench("reproduce", "mine", *plugin, "--method", "dmd-ttur")
+    assert made.code == 0 and here[2:] == ["dmd-ttur on tiny, seed 0"], made.text
+    (run,) = (tmp_path / "runs" / "tiny").glob("dmd-ttur-s0-*")
+    passed = json.loads((run / "record.json").read_text())["method"]["passed"]
+    assert passed["lr"] == found["chosen"]["lr"] and "iterations" in passed
+    assert "Equal budget: each training takes at most 400 passes." in made.text
+    assert "best of 2 recipes on seed 100 by fd" in made.text and "missing" not in made.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("", "bench tune takes methods or a suite; fix: --method NAME --grid"),
+        ("--method dmd2", "there is nothing to tune; fix: --grid lr=3e-4,1e-3"),
+        ("--method dmd2 --grid lr", "--grid takes key=value,value, not 'lr'"),
+        ("--method dmd2 --grid lr=1 --grid lr=2", "--grid gives 'lr' twice"),
+        ("--method dmd2 --grid lr=1 --set lr=2", "lr is in --set and in --grid; fix: give it once"),
+        ("--method dmd2 --grid lr=1 --scale micro", "--scale needs a suite"),
+        ("--method dmd2 --grid lr=1 --budget passes", "--budget takes passes=N, images=N .* not 'passes'"),
+        ("--method dmd2 --grid lr=1 --budget passes=0", "not 'passes=0': bad budget of passes 0"),
+        ("--method dmd2 --grid iterations=1,2 --budget passes=9", "iterations contradict --budget passes=9"),
+        ("--suite mine --grid lr=1", "--grid does not go with --suite, whose file says it"),
+        ("--suite mine --seed 3", "--seed does not go with --suite"),
+        ("--suite mine --method regression", "the rows of regression of suite mine have nothing to tune"),
+    ],
+)
+def test_a_bad_request_is_named(bench: Callable[..., Any], here: list[str], arguments: str, problem: str) -> None:
+    found = bench("tune", *arguments.split(), "--plugin", str(TINY_PLUGIN))
+    assert found.code == 2 and not here
+    assert re.search(problem, found.text)
+
+
+def test_a_grid_is_read_like_set() -> None:
+    found = parse_grid(
+        ["lr=3e-4, 1e-3,1e-3", "dm-range=[0,1],[0.2,0.5]", "regression_distance=mse,lpips", "x=none"]
+    )
+    assert found == {
+        "lr": [3e-4, 1e-3],
+        "dm_range": [[0, 1], [0.2, 0.5]],
+        "regression_distance": ["mse", "lpips"],
+        "x": [None],
+    }

@@ -1,0 +1,153 @@
+"""What a suite decides for its rows: the iterations that its budget allows, and values that were tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tuned_runs import write_result
+
+from bench.core.errors import UserError
+from bench.runs.registry import Catalogue
+from bench.runs.settled import question_of, require_rows, settled
+from bench.runs.suites import SuiteRow, SuiteScale, load_suite
+from bench.runs.tuning_plan import TuningPlan
+from bench.training.budget import Budget, Spent
+
+RUNS = Path("no-runs")
+ROWS = (
+    SuiteRow("dmd2", "DMD2", overrides={"batch_size": 4}),
+    SuiteRow("gan", "GAN"),
+    SuiteRow("nobodys", "not installed"),
+)
+SCALE = SuiteScale("mine", "micro", "tiny", (0,), ("fd",), ROWS, note="A remark.", budget=Budget("passes", 9999))
+
+
+def test_each_row_has_the_iterations_that_the_budget_allows(catalogue: Catalogue) -> None:
+    found = settled(SCALE, catalogue, RUNS)
+    for row in found.rows[:2]:
+        recipe = catalogue.methods.get(row.method).recipe("tiny", "micro", row.overrides)
+        more = recipe.model_copy(update={"iterations": recipe.iterations + 1})
+        assert Spent.by(recipe).passes <= 9999 < Spent.by(more).passes
+    assert found.rows[0].overrides["batch_size"] == 4
+    assert found.rows[2] == ROWS[2]
+    assert found.note == "A remark. Equal budget: each training takes at most 9,999 passes."
+
+
+def test_the_users_own_values_count_but_for_the_iterations(catalogue: Catalogue) -> None:
+    usual = settled(SCALE, catalogue, RUNS).rows[1].overrides["iterations"]
+    assert settled(SCALE, catalogue, RUNS, {"batch_size": 1}).rows[1].overrides["iterations"] > usual
+    with pytest.raises(
+        UserError, match=r"--set iterations=5 contradicts the budget of 9,999 passes of suite mine"
+    ):
+        settled(SCALE, catalogue, RUNS, {"iterations": 5})
+
+
+def test_a_suite_without_a_budget_stays_as_it_is(catalogue: Catalogue) -> None:
+    scale = load_suite("table4").scale("micro")
+    assert settled(scale, catalogue, RUNS, {"iterations": 5}) is scale
+
+
+TUNED = replace(SCALE, rows=(SuiteRow("dmd2", "DMD2", tune={"lr": [1e-4, 1e-3], "batch_size": [4, 8]}), ROWS[1]))
+
+
+def tune(catalogue: Catalogue, root: Path) -> None:
+    """Let the third point, of rate 1e-3 and batch 4, be the best."""
+    task = catalogue.tasks.get("tiny")
+    plan = TuningPlan.of(question_of(TUNED.rows[0], TUNED, task), catalogue, task, root)
+    for run, value in zip(plan.runs, [3.0, 4.0, 1.0, 2.0], strict=True):
+        write_result(run, value)
+    plan.write()
+
+
+def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogue, tmp_path: Path) -> None:
+    tune(catalogue, tmp_path)
+    found = settled(TUNED, catalogue, tmp_path)
+    first, second = found.rows
+    assert first.overrides == {"lr": 1e-3, "batch_size": 4, "iterations": first.overrides["iterations"]}
+    assert not first.untuned and first.overrides["iterations"] > second.overrides["iterations"]
+    assert "each method has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
+    require_rows(found, catalogue)
+
+
+def test_a_row_that_is_not_tuned_yet_is_named_with_the_command(catalogue: Catalogue, tmp_path: Path) -> None:
+    found = settled(TUNED, catalogue, tmp_path)
+    assert [row.untuned for row in found.rows] == [True, False] and "Equal tuning" not in found.note
+    with pytest.raises(
+        UserError, match=r"not tuned yet on tiny: dmd2; fix: bench tune --suite mine --scale micro --method dmd2$"
+    ):
+        require_rows(found, catalogue)
+
+
+def test_a_row_that_is_not_installed_is_named_with_the_others(catalogue: Catalogue) -> None:
+    with pytest.raises(UserError, match=r"not installed: nobodys; fix: install .*--method dmd2,gan"):
+        require_rows(SCALE, catalogue)
+
+
+def test_tuned_values_and_the_tunings_seed_are_not_the_users(catalogue: Catalogue, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"--set lr=0.1 contradicts suite mine, which tunes lr of dmd2; fix: leave"
+    ):
+        settled(TUNED, catalogue, tmp_path, {"lr": 0.1})
+    with pytest.raises(UserError, match=r"tuned on seed 100, which is no seed to report; fix: --seed 0,2"):
+        settled(replace(TUNED, seeds=(0, 100, 2)), catalogue, tmp_path)
+
+
+def test_rows_of_some_methods_come_with_those_they_start_from() -> None:
+    rows = (SuiteRow("dmd-ttur", ""), SuiteRow("gan", ""), SuiteRow("dmd2", "", starts_from="dmd-ttur/best"))
+    scale = replace(SCALE, rows=rows)
+    assert [row.method for row in scale.of(["dmd2"]).rows] == ["dmd-ttur", "dmd2"]
+    with pytest.raises(UserError, match="unknown method in suite mine: 'dmd'; did you mean"):
+        scale.of(["dmd"])
+
+
+SUITE = """\
+title = "Mine"
+[scales.micro]
+task = "digits"
+seeds = [0]
+columns = ["fd"]
+budget = {budget}
+[[rows]]
+method = "dmd2"
+label = "DMD2"
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("budget", "more", "problem"),
+    [
+        ("{ pases = 1 }", "", "unknown unit 'pases' of a budget; did you mean 'passes'"),
+        ("3", "", "TypeError"),
+        (
+            "{ images = 1 }",
+            "set = { iterations = 5 }",
+            "'DMD2' sets its own iterations, and the budget of 1 images",
+        ),
+        ("{ images = 1 }", "tune = { iterations = [5] }", "'DMD2' sets its own iterations"),
+        ("{ images = 1 }", "tune = { lr = [] }", "tune is {'lr': .*which is not of type"),
+        ("{ images = 1 }", "tune = { lr = [1] }\nset = { lr = 1 }", "'DMD2' sets lr and tunes it, too"),
+        ("{ images = 1 }\ntuning_seed = 0", "tune = { lr = [1] }", "seed 0, on which .* among the suite's seeds"),
+        ("{ images = 1 }", "starts_from = 'dmd'\n[[rows]]\nmethod = 'dmd'\nlabel = ''", "'DMD2' starts from dmd"),
+    ],
+)
+def test_a_bad_budget_is_named_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, more: str, problem: str
+) -> None:
+    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "mine.toml").write_text(SUITE.format(budget=budget, more=more))
+    with pytest.raises(UserError, match=problem) as error:
+        load_suite("mine")
+    assert "mine.toml" in str(error.value)
+
+
+def test_what_a_scale_sets_all_its_rows_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    (tmp_path / "suites").mkdir()
+    text = SUITE.format(budget="{ images = 9 }\nset = { student_steps = 4, lr = 1 }", more="set = { lr = 2 }")
+    (tmp_path / "suites" / "mine.toml").write_text(text)
+    (row,) = load_suite("mine").scale("micro").rows
+    assert row.overrides == {"student_steps": 4, "lr": 2}
