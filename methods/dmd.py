@@ -115,8 +115,8 @@ class DMD(Distiller[DMDRecipe]):
         """Move the critic's weights towards the student's (implicit distribution alignment; SenseFlow)."""
         share = self.recipe.ida_share
         if share and self.recipe.distribution_matching and self.micro_batch.is_last:
-            own = list(self.critic.network.denoiser.parameters())
-            torch._foreach_lerp_(own, list(self.generator.network.parameters()), share)
+            fake_score = self.critic.network.get_submodule("denoiser")
+            torch._foreach_lerp_([*fake_score.parameters()], [*self.generator.network.parameters()], share)
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Train the critic for one step: denoise the generated images and discriminate them from real ones."""
