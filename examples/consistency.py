@@ -51,7 +51,8 @@ class Consistency(Distiller[ConsistencyRecipe]):
         point = Noised(self.schedule.add_noise(batch.real, batch.rng.normal(batch.real), t), t, condition)
         with torch.no_grad():
             target = self.target(*self.teacher_step(point, s))
-        loss = (self.generator(*point) - target).square().mean()
+        image = self.generator(*point)
+        loss = (image - target).square().mean()
         self.backward_and_step(self.generator, loss)
         self.update_target(self.target)
-        return {"loss/consistency": loss.detach()}
+        return {"loss/consistency": loss.detach(), **self.statistics(image)}

@@ -79,9 +79,9 @@ class Consistency(Distiller[ConsistencyRecipe]):
                 f"{segments} segments do not fit below position {first} of the noise grid, where the student "
                 f"starts; fix: --set segments={first}"
             )
-        self.times = self.schedule.grid[torch.linspace(0, first, segments + 1).round().long()]
+        self.boundaries = self.schedule.grid[torch.linspace(0, first, segments + 1).round().long()]
         """Times [N] of the ODE's discretisation, ascending: t_1 = epsilon, ..., t_N = T."""
-        if recipe.solver == "heun" and self.schedule.alpha(self.times[-1:]) == 0:
+        if recipe.solver == "heun" and self.schedule.alpha(self.boundaries[-1:]) == 0:
             raise UserError(
                 "solver=heun cannot start where there is only noise (alpha is 0 at the student's first step); "
                 "fix: --set solver=euler"
@@ -95,7 +95,7 @@ class Consistency(Distiller[ConsistencyRecipe]):
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train one iteration on points that noised real images start from."""
-        times = self.times.to(batch.real.device, torch.float32)
+        times = self.boundaries.to(batch.real.device, torch.float32)
         n = batch.rng.integers(0, self.recipe.segments, len(batch.real))
         x_t = self.schedule.add_noise(batch.real, batch.rng.normal(batch.real), times[n + 1])
         point = Noised(x_t, times[n + 1], batch.real_condition)

@@ -25,28 +25,38 @@ class Critic(nn.Module):
     Both are called through this module's forward. Under DDP any other call leaves gradients unsynchronised.
     """
 
-    def __init__(self, denoiser: Denoiser, heads: Sequence[nn.Module] = ()) -> None:
-        """Combine a denoiser with `heads`: none, or one for each feature that returns a logit for each sample."""
+    def __init__(
+        self, denoiser: Denoiser, heads: Sequence[nn.Module] = (), reader: Denoiser | None = None
+    ) -> None:
+        """Combine a denoiser with `heads`: none, or one for each feature that returns a logit for each sample.
+
+        `reader`: another network whose features the heads read, the frozen teacher. It is no part of this module.
+        """
         super().__init__()
         assert len(heads) in (0, len(denoiser.feature_shapes)), "a critic has one head for each feature, or none"
         self.denoiser = denoiser
         self.heads = nn.ModuleList(heads)
+        self._reader = (reader,)  # in a tuple, so that its weights are not this module's
 
     def forward(
         self, denoise: Noised | None = None, classify: Noised | None = None, classify_denoised: bool = False
     ) -> CriticOutput:
         """Denoise one batch and classify another as real or fake, in one call, which DDP requires.
 
-        With `classify_denoised` the batch to denoise is classified too, in the same pass; its logits come last.
+        With `classify_denoised` the batch to denoise is classified too, in the same pass if the heads read this
+        network; its logits come last.
         """
         x0, batches = None, list[tuple[Tensor, ...]]()
+        reader = self._reader[0] or self.denoiser
         if classify is not None:
-            batches.append(self.denoiser.features(*classify))
-        if denoise is not None and classify_denoised:
+            batches.append(reader.features(*classify))
+        if denoise is not None and classify_denoised and reader is self.denoiser:
             x0, features = self.denoiser.with_features(*denoise)
             batches.append(features)
         elif denoise is not None:
             x0 = self.denoiser(*denoise)
+            if classify_denoised:
+                batches.append(reader.features(*denoise))
         if not batches:
             return CriticOutput(x0, None)
         assert self.heads, "a critic without a discriminator cannot classify"

@@ -9,6 +9,8 @@ from bench.core.errors import UserError
 from bench.training.distiller import Batch, Distiller, Noised, Pairs, TrainingContext, frozen
 from bench.training.simulation import noised_real_inputs
 from methods.critic import Critic, discriminator_head
+from methods.decoupled import Augmentation, cosine
+from methods.divergences import divergence_weights
 from methods.losses import (
     denoising_loss,
     discriminator_gan_loss,
@@ -16,6 +18,7 @@ from methods.losses import (
     generator_gan_loss,
     r1_loss,
 )
+from methods.matching_times import logit_normal_times
 from methods.perceptual import distance_of
 from methods.recipes import DMDRecipe
 
@@ -37,7 +40,10 @@ class DMD(Distiller[DMDRecipe]):
             )
         self.add_student()
         self.critic = self.add_model("critic", self._build_critic(), recipe.critic_lr)
-        self.mu_real = self.guided_teacher(recipe.guidance_scale)
+        self.augmentation = None
+        if recipe.distribution_matching and recipe.decoupled:
+            self.augmentation = Augmentation(recipe, context)
+        self.mu_real = self.teacher if self.augmentation else self.guided_teacher(recipe.guidance_scale)
         self.pairs: Pairs | None = None
         if recipe.regression:
             self.distance = distance_of(recipe, context)
@@ -47,12 +53,13 @@ class DMD(Distiller[DMDRecipe]):
         denoiser = self.trainable_copy(self.teacher)
         if not self.recipe.gan:
             return Critic(denoiser)
+        reads_teacher = self.recipe.discriminator_features == "teacher"
         if not self.recipe.critic_denoising:  # the decoder never runs, so DDP must not wait for its gradients
             denoiser.requires_grad_(False)
-            for parameter in denoiser.feature_parameters():
+            for parameter in () if reads_teacher else denoiser.feature_parameters():
                 parameter.requires_grad_(True)
         heads = [discriminator_head(shape).to(self.accelerator.device) for shape in denoiser.feature_shapes]
-        return Critic(denoiser, heads)
+        return Critic(denoiser, heads, self.teacher if reads_teacher else None)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train one iteration (DMD2, Sec. 4.6): the generator every few iterations, the critic in each one.
@@ -63,7 +70,7 @@ class DMD(Distiller[DMDRecipe]):
         start = self.simulate(batch)
         with torch.set_grad_enabled(generator_turn):
             fake = self.generator(*start)
-        figures = self.update_generator(fake, start.condition, batch) if generator_turn else {}
+        figures = self.update_generator(fake, start, batch) if generator_turn else {}
         figures |= self.update_critic(fake.detach(), start.condition, batch)
         return figures | self.statistics(fake)
 
@@ -73,19 +80,25 @@ class DMD(Distiller[DMDRecipe]):
             return noised_real_inputs(self.schedule, self.step_times, batch)
         return super().simulate(batch)
 
-    def update_generator(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def update_generator(self, fake: Tensor, start: Noised, batch: Batch) -> dict[str, Tensor]:
         """Train the generator for one step. The terms' gradients are summed at the generated image, and logged."""
         image = fake.detach().requires_grad_()
         losses: dict[str, Tensor] = {}
         # The critic is frozen until the gradients are computed, since checkpointing runs its forward again.
         with frozen(self.critic.network):
             if self.recipe.distribution_matching:
-                losses["dm"] = self.recipe.dm_weight * self.distribution_matching_loss(image, condition, batch)
+                matching = self.distribution_matching_loss(image, start.condition, batch)
+                losses["dm"] = self.recipe.dm_weight * matching
+            if self.augmentation:
+                losses["ca"] = self.recipe.dm_weight * self.augmentation.loss(image, start, batch)
             if self.recipe.gan:
-                losses["gan"] = self.recipe.gan_generator_weight * self.generator_gan_loss(image, condition, batch)
+                gan = self.generator_gan_loss(image, start.condition, batch)
+                losses["gan"] = self.recipe.gan_generator_weight * gan
             by_term = {name: torch.autograd.grad(loss, image)[0] for name, loss in losses.items()}
         figures = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         figures |= {f"image_gradient/{name}": gradient.norm() for name, gradient in by_term.items()}
+        if self.augmentation:
+            figures["cosine/dm-ca"] = cosine(by_term["dm"], by_term["ca"])
         outputs, gradients = [], []
         if by_term:
             outputs, gradients = [fake], [torch.stack(list(by_term.values())).sum(0)]
@@ -94,7 +107,16 @@ class DMD(Distiller[DMDRecipe]):
             figures["loss/regression"] = regression.detach()
             outputs, gradients = [*outputs, regression], [*gradients, torch.ones_like(regression)]
         self.backward_from_gradients(self.generator, outputs, gradients)
+        self.align_critic()
         return figures
+
+    @torch.no_grad()
+    def align_critic(self) -> None:
+        """Move the critic's weights towards the student's (implicit distribution alignment; SenseFlow)."""
+        share = self.recipe.ida_share
+        if share and self.recipe.distribution_matching and self.micro_batch.is_last:
+            own = list(self.critic.network.denoiser.parameters())
+            torch._foreach_lerp_(own, list(self.generator.network.parameters()), share)
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Train the critic for one step: denoise the generated images and discriminate them from real ones."""
@@ -125,22 +147,37 @@ class DMD(Distiller[DMDRecipe]):
 
         Generated images are not among them if the critic classifies those that it denoises.
         """
-        real = self.noised(batch.real, batch.real_condition, batch, self.recipe.gan_range)
+        recipe, span = self.recipe, self.recipe.gan_range
+        t, noise = self.times(batch, span, len(fake)), batch.rng.normal(fake)
+        real = Noised(self.schedule.add_noise(batch.real, noise, t), t, batch.real_condition)
         parts = [real]
-        if not self.recipe.shared_critic_draws:
-            parts.append(self.noised(fake, condition, batch, self.recipe.gan_range))
-        if self.recipe.r1_weight:
-            perturbed = real.x_t + self.recipe.r1_noise * batch.rng.normal(real.x_t)
+        if recipe.gan_same_noise:
+            parts.append(Noised(self.schedule.add_noise(fake, noise, t), t, condition))
+        elif not recipe.shared_critic_draws:
+            parts.append(self.noised(fake, condition, batch, span))
+        if recipe.r1_weight:
+            perturbed = real.x_t + recipe.r1_noise * batch.rng.normal(real.x_t)
             parts.insert(1, real._replace(x_t=perturbed))
         return Noised(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def distribution_matching_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
-        """Return the distribution matching loss of generated images (Eq. 2)."""
-        noised = self.noised(image.detach(), condition, batch, self.recipe.dm_range)
+        """Return the distribution matching loss of generated images (Eq. 2), weighted by the divergence."""
+        recipe, span, x, weight = self.recipe, self.recipe.dm_range, image.detach(), None
+        if recipe.dm_times == "uniform":
+            t = self.times(batch, span, len(x))
+        else:
+            t = logit_normal_times(self.schedule, batch, span, len(x))
+        noised = Noised(self.schedule.add_noise(x, batch.rng.normal(x), t), t, condition)
         with torch.no_grad():
             x0_real = self.mu_real(*noised)
-            x0_fake = self.critic(denoise=noised).x0
-        return distribution_matching_loss(image, x0_real, x0_fake)
+            fake = self.critic(denoise=noised, classify_denoised=recipe.divergence != "rkl")
+        if fake.logits is not None:
+            weight = divergence_weights(fake.logits, recipe.divergence, self.mean_of_processes)
+        return distribution_matching_loss(image, x0_real, fake.x0, weight, recipe.dm_divisor)
+
+    def mean_of_processes(self, values: Tensor) -> Tensor:
+        """Return the mean of numbers [B] over the samples of all processes."""
+        return self.accelerator.reduce(values.mean(), "mean")
 
     def generator_gan_loss(self, image: Tensor, condition: Tensor, batch: Batch) -> Tensor:
         """Return the generator's GAN loss on noised generated images (Eq. 4), through the frozen critic."""

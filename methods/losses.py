@@ -7,24 +7,52 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.models.schedules import per_sample
+from methods.terms import Divisor
+
+LEAST_DISTANCE = 0.1
+"""The least distance that a clamped divisor has (CDM)."""
 
 
-def distribution_matching_gradient(x: Tensor, x0_real: Tensor, x0_fake: Tensor) -> Tensor:
+def distribution_matching_gradient(
+    x: Tensor, x0_real: Tensor, x0_fake: Tensor, divisor: Divisor = "teacher"
+) -> Tensor:
     """Return the gradient of distribution matching at the generated image (DMD2, Eq. 2; DMD, Eq. 7 and 8).
 
     It is (mu_fake - mu_real) / mean |x - mu_real|, with the mean over each sample's elements; all [B, C, H, W].
     The difference of the scores is the difference of the denoised images up to a factor, which the normaliser
-    absorbs. 0 / 0 (the teacher returns the image itself) counts as 0.
+    absorbs. 0 / 0 (the teacher returns the image itself) counts as 0. Other divisors of public code: at least
+    LEAST_DISTANCE ("clamped"), or mean |mu_fake - mu_real| ("own").
     """
-    scale = (x - x0_real).abs().flatten(1).mean(1)
-    return ((x0_fake - x0_real) / per_sample(scale, x)).nan_to_num()
+    direction = x0_fake - x0_real
+    scale = (direction if divisor == "own" else x - x0_real).abs().flatten(1).mean(1)
+    if divisor == "clamped":
+        scale = scale.clamp(min=LEAST_DISTANCE)
+    return (direction / per_sample(scale, x)).nan_to_num()
 
 
-def distribution_matching_loss(x: Tensor, x0_real: Tensor, x0_fake: Tensor) -> Tensor:
-    """Return a surrogate loss whose gradient in x is `distribution_matching_gradient` / numel (DMD2, Eq. 2)."""
+def distribution_matching_loss(
+    x: Tensor, x0_real: Tensor, x0_fake: Tensor, weight: Tensor | None = None, divisor: Divisor = "teacher"
+) -> Tensor:
+    """Return a surrogate loss whose gradient in x is `distribution_matching_gradient` / numel (DMD2, Eq. 2).
+
+    `weight` [B] multiplies each sample's gradient (f-distill).
+    """
     with torch.no_grad():
-        target = x - distribution_matching_gradient(x, x0_real, x0_fake)
+        gradient = distribution_matching_gradient(x, x0_real, x0_fake, divisor)
+        target = x - (gradient if weight is None else per_sample(weight, x) * gradient)
     return 0.5 * F.mse_loss(x, target)
+
+
+def augmentation_loss(
+    x: Tensor, conditional: Tensor, unconditional: Tensor, factor: float, divisor: Divisor = "teacher"
+) -> Tensor:
+    """Return the loss of classifier-free guidance as a direction of its own (decoupled DMD's CFG augmentation).
+
+    Descent moves x along factor (r_c - r_u), from the teacher's image without the condition to that with it. It is
+    distribution matching with the unconditional teacher in the critic's place: at equal times both together have
+    the direction of DMD with a teacher of guidance scale 1 + factor.
+    """
+    return distribution_matching_loss(x, conditional, unconditional, x.new_full((len(x),), factor), divisor)
 
 
 def denoising_loss(x0: Tensor, x: Tensor, weight: Tensor) -> Tensor:

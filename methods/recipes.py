@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.training.cost import Cost, Passes
 from bench.training.recipe import Recipe
-
-
-def _ordered(span: tuple[float, float]) -> tuple[float, float]:
-    low, high = span
-    if not 0 <= low <= high <= 1:
-        raise ValueError("a part of the noise grid is [low, high] with 0 <= low <= high <= 1")
-    return span
-
-
-Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
-"""Part of the noise grid, where 0 is its first and least noisy time and 1 is its last."""
+from methods.terms import GANRecipe, MatchingRecipe, Span
 
 
 class LPIPSRecipe(Recipe):
@@ -66,68 +56,51 @@ class PairRecipe(LPIPSRecipe):
         return self.pairs
 
 
-class DMDRecipe(PairRecipe):
+class DMDRecipe(GANRecipe, MatchingRecipe, PairRecipe):
     """The recipe of DMD and DMD2. The defaults are DMD2's ImageNet-64 run (F.2 and the official scripts)."""
 
-    distribution_matching: bool = True
-    """Switch of the distribution matching term (Eq. 2)."""
-    gan: bool = True
-    """Switch of the GAN term on real images (Eq. 4)."""
     regression: bool = False
     """Switch of DMD's regression to teacher noise-image pairs (Eq. 3)."""
+    regression_weight: float = Field(0.25, ge=0)
+    """Weight of the regression term (DMD's lambda)."""
+    input_simulation: Literal["backward", "noised-real"] = "backward"
+    """Inputs of an N-step student after its first step: its own samples (Sec. 4.5), or noised real images."""
     critic_updates_per_generator_update: int = Field(5, ge=1)
     """Critic updates for each generator update (two time-scale update rule); 1 is DMD's simultaneous update. One
     of them is in the generator's iteration, on the images generated before the generator's step."""
-    input_simulation: Literal["backward", "noised-real"] = "backward"
-    """Inputs of an N-step student after its first step: its own samples (Sec. 4.5), or noised real images."""
     critic_lr: float = Field(2e-6, gt=0)
     """Learning rate of the critic and its discriminator head."""
     critic_denoising: bool = True
     """Switch of the critic's denoising of generated images; false in GAN-only methods, where it discriminates."""
     critic_range: Span = (0.0, 1.0)
     """Part of the noise grid from which the critic's denoising loss draws its times."""
-    shared_critic_draws: bool = False
-    """True: the critic denoises and classifies the same noised generated images in one pass, with an eighth fewer
-    operations. Each loss has the same expectation."""
-    dm_weight: float = Field(1.0, ge=0)
-    """Weight of distribution matching in the generator's loss."""
-    dm_range: Span = (0.02, 0.98)
-    """Part of the noise grid from which distribution matching draws its times."""
-    gan_generator_weight: float = Field(3e-3, ge=0)
-    """Weight of the GAN term in the generator's loss."""
-    gan_critic_weight: float = Field(1e-2, ge=0)
-    """Weight of the GAN term in the critic's loss (official scripts; the paper does not state it)."""
-    gan_range: Span = (0.0, 1.0)
-    """Part of the noise grid from which the discriminator draws its times."""
-    r1_weight: float = Field(0.0, ge=0)
-    """Weight of the R1 penalty in APT's form, relative to the discriminator's loss; 0: none. NVIDIA's own
-    configurations have 0.1, its advice is 100 to 1000."""
-    r1_noise: float = Field(0.1, gt=0)
-    """Standard deviation of the noise that R1 adds to the discriminator's real inputs."""
-    regression_weight: float = Field(0.25, ge=0)
-    """Weight of the regression term (DMD's lambda)."""
-    guidance_scale: float = Field(1.0, ge=0)
-    """Scale of the teacher's classifier-free guidance, which requires a null condition; 1: no guidance."""
+    ida_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the student's weights that the critic takes after each generator update (SenseFlow's implicit
+    distribution alignment: 0.02); 0: none."""
 
     def cost(self) -> Cost:
-        """Return the cost of a training. The discriminator runs only the critic's encoder and a small head.
+        """Return the cost of a training. The discriminator runs only an encoder and a small head.
 
         Backward simulation adds (N - 1) / 2 student passes an iteration, on average.
         """
         iterations, turns = self.iterations, -(-self.iterations // self.critic_updates_per_generator_update)
-        dm, denoising = self.distribution_matching, self.critic_denoising
+        matched = turns if self.distribution_matching else 0
+        denoised = iterations if self.critic_denoising else 0
         simulated = iterations * (self.student_steps - 1) // 2 if self.input_simulation == "backward" else 0
         regressed = turns if self.regression else 0
-        teacher = turns * (1 if self.guidance_scale == 1 else 2) if dm else 0
+        # Decoupled: once for distribution matching, and with and without the condition for augmentation.
+        of_teacher = 3 if self.decoupled else 1 if self.guidance_scale == 1 else 2
+        judged = turns if self.gan else 0
         classified = (1 if self.shared_critic_draws else 2) + (self.r1_weight > 0)
-        encoder = turns + iterations * classified if self.gan else 0
+        read = judged + (iterations * classified if self.gan else 0)
+        encoder = Passes(read, read)
+        if self.discriminator_features == "teacher":  # it is frozen, and runs again for the divergence's weights
+            encoder = Passes(read + (matched if self.divergence != "rkl" else 0), judged)
         passes = {
             "student": Passes(iterations + simulated + regressed, turns + regressed),
-            "teacher": Passes(teacher, 0),
-            "critic": Passes(
-                (turns if dm else 0) + (iterations if denoising else 0), iterations if denoising else 0
-            ),
-            "critic's encoder": Passes(encoder, encoder),
+            "teacher": Passes(of_teacher * matched, 0),
+            "critic": Passes(matched + denoised, denoised),
+            f"{self.discriminator_features}'s encoder": encoder,
         }
         return replace(super().cost(), passes=passes, generator_updates=turns, trained=2)
 
@@ -140,24 +113,14 @@ class DMDRecipe(PairRecipe):
         return super().teacher_pairs if self.regression else 0
 
     def idle(self) -> dict[str, str]:
-        switches = {
-            "distribution_matching": ("dm_weight", "dm_range", "guidance_scale"),
-            "gan": ("gan_generator_weight", "gan_critic_weight", "gan_range", "r1_weight", "r1_noise"),
-            "regression": (
-                "regression_weight",
-                "pairs",
-                "regression_distance",
-                "lpips_weights",
-                "lpips_pooling",
-            ),
-            "critic_denoising": ("critic_range",),
-        }
-        values = self.model_dump()
-        found = super().idle() | {
-            key: f"{switch} is off" for switch, keys in switches.items() if not values[switch] for key in keys
-        }
-        if not self.r1_weight:
-            found["r1_noise"] = found.get("r1_noise", "r1_weight is 0")
+        found = super().idle()
+        if not self.regression:
+            keys = ("regression_weight", *PairRecipe.__annotations__)
+            found |= dict.fromkeys(keys, "regression is off")
+        if not self.critic_denoising:
+            found["critic_range"] = "critic_denoising is off"
+        if not self.distribution_matching:
+            found["ida_share"] = "distribution_matching is off"
         if self.student_steps == 1:
             found["input_simulation"] = "a one-step student has only pure noise as input"
         return found
@@ -181,6 +144,33 @@ class DMDRecipe(PairRecipe):
             raise ValueError(
                 f"shared_critic_draws requires one range of times: critic_range {list(self.critic_range)} is not "
                 f"gan_range {list(self.gan_range)}; fix: --set shared_critic_draws=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _divergence_fits(self) -> Self:
+        if self.divergence == "rkl" or not self.distribution_matching:
+            return self
+        if not self.gan:
+            raise ValueError(
+                f"divergence={self.divergence} weighs samples by the discriminator, and gan is off; "
+                "fix: --set divergence=rkl"
+            )
+        (low, high), known = self.dm_range, self.gan_range
+        if not known[0] <= low <= high <= known[1]:
+            raise ValueError(
+                f"divergence={self.divergence} asks the discriminator at the times of dm_range {[low, high]}, "
+                f"which gan_range {list(known)} does not cover; fix: --set gan_range=[{min(low, known[0]):g},"
+                f"{max(high, known[1]):g}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _alignment_fits(self) -> Self:
+        if self.ida_share and self.lora_rank:
+            raise ValueError(
+                f"ida_share={self.ida_share:g} mixes the student's weights into the critic's, and a LoRA has "
+                "others; fix: --set ida_share=0"
             )
         return self
 

@@ -16,7 +16,7 @@ from bench.training.cost import Cost, Passes
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingContext, frozen
 from methods.losses import denoising_loss
 from methods.noise_levels import lognormal_times
-from methods.recipes import Span
+from methods.terms import Span
 
 
 class SiDRecipe(Recipe):

@@ -5,8 +5,8 @@ step k to its step k + 1, the last one to the clean image. The state that the st
 the forward process, to a time t of the same segment, where distribution matching compares it with the teacher; no
 data is used. From the authors' public demo: the gradient is put on the step's x0, with DMD's normaliser and a
 pseudo-Huber distance; every sample of a batch has a segment of its own; the state that a segment starts from is
-detached; the fake score fits the student's x0 under importance weights, five times as fast. Choices of ours: one
-student pass serves both updates (the demo draws segments twice), and `critic_target = "score"`.
+detached; the critic fits the student's x0 under importance weights, and learns five times as fast. Choices of
+ours: one pass of the student serves both updates (the demo draws segments twice); `critic_target = "score"`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TDMRecipe(Recipe):
     batch_size: int = Field(32, ge=1)
     lr: float = Field(4e-6, gt=0)
     critic_lr: float = Field(2e-5, gt=0)
-    """Learning rate of the fake score; there is no two time-scale rule beside it."""
+    """Learning rate of the critic; there is no two time-scale rule beside it."""
     betas: tuple[float, float] = (0.0, 0.95)
     clip_norm: float = Field(1.0, gt=0)
     warmup: int = Field(50, ge=0)
@@ -52,10 +52,10 @@ class TDMRecipe(Recipe):
     huber_c: float = Field(1e-3, ge=0)
     """Width of the pseudo-Huber distance, which limits each pixel's gradient; 0: DMD's squared error."""
     critic_target: Literal["x0", "score"] = "x0"
-    """What the fake score fits: the student's x0 under importance weights, or the exact denoising score matching
+    """What the critic fits: the student's x0 under importance weights, or the exact denoising score matching
     of the noise that was added to its state."""
     critic_weight_limit: float = Field(5.0, ge=0)
-    """Largest weight of the fake score's loss (5: min-SNR for an epsilon loss); 0: no limit."""
+    """Largest weight of the critic's loss (5: min-SNR for an epsilon loss); 0: no limit."""
 
     def cost(self) -> Cost:
         """Return the cost of a training: a trajectory up to its last step, and one step with gradients."""
@@ -103,7 +103,7 @@ class TDM(Distiller[TDMRecipe]):
         return ode_sampler(student, student_indices(recipe.student_steps, grid, recipe.student_start))
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the fake score, then the student, with noise of their own for the same steps of the student."""
+        """Train the critic, then the student, with noise of their own for the same steps of the student."""
         step = batch.rng.integers(0, len(self.indices), len(batch.real))
         start = self.segment_starts(batch, step)
         x0 = self.generator(*start)
@@ -137,7 +137,7 @@ class TDM(Distiller[TDMRecipe]):
         return Diffused(Noised(x_t, t, start.condition), s, noise)
 
     def update_critic(self, x0: Tensor, diffused: Diffused) -> dict[str, Tensor]:
-        """Train the fake score for one step on the student's diffused states, whose x0 is detached."""
+        """Train the critic for one step on the student's diffused states, whose x0 is detached."""
         weight = self.schedule.denoising_weight(diffused.at.t).clamp(max=self.recipe.critic_weight_limit or inf)
         loss_of = x0_loss if self.recipe.critic_target == "x0" else score_loss
         loss = (weight * loss_of(self.critic(*diffused.at), x0, diffused, self.schedule)).mean()

@@ -17,6 +17,7 @@ from bench.core.errors import UserError
 
 if TYPE_CHECKING:
     from bench.report.selection import Selection, Side
+    from bench.runs.registry import Catalogue
 
 
 def compare(
@@ -80,7 +81,7 @@ def compare(
         selection = Selection(known_records(runs, committed), protocol)
         columns: tuple[str, ...] = ()
         if suite is not None:
-            sides, columns = _rows(selection, suite, scale or "micro", task)
+            sides, columns = _rows(selection, catalogue, suite, scale or "micro", task, runs)
         else:
             sides = selection.sides(results or (), task)
         found = compared(sides, parse_names(metric, "--metric") if metric else columns, level)
@@ -99,12 +100,16 @@ def compare(
         print(f"sheet: {sheet}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _rows(selection: Selection, suite: str, scale: str, task: str | None) -> tuple[list[Side], tuple[str, ...]]:
+def _rows(
+    selection: Selection, catalogue: Catalogue, suite: str, scale: str, task: str | None, runs: Path
+) -> tuple[list[Side], tuple[str, ...]]:
     """Return the rows of a suite that have results, and the metrics that its table shows."""
+    from bench.runs.settled import settled
     from bench.runs.suites import load_suite
 
     found = load_suite(suite)
-    return selection.suite(found, scale, task), found.scale(scale).columns
+    part = found.scale(scale).on(task) if task else found.scale(scale)
+    return selection.suite(found, settled(part, catalogue, runs)), part.columns
 
 
 def _say(text: str) -> None:

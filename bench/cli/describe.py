@@ -172,7 +172,7 @@ def _print_dataset(data: Mapping[str, Any]) -> None:
 
 
 def _suite_data(suite: Suite) -> dict[str, Any]:
-    def row(name: str, label: str) -> dict[str, str]:
+    def row(name: str, label: str) -> dict[str, Any]:
         return {"name": name, "label": label}
 
     scales = [
@@ -183,7 +183,8 @@ def _suite_data(suite: Suite) -> dict[str, Any]:
             "columns": list(part.columns),
             "baselines": [row(one.sampler, one.label or "a sampler of the task") for one in part.baselines],
             "published": [row(one.checkpoint, one.label) for one in part.published],
-            "methods": [row(one.method, one.label) for one in part.rows],
+            "methods": [row(one.method, one.label) | {"tune": dict(one.tune)} for one in part.rows],
+            "budget": str(part.budget) if part.budget else "",
         }
         for part in suite.scales.values()
     ]
@@ -194,17 +195,22 @@ def _print_suite(data: Mapping[str, Any]) -> None:
     print(f"suite {data['name']}: {data['title']}")
     for scale in data["scales"]:
         print(f"{scale['name']}: {scale['task']}, {len(scale['seeds'])} seed(s); {', '.join(scale['columns'])}")
+        if scale["budget"]:
+            print(f"  at most {scale['budget']} a training")
         for row in (*scale["baselines"], *scale["published"], *scale["methods"]):
-            print(f"  {row['name']:<36}{row['label']}")
+            grid = "; ".join(f"{key} {values}" for key, values in row.get("tune", {}).items())
+            print(f"  {row['name']:<36}{row['label']}{f': to be tuned over {grid}' if grid else ''}")
 
 
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """Return the lines on what the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
+    from bench.training.budget import Spent
     from bench.training.cost import memory_holder
 
-    cost, images = recipe.cost(), recipe.iterations * recipe.batch_size
-    yield f"{recipe.iterations} iterations, {cost.generator_updates} generator updates, {images} training images"
+    cost, spent = recipe.cost(), Spent.by(recipe)
+    updates = f"{spent.iterations} iterations, {spent.generator_updates} generator updates"
+    yield f"{updates}, {spent.images} training images, {spent.passes:.0f} passes of an image"
     for direction in ("forward", "backward"):
         counts = {name: getattr(passes, direction) for name, passes in cost.passes.items()}
         yield f"{direction} passes of a batch: {', '.join(f'{name} {n}' for name, n in counts.items() if n)}"

@@ -110,6 +110,7 @@ def _of_suite(
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import work_of
+    from bench.runs.settled import settled
     from bench.runs.suites import load_suite
 
     suite = load_suite(name)
@@ -119,6 +120,7 @@ def _of_suite(
         if task not in known and not (runs / task).is_dir():
             raise unknown(f"task with nothing in {runs}:", task, known)
         part = part.on(task)
+    part = settled(part, catalogue, runs)
 
     def logs() -> Mapping[str, Path]:
         from bench.report.figures import suite_logs

@@ -129,10 +129,12 @@ def tune(
     for plan in plans:
         print(f"{plan.title}, best by {plan.metric}")
         try:
-            for line in tuning_lines(plan.write(), plan.path):
+            for line in tuning_lines(plan.write(), plan):
                 print(line)
         except UserError as error:
             problems.append(str(error))
+    if suite is not None and not problems:
+        print(f"next: bench reproduce {suite} --scale {scale or 'micro'}")
     if problems:
         raise UserError("\n".join(problems))
 

@@ -31,13 +31,13 @@ class Denoiser(nn.Module, ABC):
         self._features_hooks: list[FeaturesHook] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the hooks of `register_features_hook` run after the subclass's `features`."""
+        """Let the hooks of `register_features_hook` run after the subclass's `features` and `deep_features`."""
         super().__init_subclass__(**kwargs)
-        if "features" in vars(cls):
-            cls.features = _with_hooks(cls.features)  # type: ignore[method-assign]
+        for name in {"features", "deep_features"} & vars(cls).keys():
+            setattr(cls, name, _with_hooks(name, vars(cls)[name]))
 
     def register_features_hook(self, hook: FeaturesHook) -> None:
-        """Call `hook(denoiser, inputs, features)` after each call of `features`."""
+        """Call `hook(denoiser, inputs, features)` after each call of `features` or `deep_features`."""
         self._features_hooks.append(hook)
 
     @property
@@ -61,9 +61,30 @@ class Denoiser(nn.Module, ABC):
     def feature_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters that `features` runs through."""
 
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        """Shape of one sample's features at each depth that `deep_features` returns."""
+        return self.feature_shapes
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        """Return features from several depths, for a discriminator on a frozen network; by default `features`.
+
+        The last of them runs last, as in `features`.
+        """
+        return self.features(x_t, t, condition)
+
     @abstractmethod
     def checkpoint_gradients(self) -> None:
         """From now on keep fewer activations, and compute them again in the backward pass."""
+
+    def add_interval(self) -> None:
+        """Give the network a second time input: `forward` then takes an interval [B] after the condition.
+
+        The interval is the length of a step in rectified flow's time (`NoiseSchedule.flow_time`); without one the
+        step leads to the image. The output is the x0 whose DDIM step follows the ODE over the whole interval. At
+        first the interval has no effect. Raises UserError where there is no such form.
+        """
+        raise UserError(f"{type(self).__name__} takes no second time; fix: name another method")
 
     def add_adapters(self, rank: int, alpha: float) -> None:  # noqa: ARG002 (for those that can)
         """Freeze the network and train a LoRA on it instead. Raises UserError where there is no such form."""
@@ -73,13 +94,13 @@ class Denoiser(nn.Module, ABC):
         )
 
 
-def _with_hooks(features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+def _with_hooks(name: str, features: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     """Return a `features` that calls the denoiser's hooks, unless a subclass's own `features` will."""
 
     @functools.wraps(features)
     def hooked(self: Denoiser, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         found = features(self, x_t, t, condition)
-        if type(self).features is hooked:
+        if getattr(type(self), name) is hooked:
             for hook in self._features_hooks:
                 hook(self, (x_t, t, condition), found)
         return found
@@ -104,6 +125,13 @@ class WrappedDenoiser(Denoiser):
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
         return self.denoiser.feature_parameters()
+
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        return self.denoiser.deep_feature_shapes
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        return self.denoiser.deep_features(x_t, t, condition)
 
     def checkpoint_gradients(self) -> None:
         self.denoiser.checkpoint_gradients()

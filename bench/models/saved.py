@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from safetensors.torch import save_file
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line
 from bench.core.files import whole_folder
 from bench.models.backbones.base import BackboneFamily, find_family
 from bench.models.descriptions import described, indices_of, removal, write_description
@@ -18,6 +18,8 @@ from bench.models.weights.state_dicts import read_state_dict
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that `load_lora_weights` of diffusers looks for in a folder."""
+INTERVAL_FILE = "interval.safetensors"
+"""The name of the file with a network's second time input, if it has one."""
 F = TypeVar("F", bound=BackboneFamily)
 
 
@@ -33,10 +35,12 @@ def save_denoiser(denoiser: BackboneFamily, folder: Path, indices: Sequence[int]
     """Write `folder`/denoiser.json and the network; of a network with adapters, these alone.
 
     Both are for stock tools too: diffusers reads the network with `from_pretrained`, and the adapters with
-    `pipeline.load_lora_weights(folder)`. `indices` are a student's steps. The folder appears whole.
+    `pipeline.load_lora_weights(folder)`. A second time input has a file of its own, which is for bench alone.
+    `indices` are a student's steps. The folder appears whole.
     """
     adapters = denoiser.adapters()
     form = {"weights": denoiser.folder if adapters is None else "lora"} if denoiser.lora_targets else {}
+    form |= {} if denoiser.interval is None else {"interval": INTERVAL_FILE}
     description = {"kind": denoiser.name, **form, **denoiser.describe(), "student_indices": list(indices)}
     with whole_folder(folder) as temporary:
         if adapters is None:
@@ -44,6 +48,8 @@ def save_denoiser(denoiser: BackboneFamily, folder: Path, indices: Sequence[int]
             denoiser.write_network(temporary / denoiser.folder)
         else:
             save_file(adapters, temporary / LORA_FILE)
+        if denoiser.interval is not None:
+            save_file(denoiser.interval.state_dict(), temporary / INTERVAL_FILE)
         write_description(temporary, description)
 
 
@@ -61,6 +67,9 @@ def load_denoiser(folder: Path, family: type[F], teacher: F | None = None) -> Sa
         options = family.options(about)
         indices = indices_of(about, len(options["schedule"].grid))
         lora = family.lora_targets and about["weights"] == "lora"
+        interval = about.get("interval")
+        if interval not in (None, INTERVAL_FILE):
+            raise ValueError(f"unknown interval {interval!r}")
         if family.lora_targets and not lora and about["weights"] != family.folder:
             raise ValueError(f"unknown weights {about['weights']!r}")
     if lora:
@@ -80,7 +89,19 @@ def load_denoiser(folder: Path, family: type[F], teacher: F | None = None) -> Sa
         raise UserError(
             f"{folder}: its description and its network do not fit: {error}; fix: {removal(folder)}"
         ) from None
+    if interval is not None:
+        _read_interval(denoiser, folder / INTERVAL_FILE, removal(folder))
     return SavedDenoiser(denoiser.eval().requires_grad_(False), indices)
+
+
+def _read_interval(denoiser: BackboneFamily, path: Path, fix: str) -> None:
+    """Give a denoiser the second time input in a file. Raises UserError if it does not fit."""
+    denoiser.add_interval()
+    assert denoiser.interval is not None
+    try:
+        denoiser.interval.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:  # names or shapes
+        raise UserError(f"{path} does not fit its network: {first_line(error)}; fix: {fix}") from None
 
 
 def saved_family(folder: Path) -> type[BackboneFamily]:

@@ -66,6 +66,11 @@ class NoiseSchedule(ABC):
         at = self.grid[-1:].to(eps.device) if t is None else t
         return per_sample(self.sigma(at), eps) * eps
 
+    def flow_time(self, t: Tensor) -> Tensor:
+        """Return rectified flow's time of the same noise level, sigma / (alpha + sigma): [B] -> [B]."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return sigma / (alpha + sigma)
+
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
         last = -1 if self.alpha(self.grid[-1:]) > 0 else -2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.report.summary import GENERATION_SEEDS, standard_error
 NO_RECORD = ("missing", "quoted")
 """Statuses of lines that have no record."""
 _COST = (
-    *("checkpoint", "NFE", "iterations", "generator updates", "training images"),
+    *("checkpoint", "NFE", "iterations", "generator updates", "training images", "passes"),
     *("train s", "compute", "evaluate s", "peak memory"),
 )
 
@@ -58,25 +59,28 @@ def recipe(row: dict[str, Any]) -> str:
     return f"{row['passed'] or 'default'} #{row['recipe_sha256'][:6]}"
 
 
-def cost(row: dict[str, Any]) -> dict[str, str]:
-    """Return the cells of a summary row that show weights and cost."""
+def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
+    """Return the cells of a summary row that show weights and cost; a core's time in hours, or in minutes."""
     if row["status"] in NO_RECORD:
         return dict.fromkeys(_COST, NOTHING)
     chosen = f"{row['selection']}, {row['weights']}" if row["selection"] else NOTHING
-    counts = (_span(row, name) for name in ("iterations", "generator_updates", "training_images"))
-    seconds = (f"{row['train_seconds']:.0f}", _compute(row), f"{row['evaluate_seconds']:.0f}")
+    counts = (_span(row, name) for name in ("iterations", "generator_updates", "training_images", "passes"))
+    seconds = (f"{row['train_seconds']:.0f}", _compute(row, minutes), f"{row['evaluate_seconds']:.0f}")
     memory = human_size(row["peak_memory_bytes"])
     return dict(zip(_COST, (chosen, str(row["nfe"]), *counts, *seconds, memory), strict=True))
 
 
-def _compute(row: dict[str, Any]) -> str:
-    """Return the training time in GPU-hours, or in core-hours for training on a CPU."""
-    for name, unit in (("gpu_hours", "GPU-hours"), ("core_hours", "core-hours")):
-        if row[name]:
-            return f"{row[name]:,.{0 if row[name] >= 100 else 2}f} {unit}"
+def _compute(row: dict[str, Any], minutes: bool) -> str:
+    """Return the training time in GPU-hours, or for training on a CPU in core-hours or core-minutes."""
+    core = (60 * row["core_hours"], "core-minutes", 1) if minutes else (row["core_hours"], "core-hours", 2)
+    for time, unit, digits in ((row["gpu_hours"], "GPU-hours", 2), core):
+        if time:
+            return f"{time:,.{0 if time >= 100 else digits}f} {unit}"
     return NOTHING
 
 
 def _span(row: dict[str, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    if low is None or math.isnan(low):
+        return NOTHING
+    return f"{low:,.0f}" if low == high else f"{low:,.0f}–{high:,.0f}"

@@ -13,6 +13,8 @@ Kind = Literal["method", "recipe", "paper", "metric", "cost"]
 """paper: the paper's value of a metric. cost: everything that is no quality, ours or the paper's."""
 
 _PAPER_COSTS = ("nfe", "latency", "resolution")
+COMPARED = ("iterations", "generator updates", "training images", "passes", "compute", "peak memory")
+"""The costs that a table of methods at equal budget compares."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Column:
     kind: Kind
     title: str = ""
     """The heading without what it says in brackets, such as the feature network; empty: the heading."""
+    compared: bool = False
+    """Whether the table compares this cost, too, so that every format shows it."""
 
     @property
     def short(self) -> str:

@@ -37,6 +37,11 @@ class Line:
         """Recipe values that distinguish this line from other lines of its method."""
         return self.row.overrides if self.row else {}
 
+    @property
+    def untuned(self) -> bool:
+        """Whether the line's recipe is still to be tuned, so that nothing has it."""
+        return self.row is not None and self.row.untuned
+
     def names(self, name: str) -> bool:
         """Whether this is the name of the line's method, sampler or checkpoint."""
         return name == self.name or ("*" in self.name and fnmatchcase(name, self.name))
@@ -45,6 +50,7 @@ class Line:
         """Whether a record has this line's method and recipe."""
         return (
             record.kind == self.kind
+            and not self.untuned
             and self.names(record.method.name)
             and self.steps in (None, record.cost.network_evaluations)
             and self._has(record.method.recipe)
@@ -52,7 +58,8 @@ class Line:
 
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
-        return work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
+        same = work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
+        return same and not self.untuned
 
     def _has(self, recipe: Mapping[str, Any]) -> bool:
         starts = self.row is not None and self.row.starts_from is not None

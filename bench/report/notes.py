@@ -12,6 +12,7 @@ from bench.report.measured import Measured
 from bench.report.study.words import study_notes
 from bench.runs.records import Record, is_study
 from bench.training.alarms import AlarmNote
+from bench.training.budget import PASSES
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",
@@ -130,6 +131,8 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
             "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
         )
+        if any(record.cost.passes for record in students):
+            lines.append(f"Passes are counted in training. {PASSES}")
         chosen = Counter(
             f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
             for record in students

@@ -12,7 +12,7 @@ from bench.report.lines import owners, suite_lines
 from bench.report.recipes import FilledRecipes
 from bench.report.summary import networks_sha256, recipe_sha256, variant_sha256
 from bench.runs.records import Loaded, Record, is_study, read_record
-from bench.runs.suites import Suite
+from bench.runs.suites import Suite, SuiteScale
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,13 @@ class Selection:
                     )
         return comparable(sides)
 
-    def suite(self, suite: Suite, scale: str, task: str | None) -> list[Side]:
+    def suite(self, suite: Suite, scale: str | SuiteScale) -> list[Side]:
         """Return the rows of a suite's table that have results, in its order.
 
         As in tables, a row with results of several recipes is several sides, named by their recipes. Raises
         UserError if there are fewer than two sides, or if they are not comparable.
         """
-        chosen = suite.scale(scale)
-        chosen = chosen.on(task) if task else chosen
+        chosen = suite.scale(scale) if isinstance(scale, str) else scale
         lines = suite_lines(chosen, suite.paper_table())
         here = [
             one

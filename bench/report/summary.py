@@ -28,7 +28,7 @@ GENERATION_SEEDS = "generation seeds"
 
 _METRIC = ("title", "direction", "value", "low", "high", "level", "standard_error")
 _SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe", "measured_over")
-_COUNTS = ("iterations", "generator_updates", "training_images")
+_COUNTS = ("iterations", "generator_updates", "training_images", "passes")
 _MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
 _COPIED = (
     "iterations",
@@ -59,7 +59,7 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
     metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")
     frame = facts.join(metrics).reset_index(drop=True).fillna({"metric": ""})
     numbers = ["value", "low", "high", "level", "standard_error"]
-    return frame.astype({"train_seed": "Int64"} | dict.fromkeys(numbers, "float64"))
+    return frame.astype({"train_seed": "Int64"} | dict.fromkeys([*numbers, "passes"], "float64"))
 
 
 def _measured(metric: MetricResult, record: Record) -> tuple[Any, ...]:
@@ -156,6 +156,7 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "error": record.error.type if record.error else "",
         "nfe": record.cost.network_evaluations,
         "training_images": record.cost.generated_images,
+        "passes": record.cost.work,
         "core_hours": _core_hours(record),
         **{name: getattr(record.cost, name) for name in _COPIED},
     }

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
-from bench.report.columns import Column, metric_column, paper_column
+from bench.report.columns import COMPARED, Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
@@ -33,7 +33,7 @@ _CSV = (
     *("label", "task", "protocol", "protocol_sha256", "smoke", "kind", "method", "passed", "recipe_sha256"),
     *("selection", "weights", "variant_sha256", "status", "error", "metric", "direction"),
     *("value", "std", "low", "high", "level", "interval", "standard_error", "seeds", *_COUNTS),
-    *("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
+    *("passes_low", "passes_high", "train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
 )
 
 
@@ -95,7 +95,8 @@ def suite_table(
     measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
     of_task = [record for record in measured if record.task == chosen.task]
     title = f"{suite.title}: {chosen.task}"
-    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished)
+    compared = chosen.budget is not None
+    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, compared)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
     return replace(table, note=chosen.note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
@@ -123,6 +124,7 @@ def _compile(
     paper: PaperTable | None,
     records: Sequence[Record],
     unfinished: Sequence[PendingRun],
+    compared_costs: bool = False,
 ) -> ReportTable:
     line_of = {id(record): number for record, number in zip(records, owners(lines, records), strict=True)}
     used = [record for record in records if line_of[id(record)] is not None]
@@ -143,7 +145,7 @@ def _compile(
             here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
         shown = _measured_columns(made) if columns is None else columns
-        sections.append(_section(heading, here, shown, paper, made))
+        sections.append(_section(heading, here, shown, paper, made, compared_costs))
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
     paper_columns = [f"paper_{column.name}" for column in paper.columns] if paper else []
     frame = pd.DataFrame(data, columns=[*_CSV, *paper_columns]).astype(dict.fromkeys(_COUNTS, "Int64"))
@@ -186,8 +188,12 @@ def _section(
     columns: Sequence[str],
     paper: PaperTable | None,
     made: Sequence[Record],
+    compared_costs: bool,
 ) -> Section:
-    """Lay out the records of one protocol, one row per variant."""
+    """Lay out the records of one protocol, one row per variant.
+
+    `compared_costs`: whether the table is of costs too, which every format then shows.
+    """
     variants: dict[tuple[Any, ...], tuple[Line, dict[str, dict[str, Any]]]] = {}
     metrics = {name: Column(name, "metric") for name in columns}
     for line, row in here:
@@ -208,7 +214,7 @@ def _section(
             value = Measured.of(found.get(name, nothing))
             values[number, metrics[name].name] = value
             entry[metrics[name].name] = str(value)
-        shown.append(entry | cells.cost(some))
+        shown.append(entry | cells.cost(some, compared_costs))
 
     lines = [found for _, found in variants.values()]
     labels = _labels([(line.label, next(iter(rows.values()))) for line, rows in variants.values()])
@@ -225,7 +231,10 @@ def _section(
         second=frozenset((rows[1], name) for name, rows in ranked.items() if len(rows) > 1),
         notes=(*notes(made), *seeds),
         warnings=(*warnings(made), *seeds),
-        columns=tuple(kinds.get(name) or Column(name, "cost") for name in frame.columns),
+        columns=tuple(
+            kinds.get(name) or Column(name, "cost", compared=compared_costs and name in COMPARED)
+            for name in frame.columns
+        ),
         values=values,
         facts=facts(made),
     )

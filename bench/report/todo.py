@@ -13,6 +13,7 @@ from bench.report.lines import Line, owner
 from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
 from bench.runs.records import Record
 from bench.runs.run_state import UNDER_WAY
+from bench.runs.settled import tune_command
 from bench.runs.suites import SuiteScale
 
 
@@ -90,6 +91,8 @@ def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
         return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"
     if line.kind == "baseline":
         return f"`bench eval {where} --sampler {line.name}`"
+    if line.untuned:
+        return f"`{tune_command(scale, [line.name])}`, then `bench reproduce {scale.suite} --scale {scale.name}`"
     chosen = f"--seed {','.join(map(str, seeds))}"
     if scale.trained_on or (line.row and line.row.starts_from):
         return f"`bench reproduce {scale.suite} --scale {scale.name} {chosen}`"

@@ -18,6 +18,7 @@ from bench.core.files import read_bytes, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
 from bench.training.alarms import AlarmNote
+from bench.training.cost import Passes, work
 
 
 def _as_name(text: str) -> str:
@@ -101,6 +102,13 @@ class Cost(Model):
     """0 on a CPU."""
     passes: dict[str, NetworkPasses] = Field(default_factory=dict)
     """Counted passes by network (bench.training.passes); none in records from before they were counted."""
+
+    @property
+    def work(self) -> float | None:
+        """The work of the counted passes of images (bench.training.cost.work); None if none were counted."""
+        if not self.passes:
+            return None
+        return work({name: Passes(one.forward, one.backward) for name, one in self.passes.items()})
 
 
 class Asset(Model):

@@ -15,11 +15,6 @@ from bench.task.base import Task
 from bench.training.budget import Budget
 from bench.training.recipe import Recipe
 
-PASSES = (
-    "A pass is a forward pass of one image through a whole network; a backward pass counts 2, and one of an "
-    "encoder alone half."
-)
-
 
 def settled(
     scale: SuiteScale, catalogue: Catalogue, runs: Path, overrides: Mapping[str, Any] | None = None
@@ -107,10 +102,7 @@ def _refuse_contradictions(scale: SuiteScale, given: Mapping[str, Any]) -> None:
 
 def _on_budget(budget: Budget | None) -> str:
     """Say what each training may take."""
-    if budget is None:
-        return ""
-    said = f"Equal budget: each training takes at most {budget}."
-    return f"{said} {PASSES}" if budget.unit == "passes" else said
+    return f"Equal budget: each training takes at most {budget}." if budget else ""
 
 
 def _on_tuning(tunings: Sequence[Tuning]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +110,18 @@ class TuningPlan:
         return Point(values=values, run_id=run.id, value=value, train_seconds=record.cost.train_seconds)
 
 
-def tuning_lines(found: Tuning, path: Path) -> Iterator[str]:
-    """Yield a line for each point, the best one marked, and lines on what was chosen."""
+def tuning_lines(found: Tuning, plan: TuningPlan) -> Iterator[str]:
+    """Yield a line for each point, the best one marked, and lines on what was chosen and how to run it."""
     for point in found.points:
         result = "diverged" if point.value is None else f"{found.metric} {point.value:.6g}"
         mark = "*" if point.values == found.chosen else " "
         yield f"{mark} {_shown(point.values):<44} {result:<20} {point.run_id}"
     if edges := found.edges():
         yield f"note: {', '.join(edges)} at the edge of the grid; values beyond it may be better"
-    yield f"tuning: {path}"
+    chosen = plan.runs[plan.question.points.index(found.chosen)]
+    values = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in chosen.passed.items())
+    yield f"run: bench run --method {found.method} --task {found.task} --seed 0,1,2 {values}"
+    yield f"tuning: {plan.path}"
 
 
 def _shown(values: Mapping[str, object]) -> str:

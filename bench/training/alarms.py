@@ -66,6 +66,20 @@ class Brightness:
         return abs(made - real) / scale if made is not None and real is not None and scale else None
 
 
+class Colour:
+    """The generated images have a colour cast: a channel drifts from the others, which brightness does not see."""
+
+    name = "colour"
+    meaning = "the cast of the generated images is {value:.3g} standard deviations from that of the real ones"
+    below = False
+    grace = 0.0
+
+    def value(self, figures: Figures) -> float | None:
+        """Return |spread of the channels' means - real spread| / real standard deviation."""
+        made, real, scale = (_statistic(figures, name) for name in ("cast", REAL + "cast", REAL + "std"))
+        return abs(made - real) / scale if made is not None and real is not None and scale else None
+
+
 class Saturation:
     """The generated images have too much contrast, as of too much guidance."""
 
@@ -119,7 +133,7 @@ class Critic:
         return figures.get("loss/denoising")
 
 
-ALARMS: tuple[Alarm, ...] = (Brightness(), Saturation(), Collapse(), Discriminator(), Critic())
+ALARMS: tuple[Alarm, ...] = (Brightness(), Colour(), Saturation(), Collapse(), Discriminator(), Critic())
 
 
 def threshold_of(alarm: Alarm, recipe: Recipe) -> float:

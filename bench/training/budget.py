@@ -12,6 +12,12 @@ from bench.training.recipe import Recipe
 Unit = Literal["passes", "images", "generator_updates"]
 """What a budget counts; each is a field of `Spent`."""
 
+PASSES = (
+    "A pass is a forward pass of one image through a whole network; a backward pass counts 2, and one of an "
+    "encoder alone half. The teacher's passes for pairs, which are made once for all runs, are not counted."
+)
+"""What the unit `passes` means, for people."""
+
 MOST = 2**40
 """A number of iterations that no budget allows."""
 
@@ -25,7 +31,7 @@ class Spent:
     images: int
     """Training images: iterations times the batch."""
     passes: float
-    """Forward passes of one image through a whole network; a backward pass counts 2 (bench.training.cost.work)."""
+    """The work of all networks (bench.training.cost.work), in passes of one image."""
 
     @classmethod
     def by(cls, recipe: Recipe) -> Spent:

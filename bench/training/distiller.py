@@ -214,7 +214,7 @@ class Distiller(ABC, Generic[R]):
         return self.step_times[step].expand(count)
 
     def statistics(self, made: Tensor) -> dict[str, Tensor]:
-        """Return mean, standard deviation and diversity of the student's output as figures to log.
+        """Return mean, standard deviation, diversity and colour cast of the student's output as figures to log.
 
         For images [B, C, H, W] the mean is the brightness of Figure 8: the range [-1, 1] becomes [0, 1], clamped
         as in the official code. Latents have no brightness; theirs are logged unscaled, under another name. The
@@ -223,7 +223,11 @@ class Distiller(ABC, Generic[R]):
         made = made.detach().float()
         kind, levels = ("latent", made) if self.context.latent else ("pixel", (made * 0.5 + 0.5).clamp(0, 1))
         found = {f"{kind}_mean": levels.mean(), f"{kind}_std": levels.std()}
-        return found if len(made) < 2 else {**found, f"{kind}_diversity": diversity(levels)}
+        if len(levels) > 1:
+            found[f"{kind}_diversity"] = diversity(levels)
+        if levels.shape[1] > 1:
+            found[f"{kind}_cast"] = levels.mean((0, 2, 3)).std()
+        return found
 
     def _place(self, network: nn.Module) -> None:
         """Compile and shard a network as the recipe says."""

@@ -85,15 +85,18 @@ class Recipe(BaseModel):
     the run as diverged."""
     alarm_window: int = Field(100, ge=1)
     """Iterations whose mean is compared with each threshold below. The first window is not judged."""
-    alarm_brightness: float = Field(0.25, ge=0)
+    alarm_brightness: float = Field(0.3, ge=0)
     """Distance of the mean of the student's output from that of real images, in standard deviations of these.
     0 turns this alarm off, as it does each one below."""
-    alarm_saturation: float = Field(1.15, ge=0)
+    alarm_colour: float = Field(0.2, ge=0)
+    """Distance of the student's colour cast, the standard deviation over its channels' means, from that of real
+    images, in standard deviations of these."""
+    alarm_saturation: float = Field(1.1, ge=0)
     """Standard deviation of the student's output, as a multiple of that of real images."""
     alarm_collapse: float = Field(0.4, ge=0)
     """Distance of generated images to the nearest one of their batch, over that of real images; the alarm is for
     values below."""
-    alarm_discriminator: float = Field(8.0, ge=0)
+    alarm_discriminator: float = Field(6.0, ge=0)
     """Distance of the discriminator's mean logits of real and generated images."""
     alarm_critic: float = Field(0.7, ge=0)
     """The critic's denoising loss on generated images; 1 is that of a network that has learnt nothing."""

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bench.models.backbones.base import BackboneFamily
+from bench.models.denoiser import Denoiser
 
 
 def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) -> None:
@@ -29,6 +30,8 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
     backbones = [part for part in network.modules() if isinstance(part, BackboneFamily)]
     for unit in [*(unit for one in backbones for unit in one.shard_units()), network]:
         fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+    if isinstance(network, Denoiser):  # a frozen teacher gives its features outside another module's forward
+        register_fsdp_forward_method(network, "deep_features")
 
 
 def whole(value: Any, keep: bool = True) -> Any:

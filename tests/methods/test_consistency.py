@@ -188,7 +188,7 @@ def test_heun_is_refused_where_there_is_only_noise() -> None:
     context = make_context(GaussianDenoiser(make_teacher(), FlowSchedule()))
     with pytest.raises(UserError, match=r"heun .* fix: --set solver=euler"):
         Consistency(ConsistencyRecipe(), context)
-    assert Consistency(ConsistencyRecipe(solver="euler"), context).times[-1] == 1
+    assert Consistency(ConsistencyRecipe(solver="euler"), context).boundaries[-1] == 1
 
 
 def test_guidance_requires_a_null_condition() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
-from tiny_task_context import make_batch, make_context
+from tiny_task_context import BATCH, make_batch, make_context
 from torch import Tensor
 
 from bench.runs.registry import load_catalogue
@@ -40,6 +41,10 @@ def test_passes_of_dmd2() -> None:
         ({"shared_critic_draws": True}, "critic's encoder", 12),
         ({"r1_weight": 1.0}, "critic's encoder", 32),
         ({"guidance_scale": 3.0}, "teacher", 4),
+        ({"guidance_scale": 3.0, "decoupled": True}, "teacher", 6),
+        ({"discriminator_features": "teacher"}, "teacher's encoder", 22),
+        ({"discriminator_features": "teacher", "divergence": "kl"}, "teacher's encoder", 24),
+        ({"divergence": "kl"}, "critic's encoder", 22),
         ({"regression": True}, "student", 12),
         ({"student_steps": 4}, "student", 25),
         ({"distribution_matching": False}, "teacher", 0),
@@ -50,28 +55,55 @@ def test_what_changes_them(values: dict[str, object], network: str, passes: int)
     assert forward(recipe(**values))[network] == passes
 
 
-@pytest.mark.parametrize("values", [{}, {"gan": False}, {"regression": True, "pairs": 10}])
-def test_passes_are_those_that_training_steps_make(values: dict[str, Any]) -> None:
-    """Hooks count the calls of student and teacher, and the backward passes through the student."""
-    own = recipe(**values, batch_size=6)
-    method = DMD(own, make_context())
-    counts = {"student": 0, "teacher": 0, "back": 0}
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("dmd2", {}),
+        ("dmd2", {"gan": False}),
+        ("dmd2", {"regression": True, "pairs": 10}),
+        ("dmd2", {"r1_weight": 1.0}),
+        ("dmd2", {"shared_critic_draws": True, "r1_weight": 1.0}),
+        ("dmd2", {"gan_same_noise": True}),
+        ("gan", {"r1_weight": 1.0, "discriminator_features": "teacher"}),
+        ("f-distill", {}),
+        ("f-distill", {"discriminator_features": "teacher", "guidance_scale": 3.0}),
+        ("dmd2-teacher-gan", {"r1_weight": 1.0}),
+        ("dmd2-ida", {}),
+        ("decoupled-dmd", {"student_steps": 1, "guidance_scale": 3.0}),
+        ("decoupled-dmd-cdm", {"student_steps": 1, "guidance_scale": 3.0, "gan": True}),
+        ("decoupled-dmd-senseflow", {"student_steps": 1, "guidance_scale": 3.0}),
+    ],
+)
+def test_passes_are_those_that_training_steps_make(method: str, values: dict[str, Any]) -> None:
+    """Each image that a network or an encoder takes is counted, and each that a gradient flows back from."""
+    own = recipe(method, **values, batch_size=BATCH)
+    distiller = DMD(own, make_context(null_condition=torch.tensor([2])))
+    forward, backward = Counter[str](), Counter[str]()
 
-    def count(_module: object, _inputs: object, output: Tensor) -> None:
-        counts["student"] += 1
-        counts["back"] += torch.is_grad_enabled() and output.requires_grad
+    def count(name: str, network: Any, function: str) -> None:
+        original = getattr(network, function)
 
-    method.generator.network.register_forward_hook(count)
-    method.teacher.register_forward_hook(lambda *_: counts.update(teacher=counts["teacher"] + 1))
+        def counted(x_t: Tensor, *rest: Any) -> Any:
+            forward[name] += len(x_t)
+            found = original(x_t, *rest)
+            first = found[0] if isinstance(found, tuple) else found
+            if first.requires_grad:
+                first.register_hook(lambda gradient: backward.update({name: len(gradient)}))
+            return found
+
+        setattr(network, function, counted)
+
+    critic = distiller.critic.network.denoiser
+    networks = {"student": distiller.generator.network, "teacher": distiller.teacher, "critic": critic}
+    for name, network in networks.items():  # `with_features` calls `forward`
+        count(name, network, "forward")
+        count(f"{name}'s encoder", network, "features")
     for iteration in range(own.iterations):
-        method.training_step(make_batch(iteration))
+        distiller.training_step(make_batch(iteration))
     passes = own.cost().passes
-    assert counts == {
-        "student": passes["student"].forward,
-        "teacher": passes["teacher"].forward,
-        "back": passes["student"].backward,
-    }
-    assert method.generator.updates == own.cost().generator_updates
+    assert {name: (forward[name] / BATCH, backward[name] / BATCH) for name in passes} == dict(passes)
+    assert {name for name, count in forward.items() if count} <= passes.keys()
+    assert distiller.generator.updates == own.cost().generator_updates
 
 
 def test_generator_updates_are_rounded_up() -> None:

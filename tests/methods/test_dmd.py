@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,46 +11,23 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from class_conditional_vp import VPDenoiser
-from tiny_task_context import (
-    BATCH,
-    NETWORK,
-    PAIRS,
-    SHAPE,
-    make_batch,
-    make_context,
-    make_teacher,
-    normal,
-    same,
-    weights,
-)
-from torch import Tensor, nn
+from dmd_by_hand import CATALOGUE, SIGMAS, SMALL, ByHand, compare, make
+from tiny_task_context import BATCH, PAIRS, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
+from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.samplers import few_step
 from bench.models.schedules import VPSchedule
-from bench.runs.registry import load_catalogue
 from bench.training.distiller import Batch, TrainingContext, frozen
 from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 from methods.recipes import DMDRecipe
 
-SMALL: dict[str, Any] = {
-    "batch_size": BATCH,
-    "lr": 1e-4,
-    "critic_lr": 2e-4,
-    "clip_norm": 0.5,  # less than the gradients' norms: clipping is part of the step
-    "pairs": len(PAIRS.noise),
-    "dm_weight": 0.7,
-    "gan_generator_weight": 0.2,
-    "gan_critic_weight": 0.5,
-    "regression_weight": 0.3,
-}
 R1_VALUES: dict[str, dict[str, Any]] = {
     "without": {},
     "with": {"r1_weight": 1.0},
     "no GAN": {"r1_weight": 1.0, "gan": False},
 }
-CATALOGUE = load_catalogue()
 # The toy networks here take no LoRA; those of text-to-image do.
 FAMILY = sorted(
     entry.name
@@ -59,204 +35,29 @@ FAMILY = sorted(
     if entry.load().recipe_model() is DMDRecipe and "lora_rank" not in entry.load().values("", "paper")
 )
 
-# EDM's grid (Eq. 5) written out: 1,000 noise levels, sigma = 0.002 ... 80, rho = 7.
-SIGMAS = torch.tensor(
-    [(0.002 ** (1 / 7) + i / 999 * (80 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7 for i in range(1000)]
-)
-
-
-def make(name: str = "dmd2", context: TrainingContext | None = None, **values: Any) -> DMD:
-    """A method on the tiny world, its networks moved off the teacher as if training had begun.
-
-    At the start critic and teacher are equal, and distribution matching has nothing to say.
-    """
-    recipe = CATALOGUE.methods.get(name).recipe("tiny", "paper", {**SMALL, **values})
-    torch.manual_seed(0)
-    method = DMD(recipe, context or make_context())
-    with torch.no_grad():
-        for seed, model in enumerate(method.models.values()):
-            for p in model.network.parameters():
-                p += 0.05 * normal(seed, *p.shape)
-    return method
-
-
-class ByHand:
-    """The same iterations straight from the paper, on copies of a method's networks: one plain loss each."""
-
-    def __init__(self, method: DMD) -> None:
-        self.recipe = r = method.recipe
-        self.start = SIGMAS[999 if r.student_start == 1 else 500].item()
-        self.teacher = copy.deepcopy(method.teacher)
-        self.null = method.context.null_condition
-        self.generator = copy.deepcopy(method.generator.network)
-        self.critic = copy.deepcopy(method.models["critic"].network)
-        options = {"betas": (0.9, 0.999), "weight_decay": 0.01, "foreach": False}
-        self.optimizers = {
-            "generator": torch.optim.AdamW(self.generator.parameters(), lr=r.lr, **options),
-            "critic": torch.optim.AdamW(self.critic.parameters(), lr=r.critic_lr, **options),
-        }
-
-    def noised(self, x: Tensor, condition: Tensor, low: int, high: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x + sigma eps, sigma from grid positions low ... high, both included."""
-        sigma = SIGMAS[self.rng.integers(low, high + 1, len(x))]
-        return x + sigma[:, None, None, None] * self.rng.normal(x), sigma, condition
-
-    def real(self, x_t: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
-        conditional = self.teacher(x_t, sigma, condition)
-        if self.null is None:
-            return conditional
-        unconditional = self.teacher(x_t, sigma, self.null.expand(len(x_t)))
-        return unconditional + self.recipe.guidance_scale * (conditional - unconditional)
-
-    def classify(self, x_t: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
-        return self.critic.heads[0](self.critic.denoiser.features(x_t, sigma, condition)[0]).flatten()
-
-    def student_input(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Pure noise, or what backward simulation leaves at a shared step of four."""
-        z = self.rng.normal(batch.real)
-        sigma = torch.full((len(z),), self.start)
-        if self.recipe.student_steps == 1:
-            return self.start * z, sigma, batch.condition
-        levels = SIGMAS[[999, 749, 499, 249]]
-        step = self.rng.integer(0, 4)
-        if step == 0:
-            return 80 * z, sigma, batch.condition
-        x_t, x0 = 80 * self.rng.normal(z), z
-        with torch.no_grad():
-            for k in range(step):
-                if k > 0:
-                    x_t = x0 + levels[k] * self.rng.normal(z)
-                x0 = self.generator(x_t, levels[k].expand(len(z)), batch.condition)
-        return x0 + levels[step] * z, levels[step].expand(len(z)), batch.condition
-
-    def generator_losses(self, x: Tensor, condition: Tensor) -> dict[str, Tensor]:
-        r, losses = self.recipe, {}
-        if r.distribution_matching:
-            noised = self.noised(x.detach(), condition, 20, 980)
-            with torch.no_grad():
-                real, fake = self.real(*noised), self.critic.denoiser(*noised)
-                grad = (fake - real) / (x - real).abs().mean(dim=(1, 2, 3), keepdim=True)
-            # A loss whose gradient in x is grad / numel; the method's is half a square with the same one.
-            losses["dm"] = r.dm_weight * (grad * x).mean()
-        if r.gan:
-            logits = self.classify(*self.noised(x, condition, 0, 999))
-            losses["gan"] = r.gan_generator_weight * -torch.sigmoid(logits).log().mean()
-        if r.regression:
-            chosen = self.rng.integers(0, len(PAIRS.noise), len(x))
-            z, y, c = PAIRS.noise[chosen], PAIRS.image[chosen], PAIRS.condition[chosen]
-            made = self.generator(self.start * z, torch.full((len(z),), self.start), c)
-            losses["regression"] = r.regression_weight * ((made - y) ** 2).mean()
-        return losses
-
-    def critic_losses(self, x: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
-        r, losses = self.recipe, {}
-        if r.critic_denoising:
-            x_t, sigma, condition = self.noised(x, condition, 0, 999)
-            squares = ((self.critic.denoiser(x_t, sigma, condition) - x) ** 2).mean(dim=(1, 2, 3))
-            losses["denoising"] = ((1 / sigma**2 + 1 / NETWORK.sigma_data**2) * squares).mean()
-        if r.gan:
-            real_t, sigma_real, _ = self.noised(batch.real, batch.real_condition, 0, 999)
-            real = self.classify(real_t, sigma_real, batch.real_condition)
-            shared = r.shared_critic_draws
-            fake = self.classify(*((x_t, sigma, condition) if shared else self.noised(x, condition, 0, 999)))
-            losses["discriminator"] = -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean())
-            if r.r1_weight:
-                more = r.r1_noise * self.rng.normal(x)
-                perturbed = self.classify(real_t + more, sigma_real, batch.real_condition)
-                losses["r1"] = r.r1_weight * ((real - perturbed) ** 2).mean()
-        return losses
-
-    def backward_and_step(self, name: str, network: nn.Module, loss: Tensor) -> Tensor:
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
-        for p, g in zip(parameters, gradients, strict=True):
-            p.grad = None if g is None else g * min(1.0, self.recipe.clip_norm / float(norm))
-        self.optimizers[name].step()
-        return norm
-
-    def step(self, batch: Batch) -> dict[str, Tensor]:
-        self.rng = StepRNG(seed=0, iteration=batch.iteration)
-        start = self.student_input(batch)
-        x, condition = self.generator(*start), start[2]
-        figures: dict[str, Tensor] = {}
-        if batch.iteration % self.recipe.critic_updates_per_generator_update == 0:
-            losses = self.generator_losses(x, condition)
-            for term in {"dm", "gan"} & set(losses):
-                gradient = torch.autograd.grad(losses[term], x, retain_graph=True)[0]
-                figures[f"image_gradient/{term}"] = (gradient**2).sum().sqrt()
-            figures["gradient/generator"] = self.backward_and_step(
-                "generator", self.generator, sum(losses.values())
-            )
-            figures |= {f"loss/{term}": losses[term] for term in {"gan", "regression"} & set(losses)}
-        losses = self.critic_losses(x.detach(), condition, batch)
-        figures |= {f"loss/{term}": loss for term, loss in losses.items()}
-        for term in {"discriminator", "r1"} & set(losses):
-            losses[term] = self.recipe.gan_critic_weight * losses[term]
-        figures["gradient/critic"] = self.backward_and_step("critic", self.critic, sum(losses.values()))
-        return figures
-
-
-def assert_close(actual: nn.Module, expected: nn.Module) -> None:
-    """All weights equal to 1e-6, of steps of 1e-4 and 2e-4.
-
-    Not the attention keys' bias: the softmax cancels it, its gradient is rounding that Adam makes large.
-    """
-    for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
-        if name.endswith("to_k.bias"):
-            continue
-        torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
-
-
-LOGGED_ONLY = {
-    "loss/dm",
-    "pixel_mean",
-    "pixel_std",
-    "pixel_diversity",
-    "logits/real",
-    "logits/fake",
-    "gradient/generator",
-}
-"""Figures that the transcription of the formulas does not compute."""
-
 
 class TestStepEqualsTheFormulas:
     @pytest.mark.parametrize("name", ["dmd2", "dmd", "dmd-ttur", "gan", "dmd2-4step"])
     def test_of_a_method(self, name: str) -> None:
         """Three iterations: generator and critic, another critic turn, and (with ratio 1 or 2) the next one."""
         ratio = {} if name in ("dmd", "gan") else {"critic_updates_per_generator_update": 2}
-        self.compare(make(name, **ratio))
+        compare(make(name, **ratio))
 
     @pytest.mark.parametrize("name", ["dmd2", "dmd"])
     def test_with_a_student_that_takes_noise_of_a_lower_level(self, name: str) -> None:
-        self.compare(make(name, student_start=0.5, critic_updates_per_generator_update=2))
+        compare(make(name, student_start=0.5, critic_updates_per_generator_update=2))
 
     def test_with_one_draw_for_both_losses_of_the_critic(self) -> None:
-        self.compare(make("dmd2", shared_critic_draws=True, critic_updates_per_generator_update=2))
+        compare(make("dmd2", shared_critic_draws=True, critic_updates_per_generator_update=2))
 
     @pytest.mark.parametrize(("name", "shared"), [("dmd2", False), ("dmd2", True), ("gan", False)])
     def test_with_r1(self, name: str, shared: bool) -> None:
         """The discriminator's real inputs, which are noised images, and the same with a little more noise."""
-        self.compare(make(name, r1_weight=1.0, r1_noise=1.0, shared_critic_draws=shared))
+        compare(make(name, r1_weight=1.0, r1_noise=1.0, shared_critic_draws=shared))
 
     def test_with_a_guided_teacher(self) -> None:
         context = make_context(null_condition=torch.tensor([2]))
-        self.compare(make("dmd2", context, guidance_scale=3.0))
-
-    @staticmethod
-    def compare(method: DMD) -> None:
-        reference = ByHand(method)
-        for iteration in range(3):
-            figures = method.training_step(make_batch(iteration))
-            for name, model in method.models.items():
-                if model.gradient_norm is not None:
-                    figures[f"gradient/{name}"] = model.gradient_norm
-            expected = reference.step(make_batch(iteration))
-            for name, value in expected.items():
-                torch.testing.assert_close(figures[name], value.detach(), rtol=2e-4, atol=1e-7)
-            assert set(figures) - set(expected) <= LOGGED_ONLY
-            assert_close(method.generator.network, reference.generator)
-            assert_close(method.models["critic"].network, reference.critic)
+        compare(make("dmd2", context, guidance_scale=3.0))
 
 
 class TestBrightness:

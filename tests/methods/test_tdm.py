@@ -71,6 +71,7 @@ class TestSegments:
         first = StepRNG(seed=0, iteration=0).normal(batch.real)
         inputs: list[Tensor] = []
         student = method.generator.network
+        assert isinstance(student, Denoiser)
         student.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
 
         class Drawn(SampleNoise):
@@ -152,7 +153,7 @@ def exact(t: float) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("end", "t"), [(0.0, 0.5), (0.5, 0.6), (0.5, 0.9), (0.2, 0.9)])
 def test_the_gradient_vanishes_for_a_student_that_matches_the_data(end: float, t: float) -> None:
-    """The exact fake score of its diffused states, fitted by `score_loss`, is then the teacher's."""
+    """The exact critic of its diffused states, fitted by `score_loss`, is then the teacher's."""
     assert best_linear(score_loss, *states(end, t)) == pytest.approx(exact(t), abs=0.01)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError, first_line, unknown
 from bench.models.denoiser import Denoiser
+from bench.models.interval import IntervalEmbedding
 from bench.models.schedules import NoiseSchedule
 from bench.models.text.lora_files import adaptable_layers
 
@@ -42,6 +43,8 @@ class BackboneFamily(Denoiser):
     network: Any
     taps: tuple[str, ...]
     """Places from which `features` come, in the order of `tap_names`."""
+    interval: IntervalEmbedding | None
+    """The network's second time input, after `add_interval`; it is saved beside the network."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -56,6 +59,7 @@ class BackboneFamily(Denoiser):
         self.network = network
         self.schedule = schedule
         self.taps = tuple(taps)
+        self.interval: IntervalEmbedding | None = None
 
     # How the family's files are read and written.
 

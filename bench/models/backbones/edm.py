@@ -70,13 +70,15 @@ class EDMDenoiser(UNetFamily):
         ]
         return output
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
         x, timestep = self._inputs(x_t, t)
         sigma, sigma_data = t.to(torch.float32), self.schedule.sigma_data
         variance = sigma**2 + sigma_data**2
         c_skip = sigma_data**2 / variance
         c_out = sigma * sigma_data * variance.rsqrt()
-        return per_sample(c_skip, x_t) * x_t + per_sample(c_out, x_t) * self._network(x, timestep, condition)
+        with self._over(t, interval):
+            output = self._network(x, timestep, condition)
+        return per_sample(c_skip, x_t) * x_t + per_sample(c_out, x_t) * output
 
 
 def small_network(

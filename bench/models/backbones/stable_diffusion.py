@@ -104,8 +104,9 @@ class StableDiffusionDenoiser(UNetFamily):
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         return predict(network, self.layout, self._folded(x), timestep, condition, self.resolution)
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        predicted = self._network(x_t, t, condition)
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
+        with self._over(t, interval):
+            predicted = self._network(x_t, t, condition)
         return prediction_to_x0(x_t, predicted, t, self.schedule, self.schedule.prediction)
 
 

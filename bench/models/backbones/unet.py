@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bench.models.backbones.base import BackboneFamily
 from bench.models.denoiser import FeatureShape
+from bench.models.interval import IntervalEmbedding
 from bench.models.schedules import NoiseSchedule
 
 
@@ -34,6 +35,7 @@ class UNetFamily(BackboneFamily):
         self.patch_size = patch_size
         # A tuple hides the view from nn.Module's registration, so the state dict has each parameter once.
         self._encoder = (encoder_view(network, through_mid=self.taps[-1] == "mid"),)
+        self._deep = (encoder_view(network, through_mid=True),)
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -65,6 +67,21 @@ class UNetFamily(BackboneFamily):
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the network, or the view of its encoder, on scaled input [B, C, H, W]."""
 
+    def add_interval(self) -> None:
+        last = self.network.time_embedding.linear_2
+        self.interval = IntervalEmbedding(last.out_features).to(last.weight.device)
+
+    @contextlib.contextmanager
+    def _over(self, t: Tensor, interval: Tensor | None) -> Iterator[None]:
+        """Within it, the network sees the intervals [B] of steps that start at t [B]; none leads to the image."""
+        if self.interval is None:
+            assert interval is None, "a network takes an interval after add_interval()"
+            yield
+            return
+        added = self.interval(self.schedule.flow_time(t) if interval is None else interval)
+        with self.network.time_embedding.register_forward_hook(lambda _, __, time: time + added.to(time.dtype)):
+            yield
+
     def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the whole network on scaled input: [B, C, H, W] -> [B, C, H, W] in float32."""
         output = self._run(self.network, x, timestep, condition).float()
@@ -80,6 +97,26 @@ class UNetFamily(BackboneFamily):
         with self._passing(self.taps) as passed:
             x0 = self(x_t, t, condition)
         return x0, tuple(passed[tap].float() for tap in self.taps)
+
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        """A map of each level of the encoder, the finest first, and that of the middle block."""
+        channels, side = self.network.config.block_out_channels, self.network.config.sample_size
+        levels = [(width, side // 2**level, side // 2**level) for level, width in enumerate(channels)]
+        return (*levels, levels[-1])
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        levels: list[Tensor] = []
+
+        def keep(block: Any, _inputs: Any, output: Any) -> None:
+            levels.append(output[1][-2 if block.downsamplers else -1].float())  # a level ends before it is halved
+
+        x, timestep = self._inputs(x_t, t)
+        with contextlib.ExitStack() as hooks:
+            for block in self.network.down_blocks:
+                hooks.enter_context(block.register_forward_hook(keep))
+            last = self._run(self._deep[0], x, timestep, condition)
+        return (*levels, last.float())
 
     @contextlib.contextmanager
     def _passing(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:

@@ -73,10 +73,12 @@ class ConsistencyDenoiser(EDMDenoiser):
         x, _ = super()._inputs(x_t, t)
         return x, self.noise_scale * t.to(torch.float32).log()
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
         x, timestep = self._inputs(x_t, t)
         sigma, sigma_data = t.to(torch.float32), self.schedule.sigma_data
         above = sigma - self.sigma_min
         c_skip = sigma_data**2 / (above**2 + sigma_data**2)
         c_out = above * sigma_data * (sigma**2 + sigma_data**2).rsqrt()
-        return per_sample(c_skip, x_t) * x_t + per_sample(c_out, x_t) * self._network(x, timestep, condition)
+        with self._over(t, interval):
+            output = self._network(x, timestep, condition)
+        return per_sample(c_skip, x_t) * x_t + per_sample(c_out, x_t) * output

@@ -18,14 +18,16 @@ def export_student(denoiser: EDMDenoiser, folder: Path, indices: Sequence[int], 
     """Write a student: `folder`/unet for diffusers, denoiser.json for bench, README.md for people.
 
     `indices` are the grid positions of its steps, descending; `licence` is that of the weights, one line.
-    The folder appears whole; `bench.models.saved.load_denoiser` reads it back. Raises UserError for a consistency
-    model, whose scalings the saved form does not hold.
+    The folder appears whole; `bench.models.saved.load_denoiser` reads it back. A student with a second time input,
+    which diffusers alone does not run, has no README. Raises UserError for a consistency model, whose scalings the
+    saved form does not hold.
     """
     if isinstance(denoiser, ConsistencyDenoiser):
         raise UserError("a consistency model cannot be saved as a student: it would be read back as EDM's")
     with whole_folder(folder) as temporary:
         save_denoiser(denoiser, temporary, indices)
-        write_text(temporary / CARD, model_card(denoiser, indices, title, licence))
+        if denoiser.interval is None:
+            write_text(temporary / CARD, model_card(denoiser, indices, title, licence))
 
 
 def model_card(denoiser: EDMDenoiser, indices: Sequence[int], title: str, licence: str) -> str:

@@ -144,8 +144,9 @@ class _Grid:
         """Return the other columns, the most important ones first, and empty ones last."""
         metrics = [column for column in self.order if column.kind == "metric"]
         papers = [column for column in self.order if column.kind == "paper"]
-        costs = [column for column in self.order if column.name in ("NFE", "compute", "train s")]
-        first = [*metrics[:1], *papers, *metrics[1:], *sorted(costs, key=lambda column: column.name != "NFE")]
+        costs = [column for column in self.order if column.compared]
+        costs += [column for name in ("NFE", "train s", "compute") for column in self.order if column.name == name]
+        first = list(dict.fromkeys([*metrics[:1], *papers, *metrics[1:], *costs]))
         rest = [column for column in self.order if column not in first]
         ranked = [column for column in (*first, *rest) if column not in self.fixed]
         return sorted(ranked, key=lambda column: set(self.texts[column.name]) <= {"–"})

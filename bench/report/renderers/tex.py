@@ -131,7 +131,7 @@ def _plain(section: Section, column: Column) -> tuple[str, list[str]]:
 def _belongs(section: Section, column: Column) -> bool:
     """Return whether a column is for a paper: results, and costs that are known for any row."""
     known = set(section.cells[column.name]) - {"–"}
-    return bool(known) and (column.kind in ("paper", "metric") or column.name in COSTS)
+    return bool(known) and (column.kind in ("paper", "metric") or column.name in COSTS or column.compared)
 
 
 def _alignment(column: Column) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +28,8 @@ class Cell:
 
 EMPTY = Cell()
 COSTS = (
-    *("NFE", "Iterations", "Generator updates", "Training images", "Core-hours", "GPU-hours", "Peak memory"),
-    "Checkpoint",
+    *("NFE", "Iterations", "Generator updates", "Training images", "Passes", "Core-hours", "GPU-hours"),
+    *("Peak memory", "Checkpoint"),
 )
 """Headings of the columns that show cost, and the weights that were measured."""
 
@@ -67,12 +68,12 @@ def costs(some: Mapping[str, Any]) -> list[Cell]:
     return [*cells, Cell(chosen)]
 
 
-_COUNTS = ("iterations", "generator_updates", "training_images")
+_COUNTS = ("iterations", "generator_updates", "training_images", "passes")
 
 
 def _count(low: float, high: float) -> Cell:
     text = f"{low:,.0f}" if low == high else f"{low:,.0f}–{high:,.0f}"
-    return Cell(text, sort="" if low == high else f"{low:.0f}") if high else EMPTY
+    return Cell(text, sort="" if low == high else f"{low:.0f}") if high and not math.isnan(high) else EMPTY
 
 
 def _hours(hours: float) -> Cell:

@@ -9,7 +9,7 @@ from bench.report.lines import suite_lines
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Page, Site
 from bench.runs.records import is_study
-from bench.runs.suites import Suite, SuiteScale, load_suite
+from bench.runs.suites import Suite, SuiteScale
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ScaleLine:
 
 def pages(site: Site) -> Iterator[Page]:
     """Make the first page."""
-    suites = [(suite, _scales(site, suite)) for suite in map(load_suite, site.suites)]
+    suites = [(suite, _scales(site, suite)) for suite in map(site.suite, site.suites)]
     tasks = [_task(site, task) for task in site.tasks()]
     values = {"tasks": tasks, "suites": suites, "runs": sum(one.runs for one in tasks)}
     yield Page("index.html", "index.html", "Results of few-step diffusion distillation", values)

@@ -13,7 +13,7 @@ from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import Placed, fits, owner_of, suites_on
 from bench.report.site.pages import Page, Site
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, values, variant_row
-from bench.runs.suites import Suite, SuiteScale, load_suite
+from bench.runs.suites import Suite, SuiteScale
 
 PAPER_COLUMN = {"fd": "fid", "patch-fd": "patch_fid", "clip": "clip", "diversity": "diversity"}
 """The column of the paper's tables that is shown beside a metric of ours."""
@@ -24,7 +24,7 @@ SAID_ONCE = ("±", "Bold:")
 
 def pages(site: Site) -> Iterator[Page]:
     """Make one page for each task with records."""
-    suites = [load_suite(name) for name in site.suites]
+    suites = [site.suite(name) for name in site.suites]
     for task in site.tasks():
         boards = site.boards(task)
         tables = leaderboards([board for board in boards if not board.study], task, suites)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from bench.report.site.boards import Board, boards_of
 from bench.report.site.entries import Entry
 from bench.report.site.pictures import Picture, picture_of
 from bench.report.summary import tidy
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.registry import load_catalogue
+from bench.runs.settled import settled
+from bench.runs.suites import Suite, SuiteScale, load_suite
 
 MOST_SEEDS = 12
 """A row of a table links to at most this many runs, and counts the others."""
@@ -64,6 +66,7 @@ class Site:
     """One line for each file that cannot be shown; parts add to it."""
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
     _boards: dict[str, list[Board]] = field(default_factory=dict, init=False)
+    _suites: dict[str, Suite] = field(default_factory=dict, init=False)
     _pictures: dict[str, Picture | None] = field(default_factory=dict, init=False)
 
     @property
@@ -78,6 +81,14 @@ class Site:
     def scales(self, suite: Suite) -> list[SuiteScale]:
         """Return the scales of a suite that are shown: on another task, all would look as if it were not run."""
         return [scale for scale in suite.scales.values() if not self.only or scale.task in self.only]
+
+    def suite(self, name: str) -> Suite:
+        """Read a suite, with all that it decides for its rows."""
+        if name not in self._suites:
+            found, catalogue = load_suite(name), load_catalogue()
+            scales = {scale.name: settled(scale, catalogue, self.runs) for scale in found.scales.values()}
+            self._suites[name] = replace(found, scales=scales)
+        return self._suites[name]
 
     def entries_of(self, task: str) -> list[Entry]:
         """Return the entries of a task."""

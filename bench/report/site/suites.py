@@ -17,7 +17,7 @@ from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_r
 from bench.report.table import best_rows
 from bench.report.todo import Left, command, left_of, work_of
 from bench.runs.pending_runs import StateLookup
-from bench.runs.suites import PaperColumn, PaperTable, Suite, SuiteScale, load_suite
+from bench.runs.suites import PaperColumn, PaperTable, Suite, SuiteScale
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def pages(site: Site) -> Iterator[Page]:
 
     lookup = state_lookup(site.runs)
     for name in site.suites:
-        suite = load_suite(name)
+        suite = site.suite(name)
         paper = suite.paper_table()
         parts = [part_of(site, suite, paper, scale, lookup) for scale in site.scales(suite)]
         yield Page(

@@ -17,6 +17,7 @@ from bench.runs.checks.doubled import doubled_findings
 from bench.runs.checks.finding import Finding, error
 from bench.runs.checks.identity import declared_task, identity_findings
 from bench.runs.checks.numbers import number_findings
+from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
@@ -90,6 +91,7 @@ class Checker:
         if record.status == "ok":
             yield from number_findings(record, self.metrics)
             yield from cost_findings(record)
+            yield from pass_findings(record, self.catalogue)
         yield from provenance_findings(record, self.now)
         yield from private_findings(record)
 

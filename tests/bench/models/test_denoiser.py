@@ -378,6 +378,47 @@ def test_features_of_two_places_are_those_of_each(batch: tuple[Tensor, Tensor, T
     assert not both.network.mid_block._forward_hooks and not both.network.mid_block._forward_pre_hooks
 
 
+# Several depths
+
+
+def test_deep_features_are_what_a_full_forward_has_at_each_level(
+    denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Each level's map before it is halved, and the middle block's output."""
+    halved: list[Tensor] = []
+    middle: list[Tensor] = []
+    network = denoiser.network
+    handles = [
+        *(
+            sampler.register_forward_pre_hook(lambda _, inputs: halved.append(inputs[0]))
+            for block in network.down_blocks
+            for sampler in block.downsamplers or []
+        ),
+        network.mid_block.register_forward_pre_hook(lambda _, inputs: middle.append(inputs[0])),
+        network.mid_block.register_forward_hook(lambda _, __, output: middle.append(output)),
+    ]
+    with torch.no_grad():
+        denoiser(*batch)
+    for handle in handles:
+        handle.remove()
+    with torch.no_grad():
+        found = denoiser.deep_features(*batch)
+    assert len(found) == len(network.down_blocks) + 1
+    assert all(map(torch.equal, found, [*halved, *middle]))
+    assert tuple(one.shape[1:] for one in found) == denoiser.deep_feature_shapes
+    assert not any(block._forward_hooks for block in network.down_blocks)
+
+
+def test_gradients_pass_through_deep_features(denoiser: UNetFamily, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    x_t, t, condition = batch
+    x_t.requires_grad_(True)
+    denoiser.requires_grad_(False)
+    for one in denoiser.deep_features(x_t, t, condition):
+        (gradient,) = torch.autograd.grad(one.square().sum(), x_t, retain_graph=True)
+        assert gradient.abs().max() > 0
+    assert all(parameter.grad is None for parameter in denoiser.parameters())
+
+
 def test_a_network_without_a_form_for_a_lora_says_so() -> None:
     with pytest.raises(UserError, match="names no layers that take a LoRA, and lora_rank is 4; fix: --set lora_r"):
         edm().add_adapters(4, 8.0)

@@ -233,7 +233,7 @@ def test_the_bounds_of_an_interval_have_the_decimals_of_their_value(make_record:
 @pytest.fixture(scope="module")
 def table3() -> Compared:
     loaded: Loaded = load_records([RESULTS / "records"])
-    return compared(Selection(loaded).suite(load_suite("table3"), "micro", None), ["fd", "recall"])
+    return compared(Selection(loaded).suite(load_suite("table3"), "micro"), ["fd", "recall"])
 
 
 def verdicts(found: Compared, metric: str) -> set[tuple[str, str]]:

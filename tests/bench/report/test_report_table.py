@@ -14,6 +14,7 @@ from bench.report.table import ReportTable, suite_table, task_table, tidy
 from bench.runs.records import Record, load_records
 from bench.runs.registry import Catalogue, Registry, load_catalogue
 from bench.runs.suites import RESULTS, load_paper_table, load_suite
+from bench.training.alarms import AlarmNote
 from bench.training.recipe import Recipe
 from methods.recipes import DMDRecipe
 
@@ -288,7 +289,8 @@ def test_cost_is_shown(make_record: Make) -> None:
     shown = row(table3([make_record()]), DMD2)
     names = ("iterations", "generator updates", "training images", "train s", "evaluate s", "peak memory", "NFE")
     assert [shown[name] for name in names] == ["500", "100", "32,000", "110", "20", "512.0 MiB", "1"]
-    assert shown["compute"] == "0.03 core-hours"
+    assert shown["compute"] == "1.8 core-minutes"
+    assert task_table([make_record()], "fashion").sections[0].cells["compute"].item() == "0.03 core-hours"
 
 
 def test_gpus_are_counted_in_gpu_hours(make_record: Make) -> None:
@@ -348,6 +350,20 @@ def test_published_students_have_a_line_for_each_number_of_steps(make_record: Ma
     table = suite_table(load_suite("table1"), load_paper_table("table1"), records, "paper")
     one, two = (row(table, f"Consistency Model (CD, LPIPS), published{more}") for more in ("", ", 2 steps"))
     assert (one["FD ↓"], one["paper FID"], two["FD ↓"], two["paper FID"]) == ("6.20", "6.20", "4.70", "–")
+
+
+def test_alarms_in_training_are_a_footnote(make_record: Make) -> None:
+    note = {"name": "collapse", "first": 300, "last": 1500, "worst": 0.2134, "threshold": 0.4}
+    alarmed = make_record("gan", 2).model_copy(update={"alarms": [AlarmNote(**note)]})
+    notes = table3([make_record(), alarmed]).sections[0].notes
+    expected = "gan, seed 2: collapse (iteration 300 to 1,500, at worst 0.213, threshold 0.4)."
+    assert f"Alarms in training (docs/alarms.md). {expected}" in notes
+    assert not any("Alarms" in note for note in table3([make_record()]).sections[0].notes)
+
+
+def test_a_record_from_before_there_were_alarms_has_none(make_record: Make) -> None:
+    content = make_record().model_dump(mode="json")
+    assert content.pop("alarms") == [] and Record.model_validate(content).alarms == []
 
 
 def test_what_the_metric_noticed_is_a_footnote(make_record: Make) -> None:

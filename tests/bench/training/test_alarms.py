@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from processes import in_processes
 from torch import Tensor
 
@@ -18,18 +20,20 @@ from bench.runs.records import Record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
-from bench.training.alarms import ALARMS, AlarmNote, Monitor, alarm_notes, alarms_of
+from bench.training.alarms import ALARMS, REAL, AlarmNote, Monitor, alarm_notes, alarms_of
 from bench.training.checkpoint import checkpoints
-from bench.training.distiller import diversity
+from bench.training.distiller import TrainingContext, diversity
 from bench.training.log import read_lines
 from bench.training.recipe import ALARM_KEYS, Recipe
 from methods.dmd import DMD
+from methods.recipes import DMDRecipe
 
-REAL = {"real/pixel_mean": 0.3, "real/pixel_std": 0.4, "real/pixel_diversity": 0.2}
-GOOD = REAL | {
+REAL_IMAGES = {"real/pixel_mean": 0.3, "real/pixel_std": 0.4, "real/pixel_diversity": 0.2, "real/pixel_cast": 0.02}
+GOOD = REAL_IMAGES | {
     "pixel_mean": 0.32,
     "pixel_std": 0.38,
     "pixel_diversity": 0.15,
+    "pixel_cast": 0.03,
     "logits/real": 1.0,
     "logits/fake": -1.0,
     "loss/denoising": 0.4,
@@ -37,13 +41,21 @@ GOOD = REAL | {
 """The figures of a healthy iteration."""
 BAD = {
     "brightness": {"pixel_mean": 0.5},
+    "colour": {"pixel_cast": 0.14},
     "saturation": {"pixel_std": 0.5},
     "collapse": {"pixel_diversity": 0.05},
     "discriminator": {"logits/real": 6.0, "logits/fake": -6.0},
     "critic": {"loss/denoising": 0.9},
 }
 """The figures that give each alarm."""
-WORST = {"brightness": 0.5, "saturation": 1.25, "collapse": 0.25, "discriminator": 12, "critic": 0.9}
+WORST = {
+    "brightness": 0.5,
+    "colour": 0.3,
+    "saturation": 1.25,
+    "collapse": 0.25,
+    "discriminator": 12,
+    "critic": 0.9,
+}
 WINDOW = 5
 
 
@@ -155,6 +167,21 @@ def test_diversity_is_the_distance_to_the_nearest_image_of_the_batch() -> None:
     assert diversity(torch.stack([a, a, c, c])).item() == 0  # one image for each class
     many = torch.rand(80, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(diversity(many), diversity(many[:64]))
+
+
+def test_a_yellow_cast_is_seen_though_the_brightness_is_that_of_real_images(tiny: PreparedTask) -> None:
+    distiller = DMD(
+        DMDRecipe(),
+        TrainingContext(Accelerator(cpu=True), copy.deepcopy(tiny.teacher), None, lambda _: pytest.fail()),
+    )
+    grey = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) - 0.5
+    yellow = grey + torch.tensor([0.2, 0.2, -0.4]).reshape(3, 1, 1)
+    figures = {name: value.item() for name, value in distiller.statistics(yellow).items()}
+    figures |= {REAL + name: value.item() for name, value in distiller.statistics(grey).items()}
+    values = {alarm.name: alarm.value(figures) for alarm in ALARMS}
+    assert values["brightness"] == pytest.approx(0, abs=1e-5)
+    assert values["colour"] > Recipe().alarm_colour
+    assert "pixel_cast" not in distiller.statistics(grey[:, :1]) and len(distiller.statistics(grey[:1, :1])) == 2
 
 
 QUICK = {"iterations": 20, "alarm_window": 4, "alarm_brightness": 1e-6, "ema_decay": 0.9}

@@ -101,6 +101,14 @@ def test_a_failed_run_shows_its_error_and_last_lines(records: Any, make_record: 
     assert page.locator("img").count() == 0
 
 
+def test_alarms_in_training_are_on_the_page(records: Any, make_record: Make, visit: Any) -> None:
+    note = {"name": "collapse", "first": 300, "last": 300, "worst": 0.2134, "threshold": 0.4}
+    record = with_values(make_record(), alarms=[note, note | {"name": HOSTILE}])
+    records.add(record)
+    shown = visit(records.build() / "runs" / f"{record.run_id}.html").inner_text("main")
+    assert "Alarms in training: collapse (iteration 300, at worst 0.213, threshold 0.4), <img src=x" in shown
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_and_can_be_read(run: Any, visit: Any, scheme: str) -> None:
     page = visit(run()[0], width=390, scheme=scheme)

@@ -1,0 +1,84 @@
+"""A table of methods at equal budget shows in every format what each of them took."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bench.report.renderer import Layout
+from bench.report.renderers.html import HTMLRenderer
+from bench.report.renderers.plain import CSVRenderer, MarkdownRenderer
+from bench.report.renderers.terminal import TerminalRenderer
+from bench.report.renderers.tex import TexRenderer
+from bench.report.site.cells import COSTS, costs
+from bench.report.summary import summarise, tidy
+from bench.report.table import ReportTable, suite_table
+from bench.runs.records import NetworkPasses, Record
+from bench.runs.suites import load_suite
+from bench.training.budget import Budget
+
+Make = Callable[..., Record]
+SUITE = load_suite("table3")
+SCALE = replace(SUITE.scale("micro"), budget=Budget("passes", 600_000), note="Equal budget.")
+
+
+def counted(record: Record, forward: int) -> Record:
+    """Return a record with so many counted forward passes, and 100,000 backward ones of a critic's encoder."""
+    passes = {
+        "student": NetworkPasses(forward=forward, backward=0),
+        "critic's encoder": NetworkPasses(forward=0, backward=100_000),
+    }
+    return record.model_copy(update={"cost": record.cost.model_copy(update={"passes": passes})})
+
+
+@pytest.fixture
+def table(make_record: Make) -> ReportTable:
+    """Two methods of three seeds each; the passes of the second one differ between seeds."""
+    records = [counted(make_record("dmd2", seed), 498_000) for seed in range(3)]
+    records += [counted(make_record("gan", seed), 400_000 + seed) for seed in range(3)]
+    return suite_table(SUITE, None, records, SCALE)
+
+
+def test_costs_are_columns_with_core_minutes(table: ReportTable) -> None:
+    section = table.sections[0]
+    first = section.cells.set_index("method").loc["DMD, no regression, TTUR, GAN (DMD2)"]
+    names = ["iterations", "generator updates", "training images", "passes", "compute", "peak memory"]
+    assert first[names].tolist() == ["500", "100", "32,000", "598,000", "1.8 core-minutes", "512.0 MiB"]
+    assert section.cells.set_index("method").loc["GAN only", "passes"] == "500,000–500,002"
+    assert [column.name for column in section.columns if column.compared] == names
+    assert any(note.startswith("Passes are counted in training. A pass is") for note in section.notes)
+
+
+@pytest.mark.parametrize("renderer", [TerminalRenderer(), MarkdownRenderer(), TexRenderer(), HTMLRenderer()])
+def test_every_format_shows_them(table: ReportTable, renderer: TerminalRenderer) -> None:
+    text = renderer.render([table], Layout(width=170))
+    for shown in ("598,000", "32,000", "512.0", "1.8", "passes", "core-minutes"):
+        assert shown in text
+
+
+def test_csv_has_them_in_full(table: ReportTable) -> None:
+    frame = pd.read_csv(io.StringIO(CSVRenderer().render([table], Layout())))
+    found = frame[frame["method"] == "gan"].iloc[0]
+    assert (found["passes_low"], found["passes_high"]) == (500_000, 500_002)
+
+
+def test_a_table_of_results_alone_keeps_hours_and_the_room_for_values(make_record: Make) -> None:
+    records = [counted(make_record("dmd2", seed), 498_000) for seed in range(3)]
+    text = TexRenderer().render([suite_table(SUITE, None, records, replace(SCALE, budget=None))], Layout())
+    assert "598,000" not in text and "core-minutes" not in text and "% Not shown: recipe" in text
+
+
+def test_a_record_without_counts_has_no_passes(make_record: Make) -> None:
+    section = suite_table(SUITE, None, [make_record("dmd2")], SCALE).sections[0]
+    assert set(section.cells["passes"]) == {"–"} and not any("Passes" in note for note in section.notes)
+
+
+@pytest.mark.parametrize(("forward", "shown"), [(498_000, "598,000"), (None, "–")])
+def test_the_site_has_a_column_of_passes(make_record: Make, forward: int | None, shown: str) -> None:
+    record = make_record("dmd2") if forward is None else counted(make_record("dmd2"), forward)
+    (some,) = summarise(tidy([record])).to_dict("records")
+    assert dict(zip(COSTS, costs(some), strict=True))["Passes"].text == shown
