@@ -15,6 +15,7 @@ from bench.models.schedules import per_sample
 from bench.training.cost import Cost, Passes
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingContext
 from bench.training.student_sampler import StudentSampler, ode_sampler
+from bench.training.trained_model import TargetNetwork
 from methods.losses import denoising_loss
 
 
@@ -138,13 +139,13 @@ class Progressive(Distiller[ProgressiveRecipe]):
         return torch.cat([inner.flatten(), ends[-1:]]).round().long()
 
     @torch.no_grad()
-    def two_steps(self, teacher: Denoiser, point: Noised, knots: Tensor, step: Tensor) -> Tensor:
+    def two_steps(self, teacher: Denoiser | TargetNetwork, point: Noised, knots: Tensor, step: Tensor) -> Tensor:
         """Return the x0 with which one DDIM step from a point arrives where two of the teacher's do."""
         grid = self.schedule.grid.to(knots.device)
         middle = grid[knots[step + 1]].to(torch.float32)
         x_t, t, condition = point
-        first = teacher(*point)
-        second = teacher(self.schedule.ode_point(x_t, first, t, middle), middle, condition)
+        first: Tensor = teacher(*point)
+        second: Tensor = teacher(self.schedule.ode_point(x_t, first, t, middle), middle, condition)
         ratio = torch.cat([self.schedule.alpha(grid) / self.schedule.sigma(grid), grid.new_tensor([torch.inf])])
         return two_step_target(first, second, *(ratio[knots[step + ahead]] for ahead in range(3)))
 
