@@ -50,10 +50,10 @@ class FlowMapRecipe(Recipe):
             raise ValueError(f"tangent=jvp runs whole networks, and sharding is {self.sharding}; {fix}")
         if self.tangent == "jvp" and self.compile_backend != "none":
             raise ValueError(f"tangent=jvp runs uncompiled networks; {fix} or compile_backend=none")
-        if self.tangent != "jvp" and self.precision == "bf16":
+        if self.tangent != "jvp" and self.sharding != "none" and self.precision == "bf16":
             raise ValueError(
-                "tangent=finite-difference requires precision=fp32, since bf16 has 8 bits for a small difference; "
-                "fix: --set tangent=jvp or precision=fp32"
+                "tangent=finite-difference requires float32, and sharded networks run in the recipe's precision, "
+                "which is bf16; fix: --set precision=fp32"
             )
         return self
 
@@ -65,16 +65,18 @@ def derivative_along(
     """Return d/dh function(point + h direction) at h = 0, without gradients.
 
     Point and direction are as many tensors of equal shapes. Networks must be called without their DDP wrapper, as
-    a `TrainedModel` is where gradients are off. In forward mode attention is the plain one, because the fused
-    kernels have none.
+    a `TrainedModel` is where gradients are off. They run without autocast, which has no forward mode, and whose 8
+    bits are few for a difference. In forward mode attention is the plain one: the fused kernels have none.
     """
-    if recipe.tangent == "jvp":
-        with sdpa_kernel(SDPBackend.MATH):
-            derivative: Tensor = torch.func.jvp(function, tuple(point), tuple(direction))[1]
-        return derivative
-    h = recipe.tangent_step
-    before, after = (function(*(p + step * d for p, d in zip(point, direction, strict=True))) for step in (-h, h))
-    return (after - before) / (2 * h)
+    with torch.autocast(point[0].device.type, enabled=False):
+        if recipe.tangent == "jvp":
+            with sdpa_kernel(SDPBackend.MATH):
+                derivative: Tensor = torch.func.jvp(function, tuple(point), tuple(direction))[1]
+            return derivative
+        h = recipe.tangent_step
+        ends = ([p + step * d for p, d in zip(point, direction, strict=True)] for step in (-h, h))
+        before, after = (function(*end) for end in ends)
+        return (after - before) / (2 * h)
 
 
 def level_range(schedule: NoiseSchedule, first: int) -> tuple[float, float]:

@@ -87,7 +87,10 @@ def test_where_there_is_only_noise_levels_end_at_the_last_one_with_signal() -> N
     [
         ({"sharding": "fsdp2"}, "tangent=jvp runs whole networks, and sharding is fsdp2; fix: "),
         ({"compile_backend": "inductor"}, "tangent=jvp runs uncompiled networks; fix: "),
-        ({"tangent": "finite-difference", "precision": "bf16"}, "requires precision=fp32, .* fix: "),
+        (
+            {"tangent": "finite-difference", "precision": "bf16", "sharding": "fsdp2"},
+            "tangent=finite-difference requires float32, .*; fix: --set precision=fp32",
+        ),
     ],
 )
 def test_combinations_that_cannot_work_are_refused(values: dict[str, str], message: str) -> None:
