@@ -8,6 +8,8 @@ The text is `page.md`, where every statement that follows from records is writte
   replaces them. If the records do not support a claim, the command fails, and the text must change.
 - `{{untested TASK METRIC METHOD OTHER}}` says that one of the two has a single training seed;
 - `{{table TASK: METRIC ...` and lines `METHOD | label` up to `}}` are a table.
+
+`SUITE/METHOD` is a method with the recipe of a suite's row at micro scale, where a method has records of several.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.titles import shown_name, shown_title
 from bench.report.cells import header, number
 from bench.report.comparison import Comparison, against_sampler, welch
+from bench.report.lines import owners, suite_lines
 from bench.report.summary import RECIPE, tidy
 from bench.runs.records import Record, load_records
-from bench.runs.suites import RESULTS
+from bench.runs.registry import load_catalogue
+from bench.runs.settled import settled
+from bench.runs.suites import RESULTS, load_suite
 
 TEMPLATE = RESULTS / "page.md"
 PAGE = RESULTS.parent / "docs" / "results.md"
@@ -43,6 +48,9 @@ class Results:
     """The committed results: the values of each method on each task, one per training seed."""
 
     def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.owned: dict[str, set[str]] = {}
+        """Names of the runs that belong to a suite's rows."""
         frame = tidy(records)
         kept = (frame["status"] == "ok") & (frame["selection"] != "best-by-test-metric")
         self.frame = frame[kept]
@@ -56,15 +64,32 @@ class Results:
     def rows(self, task: str, metric: str, method: str) -> pd.DataFrame:
         """Return the rows of a method, one per training seed. Raises UserError for none or several recipes."""
         frame = self.frame
+        suite, _, method = method.rpartition("/")
+        if suite:
+            frame = frame[frame["run_id"].isin(self._of_row(suite, method))]
         for column, value in (("task", task), ("method", method), ("metric", metric)):
             if value not in set(frame[column]):
                 raise unknown(f"{column} of the page with records:", value, sorted(set(frame[column])))
             frame = frame[frame[column] == value]
         if len(frame.drop_duplicates(RECIPE)) > 1:
             raise UserError(
-                f"{method} on {task} has records of several recipes; fix: keep the records of one recipe"
+                f"{method} on {task} has records of several recipes; fix: keep the records of one, or write "
+                f"SUITE/{method} for those of a suite"
             )
         return frame.drop_duplicates("train_seed", keep="last").sort_values("train_seed")
+
+    def _of_row(self, suite: str, method: str) -> list[str]:
+        """Return the names of the runs that a suite's rows of a method have at micro scale."""
+        if suite not in self.owned:
+            scale = settled(load_suite(suite).scale("micro"), load_catalogue(), RESULTS)
+            lines = suite_lines(scale, None)
+            self.owned[suite] = {
+                record.run_id
+                for record, number in zip(self.records, owners(lines, self.records), strict=True)
+                if number is not None and record.task == scale.task
+            }
+        owned = self.owned[suite]
+        return [one.run_id for one in self.records if one.run_id in owned and one.method.name == method]
 
     def values(self, task: str, metric: str, method: str) -> list[float]:
         """Return one value per training seed; a sampler has one value."""
