@@ -171,7 +171,7 @@ def test_records_from_before_a_recipe_gained_a_field_pool_with_later_ones(
 
 def test_a_strangers_records_pool_when_all_recipes_gain_a_field(make_record: Make) -> None:
     old = make_record("my-plugin", 0, (2.0,))
-    values = {**old.method.recipe, **defaults(Recipe), "lr": old.method.recipe["lr"]}
+    values = {**defaults(Recipe), **old.method.recipe}
     new = make_record("my-plugin", 1, (3.0,))
     new = new.model_copy(update={"method": new.method.model_copy(update={"recipe": values})})
     assert task_table([old, new], "fashion").data["n_seeds"].tolist() == [2]
