@@ -121,7 +121,7 @@ def average_velocity(v: Tensor, derivative: Tensor, interval: Tensor) -> Tensor:
 
 
 def adaptive_loss(error: Tensor, power: float, constant: float) -> Tensor:
-    """Return the mean of the errors [B], each divided by (error + c)^p without gradients (MeanFlow, Sec. 4.3)."""
+    """Return the mean of the errors [B], each divided by (error + c)^p without gradients (MeanFlow)."""
     return (error / (error.detach() + constant) ** power).mean()
 
 

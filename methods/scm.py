@@ -15,7 +15,7 @@ from methods.flow_maps import FlowMapRecipe, derivative_along, level_range, log_
 
 
 class SCMRecipe(FlowMapRecipe):
-    """The recipe of sCM distillation. The defaults are the paper's constants."""
+    """The recipe of sCM distillation. The defaults are the paper's, and SANA-Sprint's largest gradient norm."""
 
     clip_norm: float = Field(0.1, gt=0)
     sigma_data: float = Field(0.5, gt=0)
@@ -26,14 +26,14 @@ class SCMRecipe(FlowMapRecipe):
     """The c of the normalised tangent g / (|g| + c)."""
     weighting: Literal["learned", "prior"] = "learned"
     """Weights of the times: the prior 1 / (sigma_d tan t), which is part of the tangent, alone or times a learned
-    one, which makes the loss of all times alike (Sec. 4.2)."""
+    one, which makes the loss of all times alike."""
 
 
 class TrigFlow(NamedTuple):
     """TrigFlow's coordinates of a denoiser: x = cos(t) x0 + sin(t) z with z ~ N(0, sigma_d^2), t in (0, pi / 2).
 
     A noised image under any schedule, divided by its alpha, has the noise level sigma / alpha = sigma_d tan(t);
-    times cos(t) it is x. The denoised image is f = cos(t) x - sin(t) sigma_d F (Eq. 4), which is x at t = 0.
+    times cos(t) it is x. The denoised image is f = cos(t) x - sin(t) sigma_d F, which is x at t = 0.
     """
 
     schedule: NoiseSchedule
@@ -73,7 +73,7 @@ class SCM(Distiller[SCMRecipe]):
         x = cos * x0 + sin * self.recipe.sigma_data * batch.rng.normal(x0)
         F = trig.network(self.generator, x, t, condition)
         with torch.no_grad():
-            slope = self.recipe.sigma_data * trig.network(self.solved, x, t, condition)  # dx/dt (Eq. 3)
+            slope = self.recipe.sigma_data * trig.network(self.solved, x, t, condition)  # dx/dt
 
         def student(x: Tensor, t: Tensor) -> Tensor:
             return trig.network(self.generator, x, t, condition)
@@ -84,7 +84,7 @@ class SCM(Distiller[SCMRecipe]):
         r = min(1.0, batch.iteration / self.recipe.tangent_warmup) if self.recipe.tangent_warmup else 1.0
         raw = tangent(F.detach(), derivative, slope, x, t, r, self.recipe.sigma_data)
         g = normalised(raw, self.recipe.tangent_constant)
-        error = (F - F.detach() - g).square().flatten(1).mean(1)  # Eq. 8, whose value is |g|^2
+        error = (F - F.detach() - g).square().flatten(1).mean(1)  # its value is |g|^2
         figures = {"tangent": root_mean_square(raw).mean()}
         if self.weighting is None:
             loss = error.mean()
@@ -134,7 +134,7 @@ def tangent(
 
 
 def normalised(g: Tensor, constant: float) -> Tensor:
-    """Return g / (|g| + c) (Sec. 4.1), where |g| is the root mean square of a sample's elements, at any size."""
+    """Return g / (|g| + c), where |g| is the root mean square of a sample's elements, at any size."""
     return g / (per_sample(root_mean_square(g), g) + constant)
 
 
