@@ -31,7 +31,8 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
     for unit in [*(unit for one in backbones for unit in one.shard_units()), network]:
         fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     if isinstance(network, Denoiser):  # a frozen teacher gives its features outside another module's forward
-        register_fsdp_forward_method(network, "deep_features")
+        for name in ("features", "deep_features"):
+            register_fsdp_forward_method(network, name)
 
 
 def whole(value: Any, keep: bool = True) -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from dmd_by_hand import CATALOGUE, compare, make
-from tiny_task_context import make_batch, same, weights
+from processes import in_processes
+from tiny_task_context import BATCH, make_batch, same, weights
+from torch import Tensor
 
 from bench.cli.options import parse_overrides
 from bench.core.errors import UserError
-from bench.training.context import MicroBatch
+from bench.training.context import Batch, MicroBatch
+from bench.training.step_rng import StepRNG
 from methods.recipes import DMDRecipe
 
 RATIO = {"critic_updates_per_generator_update": 2}
@@ -111,6 +116,36 @@ class TestImplicitDistributionAlignment:
         for iteration in range(4):
             method.training_step(make_batch(iteration))
         assert turns == [0, 2]
+
+
+class TestSharesOfABatch:
+    """Processes and micro-batches, of which each has a part of the batch and of the random numbers."""
+
+    @staticmethod
+    def share(iteration: int, share: int, shares: int) -> Batch:
+        whole, part = make_batch(iteration), slice(share * BATCH // shares, (share + 1) * BATCH // shares)
+        rng = StepRNG(0, iteration, share=share, shares=shares)
+        return Batch(iteration, rng, *(each[part] for each in (whole.condition, whole.real, whole.real_condition)))
+
+    @pytest.mark.parametrize("name", ["f-distill", "dmd2-ida", "dmd2-teacher-gan", "decoupled-dmd"])
+    def test_two_processes_train_as_one(self, name: str, tmp_path: Path) -> None:
+        def trained(share: int, shares: int) -> Tensor:
+            method = make(name)
+            for iteration in range(2):
+                method.training_step(self.share(iteration, share, shares))
+            models = (method.generator.network, method.critic.network)
+            return torch.cat([p.detach().flatten() for model in models for p in model.parameters()])
+
+        whole = trained(0, 1)
+
+        def work() -> None:
+            rank = int(os.environ["RANK"])
+            torch.save(trained(rank, 2), tmp_path / f"{rank}.pt")
+
+        in_processes(2, work)
+        one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+        assert torch.equal(one, other)
+        assert (one - whole).abs().quantile(0.99) < 2e-6, "but for weights whose gradients are rounding"
 
 
 def test_lightning_is_the_four_step_student_without_gan_by_a_lora_and_a_slow_critic() -> None:

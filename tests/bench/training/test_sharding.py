@@ -184,13 +184,14 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
     in_processes(2, work)
 
 
-def test_a_frozen_teacher_in_shards_gives_its_features_and_their_gradients() -> None:
-    """`deep_features` is called outside the forward of any module, which would gather the shards."""
+@pytest.mark.parametrize("name", ["features", "deep_features"])
+def test_a_frozen_teacher_in_shards_gives_its_features_and_their_gradients(name: str) -> None:
+    """They are called outside the forward of any module, which would gather the shards."""
     inputs = normal(1, 2, *LATENTS), torch.full((2,), 500.0), normal(2, 2, LAYOUT.size)
 
     def features(method: DMD) -> list[torch.Tensor]:
         x_t = inputs[0].clone().requires_grad_()
-        found = method.teacher.deep_features(x_t, *inputs[1:])
+        found = getattr(method.teacher, name)(x_t, *inputs[1:])
         return [*found, *torch.autograd.grad(sum(one.square().sum() for one in found), x_t)]
 
     expected = features(make("dmd2", "none"))
