@@ -177,18 +177,14 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 
 
 def place_head(shape: FeatureShape) -> nn.Sequential:
-    """Build a small head with a logit for each place of a map (C, H, W) or for each token (N, D): [B, places]."""
-    if len(shape) == 2:
-        width = shape[1]
-        return nn.Sequential(
-            nn.Linear(width, width), nn.LayerNorm(width), nn.LeakyReLU(0.2), nn.Linear(width, 1), nn.Flatten()
-        )
-    width = shape[0]
+    """Build a small head with a logit for each place of a map (C, H, W) or for each token (N, D): [B, places].
+
+    It has two hidden layers of the features' width.
+    """
+    width, tokens = shape[-1] if len(shape) == 2 else shape[0], len(shape) == 2
     groups = next(groups for groups in range(max(1, min(32, width // 8)), 0, -1) if width % groups == 0)
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1),
-        nn.GroupNorm(groups, width),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(width, 1, 1),
-        nn.Flatten(),
-    )
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        layers.append(nn.Linear(width, width) if tokens else nn.Conv2d(width, width, 3, padding=1))
+        layers += [nn.LayerNorm(width) if tokens else nn.GroupNorm(groups, width), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(width, 1) if tokens else nn.Conv2d(width, 1, 1), nn.Flatten())
