@@ -39,7 +39,10 @@ def share(iteration: int, index: int, shares: int) -> Batch:
 
 
 def norms(name: str, parts: int) -> list[float]:
-    """Train two iterations on this process's share, in a number of micro-batches; return the gradient norms."""
+    """Train two iterations on this process's share, in a number of micro-batches; return the gradient norms.
+
+    SiD's first one is rounding, since its critic starts as the teacher.
+    """
     method, found = make(name), list[float]()
     rank, processes = method.accelerator.process_index, method.accelerator.num_processes
     for iteration in range(2):
@@ -54,7 +57,7 @@ def norms(name: str, parts: int) -> list[float]:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_micro_batches_add_up_to_the_batch(name: str) -> None:
-    assert norms(name, 3) == pytest.approx(norms(name, 1), rel=1e-3)
+    assert norms(name, 3) == pytest.approx(norms(name, 1), rel=1e-3, abs=1e-6)
 
 
 def test_two_processes_exchange_the_gradients_of_every_network(tmp_path: Path) -> None:
@@ -67,4 +70,4 @@ def test_two_processes_exchange_the_gradients_of_every_network(tmp_path: Path) -
     for rank in range(2):
         found = torch.load(tmp_path / f"norms{rank}", weights_only=True)
         for name, values in expected.items():
-            assert found[name] == pytest.approx(values, rel=1e-3), name
+            assert found[name] == pytest.approx(values, rel=1e-3, abs=1e-6), name
