@@ -42,13 +42,10 @@ class DiffInstructRecipe(Recipe):
     """Scale of the teacher's classifier-free guidance, which requires a null condition; 1: no guidance."""
 
     def cost(self) -> Cost:
-        """Return the cost of a training.
-
-        Each update generates images. Backward simulation adds (N - 1) / 2 student passes to each, on average.
-        """
+        """Return the cost of a training. Backward simulation adds (N - 1) / 2 student passes, on average."""
         each = self.iterations
         passes = {
-            "student": Passes(2 * each + each * (self.student_steps - 1), each),
+            "student": Passes(each + each * (self.student_steps - 1) // 2, each),
             "teacher": Passes(each if self.guidance_scale == 1 else 2 * each, 0),
             "critic": Passes(2 * each, each),
         }
@@ -67,28 +64,30 @@ class DiffInstruct(Distiller[DiffInstructRecipe]):
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the critic for one step, then the generator for one, each on newly generated images (Alg. 1)."""
-        return self.update_critic(batch) | self.update_generator(batch)
+        """Train generator and critic for one step on the same images, which were generated before both steps.
 
-    def update_critic(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the critic to denoise generated images."""
-        start = self.simulate(batch)
-        with torch.no_grad():
-            made = self.generator(*start)
-        noised = self.noised_by_law(made, start.condition, batch)
-        loss = denoising_loss(self.critic(*noised), made, self.schedule.denoising_weight(noised.t))
-        self.backward_and_step(self.critic, loss)
-        return {"loss/denoising": loss.detach()}
-
-    def update_generator(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the generator for one step. The loss that is logged is half the gradient's mean square."""
+        The official code trains the critic first and generates images for each, which micro-batches cannot do.
+        """
         start = self.simulate(batch)
         made = self.generator(*start)
-        noised = self.noised_by_law(made.detach(), start.condition, batch)
+        figures = self.update_generator(made, start.condition, batch)
+        figures |= self.update_critic(made.detach(), start.condition, batch)
+        return figures | self.statistics(made)
+
+    def update_generator(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Train the generator for one step. The loss that is logged is half the gradient's mean square."""
+        noised = self.noised_by_law(made.detach(), condition, batch)
         with torch.no_grad():
             gradient = integral_kl_gradient(self.mu_real(*noised), self.critic(*noised))
         self.backward_from_gradients(self.generator, [made], [gradient / gradient.numel()])
-        return {"loss/ikl": gradient.square().mean() / 2, **self.statistics(made)}
+        return {"loss/ikl": gradient.square().mean() / 2}
+
+    def update_critic(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Train the critic for one step to denoise generated images."""
+        noised = self.noised_by_law(made, condition, batch)
+        loss = denoising_loss(self.critic(*noised), made, self.schedule.denoising_weight(noised.t))
+        self.backward_and_step(self.critic, loss)
+        return {"loss/denoising": loss.detach()}
 
     def noised_by_law(self, x: Tensor, condition: Tensor, batch: Batch) -> Noised:
         """Add noise to images [B, C, H, W], at levels drawn by EDM's law."""

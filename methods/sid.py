@@ -59,15 +59,12 @@ class SiDRecipe(Recipe):
     """Scale of the teacher's classifier-free guidance, which requires a null condition; 1: no guidance."""
 
     def cost(self) -> Cost:
-        """Return the cost of a training. The generator's gradient passes through teacher and critic.
-
-        Each update generates images. Backward simulation adds (N - 1) / 2 student passes to each, on average.
-        """
+        """Return the cost of a training. Backward simulation adds (N - 1) / 2 student passes, on average."""
         each = self.iterations
         teacher = each if self.guidance_scale == 1 else 2 * each
         encoder = each if self.gan else 0
         passes = {
-            "student": Passes(2 * each + each * (self.student_steps - 1), each),
+            "student": Passes(each + each * (self.student_steps - 1) // 2, each),
             "teacher": Passes(teacher, teacher),
             "critic": Passes(2 * each, 2 * each),
             "critic's encoder": Passes(encoder, encoder),
@@ -113,18 +110,22 @@ class SiD(Distiller[SiDRecipe]):
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the critic for one step, then the generator for one, each on newly generated images."""
-        return self.update_critic(batch) | self.update_generator(batch)
+        """Train generator and critic for one step on the same images, which were generated before both steps.
 
-    def update_critic(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the critic to denoise generated images and, in SiDA, to tell them from real images."""
+        The official code trains the critic first and generates images for each, which micro-batches cannot do.
+        """
         start = self.simulate(batch)
-        with torch.no_grad():
-            made = self.generator(*start)
+        made = self.generator(*start)
+        figures = self.update_generator(made, start.condition, batch)
+        figures |= self.update_critic(made.detach(), start.condition, batch)
+        return figures | self.statistics(made)
+
+    def update_critic(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Train the critic to denoise generated images and, in SiDA, to tell them from real images."""
         law = self.recipe.critic_level_mean, self.recipe.critic_level_std
         t = lognormal_times(self.schedule, batch, len(made), *law)
         noise, weight = batch.rng.normal(made), self.schedule.denoising_weight(t)
-        generated = Noised(self.schedule.add_noise(made, noise, t), t, start.condition)
+        generated = Noised(self.schedule.add_noise(made, noise, t), t, condition)
         real = None
         if self.recipe.gan:  # real images get the same noise
             real = Noised(self.schedule.add_noise(batch.real, noise, t), t, batch.real_condition)
@@ -140,16 +141,13 @@ class SiD(Distiller[SiDRecipe]):
         self.backward_and_step(self.critic, loss)
         return figures
 
-    def update_generator(self, batch: Batch) -> dict[str, Tensor]:
+    def update_generator(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Train the generator for one step. The gradient passes through teacher and critic, which are frozen."""
-        start = self.simulate(batch)
         # The critic is frozen until the backward pass ends, since checkpointing runs its forward again.
         with frozen(self.critic.network):
-            made = self.generator(*start)
-            losses = self.generator_losses(made, start.condition, batch)
+            losses = self.generator_losses(made, condition, batch)
             self.backward_and_step(self.generator, torch.stack(list(losses.values())).sum())
-        figures = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
-        return figures | self.statistics(made)
+        return {f"loss/{name}": loss.detach() for name, loss in losses.items()}
 
     def generator_losses(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted losses of generated images by name."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from class_conditional_vp import VPDenoiser
-from tiny_task_context import BATCH, CLASSES, make_batch, make_context, make_teacher, normal, same, weights
+from tiny_task_context import BATCH, CLASSES, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
 from bench.core.errors import UserError
@@ -71,8 +71,9 @@ def test_the_generators_gradient_is_the_difference_of_critic_and_teacher(kind: s
     with torch.no_grad():
         for seed, parameter in enumerate(method.critic.network.parameters()):
             parameter += 0.05 * normal(seed, *parameter.shape)
-    student, batch = copy.deepcopy(method.generator.network), make_batch(2)
-    figures = method.update_generator(batch)
+    student, critic = copy.deepcopy(method.generator.network), copy.deepcopy(method.critic.network)
+    batch = make_batch(2)
+    figures = method.training_step(batch)
 
     rng, schedule = StepRNG(seed=0, iteration=2), teacher.schedule
     t = method.step_time(0, BATCH)
@@ -81,7 +82,7 @@ def test_the_generators_gradient_is_the_difference_of_critic_and_teacher(kind: s
     times = schedule.time_at(level).float()
     noised = schedule.add_noise(made.detach(), rng.normal(made), times), times, batch.condition
     with torch.no_grad():
-        difference = method.critic.network(*noised) - method.teacher(*noised)
+        difference = critic(*noised) - method.teacher(*noised)
     gradients = torch.autograd.grad((difference * made).mean(), list(student.parameters()))
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     torch.testing.assert_close(method.generator.gradient_norm, norm, rtol=1e-4, atol=0)
@@ -91,11 +92,10 @@ def test_the_generators_gradient_is_the_difference_of_critic_and_teacher(kind: s
 def test_the_critic_learns_generated_images_with_edms_weights() -> None:
     method = make()
     network, batch = copy.deepcopy(method.critic.network), make_batch(3)
-    figures = method.update_critic(batch)
+    made = normal(4, BATCH, *SHAPE)
+    figures = method.update_critic(made, batch.condition, batch)
 
     rng = StepRNG(seed=0, iteration=3)
-    t = method.step_time(0, BATCH)
-    made = method.generator.network(t[:, None, None, None] * rng.normal(batch.real), t, batch.condition).detach()
     sigma = (-1.2 + 1.2 * rng.normal(torch.empty(BATCH))).exp()
     x_t = made + sigma[:, None, None, None] * rng.normal(made)
     each = ((network(x_t, sigma, batch.condition) - made) ** 2).mean((1, 2, 3))

@@ -196,13 +196,10 @@ def test_the_critic_learns_generated_images_with_the_noise_of_the_real_ones(name
     method = make(name, gan_critic_weight=0.5)
     network = method.critic.network
     before, batch = weights(network), make_batch(3)
-    figures = method.update_critic(batch)
+    made = normal(4, BATCH, *SHAPE)
+    figures = method.update_critic(made, batch.condition, batch)
 
     rng = StepRNG(seed=0, iteration=3)
-    start = method.step_time(0, BATCH)
-    made = method.generator.network(
-        start[:, None, None, None] * rng.normal(batch.real), start, batch.condition
-    ).detach()
     sigma = (-1.2 + 1.2 * rng.normal(torch.empty(BATCH))).exp()
     noise = sigma[:, None, None, None] * rng.normal(made)
     network.load_state_dict(before)
@@ -237,9 +234,10 @@ def test_an_iteration_trains_both_networks_once_and_nothing_else(values: dict[st
 
 def test_the_generators_step_leaves_the_critics_gradients_alone() -> None:
     method = make("sida")
-    method.update_critic(make_batch())
+    method.update_critic(normal(4, BATCH, *SHAPE), make_batch().condition, make_batch())
     kept = [p.grad.clone() for p in method.critic.network.parameters()]
-    method.update_generator(make_batch())
+    start = method.simulate(make_batch())
+    method.update_generator(method.generator(*start), start.condition, make_batch())
     assert all(torch.equal(a, p.grad) for a, p in zip(kept, method.critic.network.parameters(), strict=True))
 
 
