@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -71,3 +71,13 @@ class PassCounter:
         """Continue from the counts of a checkpoint."""
         self.counts.clear()
         self.counts.update({name: Passes(*passes) for name, passes in counts.items()})
+
+
+def total_passes(counts: Iterable[Mapping[str, Passes]]) -> dict[str, Passes]:
+    """Return the sum of several processes' counts, by network."""
+    total: dict[str, Passes] = {}
+    for one in counts:
+        for name, (forward, backward) in one.items():
+            before = total.get(name, NO_PASSES)
+            total[name] = Passes(before.forward + forward, before.backward + backward)
+    return dict(sorted(total.items()))

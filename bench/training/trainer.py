@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from bench.core.errors import UserError
@@ -34,7 +35,7 @@ from bench.training.checkpoint import (
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
-from bench.training.passes import PassCounter
+from bench.training.passes import PassCounter, total_passes
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
 
@@ -292,11 +293,8 @@ class Trainer:
         return TrainingState(done, self.seconds, sha256, self.average, passes, alarms)
 
     def _all_passes(self) -> dict[str, Passes]:
-        """Return the passes of all processes together."""
-        return {
-            name: Passes(*self.accelerator.reduce(torch.tensor(passes, device=self.accelerator.device)).tolist())
-            for name, passes in sorted(self.passes.counts.items())
-        }
+        """Return the passes of all processes together. A resumed process may not have called every network yet."""
+        return total_passes(gather_object([self.passes.counts]))
 
     def _save(self, done: int) -> None:
         """Write one checkpoint, which does not depend on the number of processes."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.schedules import EDMSchedule
 from bench.training.cost import Passes
-from bench.training.passes import PassCounter
+from bench.training.passes import PassCounter, total_passes
 from bench.training.trained_model import frozen
 
 
@@ -149,3 +149,11 @@ def test_a_compiled_network_is_counted(teacher: Line, inputs: Inputs) -> None:
     for _ in range(2):
         student(*inputs).sum().backward()
     assert counter.counts == {"student": Passes(6, 6)}
+
+
+def test_processes_are_added_up_whatever_each_has_called() -> None:
+    """After a restart the first process has the counts so far, and the others only those since."""
+    assert total_passes([{"teacher": Passes(5, 0), "student": Passes(8, 4)}, {"student": Passes(2, 1)}]) == {
+        "student": Passes(10, 5),
+        "teacher": Passes(5, 0),
+    }
