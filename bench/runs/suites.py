@@ -143,8 +143,15 @@ class SuiteScale:
     """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
 
     def on(self, task: str) -> SuiteScale:
-        """Return the same runs on another task, under that task's own protocol."""
-        return replace(self, task=task, protocol=None, trained_on=None)
+        """Return the same runs on another task, under that task's own protocol.
+
+        A budget of generator updates suits the task that it was chosen for, so on another one the recipes fix the
+        iterations. One of passes or images is work, and stays.
+        """
+        chosen_for_it = self.budget is None or self.budget.unit != "generator_updates" or task == self.task
+        return replace(
+            self, task=task, protocol=None, trained_on=None, budget=self.budget if chosen_for_it else None
+        )
 
     def of(self, methods: Collection[str]) -> SuiteScale:
         """Return the rows of these methods, and those they start from. Raises UserError for an unknown one."""

@@ -151,3 +151,10 @@ def test_what_a_scale_sets_all_its_rows_have(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "suites" / "mine.toml").write_text(text)
     (row,) = load_suite("mine").scale("micro").rows
     assert row.overrides == {"student_steps": 4, "lr": 2}
+
+
+@pytest.mark.parametrize(("unit", "kept"), [("generator_updates", False), ("passes", True), ("images", True)])
+def test_a_budget_of_generator_updates_is_for_the_suites_own_task(unit: str, kept: bool) -> None:
+    scale = replace(load_suite("table3").scale("micro"), budget=Budget.of({unit: 1000}))
+    assert (scale.on("digits").budget is not None) is kept
+    assert scale.on("fashion").budget is not None
