@@ -59,6 +59,13 @@ class PairRecipe(LPIPSRecipe):
 class DMDRecipe(GANRecipe, MatchingRecipe, PairRecipe):
     """The recipe of DMD and DMD2. The defaults are DMD2's ImageNet-64 run (F.2 and the official scripts)."""
 
+    added_later = frozenset(
+        {
+            *("decoupled", "ca_times", "ca_factor", "dm_times", "dm_divisor", "divergence", "ida_share"),
+            *("discriminator_features", "gan_same_noise", "r1_weight", "r1_noise"),
+        }
+    )
+
     regression: bool = False
     """Switch of DMD's regression to teacher noise-image pairs (Eq. 3)."""
     regression_weight: float = Field(0.25, ge=0)

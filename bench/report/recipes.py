@@ -21,8 +21,15 @@ class FilledRecipes:
         self._defaults: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
-        """Return all values of a recorded recipe; a baseline has none."""
-        return {**self.class_defaults(method), **method.recipe}
+        """Return all values of a recorded recipe; a baseline has none.
+
+        Thresholds of alarms that could not end the run are the defaults, since they do not change its result.
+        """
+        from bench.training.recipe import ALARM_KEYS
+
+        own = self.class_defaults(method)
+        told = {} if method.recipe.get("alarms") == "stop" else {key: own[key] for key in ALARM_KEYS & own.keys()}
+        return {**own, **method.recipe, **told}
 
     def class_defaults(self, method: MethodInfo) -> Mapping[str, Any]:
         """Return the defaults of the recipe's class; a baseline has none."""

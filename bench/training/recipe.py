@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +22,9 @@ class Recipe(BaseModel):
 
     # A process imports many models and validates one, so each is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that a method got after runs of it were published; their defaults leave the names of runs alone."""
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update in methods with a critic."""
@@ -145,10 +148,14 @@ class Recipe(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return the values that are part of a run's identity: all but paths, since files may be anywhere.
 
-        Alarms are part of it only if they may end the run, since they do not change its result otherwise.
+        Alarms are part of it only if they may end the run, since they do not change its result otherwise. A key
+        that was added later is part of it only with another value than its default, which is what runs did before.
         """
-        fields = type(self).model_fields.items()
-        left_out = {key for key, field in fields if Path in (field.annotation, *get_args(field.annotation))}
+        fields = type(self).model_fields
+        left_out = {
+            key for key, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))
+        }
+        left_out |= {key for key in self.added_later if getattr(self, key) == fields[key].default}
         if self.alarms != "stop":
             left_out |= ALARM_KEYS
         return self.model_dump(mode="json", exclude=left_out)

@@ -150,12 +150,17 @@ def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
 def test_a_run_is_named_by_its_whole_recipe_but_for_paths_and_alarms(tmp_path: Path) -> None:
     """All values except paths and alarms, which only note what happens, are part of the run's name."""
     identity = DMDRecipe().identity()
-    assert DMDRecipe.model_fields.keys() - identity.keys() == {"init_from", "lpips_weights"} | ALARM_KEYS
-    left_out = {"init_from", "lpips_weights", *ALARM_KEYS}
+    left_out = {"init_from", "lpips_weights", *ALARM_KEYS, *DMDRecipe.added_later}
+    assert DMDRecipe.model_fields.keys() - identity.keys() == left_out
     assert identity == DMDRecipe().model_dump(mode="json", exclude=left_out)
     assert DMDRecipe(init_from=tmp_path, lpips_weights=tmp_path / "file").identity() == identity
     assert DMDRecipe(best_every=500).identity() == identity | {"best_every": 500}
     assert DMDRecipe(alarm_window=50, alarms="off").identity() == identity
+
+
+def test_a_key_that_was_added_later_is_part_of_a_name_with_another_value_than_its_default() -> None:
+    """So published runs keep their names, and a run with the new option has another one."""
+    assert DMDRecipe(ida_share=0.02).identity() == DMDRecipe().identity() | {"ida_share": 0.02}
 
 
 def test_alarms_that_end_a_run_are_part_of_its_name() -> None:
