@@ -65,12 +65,14 @@ class Results:
         """Return the rows of a method, one per training seed. Raises UserError for none or several recipes."""
         frame = self.frame
         suite, _, method = method.rpartition("/")
-        if suite:
-            frame = frame[frame["run_id"].isin(self._of_row(suite, method))]
         for column, value in (("task", task), ("method", method), ("metric", metric)):
             if value not in set(frame[column]):
                 raise unknown(f"{column} of the page with records:", value, sorted(set(frame[column])))
             frame = frame[frame[column] == value]
+        if suite:
+            frame = frame[frame["run_id"].isin(self._of_row(suite, method))]
+            if frame.empty:
+                raise UserError(f"no record of {method} on {task} has the recipe of its row in suite {suite}")
         if len(frame.drop_duplicates(RECIPE)) > 1:
             raise UserError(
                 f"{method} on {task} has records of several recipes; fix: keep the records of one, or write "

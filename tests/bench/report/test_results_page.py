@@ -70,10 +70,11 @@ def test_claims_carry_their_tests(committed: Results, claim: str, test: str) -> 
         ("level fashion fd table3/dmd2 teacher-ode", "fix: write lower"),
         ("higher fashion fd table3/dmd2 table3/dmd", "fix: write lower"),
         ("lower digits fd gan dmd-no-regression", "two or more, got 1"),
-        ("untested fashion fd table3/dmd2 gan", "fix: test the claim"),
+        ("untested fashion fd table3/dmd2 table3/gan", "fix: test the claim"),
         ("lower fashion fd dmd3 gan", "dmd2"),
         ("lower fashion fid table3/dmd2 gan", "unknown metric"),
         ("mean fasion fd dmd2", "fashion"),
+        ("mean digits fd table3/dmd2", "no record of dmd2 on digits has the recipe of its row in suite table3"),
         ("best fashion fd", "does not know"),
     ],
 )
