@@ -254,7 +254,8 @@ def test_which_rows_of_table_3_differ_on_fashion(table3: Compared) -> None:
 
 def test_its_text_has_all_pairs(table3: Compared) -> None:
     shown = text(table3)
-    assert shown.count("no difference shown") == 28 - 3 + 28 - 19
+    untested = 5  # of GAN with TTUR, which has one training seed, and the other methods
+    assert shown.count("no difference shown") == 28 - 3 + 28 - 19 - 2 * untested
     assert "FD (fashion-cnn64): 3 of 28 pairs differ at 95 %" in shown
     assert "| lr | 0.0006 | 3, 4, 5, 6 |\n| lr | 0.0003 | 7, 8 |" in shown
     rows: Sequence[str] = [line for line in shown.splitlines() if line.startswith("| 1 − ")]
