@@ -147,7 +147,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
 def test_a_renderer_writes_a_page_in_which_text_from_records_is_escaped(bench: Callable[..., Printed]) -> None:
     page = bench("report", "--suite", "table3", "--plugin", HTML, "--format", "plain-html").text
     assert page.startswith("<!doctype html>") and page.count("<table>") == page.count("</table>") == 1
-    assert "DMD&#x27;s regression" in page and "<td><b>" in page
+    assert "DMD&#x27;s regression" in page
     assert (
         "unknown renderer 'htm'; did you mean 'html'" in bench("report", "--plugin", HTML, "--format", "htm").text
     )
