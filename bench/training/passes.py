@@ -49,8 +49,7 @@ class PassCounter:
         counts = self.counts
 
         def count(forward: int, backward: int) -> None:
-            before = counts.get(name, NO_PASSES)
-            counts[name] = Passes(before.forward + forward, before.backward + backward)
+            _add(counts, name, Passes(forward, backward))
 
         @torch.compiler.disable
         def hook(module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -77,7 +76,11 @@ def total_passes(counts: Iterable[Mapping[str, Passes]]) -> dict[str, Passes]:
     """Return the sum of several processes' counts, by network."""
     total: dict[str, Passes] = {}
     for one in counts:
-        for name, (forward, backward) in one.items():
-            before = total.get(name, NO_PASSES)
-            total[name] = Passes(before.forward + forward, before.backward + backward)
+        for name, passes in one.items():
+            _add(total, name, passes)
     return dict(sorted(total.items()))
+
+
+def _add(counts: dict[str, Passes], name: str, passes: Passes) -> None:
+    before = counts.get(name, NO_PASSES)
+    counts[name] = Passes(before.forward + passes.forward, before.backward + passes.backward)

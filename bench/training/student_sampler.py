@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +32,7 @@ def few_step_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSample
 
     `indices` are the steps' positions on the noise grid, descending.
     """
-    student, indices = student.to(this_device()), list(indices)
-    times = student.schedule.grid[indices].tolist()
-    return StudentSampler(
-        lambda noise, condition: few_step(student, noise, condition, indices),
-        len(indices),
-        {"kind": "few-step", "grid_indices": indices, "times": times},
-    )
+    return _on_grid("few-step", few_step, student, indices)
 
 
 def ode_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:
@@ -46,10 +40,20 @@ def ode_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:
 
     `indices` are the steps' positions on the noise grid, descending.
     """
+    return _on_grid("few-step-ode", few_step_ode, student, indices)
+
+
+def _on_grid(
+    kind: str,
+    sample: Callable[[Denoiser, SampleNoise, Tensor, Sequence[int]], Tensor],
+    student: Denoiser,
+    indices: Sequence[int],
+) -> StudentSampler:
+    """Return a sampler with one step at each of these positions of the noise grid."""
     student, indices = student.to(this_device()), list(indices)
     times = student.schedule.grid[indices].tolist()
     return StudentSampler(
-        lambda noise, condition: few_step_ode(student, noise, condition, indices),
+        lambda noise, condition: sample(student, noise, condition, indices),
         len(indices),
-        {"kind": "few-step-ode", "grid_indices": indices, "times": times},
+        {"kind": kind, "grid_indices": indices, "times": times},
     )
