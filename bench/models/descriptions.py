@@ -7,13 +7,14 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.core.files import read_object
+from bench.models.text.layout import ConditionLayout
 
 DESCRIPTION = "denoiser.json"
 
@@ -61,6 +62,26 @@ def whole_of(about: Mapping[str, Any], key: str) -> int:
     if type(value) is not int or not 0 < value < 1 << 31:
         raise ValueError(f"{key} is {value!r}, and a positive whole number is wanted")
     return value
+
+
+def layout_of(about: Mapping[str, Any]) -> ConditionLayout:
+    """Return how a description lays out text conditions. Raises ValueError, TypeError or KeyError."""
+    found = about["layout"]
+    sizes = {key: whole_of(found, key) for key in ("tokens", "width")}
+    pooled = found["pooled"]
+    if pooled != 0:
+        pooled = whole_of(found, "pooled")
+    if len(found) != len(sizes) + 1:
+        raise ValueError(f"layout is {found!r}")
+    return ConditionLayout(**sizes, pooled=pooled)
+
+
+def taps_of(about: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a description's taps. Raises ValueError unless they are a list of known names."""
+    found = about["taps"]
+    if not isinstance(found, list) or not found or any(tap not in known for tap in found):
+        raise ValueError(f"taps are {found!r}; known: {', '.join(known)}")
+    return tuple(found)
 
 
 def indices_of(about: Mapping[str, Any], grid: int) -> list[int]:

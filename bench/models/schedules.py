@@ -182,10 +182,15 @@ class VPSchedule(NoiseSchedule):
 
 
 class FlowSchedule(NoiseSchedule):
-    """The straight path of rectified flow, alpha = 1 - t and sigma = t, t = 1/1000 ... 1 (Liu et al., 2022)."""
+    """The straight path of rectified flow, alpha = 1 - t and sigma = t (Liu et al., 2022).
 
-    def __init__(self, steps: int = 1000) -> None:
-        self.grid = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    The grid is 1/1000 ... 1, moved towards noise by `shift` (Esser et al., 2024): losses, students and samplers
+    that name positions on it then see more noise. Times themselves are never shifted.
+    """
+
+    def __init__(self, shift: float = 1.0, steps: int = 1000) -> None:
+        self.shift = shift
+        self.grid = shifted(torch.arange(1, steps + 1, dtype=torch.float64) / steps, shift)
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -200,6 +205,23 @@ class FlowSchedule(NoiseSchedule):
     def time_at(self, noise_level: Tensor) -> Tensor:
         # level / (1 + level), written so that an infinite level is time 1
         return 1 / (1 + 1 / noise_level)
+
+
+def shifted(t: Tensor, shift: float) -> Tensor:
+    """Move flow times towards noise: s t / (1 + (s - 1) t), which multiplies the noise level t / (1 - t) by s."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def dynamic_shift(
+    tokens: int,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+    base_tokens: int = 256,
+    max_tokens: int = 4096,
+) -> float:
+    """Return the shift e^mu for so many tokens of an image; mu is linear in them (FLUX.1's scheduler)."""
+    slope = (max_shift - base_shift) / (max_tokens - base_tokens)
+    return math.exp(base_shift + slope * (tokens - base_tokens))
 
 
 def karras_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:

@@ -13,7 +13,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
 from bench.models.backbones.unet import UNetFamily, read_taps
-from bench.models.descriptions import number_of, whole_of
+from bench.models.descriptions import layout_of, number_of, whole_of
 from bench.models.predictions import prediction_to_x0
 from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
@@ -76,7 +76,7 @@ class StableDiffusionDenoiser(UNetFamily):
             raise ValueError(f"betas are {about['betas']!r}")
         return {
             "schedule": VPSchedule(prediction, start, end, times),
-            "layout": _layout(about["layout"]),
+            "layout": layout_of(about),
             "resolution": None if about["resolution"] is None else whole_of(about, "resolution"),
             "patch_size": whole_of(about, "patch_size"),
             "taps": read_taps(about),
@@ -108,17 +108,6 @@ class StableDiffusionDenoiser(UNetFamily):
         with self._over(t, interval):
             predicted = self._network(x_t, t, condition)
         return prediction_to_x0(x_t, predicted, t, self.schedule, self.schedule.prediction)
-
-
-def _layout(found: Any) -> ConditionLayout:
-    """Read how conditions are laid out. Raises ValueError, TypeError or KeyError."""
-    sizes = {key: whole_of(found, key) for key in ("tokens", "width")}
-    pooled = found["pooled"]
-    if pooled != 0:
-        pooled = whole_of(found, "pooled")
-    if len(found) != len(sizes) + 1:
-        raise ValueError(f"layout is {found!r}")
-    return ConditionLayout(**sizes, pooled=pooled)
 
 
 def predict(

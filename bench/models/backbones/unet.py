@@ -49,12 +49,7 @@ class UNetFamily(BackboneFamily):
         return ((channels[-1], side, side),) * len(self.taps)
 
     def write_network(self, folder: Path) -> None:
-        """Write it as diffusers does, without the path that it was read from: equal networks have equal hashes."""
-        self.network.save_pretrained(folder)
-        path = folder / "config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if config.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_diffusers(self.network, folder)
 
     def _folded(self, x: Tensor) -> Tensor:
         return F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x
@@ -141,6 +136,15 @@ class UNetFamily(BackboneFamily):
     def shard_units(self) -> Iterable[nn.Module]:
         yield from (part for part in self.network.modules() if isinstance(part, BasicTransformerBlock))
         yield from (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
+
+
+def write_diffusers(network: Any, folder: Path) -> None:
+    """Write a network as diffusers does, without the path it was read from: equal networks have equal hashes."""
+    network.save_pretrained(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def encoder_view(network: Any, through_mid: bool) -> Any:

@@ -2,10 +2,20 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from bench.models.predictions import prediction_to_x0
-from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule, VPSchedule, karras_levels, per_sample
+from bench.models.schedules import (
+    EDMSchedule,
+    FlowSchedule,
+    NoiseSchedule,
+    VPSchedule,
+    dynamic_shift,
+    karras_levels,
+    per_sample,
+    shifted,
+)
 
 EDM_GRID = {  # grid index -> sigma, from DMD2's ImageNet runs
     0: 0.002,
@@ -151,3 +161,22 @@ def test_time_at_inverts_the_noise_level(schedule: NoiseSchedule) -> None:
 
 def test_vp_time_at_stays_on_the_grid() -> None:
     assert VPSchedule().time_at(torch.tensor([1e-6, 1e6])).tolist() == [0.0, 999.0]
+
+
+def test_a_shift_multiplies_the_noise_level_and_keeps_the_ends() -> None:
+    plain, moved = FlowSchedule(), FlowSchedule(shift=3.0)
+    levels = [one.grid[:-1] / (1 - one.grid[:-1]) for one in (plain, moved)]
+    torch.testing.assert_close(levels[1], 3 * levels[0])
+    assert moved.grid[-1] == 1
+    torch.testing.assert_close(shifted(shifted(plain.grid, 5.0), 0.2), plain.grid)
+
+
+def test_the_static_and_the_dynamic_shift_are_those_of_diffusers() -> None:
+    given = {"num_train_timesteps": 1000, "shift": 3.0}
+    static = FlowMatchEulerDiscreteScheduler(**given)
+    torch.testing.assert_close(FlowSchedule(3.0).grid.flip(0).float(), static.sigmas)
+    dynamic = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    plain = (torch.arange(8, 0, -1) / 8).double()
+    mu = calculate_shift(1024)
+    dynamic.set_timesteps(sigmas=plain.tolist(), mu=mu)
+    torch.testing.assert_close(shifted(plain, dynamic_shift(1024)).float(), dynamic.sigmas[:-1])

@@ -1,0 +1,134 @@
+"""Stable Diffusion 3's family (SD3, SD3.5): diffusers' SD3Transformer2DModel, a rectified flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SD3Transformer2DModel
+from torch import Tensor, nn
+
+from bench.models.backbones.transformer import TransformerFamily
+from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
+from bench.models.schedules import FlowSchedule
+from bench.models.text.layout import ConditionLayout
+from bench.models.weights.folders import load_network
+
+
+class SD3Denoiser(TransformerFamily):
+    """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
+
+    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is float32.
+    """
+
+    name = "sd3"
+    summary = "Stable Diffusion 3 and 3.5: SD3Transformer2DModel, a rectified flow"
+    schedule: FlowSchedule
+    lora_targets = (
+        *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+    )
+    """The layers that diffusers' own training of a LoRA for SD3 adapts."""
+
+    def __init__(
+        self,
+        network: SD3Transformer2DModel,
+        schedule: FlowSchedule,
+        layout: ConditionLayout,
+        side: int | None = None,
+        taps: Sequence[str] = ("middle",),
+    ) -> None:
+        """`side`: that of the latents, by default the network's own.
+
+        Raises ValueError if the network takes other conditions than `layout`, or no latents of this side.
+        """
+        config = network.config
+        super().__init__(network, schedule, side or config.sample_size, config.patch_size, taps)
+        self.layout = layout
+        if (layout.width, layout.pooled) != (config.joint_attention_dim, config.pooled_projection_dim):
+            raise ValueError(
+                f"the network takes embeddings of {config.joint_attention_dim} numbers and a pooled one of "
+                f"{config.pooled_projection_dim}, which {layout} does not give"
+            )
+        if self.side > config.pos_embed_max_size * config.patch_size:
+            raise ValueError(
+                f"latents of side {self.side} are larger than the network's positions, "
+                f"{config.pos_embed_max_size} patches of {config.patch_size}"
+            )
+
+    @classmethod
+    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
+        return load_network(SD3Transformer2DModel, folder, fix, finite)
+
+    @classmethod
+    def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "schedule": FlowSchedule(number_of(about, "shift")),
+            "layout": layout_of(about),
+            "side": whole_of(about, "side"),
+            "taps": taps_of(about, cls.tap_names),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "shift": self.schedule.shift,
+            "layout": asdict(self.layout),
+            "side": self.side,
+            "taps": list(self.taps),
+        }
+
+    @property
+    def channels(self) -> int:
+        return int(self.network.config.in_channels)
+
+    @property
+    def width(self) -> int:
+        return int(self.network.inner_dim)
+
+    def time_embedders(self) -> Iterable[nn.Module]:
+        return (self.network.time_text_embed.timestep_embedder,)
+
+    def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        dtype = self.network.dtype
+        embeddings, pooled = self.layout.unpack(condition.to(dtype))
+        output: Tensor = network(
+            x_t.to(dtype),
+            encoder_hidden_states=embeddings,
+            pooled_projections=pooled,
+            timestep=(1000 * t).to(torch.float32),  # bf16 has no 999
+            return_dict=False,
+        )[0]
+        return output
+
+
+def small_network(
+    latent_shape: tuple[int, int, int],
+    width: int,
+    layers: int,
+    heads: int,
+    text_width: int,
+    pooled: int,
+    patch_size: int = 2,
+) -> SD3Transformer2DModel:
+    """Build an untrained network for images or latents (C, H, W); `width` is the size of a token.
+
+    Weights come from torch's global generator.
+    """
+    channels, side, _ = latent_shape
+    return SD3Transformer2DModel(
+        sample_size=side,
+        patch_size=patch_size,
+        in_channels=channels,
+        out_channels=channels,
+        num_layers=layers,
+        attention_head_dim=width // heads,
+        num_attention_heads=heads,
+        joint_attention_dim=text_width,
+        caption_projection_dim=width,
+        pooled_projection_dim=pooled,
+        pos_embed_max_size=side // patch_size,
+        qk_norm="rms_norm",  # as in SD3.5
+    )

@@ -1,0 +1,214 @@
+"""The base class of diffusers' image transformers: blocks as places for features, files, units of sharding."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from bench.models.backbones.base import BackboneFamily
+from bench.models.backbones.unet import write_diffusers
+from bench.models.denoiser import FeatureShape
+from bench.models.interval import IntervalEmbedding
+from bench.models.predictions import Prediction, prediction_to_x0
+from bench.models.schedules import NoiseSchedule
+
+DEPTHS = {"early": 0.25, "middle": 0.5, "late": 0.75, "last": 1.0}
+"""The places of features, and the share of the blocks that have run there."""
+
+
+class TransformerFamily(BackboneFamily):
+    """A denoiser whose network is a transformer of diffusers over the patches of square images or latents.
+
+    Features are the image's tokens after a block, as a map [B, D, h, w].
+    """
+
+    folder = "transformer"
+    tap_names = tuple(DEPTHS)
+    prediction: ClassVar[Prediction] = "velocity"
+    """What the network predicts."""
+    block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)
+    """The network's lists of blocks, in the order in which they run."""
+    ending: ClassVar[tuple[str, str]] = ("norm_out", "proj_out")
+    """The network's modules that run after the last block: a normalisation and a linear layer."""
+
+    def __init__(
+        self, network: Any, schedule: NoiseSchedule, side: int, patch_size: int, taps: Sequence[str] = ("middle",)
+    ) -> None:
+        """`side` is that of the images or latents, `patch_size` that of the patches which become tokens.
+
+        Raises ValueError unless `taps` are some of the family's, and the side consists of whole patches.
+        """
+        super().__init__(network, schedule, taps)
+        if side % patch_size:
+            raise ValueError(f"a side of {side} does not consist of patches of {patch_size}")
+        self.side, self.patch_size = side, patch_size
+        self._make_views()
+
+    def _make_views(self) -> None:
+        # A tuple hides a view from nn.Module's registration, so the state dict has each parameter once.
+        self._to_last_tap = (self._through(self._depths()[self.taps[-1]]),)
+        self._to_last_block = (self._through(len(self.blocks)),)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The network's blocks in the order in which they run."""
+        return [block for name in self.block_lists for block in getattr(self.network, name)]
+
+    def _depths(self) -> dict[str, int]:
+        """Return how many blocks have run at each tap."""
+        return {tap: math.ceil(share * len(self.blocks)) for tap, share in DEPTHS.items()}
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the images or latents."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Size of a token."""
+
+    @abstractmethod
+    def time_embedders(self) -> Iterable[nn.Module]:
+        """Return the modules that embed the time, [B, width] each: there an interval is added."""
+
+    @abstractmethod
+    def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Run the network, or a view of its first blocks: its prediction [B, C, H, W], in its own dtype."""
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        return self.channels, self.side, self.side
+
+    def write_network(self, folder: Path) -> None:
+        write_diffusers(self.network, folder)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
+        with self._over(t, interval):
+            predicted = self._run(self.network, x_t, t, condition)
+        return prediction_to_x0(x_t, predicted.float(), t, self.schedule, self.prediction)
+
+    def add_interval(self) -> None:
+        weight = next(iter(self.time_embedders())).get_parameter("linear_2.weight")
+        self.interval = IntervalEmbedding(weight.shape[0]).to(weight.device)
+
+    @contextlib.contextmanager
+    def _over(self, t: Tensor, interval: Tensor | None) -> Iterator[None]:
+        """Within it, the network sees the intervals [B] of steps that start at t [B]; none leads to the image."""
+        if self.interval is None:
+            assert interval is None, "a network takes an interval after add_interval()"
+            yield
+            return
+        added = self.interval(self.schedule.flow_time(t) if interval is None else interval)
+        with contextlib.ExitStack() as hooks:
+            for embedder in self.time_embedders():
+                hooks.enter_context(
+                    embedder.register_forward_hook(lambda _, __, time: time + added.to(time.dtype))
+                )
+            yield
+
+    # Features.
+
+    @property
+    def feature_shapes(self) -> tuple[FeatureShape, ...]:
+        return (self._feature_shape,) * len(self.taps)
+
+    @property
+    def deep_feature_shapes(self) -> tuple[FeatureShape, ...]:
+        """A map at each of the family's taps."""
+        return (self._feature_shape,) * len(self.tap_names)
+
+    @property
+    def _feature_shape(self) -> FeatureShape:
+        side = self.side // self.patch_size
+        return self.width, side, side
+
+    def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        with self._passing(self.taps) as maps:
+            self._run(self._to_last_tap[0], x_t, t, condition)
+        return tuple(maps[tap] for tap in self.taps)
+
+    def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        with self._passing(self.taps) as maps:
+            x0 = self(x_t, t, condition)
+        return x0, tuple(maps[tap] for tap in self.taps)
+
+    def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
+        with self._passing(self.tap_names) as maps:
+            self._run(self._to_last_block[0], x_t, t, condition)
+        return tuple(maps[tap] for tap in self.tap_names)
+
+    @contextlib.contextmanager
+    def _passing(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Within it, keep the image's tokens after the blocks of these taps as maps [B, D, h, w], float32."""
+        maps: dict[str, Tensor] = {}
+        blocks, depths, side = self.blocks, self._depths(), self.side // self.patch_size
+
+        def keep(tap: str, output: Any) -> None:
+            # Blocks of two streams return the text's tokens first.
+            tokens: Tensor = output[1] if isinstance(output, tuple) else output
+            maps[tap] = tokens.transpose(1, 2).unflatten(2, (side, side)).float()
+
+        with contextlib.ExitStack() as hooks:
+            for tap in taps:
+                block = blocks[depths[tap] - 1]
+                hooks.enter_context(
+                    block.register_forward_hook(lambda _, __, output, tap=tap: keep(tap, output))  # type: ignore[misc]
+                )
+            yield maps
+
+    def feature_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self._to_last_tap[0].parameters()
+
+    def _through(self, depth: int) -> Any:
+        """Return an object of the network's class that shares its modules and runs its first `depth` blocks.
+
+        See `encoder_view` of the UNets, which says when such a view may be called.
+        """
+        view = copy.copy(self.network)
+        # What a wrapper may have put on the instance would run the full network.
+        for patched in ("forward", "_original_forward", "_compiled_call_impl"):
+            view.__dict__.pop(patched, None)
+        modules: dict[str, Any] = dict(self.network._modules)
+        left = depth
+        for name in self.block_lists:
+            modules[name] = nn.ModuleList(list(modules[name])[:left])
+            left -= len(modules[name])
+        norm, linear = self.ending
+        modules[norm], modules[linear] = _First(), _Zeros(modules[linear].out_features)
+        view.__dict__["_modules"] = modules
+        return view
+
+    # How the network is trained.
+
+    def checkpoint_gradients(self) -> None:
+        self.network.enable_gradient_checkpointing()
+        self._make_views()  # the network itself has the switch, and a view has a copy of it
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        return self.blocks
+
+
+class _First(nn.Module):
+    """In a view, what stands for the last normalisation: the tokens as they are, whatever conditions them."""
+
+    def forward(self, tokens: Tensor, *_: Any) -> Tensor:
+        return tokens
+
+
+class _Zeros(nn.Module):
+    """In a view, what stands for the last layer: zeros of its output's shape, which take no memory."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.new_zeros(()).expand(*tokens.shape[:-1], self.width)
