@@ -124,8 +124,8 @@ def test_a_forward_that_runs_again_meets_its_own_adapter() -> None:
         method = make(**ONE_BASE, gradient_checkpointing=checkpointing)
         student, critic = method.generator.network, method.models["critic"].network.get_submodule("denoiser")
         calls: list[str] = []
-        _, layer = next(adapted(student))
-        layer.register_forward_hook(lambda *_, calls=calls: calls.append("student"))
+        adapter = student.network.down_blocks[0].resnets[0].conv1.lora_A["default"]
+        adapter.register_forward_hook(lambda *_, calls=calls: calls.append("student"))
         made = student(*INPUTS)
         judged = critic(*INPUTS)
         with torch.no_grad():
