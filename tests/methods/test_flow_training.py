@@ -16,15 +16,22 @@ EULER = {"consistency": {"solver": "euler"}, "consistency-4step": {"solver": "eu
 @pytest.mark.parametrize("name", [entry.name for entry in METHODS])
 def test_a_method_trains_its_student_at_the_cost_that_it_announces(name: str) -> None:
     distiller = make(name, make_context(), BATCH, **EULER.get(name, {}))
-    student = distiller.generator.network
-    frozen = {key for key, p in student.named_parameters() if not p.requires_grad}
-    before, teacher = weights(student), weights(distiller.teacher)
+    networks = {key: model.network for key, model in distiller.models.items()}
+    before, teacher = {key: weights(network) for key, network in networks.items()}, weights(distiller.teacher)
     figures, passes = train(distiller, make_batch)
     assert all(figure.isfinite() for one in figures for figure in one.values())
     assert_announced(distiller, passes)
-    changed = {key for key, value in weights(student).items() if not value.equal(before[key])}
-    assert changed and not changed & frozen
     assert same(teacher, distiller.teacher) and not distiller.teacher.training
+    for key, network in networks.items():
+        changed = {part for part, value in weights(network).items() if not value.equal(before[key][part])}
+        frozen = {part for part, value in network.named_parameters() if not value.requires_grad}
+        assert changed and not changed & frozen
+
+
+def test_a_lora_is_what_is_trained_where_a_recipe_asks_for_one() -> None:
+    student = make("dmd2-4step-lora", make_context(), BATCH).generator.network
+    trained = [name for name, value in student.named_parameters() if value.requires_grad]
+    assert trained and all(".lora_" in name for name in trained)
 
 
 @pytest.mark.parametrize("name", EULER)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, SCHEDULES, STD
+from gaussian_data import MEAN, STD, each_schedule
 from tiny_task_context import BATCH, PAIRS, make_batch, make_context, same, weights
 from torch import Tensor
 
@@ -49,7 +49,7 @@ class CoupledDenoiser(WrappedDenoiser):
         return MEAN + STD * (x_t - alpha * MEAN) / (alpha * STD + sigma)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
+@each_schedule
 class TestReflow:
     def test_points_are_on_the_straight_line_up_to_the_schedules_scale(self, schedule: NoiseSchedule) -> None:
         some, u = pairs(), per_sample(FLOW_TIMES, pairs().noise)

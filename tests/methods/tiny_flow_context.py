@@ -29,7 +29,9 @@ PAIRS = Pairs(normal(1, 10, *LATENTS), normal(2, 10, *LATENTS), normal(3, 10, LA
 def _untrained() -> SD3Denoiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = small_network(LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=LAYOUT.pooled)
+        network = small_network(
+            LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=LAYOUT.pooled
+        )
         return SD3Denoiser(network, FlowSchedule(SHIFT), LAYOUT).eval().requires_grad_(False)
 
 
