@@ -218,7 +218,7 @@ class TestBackwardSimulation:
         assert start.t.tolist() == [pytest.approx(STEPS[step])] * BATCH == [pytest.approx(float(t))] * BATCH
 
     def test_two_processes_train_the_same_step_on_their_shares_of_one_batch(self) -> None:
-        whole = [make("dmd2-4step").simulate(double_batch(iteration)) for iteration in range(4)]
+        whole = [make("dmd2-4step").simulate(double_batch(iteration)) for iteration in range(6)]
         assert len({float(start.t[0]) for start in whole}) > 2
 
         def work() -> None:
