@@ -27,8 +27,8 @@ DEPTHS = {"early": 0.25, "middle": 0.5, "late": 0.75, "last": 1.0}
 class TransformerFamily(BackboneFamily):
     """A denoiser whose network is a transformer of diffusers over the patches of square images or latents.
 
-    Features are the image's tokens after a block, as a map [B, D, h, w]. They and x0 have the type of x_t, whatever
-    that of the network is.
+    Features are the image's tokens after a block, as a map [B, D, h, w]. They and x0 have the type of x_t,
+    whatever that of the network is.
     """
 
     folder = "transformer"
