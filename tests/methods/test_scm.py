@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, SCHEDULES, STD, denoised, moved, noised_images
+from gaussian_data import MEAN, STD, denoised, each_schedule, moved, noised_images
 from tiny_task_context import BATCH, SHAPE, make_batch, make_context, same, weights
 from torch import Tensor, nn
 
@@ -19,7 +19,6 @@ from methods.scm import SCM, SCMRecipe, TrigFlow, Weighting, normalised, root_me
 METHODS = load_catalogue().methods
 DATA = 0.5
 NOTHING = torch.zeros(3)
-each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
 
 
 def build(**values: Any) -> SCM:
