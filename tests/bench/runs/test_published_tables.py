@@ -1,4 +1,4 @@
-"""Tables of other papers than DMD2's, as data: each value has a column, each row a source, and nothing is made up."""
+"""Tables of other papers than DMD2's, as data: each row has a source, and nothing is made up."""
 
 from __future__ import annotations
 
