@@ -23,7 +23,7 @@ class FlowBaseline(TextBaseline):
     """A sampler of a rectified flow: its teacher's, or another few-step model's with its authors' settings."""
 
     sigmas: tuple[float, ...] | None = field(default=None, kw_only=True)
-    """Times of the steps before the schedule's shift; None: the scheduler's own."""
+    """Times of the steps before the schedule's shift; None: those of the family's own pipeline."""
     fresh_noise: bool = field(default=False, kw_only=True)
     """Whether each step predicts the image and adds fresh noise, as DMD2's students; else it follows the ODE."""
     lora_scale: float = field(default=1.0, kw_only=True)
@@ -31,7 +31,7 @@ class FlowBaseline(TextBaseline):
 
 
 def evenly(steps: int) -> tuple[float, ...]:
-    """Return the times 1, 1 - 1 / steps, ..., 1 / steps: FluxPipeline's, before its shift."""
+    """Return the times 1, 1 - 1 / steps, ..., 1 / steps, at which SenseFlow's students were trained."""
     return tuple(round(1 - step / steps, 6) for step in range(steps))
 
 
@@ -96,7 +96,6 @@ def _flux_teacher(steps: int) -> FlowBaseline:
         f"FLUX.1-dev, {steps} Euler steps, embedded guidance 3.5",
         steps,
         scheduler=EULER,
-        sigmas=evenly(steps),
         guidance_scale=3.5,
         embedded_guidance=True,
         resolution=1024,
@@ -112,7 +111,6 @@ def _flux_lora(
         f"{summary}, {steps} steps",
         steps,
         scheduler=EULER,
-        sigmas=evenly(steps),
         guidance_scale=3.5,
         embedded_guidance=True,
         lora_scale=scale,
@@ -158,7 +156,6 @@ FLUX = _by_name(
         "FLUX.1-schnell, 4 steps",
         4,
         scheduler=EULER,
-        sigmas=evenly(4),
         resolution=1024,
         weights=HubWeights("pipeline", "black-forest-labs/FLUX.1-schnell", licence="Apache-2.0"),
         source="huggingface.co/black-forest-labs/FLUX.1-schnell: no guidance, 256 tokens, no shift",
@@ -191,7 +188,7 @@ def _sana_sprint(size: str) -> FlowBaseline:
         embedded_guidance=True,
         resolution=1024,
         weights=HubWeights("pipeline", repository, licence="NVIDIA NSCL v2-custom; Gemma Terms of Use"),
-        source=f"huggingface.co/{repository}, and diffusers' SanaSprintPipeline: 2 steps, the second at TrigFlow's 1.3",
+        source=f"huggingface.co/{repository}, and SanaSprintPipeline: 2 steps, the second at angle 1.3",
     )
 
 
