@@ -144,6 +144,6 @@ TASK_FLOW = replace(
     TASK,
     name="scenes-flow",
     summary="scenes with a small transformer of SD3.5's class, a rectified flow, in place of the UNet",
-    network=TransformerSpec(width=128, layers=6, heads=4, patch_size=4, text_width=48, text_layers=2),
+    network=TransformerSpec(width=96, layers=6, heads=4, patch_size=4, text_width=48, text_layers=2),
     teacher=PainterRecipe(iterations=4000, batch_size=32, lr=1e-3, warmup=200, ema_decay=0.998),
 )
