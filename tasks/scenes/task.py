@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PainterSpec:
-    """What all networks have in common: the size of the text encoder, and the scale of the images."""
+class TextSpec:
+    """What both kinds of network have in common: the size of the text encoder, and the scale of the images."""
 
     text_width: int
     text_layers: int
@@ -42,7 +42,7 @@ class PainterSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetSpec(PainterSpec):
+class UNetSpec(TextSpec):
     """Stable Diffusion's kind: a UNet whose coarsest level attends to the text, variance preserving."""
 
     channels: tuple[int, ...]
@@ -58,17 +58,18 @@ class UNetSpec(PainterSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerSpec(PainterSpec):
+class TransformerSpec(TextSpec):
     """Stable Diffusion 3's kind: a transformer over the tokens of image and text (MMDiT), a rectified flow."""
 
     width: int
     """Size of a token in the transformer."""
     layers: int
     patch_size: int
-    shift: float = 1.0
-    """Shift of the grid of times; 1 is none, since images this small hide in little noise."""
 
     pooled: ClassVar[bool] = True
+
+
+PainterSpec = UNetSpec | TransformerSpec
 
 
 @dataclass(frozen=True)
