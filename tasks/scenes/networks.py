@@ -37,9 +37,7 @@ def build_denoiser(spec: PainterSpec, image_shape: tuple[int, int, int], layout:
                 image_shape, spec.width, spec.layers, spec.heads, layout.width, layout.pooled, spec.patch_size
             )
             start_without_effect(transformer)
-            return SD3Denoiser(
-                transformer, FlowSchedule(), layout
-            )  # little noise hides images this small: no shift
+            return SD3Denoiser(transformer, FlowSchedule(), layout)  # no shift: little noise hides small images
 
 
 def start_without_effect(transformer: SD3Transformer2DModel) -> None:
