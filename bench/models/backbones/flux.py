@@ -15,7 +15,9 @@ from torch.nn import functional
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flux_names import diffusers_lora, diffusers_weights
 from bench.models.text.layout import ConditionLayout
+from bench.models.text.lora_files import is_lora
 from bench.models.weights.folders import load_network
 
 PATCH = 2
@@ -80,6 +82,12 @@ class FluxDenoiser(TransformerFamily):
     @classmethod
     def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
         return load_network(FluxTransformer2DModel, folder, fix, finite)
+
+    @classmethod
+    def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See `bench.models.text.flux_names`."""
+        rename = diffusers_lora if is_lora(state) else diffusers_weights
+        return rename(state, network.state_dict())
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:

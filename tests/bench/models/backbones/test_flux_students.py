@@ -11,6 +11,7 @@ from flux_networks import conditions, own_latents, stock_latents, stock_pipeline
 from peft import get_peft_model_state_dict
 from torch import Tensor
 
+from bench.core.errors import UserError
 from bench.models.backbones.flux import FluxDenoiser
 from bench.models.saved import LORA_FILE, load_denoiser, save_denoiser
 
@@ -54,9 +55,8 @@ class TestAStudent:
         if kind == "lora":
             stock.load_lora_weights(tmp_path / "student")
         else:
-            stock.transformer = FluxTransformer2DModel.from_pretrained(
-                tmp_path / "student", subfolder="transformer"
-            )
+            folder = tmp_path / "student" / "transformer"
+            stock.transformer = FluxTransformer2DModel.from_pretrained(folder, local_files_only=True)
         expected = own_latents(student, conditions(3), 4)
         torch.testing.assert_close(self.images(stock), expected, rtol=0, atol=1e-5)
         assert not torch.allclose(before, expected, atol=1e-2)
@@ -69,18 +69,13 @@ class TestAStudent:
 def test_a_lora_adapts_the_layers_of_diffusers_own_training() -> None:
     student = tiny_denoiser(layers=(1, 1))
     student.add_adapters(2, 2)
-    adapted = {
-        name.partition(".lora_")[0] for name, one in student.network.named_parameters() if one.requires_grad
-    }
-    attention = [f"attn.{name}" for name in ("to_q", "to_k", "to_v")]
-    double = [
-        *attention,
-        "attn.to_out.0",
-        *(f"attn.{name}" for name in ("add_q_proj", "add_k_proj", "add_v_proj")),
-    ]
-    double += ["attn.to_add_out", "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
-    assert adapted == {f"transformer_blocks.0.{name}" for name in double} | {
-        f"single_transformer_blocks.0.{name}" for name in attention
+    trained = [name for name, one in student.network.named_parameters() if one.requires_grad]
+    single = [f"attn.{name}" for name in ("to_q", "to_k", "to_v")]
+    double = [f"attn.{name}" for name in ("to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")]
+    double += [*single, "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
+    assert {name.partition(".lora_")[0] for name in trained} == {
+        *(f"transformer_blocks.0.{name}" for name in double),
+        *(f"single_transformer_blocks.0.{name}" for name in single),
     }
 
 
@@ -93,3 +88,24 @@ def test_a_lora_that_diffusers_saved_is_merged_as_the_pipeline_loads_it(tmp_path
     teacher.merge_adapters({f"transformer.{name}": value for name, value in state.items()}, "here")
     expected = stock_latents(stock, conditions(3), num_inference_steps=1, guidance_scale=GUIDANCE)
     torch.testing.assert_close(own_latents(teacher, conditions(3), 1), expected, rtol=0, atol=1e-5)
+
+
+def test_a_lora_with_the_original_names_is_merged_as_the_pipeline_loads_it() -> None:
+    """In kohya's form, of layers in double blocks: diffusers loads those of single ones at dev's width alone."""
+    torch.manual_seed(6)
+    state = {}
+    for layer, rows in (("double_blocks_1_img_attn_qkv", 96), ("double_blocks_0_txt_mlp_0", 128)):
+        state[f"lora_unet_{layer}.lora_down.weight"] = 0.1 * torch.randn(2, 32)
+        state[f"lora_unet_{layer}.lora_up.weight"] = 0.1 * torch.randn(rows, 2)
+        state[f"lora_unet_{layer}.alpha"] = torch.tensor(1.0)
+    stock, teacher = stock_pipeline(tiny_denoiser(GUIDANCE).network), tiny_denoiser(GUIDANCE)
+    stock.load_lora_weights(dict(state))
+    teacher.merge_adapters(state, "here")
+    expected = stock_latents(stock, conditions(3), num_inference_steps=1, guidance_scale=GUIDANCE)
+    torch.testing.assert_close(own_latents(teacher, conditions(3), 1), expected, rtol=0, atol=1e-5)
+
+
+def test_a_lora_of_layers_that_the_network_lacks_is_refused_by_name() -> None:
+    state = {f"lora_unet_double_blocks_9_img_mlp_0.{part}": torch.ones(2, 2) for part in ("lora_down.weight",)}
+    with pytest.raises(UserError, match=r"lora_unet_double_blocks_9_img_mlp_0\.lora_down\.weight \(unexpected\)"):
+        tiny_denoiser().merge_adapters(state, "here")
