@@ -34,7 +34,8 @@ def gemma_tokenizer() -> GemmaTokenizer:
         for end in range(1, len(word)):
             merges[(word[:end], word[end])] = None
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    symbols = [*special, "▁", "\n", *string.ascii_letters, *string.punctuation, *("".join(pair) for pair in merges)]
+    letters = ["▁", "\n", *string.ascii_letters, *string.punctuation]
+    symbols = [*special, *letters, *("".join(pair) for pair in merges)]
     vocabulary = {symbol: number for number, symbol in enumerate(symbols)}
     return GemmaTokenizer(vocab=vocabulary, merges=list(merges), add_bos_token=True)
 
@@ -73,10 +74,11 @@ def tiny_dcae() -> AutoencoderDC:
 
 
 def tiny_transformer(**options: Any) -> SanaTransformer2DModel:
-    config = {"in_channels": 4, "out_channels": 4, "sample_size": 16, "num_layers": 4, "caption_channels": TEXT_WIDTH}
-    heads = {"num_attention_heads": 2, "attention_head_dim": 4, "num_cross_attention_heads": 2}
-    cross = {"cross_attention_head_dim": 4, "cross_attention_dim": 8}
-    return SanaTransformer2DModel(**{**config, **heads, **cross, **options}).eval()
+    """Four blocks of width 8; SANA's linear self-attention, and cross-attention to the text."""
+    latents = {"in_channels": 4, "out_channels": 4, "sample_size": 16}
+    own = {"num_layers": 4, "num_attention_heads": 2, "attention_head_dim": 4}
+    cross = {"num_cross_attention_heads": 2, "cross_attention_head_dim": 4, "cross_attention_dim": 8}
+    return SanaTransformer2DModel(**latents | own | cross | {"caption_channels": TEXT_WIDTH} | options).eval()
 
 
 def parts() -> dict[str, Any]:

@@ -54,8 +54,8 @@ class SanaDenoiser(TransformerFamily):
         self.layout, self.guidance = layout, guidance
         if (layout.width, layout.pooled, layout.mask) != (config.caption_channels, 0, True):
             raise ValueError(
-                f"the network takes embeddings of {config.caption_channels} numbers with a mask and no pooled one, "
-                f"which {layout} does not give"
+                f"the network takes embeddings of {config.caption_channels} numbers with a mask and no pooled "
+                f"one, which {layout} does not give"
             )
         if config.guidance_embeds != (guidance is not None):
             raise ValueError(

@@ -13,18 +13,18 @@ from bench.models.text.layout import ConditionLayout
 
 INSTRUCTION = "\n".join(
     (
-        "Given a user prompt, generate an 'Enhanced prompt' that provides detailed visual descriptions suitable for "
-        "image generation. Evaluate the level of detail in the user prompt:",
+        "Given a user prompt, generate an 'Enhanced prompt' that provides detailed visual descriptions suitable "
+        "for image generation. Evaluate the level of detail in the user prompt:",
         "- If the prompt is simple, focus on adding specifics about colors, shapes, sizes, textures, and spatial "
         "relationships to create vivid and concrete scenes.",
         "- If the prompt is already detailed, refine and enhance the existing details slightly without "
         "overcomplicating.",
         "Here are examples of how to transform or refine prompts:",
-        "- User Prompt: A cat sleeping -> Enhanced: A small, fluffy white cat curled up in a round shape, sleeping "
-        "peacefully on a warm sunny windowsill, surrounded by pots of blooming red flowers.",
+        "- User Prompt: A cat sleeping -> Enhanced: A small, fluffy white cat curled up in a round shape, "
+        "sleeping peacefully on a warm sunny windowsill, surrounded by pots of blooming red flowers.",
         "- User Prompt: A busy city street -> Enhanced: A bustling city street scene at dusk, featuring glowing "
-        "street lamps, a diverse crowd of people in colorful clothing, and a double-decker bus passing by towering "
-        "glass skyscrapers.",
+        "street lamps, a diverse crowd of people in colorful clothing, and a double-decker bus passing by "
+        "towering glass skyscrapers.",
         "Please generate only the enhanced description for the prompt below and avoid including any additional "
         "commentary or evaluations:",
         "User Prompt: ",
@@ -38,8 +38,8 @@ TOKENS = 300
 class GemmaEncoder(TextEncoder):
     """The encoder of SANA: Gemma's last hidden states of a prompt after the instruction, and the mask of padding.
 
-    Gemma reads the instruction and the prompt as one text. The network gets the embedding of the first token, which
-    is the same for all prompts, and those from the instruction's last token on.
+    Gemma reads the instruction and the prompt as one text. The network gets the embedding of the first token,
+    which is the same for all prompts, and those from the instruction's last token on.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Gemma2Model, tokens: int = TOKENS) -> None:
@@ -52,8 +52,8 @@ class GemmaEncoder(TextEncoder):
 
     def encoded(self, prompts: Sequence[str]) -> Tensor:
         kept = self.layout.tokens
-        # The instruction's first token is begin-of-text; the -2 is that of the published code.
-        embeddings, mask = self._read([INSTRUCTION + _plain(one) for one in prompts], self.instruction_tokens + kept - 2)
+        texts = [INSTRUCTION + prompt.lower().strip() for prompt in prompts]
+        embeddings, mask = self._read(texts, self.instruction_tokens + kept - 2)  # the published code's length
         taken = [0, *range(1 - kept, 0)]
         return self.layout.pack(embeddings[:, taken], mask=mask[:, taken])
 
@@ -69,8 +69,3 @@ class GemmaEncoder(TextEncoder):
         read = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         tokens, mask = read.input_ids.to(self.device), read.attention_mask.to(self.device)
         return self.model(tokens, attention_mask=mask).last_hidden_state.float(), mask
-
-
-def _plain(prompt: str) -> str:
-    """Return a prompt as SANA's networks know it: in lower case, without blanks around it."""
-    return prompt.lower().strip()

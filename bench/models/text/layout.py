@@ -11,9 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ConditionLayout:
-    """A layout: token embeddings [B, L, D] flattened, the pooled embedding [B, P] and the mask [B, L] if there are.
+    """A layout: token embeddings [B, L, D] flattened, the pooled embedding [B, P] if there is one (SDXL), a mask.
 
-    The mask is 1 where a token is text and 0 where it is padding, which is exact in every dtype.
+    The mask [B, L], if there is one, is 1 where a token is text and 0 where it is padding: exact in every dtype.
     """
 
     tokens: int

@@ -48,7 +48,9 @@ def noise() -> SampleNoise:
 @torch.no_grad()
 @pytest.mark.parametrize("guidance", [1.0, 4.5])
 @pytest.mark.parametrize("steps", [1, 5])
-@pytest.mark.parametrize("network", [{}, {"timestep_scale": 0.001}, {"out_channels": 8, "interpolation_scale": 1.0}])
+@pytest.mark.parametrize(
+    "network", [{}, {"timestep_scale": 0.001}, {"out_channels": 8, "interpolation_scale": 1.0}]
+)
 def test_samples_equal_those_of_the_stock_pipeline(steps: int, guidance: float, network: dict[str, Any]) -> None:
     pipeline, *(texts, null) = tiny_sana(), *conditions().split([2, 1])
     torch.manual_seed(0)
@@ -97,7 +99,8 @@ def test_steps_of_sana_sprint_are_at_noise_levels_of_trigflow() -> None:
     first, second = sprint_times(2)
     assert first == 1
     assert second / (1 - second) == pytest.approx(math.tan(1.3))
-    assert [t / (1 - t) for t in sprint_times(4)[1:]] == pytest.approx([math.tan(math.pi * k / 8) for k in (3, 2, 1)])
+    levels = [t / (1 - t) for t in sprint_times(4)[1:]]
+    assert levels == pytest.approx([math.tan(math.pi * eighths / 8) for eighths in (3, 2, 1)])
 
 
 @torch.no_grad()
