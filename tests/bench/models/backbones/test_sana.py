@@ -128,6 +128,17 @@ def test_features_are_the_tokens_that_pass_the_blocks() -> None:
 
 
 @pytest.mark.parametrize("sprint", [False, True])
+def test_features_give_gradients_to_all_their_parameters_and_no_others(sprint: bool) -> None:
+    torch.manual_seed(0)
+    network = tiny_transformer(guidance_embeds=sprint)
+    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, guidance=4.5 if sprint else None)
+    features = denoiser.features(torch.randn(2, *LATENT_SHAPE), torch.tensor([0.3, 0.9]), conditions()[:2])
+    features[0].square().sum().backward()
+    reached = {id(one) for one in denoiser.parameters() if one.grad is not None}
+    assert reached == {id(one) for one in denoiser.feature_parameters()}
+
+
+@pytest.mark.parametrize("sprint", [False, True])
 def test_an_interval_matters_once_it_is_trained(sprint: bool) -> None:
     torch.manual_seed(0)
     network = tiny_transformer(guidance_embeds=sprint)
