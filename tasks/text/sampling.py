@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, predict
 from bench.models.samplers import SampleNoise
+from bench.models.text.hub import from_hub
 from bench.models.text.lora import Note
-from bench.models.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
+from bench.models.text.parts import TextPipeline
+from bench.models.text.pipelines import load_pipeline
 from bench.models.text.published import load_published
 from tasks.text.baselines import HubWeights, TextBaseline
 
@@ -44,24 +44,7 @@ class RectifiedFlowScheduler:
         return (sample + self.length * model_output,)
 
 
-PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
-    False: {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1},
-    True: {
-        "clip_sample": False,
-        "interpolation_type": "linear",
-        "sample_max_value": 1.0,
-        "set_alpha_to_one": False,
-        "skip_prk_steps": True,
-        "steps_offset": 1,
-        "timestep_spacing": "leading",
-        "use_karras_sigmas": False,
-    },
-}
-"""Options in the scheduler files that SD1.5 and SDXL were published with, by whether it is SDXL; all others are
-diffusers' defaults. Every baseline uses these, even if the file in the teacher's folder has changed since."""
-
-
-def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdxl: bool) -> Any:
+def make_scheduler(baseline: TextBaseline, pipeline: TextPipeline) -> Any:
     """Make a baseline's scheduler, with the noise schedule and the prediction type of its pipeline's own.
 
     Every other option is fixed: by the baseline's `settings`, or by the scheduler file of the published model.
@@ -69,17 +52,10 @@ def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdx
     """
     if baseline.scheduler == RectifiedFlowScheduler.__name__:
         return RectifiedFlowScheduler()
-    kind, own = getattr(diffusers, baseline.scheduler), schedule_of(configuration)
-    taken = {
-        "num_train_timesteps": len(own.grid),
-        "beta_start": own.beta_start,
-        "beta_end": own.beta_end,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": {"epsilon": "epsilon", "v": "v_prediction"}[own.prediction],
-    }
+    kind = getattr(diffusers, baseline.scheduler)
+    options = pipeline.family.scheduler_options(pipeline, baseline.resolution)
     known = inspect.signature(kind.__init__).parameters
-    pinned = {key: value for key, value in PUBLISHED[sdxl].items() if key in known}
-    return kind(**{**taken, **pinned, **baseline.settings})
+    return kind(**{key: value for key, value in options.items() if key in known} | dict(baseline.settings))
 
 
 @torch.no_grad()
@@ -92,24 +68,21 @@ def sample(
     `pipeline.latents.shape(baseline.resolution)`, so that samples do not depend on their batch. Everything runs
     on the device of `pipeline.network` and `condition`. `null_condition` is [1, K].
     """
-    scheduler = make_scheduler(baseline, pipeline.scheduler, pipeline.sdxl)
-    if baseline.timesteps is None:
-        scheduler.set_timesteps(baseline.steps, device=condition.device)
-    else:
-        scheduler.set_timesteps(timesteps=list(baseline.timesteps), device=condition.device)
+    scheduler, denoiser = make_scheduler(baseline, pipeline), pipeline.denoiser(baseline.resolution)
+    steps = pipeline.family.step_options(pipeline, baseline.resolution, baseline.steps)
+    if baseline.timesteps is not None:
+        steps = {"timesteps": list(baseline.timesteps)}
+    scheduler.set_timesteps(**steps, device=condition.device)
     accepted = inspect.signature(scheduler.step).parameters
     random = {"generator": noise.generators} if "generator" in accepted else {}
     conditions = torch.cat([null_condition.expand_as(condition), condition]) if baseline.guided else condition
     latents = noise.draw().to(condition.device) * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
         x = scheduler.scale_model_input(latents, t)
-        predicted = predict(
-            pipeline.network,
-            pipeline.encoder.layout,
+        predicted = denoiser.predict(
             torch.cat([x, x]) if baseline.guided else x,
             t.expand(len(conditions)),
             conditions,
-            baseline.resolution if pipeline.sdxl else None,
             baseline.guidance_scale if baseline.embedded_guidance else None,
         ).float()  # draws in half precision would be different numbers
         if baseline.guided:
@@ -139,18 +112,20 @@ def load_baseline(
         pipeline = load_pipeline(path or weights.repository, download)
     elif weights.kind == "folder":
         folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
-        pipeline = replace(teacher, network=StableDiffusionDenoiser.read_network(folder))
+        pipeline = replace(teacher, network=teacher.family.read_network(folder))
     else:
         file = path or _file(weights, download)
-        pipeline = replace(teacher, network=load_published(file, teacher.network, note))
-    if pipeline.sdxl != teacher.sdxl:
-        raise UserError(f"the weights of {baseline.name!r} and the teacher are of different kinds (SD1.5, SDXL)")
-    if (pipeline.network.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
+        pipeline = replace(teacher, network=load_published(file, teacher.family, teacher.network, note))
+    if pipeline.family is not teacher.family or pipeline.encoder.layout != teacher.encoder.layout:
         raise UserError(
-            f"baseline {baseline.name!r} "
-            f"{'passes' if baseline.embedded_guidance else 'does not pass'} a guidance scale to the network, but "
-            f"{path or weights.repository} has time_cond_proj_dim {pipeline.network.config.time_cond_proj_dim}; "
-            "fix: name the baseline's own weights"
+            f"the weights of {baseline.name!r} and the teacher are of different kinds: {_kind(pipeline)} and "
+            f"{_kind(teacher)}; fix: name the baseline's own weights"
+        )
+    if pipeline.family.takes_guidance(pipeline.network) != baseline.embedded_guidance:
+        passes, takes = ("passes", "none") if baseline.embedded_guidance else ("does not pass", "one")
+        raise UserError(
+            f"baseline {baseline.name!r} {passes} a guidance scale to the network, but that of "
+            f"{path or weights.repository} takes {takes}; fix: name the baseline's own weights"
         )
     return pipeline
 
@@ -162,6 +137,10 @@ def weights_sha256(network: nn.Module) -> str:
         hasher.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         hasher.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hasher.hexdigest()
+
+
+def _kind(pipeline: TextPipeline) -> str:
+    return f"family {pipeline.family.name!r} with {pipeline.encoder.layout}"
 
 
 def _file(weights: HubWeights, download: bool) -> Path:

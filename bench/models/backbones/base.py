@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
@@ -133,6 +133,12 @@ class BackboneFamily(Denoiser):
         from bench.models.text.lora import merge_lora
 
         merge_lora(self.network, self.lora_names(self.network), state, source)
+
+
+def every_family() -> Iterator[type[BackboneFamily]]:
+    """Yield the families, installed or from a plug-in file that ran, each loaded when it is its turn."""
+    for name in sorted({*FAMILIES, *(point.name for point in entry_points(group=GROUP))}):
+        yield find_family(name)
 
 
 def find_family(name: str) -> type[BackboneFamily]:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class LatentSpace(nn.Module):
-    """A frozen autoencoder and its scaling: a VAE, a tiny one (TAESD: faster, blurrier), or SANA's DC-AE.
+    """A frozen autoencoder with its shift and scaling: a VAE, a tiny one (TAESD: faster, blurrier), SANA's DC-AE.
+
+    Latents are (z - shift) * scale of the VAE's own z; only some VAEs have a shift (SD3's, FLUX.1's).
 
     SDXL's VAE overflows in half precision and bf16 shows in images, so autocast is off inside.
     """
@@ -26,13 +28,18 @@ class LatentSpace(nn.Module):
         factor: int = 2 ** (len(channels) - 1)
         return factor
 
+    @property
+    def shift(self) -> float:
+        """What is subtracted from the VAE's own latents before they are scaled; 0 for most."""
+        return float(self.vae.config.get("shift_factor") or 0)
+
     def shape(self, resolution: int) -> tuple[int, int, int]:
         """Return the shape [C, h, w] of the latents of square images."""
         return self.vae.config.latent_channels, resolution // self.factor, resolution // self.factor
 
     @torch.no_grad()
     def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Encode images [B, 3, H, W] in [-1, 1] as latents [B, C, h, w] times the scaling factor.
+        """Encode images [B, 3, H, W] in [-1, 1] as shifted and scaled latents [B, C, h, w].
 
         With `noise`, standard normal of the latents' shape, they are draws from the posterior, as the official
         latents are; without it they are its mean. Tiny VAEs and DC-AE have no variance: noise changes nothing.
@@ -50,11 +57,11 @@ class LatentSpace(nn.Module):
                 latents = encoded.latent_dist.mean
             else:
                 latents = encoded.latent_dist.mean + encoded.latent_dist.std * noise[part]
-            parts.append(latents * self.vae.config.scaling_factor)
+            parts.append((latents - self.shift) * self.vae.config.scaling_factor)
         return torch.cat(parts)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents [B, C, h, w] to images [B, 3, H, W], about [-1, 1], unclipped, with gradients."""
         with torch.autocast(latents.device.type, enabled=False):
-            unscaled = latents.float() / self.vae.config.scaling_factor
+            unscaled = latents.float() / self.vae.config.scaling_factor + self.shift
             return torch.cat([self.vae.decode(part).sample for part in unscaled.split(self.batch_size)])

@@ -177,8 +177,8 @@ def _without_prefixes(name: str) -> str:
     return name
 
 
-def read_settings(file: Path) -> LoRASettings:
-    """Read the settings of a LoRA from the header of its file, or from peft's file beside it.
+def read_settings(file: Path, part: str = "unet") -> LoRASettings:
+    """Read a LoRA's settings of a pipeline's `part` from the header of its file, or from peft's file beside it.
 
     Raises UserError for settings that change the meaning of the tensors and are not supported.
     """
@@ -193,14 +193,14 @@ def read_settings(file: Path) -> LoRASettings:
         found = json.loads(text) if text else {}
     except (SafetensorError, ValueError, RecursionError):
         found = None
-    return _settings(found, file, "unet.")
+    return _settings(found, file, f"{part}.")
 
 
 def _settings(found: Any, file: Path, prefix: str) -> LoRASettings:
     """Read peft's settings, whose names begin with `prefix`."""
 
     def refuse(what: str) -> UserError:
-        return UserError(f"{file}: the LoRA's settings {what}; fix: save the UNet with the LoRA fused")
+        return UserError(f"{file}: the LoRA's settings {what}; fix: save the network with the LoRA fused")
 
     if not isinstance(found, dict):
         raise refuse("are damaged")
