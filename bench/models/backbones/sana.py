@@ -5,20 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
+from bench.models.backbones.text import TextFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
 
+if TYPE_CHECKING:
+    from bench.models.text.parts import TextPipeline
 
-class SanaDenoiser(TransformerFamily):
+GUIDANCE = 4.5
+"""The scale that SANA-Sprint's authors give to its network."""
+
+
+class SanaDenoiser(TransformerFamily, TextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and their mask.
 
     SANA-Sprint's networks are of this kind too, although SANA-Sprint speaks of TrigFlow, u = cos(a) x + sin(a) eps
@@ -34,6 +42,8 @@ class SanaDenoiser(TransformerFamily):
     schedule: FlowSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.conv_inverted", "ff.conv_point")
     """The maps of both attentions, and of the feed-forward all but its depthwise convolution."""
+    pipelines = ("SanaPipeline", "SanaSprintPipeline")
+    parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
 
     def __init__(
         self,
@@ -68,6 +78,44 @@ class SanaDenoiser(TransformerFamily):
         return load_network(SanaTransformer2DModel, folder, fix, finite)
 
     @classmethod
+    def read_pipeline(cls, folder: Path) -> TextPipeline:
+        from bench.models.text.sana import read_folder
+
+        return read_folder(cls, folder)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
+        from bench.models.text.sana import shift_of
+
+        network, factor = pipeline.network, pipeline.latents.factor
+        if resolution % (factor * network.config.patch_size):
+            raise UserError(
+                f"images of {resolution} pixels do not consist of whole latents of {factor} pixels; "
+                f"fix: name a multiple of {factor * network.config.patch_size}"
+            )
+        schedule = FlowSchedule(shift_of(pipeline.scheduler))
+        guidance = GUIDANCE if cls.takes_guidance(network) else None
+        if guidance is not None:
+            schedule, _ = schedule.with_times(sprint_times(2))
+        return cls(network, schedule, pipeline.encoder.layout, resolution // factor, guidance)
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        from bench.models.text.sana import shift_of
+
+        return {"shift": shift_of(scheduler)}
+
+    @classmethod
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:  # noqa: ARG003
+        from bench.models.text.sana import scheduler_options
+
+        return scheduler_options(pipeline)
+
+    @classmethod
+    def takes_guidance(cls, network: Any) -> bool:
+        return bool(network.config.guidance_embeds)
+
+    @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "schedule": FlowSchedule(number_of(about, "shift")),
@@ -99,19 +147,24 @@ class SanaDenoiser(TransformerFamily):
         embed = self.network.time_embed
         return (embed.timestep_embedder if self.network.config.guidance_embeds else embed.emb.timestep_embedder,)
 
-    def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:
+        return self._run(self.network, x, timestep / 1000, condition, guidance)
+
+    def _run(
+        self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor, guidance: float | None = None
+    ) -> Tensor:
         config, dtype = self.network.config, self.network.dtype
         condition = condition.to(dtype)
-        guidance, time = None, 1000 * config.timestep_scale * t
+        time, scale = 1000 * config.timestep_scale * t, None
         if self.guidance is not None:
-            guidance = x_t.new_full((len(x_t),), self.guidance * config.guidance_embeds_scale, dtype=torch.float32)
-            time = t
+            embedded = config.guidance_embeds_scale * (guidance or self.guidance)
+            time, scale = t, torch.full((len(x_t),), embedded, device=x_t.device)
         output: Tensor = network(
             x_t.to(dtype),
             encoder_hidden_states=self.layout.unpack(condition)[0],
             encoder_attention_mask=self.layout.unpack_mask(condition),
             timestep=time.to(torch.float32),  # bf16 has no 999
-            guidance=guidance,
+            guidance=scale,
             return_dict=False,
         )[0]
         return output[:, : self.channels]  # a network with a learned variance has twice as many
