@@ -16,6 +16,7 @@ from bench.models.backbones.text import TextFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
 
@@ -85,31 +86,35 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        from bench.models.text.sana import shift_of
-
         network, factor = pipeline.network, pipeline.latents.factor
-        if resolution % (factor * network.config.patch_size):
+        if resolution % (patch := factor * network.config.patch_size):
             raise UserError(
-                f"images of {resolution} pixels do not consist of whole latents of {factor} pixels; "
-                f"fix: name a multiple of {factor * network.config.patch_size}"
+                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
+                f"fix: name a multiple of {patch}"
             )
-        schedule = FlowSchedule(shift_of(pipeline.scheduler))
-        guidance = GUIDANCE if cls.takes_guidance(network) else None
-        if guidance is not None:
-            schedule, _ = schedule.with_times(sprint_times(2))
+        schedule, guidance = cls._schedule(pipeline, resolution), None
+        if cls.takes_guidance(network):
+            guidance, (schedule, _) = GUIDANCE, schedule.with_times(sprint_times(2))
         return cls(network, schedule, pipeline.encoder.layout, resolution // factor, guidance)
+
+    @staticmethod
+    def _schedule(pipeline: TextPipeline, resolution: int) -> FlowSchedule:
+        from bench.models.text.sana import flow_scheduler
+
+        side = resolution // (pipeline.latents.factor * pipeline.network.config.patch_size)
+        return flow_schedule(flow_scheduler(pipeline.scheduler), side**2)
 
     @classmethod
     def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
-        from bench.models.text.sana import shift_of
+        from bench.models.text.sana import flow_scheduler
 
-        return {"shift": shift_of(scheduler)}
+        return dict(schedule_options(flow_scheduler(scheduler)))
 
     @classmethod
-    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:  # noqa: ARG003
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
         from bench.models.text.sana import scheduler_options
 
-        return scheduler_options(pipeline)
+        return scheduler_options(cls._schedule(pipeline, resolution))
 
     @classmethod
     def takes_guidance(cls, network: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,21 @@ from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.models.backbones.text import TextFamily
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flow_scheduler import KIND, KNOWN
 from bench.models.text.gemma import GemmaEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.parts import TextPipeline, read_scheduler, read_tokenizer
 from bench.models.weights.folders import load_network
 
-SHIFTS = {"DPMSolverMultistepScheduler": "flow_shift", "FlowMatchEulerDiscreteScheduler": "shift"}
-"""The option in which a scheduler that SANA is published with has its shift."""
-SPRINT = "SCMScheduler"
-"""SANA-Sprint's scheduler, which shifts nothing."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "DPMSolverMultistepScheduler": {
         "prediction_type": "flow_prediction",
         "use_flow_sigmas": True,
         "use_dynamic_shifting": False,
     },
-    "FlowMatchEulerDiscreteScheduler": {
-        "use_dynamic_shifting": False,
-        "shift_terminal": None,
-        "invert_sigmas": False,
-    },
-    SPRINT: {"prediction_type": "trigflow"},
+    "SCMScheduler": {"prediction_type": "trigflow"},
 }
-"""Options that change what the network's output or its times mean, with the only values that are known here."""
+"""The schedulers that SANA and SANA-Sprint are published with, beside the flow's own: what makes them a flow's."""
 
 
 def read_folder(family: type[TextFamily], folder: Path) -> TextPipeline:
@@ -51,31 +42,32 @@ def read_folder(family: type[TextFamily], folder: Path) -> TextPipeline:
     )
 
 
-def shift_of(scheduler: Mapping[str, Any]) -> float:
-    """Return the shift in a scheduler's configuration, 1 for SANA-Sprint's. Raises UserError for other kinds."""
+def flow_scheduler(scheduler: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of the flow's own scheduler that has the shift of one of SANA's.
+
+    SANA-Sprint's shifts nothing. Raises UserError for other kinds.
+    """
     kind = scheduler.get("_class_name")
-    if kind not in OPTIONS:
+    if kind not in (*OPTIONS, KIND):
         raise UserError(
-            f"the scheduler is {printable(repr(kind))[:80]}, and SANA's are {', '.join(OPTIONS)}; "
+            f"the scheduler is {printable(repr(kind))[:80]}, and SANA's are {', '.join((*OPTIONS, KIND))}; "
             "fix: download the pipeline again"
         )
-    for key, known in OPTIONS[kind].items():
+    for key, known in OPTIONS.get(kind, {}).items():
         if (scheduler.get(key) or None) != (known or None):
             found = printable(repr(scheduler.get(key)))[:80]
             raise UserError(f"the scheduler's {key} is {found}; only {known!r} is known here")
-    shift = scheduler.get(SHIFTS.get(kind, ""), 1.0)
-    if type(shift) not in (int, float) or not 0 < shift < math.inf:
-        raise UserError(f"the scheduler's {SHIFTS[kind]} is {printable(repr(shift))[:80]}, no positive number")
-    return float(shift)
+    if kind == KIND:
+        return scheduler
+    common = {key: scheduler[key] for key in KNOWN if key in scheduler}
+    return {"_class_name": KIND, **common, "shift": scheduler.get("flow_shift", 1.0)}
 
 
-def scheduler_options(pipeline: TextPipeline) -> dict[str, Any]:
-    """Return the options of schedulers that give them the pipeline's shift and what its network predicts."""
-    shift = shift_of(pipeline.scheduler)
+def scheduler_options(schedule: FlowSchedule) -> dict[str, Any]:
+    """Return the options that give stock schedulers, SANA's or the flow's own, this schedule's shift."""
     return {
-        "num_train_timesteps": len(FlowSchedule().grid),
         "prediction_type": "flow_prediction",
         "use_flow_sigmas": True,
-        "flow_shift": shift,
-        "shift": shift,
+        "flow_shift": schedule.shift,
+        "shift": schedule.shift,
     }

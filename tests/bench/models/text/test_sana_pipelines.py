@@ -14,7 +14,6 @@ from bench.models.denoiser import GuidedDenoiser
 from bench.models.samplers import SampleNoise, few_step, few_step_ode
 from bench.models.saved import LORA_FILE, load_denoiser, save_denoiser
 from bench.models.text.pipelines import load_pipeline
-from bench.models.text.sana import shift_of
 
 PUBLISHED = {"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction", "flow_shift": 3.0}
 
@@ -132,7 +131,7 @@ def test_a_stock_pipeline_makes_the_student_s_images(folder: Path, tmp_path: Pat
     ],
 )
 def test_the_shift_of_published_schedulers(scheduler: dict[str, Any], shift: float) -> None:
-    assert shift_of(scheduler) == shift
+    assert SanaDenoiser.schedule_options(scheduler) == {"shift": shift}
 
 
 @pytest.mark.parametrize(
@@ -140,13 +139,16 @@ def test_the_shift_of_published_schedulers(scheduler: dict[str, Any], shift: flo
     [
         ({"_class_name": "DDIMScheduler"}, "the scheduler is 'DDIMScheduler'"),
         (PUBLISHED, "use_flow_sigmas is None; only True is known"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}, "use_dynamic_shifting"),
-        ({**PUBLISHED, "use_flow_sigmas": True, "flow_shift": "3"}, "flow_shift is '3', no positive number"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift_terminal": 0.1}, "shift_terminal"),
+        (
+            {**PUBLISHED, "use_flow_sigmas": True, "flow_shift": "3"},
+            "shift is '3', and a positive number is wanted",
+        ),
     ],
 )
 def test_a_scheduler_of_another_kind_is_refused(scheduler: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        shift_of(scheduler)
+        SanaDenoiser.schedule_options(scheduler)
 
 
 def test_a_resolution_without_whole_latents_is_refused(folder: Path) -> None:
