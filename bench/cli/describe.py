@@ -111,6 +111,7 @@ def _metric_data(info: MetricInfo) -> dict[str, Any]:
         "min_samples": info.min_samples,
         "extractor": info.extractor,
         "needs_reference": info.needs_reference,
+        "compares_with": info.compares_with if info.needs_reference else None,
         "summary": info.summary,
         "source": info.source,
     }
@@ -119,7 +120,8 @@ def _metric_data(info: MetricInfo) -> dict[str, Any]:
 def _print_metric(data: Mapping[str, Any]) -> None:
     print(f"metric {data['name']}: {data['title']}")
     print(f"  better    {data['direction']}\n  at least  {data['min_samples']} images")
-    reference = "and those of real images" if data["needs_reference"] else "alone"
+    others = {"real": "and those of real images", "teacher": "and those of the teacher's", None: "alone"}
+    reference = others[data["compares_with"]]
     extractor = "the protocol's own" if data["extractor"] == "main" else data["extractor"]
     print(f"  reads     the features of generated images {reference}; feature extractor: {extractor}")
     print(f"  summary   {data['summary']}\n  source    {data['source']}")
