@@ -271,7 +271,7 @@ def _print_task(data: Mapping[str, Any]) -> None:
     print(f"  scale   {data['scale']}\n  images  {'x'.join(map(str, data['image_shape']))}")
     print(f"protocol {data['protocol']['name']}, sha256 {data['protocol_sha256'][:12]}")
     for key, value in data["protocol"].items():
-        print(f"  {key:<14}{', '.join(value) if isinstance(value, list) else value}")
+        print(f"  {key:<19}{', '.join(value) if isinstance(value, list) else value}")
     print("baselines")
     for one in data["baselines"]:
         print(f"  {one['name']:<16}  {one['summary']}; {one['network_evaluations']} network evaluations")
