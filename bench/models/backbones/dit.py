@@ -167,10 +167,11 @@ def small_network(
 ) -> DiTTransformer2DModel:
     """Build an untrained network for images or latents (C, H, W); `width` is the size of a token.
 
-    It gives no variance. Weights come from torch's global generator.
+    It gives no variance. As DiT starts, blocks change nothing and the output is 0. Other weights come from torch's
+    global generator.
     """
     channels, side, _ = latent_shape
-    return DiTTransformer2DModel(
+    network = DiTTransformer2DModel(
         sample_size=side,
         patch_size=patch_size,
         in_channels=channels,
@@ -181,3 +182,8 @@ def small_network(
         num_embeds_ada_norm=classes,
         norm_eps=1e-6,  # as in the official networks
     )
+    modulations = (block.norm1.linear for block in network.transformer_blocks)
+    for layer in (*modulations, network.proj_out_1, network.proj_out_2):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return network
