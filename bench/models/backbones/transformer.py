@@ -186,7 +186,15 @@ class TransformerFamily(BackboneFamily):
         view.__dict__["_modules"] = modules
         return view
 
-    # How the network is trained.
+    # How the network is adapted and trained.
+
+    def adapters(self) -> dict[str, Tensor] | None:
+        """Return the tensors of the network's LoRA as diffusers writes them; none if it has no LoRA."""
+        if not self.lora_targets:
+            return None
+        from bench.models.text.lora import has_lora, scaled_lora_state
+
+        return scaled_lora_state(self.network, self.folder) if has_lora(self.network) else None
 
     def checkpoint_gradients(self) -> None:
         self.network.enable_gradient_checkpointing()
