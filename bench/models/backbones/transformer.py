@@ -165,7 +165,8 @@ class TransformerFamily(BackboneFamily):
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
-        yield from self._to_last_tap[0].parameters()
+        # A parameter that lies in no module (SANA's table of shifts and scales) belongs to the network's ending.
+        yield from (one for name, one in self._to_last_tap[0].named_parameters() if "." in name)
 
     def _through(self, depth: int) -> Any:
         """Return an object of the network's class that shares its modules and runs its first `depth` blocks.
