@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -78,15 +79,16 @@ def text_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPTe
     )
 
 
-def tiny_vae() -> AutoencoderKL:
-    """A KL-VAE of factor 2 with four latent channels."""
+def tiny_vae(channels: int = 4, **options: Any) -> AutoencoderKL:
+    """A KL-VAE of factor 2 with so many latent channels."""
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
+        latent_channels=channels,
         norm_num_groups=4,
         sample_size=SIDE,
+        **options,
     )
 
 
