@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from text_pipelines import LATENT_SIDE, SIDE, normal, one_level_unet
 from torch import Tensor, nn
 
+from bench.models.backbones import flux, sd3
 from bench.models.backbones.base import BackboneFamily
-from bench.models.backbones.sd3 import SD3Denoiser, small_network
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import FlowSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
@@ -32,19 +32,32 @@ SETTINGS = {"guidance_scale": 3.0, "batch_size": 2, "warmup": 0, "lr": 1e-3, "cr
 CATALOGUE = load_catalogue()
 
 
-@lru_cache(maxsize=2)
+def _unet() -> BackboneFamily:
+    return StableDiffusionDenoiser(one_level_unet(), VPSchedule(), LAYOUT, resolution=SIDE)
+
+
+def _sd3() -> BackboneFamily:
+    network = sd3.small_network(LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=8)
+    return sd3.SD3Denoiser(network, FlowSchedule(), LAYOUT)
+
+
+def _flux() -> BackboneFamily:
+    network = flux.small_network(LATENTS, width=16, layers=(1, 1), heads=1, text_width=LAYOUT.width, pooled=8)
+    return flux.FluxDenoiser(network, FlowSchedule(), LAYOUT, side=LATENT_SIDE)
+
+
+FAMILIES = {"text": _unet, "sd3": _sd3, "flux": _flux}
+
+
+@lru_cache
 def _teacher(family: str) -> BackboneFamily:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if family == "sd3":
-            network = small_network(LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=8)
-            return SD3Denoiser(network, FlowSchedule(), LAYOUT).eval().requires_grad_(False)
-        unet = one_level_unet()
-    return StableDiffusionDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
+        return FAMILIES[family]().eval().requires_grad_(False)
 
 
 def make_teacher(family: str = "text") -> BackboneFamily:
-    """Return a frozen teacher with random weights: a UNet (text), or Stable Diffusion 3's transformer (sd3)."""
+    """Return a frozen teacher of a family, with random weights."""
     return copy.deepcopy(_teacher(family))
 
 

@@ -79,6 +79,7 @@ def test_gradients_are_those_of_three_whole_networks_in_float64(
     ("name", "values"),
     [
         ("dmd2-4step", {"family": "sd3", "gradient_checkpointing": True}),
+        ("dmd2-4step", {"family": "flux"}),
         ("dmd2", {"discriminator_features": "teacher"}),
         ("gan-ttur", {}),  # the critic's decoder never runs
         ("sida", {}),  # the gradient passes through teacher and critic to the student
