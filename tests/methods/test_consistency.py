@@ -209,7 +209,7 @@ def test_values_without_effect_are_named() -> None:
     assert "huber_c" not in ConsistencyRecipe(distance="huber").idle()
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("consistency-4step").recipe(task, "micro", {})
     assert isinstance(recipe, ConsistencyRecipe)

@@ -174,7 +174,7 @@ def test_the_constant_of_no_weight_is_idle() -> None:
     assert "loss_constant" not in MeanFlowRecipe().idle()
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("meanflow-4step").recipe(task, "micro", {})
     assert isinstance(recipe, MeanFlowRecipe)

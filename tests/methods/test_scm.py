@@ -181,7 +181,7 @@ def test_guidance_requires_a_null_condition() -> None:
         build(guidance_scale=2.0)
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("scm-4step").recipe(task, "micro", {})
     assert isinstance(recipe, SCMRecipe)

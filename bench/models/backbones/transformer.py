@@ -37,8 +37,8 @@ class TransformerFamily(BackboneFamily):
     """What the network predicts."""
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)
     """The network's lists of blocks, in the order in which they run."""
-    ending: ClassVar[tuple[str, str]] = ("norm_out", "proj_out")
-    """The network's modules that run after the last block: a normalisation and a linear layer."""
+    ending: ClassVar[tuple[str, ...]] = ("norm_out", "proj_out")
+    """The network's modules that run after the last block: a normalisation, then linear layers."""
 
     def __init__(
         self, network: Any, schedule: NoiseSchedule, side: int, patch_size: int, taps: Sequence[str] = ("middle",)
@@ -167,7 +167,8 @@ class TransformerFamily(BackboneFamily):
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
-        yield from self._to_last_tap[0].parameters()
+        # A parameter that lies in no module (SANA's table of shifts and scales) belongs to the network's ending.
+        yield from (one for name, one in self._to_last_tap[0].named_parameters() if "." in name)
 
     def _through(self, depth: int) -> Any:
         """Return an object of the network's class that shares its modules and runs its first `depth` blocks.
@@ -183,12 +184,21 @@ class TransformerFamily(BackboneFamily):
         for name in self.block_lists:
             modules[name] = nn.ModuleList(list(modules[name])[:left])
             left -= len(modules[name])
-        norm, linear = self.ending
-        modules[norm], modules[linear] = _First(), _Zeros(modules[linear].out_features)
+        norm, *linears = self.ending
+        modules[norm] = _First()
+        modules.update({name: _Zeros(modules[name].out_features) for name in linears})
         view.__dict__["_modules"] = modules
         return view
 
-    # How the network is trained.
+    # How the network is adapted and trained.
+
+    def adapters(self) -> dict[str, Tensor] | None:
+        """Return the tensors of the network's LoRA as diffusers writes them; none if it has no LoRA."""
+        if not self.lora_targets:
+            return None
+        from bench.models.text.lora import has_lora, scaled_lora_state
+
+        return scaled_lora_state(self.network, self.folder) if has_lora(self.network) else None
 
     def checkpoint_gradients(self) -> None:
         self.network.enable_gradient_checkpointing()
@@ -206,7 +216,7 @@ class _First(nn.Module):
 
 
 class _Zeros(nn.Module):
-    """In a view, what stands for the last layer: zeros of its output's shape, which take no memory."""
+    """In a view, what stands for a linear layer: zeros of its output's shape, which take no memory."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
