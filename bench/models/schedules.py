@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+Betas = Literal["scaled_linear", "linear"]
+"""How the betas of a variance-preserving schedule grow: linear are their roots, or they themselves."""
 
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
@@ -71,6 +75,14 @@ class NoiseSchedule(ABC):
         alpha, sigma = self.alpha(t), self.sigma(t)
         return sigma / (alpha + sigma)
 
+    def from_flow(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t and t [B] where rectified flow has z = (1 - u) x + u eps at times u [B]; z [B, ...].
+
+        The noise level is the same, and x_t = (alpha + sigma) z. Back lead `flow_time` and a division.
+        """
+        t = self.time_at(u / (1 - u))
+        return per_sample(self.alpha(t) + self.sigma(t), z) * z, t
+
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
         last = -1 if self.alpha(self.grid[-1:]) > 0 else -2
@@ -122,7 +134,10 @@ class EDMSchedule(NoiseSchedule):
 
 
 class VPSchedule(NoiseSchedule):
-    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999 (Stable Diffusion's scaled-linear betas)."""
+    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999.
+
+    The betas, by diffusers' names: Stable Diffusion's are "scaled_linear", those of DDPM and DiT "linear".
+    """
 
     def __init__(
         self,
@@ -130,11 +145,14 @@ class VPSchedule(NoiseSchedule):
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         steps: int = 1000,
+        betas: Betas = "scaled_linear",
     ) -> None:
-        betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+        power = 2 if betas == "scaled_linear" else 1
+        table = torch.linspace(beta_start ** (1 / power), beta_end ** (1 / power), steps, dtype=torch.float64)
         self.prediction = prediction
+        self.betas = betas
         self.beta_start, self.beta_end = beta_start, beta_end
-        self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
+        self.log_alpha_bar = torch.log1p(-(table**power)).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
 
     def with_alpha_bar(self, index: int, alpha_bar: float) -> VPSchedule:
@@ -191,6 +209,19 @@ class FlowSchedule(NoiseSchedule):
     def __init__(self, shift: float = 1.0, steps: int = 1000) -> None:
         self.shift = shift
         self.grid = shifted(torch.arange(1, steps + 1, dtype=torch.float64) / steps, shift)
+
+    def with_times(self, times: Sequence[float]) -> tuple[FlowSchedule, list[int]]:
+        """Return a copy whose grid has these times, in place of the nearest ones, and their positions.
+
+        Raises ValueError unless the times are in (0, 1], and each has a position of its own.
+        """
+        changed = copy.copy(self)
+        changed.grid = self.grid.clone()
+        indices = [int((self.grid - time).abs().argmin()) for time in times]
+        if not all(0 < time <= 1 for time in times) or len(set(indices)) < len(indices):
+            raise ValueError(f"{list(times)} are not times in (0, 1] that differ on a grid of {len(self.grid)}")
+        changed.grid[indices] = torch.tensor(list(times), dtype=torch.float64)
+        return changed, indices
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t

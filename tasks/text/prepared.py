@@ -170,7 +170,8 @@ class PreparedText(PairedTeacher):
         if TINY_VAE not in self.task.pinned:
             raise UserError(
                 "losses on pixels decode latents with a tiny VAE, and none is pinned; fix: bench prepare "
-                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, "
+                "of FLUX.1 taef1; or a folder)"
             )
         folder, assets = self._path(TINY_VAE), list[PreparedAsset]()
         self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))

@@ -20,6 +20,7 @@ from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from bench.models.text.published import load_published
 from tasks.text.baselines import HubWeights, TextBaseline
+from tasks.text.flow_baselines import FlowBaseline
 
 
 class RectifiedFlowScheduler:
@@ -69,16 +70,16 @@ def sample(
     on the device of `pipeline.network` and `condition`. `null_condition` is [1, K].
     """
     scheduler, denoiser = make_scheduler(baseline, pipeline), pipeline.denoiser(baseline.resolution)
-    steps = pipeline.family.step_options(pipeline, baseline.resolution, baseline.steps)
-    if baseline.timesteps is not None:
-        steps = {"timesteps": list(baseline.timesteps)}
-    scheduler.set_timesteps(**steps, device=condition.device)
+    scheduler.set_timesteps(**_steps(baseline, pipeline), device=condition.device)
+    renoises = isinstance(baseline, FlowBaseline) and baseline.fresh_noise
     accepted = inspect.signature(scheduler.step).parameters
     random = {"generator": noise.generators} if "generator" in accepted else {}
     conditions = torch.cat([null_condition.expand_as(condition), condition]) if baseline.guided else condition
-    latents = noise.draw().to(condition.device) * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
-        x = scheduler.scale_model_input(latents, t)
+    # A flow's own scheduler scales neither the noise nor the network's inputs.
+    latents = noise.draw().to(condition.device) * getattr(scheduler, "init_noise_sigma", 1.0)
+    scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
+    for step, t in enumerate(scheduler.timesteps):
+        x = scaled(latents, t)
         predicted = denoiser.predict(
             torch.cat([x, x]) if baseline.guided else x,
             t.expand(len(conditions)),
@@ -88,8 +89,24 @@ def sample(
         if baseline.guided:
             unconditional, conditional = predicted.chunk(2)
             predicted = unconditional + baseline.guidance_scale * (conditional - unconditional)
-        latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
+        if renoises:
+            now, later = scheduler.sigmas[step : step + 2].tolist()
+            x0 = latents - now * predicted
+            latents = (1 - later) * x0 + later * noise.draw().to(x0.device) if later else x0
+        else:
+            latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
     return latents
+
+
+def _steps(baseline: TextBaseline, pipeline: TextPipeline) -> dict[str, Any]:
+    """Return the arguments of the scheduler's `set_timesteps`."""
+    steps = pipeline.family.step_options(pipeline, baseline.resolution, baseline.steps)
+    if baseline.timesteps is not None:
+        return {"timesteps": list(baseline.timesteps)}
+    if isinstance(baseline, FlowBaseline) and baseline.sigmas is not None:
+        kept = {key: value for key, value in steps.items() if key != "num_inference_steps"}
+        return {**kept, "sigmas": list(baseline.sigmas)}
+    return steps
 
 
 def load_baseline(
@@ -111,11 +128,13 @@ def load_baseline(
     if weights.kind == "pipeline":
         pipeline = load_pipeline(path or weights.repository, download)
     elif weights.kind == "folder":
-        folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
-        pipeline = replace(teacher, network=teacher.family.read_network(folder))
+        pipeline = replace(teacher, network=teacher.family.read_network(path or _folder(weights, download)))
     else:
         file = path or _file(weights, download)
-        pipeline = replace(teacher, network=load_published(file, teacher.family, teacher.network, note))
+        network = load_published(file, teacher.family, teacher.network, note)
+        if isinstance(baseline, FlowBaseline) and baseline.lora_scale != 1:
+            _scale_change(network, teacher.network, baseline.lora_scale)
+        pipeline = replace(teacher, network=network)
     if pipeline.family is not teacher.family or pipeline.encoder.layout != teacher.encoder.layout:
         raise UserError(
             f"the weights of {baseline.name!r} and the teacher are of different kinds: {_kind(pipeline)} and "
@@ -130,6 +149,13 @@ def load_baseline(
     return pipeline
 
 
+@torch.no_grad()
+def _scale_change(network: nn.Module, teacher: nn.Module, scale: float) -> None:
+    """Multiply by `scale` what a network's weights differ from the teacher's, such as a LoRA that was added."""
+    for own, base in zip(network.parameters(), teacher.parameters(), strict=True):
+        own.copy_(torch.lerp(base, own, scale))
+
+
 def weights_sha256(network: nn.Module) -> str:
     """Return the hash of a network's tensors with their names, which does not depend on their file's format."""
     hasher = hashlib.sha256()
@@ -141,6 +167,13 @@ def weights_sha256(network: nn.Module) -> str:
 
 def _kind(pipeline: TextPipeline) -> str:
     return f"family {pipeline.family.name!r} with {pipeline.encoder.layout}"
+
+
+def _folder(weights: HubWeights, download: bool) -> Path:
+    """Return the folder of a network in the hub's cache: its repository's, or one in it."""
+    repository, folder = weights.place
+    files = [f"{folder}{name}" for name in ("config.json", "*_model*.safetensors", "*.safetensors.index.json")]
+    return from_hub(repository, download, files) / folder
 
 
 def _file(weights: HubWeights, download: bool) -> Path:

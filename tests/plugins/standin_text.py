@@ -6,7 +6,7 @@ from pathlib import Path
 import open_clip
 
 from bench.features.scoring import CLIP_G14_DMD2, CLIP_PROTOCOLS, DIVERSITY_PROTOCOLS, HPS_PROTOCOL, LPIPS_ALEX
-from bench.task.protocol import Protocol
+from bench.task.protocol import Protocol, TeacherReference
 from tasks.coco import TASK_10K, TASK_30K
 from tasks.partiprompts import TASK as PARTIPROMPTS
 
@@ -26,13 +26,19 @@ def _small(protocol: Protocol) -> Protocol:
 
 
 def _task(task, name):
-    protocols = {protocol.name: _small(protocol) for protocol in task.protocols.values()}
-    # Students are trained and resumed with the cheapest metric; the other protocols measure distances.
-    protocols["quick"] = replace(protocols[task.protocol.name], name="quick", metrics=("clip",))
     baselines = {
         "teacher": replace(next(iter(task.baselines.values())), name="teacher", steps=2, resolution=16),
         "published": replace(list(task.baselines.values())[-1], name="published", resolution=16),
     }
+    protocols = {protocol.name: _small(protocol) for protocol in task.protocols.values()}
+    for key, protocol in protocols.items():
+        if protocol.teacher_reference:
+            reference = TeacherReference.by(baselines["teacher"])
+            protocols[key] = replace(protocol, teacher_reference=reference)
+    # Students are trained and resumed with the cheapest metric; the other protocols measure distances.
+    protocols["quick"] = replace(
+        protocols[task.protocol.name], name="quick", metrics=("clip",), teacher_reference=None
+    )
     return replace(
         task,
         name=name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -159,7 +158,7 @@ class FluxDenoiser(TransformerFamily, TextFamily):
     def describe(self) -> dict[str, Any]:
         return {
             "shift": self.schedule.shift,
-            "layout": asdict(self.layout),
+            "layout": self.layout.describe(),
             "side": self.side,
             "embedded_guidance": self.embedded_guidance,
             "taps": list(self.taps),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -135,7 +134,7 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
         return {
             "prediction": schedule.prediction,
             "betas": [schedule.beta_start, schedule.beta_end, len(schedule.grid)],
-            "layout": asdict(self.layout),
+            "layout": self.layout.describe(),
             "resolution": self.resolution,
             "patch_size": self.patch_size,
             "bottleneck": "+".join(self.taps),

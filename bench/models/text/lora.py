@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -28,6 +28,7 @@ from bench.models.text.lora_files import (
 from bench.models.weights.compare import not_weights
 
 ADAPTER = "default"
+HALF = (torch.bfloat16, torch.float16)
 OF_TEXT = "; it adapts text encoders too, which students here do not; fix: save the denoiser's part alone"
 Note = Callable[[str], None]
 """Tells the user one thing."""
@@ -43,20 +44,22 @@ class LoRASpec:
 
 
 def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
-    """Freeze a network of diffusers and add adapters to the layers whose names end with one of `targets`.
+    """Freeze a network and add adapters to the layers whose names end with one of `targets`.
 
-    They change nothing yet: up is zero, down random.
+    They change nothing yet: up is zero, down random. On a network in half precision they are float32, since a step
+    of training is smaller than what bf16 can add.
     """
     network.requires_grad_(False)
-    network.add_adapter(
-        LoraConfig(
-            r=spec.rank,
-            lora_alpha=spec.alpha,
-            lora_dropout=spec.dropout,
-            target_modules=list(targets),
-        ),
-        adapter_name=ADAPTER,
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=list(targets),
     )
+    inject_adapter_in_model(config, network, ADAPTER)  # not diffusers' add_adapter, which its DiT has not
+    for parameter in network.parameters():
+        if parameter.requires_grad and parameter.dtype in HALF:
+            parameter.data = parameter.data.float()
 
 
 def has_lora(network: nn.Module) -> bool:
