@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Betas = Literal["scaled_linear", "linear"]
+"""How the betas of a variance-preserving schedule grow: linear are their roots, or they themselves."""
+
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
     """Reshape [B] to [B, 1, 1, ...] in the dtype of `like`, so that it multiplies a batch of images."""
@@ -123,7 +126,10 @@ class EDMSchedule(NoiseSchedule):
 
 
 class VPSchedule(NoiseSchedule):
-    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999 (Stable Diffusion's scaled-linear betas)."""
+    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999.
+
+    The betas, by diffusers' names: Stable Diffusion's are "scaled_linear", those of DDPM and DiT "linear".
+    """
 
     def __init__(
         self,
@@ -131,11 +137,14 @@ class VPSchedule(NoiseSchedule):
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         steps: int = 1000,
+        betas: Betas = "scaled_linear",
     ) -> None:
-        betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+        power = 2 if betas == "scaled_linear" else 1
+        table = torch.linspace(beta_start ** (1 / power), beta_end ** (1 / power), steps, dtype=torch.float64)
         self.prediction = prediction
+        self.betas = betas
         self.beta_start, self.beta_end = beta_start, beta_end
-        self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
+        self.log_alpha_bar = torch.log1p(-(table**power)).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
 
     def with_alpha_bar(self, index: int, alpha_bar: float) -> VPSchedule:

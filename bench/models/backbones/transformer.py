@@ -35,8 +35,8 @@ class TransformerFamily(BackboneFamily):
     """What the network predicts."""
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)
     """The network's lists of blocks, in the order in which they run."""
-    ending: ClassVar[tuple[str, str]] = ("norm_out", "proj_out")
-    """The network's modules that run after the last block: a normalisation and a linear layer."""
+    ending: ClassVar[tuple[str, ...]] = ("norm_out", "proj_out")
+    """The network's modules that run after the last block: a normalisation, then linear layers."""
 
     def __init__(
         self, network: Any, schedule: NoiseSchedule, side: int, patch_size: int, taps: Sequence[str] = ("middle",)
@@ -182,8 +182,9 @@ class TransformerFamily(BackboneFamily):
         for name in self.block_lists:
             modules[name] = nn.ModuleList(list(modules[name])[:left])
             left -= len(modules[name])
-        norm, linear = self.ending
-        modules[norm], modules[linear] = _First(), _Zeros(modules[linear].out_features)
+        norm, *linears = self.ending
+        modules[norm] = _First()
+        modules.update({name: _Zeros(modules[name].out_features) for name in linears})
         view.__dict__["_modules"] = modules
         return view
 
@@ -213,7 +214,7 @@ class _First(nn.Module):
 
 
 class _Zeros(nn.Module):
-    """In a view, what stands for the last layer: zeros of its output's shape, which take no memory."""
+    """In a view, what stands for a linear layer: zeros of its output's shape, which take no memory."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -43,20 +43,21 @@ class LoRASpec:
 
 
 def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
-    """Freeze a network of diffusers and add adapters to the layers whose names end with one of `targets`.
+    """Freeze a network and add adapters to the layers whose names end with one of `targets`.
 
     They change nothing yet: up is zero, down random.
     """
     network.requires_grad_(False)
-    network.add_adapter(
-        LoraConfig(
-            r=spec.rank,
-            lora_alpha=spec.alpha,
-            lora_dropout=spec.dropout,
-            target_modules=list(targets),
-        ),
-        adapter_name=ADAPTER,
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=list(targets),
     )
+    if hasattr(network, "add_adapter"):
+        network.add_adapter(config, adapter_name=ADAPTER)
+    else:  # diffusers' DiT has no such method
+        inject_adapter_in_model(config, network, ADAPTER)
 
 
 def has_lora(network: nn.Module) -> bool:
