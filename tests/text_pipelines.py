@@ -129,6 +129,23 @@ def tiny_unet(sdxl: bool = False) -> UNet2DConditionModel:
     )
 
 
+def one_level_unet() -> UNet2DConditionModel:
+    """A UNet with SDXL's conditions, 8 numbers a token and 8 pooled ones, and one transformer block a side."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(16,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=8 + 6 * 8,
+        norm_num_groups=8,
+    )
+
+
 def save_sd15(folder: Path, prediction: str = "epsilon") -> Path:
     """Write a Stable Diffusion 1.5 whose images have 16x16 pixels: weights are random, the same each time."""
     with torch.random.fork_rng(devices=[]):

@@ -208,7 +208,7 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """Return the lines on what the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
     from bench.training.budget import Spent
-    from bench.training.cost import memory_holder
+    from bench.training.cost import memory_holder, not_counted
 
     cost, spent = recipe.cost(), Spent.by(recipe)
     updates = f"{spent.iterations} iterations, {spent.generator_updates} generator updates"
@@ -219,10 +219,10 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     if task is None:
         return
     if task.network_parameters is not None:
-        size = human_size(cost.least_memory(task.network_parameters))
+        size = human_size(recipe.least_memory(task.network_parameters))
         millions = task.network_parameters / 1e6
         counted = f"{size} for {millions:.1f} million parameters a network"
-        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, plus activations"
+        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, {not_counted(recipe.one_base)}"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)

@@ -75,6 +75,14 @@ class NoiseSchedule(ABC):
         alpha, sigma = self.alpha(t), self.sigma(t)
         return sigma / (alpha + sigma)
 
+    def from_flow(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t and t [B] where rectified flow has z = (1 - u) x + u eps at times u [B]; z [B, ...].
+
+        The noise level is the same, and x_t = (alpha + sigma) z. Back lead `flow_time` and a division.
+        """
+        t = self.time_at(u / (1 - u))
+        return per_sample(self.alpha(t) + self.sigma(t), z) * z, t
+
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
         last = -1 if self.alpha(self.grid[-1:]) > 0 else -2

@@ -28,6 +28,7 @@ from bench.models.text.lora_files import (
 from bench.models.weights.compare import not_weights
 
 ADAPTER = "default"
+HALF = (torch.bfloat16, torch.float16)
 OF_TEXT = "; it adapts text encoders too, which students here do not; fix: save the denoiser's part alone"
 Note = Callable[[str], None]
 """Tells the user one thing."""
@@ -45,7 +46,8 @@ class LoRASpec:
 def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
     """Freeze a network and add adapters to the layers whose names end with one of `targets`.
 
-    They change nothing yet: up is zero, down random.
+    They change nothing yet: up is zero, down random. On a network in half precision they are float32, since a step
+    of training is smaller than what bf16 can add.
     """
     network.requires_grad_(False)
     config = LoraConfig(
@@ -54,10 +56,10 @@ def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
         lora_dropout=spec.dropout,
         target_modules=list(targets),
     )
-    if hasattr(network, "add_adapter"):
-        network.add_adapter(config, adapter_name=ADAPTER)
-    else:  # diffusers' DiT has no such method
-        inject_adapter_in_model(config, network, ADAPTER)
+    inject_adapter_in_model(config, network, ADAPTER)  # not diffusers' add_adapter, which its DiT has not
+    for parameter in network.parameters():
+        if parameter.requires_grad and parameter.dtype in HALF:
+            parameter.data = parameter.data.float()
 
 
 def has_lora(network: nn.Module) -> bool:
