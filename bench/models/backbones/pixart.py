@@ -36,7 +36,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
     prediction = "epsilon"
     schedule: VPSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-    """The maps of both attentions and of the feed-forward. The stock pipelines load no LoRA: they take it merged."""
+    """The maps of both attentions and of the feed-forward. The stock pipelines load no LoRA, only whole networks."""
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     part_files = ("*.json", "*.txt", "*.model")
@@ -81,30 +81,34 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        from bench.models.text.stable_diffusion import schedule_of
+        from bench.models.text.parts import fitting, latent_side
 
-        network, factor = pipeline.network, pipeline.latents.factor
-        if resolution % (patch := factor * network.config.patch_size):
-            raise UserError(
-                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
-                f"fix: name a multiple of {patch}"
-            )
+        side, network = latent_side(pipeline, resolution), pipeline.network
         told = resolution if network.use_additional_conditions else None
-        schedule = schedule_of(pipeline.scheduler, "linear")
-        return cls(network, schedule, pipeline.encoder.layout, resolution // factor, told)
+        with fitting():
+            return cls(network, cls._schedule(pipeline.scheduler), pipeline.encoder.layout, side, told)
 
-    @classmethod
-    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    @staticmethod
+    def _schedule(scheduler: Mapping[str, Any]) -> VPSchedule:
         from bench.models.text.stable_diffusion import schedule_of
 
         found = schedule_of(scheduler, "linear")
-        return {"prediction": found.prediction, "beta_start": found.beta_start, "beta_end": found.beta_end}
+        if found.prediction != "epsilon":
+            raise UserError(f"the scheduler's prediction_type is {found.prediction!r}; PixArt's is 'epsilon'")
+        return found
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        found = cls._schedule(scheduler)
+        return {"beta_start": found.beta_start, "beta_end": found.beta_end}
 
     @classmethod
     def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:  # noqa: ARG003
-        own = cls.schedule_options(pipeline.scheduler)
-        betas = {"beta_start": own["beta_start"], "beta_end": own["beta_end"], "beta_schedule": "linear"}
-        return {"prediction_type": own["prediction"], **betas}
+        return {
+            "prediction_type": "epsilon",
+            "beta_schedule": "linear",
+            **cls.schedule_options(pipeline.scheduler),
+        }
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
