@@ -13,7 +13,7 @@ from bench.models.backbones.sd3 import SD3Denoiser
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import FlowSchedule, NoiseSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
-from tasks.scenes.task import PainterSpec, MMDiTSpec, UNetSpec
+from tasks.scenes.task import MMDiTSpec, PainterSpec, UNetSpec
 
 SceneDenoiser = StableDiffusionDenoiser | SD3Denoiser
 FAMILIES: Mapping[type[PainterSpec], type[SceneDenoiser]] = {

@@ -25,7 +25,7 @@ from tasks.scenes import data
 from tasks.scenes import task as scenes
 from tasks.scenes.data import CAPTIONS
 from tasks.scenes.prepared import LPIPS, PATCH, PreparedScenes
-from tasks.scenes.task import PainterRecipe, SceneClassifierRecipe, ScenesTask, MMDiTSpec, UNetSpec
+from tasks.scenes.task import MMDiTSpec, PainterRecipe, SceneClassifierRecipe, ScenesTask, UNetSpec
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)
