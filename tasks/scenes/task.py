@@ -158,5 +158,5 @@ TASK_FLOW = replace(
         for name, scale in GUIDANCE.items()
     },
     network=MMDiTSpec(width=96, layers=6, heads=4, patch_size=4, text_width=48, text_layers=2),
-    teacher=PainterRecipe(iterations=4000, batch_size=32, lr=1e-3, warmup=200, ema_decay=0.998),
+    teacher=PainterRecipe(iterations=8000, batch_size=32, lr=1e-3, warmup=200, ema_decay=0.998),
 )
