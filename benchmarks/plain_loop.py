@@ -13,10 +13,10 @@ from bench.models.schedules import per_sample
 from bench.task.base import Task
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
-from tasks.edm_prepared import PreparedEDMTask
+from tasks.class_conditional import PreparedClassTask
 
 
-class RandomTask(PreparedEDMTask):
+class RandomTask(PreparedClassTask):
     """A prepared task with random images and untrained networks, since speed does not depend on weights."""
 
     def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:

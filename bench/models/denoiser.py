@@ -138,16 +138,49 @@ class WrappedDenoiser(Denoiser):
 
 
 class GuidedDenoiser(WrappedDenoiser):
-    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch."""
+    """Classifier-free guidance as a wrapper: D(null) + scale (D(condition) - D(null)), one doubled batch.
 
-    def __init__(self, denoiser: Denoiser, null_condition: Tensor, scale: float) -> None:
-        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser."""
+    It can be limited to a range of noise levels (Kynkaanniemi et al., 2024), outside of which the network is
+    conditional and runs once, and to the first channels, as in SiT's published numbers.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        null_condition: Tensor,
+        scale: float,
+        levels: tuple[float, float] = (0.0, 1.0),
+        channels: int | None = None,
+    ) -> None:
+        """`null_condition` is one unconditional entry [1, ...]; scale 1 is the plain conditional denoiser.
+
+        `levels`: the ends of the range, as times of rectified flow (`NoiseSchedule.flow_time`). `channels`: the
+        number of guided channels, by default all.
+        """
         super().__init__(denoiser)
         self.scale = scale
+        self.levels = levels
+        self.channels = channels
         self.register_buffer("null_condition", null_condition, persistent=False)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         null = self.get_buffer("null_condition").expand_as(condition)
+        inside = self._inside(t)
+        if inside is not None and not inside.any():
+            conditional: Tensor = self.denoiser(x_t, t, condition)
+            return conditional
         both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([null, condition]))
         unconditional, conditional = both.chunk(2)
-        return unconditional + self.scale * (conditional - unconditional)
+        guided = unconditional + self.scale * (conditional - unconditional)
+        if self.channels is not None:
+            guided = torch.cat([guided[:, : self.channels], conditional[:, self.channels :]], dim=1)
+        if inside is not None:
+            guided = torch.where(inside.reshape(-1, *[1] * (guided.ndim - 1)), guided, conditional)
+        return guided
+
+    def _inside(self, t: Tensor) -> Tensor | None:
+        """Return which times [B] have a guided noise level; none if all have."""
+        if self.levels == (0.0, 1.0):
+            return None
+        level = self.schedule.flow_time(t)
+        return (self.levels[0] <= level) & (level <= self.levels[1])

@@ -128,3 +128,35 @@ def heun(
             ahead = y + (following - level) * slope
         y = ahead
     return y
+
+
+def flow_ode(
+    denoiser: Denoiser, noise: SampleNoise, condition: Tensor, times: Sequence[float], second_order: bool = True
+) -> Tensor:
+    """Sample a rectified flow by its ODE, dx/dt = (x_t - D(x_t, t)) / t, with Heun's steps or with Euler's.
+
+    `times` descend from at most 1, one for each step; the last step, always Euler's, leads to 0. Heun takes
+    2 steps - 1 network evaluations. Returns x0 [B, C, H, W].
+    """
+    eps = noise.draw()
+    x_t = denoiser.schedule.prior(eps, torch.full((len(eps),), times[0], dtype=torch.float64, device=eps.device))
+
+    def velocity(x_t: Tensor, time: float) -> Tensor:
+        t = torch.full((len(x_t),), time, dtype=torch.float64, device=x_t.device)
+        return (x_t - denoiser(x_t, t, condition)) / time
+
+    for time, following in itertools.pairwise([*times, 0.0]):
+        slope = velocity(x_t, time)
+        if second_order and following > 0:
+            slope = (slope + velocity(x_t + (following - time) * slope, following)) / 2
+        x_t = x_t + (following - time) * slope
+    return x_t
+
+
+def ddim(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, steps: int) -> Tensor:
+    """Sample with DDIM at evenly spaced positions of the schedule's grid, the last first. Returns x0 [B, C, H, W].
+
+    On a rectified flow these are Euler's steps.
+    """
+    count = len(denoiser.schedule.grid)
+    return few_step_ode(denoiser, noise, condition, [round(count * (1 - i / steps)) - 1 for i in range(steps)])

@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Betas = Literal["scaled_linear", "linear"]
+"""How the betas of a variance-preserving schedule grow: linear are their roots, or they themselves."""
+
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
     """Reshape [B] to [B, 1, 1, ...] in the dtype of `like`, so that it multiplies a batch of images."""
@@ -72,6 +75,14 @@ class NoiseSchedule(ABC):
         alpha, sigma = self.alpha(t), self.sigma(t)
         return sigma / (alpha + sigma)
 
+    def from_flow(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t and t [B] where rectified flow has z = (1 - u) x + u eps at times u [B]; z [B, ...].
+
+        The noise level is the same, and x_t = (alpha + sigma) z. Back lead `flow_time` and a division.
+        """
+        t = self.time_at(u / (1 - u))
+        return per_sample(self.alpha(t) + self.sigma(t), z) * z, t
+
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
         last = -1 if self.alpha(self.grid[-1:]) > 0 else -2
@@ -123,7 +134,10 @@ class EDMSchedule(NoiseSchedule):
 
 
 class VPSchedule(NoiseSchedule):
-    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999 (Stable Diffusion's scaled-linear betas)."""
+    """Variance preserving, alpha^2 + sigma^2 = 1, t = 0 ... 999.
+
+    The betas, by diffusers' names: Stable Diffusion's are "scaled_linear", those of DDPM and DiT "linear".
+    """
 
     def __init__(
         self,
@@ -131,11 +145,14 @@ class VPSchedule(NoiseSchedule):
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         steps: int = 1000,
+        betas: Betas = "scaled_linear",
     ) -> None:
-        betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+        power = 2 if betas == "scaled_linear" else 1
+        table = torch.linspace(beta_start ** (1 / power), beta_end ** (1 / power), steps, dtype=torch.float64)
         self.prediction = prediction
+        self.betas = betas
         self.beta_start, self.beta_end = beta_start, beta_end
-        self.log_alpha_bar = torch.log1p(-betas).cumsum(0)
+        self.log_alpha_bar = torch.log1p(-(table**power)).cumsum(0)
         self.grid = torch.arange(steps, dtype=torch.float64)
 
     def with_alpha_bar(self, index: int, alpha_bar: float) -> VPSchedule:

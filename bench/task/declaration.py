@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def default_cache() -> Path:
@@ -90,3 +90,39 @@ class Baseline:
     def network_evaluations(self) -> int:
         """Network evaluations per image of the second-order solver; guidance takes two for one."""
         return (2 * self.steps - 1) * (1 if self.guidance_scale == 1 else 2)
+
+
+Solver = Literal["ddim", "flow-heun", "flow-euler"]
+"""How the teacher's equation is solved: DDIM at evenly spaced times of the schedule; Heun's or Euler's method at
+evenly spaced times of a rectified flow."""
+
+
+@dataclass(frozen=True)
+class SolverBaseline(Baseline):
+    """A sampler of the teacher with another solver than EDM's, and guidance that can be limited."""
+
+    solver: Solver = field(kw_only=True)
+    guidance_levels: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
+    """The noise levels with guidance, as times of a rectified flow (Kynkaanniemi et al., 2024); default: all."""
+    guided_channels: int | None = field(default=None, kw_only=True)
+    """The number of channels with guidance, the first ones; None: all."""
+
+    def __post_init__(self) -> None:
+        if self.churn or (self.solver == "ddim" and self.guidance_levels != (0.0, 1.0)):
+            raise ValueError(f"{self.solver} adds no noise, and a range of guidance is for rectified flows")
+
+    def identity(self) -> Any:
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "summary")}
+
+    @property
+    def flow_times(self) -> list[float]:
+        """The times of the steps of a rectified flow's solver: evenly spaced, from 1 down."""
+        return [1 - i / self.steps for i in range(self.steps)]
+
+    @property
+    def network_evaluations(self) -> int:
+        times = self.flow_times
+        evaluated = [*times, *times[1:]] if self.solver == "flow-heun" else times
+        low, high = self.guidance_levels
+        guided = sum(low <= time <= high for time in evaluated)
+        return len(evaluated) + (0 if self.guidance_scale == 1 else guided)

@@ -23,7 +23,7 @@ from bench.models.samplers import SampleNoise, Sampler
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
 from bench.task.baseline_sampler import baseline_sampler
-from bench.task.declaration import Baseline
+from bench.task.declaration import Baseline, SolverBaseline
 
 PAIR_SEED = 2**31
 """First noise seed of teacher pairs, far from those of evaluation samples."""
@@ -45,6 +45,8 @@ class PairedTeacher(PreparedTask):
     def pair_identity(self) -> list[Any]:
         """Return the settings of the task that decide its pairs, as JSON data."""
         sampler = self.pair_sampler
+        if isinstance(sampler, SolverBaseline):
+            return [self.teacher_sha256, sampler.identity()]
         guidance = [] if sampler.guidance_scale == 1 else [sampler.guidance_scale]
         return [self.teacher_sha256, sampler.steps, *guidance]
 

@@ -1,5 +1,5 @@
-"""The task `fashion`: its declaration, its data set and what prepares it."""
+"""The tasks `fashion` and `fashion-flow`: their declarations, their data set and what prepares them."""
 
-from tasks.fashion.task import TASK
+from tasks.fashion.task import TASK, TASK_FLOW
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "TASK_FLOW"]

@@ -1,9 +1,22 @@
-"""Task `fashion`: Fashion-MNIST at 14x14, class-conditional, real images, minutes on a laptop CPU."""
+"""The tasks of Fashion-MNIST at 14x14: class-conditional, real images, minutes on a laptop CPU.
 
-from bench.task.declaration import Baseline
+They share images and protocol, and differ in the network: `fashion` has a UNet under EDM's preconditioning, and
+`fashion-flow` a transformer of DiT's class, a rectified flow with classifier-free guidance, as `imagenet256`.
+"""
+
+from dataclasses import replace
+
+from bench.task.declaration import Baseline, SolverBaseline
 from bench.task.protocol import Protocol
 from tasks.fashion.data import FASHION
-from tasks.micro.task import ClassifierRecipe, MicroTask, NetworkSpec, TeacherRecipe
+from tasks.micro.task import (
+    ClassifierRecipe,
+    FlowTeacherRecipe,
+    MicroTask,
+    NetworkSpec,
+    TeacherRecipe,
+    TransformerSpec,
+)
 
 CLASSES = (
     "T-shirt/top",
@@ -46,4 +59,25 @@ TASK = MicroTask(
     network=NetworkSpec(channels=(32,), patch_size=2, sigma_data=0.66, attention_head_dim=32),
     teacher=TeacherRecipe(iterations=4000, batch_size=64, ema_decay=0.998),
     classifier=ClassifierRecipe(epochs=3, width=16, features=64),
+)
+
+FLOW_ODE = SolverBaseline("teacher-ode", "the teacher, Heun's method, 18 steps", 18, solver="flow-heun")
+EULER = SolverBaseline("teacher-euler", "the teacher, Euler's method, 35 steps", 35, solver="flow-euler")
+GUIDED = replace(
+    FLOW_ODE, name="teacher-cfg", summary="the teacher, Heun, 18 steps, guidance 1.5", guidance_scale=1.5
+)
+INTERVAL = replace(
+    GUIDED,
+    name="teacher-interval",
+    summary="the teacher, Heun, 18 steps, guidance 1.5 at times below 0.7",
+    guidance_levels=(0.0, 0.7),
+)
+
+TASK_FLOW = replace(
+    TASK,
+    name="fashion-flow",
+    summary="fashion with a small transformer of DiT's class, a rectified flow as SiT, in place of the UNet",
+    baselines={one.name: one for one in (FLOW_ODE, EULER, GUIDED, INTERVAL)},
+    network=TransformerSpec(width=64, layers=4, heads=4, patch_size=2),
+    teacher=FlowTeacherRecipe(iterations=2000, batch_size=64, lr=2e-3, warmup=100, ema_decay=0.998),
 )

@@ -37,7 +37,7 @@ from bench.models.weights.export import export_student
 from bench.task.declaration import Sources
 from bench.task.protocol import MAIN
 from bench.task.verified import verified, verified_reference
-from tasks.edm_prepared import PreparedEDMTask
+from tasks.class_conditional import PreparedClassTask
 from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet, spatial_of
 
 TAPS = ("pool", "logits")
@@ -138,7 +138,7 @@ def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -
     return PreparedImageNet(task, sources.cache, progress)
 
 
-class PreparedImageNet(PreparedEDMTask):
+class PreparedImageNet(PreparedClassTask):
     """A prepared ImageNet task."""
 
     def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:

@@ -18,18 +18,18 @@ from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
-from bench.models.backbones.edm import EDMDenoiser
+from bench.models.backbones.dit import ClassTransformer
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.assets import PreparedAsset, file_asset, reference_asset
 from bench.task.declaration import Sources
 from bench.task.images import to_unit_range
 from bench.task.protocol import MAIN
-from tasks.edm_prepared import PreparedEDMTask
+from tasks.class_conditional import ClassDenoiser, PreparedClassTask
 from tasks.micro.classifier import accuracy, train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.micro.task import MicroTask
-from tasks.micro.teacher import train_teacher
+from tasks.micro.teacher import FAMILIES, train_teacher
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> PreparedMicroTask:
@@ -38,7 +38,7 @@ def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> Prep
     return PreparedMicroTask(task, sources, splits.train, splits.held_out, progress)
 
 
-class PreparedMicroTask(PreparedEDMTask):
+class PreparedMicroTask(PreparedClassTask):
     """A prepared micro task."""
 
     def __init__(
@@ -58,12 +58,14 @@ class PreparedMicroTask(PreparedEDMTask):
         self._held_out = held_out
 
         teacher_path = self._teacher()
-        self.teacher = load_denoiser(teacher_path, EDMDenoiser).denoiser
+        self.teacher = load_denoiser(teacher_path, FAMILIES[type(task.network)]).denoiser
+        if isinstance(self.teacher, ClassTransformer):
+            self.null_condition = self.teacher.null_condition
         features_path = self._feature_network()
         self.extractors = {MAIN: self._extract}
         space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)
         key = task.reference_key(file_sha256(features_path))
-        name = f"{task.name}-{key[:12]}"
+        name = f"{task.protocol.name}-{key[:12]}"
         reference = kept_references(self.reference_images(), {"": space}, name, store, progress)[""]
         self.references = {MAIN: reference}
         self.teacher_sha256 = folder_sha256(teacher_path)
@@ -84,7 +86,7 @@ class PreparedMicroTask(PreparedEDMTask):
                 save_denoiser(self._train_teacher(), path)
         return path
 
-    def _train_teacher(self) -> EDMDenoiser:
+    def _train_teacher(self) -> ClassDenoiser:
         task, images = self.task, to_unit_range(self.real_images)
         return train_teacher(images, self.real_conditions, self.classes, task.network, task.teacher, self.progress)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Size of the network that teacher, critic and student share, with EDM's preconditioning."""
+    """Size of a UNet that teacher, critic and student share, with EDM's preconditioning."""
 
     channels: tuple[int, ...]
     patch_size: int
@@ -34,6 +34,17 @@ class NetworkSpec:
     layers_per_block: int = 1
     attention_head_dim: int = 16
     norm_groups: int = 8
+
+
+@dataclass(frozen=True)
+class TransformerSpec:
+    """Size of a transformer that teacher, critic and student share: DiT's, as a rectified flow (SiT)."""
+
+    width: int
+    """Size of a token."""
+    layers: int
+    heads: int
+    patch_size: int
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,20 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class TeacherRecipe(TrainingRecipe):
-    """The training of the teacher: EDM's loss and noise distribution."""
+    """The training of the teacher: its backbone's own loss, at noise levels whose logarithm is normal (EDM)."""
 
     p_mean: float = -1.2
     p_std: float = 1.2
+
+
+@dataclass(frozen=True)
+class FlowTeacherRecipe(TeacherRecipe):
+    """The training of a rectified flow, at logit-normal times (Esser et al., 2024): the same law."""
+
+    p_mean: float = 0.0
+    p_std: float = 1.0
+    class_dropout: float = 0.1
+    """Share of the images that are trained with the null class, for guidance."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +189,12 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
 
 @dataclass(frozen=True)
-class MicroTask(TrainedTask[NetworkSpec, TeacherRecipe, ClassifierRecipe]):
-    """A class-conditional micro task with a small EDM teacher and a feature classifier."""
+class MicroTask(TrainedTask[NetworkSpec | TransformerSpec, TeacherRecipe, ClassifierRecipe]):
+    """A class-conditional micro task with a small teacher, a UNet or a transformer, and a feature classifier."""
 
     class_names: tuple[str, ...]
 
-    teacher_kind: ClassVar[str] = "EDM denoiser"
+    teacher_kind: ClassVar[str] = "class-conditional denoiser"
     modules: ClassVar[Collection[str]] = ("tasks.micro.prepared",)
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:

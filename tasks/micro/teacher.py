@@ -1,26 +1,43 @@
-"""Training of a micro task's teacher: EDM's loss, noise distribution and EMA on real images."""
+"""Training of a micro task's teacher: its backbone's own loss on real images, and an EMA of its weights."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.progress import Progress
-from bench.models.backbones.edm import EDMDenoiser, small_network
+from bench.models.backbones import dit, edm
+from bench.models.backbones.dit import SiTDenoiser
+from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
-from bench.models.schedules import EDMSchedule, per_sample
-from tasks.micro.task import NetworkSpec, TeacherRecipe, TrainingRecipe
+from bench.models.schedules import EDMSchedule, FlowSchedule, per_sample
+from tasks.class_conditional import ClassDenoiser
+from tasks.micro.task import FlowTeacherRecipe, NetworkSpec, TeacherRecipe, TrainingRecipe, TransformerSpec
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], classes: int) -> EDMDenoiser:
+FAMILIES: Mapping[type[NetworkSpec | TransformerSpec], type[ClassDenoiser]] = {
+    NetworkSpec: EDMDenoiser,
+    TransformerSpec: SiTDenoiser,
+}
+"""The families of backbones, by the kind of network."""
+
+
+def build_denoiser(
+    network: NetworkSpec | TransformerSpec, image_shape: tuple[int, int, int], classes: int
+) -> EDMDenoiser | SiTDenoiser:
     """Build an untrained micro denoiser; its weights come from torch's global generator."""
-    built = small_network(
+    if isinstance(network, TransformerSpec):
+        transformer = dit.small_network(
+            image_shape, classes, network.width, network.layers, network.heads, network.patch_size
+        )
+        return SiTDenoiser(transformer, FlowSchedule())  # no shift: little noise hides small images
+    built = edm.small_network(
         image_shape,
         classes,
         network.channels,
@@ -35,7 +52,7 @@ def build_denoiser(network: NetworkSpec, image_shape: tuple[int, int, int], clas
 def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
     """Return the backbone's own training loss, w(t) |D(x_t, t) - x|^2, the mean over all elements.
 
-    For EDM w is lambda(sigma) (EDM, Eq. 2); for a VP network the loss is the squared error in epsilon or v.
+    For EDM w is lambda(sigma) (EDM, Eq. 2); for other networks the loss is the squared error in what they predict.
     """
     schedule = denoiser.schedule
     error = denoiser(schedule.add_noise(x, eps, t), t, condition) - x
@@ -46,11 +63,13 @@ def train_teacher(
     images: Tensor,
     labels: Tensor,
     classes: int,
-    network: NetworkSpec,
+    network: NetworkSpec | TransformerSpec,
     recipe: TeacherRecipe,
     progress: Progress,
-) -> EDMDenoiser:
-    """Train the teacher, ln sigma ~ N(p_mean, p_std^2) (EDM, Table 1): images [N, C, H, W] in [-1, 1].
+) -> EDMDenoiser | SiTDenoiser:
+    """Train the teacher on images [N, C, H, W] in [-1, 1].
+
+    The noise level has ln(sigma / alpha) ~ N(p_mean, p_std^2) (EDM, Table 1); a flow's time is then logit-normal.
 
     Returns the EMA weights. Training is seeded: the same images, recipe, thread count and machine
     give the same weights.
@@ -60,11 +79,16 @@ def train_teacher(
         torch.manual_seed(recipe.seed)
         denoiser = build_denoiser(network, image_shape, classes)
 
-    def loss_of(trained: EDMDenoiser, generator: torch.Generator) -> Tensor:
+    def loss_of(trained: EDMDenoiser | SiTDenoiser, generator: torch.Generator) -> Tensor:
         indices = torch.randint(len(images), (recipe.batch_size,), generator=generator)
-        ln_sigma = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
+        ln_level = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
+        t = trained.schedule.time_at(ln_level.exp())
         eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
-        return denoiser_loss(trained, images[indices], ln_sigma.exp(), eps, labels[indices])
+        condition = labels[indices]
+        if isinstance(recipe, FlowTeacherRecipe):
+            dropped = torch.rand(recipe.batch_size, generator=generator) < recipe.class_dropout
+            condition = condition.masked_fill(dropped, classes)  # the null class follows the others
+        return denoiser_loss(trained, images[indices], t, eps, condition)
 
     return train_averaged(denoiser, loss_of, recipe, progress)
 

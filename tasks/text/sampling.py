@@ -75,9 +75,11 @@ def sample(
     accepted = inspect.signature(scheduler.step).parameters
     random = {"generator": noise.generators} if "generator" in accepted else {}
     conditions = torch.cat([null_condition.expand_as(condition), condition]) if baseline.guided else condition
-    latents = noise.draw().to(condition.device) * scheduler.init_noise_sigma
+    # A flow's own scheduler scales neither the noise nor the network's inputs.
+    latents = noise.draw().to(condition.device) * getattr(scheduler, "init_noise_sigma", 1.0)
+    scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for step, t in enumerate(scheduler.timesteps):
-        x = scheduler.scale_model_input(latents, t)
+        x = scaled(latents, t)
         predicted = denoiser.predict(
             torch.cat([x, x]) if baseline.guided else x,
             t.expand(len(conditions)),

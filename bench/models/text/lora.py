@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -44,21 +44,19 @@ class LoRASpec:
 
 
 def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
-    """Freeze a network of diffusers and add adapters to the layers whose names end with one of `targets`.
+    """Freeze a network and add adapters to the layers whose names end with one of `targets`.
 
     They change nothing yet: up is zero, down random. On a network in half precision they are float32, since a step
     of training is smaller than what bf16 can add.
     """
     network.requires_grad_(False)
-    network.add_adapter(
-        LoraConfig(
-            r=spec.rank,
-            lora_alpha=spec.alpha,
-            lora_dropout=spec.dropout,
-            target_modules=list(targets),
-        ),
-        adapter_name=ADAPTER,
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=list(targets),
     )
+    inject_adapter_in_model(config, network, ADAPTER)  # not diffusers' add_adapter, which its DiT has not
     for parameter in network.parameters():
         if parameter.requires_grad and parameter.dtype in HALF:
             parameter.data = parameter.data.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import struct
 from collections.abc import Mapping
@@ -70,14 +71,15 @@ def file_kind(path: Path) -> FileKind:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a torch checkpoint (weights only) or a safetensors file: tensors by name, on the CPU.
 
-    A training checkpoint may keep them under `state_dict`, beside other things.
+    A training checkpoint may keep them under `state_dict`, or their average under `ema`, beside other things.
     Raises UserError if the file is damaged, holds more than tensors, or is another kind.
     """
     kind = file_kind(path)
     try:
         if kind == "torch":
             check_torch_file(path)
-        state = load_file(path) if kind == "safetensors" else torch.load(path, "cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the options of many trainings: plain data
+            state = load_file(path) if kind == "safetensors" else torch.load(path, "cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(f"{path} is cut short or damaged ({_short(error)}); fix: download it again") from None
     except Exception as error:  # torch raises many kinds, OSError for a zip that is cut short
@@ -87,8 +89,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is cut short, damaged or holds more than weights ({what}); "
             "nothing in it was run; fix: download it again"
         ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for nested in ("state_dict", "ema"):
+        if isinstance(state, dict) and isinstance(state.get(nested), dict):
+            state = state[nested]
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, not a network's weights by name")
     for name, value in state.items():

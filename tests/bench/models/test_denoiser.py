@@ -422,3 +422,34 @@ def test_gradients_pass_through_deep_features(denoiser: UNetFamily, batch: tuple
 def test_a_network_without_a_form_for_a_lora_says_so() -> None:
     with pytest.raises(UserError, match="names no layers that take a LoRA, and lora_rank is 4; fix: --set lora_r"):
         edm().add_adapters(4, 8.0)
+
+
+# Limits of guidance
+
+
+def test_guidance_within_a_range_of_noise_levels_runs_the_network_once_outside(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    x, sigmas, condition = batch
+    plain, null = edm(), torch.tensor([CLASSES - 1])
+    inside = GuidedDenoiser(plain, null, 3.0, levels=(0.2, 0.9))  # sigma / (1 + sigma): 0.25 to 9
+    expected = torch.where(
+        torch.tensor([False, True, True, False])[:, None, None, None],
+        GuidedDenoiser(plain, null, 3.0)(x, sigmas, condition),
+        plain(x, sigmas, condition),
+    )
+    torch.testing.assert_close(inside(x, sigmas, condition), expected)
+    sizes: list[int] = []
+    plain.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    inside(x[:1], sigmas[:1], condition[:1])
+    inside(x[1:2], sigmas[1:2], condition[1:2])
+    assert sizes == [1, 2]
+
+
+def test_guidance_of_the_first_channels_leaves_the_others_conditional() -> None:
+    network = small_network((3, SIDE, SIDE), CLASSES, (8, 8), 1, attention_head_dim=8, norm_groups=4)
+    plain, null = EDMDenoiser(network, EDMSchedule(), taps=("mid",)), torch.tensor([0])
+    given = torch.randn(2, 3, SIDE, SIDE), torch.tensor([0.3, 2.0]), torch.tensor([1, 2])
+    found = GuidedDenoiser(plain, null, 3.0, channels=2)(*given)
+    torch.testing.assert_close(found[:, :2], GuidedDenoiser(plain, null, 3.0)(*given)[:, :2])
+    torch.testing.assert_close(found[:, 2:], plain(*given)[:, 2:])

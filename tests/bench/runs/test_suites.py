@@ -97,9 +97,14 @@ EVERY_SCALE = [
     for name in suite_names()
     for scale in load_suite(name).scales.values()
 ]
+ON_A_FLOW = [
+    pytest.param(load_suite(name).scale("micro").on("scenes-flow"), id=f"{name}-scenes-flow")
+    for name in ("table4", "table6", "tournament-scenes")
+]
+"""The same runs on the transformer of `scenes`: --task scenes-flow."""
 
 
-@pytest.mark.parametrize("scale", EVERY_SCALE)
+@pytest.mark.parametrize("scale", EVERY_SCALE + ON_A_FLOW)
 def test_a_suite_names_what_there_is(scale: SuiteScale) -> None:
     """All tasks, protocols, methods, recipes, samplers and metrics of a suite are registered."""
     catalogue = load_catalogue()

@@ -1,4 +1,4 @@
-"""The base class of prepared class-conditional tasks with an EDM teacher: students on disk, conditions, pairs."""
+"""The base class of prepared class-conditional tasks: students on disk, conditions, pairs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.models.backbones.dit import ClassTransformer
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.task.images import to_unit_range
 from bench.task.pairs import PairedTeacher
 
+ClassDenoiser = EDMDenoiser | ClassTransformer
+"""Denoisers that are conditioned on a class alone; the transformers have a null class, for guidance."""
 
-class PreparedEDMTask(PairedTeacher):
-    """A prepared class-conditional task whose teacher is an EDM denoiser without a null class."""
 
+class PreparedClassTask(PairedTeacher):
+    """A prepared task whose teacher is conditioned on a class."""
+
+    teacher: ClassDenoiser
     null_condition = None
     classes: int
     real_images: Tensor
@@ -43,19 +48,19 @@ class PreparedEDMTask(PairedTeacher):
         return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, EDMDenoiser)
+        assert isinstance(student, ClassDenoiser)
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        saved = load_denoiser(folder, EDMDenoiser)
+        saved = load_denoiser(folder, type(self.teacher), self.teacher)
         require_student(folder, saved.indices)
-        channels, size, _ = saved.denoiser.sample_shape
-        if size != self.task.image_shape[1]:
+        (channels, size, _), (own_channels, height, width) = saved.denoiser.sample_shape, self.sample_shape
+        if size != height:
             raise UserError(
                 f"{folder} makes images of {size}x{size}, but task {self.task.name!r} has "
-                f"{self.task.image_shape[1]}x{self.task.image_shape[2]}; fix: name a student of this task"
+                f"{height}x{width}; fix: name a student of this task"
             )
-        found, own = (channels, saved.denoiser.classes), (self.task.image_shape[0], self.classes)
+        found, own = (channels, saved.denoiser.classes), (own_channels, self.classes)
         if found != own:
             raise UserError(
                 f"{folder} has {found[0]} channels and {found[1]} classes, but students of task "
