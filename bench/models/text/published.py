@@ -48,7 +48,8 @@ def load_published(
     """
     require(path)
     file = _Folders(family, teacher.config, note).weights_in(path, scheduler) if path.is_dir() else path
-    state = read_parts(file) if file.name.endswith(INDEX) else read_state_dict(file)
+    state: Mapping[str, Tensor] = read_parts(file) if file.name.endswith(INDEX) else read_state_dict(file)
+    state = family.renamed(teacher, state)
     if is_lora(state) and not any(BASE in name for name in state):
         network = copy.deepcopy(teacher)
         settings = read_settings(file, family.folder)
