@@ -1,6 +1,6 @@
 """Compute the memory and the operations of an iteration of four-step DMD2 on SDXL, without a GPU.
 
-    python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora] [--variants 0,2]
+    python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora | --one-base] [--variants 0,2]
 
 Nothing is computed: the same training step runs on fake tensors (fake_tensors.py). Counted are the tensors that
 are alive at once, and the operations of matrix products, convolutions and attention. A turn is taken with as many
@@ -86,18 +86,20 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="sdxl")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lora", action="store_true", help="the student is a LoRA of rank 64")
+    parser.add_argument("--one-base", action="store_true", help="the critic too, on the teacher's weights")
     known = [name for name, values in SAVINGS.items() if "compile_backend" not in values]
     parser.add_argument("--variants", help="numbers from 0, with commas: " + "; ".join(known))
     options = parser.parse_args()
     names = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
-    method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
+    method = "dmd2-4step-lora" if options.lora or options.one_base else "dmd2-4step"
+    shared = {"one_base": True, "critic_lora_rank": 64} if options.one_base else {}
     nn.Module._apply = replace_tensors  # type: ignore[method-assign, assignment]
     print(f"{method} on {options.network}, torch {torch.__version__}; both networks' turn, then the critic's\n")
     print("| variant | batch | lasting GiB | peak GiB | TFLOP | peak GiB | TFLOP |\n|---|---|---|---|---|---|---|")
     for name in names:
         begun = time.perf_counter()
         with FakeTensorMode(allow_non_fake_inputs=True):
-            line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name]))
+            line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name] | shared))
         print(line, f"<!-- {time.perf_counter() - begun:.0f} s -->", flush=True)
 
 
