@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from bench.training.distiller import Distiller
 from bench.training.step_rng import StepRNG
@@ -88,3 +89,18 @@ def lasting_bytes(distiller: Distiller[Any]) -> Alive:
     for tensor in lasting_tensors(distiller):
         alive.add(tensor)
     return alive
+
+
+class Operations(TorchDispatchMode):
+    """A counter of the operations of matrix products, convolutions and attention, which keeps no tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        count = flop_registry.get(function.overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=made)
+        return made

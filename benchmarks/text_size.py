@@ -2,9 +2,10 @@
 
     python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora | --one-base] [--variants 0,2]
 
-Nothing is computed: the same training step runs on fake tensors (fake_tensors.py). Counted are the tensors that are
-alive at once, and the operations of matrix products, convolutions and attention. A turn is taken with as many
-simulated steps as there are. Text encoders come on top (SDXL: 3.0 GiB). benchmarks/text_training.py measures what this only counts.
+Nothing is computed: the same training step runs on fake tensors (fake_tensors.py). Counted are the tensors that
+are alive at once, and the operations of matrix products, convolutions and attention. A turn is taken with as many
+simulated steps as there are. Text encoders come on top (SDXL: 3.0 GiB). benchmarks/text_training.py measures what
+this only counts.
 """
 
 from __future__ import annotations
