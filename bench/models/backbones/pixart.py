@@ -36,7 +36,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
     prediction = "epsilon"
     schedule: VPSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-    """The maps of both attentions and of the feed-forward. The stock pipelines load no LoRA, only whole networks."""
+    """The maps of both attentions and of the feed-forward. Stock pipelines load no LoRA, only whole networks."""
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     part_files = ("*.json", "*.txt", "*.model")
