@@ -21,7 +21,6 @@ from bench.models.weights.state_dicts import require
 
 Kind = Literal["dit", "sit"]
 PIPELINE = "DiTPipeline"
-"""The class that facebook/DiT-XL-2-256 names in its configuration: DiTTransformer2DModel's former one."""
 
 
 @dataclass(frozen=True)
