@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import TextPipeline
 
 MAX_TIMES = 100_000
 """Times of a noise schedule; PixArt's has 1,000."""
@@ -36,7 +33,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
     prediction = "epsilon"
     schedule: VPSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-    """The maps of both attentions and of the feed-forward. The stock pipelines load no LoRA, only whole networks."""
+    """The maps of both attentions and of the feed-forward. Stock pipelines load no LoRA, only whole networks."""
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     part_files = ("*.json", "*.txt", "*.model")

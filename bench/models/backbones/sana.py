@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import TextPipeline
 
 GUIDANCE = 4.5
 """The scale that SANA-Sprint's authors give to its network."""
