@@ -17,7 +17,7 @@ from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder
 from bench.models.text.latents import LatentSpace
-from bench.models.text.pipelines import TextPipeline
+from bench.models.text.parts import TextPipeline
 from tasks.coco import TASK_10K
 from tasks.text.prepared import PreparedText, TrainingData
 
@@ -162,4 +162,6 @@ def _pipeline(sizes: Sizes) -> TextPipeline:
         norm_num_groups=sizes.groups,
     )
     unet = UNet2DConditionModel(**sizes.network).eval()
-    return TextPipeline(unet, LatentSpace(vae), encoder.eval().requires_grad_(False), SCHEDULER)
+    return TextPipeline(
+        StableDiffusionDenoiser, unet, LatentSpace(vae), encoder.eval().requires_grad_(False), SCHEDULER
+    )

@@ -9,12 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.training.cost import Cost, Passes
-from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingContext
+from bench.training.distiller import Batch, Distiller, Noised, TrainingContext
 from methods.losses import denoising_loss
 from methods.noise_levels import lognormal_times
+from methods.terms import CriticRecipe
 
 
-class DiffInstructRecipe(Recipe):
+class DiffInstructRecipe(CriticRecipe):
     """The recipe of Diff-Instruct. The defaults are the official script's CIFAR-10 run."""
 
     iterations: int = Field(1_562_500, ge=1)
@@ -60,7 +61,8 @@ class DiffInstruct(Distiller[DiffInstructRecipe]):
     def __init__(self, recipe: DiffInstructRecipe, context: TrainingContext) -> None:
         super().__init__(recipe, context)
         self.add_student()
-        self.critic = self.add_model("critic", self.trainable_copy(self.teacher), recipe.critic_lr)
+        critic = self.trainable_copy(self.teacher, recipe.critic_lora_rank, recipe.critic_lora_alpha)
+        self.critic = self.add_model("critic", critic, recipe.critic_lr)
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:

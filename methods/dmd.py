@@ -50,13 +50,15 @@ class DMD(Distiller[DMDRecipe]):
             self.pairs = context.make_pairs(recipe.pairs)
 
     def _build_critic(self) -> Critic:
-        denoiser = self.trainable_copy(self.teacher)
-        if not self.recipe.gan:
+        recipe = self.recipe
+        denoiser = self.trainable_copy(self.teacher, recipe.critic_lora_rank, recipe.critic_lora_alpha)
+        if not recipe.gan:
             return Critic(denoiser)
-        reads_teacher = self.recipe.discriminator_features == "teacher"
-        if not self.recipe.critic_denoising:  # the decoder never runs, so DDP must not wait for its gradients
+        reads_teacher = recipe.discriminator_features == "teacher"
+        if not recipe.critic_denoising:  # the decoder never runs, so DDP must not wait for its gradients
+            read = () if reads_teacher else [one for one in denoiser.feature_parameters() if one.requires_grad]
             denoiser.requires_grad_(False)
-            for parameter in () if reads_teacher else denoiser.feature_parameters():
+            for parameter in read:
                 parameter.requires_grad_(True)
         heads = [discriminator_head(shape).to(self.accelerator.device) for shape in denoiser.feature_shapes]
         return Critic(denoiser, heads, self.teacher if reads_teacher else None)

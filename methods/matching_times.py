@@ -1,6 +1,7 @@
 """Laws of the times at which distribution matching and CFG augmentation look at the generated images.
 
-Times are drawn as positions on the schedule's noise grid, as in DMD2. On FlowSchedule a position is the time.
+Times are drawn as positions on the schedule's noise grid, as in DMD2. On FlowSchedule a position is the time
+before the grid's shift.
 """
 
 from __future__ import annotations

@@ -106,13 +106,9 @@ def velocity(
     condition: Tensor,
     *interval: Tensor,
 ) -> Tensor:
-    """Return the velocity (z - x0) / t, or with an interval [B] the mean one; z [B, ...], t [B] in flow time.
-
-    The denoiser is given (alpha + sigma) z at its own schedule's time of the same noise level, t / (1 - t).
-    """
-    own = schedule.time_at(t / (1 - t))
-    scale = per_sample(schedule.alpha(own) + schedule.sigma(own), z)
-    return (z - denoiser(scale * z, own, condition, *interval)) / per_sample(t, z)
+    """Return the velocity (z - x0) / t, or with an interval [B] the mean one; z [B, ...], t [B] in flow time."""
+    x_t, own = schedule.from_flow(z, t)
+    return (z - denoiser(x_t, own, condition, *interval)) / per_sample(t, z)
 
 
 def average_velocity(v: Tensor, derivative: Tensor, interval: Tensor) -> Tensor:

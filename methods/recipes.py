@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from bench.training.cost import Cost, Passes
 from bench.training.recipe import Recipe
-from methods.terms import GANRecipe, MatchingRecipe, Span
+from methods.terms import CriticRecipe, GANRecipe, MatchingRecipe, Span
 
 
 class LPIPSRecipe(Recipe):
@@ -56,7 +56,7 @@ class PairRecipe(LPIPSRecipe):
         return self.pairs
 
 
-class DMDRecipe(GANRecipe, MatchingRecipe, PairRecipe):
+class DMDRecipe(GANRecipe, MatchingRecipe, CriticRecipe, PairRecipe):
     """The recipe of DMD and DMD2. The defaults are DMD2's ImageNet-64 run (F.2 and the official scripts)."""
 
     added_later = frozenset(
@@ -174,7 +174,7 @@ class DMDRecipe(GANRecipe, MatchingRecipe, PairRecipe):
 
     @model_validator(mode="after")
     def _alignment_fits(self) -> Self:
-        if self.ida_share and self.lora_rank:
+        if self.ida_share and (self.lora_rank or self.critic_lora_rank):
             raise ValueError(
                 f"ida_share={self.ida_share:g} mixes the student's weights into the critic's, and a LoRA has "
                 "others; fix: --set ida_share=0"

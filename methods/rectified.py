@@ -87,7 +87,7 @@ class Rectified(Distiller[RectifiedRecipe]):
 
     def flow_times(self, batch: Batch, count: int) -> Tensor:
         """Draw flow times [count], uniform up to that of the student's first step."""
-        first = flow_time_at(self.schedule, self.step_times[:1])
+        first = self.schedule.flow_time(self.step_times[:1])
         return first * (1 + batch.rng.integers(0, FINEST, count)) / FINEST
 
     def step_input(self, pairs: Pairs, batch: Batch) -> Noised:
@@ -110,18 +110,13 @@ def straight_point(pairs: Pairs, flow_time: Tensor, schedule: NoiseSchedule) -> 
     return Noised(schedule.add_noise(pairs.image, pairs.noise, t), t, pairs.condition)
 
 
-def flow_time_at(schedule: NoiseSchedule, t: Tensor) -> Tensor:
-    """Return the flow time u = sigma / (alpha + sigma) of the schedule's times t [B]."""
-    return schedule.sigma(t) / (schedule.alpha(t) + schedule.sigma(t))
-
-
 def flow_indices(schedule: NoiseSchedule, steps: int, start: float) -> list[int]:
     """Return the grid positions of steps that are evenly spaced in the flow's time, descending.
 
     Raises UserError if two steps would have the same position.
     """
     first = grid_index(start, len(schedule.grid))
-    on_grid = flow_time_at(schedule, schedule.grid)
+    on_grid = schedule.flow_time(schedule.grid)
     wanted = on_grid[first] * (1 - torch.arange(steps) / steps)
     indices = [first, *(on_grid - wanted[1:, None]).abs().argmin(1).tolist()]
     if any(after >= before for before, after in pairwise(indices)):

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from bench.models.denoiser import Denoiser
 from bench.models.schedules import per_sample
 from bench.training.cost import Cost, Passes
-from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingContext, frozen
+from bench.training.distiller import Batch, Distiller, Noised, TrainingContext, frozen
 from methods.losses import denoising_loss
 from methods.noise_levels import lognormal_times
-from methods.terms import Span
+from methods.terms import CriticRecipe, Span
 
 
-class SiDRecipe(Recipe):
+class SiDRecipe(CriticRecipe):
     """The recipe of SiD and SiDA. The defaults are SiD's ImageNet-64 run (official scripts)."""
 
     iterations: int = Field(114_646, ge=1)
@@ -106,7 +106,8 @@ class SiD(Distiller[SiDRecipe]):
     def __init__(self, recipe: SiDRecipe, context: TrainingContext) -> None:
         super().__init__(recipe, context)
         self.add_student()
-        self.critic = self.add_model("critic", SiDCritic(self.trainable_copy(self.teacher)), recipe.critic_lr)
+        critic = self.trainable_copy(self.teacher, recipe.critic_lora_rank, recipe.critic_lora_alpha)
+        self.critic = self.add_model("critic", SiDCritic(critic), recipe.critic_lr)
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -22,13 +22,14 @@ from bench.models.denoiser import Denoiser
 from bench.models.grid import grid_index, student_indices
 from bench.models.schedules import NoiseSchedule, per_sample
 from bench.training.cost import Cost, Passes
-from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainingContext
+from bench.training.distiller import Batch, Distiller, Noised, TrainingContext
 from bench.training.simulation import ode_step
 from bench.training.student_sampler import StudentSampler, ode_sampler
 from methods.losses import distribution_matching_loss
+from methods.terms import CriticRecipe
 
 
-class TDMRecipe(Recipe):
+class TDMRecipe(CriticRecipe):
     """The recipe of TDM. The defaults are the command of the authors' README and the values of their demo."""
 
     iterations: int = Field(10_000, ge=1)
@@ -94,7 +95,8 @@ class TDM(Distiller[TDMRecipe]):
     def __init__(self, recipe: TDMRecipe, context: TrainingContext) -> None:
         super().__init__(recipe, context)
         self.add_student()
-        self.critic = self.add_model("critic", self.trainable_copy(self.teacher), recipe.critic_lr)
+        critic = self.trainable_copy(self.teacher, recipe.critic_lora_rank, recipe.critic_lora_alpha)
+        self.critic = self.add_model("critic", critic, recipe.critic_lr)
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
 
     @classmethod

@@ -24,6 +24,32 @@ Divergence = Literal["rkl", "kl", "js", "sf", "neyman", "sh", "jf"]
 AugmentationTimes = Literal["cleaner", "capped", "gap"]
 
 
+class CriticRecipe(Recipe):
+    """The recipe of methods with a critic, a second trained network that starts as the teacher."""
+
+    added_later = frozenset({"critic_lora_rank", "critic_lora_alpha"})
+
+    critic_lora_rank: int = Field(0, ge=0)
+    """Rank of a LoRA to train on the critic (text-to-image only); 0: the whole critic is trained."""
+    critic_lora_alpha: float = Field(8.0, gt=0)
+    """The scale of the critic's LoRA is alpha / rank."""
+
+    def idle(self) -> dict[str, str]:
+        found = super().idle()
+        if not self.critic_lora_rank:
+            found["critic_lora_alpha"] = "critic_lora_rank is 0: the whole critic is trained"
+        return found
+
+    @model_validator(mode="after")
+    def _base_fits_the_critic(self) -> Self:
+        if self.one_base and not self.critic_lora_rank:
+            raise ValueError(
+                "one_base=true trains LoRAs on the teacher's weights, and critic_lora_rank is 0: the whole critic "
+                f"would be trained; fix: --set critic_lora_rank={self.lora_rank}"
+            )
+        return self
+
+
 class MatchingRecipe(Recipe):
     """The recipe of methods with a distribution matching term."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bench.task.protocol import Protocol
+from bench.task.protocol import Protocol, TeacherReference
 from bench.task.text_rules import TextRules
 from tasks.text.baselines import SD15_BASELINES, SD15_PAIRS, SDXL_BASELINES, SDXL_PAIRS
 from tasks.text.task import TextTask, with_preferences
@@ -39,6 +39,15 @@ COCO10K_OFFICIAL = replace(
 
 Between steps it draws from one CUDA stream; here each sample has its own generator."""
 
+COCO10K_TEACHER = replace(
+    COCO10K,
+    name="coco10k-teacher",
+    reference="none",
+    metrics=("fd-teacher", "patch-fd-teacher", "clip"),
+    teacher_reference=TeacherReference.by(SDXL_BASELINES["teacher-cfg6"]),
+)
+"""Distances to SDXL's own images of the prompts, as in SenseFlow (arXiv:2506.00523)."""
+
 COCO30K = replace(
     COCO10K,
     name="coco30k",
@@ -70,7 +79,10 @@ def _with_bigg(protocol: Protocol) -> Protocol:
     )
 
 
-COCO10K_PROTOCOLS = (COCO10K, COCO10K_OFFICIAL, _with_bigg(COCO10K), with_preferences(COCO10K))
+COCO10K_PROTOCOLS = (
+    *(COCO10K, COCO10K_OFFICIAL, COCO10K_TEACHER),
+    *(_with_bigg(COCO10K), with_preferences(COCO10K)),
+)
 COCO30K_PROTOCOLS = (COCO30K, COCO30K_OFFICIAL, _with_bigg(COCO30K), with_preferences(COCO30K))
 
 TASK_10K = TextTask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -78,15 +79,16 @@ def text_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPTe
     )
 
 
-def tiny_vae() -> AutoencoderKL:
-    """A KL-VAE of factor 2 with four latent channels."""
+def tiny_vae(channels: int = 4, **options: Any) -> AutoencoderKL:
+    """A KL-VAE of factor 2 with so many latent channels."""
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
+        latent_channels=channels,
         norm_num_groups=4,
         sample_size=SIDE,
+        **options,
     )
 
 
@@ -123,6 +125,23 @@ def tiny_unet(sdxl: bool = False) -> UNet2DConditionModel:
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=24 + 6 * 8,
+        norm_num_groups=8,
+    )
+
+
+def one_level_unet() -> UNet2DConditionModel:
+    """A UNet with SDXL's conditions, 8 numbers a token and 8 pooled ones, and one transformer block a side."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(16,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=8 + 6 * 8,
         norm_num_groups=8,
     )
 

@@ -111,6 +111,7 @@ def _metric_data(info: MetricInfo) -> dict[str, Any]:
         "min_samples": info.min_samples,
         "extractor": info.extractor,
         "needs_reference": info.needs_reference,
+        "compares_with": info.compares_with if info.needs_reference else None,
         "summary": info.summary,
         "source": info.source,
     }
@@ -119,7 +120,8 @@ def _metric_data(info: MetricInfo) -> dict[str, Any]:
 def _print_metric(data: Mapping[str, Any]) -> None:
     print(f"metric {data['name']}: {data['title']}")
     print(f"  better    {data['direction']}\n  at least  {data['min_samples']} images")
-    reference = "and those of real images" if data["needs_reference"] else "alone"
+    others = {"real": "and those of real images", "teacher": "and those of the teacher's", None: "alone"}
+    reference = others[data["compares_with"]]
     extractor = "the protocol's own" if data["extractor"] == "main" else data["extractor"]
     print(f"  reads     the features of generated images {reference}; feature extractor: {extractor}")
     print(f"  summary   {data['summary']}\n  source    {data['source']}")
@@ -206,7 +208,7 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """Return the lines on what the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
     from bench.training.budget import Spent
-    from bench.training.cost import memory_holder
+    from bench.training.cost import memory_holder, not_counted
 
     cost, spent = recipe.cost(), Spent.by(recipe)
     updates = f"{spent.iterations} iterations, {spent.generator_updates} generator updates"
@@ -217,10 +219,10 @@ def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     if task is None:
         return
     if task.network_parameters is not None:
-        size = human_size(cost.least_memory(task.network_parameters))
+        size = human_size(recipe.least_memory(task.network_parameters))
         millions = task.network_parameters / 1e6
         counted = f"{size} for {millions:.1f} million parameters a network"
-        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, plus activations"
+        yield f"memory of {memory_holder(recipe.sharding)}: {counted}, {not_counted(recipe.one_base)}"
     if task.name in method.published:
         yield f"published: {method.published[task.name]}"
     yield from _recorded_costs(method.name, task.name)
@@ -269,7 +271,7 @@ def _print_task(data: Mapping[str, Any]) -> None:
     print(f"  scale   {data['scale']}\n  images  {'x'.join(map(str, data['image_shape']))}")
     print(f"protocol {data['protocol']['name']}, sha256 {data['protocol_sha256'][:12]}")
     for key, value in data["protocol"].items():
-        print(f"  {key:<14}{', '.join(value) if isinstance(value, list) else value}")
+        print(f"  {key:<19}{', '.join(value) if isinstance(value, list) else value}")
     print("baselines")
     for one in data["baselines"]:
         print(f"  {one['name']:<16}  {one['summary']}; {one['network_evaluations']} network evaluations")

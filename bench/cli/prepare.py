@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,12 @@ from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
 from bench.task.declaration import Requirement, Sources, default_cache
 
+if TYPE_CHECKING:
+    from bench.core.progress import Progress
+    from bench.runs.registry import Catalogue
+    from bench.task.assets import PreparedAsset
+    from bench.task.base import PreparedTask
+
 SPELT = {"references": "reference"}
 """Options that are not called as the field of Sources that they fill."""
 
@@ -38,6 +44,10 @@ def prepare(
     pairs: Annotated[
         int, typer.Option("--pairs", min=0, help="Also make this many teacher noise-image pairs.")
     ] = 0,
+    teacher_images: Annotated[
+        bool,
+        typer.Option("--teacher-images", help="Also make the images of the teacher that FD to it compares with."),
+    ] = False,
     data: DataOption = None,
     crop: Annotated[str, typer.Option("--crop", help="For images of another size: edm or adm.")] = "edm",
     teacher: Annotated[
@@ -123,9 +133,25 @@ def prepare(
         assets.append(prepared.asset_of_pairs(pairs))
     if tiny_vae:
         assets += prepared.pixels()[1]
+    if teacher_images:
+        assets += _teacher_references(catalogue, prepared, progress)
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
     _print_missing(need for need in chosen.missing(inputs) if need.for_training)
+
+
+def _teacher_references(catalogue: Catalogue, prepared: PreparedTask, progress: Progress) -> list[PreparedAsset]:
+    """Make the references of the teacher's images. Raises UserError if the protocol compares with none."""
+    from bench.runs.runner import Runner
+
+    protocol, before = prepared.task.protocol, len(prepared.data)
+    if protocol.teacher_reference is None:
+        raise UserError(
+            f"protocol {protocol.name!r} compares with no images of the teacher; fix: leave out --teacher-images, "
+            "or choose a protocol that does: --protocol NAME"
+        )
+    Runner(catalogue, prepared, progress)
+    return prepared.data[before:]
 
 
 def _print_missing(needs: Iterable[Requirement]) -> None:

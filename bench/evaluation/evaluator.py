@@ -20,7 +20,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
-from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
+from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
@@ -119,7 +119,8 @@ def measure(
     running: dict[str, Metric] = {}
     if is_main:
         running = {
-            name: make_metric(info, spaces[info.extractor].reference, protocol) for name, info in metrics.items()
+            name: make_metric(info, spaces[info.extractor].reference_of(info), protocol)
+            for name, info in metrics.items()
         }
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
@@ -175,7 +176,7 @@ class Evaluator:
         self.protocol = prepared.task.protocol
         self.metrics = metrics
         self.further = further
-        self.spaces = {**own_spaces(prepared), **further}
+        self.spaces = with_teacher({**own_spaces(prepared), **further}, prepared)
         self.progress = progress
 
     def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
@@ -199,7 +200,9 @@ class Evaluator:
             "subject": subject,
             "protocol": self.protocol.digest(),
             "references": {
-                name: space.reference.sha256 for name, space in self.spaces.items() if space.reference is not None
+                name if whose == "real" else f"{name} of the {whose}": sha256
+                for name, space in self.spaces.items()
+                for whose, sha256 in space.hashes()
             },
             "quantities": {name: self._name(name) for name in self.metrics},
         }

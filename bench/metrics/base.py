@@ -91,8 +91,8 @@ class Metric(ABC):
         """
         if reference is None and info.needs_reference:
             raise UserError(
-                f"metric {info.name!r} compares with real images, and there are no features of them by "
-                f"{protocol.network(info.extractor)}; fix: leave {info.name!r} out, or prepare a reference"
+                f"metric {info.name!r} compares with {info.compares_with} images, and there are no features of "
+                f"them by {protocol.network(info.extractor)}; fix: leave {info.name!r} out, or prepare a reference"
             )
         self.reference = reference
         self.protocol = protocol

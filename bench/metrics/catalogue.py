@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from bench.metrics.info import MetricInfo
 
@@ -20,6 +21,16 @@ FD = MetricInfo(
     implementation="bench.metrics.frechet:FrechetDistance",
     needs_reference=True,
     range=DISTANCE,
+)
+
+FD_TEACHER = replace(
+    FD,
+    name="fd-teacher",
+    title="FD to the teacher",
+    summary="FD to the teacher's images of the same prompts and seeds, not to real ones: 0 for the teacher's own "
+    "sampler; it says how close a student is to its teacher, and not how good either is",
+    source="FID-T in SenseFlow, arXiv:2506.00523; pi-Flow, arXiv:2510.14974",
+    compares_with="teacher",
 )
 
 SFID = MetricInfo(
@@ -118,6 +129,15 @@ PATCH_FD = MetricInfo(
     needs_reference=True,
     extractor="patch",
     range=DISTANCE,
+)
+
+PATCH_FD_TEACHER = replace(
+    PATCH_FD,
+    name="patch-fd-teacher",
+    title="Patch FD to the teacher",
+    summary="patch FD to the teacher's images of the same prompts and seeds, as fd-teacher",
+    source="patch FID-T in SenseFlow, arXiv:2506.00523",
+    compares_with="teacher",
 )
 
 CLIP = MetricInfo(

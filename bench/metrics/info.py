@@ -24,6 +24,8 @@ class MetricInfo:
     extractor: str = "main"
     """The feature extractor whose output it reads: a registered name, or `main`, which the protocol names."""
     needs_reference: bool = False
-    """Whether it compares with the features of real images."""
+    """Whether it compares with the features of other images."""
+    compares_with: Literal["real", "teacher"] = "real"
+    """Those images: real ones, or the teacher's (`Protocol.teacher_reference`)."""
     range: tuple[float, float] = (-math.inf, math.inf)
     """The least and the greatest value that it can have; a record with another one is not accepted."""

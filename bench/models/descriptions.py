@@ -68,12 +68,12 @@ def layout_of(about: Mapping[str, Any]) -> ConditionLayout:
     """Return how a description lays out text conditions. Raises ValueError, TypeError or KeyError."""
     found = about["layout"]
     sizes = {key: whole_of(found, key) for key in ("tokens", "width")}
-    pooled = found["pooled"]
+    pooled, mask = found["pooled"], found.get("mask", False)
     if pooled != 0:
         pooled = whole_of(found, "pooled")
-    if len(found) != len(sizes) + 1:
+    if type(mask) is not bool or len(found) != len(sizes) + (2 if "mask" in found else 1):
         raise ValueError(f"layout is {found!r}")
-    return ConditionLayout(**sizes, pooled=pooled)
+    return ConditionLayout(**sizes, pooled=pooled, mask=mask)
 
 
 def taps_of(about: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -73,6 +74,14 @@ class NoiseSchedule(ABC):
         """Return rectified flow's time of the same noise level, sigma / (alpha + sigma): [B] -> [B]."""
         alpha, sigma = self.alpha(t), self.sigma(t)
         return sigma / (alpha + sigma)
+
+    def from_flow(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t and t [B] where rectified flow has z = (1 - u) x + u eps at times u [B]; z [B, ...].
+
+        The noise level is the same, and x_t = (alpha + sigma) z. Back lead `flow_time` and a division.
+        """
+        t = self.time_at(u / (1 - u))
+        return per_sample(self.alpha(t) + self.sigma(t), z) * z, t
 
     def time_range(self) -> tuple[float, float]:
         """Return the smallest and largest noise level sigma / alpha on the grid, of times with alpha > 0."""
@@ -200,6 +209,19 @@ class FlowSchedule(NoiseSchedule):
     def __init__(self, shift: float = 1.0, steps: int = 1000) -> None:
         self.shift = shift
         self.grid = shifted(torch.arange(1, steps + 1, dtype=torch.float64) / steps, shift)
+
+    def with_times(self, times: Sequence[float]) -> tuple[FlowSchedule, list[int]]:
+        """Return a copy whose grid has these times, in place of the nearest ones, and their positions.
+
+        Raises ValueError unless the times are in (0, 1], and each has a position of its own.
+        """
+        changed = copy.copy(self)
+        changed.grid = self.grid.clone()
+        indices = [int((self.grid - time).abs().argmin()) for time in times]
+        if not all(0 < time <= 1 for time in times) or len(set(indices)) < len(indices):
+            raise ValueError(f"{list(times)} are not times in (0, 1] that differ on a grid of {len(self.grid)}")
+        changed.grid[indices] = torch.tensor(list(times), dtype=torch.float64)
+        return changed, indices
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t

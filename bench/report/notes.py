@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
 from bench.report.cells import percent
@@ -16,7 +17,7 @@ from bench.training.budget import PASSES
 
 NOTICED = {
     "generated_rank_deficient": "the covariance of the generated images lacks full rank",
-    "reference_rank_deficient": "the covariance of the real images lacks full rank",
+    "reference_rank_deficient": "the covariance of the images compared with lacks full rank",
     "by_factors": "covariances too nearly singular for the eigenvalues of their product; taken from their factors",
     "clipped": "up to {most} negative eigenvalues were taken as zero",
     "generated_without_patch": "up to {most} generated images were too small to have a patch",
@@ -148,7 +149,20 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(f"{dirty} of {len(records)} records were made from a checkout with uncommitted changes.")
     if protocol.get("covariance_start") == "ones":
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
+    lines += _of_the_teacher(protocol)
     return lines + _alarms(records) + _noticed(records) + differing_assets(records)
+
+
+def _of_the_teacher(protocol: Mapping[str, Any]) -> list[str]:
+    """Return a note on the teacher's images that metrics compare with; none if no metric does."""
+    reference = protocol.get("teacher_reference")
+    if not isinstance(reference, Mapping):
+        return []
+    return [
+        "To the teacher: these metrics compare with the teacher's own images of the same prompts and seeds, by "
+        f"its sampler {reference.get('sampler')}, whose own row is about 0. They say how close a student is to "
+        "this teacher, and never compare students of two teachers."
+    ]
 
 
 def _alarms(records: Sequence[Record]) -> list[str]:

@@ -109,12 +109,12 @@ def _requirements(task: Task, baselines: Sequence[BaselineRun], where: Sources) 
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
     """Yield the memory of GPUs that each method takes, for tasks with large networks."""
     from bench.core.files import human_size
-    from bench.training.cost import memory_holder
+    from bench.training.cost import memory_holder, not_counted
 
     listed = set()
     for run in planned:
         parameters = run.task.network_parameters
         if parameters is not None and run.method.name not in listed:
             listed.add(run.method.name)
-            size = human_size(run.recipe.cost().least_memory(parameters))
-            yield f"{run.method.name}: {size} on {memory_holder(run.recipe.sharding)}, plus activations"
+            size, holder = human_size(run.recipe.least_memory(parameters)), memory_holder(run.recipe.sharding)
+            yield f"{run.method.name}: {size} on {holder}, {not_counted(run.recipe.one_base)}"

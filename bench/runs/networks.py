@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bench.features.pinned import read_pinned
 from bench.task.base import Task
-from bench.task.protocol import MAIN, Protocol
+from bench.task.protocol import MAIN, Protocol, TeacherReference
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
@@ -21,6 +21,7 @@ def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
     """Return the task under a protocol that measures only these metrics and has its own name.
 
     Its numbers belong to that protocol, and are never part of the record of a run under the task's own protocol.
+    Where they compare with the teacher's images, and the protocol names no sampler, the task's first makes them.
     Raises UserError for an unknown metric.
     """
     for name in names:
@@ -28,7 +29,12 @@ def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
     if tuple(names) == task.protocol.metrics:
         return task
     name = f"{task.protocol.name}.{'+'.join(names)}"
-    return replace(task, protocol=replace(task.protocol, name=name, metrics=tuple(names)))
+    protocol = replace(task.protocol, name=name, metrics=tuple(names))
+    if protocol.teacher_reference is None and any(
+        catalogue.metrics.get(one).compares_with == "teacher" for one in names
+    ):
+        protocol = replace(protocol, teacher_reference=TeacherReference.by(next(iter(task.baselines.values()))))
+    return replace(task, protocol=protocol)
 
 
 def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:

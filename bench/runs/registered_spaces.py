@@ -37,12 +37,16 @@ def registered_spaces(
         extractor, pinned = entry.load(), read_pinned(cache)
         extract = extractor.load(weights_for(extractor, pinned), this_device())
         reference = None
-        if any(info.needs_reference for info in metrics if info.extractor == name):
+        if any(_needs_reals(info) for info in metrics if info.extractor == name):
             space = FeatureSpace(extractor.network(pinned, entry.plugin_sha256), extract)
             made = _made_once(prepared.reference_images(), space, prepared.task, cache, progress)
             reference = as_reference(made, prepared.task.protocol.reference)
         found[name] = LoadedSpace(extract, reference)
     return found
+
+
+def _needs_reals(info: MetricInfo) -> bool:
+    return info.needs_reference and info.compares_with == "real"
 
 
 def _made_once(

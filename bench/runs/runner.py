@@ -24,6 +24,7 @@ from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_scores import write_scores
 from bench.evaluation.picture import draw_samples, sample_sheet
 from bench.evaluation.sheet import write_sheet
+from bench.evaluation.teacher_reference import add_teacher_references
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import Sampler
@@ -96,7 +97,7 @@ class Runner:
         patience: float = 0,
         track: Sequence[str] = (),
     ) -> None:
-        """Load the feature spaces of the protocol's metrics.
+        """Load the feature spaces of the protocol's metrics, and make the references that are missing.
 
         `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder; `track`
         names the trackers that runs send their logs to.
@@ -109,6 +110,7 @@ class Runner:
         self.track = track
         metrics = metrics_of(catalogue, prepared)
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
+        add_teacher_references(prepared, metrics.values(), further, progress)
         self.evaluator = Evaluator(prepared, metrics, progress, further)
 
     def run(self, run: Run) -> Record:

@@ -123,6 +123,9 @@ class PreparedTask(ABC):
     """The feature extractors that the task provides, by the name that metrics use."""
     references: Mapping[str, ReferenceStatistics]
     """Features of the protocol's real images, by extractor; an extractor that only scores images has none."""
+    teacher_references: Mapping[str, ReferenceStatistics] = {}
+    """Features of the teacher's images, by extractor, if a metric compares with them; they are made before the
+    first evaluation (bench.evaluation.teacher_reference)."""
     evaluation_batch: int = 200
     """Images that are generated together; a multiple of the number of images that share a prompt."""
 

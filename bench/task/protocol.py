@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bench.core.files import digest
+from bench.task.declaration import Baseline
 from bench.task.text_rules import TextRules
 
 MAIN = "main"
@@ -14,6 +15,24 @@ MAIN = "main"
 
 UInt8Rule = Literal["round", "edm", "truncate"]
 """The rule by which a protocol turns the networks' output into grey levels."""
+
+
+@dataclass(frozen=True)
+class TeacherReference:
+    """The images that metrics "to the teacher" compare with: the teacher's own, of all of a protocol's samples.
+
+    They have the prompts and the seeds of the student's images.
+    """
+
+    sampler: str
+    """Name of the task's sampler of the teacher that makes them."""
+    settings: Any
+    """The settings of that sampler (`Baseline.identity`), as JSON data."""
+
+    @classmethod
+    def by(cls, sampler: Baseline) -> TeacherReference:
+        """Return the reference that a sampler of the teacher makes."""
+        return cls(sampler.name, sampler.identity())
 
 
 @dataclass(frozen=True)
@@ -58,14 +77,20 @@ class Protocol:
     """The further rules of a text-to-image protocol."""
     extractors: Mapping[str, str] = field(default_factory=dict)
     """Networks of all feature extractors but the main one, by the name that metrics use."""
+    teacher_reference: TeacherReference | None = None
+    """The teacher's images, if a metric compares with them."""
 
     def network(self, extractor: str) -> str:
         """Return the name of an extractor's network, by default the extractor's own name."""
         return self.features if extractor == MAIN else self.extractors.get(extractor, extractor)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON data."""
-        return {**asdict(self), "metrics": list(self.metrics)}
+        """Return the fields as plain JSON data.
+
+        Without a teacher's reference there is no such key, so that protocols from before it keep their digests.
+        """
+        values = {**asdict(self), "metrics": list(self.metrics)}
+        return {key: value for key, value in values.items() if key != "teacher_reference" or value is not None}
 
     def digest(self) -> str:
         """Return the SHA-256 that identifies this protocol."""

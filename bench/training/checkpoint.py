@@ -58,13 +58,13 @@ def _content(distiller: Distiller[Any], state: TrainingState) -> dict[str, Any]:
     """Collect the content of a checkpoint; only the first process gets the tensors."""
     models = {
         name: {
-            "network": model.network.state_dict(),
+            "network": model.state_dict(),
             "optimizer": model.optimizer.state_dict(),
             "updates": model.updates,
         }
         for name, model in distiller.models.items()
     }
-    targets = {name: target.network.state_dict() for name, target in distiller.targets.items()}
+    targets = {name: target.state_dict() for name, target in distiller.targets.items()}
     saved = {**vars(state), "models": models, "targets": targets}
     content: dict[str, Any] = whole(saved, PartialState().is_main_process)
     return content
@@ -117,12 +117,12 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         if odd := sorted((models.keys() ^ distiller.models.keys()) | (targets.keys() ^ distiller.targets.keys())):
             raise ValueError(f"the networks {', '.join(odd)} are missing in it, or the method does not have them")
         for name, model in distiller.models.items():
-            model.network.load_state_dict(shares_of(models[name]["network"], model.network))
+            model.load_state_dict(shares_of(models[name]["network"], model.network))
             model.optimizer.load_state_dict(optimizer_shares(models[name]["optimizer"], model.optimizer))
             model.updates = models[name]["updates"]
             _check_optimizer(name, model)
         for name, target in distiller.targets.items():
-            target.network.load_state_dict(shares_of(targets[name], target.network))
+            target.load_state_dict(shares_of(targets[name], target.network))
         state = TrainingState(**content)
         if state.iteration != int(path.stem):
             raise ValueError(f"it was written after {state.iteration} iterations, but its name has another number")
@@ -161,7 +161,7 @@ def _check_average(state: TrainingState, distiller: Distiller[Any]) -> None:
             "the EMA of its recipe is missing" if wanted else "it contains an EMA, but its recipe has none"
         )
     if state.average is not None and not distiller.sharded:
-        networks = distiller.generator.network.state_dict()
+        networks = distiller.generator.state_dict()
         wrong = set(state.average.keys() ^ networks.keys())
         wrong |= {name for name in networks.keys() - wrong if networks[name].shape != state.average[name].shape}
         if wrong:
@@ -194,7 +194,7 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
             if name not in models and name != STUDENT_NETWORK:
                 continue
             state = shares_of(models[name]["network"], model.network)
-            missing, unexpected = model.network.load_state_dict(state, strict=False)
+            missing, unexpected = model.load_state_dict(state, strict=False)
             wrong = [*unexpected, *(key for key in missing if not key.startswith(distiller.fresh_weights))]
             if wrong:
                 raise ValueError(f"{len(wrong)} weights do not fit, such as {wrong[0]}")

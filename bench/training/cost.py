@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 BYTES = 4
 """Size of a float32 number."""
+HALF = 2
+"""Size of a bf16 number."""
 BACKWARD = 2
 """Forward passes that take as long as one backward pass: the gradients of the weights, and of the activations."""
 ENCODER = "'s encoder"
@@ -59,6 +61,11 @@ class Cost:
         They are the weights of the teacher; weights, gradients and two moments of each trained network; averages.
         """
         return (1 + 4 * self.trained + self.averages) * BYTES * parameters
+
+
+def not_counted(one_base: bool) -> str:
+    """Return a phrase for what training takes beside `least_memory`, given a recipe's `one_base`."""
+    return "plus the LoRAs and activations" if one_base else "plus activations"
 
 
 def memory_holder(sharding: str) -> str:

@@ -14,6 +14,7 @@ from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.grid import grid_index, student_indices
 from bench.training.context import Batch, MicroBatch, Noised, Pairs, TrainingContext
+from bench.training.one_base import copy_on, not_synchronised, share_shards, shared_names
 from bench.training.recipe import Recipe
 from bench.training.sharding import shard, whole
 from bench.training.simulation import backward_simulation, ode_step
@@ -61,6 +62,8 @@ class Distiller(ABC, Generic[R]):
         self.targets: dict[str, TargetNetwork] = {}
         self.micro_batch = MicroBatch()
         """The current micro-batch, which the engine sets before each training step."""
+        if recipe.one_base:  # copies have the teacher's weights, so these get their precision before
+            self._convert_teacher()
         if recipe.compile_backend != "none":
             self.teacher.compile(backend=recipe.compile_backend)
 
@@ -69,11 +72,8 @@ class Distiller(ABC, Generic[R]):
         """Train on one batch. Return figures to log: 0-dimensional tensors by name, losses under `loss/...`."""
 
     def build_student(self, teacher: Denoiser) -> Denoiser:
-        """Build a student from a teacher, which is not changed: a trainable copy, or a LoRA on a frozen copy."""
-        student = self.trainable_copy(teacher)
-        if self.recipe.lora_rank:
-            student.add_adapters(self.recipe.lora_rank, self.recipe.lora_alpha)
-        return student
+        """Build a student from a teacher, which is not changed: a trainable copy, or a LoRA on a frozen one."""
+        return self.trainable_copy(teacher, self.recipe.lora_rank, self.recipe.lora_alpha)
 
     @classmethod
     def sampler(cls, recipe: R, student: Denoiser) -> StudentSampler:
@@ -83,16 +83,28 @@ class Distiller(ABC, Generic[R]):
 
     def build_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Build the optimiser of a network: AdamW with the recipe's betas and weight decay, fused."""
-        recipe = self.recipe
-        return torch.optim.AdamW(
-            network.parameters(), lr=lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
-        )
+        recipe, weights = self.recipe, list(network.parameters())
+        if recipe.one_base:  # a base is not the optimiser's, which would keep its shards
+            weights = [weight for weight in weights if weight.requires_grad]
+        return torch.optim.AdamW(weights, lr=lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
 
-    def trainable_copy(self, teacher: Denoiser) -> Denoiser:
-        """Return a trainable copy of a teacher, as the initial student or critic."""
-        network = copy.deepcopy(teacher).requires_grad_(True).train()
+    def trainable_copy(self, teacher: Denoiser, lora_rank: int = 0, lora_alpha: float = 8.0) -> Denoiser:
+        """Return a trainable copy of a teacher, as the initial student or critic.
+
+        With a rank, a LoRA alone is trained, on a frozen copy of the teacher or, with `one_base`, on the teacher's
+        own weights. Raises UserError if networks are to share a base and this one has no rank.
+        """
+        if self.recipe.one_base and not lora_rank:
+            raise UserError(
+                f"one_base=true is for networks that are LoRAs, and {type(self).__name__} trains a whole copy of "
+                "the teacher; fix: --set one_base=false, or give trainable_copy() a lora_rank"
+            )
+        network = copy_on(teacher) if self.recipe.one_base else copy.deepcopy(teacher).requires_grad_(True)
+        network.train()
         if self.recipe.gradient_checkpointing:
             network.checkpoint_gradients()
+        if lora_rank:
+            network.add_adapters(lora_rank, lora_alpha)
         return network
 
     def add_student(self) -> TrainedModel:
@@ -101,10 +113,10 @@ class Distiller(ABC, Generic[R]):
 
     def add_model(self, name: str, network: nn.Module, lr: float) -> TrainedModel:
         """Register a network to train at a learning rate. Checkpoints contain it and its optimiser."""
-        self._place(network)
+        shared = self._place(network)
         wrapped = network if self.sharded else self.accelerator.prepare_model(network)
         optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(network, lr))
-        self.models[name] = TrainedModel(network, wrapped, optimizer, lr)
+        self.models[name] = TrainedModel(network, wrapped, optimizer, lr, shared)
         return self.models[name]
 
     def add_target(self, name: str, model: TrainedModel, network: nn.Module, decay: float) -> TargetNetwork:
@@ -112,8 +124,8 @@ class Distiller(ABC, Generic[R]):
 
         `network` has the same shape as the model's network; its weights are replaced. Checkpoints contain it.
         """
-        self._place(network)
-        self.targets[name] = TargetNetwork(network, model, decay)
+        shared = self._place(network)
+        self.targets[name] = TargetNetwork(network, model, decay, shared)
         return self.targets[name]
 
     def update_target(self, target: TargetNetwork) -> None:
@@ -123,10 +135,11 @@ class Distiller(ABC, Generic[R]):
 
     def release_teacher(self) -> None:
         """Convert the teacher to its precision and shard it. The trainer calls this after all copies are made."""
-        if self.recipe.teacher_precision == "bf16":
-            self.teacher.to(torch.bfloat16)
+        self._convert_teacher()
         if self.sharded:
             self._shard(self.teacher)
+            for one in (*self.models.values(), *self.targets.values()):
+                share_shards(one.network, self.teacher, one.shared)
 
     def backward_and_step(self, model: TrainedModel, loss: Tensor) -> None:
         """Step a model on a scalar loss, a mean over the batch. Its `gradient_norm` is kept for the log."""
@@ -229,12 +242,20 @@ class Distiller(ABC, Generic[R]):
             found[f"{kind}_cast"] = levels.mean((0, 2, 3)).std()
         return found
 
-    def _place(self, network: nn.Module) -> None:
-        """Compile and shard a network as the recipe says."""
+    def _convert_teacher(self) -> None:
+        if self.recipe.teacher_precision == "bf16":
+            self.teacher.to(torch.bfloat16)
+
+    def _place(self, network: nn.Module) -> dict[str, str]:
+        """Compile and shard a network as the recipe says. Return the names of what it shares with the teacher."""
+        shared = shared_names(network, self.teacher) if self.recipe.one_base else {}
+        if shared:
+            not_synchronised(network, shared)
         if self.recipe.compile_backend != "none":
             network.compile(backend=self.recipe.compile_backend)
         if self.sharded:
             self._shard(network)
+        return shared
 
     def _shard(self, network: nn.Module) -> None:
         accelerator = self.accelerator

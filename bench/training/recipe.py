@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.core.errors import UserError, hint
 from bench.models.grid import student_indices
-from bench.training.cost import Cost, Passes
+from bench.training.cost import BYTES, HALF, Cost, Passes
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -23,8 +23,9 @@ class Recipe(BaseModel):
     # A process imports many models and validates one, so each is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
-    added_later: ClassVar[frozenset[str]] = frozenset()
-    """Keys that a method got after runs of it were published; their defaults leave the names of runs alone."""
+    added_later: ClassVar[frozenset[str]] = frozenset({"one_base"})
+    """Keys that a class got after runs of it were published; their defaults leave the names of runs alone. A
+    subclass names its own, which are added to these."""
 
     iterations: int = Field(200_000, ge=1)
     """Training iterations. As in the paper, an iteration is one critic update in methods with a critic."""
@@ -56,6 +57,9 @@ class Recipe(BaseModel):
     """Rank of a LoRA to train on the student (text-to-image only); 0: the whole student is trained."""
     lora_alpha: float = Field(8.0, gt=0)
     """The LoRA's scale is alpha / rank."""
+    one_base: bool = False
+    """True: every network of the method is a LoRA on the teacher's own weights, which are there once, in the
+    teacher's precision; the critic needs a critic_lora_rank. False: each network has a copy of them."""
     gradient_accumulation: int = Field(1, ge=1)
     """Micro-batches of an iteration in each process. The result is the same, with less memory."""
     gradient_checkpointing: bool = False
@@ -118,6 +122,15 @@ class Recipe(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _base_fits(self) -> Self:
+        if self.one_base and not self.lora_rank:
+            raise ValueError(
+                "one_base=true trains LoRAs on the teacher's weights, and lora_rank is 0: the whole student would "
+                "be trained; fix: --set lora_rank=64"
+            )
+        return self
+
     @property
     def roles(self) -> frozenset[str]:
         """Roles of the optional assets of a task that this recipe uses. They are part of its runs' names."""
@@ -155,10 +168,24 @@ class Recipe(BaseModel):
         left_out = {
             key for key, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))
         }
-        left_out |= {key for key in self.added_later if getattr(self, key) == fields[key].default}
+        left_out |= {key for key in self.all_added_later() if getattr(self, key) == fields[key].default}
         if self.alarms != "stop":
             left_out |= ALARM_KEYS
         return self.model_dump(mode="json", exclude=left_out)
+
+    @classmethod
+    def all_added_later(cls) -> frozenset[str]:
+        """Return the keys that this class and those that it extends got later."""
+        return frozenset().union(*(vars(one).get("added_later", ()) for one in cls.__mro__))
+
+    def least_memory(self, parameters: int) -> int:
+        """Return the bytes that networks with this number of parameters take in training, without activations.
+
+        Of networks on one base it is the base alone, since the size of a LoRA depends on the network's layers.
+        """
+        if self.one_base:
+            return parameters * (HALF if self.teacher_precision == "bf16" else BYTES)
+        return self.cost().least_memory(parameters)
 
     def cost(self) -> Cost:
         """Return the cost of a training, in passes and networks of the teacher's size.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from bench.training.one_base import OwnState
 
 
 @contextlib.contextmanager
@@ -23,7 +25,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class TrainedModel:
+class TrainedModel(OwnState):
     """A network with its optimiser. It is called like the network itself, with or without gradients.
 
     Under DDP a call that trains must go through the wrapper, which averages the gradients of all processes. Any
@@ -32,10 +34,18 @@ class TrainedModel:
     """
 
     def __init__(
-        self, network: nn.Module, wrapped: nn.Module, optimizer: torch.optim.Optimizer, lr: float
+        self,
+        network: nn.Module,
+        wrapped: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        lr: float,
+        shared: Mapping[str, str] | None = None,
     ) -> None:
-        """Store the parts. `wrapped` is the network as accelerate prepared it (DDP), or the sharded network."""
-        self.network = network
+        """Store the parts. `wrapped` is the network as accelerate prepared it (DDP), or the sharded network.
+
+        `shared`: the tensors that belong to the teacher (`shared_names`).
+        """
+        super().__init__(network, shared)
         self.wrapped = wrapped
         self.optimizer = optimizer
         self.lr = lr
@@ -50,12 +60,14 @@ class TrainedModel:
         return (self.wrapped if trains else self.network)(*args, **kwargs)
 
 
-class TargetNetwork:
+class TargetNetwork(OwnState):
     """A frozen network that follows a trained one as an exponential moving average of its weights."""
 
-    def __init__(self, network: nn.Module, model: TrainedModel, decay: float) -> None:
-        """Copy the model's current weights into `network`, which has the same shape."""
-        self.network = network.requires_grad_(False).eval()
+    def __init__(
+        self, network: nn.Module, model: TrainedModel, decay: float, shared: Mapping[str, str] | None = None
+    ) -> None:
+        """Copy the model's current weights into `network`, which has the same shape and shares the same."""
+        super().__init__(network.requires_grad_(False).eval(), shared)
         self.model = model
         self.decay = decay
         self.copy_model()
@@ -65,12 +77,12 @@ class TargetNetwork:
 
     def copy_model(self) -> None:
         """Copy the model's weights."""
-        self.network.load_state_dict(self.model.network.state_dict())
+        self.load_state_dict(self.model.state_dict())
 
     @torch.no_grad()
     def update(self) -> None:
         """Move every weight towards the model's: decay * own + (1 - decay) * the model's."""
-        own, current = self.network.state_dict(), self.model.network.state_dict()
+        own, current = self.state_dict(), self.model.state_dict()
         weights = [name for name, value in own.items() if value.is_floating_point()]
         torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - self.decay)
         for name in own.keys() - set(weights):  # counters are not averaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import shutil
 import signal
@@ -35,6 +36,7 @@ from bench.training.checkpoint import (
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
+from bench.training.one_base import OwnState, shared_names
 from bench.training.passes import PassCounter, total_passes
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
@@ -62,7 +64,8 @@ class Trained:
     """A trained student and the cost of its training."""
 
     student: Denoiser
-    """The student on the CPU, in evaluation mode: EMA weights if the recipe has them, otherwise the last ones."""
+    """The student in evaluation mode: EMA weights if the recipe has them, otherwise the last ones. It is on the
+    CPU or, if networks have one base, where that is."""
     iterations: int
     generator_updates: int
     seconds: float
@@ -240,16 +243,26 @@ class Trainer:
 
     def student(self) -> Denoiser:
         """Return a copy of the student with the weights that would be evaluated now."""
-        student = self.distiller.build_student(self.prepared.teacher)
-        weights = self.average or self.distiller.generator.network.state_dict()
-        student.load_state_dict(whole(weights))
+        base = self._student_base()
+        student = self.distiller.build_student(base)
+        own = OwnState(student, shared_names(student, base))
+        own.load_state_dict(whole(self.average or self.distiller.generator.state_dict()))
         return student.eval().requires_grad_(False)
+
+    def _student_base(self) -> Denoiser:
+        """Return the teacher whose weights a student gets, by a copy or as its base."""
+        teacher = self.prepared.teacher
+        if not self.recipe.one_base:
+            return teacher
+        # A sampler moves its student to the device, and with it the base. So this is the one that is there
+        # already; shards are not whole, and the task's own teacher must stay where it is.
+        return copy.deepcopy(teacher) if self.distiller.sharded else self.distiller.teacher
 
     @torch.no_grad()
     def _average(self, updates: int) -> None:
         """Update the student's EMA, whose horizon grows at the start."""
         assert self.recipe.ema_decay is not None
-        current = self.distiller.generator.network.state_dict()
+        current = self.distiller.generator.state_dict()
         if self.average is None:
             self.average = {name: value.clone() for name, value in current.items()}
             return

@@ -1,5 +1,5 @@
-"""The task `scenes`: its declaration, its data set and what prepares it."""
+"""The tasks `scenes` and `scenes-flow`: their declarations, their data set and what prepares them."""
 
-from tasks.scenes.task import TASK
+from tasks.scenes.task import TASK, TASK_FLOW
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "TASK_FLOW"]

@@ -17,11 +17,14 @@ PAD = len(WORDS)
 
 
 class CaptionEncoder(TextEncoder):
-    """An encoder of captions of at most `tokens` words; each word attends to all others (no causal mask)."""
+    """An encoder of captions of at most `tokens` words; each word attends to all others (no causal mask).
 
-    def __init__(self, tokens: int, width: int, layers: int, heads: int) -> None:
+    With `pooled` the mean of a caption's embeddings is its pooled one, which SD3's kind of network reads too.
+    """
+
+    def __init__(self, tokens: int, width: int, layers: int, heads: int, pooled: bool = False) -> None:
         super().__init__()
-        self.layout = ConditionLayout(tokens, width)
+        self.layout = ConditionLayout(tokens, width, width if pooled else 0)
         self.words = nn.Embedding(len(WORDS) + 1, width)
         self.places = nn.Embedding(tokens, width)
         block = nn.TransformerEncoderLayer(
@@ -31,7 +34,8 @@ class CaptionEncoder(TextEncoder):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return packed conditions [B, K] of tokens [B, L] int64."""
-        return self.layout.pack(self.layers(self.words(tokens) + self.places.weight))
+        embeddings = self.layers(self.words(tokens) + self.places.weight)
+        return self.layout.pack(embeddings, embeddings.mean(1) if self.layout.pooled else None)
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Return the tokens of captions, [B, L] int64. Raises UserError for a word that no caption has."""

@@ -1,4 +1,4 @@
-"""Preparation of task `scenes`: compose the scenes, train or find the teacher and the classifier."""
+"""Preparation of a task of scenes: compose the scenes, train or find the teacher and the classifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
@@ -30,6 +29,7 @@ from bench.task.pairs import PairedTeacher
 from bench.task.protocol import MAIN
 from tasks.scenes.classifier import SceneClassifier, agreement, train_scene_classifier
 from tasks.scenes.data import CAPTIONS, truths
+from tasks.scenes.networks import FAMILIES
 from tasks.scenes.task import ScenesTask
 from tasks.scenes.teacher import build_encoder, to_model_space, to_pixels, train_painter
 
@@ -45,7 +45,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class PreparedScenes(PairedTeacher):
-    """A prepared task `scenes`."""
+    """A prepared task `scenes` or `scenes-flow`."""
 
     def __init__(self, task: ScenesTask, sources: Sources, progress: Progress) -> None:
         """Find or make every asset in the cache, named by content. Raises UserError if one is damaged."""
@@ -60,7 +60,7 @@ class PreparedScenes(PairedTeacher):
         self._asked = torch.from_numpy(splits.held_out.labels)
 
         teacher_path, classifier_path = self._teacher(), self._classifier()
-        self._painter = load_denoiser(teacher_path / DENOISER, StableDiffusionDenoiser).denoiser
+        self._painter = load_denoiser(teacher_path / DENOISER, FAMILIES[type(task.network)]).denoiser
         self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
         self.classifier = self._load(SceneClassifier(task.classifier, task.image_shape), classifier_path)
@@ -72,7 +72,7 @@ class PreparedScenes(PairedTeacher):
             suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
             for name, suffix in REFERENCES.items()
         }
-        name = f"{task.name}-{task.reference_key(file_sha256(classifier_path))[:12]}"
+        name = f"{task.protocol.name}-{task.reference_key(file_sha256(classifier_path))[:12]}"
         made = kept_references(self.reference_images(), spaces, name, store, progress)
         self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)
@@ -180,11 +180,11 @@ class PreparedScenes(PairedTeacher):
         return Features(np.zeros((len(batch), 0)), scores={"diversity": distances.numpy()})
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, StableDiffusionDenoiser)
+        assert isinstance(student, type(self._painter))
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
-        saved = load_denoiser(folder, StableDiffusionDenoiser, self._painter)
+        saved = load_denoiser(folder, type(self._painter), self._painter)
         student, indices = saved.denoiser, saved.indices
         require_student(folder, indices)
         if student.layout != self._painter.layout or student.feature_shapes != self._painter.feature_shapes:

@@ -1,4 +1,4 @@
-"""Training of the teacher of scenes: a denoiser that attends to text, together with its text encoder."""
+"""Training of a teacher of scenes: a denoiser that reads text, together with its text encoder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.progress import Progress
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, small_network
-from bench.models.schedules import VPSchedule
 from bench.task.images import to_unit_range
 from tasks.micro.teacher import denoiser_loss, train_averaged
 from tasks.scenes.encoder import PAD, CaptionEncoder
+from tasks.scenes.networks import SceneDenoiser, build_denoiser, training_times
 from tasks.scenes.task import PainterRecipe, PainterSpec
 
 
 class Painter(nn.Module):
     """A text encoder and the denoiser that reads it, for training."""
 
-    def __init__(self, denoiser: StableDiffusionDenoiser, encoder: CaptionEncoder) -> None:
+    def __init__(self, denoiser: SceneDenoiser, encoder: CaptionEncoder) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.encoder = encoder
@@ -25,17 +24,13 @@ class Painter(nn.Module):
 
 def build_encoder(spec: PainterSpec) -> CaptionEncoder:
     """Build an untrained text encoder; its weights come from torch's global generator."""
-    return CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads)
+    return CaptionEncoder(spec.tokens, spec.text_width, spec.text_layers, spec.heads, spec.pooled)
 
 
 def build_painter(spec: PainterSpec, image_shape: tuple[int, int, int]) -> Painter:
     """Build both untrained; their weights come from torch's global generator."""
     encoder = build_encoder(spec)
-    network = small_network(
-        image_shape, spec.channels, spec.text_width, spec.heads, spec.patch_size, spec.norm_groups
-    )
-    schedule = VPSchedule(spec.prediction, beta_end=spec.beta_end)
-    return Painter(StableDiffusionDenoiser(network, schedule, encoder.layout, patch_size=spec.patch_size), encoder)
+    return Painter(build_denoiser(spec, image_shape, encoder.layout), encoder)
 
 
 def to_model_space(images: Tensor, spec: PainterSpec) -> Tensor:
@@ -56,7 +51,7 @@ def train_painter(
     recipe: PainterRecipe,
     progress: Progress,
 ) -> Painter:
-    """Train teacher and text encoder with the denoising loss, at times that are uniform on the schedule's grid.
+    """Train teacher and text encoder with the denoising loss, at the times of `training_times`.
 
     Images are uint8 [N, C, H, W], and captions [N] are positions in `sentences`; a share of them is replaced by
     the empty caption, for classifier-free guidance (Ho and Salimans, 2022). Returns the EMA. Training is seeded:
@@ -65,12 +60,11 @@ def train_painter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         painter = build_painter(spec, (images.shape[1], images.shape[2], images.shape[3]))
-    tokens, steps = painter.encoder.tokenize(sentences), len(painter.denoiser.schedule.grid)
-    size = (recipe.batch_size,)
+    tokens, size = painter.encoder.tokenize(sentences), (recipe.batch_size,)
 
     def loss_of(trained: Painter, generator: torch.Generator) -> Tensor:
         indices = torch.randint(len(images), size, generator=generator)
-        t = torch.randint(steps, size, generator=generator).float()
+        t = training_times(trained.denoiser.schedule, recipe.batch_size, generator)
         eps = torch.randn(*size, *images.shape[1:], generator=generator)
         dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
         words = tokens[captions[indices]].masked_fill(dropped[:, None], PAD)

@@ -20,11 +20,18 @@ class HubWeights:
     kind: Literal["pipeline", "folder", "file"]
     """A whole pipeline, a network's folder in diffusers' format, or a file of a network's weights or of a LoRA."""
     repository: str
+    """"owner/name"; a folder in it may follow, as in "owner/name/transformer"."""
     file: str | None = None
     licence: str = "openrail++"
 
     def __post_init__(self) -> None:
         assert (self.file is not None) == (self.kind == "file")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The repository, and the folder in it with a slash at its end, or an empty text."""
+        owner, name, *folders = self.repository.split("/")
+        return f"{owner}/{name}", "".join(f"{folder}/" for folder in folders)
 
 
 @dataclass(frozen=True)

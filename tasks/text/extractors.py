@@ -60,7 +60,7 @@ class TextExtractors:
         self.loaded[name] = extract
 
     def _add_inception(self, progress: Progress) -> None:
-        """Add the extractor of whole images, and that of patches if the protocol has it, with their references."""
+        """Add the extractors of whole images and of patches, with those references that the protocol requires."""
         inception = load_inception(
             self._path("features"),
             self.cache,
@@ -71,11 +71,12 @@ class TextExtractors:
             resize="clean",
         )
         self.weights.append(verified("features", self.task.pinned["features"], inception.sha256))
-        self.references[MAIN] = self._real("reference", inception)
         self.loaded[MAIN] = partial(inception_of_squares, inception, self.task.rules.compared_at)
-        if "patch_reference" in self.task.roles:
-            self.references[PATCH] = self._real("patch_reference", inception)
+        if PATCH in self.task.protocol.extractors:
             self.loaded[PATCH] = partial(inception_of_patches, inception, self.task.rules.small_patches)
+        for role, extractor in (("reference", MAIN), ("patch_reference", PATCH)):
+            if role in self.task.roles:
+                self.references[extractor] = self._real(role, inception)
 
     def _add_lpips(self, progress: Progress) -> None:
         lpips = load_lpips(

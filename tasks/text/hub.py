@@ -14,5 +14,6 @@ def in_cache(weights: HubWeights) -> Path | None:
     """Return the path of a baseline's weights in the hub's cache, or None, without network access."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(weights.repository, weights.file or FIRST_FILE[weights.kind])
+    repository, folder = weights.place
+    found = try_to_load_from_cache(repository, folder + (weights.file or FIRST_FILE[weights.kind]))
     return Path(found) if isinstance(found, str) else None

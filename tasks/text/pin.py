@@ -28,13 +28,14 @@ from bench.features.preferences import load_preference
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, folder_images, kept_references
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
+from bench.models.text.hub import named_folder
+from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import (
-    PIPELINE_FILES,
     TINY_VAE_FILES,
-    TextPipeline,
     load_pipeline,
     load_tiny_vae,
-    named_folder,
+    named_pipeline,
+    pipeline_family,
 )
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
@@ -99,7 +100,7 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
 
 def teacher_sha256(path: Path) -> str:
     """Return the hash of a pipeline's file, or of the files of its folder that are read."""
-    return file_sha256(path) if path.is_file() else folder_sha256(path, PIPELINE_FILES)
+    return file_sha256(path) if path.is_file() else folder_sha256(path, pipeline_family(path).pipeline_files())
 
 
 def tiny_vae_sha256(folder: Path) -> str:
@@ -110,7 +111,7 @@ def tiny_vae_sha256(folder: Path) -> str:
 def _teacher(sources: Sources) -> PinnedAsset:
     named = sources.teacher
     assert named is not None
-    path = named_folder(named, sources.download, PIPELINE_FILES)
+    path = named_pipeline(named, sources.download)
     load_pipeline(path, sources.download).denoiser()  # check that all of it loads, and its noise schedule is known
     return PinnedAsset(str(path), teacher_sha256(path), _shown(named))
 

@@ -16,14 +16,16 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.data.text.packed import PackedLatents, open_latents
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
+from bench.models.backbones.text import TextFamily
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
+from bench.models.schedules import VPSchedule
 from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import SDXLEncoder
-from bench.models.text.pipelines import TextPipeline, load_pipeline, load_tiny_vae, schedule_of
+from bench.models.text.parts import TextPipeline
+from bench.models.text.pipelines import load_pipeline, load_tiny_vae
 from bench.models.text.published import load_published
 from bench.task.assets import PreparedAsset
 from bench.task.base import Sampled
@@ -76,7 +78,7 @@ class PreparedText(PairedTeacher):
         path = self._path("teacher")
         self.pipeline = load_pipeline(path)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
-        self._teacher = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
+        self._teacher: TextFamily = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
         self.teacher = self._teacher
         self._use(self.pipeline, rules.resolution)
 
@@ -168,7 +170,8 @@ class PreparedText(PairedTeacher):
         if TINY_VAE not in self.task.pinned:
             raise UserError(
                 "losses on pixels decode latents with a tiny VAE, and none is pinned; fix: bench prepare "
-                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, "
+                "of FLUX.1 taef1; or a folder)"
             )
         folder, assets = self._path(TINY_VAE), list[PreparedAsset]()
         self._checked(TINY_VAE, assets, tiny_vae_sha256(folder))
@@ -234,24 +237,24 @@ class PreparedText(PairedTeacher):
         return Sampled(task_of_baseline, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, StableDiffusionDenoiser)
+        assert isinstance(student, TextFamily)
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:
         """Read one of our students (a network or a LoRA), or published weights of DMD2's or other authors."""
         if (folder / DESCRIPTION).is_file():
-            saved = load_denoiser(folder, StableDiffusionDenoiser, self._teacher)
+            saved = load_denoiser(folder, type(self._teacher), self._teacher)
             student, indices = saved.denoiser, saved.indices
             known: list[int] = [len(indices)]
             require_student(folder, indices)
-            if student.layout != self._teacher.layout or student.resolution != self._teacher.resolution:
+            if not student.fits(self._teacher):
                 raise UserError(
                     f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
                     "fix: name a student of this task"
                 )
         else:
-            schedule = schedule_of(self.pipeline.scheduler)
-            network = load_published(folder, self.pipeline.network, self.progress.note, schedule)
+            family, scheduler = self.pipeline.family, self.pipeline.scheduler
+            network = load_published(folder, family, self.pipeline.network, self.progress.note, scheduler)
             student = replace(self.pipeline, network=network).denoiser(self.task.rules.resolution)
             known = list(self.task.published_indices)
             indices = list(self.task.published_indices.get(steps or known[0], ()))
@@ -259,5 +262,6 @@ class PreparedText(PairedTeacher):
             raise no_such_sampler(folder, steps, known)
         alpha_bar = self.task.rules.first_alpha_bar
         if alpha_bar is not None:
+            assert isinstance(student.schedule, VPSchedule)
             student.schedule = student.schedule.with_alpha_bar(indices[0], alpha_bar)
         return student.eval().requires_grad_(False), indices

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser, predict
 from bench.models.samplers import SampleNoise
+from bench.models.text.hub import from_hub
 from bench.models.text.lora import Note
-from bench.models.text.pipelines import TextPipeline, from_hub, load_pipeline, schedule_of
+from bench.models.text.parts import TextPipeline
+from bench.models.text.pipelines import load_pipeline
 from bench.models.text.published import load_published
 from tasks.text.baselines import HubWeights, TextBaseline
+from tasks.text.flow_baselines import FlowBaseline
 
 
 class RectifiedFlowScheduler:
@@ -44,24 +45,7 @@ class RectifiedFlowScheduler:
         return (sample + self.length * model_output,)
 
 
-PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
-    False: {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1},
-    True: {
-        "clip_sample": False,
-        "interpolation_type": "linear",
-        "sample_max_value": 1.0,
-        "set_alpha_to_one": False,
-        "skip_prk_steps": True,
-        "steps_offset": 1,
-        "timestep_spacing": "leading",
-        "use_karras_sigmas": False,
-    },
-}
-"""Options in the scheduler files that SD1.5 and SDXL were published with, by whether it is SDXL; all others are
-diffusers' defaults. Every baseline uses these, even if the file in the teacher's folder has changed since."""
-
-
-def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdxl: bool) -> Any:
+def make_scheduler(baseline: TextBaseline, pipeline: TextPipeline) -> Any:
     """Make a baseline's scheduler, with the noise schedule and the prediction type of its pipeline's own.
 
     Every other option is fixed: by the baseline's `settings`, or by the scheduler file of the published model.
@@ -69,17 +53,10 @@ def make_scheduler(baseline: TextBaseline, configuration: Mapping[str, Any], sdx
     """
     if baseline.scheduler == RectifiedFlowScheduler.__name__:
         return RectifiedFlowScheduler()
-    kind, own = getattr(diffusers, baseline.scheduler), schedule_of(configuration)
-    taken = {
-        "num_train_timesteps": len(own.grid),
-        "beta_start": own.beta_start,
-        "beta_end": own.beta_end,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": {"epsilon": "epsilon", "v": "v_prediction"}[own.prediction],
-    }
+    kind = getattr(diffusers, baseline.scheduler)
+    options = pipeline.family.scheduler_options(pipeline, baseline.resolution)
     known = inspect.signature(kind.__init__).parameters
-    pinned = {key: value for key, value in PUBLISHED[sdxl].items() if key in known}
-    return kind(**{**taken, **pinned, **baseline.settings})
+    return kind(**{key: value for key, value in options.items() if key in known} | dict(baseline.settings))
 
 
 @torch.no_grad()
@@ -92,31 +69,44 @@ def sample(
     `pipeline.latents.shape(baseline.resolution)`, so that samples do not depend on their batch. Everything runs
     on the device of `pipeline.network` and `condition`. `null_condition` is [1, K].
     """
-    scheduler = make_scheduler(baseline, pipeline.scheduler, pipeline.sdxl)
-    if baseline.timesteps is None:
-        scheduler.set_timesteps(baseline.steps, device=condition.device)
-    else:
-        scheduler.set_timesteps(timesteps=list(baseline.timesteps), device=condition.device)
+    scheduler, denoiser = make_scheduler(baseline, pipeline), pipeline.denoiser(baseline.resolution)
+    scheduler.set_timesteps(**_steps(baseline, pipeline), device=condition.device)
+    renoises = isinstance(baseline, FlowBaseline) and baseline.fresh_noise
     accepted = inspect.signature(scheduler.step).parameters
     random = {"generator": noise.generators} if "generator" in accepted else {}
     conditions = torch.cat([null_condition.expand_as(condition), condition]) if baseline.guided else condition
-    latents = noise.draw().to(condition.device) * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
-        x = scheduler.scale_model_input(latents, t)
-        predicted = predict(
-            pipeline.network,
-            pipeline.encoder.layout,
+    # A flow's own scheduler scales neither the noise nor the network's inputs.
+    latents = noise.draw().to(condition.device) * getattr(scheduler, "init_noise_sigma", 1.0)
+    scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
+    for step, t in enumerate(scheduler.timesteps):
+        x = scaled(latents, t)
+        predicted = denoiser.predict(
             torch.cat([x, x]) if baseline.guided else x,
             t.expand(len(conditions)),
             conditions,
-            baseline.resolution if pipeline.sdxl else None,
             baseline.guidance_scale if baseline.embedded_guidance else None,
         ).float()  # draws in half precision would be different numbers
         if baseline.guided:
             unconditional, conditional = predicted.chunk(2)
             predicted = unconditional + baseline.guidance_scale * (conditional - unconditional)
-        latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
+        if renoises:
+            now, later = scheduler.sigmas[step : step + 2].tolist()
+            x0 = latents - now * predicted
+            latents = (1 - later) * x0 + later * noise.draw().to(x0.device) if later else x0
+        else:
+            latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
     return latents
+
+
+def _steps(baseline: TextBaseline, pipeline: TextPipeline) -> dict[str, Any]:
+    """Return the arguments of the scheduler's `set_timesteps`."""
+    steps = pipeline.family.step_options(pipeline, baseline.resolution, baseline.steps)
+    if baseline.timesteps is not None:
+        return {"timesteps": list(baseline.timesteps)}
+    if isinstance(baseline, FlowBaseline) and baseline.sigmas is not None:
+        kept = {key: value for key, value in steps.items() if key != "num_inference_steps"}
+        return {**kept, "sigmas": list(baseline.sigmas)}
+    return steps
 
 
 def load_baseline(
@@ -138,21 +128,32 @@ def load_baseline(
     if weights.kind == "pipeline":
         pipeline = load_pipeline(path or weights.repository, download)
     elif weights.kind == "folder":
-        folder = path or from_hub(weights.repository, download, ["config.json", "*_model.safetensors"])
-        pipeline = replace(teacher, network=StableDiffusionDenoiser.read_network(folder))
+        pipeline = replace(teacher, network=teacher.family.read_network(path or _folder(weights, download)))
     else:
         file = path or _file(weights, download)
-        pipeline = replace(teacher, network=load_published(file, teacher.network, note))
-    if pipeline.sdxl != teacher.sdxl:
-        raise UserError(f"the weights of {baseline.name!r} and the teacher are of different kinds (SD1.5, SDXL)")
-    if (pipeline.network.config.time_cond_proj_dim is not None) != baseline.embedded_guidance:
+        network = load_published(file, teacher.family, teacher.network, note)
+        if isinstance(baseline, FlowBaseline) and baseline.lora_scale != 1:
+            _scale_change(network, teacher.network, baseline.lora_scale)
+        pipeline = replace(teacher, network=network)
+    if _kind(pipeline) != _kind(teacher):
         raise UserError(
-            f"baseline {baseline.name!r} "
-            f"{'passes' if baseline.embedded_guidance else 'does not pass'} a guidance scale to the network, but "
-            f"{path or weights.repository} has time_cond_proj_dim {pipeline.network.config.time_cond_proj_dim}; "
-            "fix: name the baseline's own weights"
+            f"the weights of {baseline.name!r} and the teacher are of different kinds: {_kind(pipeline)} and "
+            f"{_kind(teacher)}; fix: name the baseline's own weights"
+        )
+    if pipeline.family.takes_guidance(pipeline.network) != baseline.embedded_guidance:
+        passes, takes = ("passes", "none") if baseline.embedded_guidance else ("does not pass", "one")
+        raise UserError(
+            f"baseline {baseline.name!r} {passes} a guidance scale to the network, but that of "
+            f"{path or weights.repository} takes {takes}; fix: name the baseline's own weights"
         )
     return pipeline
+
+
+@torch.no_grad()
+def _scale_change(network: nn.Module, teacher: nn.Module, scale: float) -> None:
+    """Multiply by `scale` what a network's weights differ from the teacher's, such as a LoRA that was added."""
+    for own, base in zip(network.parameters(), teacher.parameters(), strict=True):
+        own.copy_(torch.lerp(base, own, scale))
 
 
 def weights_sha256(network: nn.Module) -> str:
@@ -162,6 +163,18 @@ def weights_sha256(network: nn.Module) -> str:
         hasher.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         hasher.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hasher.hexdigest()
+
+
+def _kind(pipeline: TextPipeline) -> str:
+    layout = pipeline.encoder.layout
+    return f"family {pipeline.family.name!r} with embeddings of {layout.width} and {layout.pooled} numbers"
+
+
+def _folder(weights: HubWeights, download: bool) -> Path:
+    """Return the folder of a network in the hub's cache: its repository's, or one in it."""
+    repository, folder = weights.place
+    files = [f"{folder}{name}" for name in ("config.json", "*_model*.safetensors", "*.safetensors.index.json")]
+    return from_hub(repository, download, files) / folder
 
 
 def _file(weights: HubWeights, download: bool) -> Path:

@@ -118,7 +118,7 @@ class TextTask(PinnedTask):
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         prepare = f"bench prepare --task {self.name}"
-        tiny = "madebyollin/taesdxl (of SD1.5 madebyollin/taesd; or a folder)"
+        tiny = "madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, of FLUX.1 taef1; or a folder)"
         how = {
             TINY_VAE: ("a tiny VAE, for losses on pixels", f"{prepare} --tiny-vae {tiny}"),
             LPIPS: ("LPIPS's trunk, VGG16", f"{prepare} --weights lpips=FILE ({LPIPS_TRUNK})"),
@@ -152,7 +152,9 @@ class TextTask(PinnedTask):
 
 def with_preferences(protocol: Protocol) -> Protocol:
     """Return the protocol with only preference models as metrics: the pinned ones, or all if none is pinned."""
-    named = replace(protocol, name=f"{protocol.name}-preference", reference="none", features="none")
+    named = replace(
+        protocol, name=f"{protocol.name}-preference", reference="none", features="none", teacher_reference=None
+    )
     return _measured_by(named, PREFERENCES)
 
 
@@ -169,9 +171,10 @@ def _clip_role(protocol: Protocol) -> str:
 def _metric_roles(protocol: Protocol) -> tuple[str, ...]:
     """Return the roles of the networks and references that a protocol's metrics read."""
     metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
-    distances = "fd" in metrics or patch
+    real = "fd" in metrics or patch
     return (
-        *(("features", "reference") if distances else ()),
+        *(("features",) if real or protocol.teacher_reference else ()),
+        *(("reference",) if real else ()),
         *(("patch_reference",) if patch else ()),
         *((_clip_role(protocol),) if "clip" in metrics else ()),
         *(("lpips",) if "diversity" in metrics else ()),

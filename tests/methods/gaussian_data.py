@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,8 +13,9 @@ from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule, VPS
 
 MEAN, STD = 0.3, 0.4
 
-SCHEDULES = [EDMSchedule(), VPSchedule(), FlowSchedule()]
-"""One schedule of each kind."""
+SCHEDULES = [EDMSchedule(), VPSchedule(), FlowSchedule(), FlowSchedule(shift=3.0)]
+"""One schedule of each kind, and a grid of flow times that is shifted."""
+each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=["edm", "vp", "flow", "shifted"])
 
 
 def denoised(x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:

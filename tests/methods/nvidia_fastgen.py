@@ -1,22 +1,28 @@
-"""NVIDIA's DMD2 (`nvidia-modelopt`, modelopt/torch/fastgen) beside ours, on the same tiny flow networks."""
+"""NVIDIA's DMD2 (`nvidia-modelopt`, modelopt/torch/fastgen) beside ours, on the same tiny flow networks.
+
+There are two kinds: a few convolutions, and diffusers' transformer of Stable Diffusion 3 on a shifted grid.
+"""
 
 from __future__ import annotations
 
 import copy
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers import SD3Transformer2DModel
+from tiny_flow_context import LATENTS, LAYOUT
 from torch import Tensor, nn
 
+from bench.models.backbones.sd3 import SD3Denoiser, small_network
 from bench.models.denoiser import Denoiser, FeatureShape
 from bench.models.schedules import FlowSchedule, per_sample
 from bench.training.distiller import Batch, TrainingContext
@@ -88,6 +94,69 @@ class FlowDenoiser(Denoiser):
         pass
 
 
+class Packed(nn.Module):
+    """Stable Diffusion 3 with the packed condition of ours where NVIDIA's pipeline gives embeddings."""
+
+    def __init__(self, network: SD3Transformer2DModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        embeddings, pooled = LAYOUT.unpack(encoder_hidden_states)
+        found: Tensor = self.network(hidden_states, embeddings, pooled, timestep).sample
+        return found
+
+
+class World(NamedTuple):
+    """A kind of flow network, as one of ours and as a module that NVIDIA's pipeline calls."""
+
+    sample: tuple[int, int, int]
+    """Shape of an image or latent."""
+    condition: int
+    """Size of a condition."""
+    width: int
+    """Channels of the features."""
+    time_scale: float | None
+    """Factor on the times that the pipeline gives to its module."""
+    denoiser: Callable[[], Denoiser]
+    """Make an untrained denoiser from torch's generator."""
+    module: Callable[[Any], nn.Module]
+    """Return a denoiser's network for the pipeline."""
+    tapped: Callable[[Any], nn.Module]
+    """Return the module, within that, whose output the features are."""
+    features: Callable[[Any], Tensor]
+    """Turn the output into a map."""
+
+
+def _sd3() -> SD3Denoiser:
+    network = small_network(LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=LAYOUT.pooled)
+    return SD3Denoiser(network, FlowSchedule(shift=3.0), LAYOUT)
+
+
+WORLDS = {
+    "convolutions": World(
+        sample=(CHANNELS, SIDE, SIDE),
+        condition=WIDTH,
+        width=HIDDEN,
+        time_scale=None,
+        denoiser=lambda: FlowDenoiser(Velocity()),
+        module=lambda denoiser: denoiser.network,
+        tapped=lambda module: module.hidden,
+        features=lambda output: output,
+    ),
+    "sd3": World(
+        sample=LATENTS,
+        condition=LAYOUT.size,
+        width=16,
+        time_scale=1000,
+        denoiser=_sd3,
+        module=lambda denoiser: Packed(denoiser.network),
+        tapped=lambda module: module.network.transformer_blocks[0],
+        features=lambda output: output[1].mT.unflatten(2, (LATENTS[1] // 2, LATENTS[2] // 2)),
+    ),
+}
+
+
 def numbers(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -113,36 +182,39 @@ class Drawn:
 class SideBySide:
     """Our distiller and NVIDIA's pipeline with copies of the same float64 networks, heads and batch."""
 
-    def __init__(self, batch: int = 4, **values: Any) -> None:
+    def __init__(self, world: str, batch: int = 4, **values: Any) -> None:
         """`values` are those of our recipe; NVIDIA's configuration follows them."""
         torch.manual_seed(0)
-        teacher, student, fake = (Velocity().double() for _ in range(3))
-        self.discriminator = fastgen("discriminators").Discriminator_ImageDiT({0}, 1, HIDDEN).double()
+        self.world = w = WORLDS[world]
+        teacher, student, fake = (w.denoiser().double() for _ in range(3))
+        self.discriminator = fastgen("discriminators").Discriminator_ImageDiT({0}, 1, w.width).double()
         self.recipe = r = DMDRecipe(
             discriminator_features="teacher", clip_norm=1e9, batch_size=batch, gan_critic_weight=1.0, **values
         )
-        self.latents, self.noise = numbers(1, batch, CHANNELS, SIDE, SIDE), numbers(2, batch, CHANNELS, SIDE, SIDE)
-        self.condition, self.null = numbers(3, batch, WIDTH), torch.zeros(1, WIDTH, dtype=torch.float64)
+        self.shape = (batch, *w.sample)
+        self.latents, self.noise = numbers(1, *self.shape), numbers(2, *self.shape)
+        self.condition, self.null = numbers(3, batch, w.condition), numbers(4, 1, w.condition)
 
-        self.theirs = self._pipeline(copy.deepcopy(student), copy.deepcopy(teacher), copy.deepcopy(fake))
-        frozen = FlowDenoiser(teacher).eval().requires_grad_(False)
+        frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
         context = TrainingContext(Accelerator(cpu=True), frozen, self.null, lambda _: pytest.fail("no pairs"))
         self.ours = DMD(r, context)
-        self.ours.generator.network.network.load_state_dict(student.state_dict())
-        self.ours.critic.network.denoiser.network.load_state_dict(fake.state_dict())
+        self.ours.generator.network.load_state_dict(student.state_dict())
+        self.ours.critic.network.denoiser.load_state_dict(fake.state_dict())
         if r.gan:
             self.ours.critic.network.heads[0] = copy.deepcopy(self.discriminator.cls_pred_heads[0])
+        self.theirs = self._pipeline(*(w.module(one) for one in (student, teacher, fake)))
 
-    def _pipeline(self, student: Velocity, teacher: Velocity, fake: Velocity) -> Any:
-        r = self.recipe
+    def _pipeline(self, student: nn.Module, teacher: nn.Module, fake: nn.Module) -> Any:
+        r, w = self.recipe, self.world
+        grid = self.ours.schedule.grid
         config = SimpleNamespace(
             pred_type="flow",
             fake_score_pred_type="flow",
             guidance_scale=None if r.guidance_scale == 1 else r.guidance_scale,
-            sample_t_cfg=SimpleNamespace(max_t=1.0, t_list=[1.0, 0.75, 0.5, 0.25, 0.0]),
+            sample_t_cfg=SimpleNamespace(max_t=1.0, t_list=[*grid[[999, 749, 499, 249]].tolist(), 0.0]),
             student_sample_steps=r.student_steps,
             student_sample_type="sde",
-            num_train_timesteps=None,
+            num_train_timesteps=w.time_scale,
             backward_simulation=r.student_steps > 1 and r.input_simulation == "backward",
             gan_loss_weight_gen=r.gan_generator_weight if r.gan else 0.0,
             gan_use_same_t_noise=r.gan_same_noise,
@@ -152,7 +224,9 @@ class SideBySide:
         )
         captured: list[Tensor] = []
         teacher._fastgen_captured = captured  # type: ignore[assignment]  # where the pipeline takes features from
-        teacher.hidden.register_forward_hook(lambda _module, _inputs, output: captured.append(output))
+        w.tapped(teacher).register_forward_hook(
+            lambda _module, _inputs, output: captured.append(w.features(output))
+        )
         discriminator = self.discriminator if r.gan else None
         return fastgen("methods.dmd").DMDPipeline(student, teacher, fake, config, discriminator=discriminator)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import SCHEDULES, GaussianDenoiser, denoised, moved, noised_images
+from gaussian_data import GaussianDenoiser, denoised, each_schedule, moved, noised_images
 from tiny_task_context import BATCH, make_batch, make_context, make_teacher, same, weights
 from torch import Tensor
 
@@ -37,7 +37,7 @@ def error(step: Any, schedule: NoiseSchedule, stride: int) -> float:
     return float((found.x_t - moved(x_t, t, s, schedule)).abs().max())
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
+@each_schedule
 @pytest.mark.parametrize(("step", "order"), [(ode_step, 1), (heun_step, 2)])
 def test_the_error_of_a_solver_has_its_order(schedule: NoiseSchedule, step: Any, order: int) -> None:
     """Half the step has about 2^(order + 1) times less error."""
@@ -45,7 +45,7 @@ def test_the_error_of_a_solver_has_its_order(schedule: NoiseSchedule, step: Any,
     assert 2 ** (order + 0.8) < ratio < 2 ** (order + 1.2)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
+@each_schedule
 def test_at_the_smallest_noise_the_image_is_returned_whatever_the_network_says(schedule: NoiseSchedule) -> None:
     x_t, t = noised_images(schedule, [0, 0])
     f = consistency_function(torch.full_like(x_t, 9.0), x_t, t, schedule, 0.5)
@@ -209,7 +209,7 @@ def test_values_without_effect_are_named() -> None:
     assert "huber_c" not in ConsistencyRecipe(distance="huber").idle()
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("consistency-4step").recipe(task, "micro", {})
     assert isinstance(recipe, ConsistencyRecipe)

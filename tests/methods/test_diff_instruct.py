@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from class_conditional_vp import VPDenoiser
+from gaussian_data import each_schedule
 from tiny_task_context import BATCH, CLASSES, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule, VPSchedule
+from bench.models.schedules import NoiseSchedule, VPSchedule
 from bench.runs.registry import load_catalogue
 from bench.training.cost import Passes
 from bench.training.passes import PassCounter
@@ -31,9 +32,7 @@ def make(teacher: Any = None, null: Tensor | None = None, **values: Any) -> Diff
     return DiffInstruct(recipe, make_context(teacher, null))
 
 
-@pytest.mark.parametrize(
-    "schedule", [EDMSchedule(), VPSchedule(), FlowSchedule()], ids=lambda one: type(one).__name__
-)
+@each_schedule
 def test_the_expected_gradient_is_that_of_the_integral_kl_between_gaussians(schedule: NoiseSchedule) -> None:
     """The generator makes x = m + s z, the data are N(n, r^2), and the denoisers are exact.
 
@@ -103,9 +102,7 @@ def test_the_critic_learns_generated_images_with_edms_weights() -> None:
     torch.testing.assert_close(figures["loss/denoising"], expected.detach())
 
 
-@pytest.mark.parametrize(
-    "schedule", [EDMSchedule(), VPSchedule(), FlowSchedule()], ids=lambda one: type(one).__name__
-)
+@each_schedule
 def test_noise_levels_are_lognormal_on_every_schedule(schedule: NoiseSchedule) -> None:
     """A share of the batch is that part of the whole batch's draw."""
     batch = make_batch()

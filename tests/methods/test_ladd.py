@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from class_conditional_vp import VPDenoiser
+from gaussian_data import each_schedule
 from tiny_task_context import BATCH, PAIRS, make_batch, make_context, make_teacher, same, weights
 from torch import Tensor
 
@@ -150,7 +151,7 @@ class TestInputs:
         x_t, t, _ = method.student_inputs(batch.real, batch.real_condition, batch)
         assert t.tolist() == [80.0] * BATCH and x_t.abs().mean() > 20
 
-    @pytest.mark.parametrize("schedule", [EDMSchedule(), VPSchedule()], ids=["edm", "vp"])
+    @each_schedule
     def test_noise_levels_of_the_discriminator_are_log_normal(self, schedule: Any) -> None:
         method = ladd(noise_mean=-0.6, noise_std=1.0)
         method.schedule = schedule

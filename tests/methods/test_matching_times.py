@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from gaussian_data import each_schedule
 from tiny_task_context import make_batch
 from torch import Tensor
 
-from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule, VPSchedule
+from bench.models.schedules import EDMSchedule, FlowSchedule, NoiseSchedule
 from bench.training.context import Batch
 from bench.training.step_rng import StepRNG
 from methods.matching_times import augmentation_times, logit_normal_times
 from methods.terms import AugmentationTimes
 
-SCHEDULES = [EDMSchedule(), VPSchedule(), FlowSchedule()]
 MANY = 20_000
 
 
@@ -30,7 +30,7 @@ def drawn(schedule: NoiseSchedule, own: int, law: AugmentationTimes, span: tuple
     return positions(schedule, augmentation_times(schedule, make_batch(), span, times, law))
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
+@each_schedule
 @pytest.mark.parametrize(
     ("law", "own", "low", "high"),
     [("cleaner", 499, 20, 499), ("gap", 499, 20, 494), ("cleaner", 999, 20, 980), ("gap", 22, 20, 20)],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, SCHEDULES, STD, denoised, moved
+from gaussian_data import MEAN, STD, denoised, each_schedule, moved
 from tiny_task_context import BATCH, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
@@ -19,7 +19,6 @@ from methods.meanflow import MeanFlow, MeanFlowRecipe, adaptive_loss, average_ve
 
 METHODS = load_catalogue().methods
 NOTHING = torch.zeros(3)
-each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
 
 
 def build(**values: Any) -> MeanFlow:
@@ -175,7 +174,7 @@ def test_the_constant_of_no_weight_is_idle() -> None:
     assert "loss_constant" not in MeanFlowRecipe().idle()
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("meanflow-4step").recipe(task, "micro", {})
     assert isinstance(recipe, MeanFlowRecipe)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import SCHEDULES, GaussianDenoiser, noised_images
+from gaussian_data import GaussianDenoiser, each_schedule, noised_images
 from tiny_task_context import BATCH, CLASSES, make_batch, make_context, make_teacher, same, weights
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def double(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
+@each_schedule
 class TestTarget:
     def test_it_is_the_papers_formula(self, schedule: NoiseSchedule) -> None:
         """It is (z'' - q z) / (alpha'' - q alpha) with q = sigma'' / sigma; z' and z'' are DDIM steps."""

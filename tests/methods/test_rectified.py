@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, SCHEDULES, STD
+from gaussian_data import MEAN, STD, each_schedule
 from tiny_task_context import BATCH, PAIRS, make_batch, make_context, same, weights
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from bench.runs.registry import load_catalogue
 from bench.training.distiller import Pairs
 from bench.training.passes import PassCounter
 from methods.losses import denoising_loss
-from methods.rectified import Rectified, RectifiedRecipe, flow_indices, flow_time_at, straight_point
+from methods.rectified import Rectified, RectifiedRecipe, flow_indices, straight_point
 
 METHOD = load_catalogue().methods.get("rectified")
 SMALL: dict[str, Any] = {"batch_size": BATCH, "pairs": len(PAIRS.noise), "iterations": 4, "warmup": 0, "lr": 1e-4}
@@ -49,14 +49,14 @@ class CoupledDenoiser(WrappedDenoiser):
         return MEAN + STD * (x_t - alpha * MEAN) / (alpha * STD + sigma)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
+@each_schedule
 class TestReflow:
     def test_points_are_on_the_straight_line_up_to_the_schedules_scale(self, schedule: NoiseSchedule) -> None:
         some, u = pairs(), per_sample(FLOW_TIMES, pairs().noise)
         x_t, t, condition = straight_point(some, FLOW_TIMES, schedule)
         scale = per_sample(schedule.alpha(t) + schedule.sigma(t), x_t)
         torch.testing.assert_close(x_t / scale, (1 - u) * some.image + u * some.noise, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(flow_time_at(schedule, t), FLOW_TIMES, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(schedule.flow_time(t), FLOW_TIMES, rtol=1e-3, atol=1e-5)
         assert torch.equal(condition, some.condition)
 
     def test_the_loss_is_the_squared_error_of_the_velocity(self, schedule: NoiseSchedule) -> None:
@@ -90,7 +90,7 @@ class TestReflow:
 
     def test_steps_are_evenly_spaced_in_the_flows_time(self, schedule: NoiseSchedule) -> None:
         indices = flow_indices(schedule, 4, 1.0)
-        found = flow_time_at(schedule, schedule.grid[indices])
+        found = schedule.flow_time(schedule.grid[indices])
         assert indices[0] == 999
         torch.testing.assert_close(
             found, found[0] * torch.tensor([1, 0.75, 0.5, 0.25]).double(), rtol=0, atol=3e-3

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, SCHEDULES, STD, denoised, moved, noised_images
+from gaussian_data import MEAN, STD, denoised, each_schedule, moved, noised_images
 from tiny_task_context import BATCH, SHAPE, make_batch, make_context, same, weights
 from torch import Tensor, nn
 
@@ -19,7 +19,6 @@ from methods.scm import SCM, SCMRecipe, TrigFlow, Weighting, normalised, root_me
 METHODS = load_catalogue().methods
 DATA = 0.5
 NOTHING = torch.zeros(3)
-each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: type(one).__name__)
 
 
 def build(**values: Any) -> SCM:
@@ -182,7 +181,7 @@ def test_guidance_requires_a_null_condition() -> None:
         build(guidance_scale=2.0)
 
 
-@pytest.mark.parametrize("task", ["digits", "fashion", "scenes"])
+@pytest.mark.parametrize("task", ["digits", "fashion", "scenes", "scenes-flow"])
 def test_micro_tasks_have_recipes(task: str) -> None:
     recipe = METHODS.get("scm-4step").recipe(task, "micro", {})
     assert isinstance(recipe, SCMRecipe)

@@ -243,7 +243,10 @@ class FlowDenoiser(VPDenoiser):
         return x_t - per_sample(t, x_t) * self._network(x_t, 1000 * t, condition)
 
 
-@pytest.mark.parametrize(("kind", "schedule"), [(VPDenoiser, VPSchedule()), (FlowDenoiser, FlowSchedule())])
+@pytest.mark.parametrize(
+    ("kind", "schedule"),
+    [(VPDenoiser, VPSchedule()), (FlowDenoiser, FlowSchedule()), (FlowDenoiser, FlowSchedule(shift=3.0))],
+)
 @pytest.mark.parametrize("critic_target", ["x0", "score"])
 def test_it_trains_under_every_schedule(kind: type[VPDenoiser], schedule: Any, critic_target: str) -> None:
     """The flow's first time has no signal."""

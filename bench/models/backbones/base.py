@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
@@ -110,6 +110,11 @@ class BackboneFamily(Denoiser):
         """Return a network's layers by all the names that files of LoRAs give them; by default its own names."""
         return {form: name for name in adaptable_layers(network) for form in (name, name.replace(".", "_"))}
 
+    @classmethod
+    def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # noqa: ARG003
+        """Return a file's weights or LoRA with the network's names of layers, where original files have others."""
+        return state
+
     def add_adapters(self, rank: int, alpha: float) -> None:
         if not self.lora_targets:
             super().add_adapters(rank, alpha)
@@ -132,7 +137,13 @@ class BackboneFamily(Denoiser):
         """Add a LoRA's tensors to the network's weights. Raises UserError that names `source` if they misfit."""
         from bench.models.text.lora import merge_lora
 
-        merge_lora(self.network, self.lora_names(self.network), state, source)
+        merge_lora(self.network, self.lora_names(self.network), self.renamed(self.network, state), source)
+
+
+def every_family() -> Iterator[type[BackboneFamily]]:
+    """Yield the families, installed or from a plug-in file that ran, each loaded when it is its turn."""
+    for name in sorted({*FAMILIES, *(point.name for point in entry_points(group=GROUP))}):
+        yield find_family(name)
 
 
 def find_family(name: str) -> type[BackboneFamily]:

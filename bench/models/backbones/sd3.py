@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ class SD3Denoiser(TransformerFamily):
     def describe(self) -> dict[str, Any]:
         return {
             "shift": self.schedule.shift,
-            "layout": asdict(self.layout),
+            "layout": self.layout.describe(),
             "side": self.side,
             "taps": list(self.taps),
         }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
+from bench.models.backbones.text import TextFamily
 from bench.models.backbones.unet import UNetFamily, read_taps
 from bench.models.descriptions import layout_of, number_of, whole_of
 from bench.models.predictions import prediction_to_x0
@@ -20,11 +20,14 @@ from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import adaptable_layers, names_of
 from bench.models.weights.folders import load_network
 
+if TYPE_CHECKING:
+    from bench.models.text.parts import PipelineFile, TextPipeline
+
 MAX_TIMES = 100_000
 """Times of a noise schedule; Stable Diffusion's has 1,000."""
 
 
-class StableDiffusionDenoiser(UNetFamily):
+class StableDiffusionDenoiser(UNetFamily, TextFamily):
     """A network that predicts epsilon or v, conditioned on packed text embeddings.
 
     It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is float32.
@@ -37,6 +40,12 @@ class StableDiffusionDenoiser(UNetFamily):
         *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
     )
     """The layers that DMD2's SDXL LoRA adapts (official code)."""
+    pipelines = (
+        *("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+        *("LatentConsistencyModelPipeline", "RectifiedFlowPipeline"),  # students of theirs: LCM's, InstaFlow's
+    )
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+    one_file_marks = ("model.diffusion_model.input_blocks.", "input_blocks.")
 
     def __init__(
         self,
@@ -66,6 +75,44 @@ class StableDiffusionDenoiser(UNetFamily):
         return load_network(UNet2DConditionModel, folder, fix, finite)
 
     @classmethod
+    def read_pipeline(cls, folder: Path) -> TextPipeline:
+        from bench.models.text.stable_diffusion import read_folder
+
+        return read_folder(cls, folder)
+
+    @classmethod
+    def read_one_file(cls, file: PipelineFile) -> TextPipeline:
+        from bench.models.text.stable_diffusion import read_file
+
+        return read_file(cls, file)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
+        from bench.models.text.stable_diffusion import schedule_of
+
+        layout = pipeline.encoder.layout
+        return cls(
+            pipeline.network, schedule_of(pipeline.scheduler), layout, resolution if layout.pooled else None
+        )
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        from bench.models.text.stable_diffusion import schedule_of
+
+        found = schedule_of(scheduler)
+        return {"prediction": found.prediction, "beta_start": found.beta_start, "beta_end": found.beta_end}
+
+    @classmethod
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:  # noqa: ARG003
+        from bench.models.text.stable_diffusion import scheduler_options
+
+        return scheduler_options(pipeline)
+
+    @classmethod
+    def takes_guidance(cls, network: Any) -> bool:
+        return network.config.time_cond_proj_dim is not None
+
+    @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         prediction, (beta_start, beta_end, steps) = about["prediction"], about["betas"]
         if prediction not in ("epsilon", "v"):
@@ -87,7 +134,7 @@ class StableDiffusionDenoiser(UNetFamily):
         return {
             "prediction": schedule.prediction,
             "betas": [schedule.beta_start, schedule.beta_end, len(schedule.grid)],
-            "layout": asdict(self.layout),
+            "layout": self.layout.describe(),
             "resolution": self.resolution,
             "patch_size": self.patch_size,
             "bottleneck": "+".join(self.taps),
@@ -98,54 +145,47 @@ class StableDiffusionDenoiser(UNetFamily):
         blocks = network.config.layers_per_block
         return names_of(adaptable_layers(network), blocks if isinstance(blocks, int) else blocks[0])
 
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:
+        return self._unfolded(self._run(self.network, x, timestep, condition, guidance))
+
+    def fits(self, other: TextFamily) -> bool:
+        return super().fits(other) and self.resolution == getattr(other, "resolution", None)
+
     def _inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return x_t, t
 
-    def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        return predict(network, self.layout, self._folded(x), timestep, condition, self.resolution)
+    def _run(
+        self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None
+    ) -> Tensor:
+        """`guidance`: the scale that a network distilled under guidance takes as an input (LCM)."""
+        dtype = network.conv_in.weight.dtype
+        embeddings, pooled = self.layout.unpack(condition.to(dtype))
+        added = None
+        if self.resolution is not None:
+            # Original size, crop's corner, target size: DMD2 tells every network that nothing was cropped.
+            time_ids = torch.full((len(x), 6), float(self.resolution), device=x.device)
+            time_ids[:, 2:4] = 0
+            added = {"text_embeds": pooled, "time_ids": time_ids}
+        scale = None
+        if guidance is not None:
+            # Latent consistency models embed w = scale - 1, as the time but a thousand times as large.
+            w = torch.full((len(x),), guidance - 1, device=x.device)
+            width = network.config.time_cond_proj_dim
+            scale = get_timestep_embedding(w, width, downscale_freq_shift=1, scale=1000).to(dtype)
+        output: Tensor = network(
+            self._folded(x).to(dtype),
+            timestep.to(torch.float32),  # bf16 has no 999
+            encoder_hidden_states=embeddings,
+            timestep_cond=scale,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+        return output
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
         with self._over(t, interval):
             predicted = self._network(x_t, t, condition)
         return prediction_to_x0(x_t, predicted, t, self.schedule, self.schedule.prediction)
-
-
-def predict(
-    network: UNet2DConditionModel,
-    layout: ConditionLayout,
-    x: Tensor,
-    timestep: Tensor,
-    condition: Tensor,
-    resolution: int | None = None,
-    guidance: float | None = None,
-) -> Tensor:
-    """Run the network: x [B, C, H, W], timestep [B], condition [B, K] -> its prediction, in its own dtype.
-
-    `resolution`: see StableDiffusionDenoiser. `guidance`: the scale that a network distilled under guidance takes
-    as an input (LCM).
-    """
-    dtype = network.conv_in.weight.dtype
-    embeddings, pooled = layout.unpack(condition.to(dtype))
-    added = None
-    if resolution is not None:
-        # Original size, crop's corner, target size: DMD2 tells every network that nothing was cropped.
-        time_ids = torch.full((len(x), 6), float(resolution), device=x.device)
-        time_ids[:, 2:4] = 0
-        added = {"text_embeds": pooled, "time_ids": time_ids}
-    scale = None
-    if guidance is not None:
-        # Latent consistency models embed w = scale - 1, as the time but a thousand times as large.
-        w = torch.full((len(x),), guidance - 1, device=x.device)
-        scale = get_timestep_embedding(w, network.config.time_cond_proj_dim, downscale_freq_shift=1, scale=1000)
-    output: Tensor = network(
-        x.to(dtype),
-        timestep.to(torch.float32),  # bf16 has no 999
-        encoder_hidden_states=embeddings,
-        timestep_cond=None if scale is None else scale.to(dtype),
-        added_cond_kwargs=added,
-        return_dict=False,
-    )[0]
-    return output
 
 
 def small_network(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from bench.models.backbones.base import BackboneFamily
@@ -26,7 +27,8 @@ DEPTHS = {"early": 0.25, "middle": 0.5, "late": 0.75, "last": 1.0}
 class TransformerFamily(BackboneFamily):
     """A denoiser whose network is a transformer of diffusers over the patches of square images or latents.
 
-    Features are the image's tokens after a block, as a map [B, D, h, w].
+    Features are the image's tokens after a block, as a map [B, D, h, w]. They and x0 have the type of x_t,
+    whatever that of the network is.
     """
 
     folder = "transformer"
@@ -93,7 +95,7 @@ class TransformerFamily(BackboneFamily):
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
         with self._over(t, interval):
             predicted = self._run(self.network, x_t, t, condition)
-        return prediction_to_x0(x_t, predicted.float(), t, self.schedule, self.prediction)
+        return prediction_to_x0(x_t, predicted, t, self.schedule, self.prediction)
 
     def add_interval(self) -> None:
         weight = next(iter(self.time_embedders())).get_parameter("linear_2.weight")
@@ -131,30 +133,30 @@ class TransformerFamily(BackboneFamily):
         return self.width, side, side
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
-        with self._passing(self.taps) as maps:
+        with self._passing(self.taps, x_t.dtype) as maps:
             self._run(self._to_last_tap[0], x_t, t, condition)
         return tuple(maps[tap] for tap in self.taps)
 
     def with_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        with self._passing(self.taps) as maps:
+        with self._passing(self.taps, x_t.dtype) as maps:
             x0 = self(x_t, t, condition)
         return x0, tuple(maps[tap] for tap in self.taps)
 
     def deep_features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
-        with self._passing(self.tap_names) as maps:
+        with self._passing(self.tap_names, x_t.dtype) as maps:
             self._run(self._to_last_block[0], x_t, t, condition)
         return tuple(maps[tap] for tap in self.tap_names)
 
     @contextlib.contextmanager
-    def _passing(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-        """Within it, keep the image's tokens after the blocks of these taps as maps [B, D, h, w], float32."""
+    def _passing(self, taps: Sequence[str], dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
+        """Within it, keep the image's tokens after the blocks of these taps as maps [B, D, h, w] of this type."""
         maps: dict[str, Tensor] = {}
         blocks, depths, side = self.blocks, self._depths(), self.side // self.patch_size
 
         def keep(tap: str, output: Any) -> None:
             # Blocks of two streams return the text's tokens first.
             tokens: Tensor = output[1] if isinstance(output, tuple) else output
-            maps[tap] = tokens.transpose(1, 2).unflatten(2, (side, side)).float()
+            maps[tap] = tokens.transpose(1, 2).unflatten(2, (side, side)).to(dtype)
 
         with contextlib.ExitStack() as hooks:
             for tap in taps:
@@ -165,7 +167,8 @@ class TransformerFamily(BackboneFamily):
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
-        yield from self._to_last_tap[0].parameters()
+        # A parameter that lies in no module (SANA's table of shifts and scales) belongs to the network's ending.
+        yield from (one for name, one in self._to_last_tap[0].named_parameters() if "." in name)
 
     def _through(self, depth: int) -> Any:
         """Return an object of the network's class that shares its modules and runs its first `depth` blocks.
@@ -187,7 +190,15 @@ class TransformerFamily(BackboneFamily):
         view.__dict__["_modules"] = modules
         return view
 
-    # How the network is trained.
+    # How the network is adapted and trained.
+
+    def adapters(self) -> dict[str, Tensor] | None:
+        """Return the tensors of the network's LoRA as diffusers writes them; none if it has no LoRA."""
+        if not self.lora_targets:
+            return None
+        from bench.models.text.lora import has_lora, scaled_lora_state
+
+        return scaled_lora_state(self.network, self.folder) if has_lora(self.network) else None
 
     def checkpoint_gradients(self) -> None:
         self.network.enable_gradient_checkpointing()

@@ -54,6 +54,9 @@ class UNetFamily(BackboneFamily):
     def _folded(self, x: Tensor) -> Tensor:
         return F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x
 
+    def _unfolded(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, self.patch_size) if self.patch_size > 1 else x
+
     @abstractmethod
     def _inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Scale what the network sees: (x_t, t) -> (network input, network timestep)."""
@@ -79,8 +82,7 @@ class UNetFamily(BackboneFamily):
 
     def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the whole network on scaled input: [B, C, H, W] -> [B, C, H, W] in float32."""
-        output = self._run(self.network, x, timestep, condition).float()
-        return F.pixel_shuffle(output, self.patch_size) if self.patch_size > 1 else output
+        return self._unfolded(self._run(self.network, x, timestep, condition)).float()
 
     def features(self, x_t: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, ...]:
         x, timestep = self._inputs(x_t, t)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 
 class LatentSpace(nn.Module):
-    """A frozen VAE and its scaling; a tiny one (TAESD, TAESDXL) is faster and blurrier.
+    """A frozen autoencoder with its shift and scaling: a VAE, a tiny one (TAESD: faster, blurrier), SANA's DC-AE.
+
+    Latents are (z - shift) * scale of the VAE's own z; only some VAEs have a shift (SD3's, FLUX.1's).
 
     SDXL's VAE overflows in half precision and bf16 shows in images, so autocast is off inside.
     """
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, batch_size: int = 4) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC, batch_size: int = 4) -> None:
         """`batch_size` is the number of images that pass the VAE at once."""
         super().__init__()
         self.vae = vae.float().eval().requires_grad_(False)
@@ -26,16 +28,21 @@ class LatentSpace(nn.Module):
         factor: int = 2 ** (len(channels) - 1)
         return factor
 
+    @property
+    def shift(self) -> float:
+        """What is subtracted from the VAE's own latents before they are scaled; 0 for most."""
+        return float(self.vae.config.get("shift_factor") or 0)
+
     def shape(self, resolution: int) -> tuple[int, int, int]:
         """Return the shape [C, h, w] of the latents of square images."""
         return self.vae.config.latent_channels, resolution // self.factor, resolution // self.factor
 
     @torch.no_grad()
     def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Encode images [B, 3, H, W] in [-1, 1] as latents [B, C, h, w] times the scaling factor.
+        """Encode images [B, 3, H, W] in [-1, 1] as shifted and scaled latents [B, C, h, w].
 
         With `noise`, standard normal of the latents' shape, they are draws from the posterior, as the official
-        latents are; without it they are its mean. A tiny VAE has no variance, so noise changes nothing.
+        latents are; without it they are its mean. Tiny VAEs and DC-AE have no variance: noise changes nothing.
         """
         parts = []
         for start in range(0, len(images), self.batch_size):
@@ -44,15 +51,17 @@ class LatentSpace(nn.Module):
                 encoded = self.vae.encode(images[part].float())
             if isinstance(self.vae, AutoencoderTiny):
                 latents = encoded.latents
+            elif isinstance(self.vae, AutoencoderDC):
+                latents = encoded.latent
             elif noise is None:
                 latents = encoded.latent_dist.mean
             else:
                 latents = encoded.latent_dist.mean + encoded.latent_dist.std * noise[part]
-            parts.append(latents * self.vae.config.scaling_factor)
+            parts.append((latents - self.shift) * self.vae.config.scaling_factor)
         return torch.cat(parts)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents [B, C, h, w] to images [B, 3, H, W], about [-1, 1], unclipped, with gradients."""
         with torch.autocast(latents.device.type, enabled=False):
-            unscaled = latents.float() / self.vae.config.scaling_factor
+            unscaled = latents.float() / self.vae.config.scaling_factor + self.shift
             return torch.cat([self.vae.decode(part).sample for part in unscaled.split(self.batch_size)])

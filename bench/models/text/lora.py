@@ -1,9 +1,9 @@
-"""LoRA: low-rank adapters on a network by peft, written in the published form (kohya's), merged from any."""
+"""LoRA: low-rank adapters on a network by peft, written in the published forms, merged from any of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from bench.models.text.lora_files import (
 from bench.models.weights.compare import not_weights
 
 ADAPTER = "default"
+HALF = (torch.bfloat16, torch.float16)
 OF_TEXT = "; it adapts text encoders too, which students here do not; fix: save the denoiser's part alone"
 Note = Callable[[str], None]
 """Tells the user one thing."""
@@ -45,7 +46,8 @@ class LoRASpec:
 def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
     """Freeze a network and add adapters to the layers whose names end with one of `targets`.
 
-    They change nothing yet: up is zero, down random.
+    They change nothing yet: up is zero, down random. On a network in half precision they are float32, since a step
+    of training is smaller than what bf16 can add.
     """
     network.requires_grad_(False)
     config = LoraConfig(
@@ -54,10 +56,10 @@ def add_lora(network: Any, spec: LoRASpec, targets: Sequence[str]) -> None:
         lora_dropout=spec.dropout,
         target_modules=list(targets),
     )
-    if hasattr(network, "add_adapter"):
-        network.add_adapter(config, adapter_name=ADAPTER)
-    else:  # diffusers' DiT has no such method
-        inject_adapter_in_model(config, network, ADAPTER)
+    inject_adapter_in_model(config, network, ADAPTER)  # not diffusers' add_adapter, which its DiT has not
+    for parameter in network.parameters():
+        if parameter.requires_grad and parameter.dtype in HALF:
+            parameter.data = parameter.data.float()
 
 
 def has_lora(network: nn.Module) -> bool:
@@ -70,14 +72,31 @@ def lora_state(network: nn.Module) -> dict[str, Tensor]:
 
     diffusers' `load_lora_weights` takes them as they are, and finds the scale in `alpha`.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
+    for name, down, up, alpha in _adapters(network):
+        layer = PREFIX + name.replace(".", "_")
+        state |= {f"{layer}.{DOWN}": down, f"{layer}.{UP}": up, f"{layer}.{ALPHA}": torch.tensor(alpha)}
+    return state
+
+
+def scaled_lora_state(network: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """The adapters as diffusers writes a transformer's: `<prefix>.<layer>.lora_A.weight`, `.lora_B.weight`.
+
+    The scale alpha / rank is in B: without an alpha all tools take the rank, but not all read one that is given.
+    """
+    state: dict[str, Tensor] = {}
+    for name, down, up, alpha in _adapters(network):
+        state[f"{prefix}.{name}.lora_A.weight"] = down
+        state[f"{prefix}.{name}.lora_B.weight"] = alpha / len(down) * up
+    return state
+
+
+def _adapters(network: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
+    """Yield the adapted layers: name, down [r, I (, k, k)] and up [O, r (, 1, 1)] on the CPU, alpha."""
     for name, module in network.named_modules():
         if isinstance(module, LoraLayer):
-            layer = PREFIX + name.replace(".", "_")
-            for part, adapter in ((DOWN, module.lora_A), (UP, module.lora_B)):
-                state[f"{layer}.{part}"] = adapter[ADAPTER].weight.detach().cpu().contiguous()
-            state[f"{layer}.{ALPHA}"] = torch.tensor(float(module.lora_alpha[ADAPTER]))
-    return state
+            down, up = (one[ADAPTER].weight.detach().cpu().contiguous() for one in (module.lora_A, module.lora_B))
+            yield name, down, up, float(module.lora_alpha[ADAPTER])
 
 
 @torch.no_grad()

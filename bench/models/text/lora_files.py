@@ -1,8 +1,8 @@
-"""Read the published forms of LoRAs of a UNet: the layer that each tensor adapts, and its alpha.
+"""Read the published forms of LoRAs: the layer that each tensor adapts, and its alpha.
 
 kohya's: `lora_unet_<layer>.lora_down.weight`, with diffusers' names of layers or those of the original networks.
-peft's and diffusers': `unet.<layer>.lora_A.weight`. diffusers' older ones: `unet.<layer>.lora.down.weight`, and
-`unet.<attention>.processor.to_q_lora.down.weight`.
+peft's and diffusers': `unet.<layer>.lora_A.weight`, or `transformer.`. diffusers' older ones:
+`unet.<layer>.lora.down.weight`, and `unet.<attention>.processor.to_q_lora.down.weight`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 """The names of a layer's parts in kohya's form."""
 TEXT_PREFIXES = ("lora_te", "text_encoder", "te_", "te1_", "te2_")
 """Prefixes of tensors that adapt text encoders."""
-LAYER_PREFIXES = ("base_model.model.", *PREFIXES, "diffusion_model.")
+LAYER_PREFIXES = ("base_model.model.", *PREFIXES, "diffusion_model.", "lora_transformer_")
 """Prefixes that files put before the names of layers."""
 SEPARATE = re.compile(r"(?P<layer>.+)\.lora_(?P<part>down|up|A|B)(?:\.(?P<adapter>(?!weight$)\w+))?\.weight")
 OLDER = re.compile(r"(?P<layer>.+)\.(?:lora|lora_linear_layer)\.(?P<part>down|up)\.weight")
@@ -91,7 +91,7 @@ def layers_of(
     wrong: list[str] = []
     for key, value in state.items():
         named, part = part_of(key)
-        layer = names.get(_without_prefixes(named)) if part else None
+        layer = names.get(layer_name(named)) if part else None
         if layer is None:
             wrong.append(f"{key} (unexpected)")
             continue
@@ -170,15 +170,16 @@ def original_name(layer: str, layers: int, upsampler: int) -> str:
     return layer
 
 
-def _without_prefixes(name: str) -> str:
+def layer_name(name: str) -> str:
+    """Return a layer's name in a file without the prefixes that tools add."""
     name = name.removeprefix(PREFIX)
     while prefix := next((one for one in LAYER_PREFIXES if name.startswith(one)), ""):
         name = name.removeprefix(prefix)
     return name
 
 
-def read_settings(file: Path) -> LoRASettings:
-    """Read the settings of a LoRA from the header of its file, or from peft's file beside it.
+def read_settings(file: Path, part: str = "unet") -> LoRASettings:
+    """Read a LoRA's settings of a pipeline's `part` from the header of its file, or from peft's file beside it.
 
     Raises UserError for settings that change the meaning of the tensors and are not supported.
     """
@@ -193,14 +194,14 @@ def read_settings(file: Path) -> LoRASettings:
         found = json.loads(text) if text else {}
     except (SafetensorError, ValueError, RecursionError):
         found = None
-    return _settings(found, file, "unet.")
+    return _settings(found, file, f"{part}.")
 
 
 def _settings(found: Any, file: Path, prefix: str) -> LoRASettings:
     """Read peft's settings, whose names begin with `prefix`."""
 
     def refuse(what: str) -> UserError:
-        return UserError(f"{file}: the LoRA's settings {what}; fix: save the UNet with the LoRA fused")
+        return UserError(f"{file}: the LoRA's settings {what}; fix: save the network with the LoRA fused")
 
     if not isinstance(found, dict):
         raise refuse("are damaged")

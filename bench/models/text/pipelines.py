@@ -1,114 +1,25 @@
-"""Read text-to-image pipelines, part by part, from the hub's cache, a diffusers folder or one file."""
+"""Read text-to-image pipelines from the hub's cache, a folder or one file: each family reads its own."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-from diffusers import AutoencoderKL, AutoencoderTiny
-from huggingface_hub import snapshot_download
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import AutoencoderTiny
 
-from bench.core.errors import UserError, first_line, listed
+from bench.core.errors import UserError, listed
 from bench.core.escape import printable
-from bench.core.files import read_object, refuse_special_files
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.schedules import VPSchedule
-from bench.models.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
+from bench.models.backbones.base import every_family
+from bench.models.backbones.text import TextFamily
+from bench.models.text.hub import from_hub, local_path
 from bench.models.text.latents import LatentSpace
-from bench.models.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
+from bench.models.text.parts import PipelineFile, TextPipeline, read_json
 from bench.models.weights.folders import WEIGHTS, load_network
 from bench.models.weights.state_dicts import file_kind, read_state_dict, require
 
-SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
-CONFIGURATION = ["*.json", "*/*.json", "*/*.txt"]
-"""The files of a pipeline that hold no weights."""
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-PIPELINE_FILES = [
-    "model_index.json",
-    *(f"{part}/*.{suffix}" for part in PARTS for suffix in ("json", "txt")),
-    *(f"{part}/{name}" for part in PARTS for name in WEIGHTS),
-]
-"""The files of a pipeline in float32, without the files for other libraries and precisions."""
-CHANGED_BY: Mapping[str, Any] = {
-    "trained_betas": None,
-    "rescale_betas_zero_snr": False,
-    "use_flow_sigmas": False,
-    "snr_shift_scale": None,
-}
-"""Options of a scheduler that change its noise schedule, with their neutral values."""
-TIMES = 1000
-"""Times of the noise schedule; steps of students are named by their position among them."""
-HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+INDEX = "model_index.json"
+"""The file that names the class of a pipeline, and the classes of its parts."""
 TINY_VAE_FILES = ["config.json", *WEIGHTS]
-
-
-@dataclass(frozen=True)
-class TextPipeline:
-    """The parts of a text-to-image model, on the CPU in float32, in evaluation mode."""
-
-    network: Any
-    """The denoiser's."""
-    latents: LatentSpace
-    encoder: TextEncoder
-    scheduler: Mapping[str, Any]
-    """The configuration of the scheduler that the model was published with."""
-
-    @property
-    def sdxl(self) -> bool:
-        """Whether its network takes a pooled embedding and the image's size."""
-        return bool(self.encoder.layout.pooled)
-
-    @property
-    def resolution(self) -> int:
-        """Side in pixels of the images that it was made for."""
-        side: int = self.network.config.sample_size * self.latents.factor
-        return side
-
-    def denoiser(self, resolution: int | None = None) -> StableDiffusionDenoiser:
-        """Return its network as a denoiser of images of `resolution`, its own if none is named.
-
-        Raises UserError if its noise schedule is not a scaled-linear one with epsilon or v prediction.
-        """
-        schedule = schedule_of(self.scheduler)
-        side = (resolution or self.resolution) if self.sdxl else None
-        return StableDiffusionDenoiser(self.network, schedule, self.encoder.layout, side)
-
-
-def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
-    """Return the noise schedule of a diffusers scheduler's configuration. Raises UserError for other kinds."""
-    missing = {"beta_schedule": None, **CHANGED_BY}
-    if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
-        raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
-    found = missing | dict(scheduler)
-    for key, known in (missing | {"beta_schedule": "scaled_linear"}).items():
-        if found[key] != known:
-            raise UserError(f"the scheduler's {key} is {_shown(found[key])}; only {known!r} is known here")
-    predictions: dict[str, Literal["epsilon", "v"]] = {"epsilon": "epsilon", "v_prediction": "v"}
-    prediction = found.get("prediction_type", "epsilon")
-    if not isinstance(prediction, str) or prediction not in predictions:
-        raise UserError(
-            f"the scheduler's prediction_type is {_shown(prediction)}; known: {', '.join(predictions)}"
-        )
-    start, end, steps = (scheduler[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
-    numbers = all(type(beta) in (int, float) and math.isfinite(beta) for beta in (start, end))
-    if not numbers or not 0 < start <= end < 1:
-        raise UserError(
-            f"the scheduler's beta_start is {_shown(start)} and its beta_end {_shown(end)}; they must be "
-            "numbers between 0 and 1 in ascending order; fix: download it again"
-        )
-    if type(steps) is not int or steps != TIMES:
-        raise UserError(f"the scheduler's num_train_timesteps is {_shown(steps)}; only {TIMES} is known here")
-    return VPSchedule(predictions[prediction], float(start), float(end), steps)
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value))[:80]
 
 
 def load_pipeline(
@@ -120,25 +31,15 @@ def load_pipeline(
 
     Nothing is downloaded without `download`: a hub's model must then be in its cache. A single file holds no
     configuration; that of `architecture` (a folder, or a hub's model without its weights) is used, by default
-    SD1.5's or SDXL's. Raises UserError that names the broken part.
+    that of the published model. Raises UserError that names the broken part.
     """
     path = Path(source)
-    if path.exists():
-        require(path)
     if path.is_file():
         return _from_file(path, architecture, download)
-    if not path.is_dir() and str(source).count("/") != 1:
+    if not path.is_dir() and (path.exists() or str(source).count("/") != 1):
         require(path)
-    folder = path if path.is_dir() else from_hub(str(source), download, PIPELINE_FILES)
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"{folder} has no model_index.json: not a pipeline in diffusers' folder format")
-    network = StableDiffusionDenoiser.read_network(folder / StableDiffusionDenoiser.folder)
-    return TextPipeline(
-        network,
-        LatentSpace(load_network(AutoencoderKL, folder / "vae")),
-        _encoder(folder, network.config.addition_embed_type == "text_time"),
-        _json(folder / "scheduler" / "scheduler_config.json"),
-    )
+    folder = path if path.is_dir() else pipeline_from_hub(str(source), download)
+    return pipeline_family(folder).read_pipeline(folder)
 
 
 def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
@@ -148,77 +49,48 @@ def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
     return LatentSpace(load_network(AutoencoderTiny, folder))
 
 
-def named_folder(named: Path, download: bool, files: list[str]) -> Path:
-    """Return the path that a user named: a local folder or file, or a hub's model ("owner/name") by `from_hub`.
+def pipeline_family(folder: Path) -> type[TextFamily]:
+    """Return the family that reads a pipeline's folder, by its model_index.json. Raises UserError."""
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format")
+    named = read_json(folder / INDEX).get("_class_name")
+    known: list[str] = []
+    for family in _families():
+        if named in family.pipelines:
+            return family
+        known += family.pipelines
+    raise UserError(
+        f"{folder} holds a {printable(named)[:80]}, which no backbone family reads; known: {', '.join(known)}; "
+        "fix: name another pipeline, or --plugin FILE with a family that reads it"
+    )
+
+
+def pipeline_from_hub(name: str, download: bool) -> Path:
+    """Return a hub's pipeline in the cache; with `download`, download first what its family reads."""
+    folder = from_hub(name, download, [INDEX])
+    return from_hub(name, download, pipeline_family(folder).pipeline_files())
+
+
+def named_pipeline(named: Path, download: bool) -> Path:
+    """Return the path of a pipeline that a user named: a local folder or file, or a hub's model.
 
     Raises UserError if it is neither, with the nearest names.
     """
-    path = named.expanduser()
-    if path.exists():
-        return path.resolve()
-    if not HUB_NAME.fullmatch(str(named)) or path.parent.is_dir():
-        require(path)
-    return from_hub(str(named), download, files)
-
-
-def from_hub(name: str, download: bool, files: list[str]) -> Path:
-    """Return the folder of a hub's model in the cache; with `download`, download its `files` (patterns) first.
-
-    Raises UserError that says how to get the model.
-    """
-    try:
-        return Path(snapshot_download(name, local_files_only=not download, allow_patterns=files))
-    except Exception as error:  # huggingface_hub, requests and httpx each raise their own
-        if download:
-            raise UserError(f"cannot download {name}: {first_line(error)}") from None
-        raise UserError(
-            f"{name} is not in the hub's cache, and nothing is downloaded without --download; fix: run the same "
-            "command with --download, or fill the cache ($HF_HOME) from a machine that has it"
-        ) from None
-
-
-def _encoder(folder: Path, sdxl: bool) -> TextEncoder:
-    one = _tokenizer(folder / "tokenizer"), load_network(CLIPTextModel, folder / "text_encoder")
-    if not sdxl:
-        return CLIPEncoder(*one)
-    second = load_network(CLIPTextModelWithProjection, folder / "text_encoder_2")
-    two = _tokenizer(folder / "tokenizer_2"), second
-    return SDXLEncoder((one[0], two[0]), (one[1], two[1]), _zero_null(folder))
-
-
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    refuse_special_files(folder)
-    try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers raise many types
-        raise UserError(f"cannot read the tokenizer {folder}: {first_line(error)}") from None
+    return local_path(named) or pipeline_from_hub(str(named), download)
 
 
 def _from_file(path: Path, architecture: str | Path | None, download: bool) -> TextPipeline:
     if file_kind(path) != "safetensors":
         raise UserError(f"{path} is not a .safetensors file; fix: name a .safetensors file or a diffusers folder")
     state = read_state_dict(path)
-    sdxl = any(name.startswith(SDXL_TEXT) for name in state)
-    like = architecture or (SDXL if sdxl else SD15)
-    folder = Path(like) if Path(like).is_dir() else from_hub(str(like), download, CONFIGURATION)
-    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
-    refuse_another_schedule(path, state, schedule_of(scheduler).log_alpha_bar)
-    network, vae, text = read_one_file(path, state, folder, str(like))
-    tokenizer = _tokenizer(folder / "tokenizer")
-    encoder: TextEncoder = CLIPEncoder(tokenizer, text[0])
-    if sdxl:
-        tokenizers = tokenizer, _tokenizer(folder / "tokenizer_2")
-        encoder = SDXLEncoder(tokenizers, (text[0], text[1]), _zero_null(folder))
-    return TextPipeline(network, LatentSpace(vae), encoder, scheduler)
+    for family in _families():
+        if any(name.startswith(family.one_file_marks) for name in state):
+            return family.read_one_file(PipelineFile(path, state, architecture, download))
+    raise UserError(
+        f"{path} is not a pipeline in one file: it holds {listed(map(printable, state))}; "
+        "fix: name the whole file, or a diffusers folder"
+    )
 
 
-def _zero_null(folder: Path) -> bool:
-    """Say whether SDXL's unconditional entry is zero in its pipeline."""
-    return bool(_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = read_object(path)
-    if found is None:
-        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
-    return found
+def _families() -> Iterator[type[TextFamily]]:
+    return (family for family in every_family() if issubclass(family, TextFamily))

@@ -12,7 +12,7 @@ from bench.core.escape import printable
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types that weights may have; types with fewer bits are quantised and have a separate scale."""
-PREFIXES = ("_orig_mod.", "module.", "unet.", "model.diffusion_model.")
+PREFIXES = ("_orig_mod.", "module.", "unet.", "transformer.", "model.diffusion_model.")
 """Prefixes that torch.compile, data parallelism, pipelines and one-file checkpoints add to a network's names."""
 COMPILED = "_orig_mod."
 """The prefix that torch.compile adds to the names of a compiled part, which may lie inside a network."""

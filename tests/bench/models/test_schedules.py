@@ -180,3 +180,19 @@ def test_the_static_and_the_dynamic_shift_are_those_of_diffusers() -> None:
     mu = calculate_shift(1024)
     dynamic.set_timesteps(sigmas=plain.tolist(), mu=mu)
     torch.testing.assert_close(shifted(plain, dynamic_shift(1024)).float(), dynamic.sigmas[:-1])
+
+
+def test_a_grid_takes_the_exact_times_of_a_published_student() -> None:
+    schedule = FlowSchedule(shift=3.0)
+    changed, indices = schedule.with_times([1.0, 0.78270801, 0.003])
+    assert indices == [999, 545, 0]
+    assert changed.grid[indices].tolist() == [1.0, 0.78270801, 0.003]
+    assert (changed.grid.diff() > 0).all()
+    assert (changed.grid != schedule.grid).sum() == 2, "time 1 was there, and the schedule itself is as before"
+    assert changed.shift == 3.0
+
+
+@pytest.mark.parametrize("times", [[1.1], [0.0], [0.5, 0.5001]])
+def test_times_that_a_grid_cannot_take_are_refused(times: list[float]) -> None:
+    with pytest.raises(ValueError, match="are not times in"):
+        FlowSchedule().with_times(times)

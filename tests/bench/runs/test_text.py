@@ -167,6 +167,27 @@ def test_a_student_is_evaluated_under_every_protocol(
         assert len(found) == 2
 
 
+def test_a_student_is_compared_with_its_teacher_s_images_and_the_teacher_is_at_distance_zero(
+    prepared: Callable[[str], Where],
+) -> None:
+    """They are made before the first evaluation, once, and every record names them by their hash."""
+    where, protocol = prepared("sdxl"), ("--task", "standin-sdxl", "--protocol", "coco10k-teacher")
+    made = bench("prepare", *protocol, "--teacher-images", *where[:2])
+    assert "reference of the teacher, main" in made and "reference of the teacher, patch" in made
+    _, run = train("sdxl", "dmd2", where, iterations=1)
+    evaluated = bench("eval", *protocol, "--checkpoint", str(run), *where)
+    assert "FD to the teacher (inception-own-" in evaluated and "Patch FD to the teacher" in evaluated
+    bench("eval", *protocol, "--sampler", "teacher", *where)
+    found = {one.kind: one for one in records(where) if one.protocol["name"] == "coco10k-teacher"}
+    distances = {kind: [one.value or 0 for one in record.metrics[:2]] for kind, record in found.items()}
+    assert max(distances["baseline"]) < 1e-3 < min(distances["method"])
+    hashes = {
+        kind: {one.role: one.sha256 for one in record.data if "of the teacher" in one.role}
+        for kind, record in found.items()
+    }
+    assert hashes["baseline"] == hashes["method"] and len(hashes["method"]) == 2
+
+
 def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Where]) -> None:
     record, run = train("sdxl", "dmd2-4step-lora", prepared("sdxl"), iterations=1, lora_rank=4)
     student = run / "student"

@@ -16,6 +16,7 @@ SCALES = [
     pytest.param(load_suite(name).scale("micro"), id=name)
     for name in ("tournament", "tournament-4step", "tournament-scenes")
 ]
+SCALES.append(pytest.param(load_suite("tournament-scenes").scale("micro").on("scenes-flow"), id="scenes-flow"))
 
 
 @pytest.mark.parametrize("scale", SCALES)

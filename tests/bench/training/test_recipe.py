@@ -150,7 +150,7 @@ def test_pairs_are_asked_for_where_something_regresses_to_them() -> None:
 def test_a_run_is_named_by_its_whole_recipe_but_for_paths_and_alarms(tmp_path: Path) -> None:
     """All values except paths and alarms, which only note what happens, are part of the run's name."""
     identity = DMDRecipe().identity()
-    left_out = {"init_from", "lpips_weights", *ALARM_KEYS, *DMDRecipe.added_later}
+    left_out = {"init_from", "lpips_weights", *ALARM_KEYS, *DMDRecipe.all_added_later()}
     assert DMDRecipe.model_fields.keys() - identity.keys() == left_out
     assert identity == DMDRecipe().model_dump(mode="json", exclude=left_out)
     assert DMDRecipe(init_from=tmp_path, lpips_weights=tmp_path / "file").identity() == identity

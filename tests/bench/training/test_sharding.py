@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from processes import in_processes
-from text_pipelines import LATENT_SIDE, SIDE, normal
+from text_pipelines import LATENT_SIDE, SIDE, normal, one_level_unet
 from torch.distributed.tensor import DTensor
 
 from bench.core.errors import UserError
@@ -33,27 +33,16 @@ from methods.recipes import DMDRecipe
 
 LAYOUT = ConditionLayout(tokens=3, width=8, pooled=8)
 LATENTS = (4, LATENT_SIDE, LATENT_SIDE)
+ONE_BASE = {"one_base": True, "lora_rank": 2, "critic_lora_rank": 2}
 PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOUT.size))
 
 
 @lru_cache(maxsize=1)
 def network() -> UNet2DConditionModel:
-    """A UNet with SDXL's conditions and one transformer block on each side; methods copy it."""
+    """A small UNet; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return UNet2DConditionModel(
-            sample_size=LATENT_SIDE,
-            block_out_channels=(16,),
-            layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D",),
-            up_block_types=("CrossAttnUpBlock2D",),
-            attention_head_dim=2,
-            cross_attention_dim=LAYOUT.width,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=LAYOUT.pooled + 6 * 8,
-            norm_num_groups=8,
-        )
+        return one_level_unet()
 
 
 def make(name: str, sharding: str, **values: Any) -> DMD:
@@ -142,6 +131,7 @@ def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         ("dmd", 1, {}),  # the student runs twice before it learns
         ("dmd2-4step", 2, {"gradient_checkpointing": True}),
         ("dmd2-4step-lora", 1, {"lora_rank": 2}),
+        ("dmd2-4step", 2, ONE_BASE | {"gradient_checkpointing": True}),
         ("gan-ttur", 1, {}),  # half of the critic is frozen
     ],
 )
@@ -150,11 +140,14 @@ def test_sharing_gives_the_steps_of_ddp(name: str, stop: int, values: dict[str, 
     close(*in_two(name, jobs, **values))
 
 
-def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [{}, ONE_BASE], ids=["whole", "one base"])
+def test_a_run_goes_on_from_its_own_checkpoint_and_from_one_of_copies(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
     whole = Job("none", tmp_path / "whole", 2)
     resumed = [Job("fsdp2", tmp_path / name, 2) for name in ("own", "copies")]
     begun = [Job("fsdp2", tmp_path / "own", 1), Job("none", tmp_path / "copies", 1)]
-    in_two("dmd2", [whole, *begun, *resumed])
+    in_two("dmd2", [whole, *begun, *resumed], **values)
     last = {"norms": whole.made()["norms"][-1:]}  # of the critic, whose turn alone the second iteration is
     for job in resumed:
         close(job.made(), whole.made() | last)
@@ -180,6 +173,27 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
             local = sum(p.to_local().numel() for p in one.parameters() if isinstance(p, DTensor))
             total = sum(p.numel() for p in one.parameters())
             assert 0.4 * total < local < 0.6 * total
+
+    in_processes(2, work)
+
+
+def test_networks_on_one_base_have_the_same_shards() -> None:
+    """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy."""
+
+    def work() -> None:
+        method = make("dmd2", "fsdp2", precision="bf16", teacher_precision="bf16", **ONE_BASE)
+        with torch.autocast("cpu", torch.bfloat16):
+            train(method, 0, 1, [])
+        of_base = method.teacher.state_dict()
+        for model in method.models.values():
+            found = model.network.state_dict()
+            assert not any(parameter.requires_grad for name, parameter in found.items() if name in model.shared)
+            for name, own in model.shared.items():
+                one, other = found[name].to_local(), of_base[own].to_local()
+                assert one.dtype == torch.bfloat16
+                assert torch.equal(one, other)
+                shared = one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+                assert shared == (found[name].shape[0] % 2 == 0), name
 
     in_processes(2, work)
 

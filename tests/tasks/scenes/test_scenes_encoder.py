@@ -31,6 +31,13 @@ def test_it_is_a_text_encoder_like_the_others(encoder: CaptionEncoder) -> None:
     assert torch.equal(encoder.null_condition(), encoder.encode([""]))
 
 
+def test_the_pooled_embedding_is_the_mean_of_the_words() -> None:
+    pooling = CaptionEncoder(tokens=8, width=16, layers=1, heads=2, pooled=True).eval()
+    embeddings, pooled = pooling.layout.unpack(pooling.encode(CAPTIONS[:3]))
+    assert pooled is not None
+    torch.testing.assert_close(pooled, embeddings.mean(1))
+
+
 def test_every_word_sees_the_words_after_it(encoder: CaptionEncoder) -> None:
     """Only the relation, the fourth word, says at which place the first item is."""
     one, other = encoder.encode(["a red bag left of a blue boot", "a red bag right of a blue boot"])

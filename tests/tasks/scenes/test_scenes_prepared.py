@@ -12,9 +12,10 @@ import torch
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.features.batch import ImageBatch
+from bench.models.backbones.sd3 import SD3Denoiser
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.denoiser import GuidedDenoiser
-from bench.models.samplers import SampleNoise, heun
+from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.models.samplers import SampleNoise, flow_ode, heun
 from bench.task.baseline_sampler import baseline_sampler
 from bench.task.declaration import Baseline, Sources
 from bench.task.protocol import MAIN
@@ -24,10 +25,15 @@ from tasks.scenes import data
 from tasks.scenes import task as scenes
 from tasks.scenes.data import CAPTIONS
 from tasks.scenes.prepared import LPIPS, PATCH, PreparedScenes
-from tasks.scenes.task import PainterRecipe, PainterSpec, SceneClassifierRecipe, ScenesTask
+from tasks.scenes.task import MMDiTSpec, PainterRecipe, SceneClassifierRecipe, ScenesTask, UNetSpec
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)
+NETWORKS = {
+    "scenes": UNetSpec(channels=(8, 16), patch_size=2, norm_groups=4, text_width=16, text_layers=1),
+    "scenes-flow": MMDiTSpec(width=16, layers=2, patch_size=4, text_width=16, text_layers=1),
+}
+DECLARED = {task.name: task for task in (scenes.TASK, scenes.TASK_FLOW)}
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +49,15 @@ def originals() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def task(originals: None) -> ScenesTask:  # noqa: ARG001 (it takes the real images' place)
-    splits = data.load(None, Path())
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def task(request: pytest.FixtureRequest, originals: None) -> ScenesTask:  # noqa: ARG001 (it takes the real images' place)
+    splits, declared = data.load(None, Path()), DECLARED[request.param]
     return replace(
-        scenes.TASK,
+        declared,
         train_sha256=splits.train.sha256,
         held_out_sha256=splits.held_out.sha256,
-        baselines={name: replace(one, steps=2) for name, one in scenes.TASK.baselines.items()},
-        network=PainterSpec((8, 16), 2, text_width=16, text_layers=1, mean=-0.5, std=0.5, norm_groups=4),
+        baselines={name: replace(one, steps=2) for name, one in declared.baselines.items()},
+        network=NETWORKS[request.param],
         teacher=PainterRecipe(iterations=3, batch_size=8),
         classifier=SceneClassifierRecipe(scene=SMALL, item=SMALL),
     )
@@ -59,6 +65,7 @@ def task(originals: None) -> ScenesTask:  # noqa: ARG001 (it takes the real imag
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for both tasks, as a user has."""
     return tmp_path_factory.mktemp("scenes")
 
 
@@ -88,7 +95,8 @@ def test_teacher_and_text_encoder_are_the_same_bits_anywhere(
 
 
 def test_the_teacher_is_a_text_denoiser_with_a_null_condition(prepared: PreparedScenes) -> None:
-    assert isinstance(prepared.teacher, StableDiffusionDenoiser)
+    family = {"scenes": StableDiffusionDenoiser, "scenes-flow": SD3Denoiser}[prepared.task.name]
+    assert isinstance(prepared.teacher, family)
     condition = prepared.training_condition(torch.tensor([0, 5]))
     assert condition.shape == (2, prepared.teacher.layout.size)
     torch.testing.assert_close(condition, prepared.encoder.encode([CAPTIONS[0], CAPTIONS[5]]))
@@ -141,14 +149,23 @@ def test_the_classifier_s_answers_are_compared_with_the_requested_caption(
     assert scores["colours"].tolist() == [True, True, False, True]
 
 
+def heun_of(
+    prepared: PreparedScenes, denoiser: Denoiser, noise: SampleNoise, condition: torch.Tensor
+) -> torch.Tensor:
+    """Sample with two of Heun's steps: in the noise level as EDM, or in the time of a flow."""
+    if prepared.task.name == "scenes":
+        return heun(denoiser, noise, condition, 2)
+    return flow_ode(denoiser, noise, condition, [1.0, 0.5])
+
+
 def test_named_samplers_guide_the_teacher(prepared: PreparedScenes) -> None:
     condition = prepared.conditions(torch.arange(2))
     noise = lambda: SampleNoise([5, 6], SHAPE)  # noqa: E731 (a fresh stream each time)
     guided = GuidedDenoiser(prepared.teacher, prepared.null_condition, 3.0)
-    for scale, denoiser in ((1.0, prepared.teacher), (3.0, guided)):
-        baseline = Baseline("b", "", steps=2, guidance_scale=scale)
+    for scale, denoiser in ((1, prepared.teacher), (3, guided)):
+        baseline = prepared.task.baselines[f"teacher-cfg{scale}"]
         found = baseline_sampler(prepared.teacher, prepared.null_condition, baseline)(noise(), condition)
-        assert torch.equal(found, heun(denoiser, noise(), condition, 2))
+        assert torch.equal(found, heun_of(prepared, denoiser, noise(), condition))
         assert baseline.network_evaluations == (3 if scale == 1 else 6)
     with pytest.raises(ValueError, match="the teacher has no null condition"):
         baseline_sampler(prepared.teacher, None, Baseline("b", "", 2, guidance_scale=3.0))
@@ -164,14 +181,15 @@ def test_pairs_are_the_guided_teacher_s(prepared: PreparedScenes) -> None:
         def draw(self) -> torch.Tensor:
             return noise
 
-    torch.testing.assert_close(image, heun(guided, Drawn([0, 1], SHAPE), condition, first.steps))
+    torch.testing.assert_close(image, heun_of(prepared, guided, Drawn([0, 1], SHAPE), condition))
 
 
 def test_students_are_saved_and_read(prepared: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:
     prepared.save_student(prepared.teacher, tmp_path / "student", [999, 749, 499, 249])
     student, indices = prepared.load_student(tmp_path / "student")
     assert indices == [999, 749, 499, 249]
-    x, t, condition = torch.randn(1, *SHAPE), torch.tensor([499.0]), prepared.conditions(torch.zeros(1).long())
+    t = prepared.teacher.schedule.grid[[499]]
+    x, condition = torch.randn(1, *SHAPE), prepared.conditions(torch.zeros(1).long())
     assert torch.equal(student(x, t, condition), prepared.teacher(x, t, condition))
     with pytest.raises(UserError, match="has no sampler of 2 steps; --steps takes 4"):
         prepared.load_student(tmp_path / "student", steps=2)
@@ -186,5 +204,5 @@ def test_damage_is_named(prepared: PreparedScenes, task: ScenesTask, tmp_path: P
     with pytest.raises(UserError, match=r"fix: rm .*, and run again") as caught:
         task.prepare(Sources(own), SilentProgress())
     assert str(path) in str(caught.value)
-    with pytest.raises(UserError, match="the training images from here are not those of task 'scenes'"):
+    with pytest.raises(UserError, match=rf"the training images from here are not those of task '{task.name}'"):
         replace(task, train_sha256="0" * 64).prepare(Sources(prepared.cache), SilentProgress())

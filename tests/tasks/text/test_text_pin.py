@@ -86,7 +86,7 @@ def test_a_teacher_in_one_file_may_get_its_configuration(
             raise FileNotFoundError
         return str(sdxl_folder)
 
-    monkeypatch.setattr("bench.models.text.pipelines.snapshot_download", from_hub)
+    monkeypatch.setattr("bench.models.text.hub.snapshot_download", from_hub)
     named = Sources(tmp_path, teacher=tmp_path / "sdxl.safetensors")
     with pytest.raises(UserError, match="the same command with --download"):
         choose._teacher(named)

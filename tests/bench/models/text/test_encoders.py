@@ -9,7 +9,8 @@ from text_pipelines import PROMPTS
 from torch import Tensor
 
 from bench.models.text.encoders import SDXLEncoder, tokenize
-from bench.models.text.pipelines import TextPipeline, load_pipeline
+from bench.models.text.parts import TextPipeline
+from bench.models.text.pipelines import load_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Latents: what the VAE itself gives, scaled; in batches; in float32 whatever surrounds it."""
 
 import torch
+from sana_pipelines import tiny_dcae
 from text_pipelines import SIDE, normal, taesd, tiny_vae
 from torch import Tensor
 
@@ -42,6 +43,18 @@ def test_decoding_undoes_the_scaling() -> None:
 
 
 @torch.no_grad()
+def test_a_vae_with_a_shift_has_latents_around_zero() -> None:
+    """SD3's and FLUX.1's: (z - shift) scale, and 16 channels without convolutions before and after."""
+    vae = tiny_vae(channels=16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False)
+    space, latents = LatentSpace(vae, batch_size=2), normal(2, 3, 16, 8, 8)
+    expected = (vae.encode(images()).latent_dist.mean - 0.0609) * 1.5305
+    torch.testing.assert_close(space.encode(images()), expected, rtol=1e-5, atol=1e-6)
+    decoded = vae.decode(latents / 1.5305 + 0.0609).sample
+    torch.testing.assert_close(space.decode(latents), decoded, rtol=1e-5, atol=1e-5)
+    assert space.shape(SIDE) == (16, 8, 8)
+
+
+@torch.no_grad()
 def test_autocast_stays_outside() -> None:
     space, latents = LatentSpace(tiny_vae()), normal(2, 1, 4, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
@@ -64,3 +77,16 @@ def test_a_tiny_vae_is_a_latent_space_too() -> None:
     assert space.shape(SIDE) == (4, 8, 8)
     torch.testing.assert_close(space.decode(latents), vae.decode(latents).sample)
     torch.testing.assert_close(space.encode(images(1)), vae.encode(images(1)).latents)
+
+
+@torch.no_grad()
+def test_sanas_autoencoder_is_a_latent_space_without_variance() -> None:
+    torch.manual_seed(0)
+    autoencoder, latents = tiny_dcae(), normal(2, 3, 4, 8, 8)
+    space = LatentSpace(autoencoder, batch_size=2)
+    assert space.shape(SIDE) == (4, 8, 8)
+    expected = autoencoder.encode(images()).latent * 0.41407
+    torch.testing.assert_close(space.encode(images()), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(space.encode(images(), latents), space.encode(images()))
+    decoded = autoencoder.decode(latents / 0.41407).sample
+    torch.testing.assert_close(space.decode(latents), decoded, rtol=1e-5, atol=1e-5)

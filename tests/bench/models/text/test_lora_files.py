@@ -99,7 +99,7 @@ def test_every_form_is_the_same_change(
         state |= {down.format(*names): a.contiguous(), up.format(*names): b.contiguous()}
     save_file(state, tmp_path / "lora.safetensors")
     notes: list[str] = []
-    found = load_published(tmp_path / "lora.safetensors", teacher, notes.append)
+    found = load_published(tmp_path / "lora.safetensors", StableDiffusionDenoiser, teacher, notes.append)
     equal(found, merged(teacher, adapters))
     assert len(notes) == 1 and "alpha = rank is taken" in notes[0]
 
@@ -114,7 +114,7 @@ def test_attention_processors_of_old_diffusers(
         state[f"unet.{attention}.processor.{name}_lora.down.weight"] = down.contiguous()
         state[f"unet.{attention}.processor.{name}_lora.up.weight"] = up.contiguous()
     save_file(state, tmp_path / "pytorch_lora_weights.safetensors")
-    equal(load_published(tmp_path, teacher), merged(teacher, attended))
+    equal(load_published(tmp_path, StableDiffusionDenoiser, teacher), merged(teacher, attended))
 
 
 @pytest.mark.parametrize("alpha", [None, 2.0])
@@ -129,7 +129,7 @@ def test_diffusers_own_writer_with_and_without_its_settings(
         unet_lora_adapter_metadata=about,
     )
     notes: list[str] = []
-    found = load_published(tmp_path, teacher, notes.append)
+    found = load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append)
     equal(found, merged(teacher, adapters, (alpha or RANK) / RANK))
     assert bool(notes) == (alpha is None)
 
@@ -142,10 +142,10 @@ def test_peft_s_own_folder(
     save_file(state, tmp_path / "adapter_model.safetensors")
     about = {"r": RANK, "lora_alpha": 8, "use_rslora": by_root, "use_dora": False, "alpha_pattern": {}}
     (tmp_path / "adapter_config.json").write_text(json.dumps(about))
-    equal(load_published(tmp_path, teacher), merged(teacher, adapters, scale))
+    equal(load_published(tmp_path, StableDiffusionDenoiser, teacher), merged(teacher, adapters, scale))
     (tmp_path / "adapter_config.json").write_text(json.dumps(about | {"use_dora": True}))
     with pytest.raises(UserError, match=r"settings have use_dora, which is not supported; fix"):
-        load_published(tmp_path, teacher)
+        load_published(tmp_path, StableDiffusionDenoiser, teacher)
 
 
 def kohya(adapters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -225,5 +225,5 @@ def test_a_metadata_header_that_lies(
     for text in ("{", "[]", "[" * 50_000, '{"unet.lora_alpha": "four"}', '{"unet.alpha_pattern": {"(a+)+$": 1}}'):
         save_file(kohya(adapters), file, metadata={"lora_adapter_metadata": text})
         with pytest.raises(UserError, match=r"lora\.safetensors: the LoRA's settings"):
-            load_published(file, teacher)
+            load_published(file, StableDiffusionDenoiser, teacher)
     assert load_file(file)

@@ -13,12 +13,14 @@ from text_pipelines import SCALED_LINEAR, SIDE, normal, save_sd15, taesd
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.models.text.pipelines import load_pipeline, load_tiny_vae, named_folder, schedule_of
+from bench.models.text.hub import named_folder
+from bench.models.text.pipelines import load_pipeline, load_tiny_vae
+from bench.models.text.stable_diffusion import schedule_of
 
 
 def test_a_folder_of_sd15(sd15_folder: Path) -> None:
     pipeline = load_pipeline(sd15_folder)
-    assert not pipeline.sdxl and pipeline.resolution == SIDE
+    assert not pipeline.encoder.layout.pooled and pipeline.resolution == SIDE
     denoiser = pipeline.denoiser()
     assert denoiser.resolution is None and denoiser.schedule.prediction == "epsilon"
     assert denoiser.feature_shapes == ((32, 4, 4),)
@@ -27,7 +29,7 @@ def test_a_folder_of_sd15(sd15_folder: Path) -> None:
 def test_a_folder_of_sdxl(sdxl_folder: Path) -> None:
     pipeline = load_pipeline(sdxl_folder)
     stock = StableDiffusionXLPipeline.from_pretrained(sdxl_folder, local_files_only=True)
-    assert pipeline.sdxl and pipeline.denoiser().resolution == SIDE
+    assert pipeline.encoder.layout.pooled and pipeline.denoiser().resolution == SIDE
     assert pipeline.denoiser(resolution=2 * SIDE).resolution == 2 * SIDE
     for name, value in stock.unet.state_dict().items():
         assert torch.equal(pipeline.network.state_dict()[name], value)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.schedules import VPSchedule
 from bench.models.text.lora import LoRASpec, add_lora, lora_state
 from bench.models.text.published import load_published
 
@@ -56,7 +55,7 @@ def test_a_unet_s_state_dict_in_fp16(teacher: nn.Module, student: nn.Module, tmp
     """`dmd2_sdxl_4step_unet_fp16.bin`: torch.save of a half-precision state dict."""
     file = tmp_path / "dmd2_sdxl_4step_unet_fp16.bin"
     torch.save(student.half().state_dict(), file)
-    found = load_published(file, teacher)
+    found = load_published(file, StableDiffusionDenoiser, teacher)
     assert found.dtype == torch.float32 and not found.training
     assert not any(parameter.requires_grad for parameter in found.parameters())
     assert torch.equal(run(found), run(student.float()))
@@ -64,7 +63,7 @@ def test_a_unet_s_state_dict_in_fp16(teacher: nn.Module, student: nn.Module, tmp
 
 def test_a_safetensors_unet(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
     save_file(student.state_dict(), tmp_path / "sdxl_lightning_4step_unet.safetensors")
-    found = load_published(tmp_path / "sdxl_lightning_4step_unet.safetensors", teacher)
+    found = load_published(tmp_path / "sdxl_lightning_4step_unet.safetensors", StableDiffusionDenoiser, teacher)
     assert torch.equal(run(found), run(student))
 
 
@@ -73,12 +72,12 @@ def test_a_training_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
     """Its `pytorch_model.bin` is the generator, beside it lies the guidance model."""
     torch.save({prefix + name: v for name, v in student.state_dict().items()}, tmp_path / "pytorch_model.bin")
     torch.save({"fake_unet.conv_in.weight": torch.zeros(1)}, tmp_path / "pytorch_model_1.bin")
-    assert torch.equal(run(load_published(tmp_path, teacher)), run(student))
+    assert torch.equal(run(load_published(tmp_path, StableDiffusionDenoiser, teacher)), run(student))
 
 
 def test_a_folder_of_diffusers(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
     student.save_pretrained(tmp_path / "unet")
-    found = load_published(tmp_path / "unet", teacher).state_dict()
+    found = load_published(tmp_path / "unet", StableDiffusionDenoiser, teacher).state_dict()
     assert all(torch.equal(found[name], value) for name, value in student.state_dict().items())
 
 
@@ -86,7 +85,7 @@ def test_a_lora(teacher: nn.Module, tmp_path: Path) -> None:
     unet = adapted(teacher)
     save_file(lora_state(unet), tmp_path / "dmd2_sdxl_4step_lora.safetensors")
     before = run(teacher)
-    found = load_published(tmp_path / "dmd2_sdxl_4step_lora.safetensors", teacher)
+    found = load_published(tmp_path / "dmd2_sdxl_4step_lora.safetensors", StableDiffusionDenoiser, teacher)
     torch.testing.assert_close(run(found), run(unet), rtol=1e-5, atol=1e-5)
     assert (run(found) - before).abs().max() > 1e-2
     assert torch.equal(run(teacher), before)
@@ -96,13 +95,15 @@ def test_a_lora_training_s_folder(teacher: nn.Module, tmp_path: Path) -> None:
     """Its generator has peft's layers inside; alpha is not in the file."""
     unet = adapted(teacher)
     torch.save(unet.state_dict(), tmp_path / "pytorch_model.bin")
-    torch.testing.assert_close(run(load_published(tmp_path, teacher)), run(unet), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        run(load_published(tmp_path, StableDiffusionDenoiser, teacher)), run(unet), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_unet_in_parts(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
     student.save_pretrained(tmp_path, max_shard_size="50KB")
     assert (tmp_path / "diffusion_pytorch_model.safetensors.index.json").is_file()
-    assert torch.equal(run(load_published(tmp_path, teacher)), run(student))
+    assert torch.equal(run(load_published(tmp_path, StableDiffusionDenoiser, teacher)), run(student))
 
 
 def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
@@ -110,14 +111,16 @@ def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
     student.save_pretrained(tmp_path / "unet")
     (tmp_path / "model_index.json").write_text("{}")
     notes: list[str] = []
-    assert torch.equal(run(load_published(tmp_path, teacher, notes.append, VPSchedule())), run(student))
+    own = LCMScheduler(**SCALED_LINEAR).config
+    found = load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append, own)
+    assert torch.equal(run(found), run(student))
     assert notes == [
         f"only unet/ of the pipeline {tmp_path} is used as the student; everything else is the teacher's"
     ]
     (tmp_path / "scheduler").mkdir()
     LCMScheduler(**SCALED_LINEAR, prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
     with pytest.raises(UserError, match="another schedule than the teacher: prediction v for epsilon; fix"):
-        load_published(tmp_path, teacher, notes.append, VPSchedule())
+        load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append, own)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
 )
 def test_prefixes_of_tools(teacher: nn.Module, student: nn.Module, prefix: str, tmp_path: Path) -> None:
     torch.save({prefix + name: value for name, value in student.state_dict().items()}, tmp_path / "unet.bin")
-    assert torch.equal(run(load_published(tmp_path / "unet.bin", teacher)), run(student))
+    assert torch.equal(run(load_published(tmp_path / "unet.bin", StableDiffusionDenoiser, teacher)), run(student))
 
 
 class TestWhatIsWrong:
@@ -134,7 +137,7 @@ class TestWhatIsWrong:
         student.save_pretrained(folder)
         save_file(lora_state(adapted(teacher)), folder / "pytorch_lora_weights.safetensors")
         with pytest.raises(UserError, match=r"any of these could be the student; fix: .*--checkpoint '.*two stud"):
-            load_published(folder, teacher)
+            load_published(folder, StableDiffusionDenoiser, teacher)
 
     @pytest.mark.parametrize(
         ("values", "message"),
@@ -151,7 +154,7 @@ class TestWhatIsWrong:
         config = tmp_path / "config.json"
         config.write_text(json.dumps(json.loads(config.read_text()) | values))
         with pytest.raises(UserError, match=message):
-            load_published(tmp_path, teacher)
+            load_published(tmp_path, StableDiffusionDenoiser, teacher)
 
     @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
     def test_a_quantised_unet(
@@ -159,19 +162,19 @@ class TestWhatIsWrong:
     ) -> None:
         state = {name: value.to(dtype) for name, value in student.state_dict().items()}
         save_file(state, tmp_path / "unet.safetensors")
-        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet .*quantised or not weights"):
-            load_published(tmp_path / "unet.safetensors", teacher)
+        with pytest.raises(UserError, match=r"unet\.safetensors is not a UNet2D.*quantised or not weights"):
+            load_published(tmp_path / "unet.safetensors", StableDiffusionDenoiser, teacher)
 
     def test_a_pipeline_in_one_file_is_no_student(self, teacher: nn.Module, tmp_path: Path) -> None:
         state = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}
         save_file(state, tmp_path / "sdxl.safetensors")
         with pytest.raises(UserError, match=r"a pipeline in one file; fix: read it with .*from_single_file"):
-            load_published(tmp_path / "sdxl.safetensors", teacher)
+            load_published(tmp_path / "sdxl.safetensors", StableDiffusionDenoiser, teacher)
 
     def test_a_training_of_a_lora_says_which_alpha_is_taken(self, teacher: nn.Module, tmp_path: Path) -> None:
         torch.save(adapted(teacher).state_dict(), tmp_path / "pytorch_model.bin")
         notes: list[str] = []
-        load_published(tmp_path, teacher, notes.append)
+        load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append)
         assert len(notes) == 1 and "keeps no alpha: DMD2's 8 is taken" in notes[0]
 
     def test_names_and_shapes(self, teacher: nn.Module, student: nn.Module, tmp_path: Path) -> None:
@@ -181,27 +184,29 @@ class TestWhatIsWrong:
         state["other"] = torch.zeros(1)
         torch.save(state, tmp_path / "unet.bin")
         with pytest.raises(UserError) as caught:
-            load_published(tmp_path / "unet.bin", teacher)
+            load_published(tmp_path / "unet.bin", StableDiffusionDenoiser, teacher)
         message = str(caught.value)
         assert "conv_out.bias (missing)" in message and "other (unexpected)" in message
         assert "conv_in.weight ([16, 3, 3, 3] for [16, 4, 3, 3])" in message
 
     def test_another_model(self, teacher: nn.Module, tmp_path: Path) -> None:
         torch.save(tiny_unet().state_dict(), tmp_path / "sd15.bin")
-        with pytest.raises(UserError, match=r"sd15\.bin is not a UNet like the teacher's: .*\(missing\).* more"):
-            load_published(tmp_path / "sd15.bin", teacher)
+        with pytest.raises(
+            UserError, match=r"sd15\.bin is not a UNet2D\w+ like the teacher's: .*\(missing\).* more"
+        ):
+            load_published(tmp_path / "sd15.bin", StableDiffusionDenoiser, teacher)
 
     def test_adapters_without_their_layer(self, teacher: nn.Module, tmp_path: Path) -> None:
         state = adapted(teacher).state_dict()
         state = {name: value for name, value in state.items() if not name.endswith("lora_B.default.weight")}
         torch.save(state, tmp_path / "pytorch_model.bin")
         with pytest.raises(UserError, match=r"lora_B\.default\.weight|lora_A\.default\.weight"):
-            load_published(tmp_path, teacher)
+            load_published(tmp_path, StableDiffusionDenoiser, teacher)
 
     def test_a_folder_of_other_things(self, teacher: nn.Module, tmp_path: Path) -> None:
         (tmp_path / "optimizer.bin").touch()
         with pytest.raises(UserError, match=r"holds none of pytorch_model\.bin, .*; it holds optimizer\.bin"):
-            load_published(tmp_path, teacher)
+            load_published(tmp_path, StableDiffusionDenoiser, teacher)
 
     def test_nothing_in_a_file_is_run(self, teacher: nn.Module, tmp_path: Path) -> None:
         class Trap:
@@ -210,5 +215,5 @@ class TestWhatIsWrong:
 
         torch.save({"conv_in.weight": Trap()}, tmp_path / "unet.bin", pickle_module=pickle)
         with pytest.raises(UserError, match=r"holds more than weights"):
-            load_published(tmp_path / "unet.bin", teacher)
+            load_published(tmp_path / "unet.bin", StableDiffusionDenoiser, teacher)
         assert not (tmp_path / "sprung").exists()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 from bench.core.safe_pickle import refuse_opcodes
 from bench.features.array_pickle import read_array_pickle
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.published import load_published
 from bench.models.weights.checkpoints import load_edm_denoiser
 from bench.models.weights.restricted_pickle import read_official_pickle
@@ -59,7 +60,7 @@ READERS = {
     "EDM's pickle": read_official_pickle,
     "EDM denoiser": load_edm_denoiser,
     "array pickle": read_array_pickle,
-    "student": lambda path: load_published(path, _Teacher()),  # type: ignore[arg-type]
+    "student": lambda path: load_published(path, StableDiffusionDenoiser, _Teacher()),  # type: ignore[arg-type]
 }
 
 

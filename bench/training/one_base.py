@@ -1,0 +1,84 @@
+"""Several networks on one base: each has modules and adapters of its own, and all have the same frozen weights.
+
+What tells the networks apart (adapter, hooks, gradient checkpointing) is in their modules. So nothing is switched
+before a call, and a backward pass that runs a forward again meets the adapter of that forward, whatever was called
+in between.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def copy_on(base: N) -> N:
+    """Return a copy of a frozen network with new modules, whose weights and buffers are the network's own."""
+    tensors = [*base.parameters(), *base.buffers()]
+    return copy.deepcopy(base, {id(tensor): tensor for tensor in tensors})
+
+
+def shared_names(network: nn.Module, base: nn.Module) -> dict[str, str]:
+    """Return the names in a network of the tensors that are a base's own, each with its name in the base."""
+    names = {id(tensor): name for name, tensor in _named(base).items()}
+    return {name: names[id(tensor)] for name, tensor in _named(network).items() if id(tensor) in names}
+
+
+def _named(network: nn.Module) -> dict[str, Tensor]:
+    parameters = network.named_parameters(remove_duplicate=False)
+    return dict(parameters) | dict(network.named_buffers(remove_duplicate=False))
+
+
+def not_synchronised(network: nn.Module, shared: Mapping[str, str]) -> None:
+    """Let DDP leave alone what a network shares: it writes buffers that a backward pass may need."""
+    names = set(shared)
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, names)
+
+
+class Misfit(NamedTuple):
+    """Names that a state lacks, and those that it has for nothing, as `nn.Module.load_state_dict` returns them."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+class OwnState:
+    """The state of a network, without the tensors that it shares with a base."""
+
+    def __init__(self, network: nn.Module, shared: Mapping[str, str] | None = None) -> None:
+        """`shared`: see `shared_names`; none: the network shares nothing."""
+        self.network = network
+        self.shared = shared or {}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the network's own tensors by name."""
+        return {name: value for name, value in self.network.state_dict().items() if name not in self.shared}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> Misfit:
+        """Load the network's own tensors; a state with shared ones does not fit.
+
+        Raises RuntimeError for a tensor of another shape and, if strict, for names that do not fit.
+        """
+        own = {name: value for name, value in state.items() if name not in self.shared}
+        found = self.network.load_state_dict(own, strict=False)
+        missing = [name for name in found.missing_keys if name not in self.shared]
+        unexpected = [*found.unexpected_keys, *(name for name in state if name in self.shared)]
+        if strict and (missing or unexpected):
+            raise RuntimeError(f"missing: {', '.join(missing)}; unexpected: {', '.join(unexpected)}")
+        return Misfit(missing, unexpected)
+
+
+@torch.no_grad()
+def share_shards(network: nn.Module, base: nn.Module, shared: Mapping[str, str]) -> None:
+    """Let a sharded network have the very shards of a sharded base, in place. Neither may have run yet.
+
+    A weight whose rows are not a multiple of the number of processes is padded, and stays a copy.
+    """
+    state = base.state_dict()
+    shards = {name: state[of_base] for name, of_base in shared.items() if of_base in state}
+    network.load_state_dict(shards, strict=False, assign=True)
