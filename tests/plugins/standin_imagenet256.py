@@ -6,7 +6,7 @@ from tasks.imagenet.task import LatentImageNetTask
 from tasks.imagenet256 import TASK, TASK_DIT
 
 PROTOCOLS = {
-    name: replace(protocol, samples=6, repetitions=1, smoke=True) for name, protocol in TASK.protocols.items()
+    name: replace(protocol, samples=12, repetitions=1, smoke=True) for name, protocol in TASK.protocols.items()
 }
 
 
