@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from flux_networks import save_flux
 from text_pipelines import save_sd15, save_sdxl
 
 
@@ -16,3 +17,9 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny SDXL in diffusers' folder format; only read it."""
     return save_sdxl(tmp_path_factory.mktemp("text") / "sdxl")
+
+
+@pytest.fixture(scope="session")
+def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny FLUX.1-dev in diffusers' folder format; only read it."""
+    return save_flux(tmp_path_factory.mktemp("text") / "flux")

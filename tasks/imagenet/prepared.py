@@ -1,4 +1,4 @@
-"""Preparation of ImageNet: pack the images, convert the teacher, find the Inception and the reference."""
+"""Preparation of ImageNet-64: pack the images, and convert the teacher."""
 
 from __future__ import annotations
 
@@ -9,25 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256, path_sha256
 from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed
-from bench.features.batch import ImageBatch
-from bench.features.dinov2 import load_dinov2
-from bench.features.files import TRUNKS
-from bench.features.inception import load_inception
-from bench.features.names import FID_FEATURES
-from bench.features.reference_sources import import_reference
-from bench.features.reference_store import ReferenceStatistics, load_reference, reference_store, save_reference
 from bench.features.references import RealImages, array_images
-from bench.features.views import Features
-from bench.features.weights import find_weights
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
@@ -35,12 +24,9 @@ from bench.models.saved import load_denoiser, no_such_sampler, save_denoiser
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
 from bench.task.declaration import Sources
-from bench.task.protocol import MAIN
-from bench.task.verified import verified, verified_reference
-from tasks.class_conditional import PreparedClassTask
-from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet, spatial_of
-
-TAPS = ("pool", "logits")
+from bench.task.verified import verified
+from tasks.imagenet.measures import MeasuredImageNet, pin_measures
+from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet
 
 
 def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
@@ -56,22 +42,7 @@ def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     if sources.teacher is not None:
         pinned = replace(pinned, teacher=_teacher(task, sources.teacher, sources.cache))
         pinned.write(path)
-    if "inception" in sources.weights or (sources.download and pinned.features is None):
-        pinned = replace(pinned, features=_features(sources, progress))
-        pinned.write(path)
-    for named in sources.references:
-        pinned = replace(pinned, **_references(named, sources.cache))
-        pinned.write(path)
-    if "dinov2" in sources.weights:
-        dinov2 = load_dinov2(sources.weights["dinov2"])
-        pinned = replace(pinned, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
-        pinned.write(path)
-    if "lpips" in sources.weights:
-        path_of = sources.weights["lpips"]
-        trunk = find_weights(TRUNKS["vgg"], path_of, sources.cache, download=False, progress=progress)
-        own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
-        pinned = replace(pinned, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
-        pinned.write(path)
+    pin_measures(sources, pinned, path, progress)
 
 
 def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress) -> PinnedAsset:
@@ -97,54 +68,19 @@ def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
     return PinnedAsset(str(folder), folder_sha256(folder), f"{source.name} ({loaded.format})")
 
 
-def _features(sources: Sources, progress: Progress) -> PinnedAsset:
-    inception = load_inception(
-        sources.weights.get("inception"),
-        sources.cache,
-        download=sources.download,
-        progress=progress,
-        taps=TAPS,
-        own_weights=sources.own_weights,
-    )
-    return PinnedAsset(str(inception.path), inception.sha256, inception.name)
-
-
-def _references(named: str, cache: Path) -> dict[str, PinnedAsset]:
-    """Import a file, or load the stored reference of this name; return the assets by role."""
-    store = reference_store(cache)
-    path = Path(named)
-    if path.is_file():
-        found = import_reference(path, path.stem)
-        folders = [save_reference(statistics, store) for statistics in found]
-    else:
-        found, folders = [load_reference(store, named)], [store / named]
-    return {
-        _role(statistics.description.features): PinnedAsset(
-            str(folder), statistics.description.sha256, statistics.description.name, statistics.description.kept
-        )
-        for statistics, folder in zip(found, folders, strict=True)
-    }
-
-
-def _role(features: str) -> str:
-    if features.startswith("dinov2-"):
-        return "dinov2_reference"
-    return "spatial" if features.endswith(spatial_of("")) else "reference"
-
-
 def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> PreparedImageNet:
     """Open all pinned assets. Raises UserError, with the fixes, if some are missing."""
     task.require(sources)
     return PreparedImageNet(task, sources.cache, progress)
 
 
-class PreparedImageNet(PreparedClassTask):
-    """A prepared ImageNet task."""
+class PreparedImageNet(MeasuredImageNet):
+    """A prepared ImageNet task with images and an EDM teacher."""
 
     def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
         pinned = task.pinned
-        assert pinned.data and pinned.teacher and pinned.features and pinned.reference
-        self.task: ImageNetTask = task
+        assert pinned.data and pinned.teacher
+        self.task = task
         self.cache = cache
         self.progress = progress
         self.classes = task.classes
@@ -157,41 +93,9 @@ class PreparedImageNet(PreparedClassTask):
         self.teacher = load_denoiser(Path(pinned.teacher.path), EDMDenoiser).denoiser
         self.teacher_sha256 = pinned.teacher.sha256
         self.teacher_name = pinned.teacher.name
-        on = this_device()
-        self.inception = load_inception(
-            Path(pinned.features.path),
-            cache,
-            download=False,
-            progress=progress,
-            taps=(*TAPS, "spatial") if pinned.spatial else TAPS,
-            device=on,
-            own_weights=pinned.features.name != FID_FEATURES,
-        )
-        self.weights = [
-            verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path))),
-            verified("features", pinned.features, self.inception.sha256),
-        ]
+        self.weights = [verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path)))]
         self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"])]
-        self.references = {MAIN: self._real("reference", self.inception.name)}
-        if "spatial" in pinned.further_extractors:
-            self.references["spatial"] = self._real("spatial", spatial_of(self.inception.name))
-        if "dinov2" in pinned.further_extractors:
-            assert pinned.dinov2
-            self.dinov2 = load_dinov2(Path(pinned.dinov2.path), on)
-            self.weights.append(verified("dinov2", pinned.dinov2, self.dinov2.sha256))
-            self.references["dinov2"] = self._real("dinov2_reference", self.dinov2.name)
-        known = {MAIN: self._extract_pool, "spatial": self._extract_spatial, "dinov2": self._extract_dinov2}
-        self.extractors = {name: known[name] for name in self.references}
-
-    def _real(self, role: str, network: str) -> ReferenceStatistics:
-        """Load the reference of a role. Raises UserError unless it was made with this network."""
-        asset: PinnedAsset = getattr(self.task.pinned, role)
-        real, verified_asset = verified_reference(role, asset, self.cache, network, "--reference")
-        self.data.append(verified_asset)
-        return real
-
-    def lpips_trunk(self) -> Path | None:
-        return None if self.task.pinned.lpips is None else Path(self.task.pinned.lpips.path)
+        self.open_measures()
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Write the student with a model card that shows how to use it with diffusers alone."""
@@ -244,20 +148,3 @@ class PreparedImageNet(PreparedClassTask):
         pinned = self.task.pinned.data
         assert pinned is not None
         return array_images(self._packed.images, pinned.name, pinned.sha256, batch_size=32)
-
-    def _tapped(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """Return all taps of the Inception from one pass."""
-        return batch.once("inception", lambda: self.inception(batch.images))
-
-    @torch.no_grad()
-    def _extract_pool(self, batch: ImageBatch) -> Features:
-        found = self._tapped(batch)
-        return Features(found["pool"].numpy(), found["logits"].numpy())
-
-    @torch.no_grad()
-    def _extract_spatial(self, batch: ImageBatch) -> Features:
-        return Features(self._tapped(batch)["spatial"].numpy())
-
-    @torch.no_grad()
-    def _extract_dinov2(self, batch: ImageBatch) -> Features:
-        return Features(self.dinov2(batch.images).numpy())

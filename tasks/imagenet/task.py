@@ -6,9 +6,9 @@ This module imports no torch, so that `bench list` and `bench describe` start at
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.core.errors import UserError
 from bench.core.imports import load_class
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from bench.task.base import PreparedTask
 
 
-REQUIRED = ("data", "teacher", "features", "reference")
-"""The roles that everything requires; all others are for further metrics."""
 LPIPS = "lpips"
 """The role that only recipes with LPIPS as regression distance use."""
+VAE = "vae"
+"""The role that only tasks on latents have."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class PinnedImageNet:
     dinov2_reference: PinnedAsset | None = None
     lpips: PinnedAsset | None = None
     """The trunk of LPIPS, for recipes with LPIPS as regression distance; it is not part of the task's identity."""
+    vae: PinnedAsset | None = None
+    """The VAE of a task whose networks run on latents."""
 
     @property
     def further_extractors(self) -> dict[str, str]:
@@ -97,7 +99,9 @@ class ImageNetTask(PinnedTask):
         *("data", "crop", "teacher"),
         *("weights", "references", "own_weights"),
     )
-    modules: ClassVar[Collection[str]] = ("tasks.imagenet.prepared",)
+    room: ClassVar[str] = "tasks.imagenet.prepared"
+    """The module with the functions `pin` and `prepare_imagenet` of this kind of task."""
+    modules: ClassVar[Collection[str]] = (room,)
     weight_names: ClassVar[Collection[str]] = ("inception", "dinov2", LPIPS)
 
     def located(self, cache: Path) -> ImageNetTask:
@@ -122,14 +126,15 @@ class ImageNetTask(PinnedTask):
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
-            if role != LPIPS and (asset is not None or role in REQUIRED)
+            if role != LPIPS and (asset is not None or role in self.required)
         }
 
-    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
-        pinned = vars(self.pinned)
+    @property
+    def required(self) -> dict[str, tuple[str, str]]:
+        """What the task requires by role: in words, and the command that gets it."""
         prepare = f"bench prepare --task {self.name}"
         published = f"such as {', '.join(self.references.values())}"
-        how = {
+        return {
             "data": ("training images, packed", f"{prepare} --data PATH"),
             "teacher": ("EDM denoiser", f"{prepare} --teacher FILE (the published .pkl is read as data)"),
             "features": ("the FID Inception", f"{prepare} --weights inception=FILE, or --download"),
@@ -138,7 +143,10 @@ class ImageNetTask(PinnedTask):
                 f"{prepare} --reference FILE_OR_NAME ({published})",
             ),
         }
-        return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in how.items()]
+
+    def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
+        pinned = vars(self.pinned)
+        return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in self.required.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
@@ -147,9 +155,37 @@ class ImageNetTask(PinnedTask):
 
     def pin(self, sources: Sources, progress: Progress) -> ImageNetTask:
         if sources.names_inputs:
-            load_class("tasks.imagenet.prepared:pin")(self, sources, progress)
+            load_class(f"{self.room}:pin")(self, sources, progress)
         return self.located(sources.cache)
 
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:
-        prepared: PreparedTask = load_class("tasks.imagenet.prepared:prepare_imagenet")(self, sources, progress)
+        prepared: PreparedTask = load_class(f"{self.room}:prepare_imagenet")(self, sources, progress)
         return prepared
+
+
+@dataclass(frozen=True)
+class LatentImageNetTask(ImageNetTask):
+    """ImageNet in the latents of a VAE, with a class-conditional transformer as teacher."""
+
+    teacher_family: Literal["sit", "dit"] = field(kw_only=True)
+    """The family of the teacher's network, which an official file does not say."""
+
+    takes: ClassVar[Collection[str]] = ("data", "teacher", "weights", "references", "own_weights")
+    room: ClassVar[str] = "tasks.imagenet.latents"
+    modules: ClassVar[Collection[str]] = (room,)
+    weight_names: ClassVar[Collection[str]] = (*ImageNetTask.weight_names, VAE)
+
+    @property
+    def required(self) -> dict[str, tuple[str, str]]:
+        prepare = f"bench prepare --task {self.name}"
+        network = {"sit": "SiT", "dit": "DiT"}[self.teacher_family]
+        vae = "stabilityai/sd-vae-ft-ema's; a pipeline's folder as teacher brings its own"
+        return {
+            VAE: ("the VAE of the latents", f"{prepare} --weights vae=FOLDER ({vae})"),
+            **super().required,
+            "data": ("latents of the training images", f"{prepare} --data PATH (images, which the VAE encodes)"),
+            "teacher": (
+                f"{network} denoiser",
+                f"{prepare} --teacher FILE (the official .pt, read as data, or a folder of diffusers)",
+            ),
+        }

@@ -18,7 +18,7 @@ from bench.core.files import file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
 from bench.data.blocks import ArrayFile, Make, fill, pack_once
-from bench.data.imagenet.crops import RGB_RULE, decoder, edm
+from bench.data.imagenet.crops import CROPS, RGB_RULE, CropRule, decoder
 from bench.data.packed_folder import MANIFEST, SourceRecord
 from bench.data.text.captioned import Captioned
 from bench.data.text.latent_lmdb import LatentLMDB
@@ -35,7 +35,10 @@ from bench.data.text.packed import (
 Encode = Callable[[Tensor], Tensor]
 """Encodes images [B, 3, R, R] float32 in [-1, 1] on the CPU to latents [B, C, h, w], times the scaling factor."""
 
-CROP_RULE = "centre square of the shorter side, then Pillow's LANCZOS to the resolution"
+CROP_RULES = {
+    "edm": "centre square of the shorter side, then Pillow's LANCZOS to the resolution",
+    "adm": "halved with BOX while both halves keep the resolution, then BICUBIC, then the centre square (ADM)",
+}
 LMDB_BLOCK = 256
 """Number of latents in a block, which are copied before they are noted as done: 32 MiB for SDXL."""
 
@@ -48,30 +51,31 @@ def pack_latents(
     resolution: int,
     scaling: float,
     vae_sha256: str,
+    crop: str = "edm",
     batch: int = 16,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PackedLatents:
     """Encode all images of `source` into `folder` and open it; a finished folder is only opened.
 
-    Images are cropped to the centre square and resized to `resolution` pixels with LANCZOS, smaller ones too.
-    They are encoded in batches of `batch`, always the same images together, in the caller's thread, while
-    `workers` threads (by default one per core) decode. After a kill, the next call continues after the last
-    finished batch. The bytes depend neither on kills nor on threads if `encode` depends only on its argument:
-    let it take the posterior's mode, or derive its noise from the images. `scaling` is the factor that `encode`
-    multiplies by; `vae_sha256` names its weights. Raises UserError if the source is damaged, if a latent is not
-    finite in float16, if the disk is too small, or if `folder` holds something else.
+    Images are cropped and resized to `resolution` pixels, smaller ones too, by a rule of CROP_RULES. They are
+    encoded in batches of `batch`, always the same images together, in the caller's thread, while `workers`
+    threads (by default one per core) decode. After a kill, the next call continues after the last finished batch.
+    The bytes depend neither on kills nor on threads if `encode` depends only on its argument: let it take the
+    posterior's mode, or derive its noise from the images. `scaling` is the factor that `encode` multiplies by;
+    `vae_sha256` names its weights. Raises UserError if the source is damaged, if a latent is not finite in
+    float16, if the disk is too small, or if `folder` holds something else.
     """
     if resolution < 1 or batch < 1:
         raise UserError(f"resolution is {resolution} and batch is {batch}; both must be positive")
-    images = ImageRule(resolution=resolution, crop=CROP_RULE, rgb=RGB_RULE, decoder=decoder(), batch=batch)
+    images = ImageRule(resolution=resolution, crop=CROP_RULES[crop], rgb=RGB_RULE, decoder=decoder(), batch=batch)
     return _pack(
         source,
         folder,
         Encoding(scaling=scaling, vae_sha256=vae_sha256, images=images),
         lambda: encoded(encode, np.zeros((1, 3, resolution, resolution), np.uint8)).shape[1:],
         block=batch,
-        make=partial(_decode, source, resolution),
+        make=partial(_decode, source, resolution, CROPS[crop]),
         finish=partial(encoded, encode),
         workers=workers or cores(),
         progress=progress or SilentProgress(),
@@ -116,12 +120,14 @@ def encoded(encode: Encode, pixels: np.ndarray) -> np.ndarray:
     return latents.to("cpu", torch.float16).numpy()
 
 
-def _decode(source: Captioned[Image.Image], resolution: int, start: int, stop: int) -> tuple[np.ndarray, int]:
+def _decode(
+    source: Captioned[Image.Image], resolution: int, crop: CropRule, start: int, stop: int
+) -> tuple[np.ndarray, int]:
     """Read images `start` ... `stop - 1` as uint8 [B, 3, R, R]; count those that had to be enlarged."""
     pixels, upsampled = np.empty((stop - start, 3, resolution, resolution), np.uint8), 0
     for image, out in zip(source.read(start, stop), pixels, strict=True):
         upsampled += min(image.size) < resolution
-        out[:] = np.asarray(edm(image, resolution)).transpose(2, 0, 1)
+        out[:] = np.asarray(crop(image, resolution)).transpose(2, 0, 1)
     return pixels, upsampled
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.core.errors import UserError
+from bench.models.backbones.text import TextFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.flux_names import diffusers_lora, diffusers_weights
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import is_lora
 from bench.models.weights.folders import load_network
+
+if TYPE_CHECKING:
+    from bench.models.text.parts import PipelineFile, TextPipeline
 
 PATCH = 2
 """Side of the patches of latents that are packed into tokens, before the network."""
@@ -27,12 +33,12 @@ EMBEDDED_GUIDANCE = 3.5
 """FLUX.1-dev's default: what FluxPipeline gives the network as its guidance."""
 
 
-class FluxDenoiser(TransformerFamily):
+class FluxDenoiser(TransformerFamily, TextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     FLUX.1-dev was distilled under guidance and takes the scale as an input, the embedded guidance; it is part of
     the denoiser, and has nothing to do with the guidance of `GuidedDenoiser`, FluxPipeline's true_cfg_scale.
-    The network runs in its own dtype (a bf16 teacher takes float32 latents and conditions); x0 is float32.
+    The network runs in its own dtype: a bf16 teacher takes float32 latents and conditions.
     """
 
     name = "flux"
@@ -45,6 +51,9 @@ class FluxDenoiser(TransformerFamily):
         *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
     )
     """The layers that diffusers' own training of a LoRA for FLUX.1 adapts."""
+    pipelines = ("FluxPipeline",)
+    parts = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+    one_file_marks = ("double_blocks.", "model.diffusion_model.double_blocks.")
 
     def __init__(
         self,
@@ -83,6 +92,53 @@ class FluxDenoiser(TransformerFamily):
         return load_network(FluxTransformer2DModel, folder, fix, finite)
 
     @classmethod
+    def read_pipeline(cls, folder: Path) -> TextPipeline:
+        from bench.models.text.flux import read_folder
+
+        return read_folder(cls, folder)
+
+    @classmethod
+    def read_one_file(cls, file: PipelineFile) -> TextPipeline:
+        from bench.models.text.flux import read_file
+
+        return read_file(cls, file)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
+        side, rest = divmod(resolution, pipeline.latents.factor)
+        if rest or side % PATCH:
+            raise UserError(
+                f"FLUX.1 makes no images of {resolution} pixels; fix: name a multiple of "
+                f"{PATCH * pipeline.latents.factor}"
+            )
+        schedule = flow_schedule(pipeline.scheduler, (side // PATCH) ** 2)
+        try:
+            return cls(pipeline.network, schedule, pipeline.encoder.layout, side)
+        except ValueError as error:
+            raise UserError(f"the pipeline's parts do not fit: {error}; fix: download it again") from None
+
+    @classmethod
+    def own_resolution(cls, pipeline: TextPipeline) -> int:
+        return SIDE * pipeline.latents.factor
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(schedule_options(scheduler))
+
+    @classmethod
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
+        """A dynamic shift by mu is a static one by e^mu."""
+        return {"shift": cls.from_pipeline(pipeline, resolution).schedule.shift}
+
+    @classmethod
+    def step_options(cls, pipeline: TextPipeline, resolution: int, steps: int) -> dict[str, Any]:  # noqa: ARG003
+        return {"sigmas": [1 - step / steps for step in range(steps)]}
+
+    @classmethod
+    def takes_guidance(cls, network: Any) -> bool:
+        return bool(network.config.guidance_embeds)
+
+    @classmethod
     def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `bench.models.text.flux_names`."""
         rename = diffusers_lora if is_lora(state) else diffusers_weights
@@ -119,12 +175,16 @@ class FluxDenoiser(TransformerFamily):
     def time_embedders(self) -> Iterable[nn.Module]:
         return (self.network.time_text_embed.timestep_embedder,)
 
-    def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:
+        return self._run(self.network, x, timestep / 1000, condition, guidance)
+
+    def _run(
+        self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor, guidance: float | None = None
+    ) -> Tensor:
+        """`guidance`: an embedded one in place of the denoiser's own."""
         dtype = self.network.dtype
         embeddings, pooled = self.layout.unpack(condition.to(dtype))
-        guidance = None
-        if self.embedded_guidance is not None:
-            guidance = torch.full((len(x_t),), self.embedded_guidance, device=x_t.device)
+        scale = self.embedded_guidance if guidance is None else guidance
         tokens: Tensor = network(
             pack(x_t.to(dtype)),
             encoder_hidden_states=embeddings,
@@ -132,7 +192,7 @@ class FluxDenoiser(TransformerFamily):
             timestep=(1000 * t).to(dtype) / 1000,  # rounded as FluxPipeline rounds it, where the dtype does
             img_ids=positions(self.side // PATCH, x_t.device),
             txt_ids=torch.zeros(self.layout.tokens, 3, device=x_t.device),
-            guidance=guidance,
+            guidance=None if scale is None else torch.full((len(x_t),), scale, device=x_t.device),
             return_dict=False,
         )[0]
         return unpack(tokens, self.side // PATCH)

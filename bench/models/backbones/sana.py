@@ -11,7 +11,6 @@ import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
 from bench.models.backbones.text import TextFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
@@ -86,16 +85,13 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        network, factor = pipeline.network, pipeline.latents.factor
-        if resolution % (patch := factor * network.config.patch_size):
-            raise UserError(
-                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
-                f"fix: name a multiple of {patch}"
-            )
-        schedule, guidance = cls._schedule(pipeline, resolution), None
-        if cls.takes_guidance(network):
+        from bench.models.text.parts import fitting, latent_side
+
+        side, schedule, guidance = latent_side(pipeline, resolution), cls._schedule(pipeline, resolution), None
+        if cls.takes_guidance(pipeline.network):
             guidance, (schedule, _) = GUIDANCE, schedule.with_times(sprint_times(2))
-        return cls(network, schedule, pipeline.encoder.layout, resolution // factor, guidance)
+        with fitting():
+            return cls(pipeline.network, schedule, pipeline.encoder.layout, side, guidance)
 
     @staticmethod
     def _schedule(pipeline: TextPipeline, resolution: int) -> FlowSchedule:

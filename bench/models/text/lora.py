@@ -72,7 +72,7 @@ def lora_state(network: nn.Module) -> dict[str, Tensor]:
 
     diffusers' `load_lora_weights` takes them as they are, and finds the scale in `alpha`.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, down, up, alpha in _adapters(network):
         layer = PREFIX + name.replace(".", "_")
         state |= {f"{layer}.{DOWN}": down, f"{layer}.{UP}": up, f"{layer}.{ALPHA}": torch.tensor(alpha)}
@@ -84,7 +84,7 @@ def scaled_lora_state(network: nn.Module, prefix: str) -> dict[str, Tensor]:
 
     The scale alpha / rank is in B: without an alpha all tools take the rank, but not all read one that is given.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, down, up, alpha in _adapters(network):
         state[f"{prefix}.{name}.lora_A.weight"] = down
         state[f"{prefix}.{name}.lora_B.weight"] = alpha / len(down) * up

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,29 @@ class PipelineFile:
         """Return the name of its architecture, by default `published`, and the folder with its configuration."""
         named = str(self.architecture or published)
         return named, Path(named) if Path(named).is_dir() else from_hub(named, self.download, CONFIGURATION)
+
+
+def latent_side(pipeline: TextPipeline, resolution: int) -> int:
+    """Return the side of the latents of images of `resolution` pixels.
+
+    Raises UserError unless they consist of whole patches.
+    """
+    patch = pipeline.latents.factor * pipeline.network.config.patch_size
+    if resolution % patch:
+        raise UserError(
+            f"images of {resolution} pixels do not consist of whole patches of {patch}; "
+            f"fix: name a multiple of {patch}"
+        )
+    return resolution // pipeline.latents.factor
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Raise a UserError instead of the ValueError of a denoiser whose network and encoder do not fit."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"the pipeline's parts do not fit: {error}; fix: download it again") from None
 
 
 def read_scheduler(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,8 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 """The names in safetensors of the types that weights may have."""
 POSITIONS = ("position_ids",)
 """The last parts of the names of buffers 0, 1, 2, ...: older files store them, networks make them anew."""
+FORMER = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
+"""The classes of networks that were published as diffusers' former Transformer2DModel, by their norm_type."""
 COUNTERS = (*POSITIONS, "num_batches_tracked")
 
 
@@ -80,6 +82,8 @@ def _check_config(kind: Any, folder: Path, fix: str) -> None:
     if config is None:
         raise UserError(f"cannot read {folder / 'config.json'}: it is not a JSON object; fix: {fix}")
     named = config.get("_class_name", kind.__name__)
+    if named == "Transformer2DModel":
+        named = FORMER.get(str(config.get("norm_type")), named)
     if named != kind.__name__:
         raise UserError(
             f"{folder} holds a {printable(named)[:80]}, but a {kind.__name__} is expected; "

@@ -62,6 +62,10 @@ def file_kind(path: Path) -> FileKind:
         return "pickle"
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
+    if start.startswith(b"GGUF"):
+        raise UserError(
+            f"{path} is a GGUF file: quantised weights are not read; fix: name the full-precision file"
+        )
     looks = f"a file of {human_size(size)} that starts with {start[:16]!r}" if start else "an empty file"
     raise UserError(
         f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; fix: download it again"

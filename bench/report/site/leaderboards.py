@@ -15,8 +15,17 @@ from bench.report.site.pages import Page, Site
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, values, variant_row
 from bench.runs.suites import Suite, SuiteScale
 
-PAPER_COLUMN = {"fd": "fid", "patch-fd": "patch_fid", "clip": "clip", "diversity": "diversity"}
-"""The column of the paper's tables that is shown beside a metric of ours."""
+PAPER_COLUMN = {
+    "fd": "fid",
+    "patch-fd": "patch_fid",
+    "fd-teacher": "fid_t",
+    "patch-fd-teacher": "patch_fid_t",
+    "clip": "clip",
+    "diversity": "diversity",
+    "pickscore": "pickscore",
+    "image-reward": "image_reward",
+}
+"""The column of a paper's table that is shown beside a metric of ours."""
 
 SAID_ONCE = ("±", "Bold:")
 """Beginnings of the notes that the page says above all tables."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.runs.suites import RESULTS, load_paper_table
+from bench.report.table import suite_table
+from bench.runs.suites import RESULTS, load_paper_table, load_suite
 
 PUBLISHED = sorted(path.stem for path in (RESULTS / "paper").glob("*.toml") if not path.stem.startswith("table"))
 SHARES = {"clip", "hpsv2", "geneval", "precision", "recall", "colour", "shape", "texture", "spatial", "complex"}
@@ -45,3 +46,14 @@ def test_only_students_of_the_tables_teacher_have_a_distance_to_it(name: str) ->
 def test_doubtful_values_are_left_out() -> None:
     """Three scores of DMD2-SDXL on T2I-CompBench repeat those of other rows in the source."""
     assert load_paper_table("compbench").row("dmd2-sdxl").values.keys() == {"colour", "shape", "texture"}
+
+
+def test_published_rows_are_shown_beside_ours() -> None:
+    """A baseline has its published row's numbers; a row that no sampler answers is quoted."""
+    suite = load_suite("flow-flux")
+    table = suite_table(suite, suite.paper_table(), [], "paper")
+    shown = table.sections[0].cells.set_index("method")
+    assert shown.loc["SenseFlow, FLUX", "paper FID-T"] == "15.64"
+    assert shown.loc["SenseFlow, FLUX", "fd-teacher"] == "missing"
+    assert (shown.loc["Hyper-FLUX", "paper FID-T"], shown.loc["Hyper-FLUX", "fd-teacher"]) == ("11.24", "–")
+    assert shown.loc["FLUX.1-schnell", "paper FID-T"] == "–"

@@ -178,17 +178,19 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
 
 
 def test_networks_on_one_base_have_the_same_shards() -> None:
-    """A process has its share of the base once; those of weights that processes cannot halve are padded copies."""
+    """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy."""
 
     def work() -> None:
-        method = make("dmd2", "fsdp2", **ONE_BASE)
-        train(method, 0, 1, [])
+        method = make("dmd2", "fsdp2", precision="bf16", teacher_precision="bf16", **ONE_BASE)
+        with torch.autocast("cpu", torch.bfloat16):
+            train(method, 0, 1, [])
         of_base = method.teacher.state_dict()
         for model in method.models.values():
             found = model.network.state_dict()
             assert not any(parameter.requires_grad for name, parameter in found.items() if name in model.shared)
             for name, own in model.shared.items():
                 one, other = found[name].to_local(), of_base[own].to_local()
+                assert one.dtype == torch.bfloat16
                 assert torch.equal(one, other)
                 shared = one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
                 assert shared == (found[name].shape[0] % 2 == 0), name
