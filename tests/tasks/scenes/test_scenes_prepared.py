@@ -25,11 +25,11 @@ from tasks.scenes import data
 from tasks.scenes import task as scenes
 from tasks.scenes.data import CAPTIONS
 from tasks.scenes.prepared import LPIPS, PATCH, PreparedScenes
-from tasks.scenes.task import MMDiTSpec, PainterRecipe, SceneClassifierRecipe, ScenesTask, UNetSpec
+from tasks.scenes.task import MMDiTSpec, PainterRecipe, PainterSpec, SceneClassifierRecipe, ScenesTask, UNetSpec
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)
-NETWORKS = {
+NETWORKS: dict[str, PainterSpec] = {
     "scenes": UNetSpec(channels=(8, 16), patch_size=2, norm_groups=4, text_width=16, text_layers=1),
     "scenes-flow": MMDiTSpec(width=16, layers=2, patch_size=4, text_width=16, text_layers=1),
 }
