@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 from command import output
+from flux_networks import save_flux
 from inception_files import photographs, random_inception
 from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
@@ -26,7 +27,10 @@ from bench.runs.task_sources import pinned_task
 from bench.task.declaration import Sources
 from bench.training.trainer import Trainer
 
-SAVE: dict[str, Callable[[Path], object]] = {"sana": lambda folder: tiny_sana().save_pretrained(folder)}
+SAVE: dict[str, Callable[[Path], object]] = {
+    "flux": save_flux,
+    "sana": lambda folder: tiny_sana().save_pretrained(folder),
+}
 """What writes a tiny pipeline of each family."""
 RECIPE = {
     "iterations": 20,
