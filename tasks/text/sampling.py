@@ -135,7 +135,7 @@ def load_baseline(
         if isinstance(baseline, FlowBaseline) and baseline.lora_scale != 1:
             _scale_change(network, teacher.network, baseline.lora_scale)
         pipeline = replace(teacher, network=network)
-    if pipeline.family is not teacher.family or pipeline.encoder.layout != teacher.encoder.layout:
+    if _kind(pipeline) != _kind(teacher):
         raise UserError(
             f"the weights of {baseline.name!r} and the teacher are of different kinds: {_kind(pipeline)} and "
             f"{_kind(teacher)}; fix: name the baseline's own weights"
@@ -166,7 +166,8 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def _kind(pipeline: TextPipeline) -> str:
-    return f"family {pipeline.family.name!r} with {pipeline.encoder.layout}"
+    layout = pipeline.encoder.layout
+    return f"family {pipeline.family.name!r} with embeddings of {layout.width} and {layout.pooled} numbers"
 
 
 def _folder(weights: HubWeights, download: bool) -> Path:

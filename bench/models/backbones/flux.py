@@ -38,7 +38,7 @@ class FluxDenoiser(TransformerFamily, TextFamily):
 
     FLUX.1-dev was distilled under guidance and takes the scale as an input, the embedded guidance; it is part of
     the denoiser, and has nothing to do with the guidance of `GuidedDenoiser`, FluxPipeline's true_cfg_scale.
-    The network runs in its own dtype (a bf16 teacher takes float32 latents and conditions); x0 is float32.
+    The network runs in its own dtype: a bf16 teacher takes float32 latents and conditions.
     """
 
     name = "flux"

@@ -25,8 +25,8 @@ from bench.models.weights.state_dicts import fill
 
 DEV = "black-forest-labs/FLUX.1-dev"
 SCHNELL = "black-forest-labs/FLUX.1-schnell"
-T5_TOKENS = 512
-"""Tokens of a prompt for T5: FluxPipeline's default, for both models."""
+DEV_TOKENS, SCHNELL_TOKENS = 512, 256
+"""Tokens of a prompt for T5, as Black Forest Labs' own code has them."""
 
 
 class FluxEncoder(TextEncoder):
@@ -78,10 +78,14 @@ def _network(file: PipelineFile, configuration: Path, like: str) -> FluxTransfor
 
 def _around(family: type[TextFamily], network: FluxTransformer2DModel, folder: Path) -> TextPipeline:
     """Return a network with the other parts of a pipeline's folder."""
+    scheduler = read_scheduler(folder)
+    # A network that was trained on from dev may take no guidance either, but its times are shifted.
+    like_schnell = not family.takes_guidance(network) and not scheduler.get("use_dynamic_shifting")
+    tokens = SCHNELL_TOKENS if like_schnell else DEV_TOKENS
     encoder = FluxEncoder(
         read_tokenizer(folder / "tokenizer"),
         load_network(CLIPTextModel, folder / "text_encoder"),
-        read_t5(folder / "tokenizer_2", folder / "text_encoder_2", T5_TOKENS),
+        read_t5(folder / "tokenizer_2", folder / "text_encoder_2", tokens),
     )
     latents = LatentSpace(load_network(AutoencoderKL, folder / "vae"))
-    return TextPipeline(family, network, latents, encoder, read_scheduler(folder))
+    return TextPipeline(family, network, latents, encoder, scheduler)

@@ -72,7 +72,7 @@ def lora_state(network: nn.Module) -> dict[str, Tensor]:
 
     diffusers' `load_lora_weights` takes them as they are, and finds the scale in `alpha`.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, down, up, alpha in _adapters(network):
         layer = PREFIX + name.replace(".", "_")
         state |= {f"{layer}.{DOWN}": down, f"{layer}.{UP}": up, f"{layer}.{ALPHA}": torch.tensor(alpha)}
