@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
+from bench.models.backbones.text import TextFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
 
+if TYPE_CHECKING:
+    from bench.models.text.parts import TextPipeline
 
-class SD3Denoiser(TransformerFamily):
+
+class SD3Denoiser(TransformerFamily, TextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is float32.
@@ -31,6 +37,11 @@ class SD3Denoiser(TransformerFamily):
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
     )
     """The layers that diffusers' own training of a LoRA for SD3 adapts."""
+    pipelines = ("StableDiffusion3Pipeline",)
+    parts = (
+        *("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
+        *("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler"),
+    )
 
     def __init__(
         self,
@@ -63,6 +74,34 @@ class SD3Denoiser(TransformerFamily):
         return load_network(SD3Transformer2DModel, folder, fix, finite)
 
     @classmethod
+    def read_pipeline(cls, folder: Path) -> TextPipeline:
+        from bench.models.text.sd3 import read_folder
+
+        return read_folder(cls, folder)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
+        network, factor = pipeline.network, pipeline.latents.factor
+        if resolution % (patch := factor * network.config.patch_size):
+            raise UserError(
+                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
+                f"fix: name a multiple of {patch}"
+            )
+        schedule = flow_schedule(pipeline.scheduler, (resolution // patch) ** 2)
+        try:
+            return cls(network, schedule, pipeline.encoder.layout, resolution // factor)
+        except ValueError as error:
+            raise UserError(f"the pipeline's parts do not fit: {error}; fix: download it again") from None
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(schedule_options(scheduler))
+
+    @classmethod
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
+        return {"shift": cls.from_pipeline(pipeline, resolution).schedule.shift}
+
+    @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "schedule": FlowSchedule(number_of(about, "shift")),
@@ -89,6 +128,9 @@ class SD3Denoiser(TransformerFamily):
 
     def time_embedders(self) -> Iterable[nn.Module]:
         return (self.network.time_text_embed.timestep_embedder,)
+
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:  # noqa: ARG002 (no network of SD3's takes one)
+        return self._run(self.network, x, timestep / 1000, condition)
 
     def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         dtype = self.network.dtype

@@ -9,10 +9,12 @@ import open_clip
 import pytest
 import torch
 from command import output
+from flux_networks import save_flux
 from inception_files import photographs, random_inception
 from PIL import Image
 from preference_files import save_hps, save_image_reward, save_pickscore
 from sana_pipelines import tiny_sana
+from sd3_pipelines import save_sd3
 from tests_support import TEXT_PLUGIN
 
 from bench.core.progress import SilentProgress
@@ -26,7 +28,11 @@ from bench.runs.task_sources import pinned_task
 from bench.task.declaration import Sources
 from bench.training.trainer import Trainer
 
-SAVE: dict[str, Callable[[Path], object]] = {"sana": lambda folder: tiny_sana().save_pretrained(folder)}
+SAVE: dict[str, Callable[[Path], object]] = {
+    "sd3": save_sd3,
+    "flux": save_flux,
+    "sana": lambda folder: tiny_sana().save_pretrained(folder),
+}
 """What writes a tiny pipeline of each family."""
 RECIPE = {
     "iterations": 20,
@@ -67,8 +73,9 @@ class Prepared:
     """A stand-in of a family's task with everything that it requires, and its runs."""
 
     def __init__(self, family: str, files: Path, root: Path) -> None:
-        self.task, self.cache, self.runs = f"standin-{family}", root / "cache", root / "runs"
-        self.own = f"coco10k-{'sd35' if family == 'sd3' else family}"
+        key = {"sd3": "sd35"}.get(family, family)
+        self.task, self.cache, self.runs = f"standin-{key}", root / "cache", root / "runs"
+        self.own = f"coco10k-{key}"
         SAVE[family](root / "teacher")
         named = {"--teacher": root / "teacher", "--data": files / "data", "--prompts": files / "prompts.txt"}
         weights = {
