@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
+from bench.models.backbones.text import TextPipeline
 from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder
 from bench.models.text.latents import LatentSpace
-from bench.models.text.parts import TextPipeline
 from tasks.coco import TASK_10K
 from tasks.text.prepared import PreparedText, TrainingData
 

@@ -1,30 +1,27 @@
 """Compute the memory and the operations of an iteration of four-step DMD2 on SDXL, without a GPU.
 
-    python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora] [--variants 0,2]
+    python benchmarks/text_size.py [--batch 4] [--network sdxl] [--lora | --one-base] [--variants 0,2]
 
-Nothing is computed: torch's fake tensors have shapes and no numbers, and the same training step runs on them.
-Counted are all tensors that are alive at once (not the kernels' workspaces, nor what an allocator loses), and the
-operations of matrix products, convolutions and attention. A turn is taken with as many simulated steps as there
-are. Text encoders come on top (SDXL: 3.0 GiB). benchmarks/text_training.py measures what this only counts.
+Nothing is computed: the same training step runs on fake tensors (fake_tensors.py). Counted are the tensors that
+are alive at once, and the operations of matrix products, convolutions and attention. A turn is taken with as many
+simulated steps as there are. Text encoders come on top (SDXL: 3.0 GiB). benchmarks/text_training.py measures what
+this only counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import weakref
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
+from fake_tensors import LongestSimulation, lasting_bytes, replace_tensors
 from random_text import NETWORKS
 from text_training import SAVINGS, no_pairs
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
@@ -32,61 +29,8 @@ from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Batch, Distiller, TrainingContext
-from bench.training.step_rng import StepRNG
 
 TOKENS = 77
-
-
-class Alive(TorchDispatchMode):
-    """A counter of the bytes of all live tensors, and of their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = self.peak = 0
-        self._counted: dict[int, int] = {}
-
-    def add(self, tensor: Tensor) -> None:
-        """Count a tensor until its storage is freed; views share one."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._counted:
-            self._counted[key] = storage.nbytes()
-            self.bytes += storage.nbytes()
-            self.peak = max(self.peak, self.bytes)
-            weakref.finalize(storage, self._freed, key)
-
-    def _freed(self, key: int) -> None:
-        self.bytes -= self._counted.pop(key)
-
-    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = function(*args, **(kwargs or {}))
-        for part in tree_leaves(made):
-            if isinstance(part, Tensor):
-                self.add(part)
-        return made
-
-
-class LongestSimulation(StepRNG):
-    """Random numbers whose common integer is the highest, since fake tensors have no values."""
-
-    def integer(self, low: int, high: int) -> int:
-        assert low < high
-        return high - 1
-
-
-def replace_tensors(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """Replace Module._apply, which swaps parameters in place; fake tensors cannot be swapped."""
-    assert recurse
-    for child in module.children():
-        child._apply(change)
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            with torch.no_grad():
-                module._parameters[name] = nn.Parameter(change(parameter), parameter.requires_grad)
-    for name, buffer in module._buffers.items():
-        if buffer is not None:
-            module._buffers[name] = change(buffer)
-    return module
 
 
 def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) -> Distiller[Any]:
@@ -122,27 +66,13 @@ def turn(distiller: Distiller[Any], iteration: int) -> None:
         distiller.training_step(given)
 
 
-def lasting_tensors(distiller: Distiller[Any]) -> Iterator[Tensor]:
-    """Yield the tensors that last from one iteration to the next: weights, gradients, moments."""
-    yield from (parameter.data for parameter in distiller.teacher.parameters())
-    for model in distiller.models.values():
-        for parameter in model.network.parameters():
-            yield parameter.data
-            if parameter.grad is not None:
-                yield parameter.grad
-        for moments in model.optimizer.state.values():
-            yield from moments.values()
-
-
 def row(name: str, distiller: Distiller[Any]) -> str:
     """Run an iteration of both networks, then one of the critic; return a line of the table."""
     cells, lasting = list[str](), 0
     for iteration in (0, 1):
         with FlopCounterMode(display=False) as counted:  # by itself: it keeps tensors; and Adam's moments begin
             turn(distiller, iteration)
-        alive = Alive()
-        for tensor in lasting_tensors(distiller):
-            alive.add(tensor)
+        alive = lasting_bytes(distiller)
         lasting = alive.bytes
         with alive:
             turn(distiller, iteration)
@@ -156,18 +86,20 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="sdxl")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lora", action="store_true", help="the student is a LoRA of rank 64")
+    parser.add_argument("--one-base", action="store_true", help="the critic too, on the teacher's weights")
     known = [name for name, values in SAVINGS.items() if "compile_backend" not in values]
     parser.add_argument("--variants", help="numbers from 0, with commas: " + "; ".join(known))
     options = parser.parse_args()
     names = [known[int(n)] for n in options.variants.split(",")] if options.variants else known
-    method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
+    method = "dmd2-4step-lora" if options.lora or options.one_base else "dmd2-4step"
+    shared = {"one_base": True, "critic_lora_rank": 64} if options.one_base else {}
     nn.Module._apply = replace_tensors  # type: ignore[method-assign, assignment]
     print(f"{method} on {options.network}, torch {torch.__version__}; both networks' turn, then the critic's\n")
     print("| variant | batch | lasting GiB | peak GiB | TFLOP | peak GiB | TFLOP |\n|---|---|---|---|---|---|---|")
     for name in names:
         begun = time.perf_counter()
         with FakeTensorMode(allow_non_fake_inputs=True):
-            line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name]))
+            line = row(name, distiller_of(options.network, method, options.batch, SAVINGS[name] | shared))
         print(line, f"<!-- {time.perf_counter() - begun:.0f} s -->", flush=True)
 
 

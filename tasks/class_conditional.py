@@ -24,7 +24,7 @@ class PreparedClassTask(PairedTeacher):
     """A prepared task whose teacher is conditioned on a class."""
 
     teacher: ClassDenoiser
-    null_condition = None
+    null_condition: Tensor | None = None
     classes: int
     real_images: Tensor
     """The training images as uint8 [N, C, H, W]."""

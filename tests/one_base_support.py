@@ -12,8 +12,10 @@ from accelerate import Accelerator
 from text_pipelines import LATENT_SIDE, SIDE, normal, one_level_unet
 from torch import Tensor, nn
 
+from bench.models.backbones import flux, sd3
+from bench.models.backbones.base import BackboneFamily
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.schedules import VPSchedule
+from bench.models.schedules import FlowSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Batch, Distiller, Pairs, TrainingContext
@@ -30,17 +32,33 @@ SETTINGS = {"guidance_scale": 3.0, "batch_size": 2, "warmup": 0, "lr": 1e-3, "cr
 CATALOGUE = load_catalogue()
 
 
-@lru_cache(maxsize=1)
-def _teacher() -> StableDiffusionDenoiser:
+def _unet() -> BackboneFamily:
+    return StableDiffusionDenoiser(one_level_unet(), VPSchedule(), LAYOUT, resolution=SIDE)
+
+
+def _sd3() -> BackboneFamily:
+    network = sd3.small_network(LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=8)
+    return sd3.SD3Denoiser(network, FlowSchedule(), LAYOUT)
+
+
+def _flux() -> BackboneFamily:
+    network = flux.small_network(LATENTS, width=16, layers=(1, 1), heads=1, text_width=LAYOUT.width, pooled=8)
+    return flux.FluxDenoiser(network, FlowSchedule(), LAYOUT, side=LATENT_SIDE)
+
+
+FAMILIES = {"text": _unet, "sd3": _sd3, "flux": _flux}
+
+
+@lru_cache
+def _teacher(family: str) -> BackboneFamily:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = one_level_unet()
-    return StableDiffusionDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
+        return FAMILIES[family]().eval().requires_grad_(False)
 
 
-def make_teacher() -> StableDiffusionDenoiser:
-    """Return a frozen teacher with random weights."""
-    return copy.deepcopy(_teacher())
+def make_teacher(family: str = "text") -> BackboneFamily:
+    """Return a frozen teacher of a family, with random weights."""
+    return copy.deepcopy(_teacher(family))
 
 
 def no_pairs(count: int) -> Pairs:
@@ -49,7 +67,7 @@ def no_pairs(count: int) -> Pairs:
 
 def make(
     name: str = "dmd2-4step",
-    teacher: StableDiffusionDenoiser | None = None,
+    teacher: BackboneFamily | None = None,
     accelerator: Accelerator | None = None,
     **values: Any,
 ) -> Distiller[Any]:

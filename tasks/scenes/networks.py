@@ -13,12 +13,12 @@ from bench.models.backbones.sd3 import SD3Denoiser
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import FlowSchedule, NoiseSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
-from tasks.scenes.task import PainterSpec, TransformerSpec, UNetSpec
+from tasks.scenes.task import MMDiTSpec, PainterSpec, UNetSpec
 
 SceneDenoiser = StableDiffusionDenoiser | SD3Denoiser
 FAMILIES: Mapping[type[PainterSpec], type[SceneDenoiser]] = {
     UNetSpec: StableDiffusionDenoiser,
-    TransformerSpec: SD3Denoiser,
+    MMDiTSpec: SD3Denoiser,
 }
 """The families of backbones, by the kind of network."""
 
@@ -32,7 +32,7 @@ def build_denoiser(spec: PainterSpec, image_shape: tuple[int, int, int], layout:
             )
             schedule = VPSchedule(spec.prediction, beta_end=spec.beta_end)
             return StableDiffusionDenoiser(unet, schedule, layout, patch_size=spec.patch_size)
-        case TransformerSpec():
+        case MMDiTSpec():
             transformer = sd3.small_network(
                 image_shape, spec.width, spec.layers, spec.heads, layout.width, layout.pooled, spec.patch_size
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.core.imports import load_class
 from bench.core.progress import Progress
-from bench.task.declaration import Baseline, Sources
+from bench.task.declaration import Baseline, SolverBaseline, Sources
 from bench.task.protocol import Protocol
 from tasks.micro.task import ClassifierRecipe, TrainedTask, TrainingRecipe
 from tasks.scenes.dataset import SCENES
@@ -58,7 +58,7 @@ class UNetSpec(TextSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerSpec(TextSpec):
+class MMDiTSpec(TextSpec):
     """Stable Diffusion 3's kind: a transformer over the tokens of image and text (MMDiT), a rectified flow."""
 
     width: int
@@ -69,7 +69,7 @@ class TransformerSpec(TextSpec):
     pooled: ClassVar[bool] = True
 
 
-PainterSpec = UNetSpec | TransformerSpec
+PainterSpec = UNetSpec | MMDiTSpec
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ class ScenesTask(TrainedTask[PainterSpec, PainterRecipe, SceneClassifierRecipe])
         return prepared
 
 
-def _teacher(name: str, guidance_scale: float) -> Baseline:
-    summary = f"the teacher, guidance {guidance_scale:g}, Heun ODE sampler, 18 steps"
-    return Baseline(name, summary, 18, guidance_scale=guidance_scale)
+GUIDANCE = {"teacher-cfg3": 3, "teacher-cfg1": 1}
+"""Scales of guidance, by the names of the teachers' samplers; the first is the one that students distil."""
+STEPS = 18
 
 
 TASK = ScenesTask(
@@ -126,8 +126,10 @@ TASK = ScenesTask(
         extractors={"patch": "scenes-item64", "lpips": "convolutions of scenes-judge64, weights 1"},
     ),
     baselines={
-        "teacher-cfg3": _teacher("teacher-cfg3", 3),
-        "teacher-cfg1": _teacher("teacher-cfg1", 1),
+        name: Baseline(
+            name, f"the teacher, guidance {scale}, Heun ODE sampler, {STEPS} steps", STEPS, guidance_scale=scale
+        )
+        for name, scale in GUIDANCE.items()
     },
     licences={"fashion": "MIT (Zalando Research, Fashion-MNIST)"},
     data=SCENES,
@@ -145,6 +147,16 @@ TASK_FLOW = replace(
     TASK,
     name="scenes-flow",
     summary="scenes with a small transformer of SD3.5's class, a rectified flow, in place of the UNet",
-    network=TransformerSpec(width=96, layers=6, heads=4, patch_size=4, text_width=48, text_layers=2),
-    teacher=PainterRecipe(iterations=4000, batch_size=32, lr=1e-3, warmup=200, ema_decay=0.998),
+    baselines={
+        name: SolverBaseline(
+            name,
+            f"the teacher, guidance {scale}, Heun's method at even times of the flow, {STEPS} steps",
+            STEPS,
+            guidance_scale=scale,
+            solver="flow-heun",
+        )
+        for name, scale in GUIDANCE.items()
+    },
+    network=MMDiTSpec(width=96, layers=6, heads=4, patch_size=4, text_width=48, text_layers=2),
+    teacher=PainterRecipe(iterations=8000, batch_size=32, lr=1e-3, warmup=200, ema_decay=0.998),
 )

@@ -28,8 +28,8 @@ from bench.features.preferences import load_preference
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, folder_images, kept_references
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
+from bench.models.backbones.text import TextPipeline
 from bench.models.text.hub import named_folder
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import (
     TINY_VAE_FILES,
     load_pipeline,

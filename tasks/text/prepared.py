@@ -16,7 +16,7 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.data.text.packed import PackedLatents, open_latents
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
@@ -24,7 +24,6 @@ from bench.models.saved import load_denoiser, no_such_sampler, require_student, 
 from bench.models.schedules import VPSchedule
 from bench.models.text.conditions import PromptConditions
 from bench.models.text.encoders import SDXLEncoder
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline, load_tiny_vae
 from bench.models.text.published import load_published
 from bench.task.assets import PreparedAsset

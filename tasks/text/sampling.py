@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
+from bench.models.backbones.text import TextPipeline
 from bench.models.samplers import SampleNoise
 from bench.models.text.hub import from_hub
 from bench.models.text.lora import Note
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from bench.models.text.published import load_published
 from tasks.text.baselines import HubWeights, TextBaseline

@@ -78,7 +78,8 @@ def test_gradients_are_those_of_three_whole_networks_in_float64(
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("dmd2-4step", {"gradient_checkpointing": True}),
+        ("dmd2-4step", {"family": "sd3", "gradient_checkpointing": True}),
+        ("dmd2-4step", {"family": "flux"}),
         ("dmd2", {"discriminator_features": "teacher"}),
         ("gan-ttur", {}),  # the critic's decoder never runs
         ("sida", {}),  # the gradient passes through teacher and critic to the student
@@ -87,7 +88,8 @@ def test_gradients_are_those_of_three_whole_networks_in_float64(
     ],
 )
 def test_two_iterations_are_those_of_networks_with_a_copy_each(name: str, values: dict[str, Any]) -> None:
-    methods = [make(name, **loras, **values) for loras in (ONE_BASE, LORAS)]
+    family = values.get("family", "text")
+    methods = [make(name, make_teacher(family), **loras, **values) for loras in (ONE_BASE, LORAS)]
     of_teacher = copied(methods[0].teacher.state_dict())
     for iteration in range(2):
         one, other = (method.training_step(make_batch(iteration)) for method in methods)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.core.errors import UserError
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
@@ -21,9 +21,6 @@ from bench.models.text.flux_names import diffusers_lora, diffusers_weights
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import is_lora
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import PipelineFile, TextPipeline
 
 PATCH = 2
 """Side of the patches of latents that are packed into tokens, before the network."""

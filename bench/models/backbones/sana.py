@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import TextPipeline
 
 GUIDANCE = 4.5
 """The scale that SANA-Sprint's authors give to its network."""
@@ -86,16 +82,13 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        network, factor = pipeline.network, pipeline.latents.factor
-        if resolution % (patch := factor * network.config.patch_size):
-            raise UserError(
-                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
-                f"fix: name a multiple of {patch}"
-            )
-        schedule, guidance = cls._schedule(pipeline, resolution), None
-        if cls.takes_guidance(network):
+        from bench.models.text.parts import fitting, latent_side
+
+        side, schedule, guidance = latent_side(pipeline, resolution), cls._schedule(pipeline, resolution), None
+        if cls.takes_guidance(pipeline.network):
             guidance, (schedule, _) = GUIDANCE, schedule.with_times(sprint_times(2))
-        return cls(network, schedule, pipeline.encoder.layout, resolution // factor, guidance)
+        with fitting():
+            return cls(pipeline.network, schedule, pipeline.encoder.layout, side, guidance)
 
     @staticmethod
     def _schedule(pipeline: TextPipeline, resolution: int) -> FlowSchedule:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.unet import UNetFamily, read_taps
 from bench.models.descriptions import layout_of, number_of, whole_of
 from bench.models.predictions import prediction_to_x0
@@ -19,9 +19,6 @@ from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import adaptable_layers, names_of
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import PipelineFile, TextPipeline
 
 MAX_TIMES = 100_000
 """Times of a noise schedule; Stable Diffusion's has 1,000."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,11 +12,16 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.backbones.base import BackboneFamily
+from bench.models.text.hub import from_hub
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import WEIGHTS
 
 if TYPE_CHECKING:
-    from bench.models.text.parts import PipelineFile, TextPipeline
+    from bench.models.text.encoders import TextEncoder
+    from bench.models.text.latents import LatentSpace
+
+CONFIGURATION = ["*.json", "*/*.json", "*/*.txt", "*/*.model"]
+"""The files of a pipeline that hold no weights."""
 
 
 class TextFamily(BackboneFamily):
@@ -111,3 +117,42 @@ class TextFamily(BackboneFamily):
     def fits(self, other: TextFamily) -> bool:
         """Whether another denoiser takes the same conditions and makes images of the same size."""
         return self.layout == other.layout and self.sample_shape == other.sample_shape
+
+
+@dataclass(frozen=True)
+class TextPipeline:
+    """The parts of a text-to-image model, on the CPU in float32, in evaluation mode."""
+
+    family: type[TextFamily]
+    network: Any
+    """The denoiser's."""
+    latents: LatentSpace
+    encoder: TextEncoder
+    scheduler: Mapping[str, Any]
+    """The configuration of the scheduler that the model was published with."""
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels of the images that it was made for."""
+        return self.family.own_resolution(self)
+
+    def denoiser(self, resolution: int | None = None) -> TextFamily:
+        """Return its network as a denoiser of images of `resolution`, by default its own. Raises UserError."""
+        return self.family.from_pipeline(self, resolution or self.resolution)
+
+
+@dataclass(frozen=True)
+class PipelineFile:
+    """A pipeline in one file, which holds tensors and no configuration."""
+
+    path: Path
+    state: Mapping[str, Tensor]
+    architecture: str | Path | None
+    """Whose configuration it has: a folder, or a hub's model; by default that of the published model."""
+    download: bool
+    """Whether the configuration may be downloaded."""
+
+    def configuration(self, published: str) -> tuple[str, Path]:
+        """Return the name of its architecture, by default `published`, and the folder with its configuration."""
+        named = str(self.architecture or published)
+        return named, Path(named) if Path(named).is_dir() else from_hub(named, self.download, CONFIGURATION)

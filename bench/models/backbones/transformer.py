@@ -40,6 +40,9 @@ class TransformerFamily(BackboneFamily):
     ending: ClassVar[tuple[str, ...]] = ("norm_out", "proj_out")
     """The network's modules that run after the last block: a normalisation, then linear layers."""
 
+    text_ending: ClassVar[tuple[str, ...]] = ("attn.to_add_out", "ff_context")
+    """Modules of a block of two streams that run on the text's tokens after the block's attention."""
+
     def __init__(
         self, network: Any, schedule: NoiseSchedule, side: int, patch_size: int, taps: Sequence[str] = ("middle",)
     ) -> None:
@@ -167,8 +170,13 @@ class TransformerFamily(BackboneFamily):
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
+        view = self._to_last_tap[0]
+        last = self.blocks[self._depths()[self.taps[-1]] - 1]
+        # Nobody uses the text's tokens of the last block that runs, so what makes them gets no gradient.
+        ending = tuple(f"{name}." for name in self.text_ending)
+        unused = {id(one) for name, one in last.named_parameters() if name.startswith(ending)}
         # A parameter that lies in no module (SANA's table of shifts and scales) belongs to the network's ending.
-        yield from (one for name, one in self._to_last_tap[0].named_parameters() if "." in name)
+        yield from (one for name, one in view.named_parameters() if "." in name and id(one) not in unused)
 
     def _through(self, depth: int) -> Any:
         """Return an object of the network's class that shares its modules and runs its first `depth` blocks.

@@ -84,7 +84,7 @@ def scaled_lora_state(network: nn.Module, prefix: str) -> dict[str, Tensor]:
 
     The scale alpha / rank is in B: without an alpha all tools take the rank, but not all read one that is given.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, down, up, alpha in _adapters(network):
         state[f"{prefix}.{name}.lora_A.weight"] = down
         state[f"{prefix}.{name}.lora_B.weight"] = alpha / len(down) * up

@@ -47,7 +47,7 @@ def load_published(
     Raises UserError that lists all tensors that are missing, unexpected or misshapen.
     """
     require(path)
-    file = _Folders(family, teacher.config, note).weights_in(path, scheduler) if path.is_dir() else path
+    file = _Folders(family, teacher, note).weights_in(path, scheduler) if path.is_dir() else path
     state: Mapping[str, Tensor] = read_parts(file) if file.name.endswith(INDEX) else read_state_dict(file)
     state = family.renamed(teacher, state)
     if is_lora(state) and not any(BASE in name for name in state):
@@ -65,7 +65,7 @@ def load_published(
 class _Folders:
     """A search for the one student that a folder holds."""
 
-    def __init__(self, family: type[TextFamily], teacher: Mapping[str, Any], note: Note | None) -> None:
+    def __init__(self, family: type[TextFamily], teacher: Any, note: Note | None) -> None:
         self.family = family
         self.teacher = teacher
         self.note = note
@@ -103,14 +103,14 @@ class _Folders:
         config = read_object(path)
         if config is None:
             raise UserError(f"cannot read {path}: it is no JSON object; fix: download it again")
-        wanted = self.teacher["_class_name"]
+        wanted = type(self.teacher).__name__
         named = config.get("_class_name", wanted)
         if named != wanted:
             raise UserError(
                 f"{path.parent} holds a {printable(named)[:80]}, and a {wanted} is wanted; "
                 "fix: name another folder"
             )
-        if other := other_options(config, self.teacher):
+        if other := other_options(config, self.teacher.config):
             raise UserError(
                 f"{path.parent} is not a {wanted} like the teacher's: {listed(other)}; "
                 "fix: name a student of this teacher"

@@ -11,12 +11,12 @@ from transformers import Gemma2Model, GemmaTokenizer
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import KIND, KNOWN
 from bench.models.text.gemma import GemmaEncoder
 from bench.models.text.latents import LatentSpace
-from bench.models.text.parts import TextPipeline, read_scheduler, read_tokenizer
+from bench.models.text.parts import read_scheduler, read_tokenizer
 from bench.models.weights.folders import load_network
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {

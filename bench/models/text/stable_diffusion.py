@@ -12,12 +12,12 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
-from bench.models.backbones.text import TextFamily
-from bench.models.schedules import VPSchedule
+from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
+from bench.models.schedules import Betas, VPSchedule
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
-from bench.models.text.parts import PipelineFile, TextPipeline, read_json, read_scheduler, read_tokenizer
+from bench.models.text.parts import read_json, read_scheduler, read_tokenizer
 from bench.models.weights.folders import load_network
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -48,13 +48,16 @@ PUBLISHED: Mapping[bool, Mapping[str, Any]] = {
 diffusers' defaults. Every baseline uses these, even if the file in the teacher's folder has changed since."""
 
 
-def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
-    """Return the noise schedule of a diffusers scheduler's configuration. Raises UserError for other kinds."""
+def schedule_of(scheduler: Mapping[str, Any], betas: Betas = "scaled_linear") -> VPSchedule:
+    """Return the noise schedule, with such `betas`, of a diffusers scheduler's configuration.
+
+    Raises UserError for other kinds.
+    """
     missing = {"beta_schedule": None, **CHANGED_BY}
     if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
         raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
     found = missing | dict(scheduler)
-    for key, known in (missing | {"beta_schedule": "scaled_linear"}).items():
+    for key, known in (missing | {"beta_schedule": betas}).items():
         if found[key] != known:
             raise UserError(f"the scheduler's {key} is {_shown(found[key])}; only {known!r} is known here")
     predictions: dict[str, Literal["epsilon", "v"]] = {"epsilon": "epsilon", "v_prediction": "v"}
@@ -72,7 +75,7 @@ def schedule_of(scheduler: Mapping[str, Any]) -> VPSchedule:
         )
     if type(steps) is not int or steps != TIMES:
         raise UserError(f"the scheduler's num_train_timesteps is {_shown(steps)}; only {TIMES} is known here")
-    return VPSchedule(predictions[prediction], float(start), float(end), steps)
+    return VPSchedule(predictions[prediction], float(start), float(end), steps, betas)
 
 
 def _shown(value: Any) -> str:

@@ -21,8 +21,6 @@ from bench.models.weights.state_dicts import require
 
 Kind = Literal["dit", "sit"]
 PIPELINE = "DiTPipeline"
-OLD_CLASS = "Transformer2DModel"
-"""The class that facebook/DiT-XL-2-256 names in its configuration: DiTTransformer2DModel's former one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def load_class_transformer(path: Path, kind: Kind) -> LoadedTransformer:
     schedule = None
     if (path / "model_index.json").is_file():
         schedule = _schedule(path, kind)
-    network = load_network(DiTTransformer2DModel, folder, former=(OLD_CLASS,))
+    network = load_network(DiTTransformer2DModel, folder)
     return LoadedTransformer(_denoiser(network, kind, "diffusers", schedule), "diffusers", folder)
 
 

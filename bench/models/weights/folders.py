@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +28,24 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 """The names in safetensors of the types that weights may have."""
 POSITIONS = ("position_ids",)
 """The last parts of the names of buffers 0, 1, 2, ...: older files store them, networks make them anew."""
+FORMER = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
+"""The classes of networks that were published as diffusers' former Transformer2DModel, by their norm_type."""
 COUNTERS = (*POSITIONS, "num_batches_tracked")
 
 
 def load_network(
-    kind: Any,
-    folder: Path,
-    fix: str = "download it again",
-    finite: bool = True,
-    former: Sequence[str] = (),
-    **config: Any,
+    kind: Any, folder: Path, fix: str = "download it again", finite: bool = True, **config: Any
 ) -> Any:
     """Read a network of the class `kind` (of diffusers or transformers), float32, frozen, in evaluation mode.
 
-    `former` are further names that its configuration may give the class, and `config` overrides values in it. The
-    libraries only warn about missing weights and continue with random ones, and they silently ignore or cast
-    others; here all of these are refused by name. With `finite`, weights that are not finite are refused as well.
-    Raises UserError.
+    `config` overrides values of its configuration. The libraries only warn about missing weights and continue
+    with random ones, and they silently ignore or cast others; here all of these are refused by name. With
+    `finite`, weights that are not finite are refused as well. Raises UserError.
     """
     refuse_special_files(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} has no config.json; fix: {fix}")
-    _check_config(kind, folder, fix, former)
+    _check_config(kind, folder, fix)
     files = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
     if not files:
         names = sorted(file.name for file in folder.iterdir())
@@ -80,13 +76,15 @@ def load_network(
     return network.eval().requires_grad_(False)
 
 
-def _check_config(kind: Any, folder: Path, fix: str, former: Sequence[str]) -> None:
+def _check_config(kind: Any, folder: Path, fix: str) -> None:
     """Raise UserError if a configuration is unreadable, of another class, or for quantised weights."""
     config = read_object(folder / "config.json")
     if config is None:
         raise UserError(f"cannot read {folder / 'config.json'}: it is not a JSON object; fix: {fix}")
     named = config.get("_class_name", kind.__name__)
-    if named not in (kind.__name__, *former):
+    if named == "Transformer2DModel":
+        named = FORMER.get(str(config.get("norm_type")), named)
+    if named != kind.__name__:
         raise UserError(
             f"{folder} holds a {printable(named)[:80]}, but a {kind.__name__} is expected; "
             "fix: name another folder"

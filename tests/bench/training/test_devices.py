@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def test_a_run_is_that_of_the_cpu(
         same_numbers(Runner(catalogue, prepared, SilentProgress()).run(run), expected)
 
 
-def test_text_to_image_is_that_of_the_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [{}, {"one_base": True, "critic_lora_rank": 4}], ids=["a base each", "one"])
+def test_text_to_image_is_that_of_the_cpu(values: dict[str, Any], tmp_path: Path) -> None:
     """Run latents, new and cached conditions, a guided teacher, a LoRA, CLIP and a sampler of the teacher."""
 
     def records_in(root: Path) -> list[Record]:
@@ -71,7 +73,7 @@ def test_text_to_image_is_that_of_the_cpu(tmp_path: Path) -> None:
         cache = choose_sdxl(root)
         task = declared(cache)
         runner = Runner(CATALOGUE, task.prepare(Sources(cache), SilentProgress()), SilentProgress())
-        run = plan_run(CATALOGUE, "dmd2-4step-lora", task, TEXT_RECIPE, 0, root / "runs")
+        run = plan_run(CATALOGUE, "dmd2-4step-lora", task, TEXT_RECIPE | values, 0, root / "runs")
         return [runner.run(run), runner.baseline(BaselineRun(task, root / "runs", task.baselines["teacher"]))]
 
     expected = records_in(tmp_path / "cpu")

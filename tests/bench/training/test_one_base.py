@@ -18,14 +18,13 @@ from one_base_support import (
     ONE_BASE,
     copied,
     make,
-    make_batch,
     make_teacher,
     same,
     trained,
 )
 from text_fixtures import sdxl_folder
 from text_pipelines import normal
-from torch import Tensor, nn
+from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import UNet2DConditionModel
 from processes import in_processes
 from text_pipelines import LATENT_SIDE, SIDE, normal, one_level_unet
 from torch.distributed.tensor import DTensor
 
 from bench.core.errors import UserError
+from bench.models.backbones.base import BackboneFamily
+from bench.models.backbones.sd3 import SD3Denoiser, small_network
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.schedules import VPSchedule
+from bench.models.schedules import FlowSchedule, VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.runs.plan import Run
 from bench.runs.records import read_record
@@ -33,29 +34,32 @@ from methods.recipes import DMDRecipe
 
 LAYOUT = ConditionLayout(tokens=3, width=8, pooled=8)
 LATENTS = (4, LATENT_SIDE, LATENT_SIDE)
+SD3 = {"backbone": "sd3"}
 ONE_BASE = {"one_base": True, "lora_rank": 2, "critic_lora_rank": 2}
 PAIRS = Pairs(normal(4, 5, *LATENTS), normal(5, 5, *LATENTS), normal(6, 5, LAYOUT.size))
 
 
-@lru_cache(maxsize=1)
-def network() -> UNet2DConditionModel:
-    """A small UNet; methods copy it."""
+@lru_cache(maxsize=2)
+def teacher(backbone: str) -> BackboneFamily:
+    """A small UNet, or Stable Diffusion 3's transformer; methods copy it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return one_level_unet()
+        if backbone == "sd3":
+            network = small_network(
+                LATENTS, width=16, layers=2, heads=2, text_width=LAYOUT.width, pooled=LAYOUT.pooled
+            )
+            return SD3Denoiser(network, FlowSchedule(shift=3.0), LAYOUT).requires_grad_(False)
+        found = StableDiffusionDenoiser(one_level_unet(), VPSchedule(), LAYOUT, resolution=SIDE)
+        return found.requires_grad_(False)
 
 
-def make(name: str, sharding: str, **values: Any) -> DMD:
+def make(name: str, sharding: str, backbone: str = "unet", **values: Any) -> DMD:
     settings = {"guidance_scale": 8.0, "batch_size": 2, "lr": 1e-4, "critic_lr": 1e-4, "warmup": 1, "pairs": 5}
     own = {"critic_updates_per_generator_update": 2, "sharding": sharding, **values}
     recipe = load_catalogue().methods.get(name).recipe("tiny", "paper", settings | own)
     torch.manual_seed(0)
-    teacher = StableDiffusionDenoiser(
-        copy.deepcopy(network()), VPSchedule(), LAYOUT, resolution=SIDE
-    ).requires_grad_(False)
-    method = DMD(
-        recipe, TrainingContext(Accelerator(cpu=True), teacher, torch.zeros(1, LAYOUT.size), lambda _: PAIRS)
-    )
+    own_teacher, null = copy.deepcopy(teacher(backbone)), torch.zeros(1, LAYOUT.size)
+    method = DMD(recipe, TrainingContext(Accelerator(cpu=True), own_teacher, null, lambda _: PAIRS))
     method.release_teacher()
     return method
 
@@ -101,7 +105,7 @@ class Job(NamedTuple):
 
 def in_two(name: str, jobs: Sequence[Job], **values: Any) -> list[dict[str, Any]]:
     """Run jobs in two processes, one after the other."""
-    network()  # made before the fork
+    teacher(values.get("backbone", "unet"))  # made before the fork
     in_processes(2, lambda: [job.do(name, values) for job in jobs])
     return [job.made() for job in jobs]
 
@@ -133,6 +137,11 @@ def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         ("dmd2-4step-lora", 1, {"lora_rank": 2}),
         ("dmd2-4step", 2, ONE_BASE | {"gradient_checkpointing": True}),
         ("gan-ttur", 1, {}),  # half of the critic is frozen
+        ("dmd2-4step", 2, SD3 | {"gradient_checkpointing": True}),
+        ("dmd2-teacher-gan", 1, SD3),  # a frozen teacher's features, through a view
+        ("dmd2-4step-lora", 1, SD3 | {"lora_rank": 2}),
+        ("dmd2-4step", 2, SD3 | ONE_BASE | {"gradient_checkpointing": True}),
+        ("gan-ttur", 1, SD3),
     ],
 )
 def test_sharing_gives_the_steps_of_ddp(name: str, stop: int, values: dict[str, Any], tmp_path: Path) -> None:
@@ -178,17 +187,19 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
 
 
 def test_networks_on_one_base_have_the_same_shards() -> None:
-    """A process has its share of the base once; those of weights that processes cannot halve are padded copies."""
+    """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy."""
 
     def work() -> None:
-        method = make("dmd2", "fsdp2", **ONE_BASE)
-        train(method, 0, 1, [])
+        method = make("dmd2", "fsdp2", precision="bf16", teacher_precision="bf16", **ONE_BASE)
+        with torch.autocast("cpu", torch.bfloat16):
+            train(method, 0, 1, [])
         of_base = method.teacher.state_dict()
         for model in method.models.values():
             found = model.network.state_dict()
             assert not any(parameter.requires_grad for name, parameter in found.items() if name in model.shared)
             for name, own in model.shared.items():
                 one, other = found[name].to_local(), of_base[own].to_local()
+                assert one.dtype == torch.bfloat16
                 assert torch.equal(one, other)
                 shared = one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
                 assert shared == (found[name].shape[0] % 2 == 0), name
@@ -196,20 +207,23 @@ def test_networks_on_one_base_have_the_same_shards() -> None:
     in_processes(2, work)
 
 
+@pytest.mark.parametrize(("backbone", "time"), [("unet", 500.0), ("sd3", 0.5)])
 @pytest.mark.parametrize("name", ["features", "deep_features"])
-def test_a_frozen_teacher_in_shards_gives_its_features_and_their_gradients(name: str) -> None:
+def test_a_frozen_teacher_in_shards_gives_its_features_and_their_gradients(
+    name: str, backbone: str, time: float
+) -> None:
     """They are called outside the forward of any module, which would gather the shards."""
-    inputs = normal(1, 2, *LATENTS), torch.full((2,), 500.0), normal(2, 2, LAYOUT.size)
+    inputs = normal(1, 2, *LATENTS), torch.full((2,), time), normal(2, 2, LAYOUT.size)
 
     def features(method: DMD) -> list[torch.Tensor]:
         x_t = inputs[0].clone().requires_grad_()
         found = getattr(method.teacher, name)(x_t, *inputs[1:])
         return [*found, *torch.autograd.grad(sum(one.square().sum() for one in found), x_t)]
 
-    expected = features(make("dmd2", "none"))
+    expected = features(make("dmd2", "none", backbone))
 
     def work() -> None:
-        for one, other in zip(features(make("dmd2", "fsdp2")), expected, strict=True):
+        for one, other in zip(features(make("dmd2", "fsdp2", backbone)), expected, strict=True):
             torch.testing.assert_close(one, other)
 
     in_processes(2, work)

@@ -14,8 +14,8 @@ from bench.core.progress import SilentProgress
 from bench.features.batch import ImageBatch
 from bench.models.backbones.sd3 import SD3Denoiser
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
-from bench.models.denoiser import GuidedDenoiser
-from bench.models.samplers import SampleNoise, heun
+from bench.models.denoiser import Denoiser, GuidedDenoiser
+from bench.models.samplers import SampleNoise, flow_ode, heun
 from bench.task.baseline_sampler import baseline_sampler
 from bench.task.declaration import Baseline, Sources
 from bench.task.protocol import MAIN
@@ -25,13 +25,13 @@ from tasks.scenes import data
 from tasks.scenes import task as scenes
 from tasks.scenes.data import CAPTIONS
 from tasks.scenes.prepared import LPIPS, PATCH, PreparedScenes
-from tasks.scenes.task import PainterRecipe, SceneClassifierRecipe, ScenesTask, TransformerSpec, UNetSpec
+from tasks.scenes.task import MMDiTSpec, PainterRecipe, PainterSpec, SceneClassifierRecipe, ScenesTask, UNetSpec
 
 SMALL = ClassifierRecipe(epochs=1, width=4, features=8, batch_size=50)
 SHAPE = (3, 16, 16)
-NETWORKS = {
+NETWORKS: dict[str, PainterSpec] = {
     "scenes": UNetSpec(channels=(8, 16), patch_size=2, norm_groups=4, text_width=16, text_layers=1),
-    "scenes-flow": TransformerSpec(width=16, layers=2, patch_size=4, text_width=16, text_layers=1),
+    "scenes-flow": MMDiTSpec(width=16, layers=2, patch_size=4, text_width=16, text_layers=1),
 }
 DECLARED = {task.name: task for task in (scenes.TASK, scenes.TASK_FLOW)}
 
@@ -149,14 +149,23 @@ def test_the_classifier_s_answers_are_compared_with_the_requested_caption(
     assert scores["colours"].tolist() == [True, True, False, True]
 
 
+def heun_of(
+    prepared: PreparedScenes, denoiser: Denoiser, noise: SampleNoise, condition: torch.Tensor
+) -> torch.Tensor:
+    """Sample with two of Heun's steps: in the noise level as EDM, or in the time of a flow."""
+    if prepared.task.name == "scenes":
+        return heun(denoiser, noise, condition, 2)
+    return flow_ode(denoiser, noise, condition, [1.0, 0.5])
+
+
 def test_named_samplers_guide_the_teacher(prepared: PreparedScenes) -> None:
     condition = prepared.conditions(torch.arange(2))
     noise = lambda: SampleNoise([5, 6], SHAPE)  # noqa: E731 (a fresh stream each time)
     guided = GuidedDenoiser(prepared.teacher, prepared.null_condition, 3.0)
-    for scale, denoiser in ((1.0, prepared.teacher), (3.0, guided)):
-        baseline = Baseline("b", "", steps=2, guidance_scale=scale)
+    for scale, denoiser in ((1, prepared.teacher), (3, guided)):
+        baseline = prepared.task.baselines[f"teacher-cfg{scale}"]
         found = baseline_sampler(prepared.teacher, prepared.null_condition, baseline)(noise(), condition)
-        assert torch.equal(found, heun(denoiser, noise(), condition, 2))
+        assert torch.equal(found, heun_of(prepared, denoiser, noise(), condition))
         assert baseline.network_evaluations == (3 if scale == 1 else 6)
     with pytest.raises(ValueError, match="the teacher has no null condition"):
         baseline_sampler(prepared.teacher, None, Baseline("b", "", 2, guidance_scale=3.0))
@@ -172,7 +181,7 @@ def test_pairs_are_the_guided_teacher_s(prepared: PreparedScenes) -> None:
         def draw(self) -> torch.Tensor:
             return noise
 
-    torch.testing.assert_close(image, heun(guided, Drawn([0, 1], SHAPE), condition, first.steps))
+    torch.testing.assert_close(image, heun_of(prepared, guided, Drawn([0, 1], SHAPE), condition))
 
 
 def test_students_are_saved_and_read(prepared: PreparedScenes, task: ScenesTask, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
+from bench.models.backbones.text import TextPipeline
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.text.lora import LoRASpec, add_lora, lora_state
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from tasks.text.baselines import SD15_BASELINES, SDXL_BASELINES, TextBaseline
 from tasks.text.sampling import load_baseline, make_scheduler, sample

@@ -15,7 +15,7 @@ from text_pipelines import PROMPTS
 from torch import Tensor
 
 from bench.models.backbones.flux import pack, unpack
-from bench.models.text.parts import TextPipeline
+from bench.models.backbones.text import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from tasks.text.flow_baselines import FLUX, FlowBaseline
 from tasks.text.sampling import load_baseline, sample

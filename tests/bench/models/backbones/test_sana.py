@@ -1,6 +1,7 @@
 """SANA and SANA-Sprint: samples equal those of the stock pipelines, given the same noise, embeddings and mask."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def noise() -> SampleNoise:
     "network", [{}, {"timestep_scale": 0.001}, {"out_channels": 8, "interpolation_scale": 1.0}]
 )
 def test_samples_equal_those_of_the_stock_pipeline(steps: int, guidance: float, network: dict[str, Any]) -> None:
-    pipeline, *(texts, null) = tiny_sana(), *conditions().split([2, 1])
+    pipeline, texts, null = tiny_sana(), conditions()[:2], conditions()[2:]
     torch.manual_seed(0)
     pipeline.transformer = tiny_transformer(**network)
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -153,7 +154,7 @@ def test_an_interval_matters_once_it_is_trained(sprint: bool) -> None:
 
 
 @pytest.mark.parametrize("guidance", [None, 4.5])
-def test_a_saved_denoiser_is_read_back_with_its_mask_and_guidance(tmp_path, guidance: float | None) -> None:
+def test_a_saved_denoiser_is_read_back_with_its_mask_and_guidance(tmp_path: Path, guidance: float | None) -> None:
     torch.manual_seed(0)
     network = tiny_transformer(guidance_embeds=guidance is not None)
     denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, side=8, guidance=guidance, taps=("late",))
@@ -181,6 +182,8 @@ def test_a_small_network_is_one_of_the_family() -> None:
         (LAYOUT, 4.5, "guidance_embeds False does not go with guidance 4.5"),
     ],
 )
-def test_what_does_not_fit_the_network_is_refused(layout, guidance: float | None, message: str) -> None:
+def test_what_does_not_fit_the_network_is_refused(
+    layout: ConditionLayout, guidance: float | None, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         SanaDenoiser(tiny_transformer(), FlowSchedule(), layout, guidance=guidance)

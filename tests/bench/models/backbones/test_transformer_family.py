@@ -57,6 +57,16 @@ def test_features_do_not_run_the_blocks_after_the_last_tap(inputs: INPUTS) -> No
     assert not any(block in denoiser._to_last_tap[0].modules() for block in denoiser.blocks[2:])
 
 
+@pytest.mark.parametrize("taps", [("early",), ("middle",), ("early", "last")])
+def test_feature_parameters_are_those_that_features_give_a_gradient(taps, inputs: INPUTS) -> None:
+    """DDP waits for all that are trained; in the last block that runs, what makes the text's tokens gets none."""
+    denoiser = tiny_denoiser(taps=taps)
+    sum(one.square().sum() for one in denoiser.features(*inputs)).backward()
+    reached = {name for name, one in denoiser.named_parameters() if one.grad is not None}
+    passed = {id(one) for one in denoiser.feature_parameters()}
+    assert reached == {name for name, one in denoiser.named_parameters() if id(one) in passed}
+
+
 def test_deep_features_are_those_of_a_denoiser_with_all_taps(inputs: INPUTS) -> None:
     deep = tiny_denoiser().deep_features(*inputs)
     everywhere = tiny_denoiser(taps=SD3Denoiser.tap_names).features(*inputs)

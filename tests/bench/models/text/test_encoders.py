@@ -8,8 +8,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from text_pipelines import PROMPTS
 from torch import Tensor
 
+from bench.models.backbones.text import TextPipeline
 from bench.models.text.encoders import SDXLEncoder, tokenize
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.backbones.flux import FluxDenoiser, pack
+from bench.models.backbones.text import TextPipeline
 from bench.models.samplers import SampleNoise
 from bench.models.text.flux_names import SWAPPED, original_layers
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from bench.models.text.published import load_published
 
