@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
+from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
+from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
 
 
-class SD3Denoiser(TransformerFamily):
+class SD3Denoiser(TransformerFamily, TextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is float32.
@@ -31,6 +34,13 @@ class SD3Denoiser(TransformerFamily):
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
     )
     """The layers that diffusers' own training of a LoRA for SD3 adapts."""
+    pipelines = ("StableDiffusion3Pipeline",)
+    parts = (
+        *("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
+        *("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler"),
+    )
+    part_files = ("*.json", "*.txt", "*.model")
+    one_file_marks = ("model.diffusion_model.joint_blocks.", "joint_blocks.")
 
     def __init__(
         self,
@@ -63,6 +73,54 @@ class SD3Denoiser(TransformerFamily):
         return load_network(SD3Transformer2DModel, folder, fix, finite)
 
     @classmethod
+    def read_pipeline(cls, folder: Path) -> TextPipeline:
+        from bench.models.text.sd3 import read_folder
+
+        return read_folder(cls, folder)
+
+    @classmethod
+    def read_one_file(cls, file: PipelineFile) -> TextPipeline:
+        from bench.models.text.sd3 import read_file
+
+        return read_file(cls, file)
+
+    @classmethod
+    def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
+        from bench.models.text.parts import fitting, latent_side
+
+        side = latent_side(pipeline, resolution)
+        schedule = flow_schedule(pipeline.scheduler, (side // pipeline.network.config.patch_size) ** 2)
+        with fitting():
+            return cls(pipeline.network, schedule, pipeline.encoder.layout, side)
+
+    @classmethod
+    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(schedule_options(scheduler))
+
+    @classmethod
+    def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
+        """A static shift is the scheduler's, and a dynamic one comes with the steps, as the pipeline gives it."""
+        if _is_dynamic(pipeline):
+            return {"use_dynamic_shifting": True}
+        return {"shift": cls.from_pipeline(pipeline, resolution).schedule.shift}
+
+    @classmethod
+    def step_options(cls, pipeline: TextPipeline, resolution: int, steps: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"num_inference_steps": steps}
+        if _is_dynamic(pipeline):
+            found["mu"] = math.log(cls.from_pipeline(pipeline, resolution).schedule.shift)
+        return found
+
+    @classmethod
+    def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # noqa: ARG003
+        """See `bench.models.text.sd3_names`."""
+        if not any(name.startswith(cls.one_file_marks) for name in state):
+            return state
+        from bench.models.text.sd3_names import diffusers_weights
+
+        return diffusers_weights(state)
+
+    @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "schedule": FlowSchedule(number_of(about, "shift")),
@@ -90,6 +148,10 @@ class SD3Denoiser(TransformerFamily):
     def time_embedders(self) -> Iterable[nn.Module]:
         return (self.network.time_text_embed.timestep_embedder,)
 
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:
+        assert guidance is None, "no network of SD3 takes a guidance scale"
+        return self._run(self.network, x, timestep.double() / 1000, condition)
+
     def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         dtype = self.network.dtype
         embeddings, pooled = self.layout.unpack(condition.to(dtype))
@@ -101,6 +163,11 @@ class SD3Denoiser(TransformerFamily):
             return_dict=False,
         )[0]
         return output
+
+
+def _is_dynamic(pipeline: TextPipeline) -> bool:
+    """Whether the shift depends on the image's tokens; that of the published SD3 and SD3.5 does not."""
+    return "shift" not in schedule_options(pipeline.scheduler)
 
 
 def small_network(
