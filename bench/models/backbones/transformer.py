@@ -164,9 +164,7 @@ class TransformerFamily(BackboneFamily):
         with contextlib.ExitStack() as hooks:
             for tap in taps:
                 block = blocks[depths[tap] - 1]
-                hooks.enter_context(
-                    block.register_forward_hook(lambda _, __, output, tap=tap: keep(tap, output))  # type: ignore[misc]
-                )
+                hooks.enter_context(block.register_forward_hook(lambda _, __, output, tap=tap: keep(tap, output)))
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:
