@@ -65,9 +65,10 @@ def save_sd3(folder: Path, t5: bool = True, **scheduler: object) -> Path:
     return folder
 
 
-def stock(folder: Path) -> StableDiffusion3Pipeline:
+def stock(folder: Path, t5: bool = True) -> StableDiffusion3Pipeline:
     """Diffusers' own pipeline of a folder."""
-    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, local_files_only=True)
+    parts = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, local_files_only=True, **parts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

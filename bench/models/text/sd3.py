@@ -61,13 +61,14 @@ class SD3Encoder(TextEncoder):
                 f"the network takes embeddings of {width} numbers, and its text encoders make {one.hidden_size}, "
                 f"{two.hidden_size} and {'none' if t5 is None else t5.width}"
             )
-        tokens = one.max_position_embeddings + (T5_TOKENS if t5 is None else t5.tokens)
+        self.clip_tokens = int(one.max_position_embeddings)
+        tokens = self.clip_tokens + (T5_TOKENS if t5 is None else t5.tokens)
         self.layout = ConditionLayout(tokens, width, one.projection_dim + two.projection_dim)
 
     def encoded(self, prompts: Sequence[str]) -> Tensor:
         hidden, pooled = [], []
         for tokenizer, model in zip(self.tokenizers, self.models, strict=True):
-            tokens = tokenize(tokenizer, prompts, self.models[0].config.max_position_embeddings)
+            tokens = tokenize(tokenizer, prompts, self.clip_tokens)
             output = model(tokens.to(self.device), output_hidden_states=True)
             hidden.append(output.hidden_states[-2].float())
             pooled.append(output.text_embeds.float())

@@ -47,7 +47,7 @@ def test_conditions_are_the_stock_pipeline_s(sd3_folder: Path, t5: bool, tmp_pat
     folder = sd3_folder if t5 else save_sd3(tmp_path / "small", t5=False)
     encoder = load_pipeline(folder).encoder
     with torch.no_grad():
-        embeddings, null, pooled, null_pooled = stock(folder).encode_prompt(PROMPTS, None, None, device="cpu")
+        embeddings, null, pooled, null_pooled = stock(folder, t5).encode_prompt(PROMPTS, None, None, device="cpu")
     assert (encoder.layout.tokens, encoder.layout.width, encoder.layout.pooled) == (77 + 256, 48, 40)
     found = encoder.layout.unpack(encoder.encode(PROMPTS))
     torch.testing.assert_close(found, (embeddings, pooled), rtol=0, atol=1e-5)
