@@ -150,7 +150,7 @@ def _latents(
         vae_sha256 = weights_sha256(space.vae)
         folder = sources.cache / "data" / f"{task.name}-{source.index_sha256[:12]}-{vae_sha256[:12]}"
         if isinstance(source, LatentLMDB):
-            packed = pack_latent_lmdb(source, folder, scaling=scaling, progress=progress)
+            packed = pack_latent_lmdb(source, folder, scaling=scaling, shift=space.shift, progress=progress)
         else:
             on = this_device()
             space.to(on)
@@ -160,6 +160,7 @@ def _latents(
                 lambda images: space.encode(images.to(on)),
                 resolution=task.rules.resolution,
                 scaling=scaling,
+                shift=space.shift,
                 vae_sha256=vae_sha256,
                 progress=progress,
             )

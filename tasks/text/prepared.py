@@ -131,10 +131,12 @@ class PreparedText(PairedTeacher):
     def _check_vae(self, latents: PackedLatents) -> None:
         """Raise UserError unless the teacher's VAE made the latents; the teacher may have been pinned later."""
         manifest, vae = latents.manifest, self.space.vae
-        own: dict[str, object] = {"shape": self.sample_shape, "scaling": float(vae.config.scaling_factor)}
-        found: dict[str, object] = {"shape": manifest.shape, "scaling": manifest.encoding.scaling}
-        if manifest.encoding.vae_sha256 is not None:  # unknown for the official LMDB
-            own["weights"], found["weights"] = weights_sha256(vae), manifest.encoding.vae_sha256
+        scaling = float(vae.config.scaling_factor)
+        own: dict[str, object] = {"shape": self.sample_shape, "scaling": scaling, "shift": self.space.shift}
+        encoding = manifest.encoding
+        found: dict[str, object] = {"shape": manifest.shape, "scaling": encoding.scaling, "shift": encoding.shift}
+        if encoding.vae_sha256 is not None:  # unknown for the official LMDB
+            own["weights"], found["weights"] = weights_sha256(vae), encoding.vae_sha256
         if other := [what for what in own if own[what] != found[what]]:
             raise UserError(
                 f"another VAE than that of the teacher {self.task.pinned['teacher'].name} made the latents of "

@@ -51,6 +51,7 @@ def pack_latents(
     resolution: int,
     scaling: float,
     vae_sha256: str,
+    shift: float = 0.0,
     crop: str = "edm",
     batch: int = 16,
     workers: int | None = None,
@@ -62,9 +63,9 @@ def pack_latents(
     encoded in batches of `batch`, always the same images together, in the caller's thread, while `workers`
     threads (by default one per core) decode. After a kill, the next call continues after the last finished batch.
     The bytes depend neither on kills nor on threads if `encode` depends only on its argument: let it take the
-    posterior's mode, or derive its noise from the images. `scaling` is the factor that `encode` multiplies by;
-    `vae_sha256` names its weights. Raises UserError if the source is damaged, if a latent is not finite in
-    float16, if the disk is too small, or if `folder` holds something else.
+    posterior's mode, or derive its noise from the images. `scaling` is the factor that `encode` multiplies by,
+    `shift` what it subtracts before that; `vae_sha256` names its weights. Raises UserError if the source is
+    damaged, if a latent is not finite in float16, if the disk is too small, or if `folder` holds something else.
     """
     if resolution < 1 or batch < 1:
         raise UserError(f"resolution is {resolution} and batch is {batch}; both must be positive")
@@ -72,7 +73,7 @@ def pack_latents(
     return _pack(
         source,
         folder,
-        Encoding(scaling=scaling, vae_sha256=vae_sha256, images=images),
+        Encoding(scaling=scaling, shift=shift, vae_sha256=vae_sha256, images=images),
         lambda: encoded(encode, np.zeros((1, 3, resolution, resolution), np.uint8)).shape[1:],
         block=batch,
         make=partial(_decode, source, resolution, CROPS[crop]),
@@ -88,17 +89,18 @@ def pack_latent_lmdb(
     *,
     scaling: float,
     vae_sha256: str | None = None,
+    shift: float = 0.0,
     progress: Progress | None = None,
 ) -> PackedLatents:
     """Copy the official LMDB's latents into `folder` and open it; a finished folder is only opened.
 
-    `scaling` is the scaling factor of the release's VAE; its latents are already multiplied by it. This resumes
-    and raises UserError as `pack_latents` does.
+    `scaling` and `shift` are those of the release's VAE, which its latents already have. This resumes and raises
+    UserError as `pack_latents` does.
     """
     return _pack(
         source,
         folder,
-        Encoding(scaling=scaling, vae_sha256=vae_sha256, images=None),
+        Encoding(scaling=scaling, shift=shift, vae_sha256=vae_sha256, images=None),
         lambda: source.shape,
         block=LMDB_BLOCK,
         make=lambda start, stop: (np.stack(list(source.read(start, stop))), 0),
@@ -201,6 +203,7 @@ def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encodin
     for what, found, asked in (
         ("source", manifest.source.index_sha256, source.index_sha256),
         ("scaling", manifest.encoding.scaling, encoding.scaling),
+        ("shift", manifest.encoding.shift, encoding.shift),
         ("VAE", manifest.encoding.vae_sha256, encoding.vae_sha256),
         ("resolution", _resolution(manifest.encoding), _resolution(encoding)),
     ):

@@ -41,6 +41,8 @@ class Encoding(BaseModel):
 
     scaling: float
     """The VAE's scaling factor, which the latents have been multiplied by."""
+    shift: float = 0.0
+    """What was subtracted from the VAE's own latents before that: for SD3 and FLUX.1, 0 for most."""
     vae_sha256: str | None
     """SHA-256 of the VAE's weights; None if the latents came encoded and their VAE is unknown."""
     images: ImageRule | None

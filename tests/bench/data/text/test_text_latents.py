@@ -186,7 +186,9 @@ def test_killed_while_it_encodes(tmp_path: Path, folder: Path, pack: Pack, encod
     assert contents(tmp_path / "packed") == contents(tmp_path / "at once")
 
 
-@pytest.mark.parametrize("change", [{"vae_sha256": "cd"}, {"resolution": 16}, {"batch": 5}, {"scaling": 0.5}])
+@pytest.mark.parametrize(
+    "change", [{"vae_sha256": "cd"}, {"resolution": 16}, {"batch": 5}, {"scaling": 0.5}, {"shift": 0.1}]
+)
 def test_blocks_of_another_encoding_are_not_used(
     change: dict[str, object], tmp_path: Path, folder: Path, pack: Pack
 ) -> None:
