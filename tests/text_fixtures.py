@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from flux_networks import save_flux
+from sd3_pipelines import save_sd3
 from text_pipelines import save_sd15, save_sdxl
 
 
@@ -23,3 +24,9 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny FLUX.1-dev in diffusers' folder format; only read it."""
     return save_flux(tmp_path_factory.mktemp("text") / "flux")
+
+
+@pytest.fixture(scope="session")
+def sd3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SD3.5 in diffusers' folder format; only read it."""
+    return save_sd3(tmp_path_factory.mktemp("text") / "sd3")

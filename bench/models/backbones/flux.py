@@ -11,7 +11,6 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.core.errors import UserError
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
@@ -102,17 +101,12 @@ class FluxDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        side, rest = divmod(resolution, pipeline.latents.factor)
-        if rest or side % PATCH:
-            raise UserError(
-                f"FLUX.1 makes no images of {resolution} pixels; fix: name a multiple of "
-                f"{PATCH * pipeline.latents.factor}"
-            )
+        from bench.models.text.parts import fitting, latent_side
+
+        side = latent_side(pipeline, resolution, PATCH)
         schedule = flow_schedule(pipeline.scheduler, (side // PATCH) ** 2)
-        try:
+        with fitting():
             return cls(pipeline.network, schedule, pipeline.encoder.layout, side)
-        except ValueError as error:
-            raise UserError(f"the pipeline's parts do not fit: {error}; fix: download it again") from None
 
     @classmethod
     def own_resolution(cls, pipeline: TextPipeline) -> int:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
-from bench.models.backbones.text import TextFamily
+from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
-
-if TYPE_CHECKING:
-    from bench.models.text.parts import TextPipeline
 
 
 class SD3Denoiser(TransformerFamily, TextFamily):
@@ -42,6 +39,8 @@ class SD3Denoiser(TransformerFamily, TextFamily):
         *("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
         *("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler"),
     )
+    part_files = ("*.json", "*.txt", "*.model")
+    one_file_marks = ("model.diffusion_model.joint_blocks.", "joint_blocks.")
 
     def __init__(
         self,
@@ -80,18 +79,19 @@ class SD3Denoiser(TransformerFamily, TextFamily):
         return read_folder(cls, folder)
 
     @classmethod
+    def read_one_file(cls, file: PipelineFile) -> TextPipeline:
+        from bench.models.text.sd3 import read_file
+
+        return read_file(cls, file)
+
+    @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        network, factor = pipeline.network, pipeline.latents.factor
-        if resolution % (patch := factor * network.config.patch_size):
-            raise UserError(
-                f"images of {resolution} pixels do not consist of whole patches of {patch}; "
-                f"fix: name a multiple of {patch}"
-            )
-        schedule = flow_schedule(pipeline.scheduler, (resolution // patch) ** 2)
-        try:
-            return cls(network, schedule, pipeline.encoder.layout, resolution // factor)
-        except ValueError as error:
-            raise UserError(f"the pipeline's parts do not fit: {error}; fix: download it again") from None
+        from bench.models.text.parts import fitting, latent_side
+
+        side = latent_side(pipeline, resolution)
+        schedule = flow_schedule(pipeline.scheduler, (side // pipeline.network.config.patch_size) ** 2)
+        with fitting():
+            return cls(pipeline.network, schedule, pipeline.encoder.layout, side)
 
     @classmethod
     def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,26 @@ class SD3Denoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
+        """A static shift is the scheduler's, and a dynamic one comes with the steps, as the pipeline gives it."""
+        if _is_dynamic(pipeline):
+            return {"use_dynamic_shifting": True}
         return {"shift": cls.from_pipeline(pipeline, resolution).schedule.shift}
+
+    @classmethod
+    def step_options(cls, pipeline: TextPipeline, resolution: int, steps: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"num_inference_steps": steps}
+        if _is_dynamic(pipeline):
+            found["mu"] = math.log(cls.from_pipeline(pipeline, resolution).schedule.shift)
+        return found
+
+    @classmethod
+    def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # noqa: ARG003
+        """See `bench.models.text.sd3_names`."""
+        if not any(name.startswith(cls.one_file_marks) for name in state):
+            return state
+        from bench.models.text.sd3_names import diffusers_weights
+
+        return diffusers_weights(state)
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,8 +148,9 @@ class SD3Denoiser(TransformerFamily, TextFamily):
     def time_embedders(self) -> Iterable[nn.Module]:
         return (self.network.time_text_embed.timestep_embedder,)
 
-    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:  # noqa: ARG002 (no network of SD3's takes one)
-        return self._run(self.network, x, timestep / 1000, condition)
+    def predict(self, x: Tensor, timestep: Tensor, condition: Tensor, guidance: float | None = None) -> Tensor:
+        assert guidance is None, "no network of SD3 takes a guidance scale"
+        return self._run(self.network, x, timestep.double() / 1000, condition)
 
     def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         dtype = self.network.dtype
@@ -143,6 +163,11 @@ class SD3Denoiser(TransformerFamily, TextFamily):
             return_dict=False,
         )[0]
         return output
+
+
+def _is_dynamic(pipeline: TextPipeline) -> bool:
+    """Whether the shift depends on the image's tokens; that of the published SD3 and SD3.5 does not."""
+    return "shift" not in schedule_options(pipeline.scheduler)
 
 
 def small_network(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +34,14 @@ TRAINING = (
     *("log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
     *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
     *("lvlb_weights", "denoiser.sigmas", f"{SECOND}logit_scale", "cond_stage_model.logit_scale"),
+    *(f"text_encoders.{name}.logit_scale" for name in ("clip_l", "clip_g", "t5xxl")),
 )
 """Tensors that follow from the schedule or were used only in training, as are those that begin with LOSS."""
 LOSS = f"{VAE}loss."
-REARRANGED = (".in_proj_weight", ".in_proj_bias", "text_projection")
+REARRANGED = (
+    *(".in_proj_weight", ".in_proj_bias", "text_projection"),
+    *(".qkv.weight", ".qkv.bias", ".adaLN_modulation.1.weight", ".adaLN_modulation.1.bias"),  # SD3's
+)
 """Suffixes of the tensors that are copied when they are renamed, because they are split or transposed."""
 
 
@@ -60,10 +65,19 @@ def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: s
             f"{path} holds two UNets, as trained and averaged ({AVERAGED}*), and does not say which one to use; "
             "fix: name a file that holds one, such as v1-5-pruned-emaonly.safetensors"
         )
-    reader = _Reader(path, state, like)
+    reader = FileReader(path, state, like)
+    with reading(path, like):
+        found = _networks(reader, folder, any(name.startswith(SDXL_TEXT) for name in state))
+    reader.refuse_rest()
+    return found
+
+
+@contextlib.contextmanager
+def reading(path: Path, like: str) -> Iterator[None]:
+    """Within it, the libraries say nothing, and whatever they raise becomes a UserError."""
     try:
         with quiet():
-            found = _networks(reader, folder, any(name.startswith(SDXL_TEXT) for name in state))
+            yield
     except UserError:
         raise
     except Exception as error:  # diffusers, transformers and json each raise their own
@@ -71,11 +85,9 @@ def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: s
         raise UserError(
             f"cannot read {path} as a pipeline like {like}: {what}; fix: name the whole file"
         ) from None
-    reader.refuse_rest()
-    return found
 
 
-def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
+def _networks(reader: FileReader, folder: Path, sdxl: bool) -> OneFile:
     unet_config = UNet2DConditionModel.load_config(folder / "unet", local_files_only=True)
     vae_config = AutoencoderKL.load_config(folder / "vae", local_files_only=True)
     unet = reader.network(
@@ -94,7 +106,7 @@ def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
     text = [
         reader.network(
             "its text encoder",
-            lambda: CLIPTextModel(_text_config(folder / "text_encoder")),
+            lambda: CLIPTextModel(text_config(folder / "text_encoder")),
             lambda _: convert_ldm_clip_checkpoint(reader.under(first)),
             first,
         )
@@ -103,7 +115,7 @@ def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
         text.append(
             reader.network(
                 "its second text encoder",
-                lambda: CLIPTextModelWithProjection(_text_config(folder / "text_encoder_2")),
+                lambda: CLIPTextModelWithProjection(text_config(folder / "text_encoder_2")),
                 lambda model: convert_open_clip_checkpoint(model, reader.under(SECOND), prefix=SECOND),
                 SECOND,
             )
@@ -111,7 +123,7 @@ def _networks(reader: _Reader, folder: Path, sdxl: bool) -> OneFile:
     return OneFile(unet, vae, text)
 
 
-class _Reader:
+class FileReader:
     """A reader that builds networks from a checkpoint and tracks the tensors that no network has used."""
 
     def __init__(self, path: Path, state: Mapping[str, Tensor], like: str) -> None:
@@ -158,7 +170,8 @@ class _Reader:
             )
 
 
-def _text_config(folder: Path) -> Any:
+def text_config(folder: Path) -> Any:
+    """Read the configuration of a CLIP text model from its folder."""
     return CLIPTextModel.config_class.from_pretrained(folder, local_files_only=True)
 
 

@@ -14,12 +14,13 @@ from bench.core.files import read_object, refuse_special_files
 from bench.models.backbones.text import TextPipeline
 
 
-def latent_side(pipeline: TextPipeline, resolution: int) -> int:
+def latent_side(pipeline: TextPipeline, resolution: int, patch_size: int | None = None) -> int:
     """Return the side of the latents of images of `resolution` pixels.
 
-    Raises UserError unless they consist of whole patches.
+    `patch_size` is that of the latents, by default the network's own. Raises UserError unless the images consist
+    of whole patches.
     """
-    patch = pipeline.latents.factor * pipeline.network.config.patch_size
+    patch = pipeline.latents.factor * (patch_size or pipeline.network.config.patch_size)
     if resolution % patch:
         raise UserError(
             f"images of {resolution} pixels do not consist of whole patches of {patch}; "

@@ -90,7 +90,7 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
     ("arguments", "message"),
     [
         (["run", "--method", "dmd3"], "unknown method 'dmd3'; did you mean 'dmd"),
-        (["run", "--task", "fashon"], "unknown task 'fashon'; did you mean 'fashion'?"),
+        (["run", "--task", "fashon"], "unknown task 'fashon'; did you mean 'fashion' or 'fashion-flow'?"),
         (
             ["run", "--set", "iteration=5"],
             "unknown recipe key 'iteration' of method 'dmd2'; did you mean 'iterations'",

@@ -143,8 +143,13 @@ def test_a_student_and_the_teacher_are_measured_and_shown(kind: str, where: tupl
     for name in ("dmd2", *load_catalogue([PLUGIN]).tasks.get(task).baselines):
         assert name in report
     records = load_records([Path(str(where[-1]))]).records
-    baselines = {one.method.name: one for one in records if one.kind == "baseline" and one.task.name == task}
-    assert all(one.metrics["fd"].value > 0 for one in baselines.values())
+    found = {one.method.name: one for one in records if one.kind == "baseline" and one.task == task}
+    assert {metric.name for metric in found["teacher-unguided"].metrics} >= {"fd", "is", "precision", "recall"}
+    if kind == "sit":
+        interval = found["teacher-interval"]
+        assert (interval.sampler["guidance_scale"], interval.sampler["guidance_levels"]) == (1.8, [0.0, 0.7])
+        # Times 1, 0.5 and 0.5: two of three evaluations have guidance.
+        assert interval.cost.network_evaluations == 5
 
 
 def test_a_task_that_misses_its_vae_says_so(files: Path, tmp_path: Path) -> None:

@@ -133,3 +133,20 @@ def test_a_network_that_edits_images_is_refused() -> None:
     network.register_to_config(in_channels=24, out_channels=16)
     with pytest.raises(ValueError, match="edits or fills images"):
         FluxDenoiser(network, FlowSchedule(), LAYOUT, SIDE)
+
+
+def test_gradients_are_the_same_with_fewer_activations() -> None:
+    """Through x0, and through features behind blocks of both kinds."""
+    found = []
+    for saves in (False, True):
+        denoiser = tiny_denoiser(3.5, taps=("late",)).train()
+        if saves:
+            denoiser.checkpoint_gradients()
+        ran: list[int] = []
+        denoiser.blocks[0].register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
+        inputs = first_noise().draw(), torch.tensor([0.3, 0.9]), conditions(3)
+        (denoiser(*inputs).square().sum() + denoiser.features(*inputs)[0].square().sum()).backward()
+        found.append({name: one.grad for name, one in denoiser.named_parameters()})
+        assert len(ran) == (4 if saves else 2)  # once more in each backward pass
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, msg=name)

@@ -96,7 +96,7 @@ def test_a_pipeline_is_made_for_latents_of_side_128(flux_folder: Path) -> None:
 
 
 def test_a_resolution_without_whole_patches_is_refused(flux_folder: Path) -> None:
-    with pytest.raises(UserError, match="no images of 18 pixels; fix: name a multiple of 4"):
+    with pytest.raises(UserError, match="do not consist of whole patches of 4; fix: name a multiple of 4"):
         load_pipeline(flux_folder).denoiser(18)
 
 

@@ -103,7 +103,7 @@ def test_a_full_student_makes_its_images_in_the_stock_pipeline(folder: Path, tmp
     assert isinstance(student, PixArtDenoiser)
     generator = torch.Generator().manual_seed(7)
     for parameter in student.network.parameters():
-        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     save_denoiser(student, tmp_path / "student", [999])
     stock = PixArtSigmaPipeline.from_pretrained(folder, local_files_only=True)
     stock.set_progress_bar_config(disable=True)
@@ -123,7 +123,7 @@ def test_a_lora_is_saved_and_merged(folder: Path, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(7)
     for parameter in student.parameters():
         if parameter.requires_grad:
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     save_denoiser(student, tmp_path / "student", [999])
     merged = load_denoiser(tmp_path / "student", PixArtDenoiser, teacher).denoiser
     condition = torch.randn(2, student.layout.size, generator=generator)
@@ -141,7 +141,7 @@ def test_features_give_gradients_to_all_their_parameters_and_no_others(taps: tup
     for one, other in zip(alone, passed, strict=True):
         assert one.shape[1:] == (24, 4, 4)
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-    sum(one.square().sum() for one in alone).backward()
+    torch.stack([one.square().sum() for one in alone]).sum().backward()
     reached = {id(one) for one in denoiser.parameters() if one.grad is not None}
     assert reached == {id(one) for one in denoiser.feature_parameters()}
 

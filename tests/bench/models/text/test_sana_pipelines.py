@@ -89,7 +89,7 @@ def trained(denoiser: SanaDenoiser) -> SanaDenoiser:
     with torch.no_grad():
         for parameter in denoiser.network.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return denoiser
 
 

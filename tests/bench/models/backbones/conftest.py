@@ -1,0 +1,5 @@
+"""The tiny pipelines, for the tests of this folder."""
+
+from text_fixtures import sd3_folder
+
+__all__ = ["sd3_folder"]
