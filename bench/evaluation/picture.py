@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from bench.evaluation.evaluator import generate
 from bench.evaluation.sheet import COLUMNS, Sheet, sheet_size
 from bench.models.samplers import Sampler
 from bench.task.base import PreparedTask
+
+TITLE_WIDTH = 85
+"""Characters of a title that fit over the columns of a sheet."""
 
 
 def sample_sheet(sampler: Sampler, prepared: PreparedTask) -> Sheet:
@@ -57,7 +61,7 @@ def draw_samples(panels: Mapping[str, Sheet], path: Path) -> None:
     axes = figure.subplots(len(panels), 1, squeeze=False)
     for axis, (title, sheet) in zip(axes[:, 0], panels.items(), strict=True):
         axis.imshow(_tiled(sheet), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axis.set_title(printable(title), fontsize=9, parse_math=False)
+        axis.set_title(textwrap.fill(printable(title), TITLE_WIDTH), fontsize=9, parse_math=False)
         axis.axis("off")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

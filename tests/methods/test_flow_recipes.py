@@ -33,7 +33,6 @@ def recipe_of(method: str, task: str, **overrides: Any) -> Recipe:
         ("dmd2-4step", "coco10k-flux", FASTGEN),
         ("dmd2-4step-lora", "coco10k-flux", ONE_BASE | {"iterations": 5000}),
         ("dmd2-4step", "coco10k-sana", {"guidance_scale": 4.5}),
-        ("dmd2", "imagenet256", {"lr": 2e-5, "iterations": 20_000, "guidance_scale": 1.0, "batch_size": 280}),
     ],
 )
 def test_the_numbers_of_a_run(method: str, task: str, numbers: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -156,7 +157,7 @@ class TransformerFamily(BackboneFamily):
         maps: dict[str, Tensor] = {}
         blocks, depths, side = self.blocks, self._depths(), self.side // self.patch_size
 
-        def keep(tap: str, output: Any) -> None:
+        def keep(tap: str, _block: nn.Module, _inputs: Any, output: Any) -> None:
             # Blocks of two streams return the text's tokens first.
             tokens: Tensor = output[1] if isinstance(output, tuple) else output
             maps[tap] = tokens.transpose(1, 2).unflatten(2, (side, side)).to(dtype)
@@ -164,7 +165,7 @@ class TransformerFamily(BackboneFamily):
         with contextlib.ExitStack() as hooks:
             for tap in taps:
                 block = blocks[depths[tap] - 1]
-                hooks.enter_context(block.register_forward_hook(lambda _, __, output, tap=tap: keep(tap, output)))
+                hooks.enter_context(block.register_forward_hook(partial(keep, tap)))
             yield maps
 
     def feature_parameters(self) -> Iterator[nn.Parameter]:

@@ -156,16 +156,16 @@ def test_a_vp_denoisers_velocity_in_the_flow_is_that_of_flow_matching() -> None:
         """Their continuous VP schedule as one of ours, with times from data to noise."""
 
         def alpha(self, t: Tensor) -> Tensor:
-            return their_vp(1 - t).alpha_t  # type: ignore[no-any-return]
+            return their_vp(1 - t).alpha_t
 
         def sigma(self, t: Tensor) -> Tensor:
-            return their_vp(1 - t).sigma_t  # type: ignore[no-any-return]
+            return their_vp(1 - t).sigma_t
 
         def denoising_weight(self, t: Tensor) -> Tensor:
             raise NotImplementedError
 
         def time_at(self, noise_level: Tensor) -> Tensor:
-            return 1 - their_vp.snr_inverse(1 / noise_level)  # type: ignore[no-any-return]
+            return 1 - their_vp.snr_inverse(1 / noise_level)
 
     denoiser, condition = Gaussian(TheirVP()), torch.zeros(4)
 
@@ -174,7 +174,7 @@ def test_a_vp_denoisers_velocity_in_the_flow_is_that_of_flow_matching() -> None:
             at = their_vp(t)
             x0 = denoiser(x, (1 - t).expand(len(x)), condition)
             eps = (x - at.alpha_t * x0) / at.sigma_t
-            return at.d_alpha_t * x0 + at.d_sigma_t * eps  # type: ignore[no-any-return]
+            return at.d_alpha_t * x0 + at.d_sigma_t * eps
 
     moved = schedulers.ScheduleTransformedModel(TheirVelocity(), their_vp, schedulers.CondOTScheduler())
     z = numbers(0, 4, 1, 3, 3)

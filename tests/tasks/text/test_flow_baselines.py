@@ -14,8 +14,8 @@ from sana_pipelines import tiny_sprint
 from torch import Tensor
 
 from bench.models.backbones.sana import sprint_times
+from bench.models.backbones.text import TextPipeline
 from bench.models.samplers import SampleNoise, few_step
-from bench.models.text.parts import TextPipeline
 from bench.models.text.pipelines import load_pipeline
 from tasks.flow_text import TEACHER, TEACHERS
 from tasks.text.baselines import HubWeights
