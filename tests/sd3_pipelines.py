@@ -78,7 +78,7 @@ def first_noise() -> SampleNoise:
 
 
 def stock_images(
-    pipeline: StableDiffusion3Pipeline, prompts: list[str], output_type: str = "pt", **options
+    pipeline: StableDiffusion3Pipeline, prompts: list[str], output_type: str = "pt", **options: object
 ) -> Tensor:
     """Sample the pipeline from `first_noise`."""
     size = {"height": RESOLUTION, "width": RESOLUTION}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from bench.models.text.sd3_names import diffusers_weights
 from bench.models.text.t5 import T5Encoder, read_t5
 from bench.models.weights.folders import WEIGHTS, load_network
 
+LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
-"""Whose configuration a pipeline in one file has, unless another is named."""
+FIRST_MEDIUM = "stabilityai/stable-diffusion-3-medium-diffusers"
 T5_TOKENS = 256
 """Tokens of a prompt for T5, StableDiffusion3Pipeline's default."""
 NETWORK, CLIPS = (
@@ -56,12 +57,12 @@ class SD3Encoder(TextEncoder):
         self.models = nn.ModuleList(models)
         self.t5 = t5
         one, two = (model.config for model in models)
+        self.clip_tokens = int(one.max_position_embeddings)
         if one.hidden_size + two.hidden_size > width or (t5 is not None and t5.width != width):
             raise ValueError(
                 f"the network takes embeddings of {width} numbers, and its text encoders make {one.hidden_size}, "
                 f"{two.hidden_size} and {'none' if t5 is None else t5.width}"
             )
-        self.clip_tokens = int(one.max_position_embeddings)
         tokens = self.clip_tokens + (T5_TOKENS if t5 is None else t5.tokens)
         self.layout = ConditionLayout(tokens, width, one.projection_dim + two.projection_dim)
 
@@ -101,7 +102,7 @@ def read_file(family: type[TextFamily], file: PipelineFile) -> TextPipeline:
     Files are published with and without text encoders. Raises UserError that names every tensor that does not
     belong.
     """
-    like = str(file.architecture or MEDIUM)
+    like = str(file.architecture or published_architecture(file.state))
     folder = Path(like) if Path(like).is_dir() else from_hub(like, file.download, _needed(family, file.state))
     reader = FileReader(file.path, file.state, like)
     bare = not any(name.startswith(NETWORK) for name in file.state)
@@ -118,6 +119,15 @@ def read_file(family: type[TextFamily], file: PipelineFile) -> TextPipeline:
         t5 = _t5(reader, folder)
     reader.refuse_rest()
     return _around(family, folder, network, vae, clips, t5)
+
+
+def published_architecture(state: Iterable[str]) -> str:
+    """Return the published pipeline whose network has tensors with these original names."""
+    names = list(state)
+    if any("joint_blocks.37." in name for name in names):
+        return LARGE
+    # SD3.5 Medium's first blocks have a second attention; SD3's have none.
+    return MEDIUM if any(".attn2." in name for name in names) else FIRST_MEDIUM
 
 
 def _needed(family: type[TextFamily], state: Mapping[str, Tensor]) -> list[str]:
