@@ -26,7 +26,7 @@ class ClassTransformer(TransformerFamily):
     """What DiT and SiT share: the network, its classes, and the null class that follows them, for guidance.
 
     Each block of diffusers' network has an embedder of time and class of its own; those of published weights are
-    copies of one. It runs in the network's own dtype; x0 is float32.
+    copies of one. It runs in the network's own dtype; x0 has the type of x_t.
     """
 
     ending = ("norm_out", "proj_out_1", "proj_out_2")

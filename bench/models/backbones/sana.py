@@ -31,7 +31,7 @@ class SanaDenoiser(TransformerFamily, TextFamily):
     t = sin(a) / (cos(a) + sin(a)), and makes F of the network's velocity v there; then cos(a) u - sin(a) F, its
     estimate of x, is x_t - t v. They take t itself as the time, and the guidance scale as an input.
 
-    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is float32.
+    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 has the type of x_t.
     """
 
     name = "sana"
@@ -48,26 +48,26 @@ class SanaDenoiser(TransformerFamily, TextFamily):
         schedule: FlowSchedule,
         layout: ConditionLayout,
         side: int | None = None,
-        guidance: float | None = None,
+        embedded_guidance: float | None = None,
         taps: Sequence[str] = ("middle",),
     ) -> None:
-        """`side`: that of the latents, by default the network's own. `guidance`: the scale that a network with
-        `guidance_embeds` takes, none for others.
+        """`side`: that of the latents, by default the network's own. `embedded_guidance`: the scale that a
+        network with `guidance_embeds` takes, none for others.
 
-        Raises ValueError if the network takes other conditions than `layout`, or `guidance` is not for it.
+        Raises ValueError if the network takes other conditions than `layout`, or the scale is not for it.
         """
         config = network.config
         super().__init__(network, schedule, side or config.sample_size, config.patch_size, taps)
-        self.layout, self.guidance = layout, guidance
+        self.layout, self.embedded_guidance = layout, embedded_guidance
         if (layout.width, layout.pooled, layout.mask) != (config.caption_channels, 0, True):
             raise ValueError(
                 f"the network takes embeddings of {config.caption_channels} numbers with a mask and no pooled "
                 f"one, which {layout} does not give"
             )
-        if config.guidance_embeds != (guidance is not None):
+        if config.guidance_embeds != (embedded_guidance is not None):
             raise ValueError(
-                f"a network with guidance_embeds {config.guidance_embeds} does not go with guidance {guidance}: "
-                "the scale is an input of networks with guidance_embeds alone"
+                f"a network with guidance_embeds {config.guidance_embeds} does not go with embedded_guidance "
+                f"{embedded_guidance}: the scale is an input of networks with guidance_embeds alone"
             )
 
     @classmethod
@@ -115,11 +115,12 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+        scale = about["embedded_guidance"]
         return {
             "schedule": FlowSchedule(number_of(about, "shift")),
             "layout": layout_of(about),
             "side": whole_of(about, "side"),
-            "guidance": None if about["guidance"] is None else number_of(about, "guidance"),
+            "embedded_guidance": None if scale is None else number_of(about, "embedded_guidance"),
             "taps": taps_of(about, cls.tap_names),
         }
 
@@ -128,7 +129,7 @@ class SanaDenoiser(TransformerFamily, TextFamily):
             "shift": self.schedule.shift,
             "layout": self.layout.describe(),
             "side": self.side,
-            "guidance": self.guidance,
+            "embedded_guidance": self.embedded_guidance,
             "taps": list(self.taps),
         }
 
@@ -154,8 +155,8 @@ class SanaDenoiser(TransformerFamily, TextFamily):
         config, dtype = self.network.config, self.network.dtype
         condition = condition.to(dtype)
         time, scale = 1000 * config.timestep_scale * t, None
-        if self.guidance is not None:
-            embedded = config.guidance_embeds_scale * (guidance or self.guidance)
+        if self.embedded_guidance is not None:
+            embedded = config.guidance_embeds_scale * (guidance or self.embedded_guidance)
             time, scale = t, torch.full((len(x_t),), embedded, device=x_t.device)
         output: Tensor = network(
             x_t.to(dtype),

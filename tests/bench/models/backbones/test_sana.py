@@ -79,7 +79,7 @@ def test_samples_of_sana_sprint_equal_those_of_its_stock_pipeline(steps: int, gu
     )
 
     schedule, indices = FlowSchedule().with_times(sprint_times(steps))
-    denoiser = SanaDenoiser(pipeline.transformer, schedule, LAYOUT, guidance=guidance)
+    denoiser = SanaDenoiser(pipeline.transformer, schedule, LAYOUT, embedded_guidance=guidance)
     torch.testing.assert_close(few_step(denoiser, noise(), texts, indices), stock, rtol=1e-5, atol=2e-5)
 
 
@@ -132,7 +132,7 @@ def test_features_are_the_tokens_that_pass_the_blocks() -> None:
 def test_features_give_gradients_to_all_their_parameters_and_no_others(sprint: bool) -> None:
     torch.manual_seed(0)
     network = tiny_transformer(guidance_embeds=sprint)
-    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, guidance=4.5 if sprint else None)
+    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, embedded_guidance=4.5 if sprint else None)
     features = denoiser.features(torch.randn(2, *LATENT_SHAPE), torch.tensor([0.3, 0.9]), conditions()[:2])
     features[0].square().sum().backward()
     reached = {id(one) for one in denoiser.parameters() if one.grad is not None}
@@ -143,7 +143,7 @@ def test_features_give_gradients_to_all_their_parameters_and_no_others(sprint: b
 def test_an_interval_matters_once_it_is_trained(sprint: bool) -> None:
     torch.manual_seed(0)
     network = tiny_transformer(guidance_embeds=sprint)
-    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, guidance=4.5 if sprint else None)
+    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, embedded_guidance=4.5 if sprint else None)
     x_t, t, condition = torch.randn(2, *LATENT_SHAPE), torch.tensor([0.3, 0.9]), conditions()[:2]
     plain = denoiser(x_t, t, condition)
     denoiser.add_interval()
@@ -157,11 +157,11 @@ def test_an_interval_matters_once_it_is_trained(sprint: bool) -> None:
 def test_a_saved_denoiser_is_read_back_with_its_mask_and_guidance(tmp_path: Path, guidance: float | None) -> None:
     torch.manual_seed(0)
     network = tiny_transformer(guidance_embeds=guidance is not None)
-    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, side=8, guidance=guidance, taps=("late",))
+    denoiser = SanaDenoiser(network, FlowSchedule(3.0), LAYOUT, side=8, embedded_guidance=guidance, taps=("late",))
     save_denoiser(denoiser, tmp_path / "saved", [999, 499])
     found = load_denoiser(tmp_path / "saved", SanaDenoiser).denoiser
     assert found.describe() == denoiser.describe()
-    assert (found.layout, found.guidance) == (LAYOUT, guidance)
+    assert (found.layout, found.embedded_guidance) == (LAYOUT, guidance)
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.9])
     torch.testing.assert_close(found(x_t, t, conditions()[:2]), denoiser(x_t, t, conditions()[:2]), rtol=0, atol=0)
 
@@ -179,11 +179,11 @@ def test_a_small_network_is_one_of_the_family() -> None:
     [
         (ConditionLayout(TOKENS, TEXT_WIDTH), None, "with a mask"),
         (ConditionLayout(TOKENS, 16, mask=True), None, "embeddings of 8 numbers"),
-        (LAYOUT, 4.5, "guidance_embeds False does not go with guidance 4.5"),
+        (LAYOUT, 4.5, "guidance_embeds False does not go with embedded_guidance 4.5"),
     ],
 )
 def test_what_does_not_fit_the_network_is_refused(
     layout: ConditionLayout, guidance: float | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        SanaDenoiser(tiny_transformer(), FlowSchedule(), layout, guidance=guidance)
+        SanaDenoiser(tiny_transformer(), FlowSchedule(), layout, embedded_guidance=guidance)

@@ -70,7 +70,7 @@ def test_a_folder_makes_the_images_of_the_stock_pipeline_from_prompts(folder: Pa
 def test_sana_sprint_is_a_student_whose_steps_are_on_the_grid(sprint_folder: Path) -> None:
     pipeline = load_pipeline(sprint_folder)
     denoiser = pipeline.denoiser()
-    assert isinstance(denoiser, SanaDenoiser) and denoiser.guidance == 4.5
+    assert isinstance(denoiser, SanaDenoiser) and denoiser.embedded_guidance == 4.5
     assert denoiser.schedule.grid[[999, 782]].tolist() == sprint_times(2)
     found = few_step(denoiser, noise(), pipeline.encoder.encode(PROMPTS[:2]), [999, 782])
 
