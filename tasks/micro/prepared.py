@@ -65,7 +65,7 @@ class PreparedMicroTask(PreparedClassTask):
         self.extractors = {MAIN: self._extract}
         space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)
         key = task.reference_key(file_sha256(features_path))
-        name = f"{task.protocol.name}-{key[:12]}"
+        name = f"{task.protocol.name.replace('+', '-')}-{key[:12]}"
         reference = kept_references(self.reference_images(), {"": space}, name, store, progress)[""]
         self.references = {MAIN: reference}
         self.teacher_sha256 = folder_sha256(teacher_path)

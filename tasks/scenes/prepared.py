@@ -72,7 +72,8 @@ class PreparedScenes(PairedTeacher):
             suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
             for name, suffix in REFERENCES.items()
         }
-        name = f"{task.protocol.name}-{task.reference_key(file_sha256(classifier_path))[:12]}"
+        key = task.reference_key(file_sha256(classifier_path))
+        name = f"{task.protocol.name.replace('+', '-')}-{key[:12]}"
         made = kept_references(self.reference_images(), spaces, name, store, progress)
         self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)

@@ -25,7 +25,8 @@ MAX_TIMES = 100_000
 class PixArtDenoiser(TransformerFamily, TextFamily):
     """A network that predicts epsilon, and a variance that is not used, conditioned on packed text and its mask.
 
-    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 has the type of x_t.
+    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is of
+    x_t's type.
     """
 
     name = "pixart"

@@ -31,7 +31,8 @@ class SanaDenoiser(TransformerFamily, TextFamily):
     t = sin(a) / (cos(a) + sin(a)), and makes F of the network's velocity v there; then cos(a) u - sin(a) F, its
     estimate of x, is x_t - t v. They take t itself as the time, and the guidance scale as an input.
 
-    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 has the type of x_t.
+    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is of
+    x_t's type.
     """
 
     name = "sana"

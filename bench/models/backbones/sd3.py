@@ -23,7 +23,8 @@ from bench.models.weights.folders import load_network
 class SD3Denoiser(TransformerFamily, TextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
-    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 has the type of x_t.
+    It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is of
+    x_t's type.
     """
 
     name = "sd3"

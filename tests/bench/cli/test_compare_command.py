@@ -13,7 +13,7 @@ Bench = Callable[..., Printed]
 
 
 def test_two_methods_as_markdown(bench: Bench) -> None:
-    shown = bench("compare", "dmd2", "gan", "--task", "fashion", "--metric", "fd,recall").text
+    shown = bench("compare", "dmd2#d09ae1", "gan", "--task", "fashion", "--metric", "fd,recall").text
     assert "### FD (fashion-cnn64): difference" in shown
     assert "| 1 − 2 | −7.4 | [−9.5, −5.3] | .0043 | differ at 95 % |" in shown
     assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
@@ -31,12 +31,16 @@ def test_json_is_one_object(bench: Bench) -> None:
     [
         (["dmd2"], "takes two or more results; fix:"),
         (["dmd2", "gan"], "fix: choose one: --task digits"),
-        (["dmd2", "gam", "--task", "fashion"], "did you mean 'gan'"),
+        (["dmd-ttur", "gam", "--task", "fashion"], "did you mean 'gan'"),
+        (
+            ["dmd2", "gan", "--task", "fashion"],
+            "dmd2 has results of 2 recipes; fix: name one: dmd2#0554c9",
+        ),
         (["dmd2", "--suite", "table3"], "fix: leave out dmd2, or --suite"),
         (["--suite", "table7"], "unknown suite 'table7'"),
         (["dmd2", "gan", "--scale", "micro"], "--scale needs a suite"),
         (["dmd2", "gan", "--task", "fashion", "--sheet", "a.jpg"], "--sheet takes a .png file"),
-        (["dmd2", "gan", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
+        (["dmd-ttur", "gan", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
         (["dmd2-s0-b743712f82", "dmd2-s0-dffe68e20e"], "numbers of two protocols are never compared"),
         (["dmd2", "gan", "--no-committed"], "there are no records"),
         (

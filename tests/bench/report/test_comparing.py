@@ -16,6 +16,8 @@ from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_text import blocks, decimals_of, signed, to_data, to_markdown
 from bench.report.selection import Found, Selection, Side
 from bench.runs.records import Asset, Loaded, Record, load_records
+from bench.runs.registry import load_catalogue
+from bench.runs.settled import settled
 from bench.runs.suites import RESULTS, load_suite
 
 Records = Callable[..., Record]
@@ -233,7 +235,9 @@ def test_the_bounds_of_an_interval_have_the_decimals_of_their_value(make_record:
 @pytest.fixture(scope="module")
 def table3() -> Compared:
     loaded: Loaded = load_records([RESULTS / "records"])
-    return compared(Selection(loaded).suite(load_suite("table3"), "micro"), ["fd", "recall"])
+    suite = load_suite("table3")
+    rows = settled(suite.scale("micro"), load_catalogue(), RESULTS)
+    return compared(Selection(loaded).suite(suite, rows), ["fd", "recall"])
 
 
 def verdicts(found: Compared, metric: str) -> set[tuple[str, str]]:

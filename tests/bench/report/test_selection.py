@@ -13,6 +13,7 @@ from bench.runs.records import Loaded, Record, write_record
 from bench.runs.suites import load_suite
 
 Records = Callable[..., Record]
+TABLE3 = load_suite("table3")
 
 
 def selection(*records: Record) -> Selection:
@@ -126,18 +127,18 @@ def test_a_failed_run_and_a_result_named_twice_are_refused(make_record: Records)
 def test_a_suite_is_its_rows_with_results_in_the_papers_order(make_record: Records) -> None:
     ode = make_record("teacher-ode", None, kind="baseline")
     found = selection(make_record("gan"), make_record("dmd"), ode)
-    sides = found.suite(load_suite("table3"), "micro")
+    sides = found.suite(TABLE3, TABLE3.scale("micro"))
     assert [side.label for side in sides] == ["teacher-ode", "DMD (with regression)", "GAN only"]
     with pytest.raises(
         UserError, match=r"table3 has results of teacher-ode alone on fashion.*fix: bench reproduce table3"
     ):
-        selection(ode).suite(load_suite("table3"), "micro")
+        selection(ode).suite(TABLE3, TABLE3.scale("micro"))
 
 
 def test_a_row_with_several_recipes_is_several_sides_as_in_tables(make_record: Records) -> None:
     """A trial with other values must not stop the comparison of a suite."""
     found = selection(make_record(), make_record(recipe={"iterations": 100}), make_record("dmd"))
-    labels = [side.label for side in found.suite(load_suite("table3"), "micro")]
+    labels = [side.label for side in found.suite(TABLE3, TABLE3.scale("micro"))]
     name = "DMD, no regression, TTUR, GAN (DMD2)"
     assert len(labels) == 3 and labels[0] == "DMD (with regression)"
     assert {label[: label.index(" #")] for label in labels[1:]} == {f"{name}, default", f"{name}, iterations=100"}

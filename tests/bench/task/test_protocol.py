@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.task.protocol import Protocol
+from bench.task.protocol import Protocol, TeacherReference
 from bench.task.text_rules import TextRules
 
 PROTOCOL = Protocol(
@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
     "images_per_prompt": 4,
     "text": TextRules(512, 256),
     "extractors": {"spatial": "inception-2015-12-05-spatial"},
+    "teacher_reference": TeacherReference("teacher-ode", {"steps": 18}),
 }
 
 
@@ -65,4 +66,6 @@ def test_as_dict_survives_json() -> None:
 
 
 def test_every_field_is_part_of_the_digest() -> None:
-    assert PROTOCOL.as_dict().keys() == {field.name for field in fields(Protocol)}
+    compared = replace(PROTOCOL, teacher_reference=CHANGES["teacher_reference"])
+    assert compared.as_dict().keys() == {field.name for field in fields(Protocol)}
+    assert "teacher_reference" not in PROTOCOL.as_dict()  # older digests stand
