@@ -100,9 +100,9 @@ class Selection:
     def suite(self, suite: Suite, chosen: SuiteScale) -> list[Side]:
         """Return the rows of a suite's table that have results, in its order.
 
-        `chosen` is one of the suite's scales, settled: with its budget and its tuned values. As in tables, a row with
-        results of several recipes is several sides, named by their recipes. Raises UserError if there are fewer
-        than two sides, or if they are not comparable.
+        `chosen` is one of the suite's scales, settled: with its budget and its tuned values. As in tables, a row
+        with results of several recipes is several sides, named by their recipes. Raises UserError if there are
+        fewer than two sides, or if they are not comparable.
         """
         lines = suite_lines(chosen, suite.paper_table())
         here = [
