@@ -11,11 +11,10 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
-from bench.models.backbones.transformer import TransformerFamily
-from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
+from bench.models.backbones.flow_text import FlowTextFamily, embedded_guidance_of
+from bench.models.backbones.text import PipelineFile, TextPipeline
 from bench.models.schedules import FlowSchedule
-from bench.models.text.flow_scheduler import flow_schedule, schedule_options
+from bench.models.text.flow_scheduler import flow_schedule
 from bench.models.text.flux_names import diffusers_lora, diffusers_weights
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import is_lora
@@ -29,7 +28,7 @@ EMBEDDED_GUIDANCE = 3.5
 """FLUX.1-dev's default: what FluxPipeline gives the network as its guidance."""
 
 
-class FluxDenoiser(TransformerFamily, TextFamily):
+class FluxDenoiser(FlowTextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     FLUX.1-dev was distilled under guidance and takes the scale as an input, the embedded guidance; it is part of
@@ -40,7 +39,6 @@ class FluxDenoiser(TransformerFamily, TextFamily):
     name = "flux"
     summary = "FLUX.1 (dev, schnell): FluxTransformer2DModel, a rectified flow"
     block_lists = ("transformer_blocks", "single_transformer_blocks")
-    schedule: FlowSchedule
     lora_targets = (
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
@@ -113,10 +111,6 @@ class FluxDenoiser(TransformerFamily, TextFamily):
         return SIDE * pipeline.latents.factor
 
     @classmethod
-    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(schedule_options(scheduler))
-
-    @classmethod
     def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
         """A dynamic shift by mu is a static one by e^mu."""
         return {"shift": cls.from_pipeline(pipeline, resolution).schedule.shift}
@@ -137,23 +131,10 @@ class FluxDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        guidance = about["embedded_guidance"]
-        return {
-            "schedule": FlowSchedule(number_of(about, "shift")),
-            "layout": layout_of(about),
-            "side": whole_of(about, "side"),
-            "embedded_guidance": None if guidance is None else number_of(about, "embedded_guidance"),
-            "taps": taps_of(about, cls.tap_names),
-        }
+        return super().options(about) | {"embedded_guidance": embedded_guidance_of(about)}
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "shift": self.schedule.shift,
-            "layout": self.layout.describe(),
-            "side": self.side,
-            "embedded_guidance": self.embedded_guidance,
-            "taps": list(self.taps),
-        }
+        return super().describe() | {"embedded_guidance": self.embedded_guidance}
 
     @property
     def channels(self) -> int:

@@ -82,9 +82,9 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
         from bench.models.text.parts import fitting, latent_side
 
         side, network = latent_side(pipeline, resolution), pipeline.network
-        told = resolution if network.use_additional_conditions else None
+        pixels = resolution if network.use_additional_conditions else None
         with fitting():
-            return cls(network, cls._schedule(pipeline.scheduler), pipeline.encoder.layout, side, told)
+            return cls(network, cls._schedule(pipeline.scheduler), pipeline.encoder.layout, side, pixels)
 
     @staticmethod
     def _schedule(scheduler: Mapping[str, Any]) -> VPSchedule:

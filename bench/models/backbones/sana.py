@@ -11,9 +11,8 @@ import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
-from bench.models.backbones.text import TextFamily, TextPipeline
-from bench.models.backbones.transformer import TransformerFamily
-from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
+from bench.models.backbones.flow_text import FlowTextFamily, embedded_guidance_of
+from bench.models.backbones.text import TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
@@ -23,7 +22,7 @@ GUIDANCE = 4.5
 """The scale that SANA-Sprint's authors give to its network."""
 
 
-class SanaDenoiser(TransformerFamily, TextFamily):
+class SanaDenoiser(FlowTextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and their mask.
 
     SANA-Sprint's networks are of this kind too, although SANA-Sprint speaks of TrigFlow, u = cos(a) x + sin(a) eps
@@ -37,7 +36,6 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     name = "sana"
     summary = "SANA and SANA-Sprint: SanaTransformer2DModel, a rectified flow"
-    schedule: FlowSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.conv_inverted", "ff.conv_point")
     """The maps of both attentions, and of the feed-forward all but its depthwise convolution."""
     pipelines = ("SanaPipeline", "SanaSprintPipeline")
@@ -116,23 +114,10 @@ class SanaDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        scale = about["embedded_guidance"]
-        return {
-            "schedule": FlowSchedule(number_of(about, "shift")),
-            "layout": layout_of(about),
-            "side": whole_of(about, "side"),
-            "embedded_guidance": None if scale is None else number_of(about, "embedded_guidance"),
-            "taps": taps_of(about, cls.tap_names),
-        }
+        return super().options(about) | {"embedded_guidance": embedded_guidance_of(about)}
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "shift": self.schedule.shift,
-            "layout": self.layout.describe(),
-            "side": self.side,
-            "embedded_guidance": self.embedded_guidance,
-            "taps": list(self.taps),
-        }
+        return super().describe() | {"embedded_guidance": self.embedded_guidance}
 
     @property
     def channels(self) -> int:

@@ -11,16 +11,15 @@ import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
-from bench.models.backbones.transformer import TransformerFamily
-from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
+from bench.models.backbones.flow_text import FlowTextFamily
+from bench.models.backbones.text import PipelineFile, TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
 from bench.models.weights.folders import load_network
 
 
-class SD3Denoiser(TransformerFamily, TextFamily):
+class SD3Denoiser(FlowTextFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     It runs in the network's own dtype (a bf16 teacher takes float32 images and conditions); x0 is of
@@ -29,7 +28,6 @@ class SD3Denoiser(TransformerFamily, TextFamily):
 
     name = "sd3"
     summary = "Stable Diffusion 3 and 3.5: SD3Transformer2DModel, a rectified flow"
-    schedule: FlowSchedule
     lora_targets = (
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
@@ -95,10 +93,6 @@ class SD3Denoiser(TransformerFamily, TextFamily):
             return cls(pipeline.network, schedule, pipeline.encoder.layout, side)
 
     @classmethod
-    def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(schedule_options(scheduler))
-
-    @classmethod
     def scheduler_options(cls, pipeline: TextPipeline, resolution: int) -> dict[str, Any]:
         """A static shift is the scheduler's, and a dynamic one comes with the steps, as the pipeline gives it."""
         if _is_dynamic(pipeline):
@@ -120,23 +114,6 @@ class SD3Denoiser(TransformerFamily, TextFamily):
         from bench.models.text.sd3_names import diffusers_weights
 
         return diffusers_weights(state)
-
-    @classmethod
-    def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "schedule": FlowSchedule(number_of(about, "shift")),
-            "layout": layout_of(about),
-            "side": whole_of(about, "side"),
-            "taps": taps_of(about, cls.tap_names),
-        }
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "shift": self.schedule.shift,
-            "layout": self.layout.describe(),
-            "side": self.side,
-            "taps": list(self.taps),
-        }
 
     @property
     def channels(self) -> int:
