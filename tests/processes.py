@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkProcess
 
+import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 
@@ -51,6 +52,8 @@ def _join(rank: int, count: int, port: int, work: Callable[[], object]) -> None:
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
+    # A fork has to make torch's thread pool anew, before gloo's threads do so at the same time and abort.
+    torch.set_num_threads(torch.get_num_threads())
     for state in (PartialState, AcceleratorState, GradientState):
         state._reset_state()
     try:

@@ -16,7 +16,7 @@ from bench.models.grid import grid_index, student_indices
 from bench.training.context import Batch, MicroBatch, Noised, Pairs, TrainingContext
 from bench.training.one_base import copy_on, not_synchronised, share_shards, shared_names
 from bench.training.recipe import Recipe
-from bench.training.sharding import shard, whole
+from bench.training.sharding import settle, shard, whole
 from bench.training.simulation import backward_simulation, ode_step
 from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.trained_model import TargetNetwork, TrainedModel, frozen
@@ -140,6 +140,8 @@ class Distiller(ABC, Generic[R]):
             self._shard(self.teacher)
             for one in (*self.models.values(), *self.targets.values()):
                 share_shards(one.network, self.teacher, one.shared)
+            for model in self.models.values():
+                settle(model.network)
 
     def backward_and_step(self, model: TrainedModel, loss: Tensor) -> None:
         """Step a model on a scalar loss, a mean over the batch. Its `gradient_norm` is kept for the log."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bench.models.backbones.base import BackboneFamily
@@ -33,6 +33,16 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
     if isinstance(network, Denoiser):  # a frozen teacher gives its features outside another module's forward
         for name in ("features", "deep_features"):
             register_fsdp_forward_method(network, name)
+
+
+def settle(network: nn.Module) -> None:
+    """Let a sharded network read the types of its weights now, from those that train. It shall not have run yet.
+
+    FSDP2 reads them when a network first runs, and a critic first runs frozen. Float32 adapters on a bf16 base then
+    seem to have no type in common, and torch 2.14 makes their gradients bf16 and fails.
+    """
+    if isinstance(network, FSDPModule):
+        network._get_fsdp_state()._lazy_init()
 
 
 def whole(value: Any, keep: bool = True) -> Any:

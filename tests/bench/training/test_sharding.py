@@ -187,7 +187,10 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
 
 
 def test_networks_on_one_base_have_the_same_shards() -> None:
-    """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy."""
+    """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy.
+
+    The gradients of their float32 adapters are averaged in float32.
+    """
 
     def work() -> None:
         method = make("dmd2", "fsdp2", precision="bf16", teacher_precision="bf16", **ONE_BASE)
@@ -197,6 +200,9 @@ def test_networks_on_one_base_have_the_same_shards() -> None:
         for model in method.models.values():
             found = model.network.state_dict()
             assert not any(parameter.requires_grad for name, parameter in found.items() if name in model.shared)
+            gradients = [one.grad.to_local() for one in model.network.parameters() if one.grad is not None]
+            assert gradients and all(one.dtype == torch.float32 for one in gradients)
+            assert any((one != one.bfloat16().float()).any() for one in gradients)
             for name, own in model.shared.items():
                 one, other = found[name].to_local(), of_base[own].to_local()
                 assert one.dtype == torch.bfloat16
