@@ -38,8 +38,8 @@ def shard(network: nn.Module, device: torch.device, processes: int, bf16: bool) 
 def settle(network: nn.Module) -> None:
     """Let a sharded network read the types of its weights now, from those that train. It shall not have run yet.
 
-    FSDP2 reads them when a network first runs, and a critic first runs frozen. Float32 adapters on a bf16 base then
-    seem to have no type in common, and torch 2.14 makes their gradients bf16 and fails.
+    FSDP2 reads them when a network first runs, and a critic first runs frozen. Its float32 adapters on a bf16 base
+    then seem to have no type in common, and torch 2.14 makes their gradients bf16 and fails.
     """
     if isinstance(network, FSDPModule):
         network._get_fsdp_state()._lazy_init()
