@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,8 @@ class Features:
     """[n, classes]: the network's output before the softmax, if it is a classifier."""
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Numbers by name, each [n], or one for every group of images that share a prompt; higher is more."""
+    reasons: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """In words, why the scores of a name are what they are: one for each score; empty: nothing to say."""
 
     def __post_init__(self) -> None:
         check_features(self.features, "the generated images")
@@ -32,6 +34,9 @@ class Features:
         for name, values in self.scores.items():
             if values.ndim != 1 or len(values) > n:
                 raise ValueError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
+        for name, reasons in self.reasons.items():
+            if len(reasons) != len(self.scores.get(name, ())):
+                raise ValueError(f"there are {len(reasons)} reasons for {len(self.scores.get(name, ()))} {name!r}")
 
     def __len__(self) -> int:
         """Return the number of images."""

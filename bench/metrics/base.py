@@ -69,6 +69,8 @@ class Measured:
     diagnostics: dict[str, float | int | bool]
     scores: Sequence[float] = ()
     """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
+    reasons: Sequence[str] = ()
+    """In words, why each score is what it is; empty without reasons."""
 
     def indexed_scores(self) -> Iterator[tuple[int, float]]:
         """Yield each score with the index of its image, or of the first image of its group."""

@@ -65,10 +65,12 @@ class MeanScore(Metric):
         super().__init__(reference, protocol, info)
         self._scores = Scores(self.info.name)
         self._marks = dict.fromkeys(self.counted, 0)
+        self._reasons: list[str] = []
 
     def update(self, batch: Features) -> None:
         """Add the batch's scores. Raises UserError if it has none."""
         self._scores.update(score_of(batch, self.info.name, self.info.name))
+        self._reasons.extend(batch.reasons.get(self.info.name, ()))
         for mark in self.counted:
             self._marks[mark] += int(score_of(batch, f"{self.info.name}_{mark}", self.info.name).sum())
 
@@ -82,7 +84,7 @@ class MeanScore(Metric):
         diagnostics: dict[str, float | int | bool] = {"prompts": prompts, **self._marks}
         if over.std is not None and over.low is not None and over.high is not None:
             diagnostics |= {"standard_error": over.std / prompts**0.5, "low": over.low, "high": over.high}
-        return Measured(over.mean, len(values), diagnostics, values.tolist())
+        return Measured(over.mean, len(values), diagnostics, values.tolist(), self._reasons)
 
 
 class PromptScore(MeanScore):

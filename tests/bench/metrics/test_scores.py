@@ -69,6 +69,16 @@ def test_images_of_one_prompt_count_as_one_in_the_interval(reference: Reference,
         mean_of_groups(np.zeros(6), 4)
 
 
+def test_reasons_stay_with_their_scores(reference: Reference, smoke: Protocol) -> None:
+    metric = make_metric(ALIGNMENT, reference, smoke)
+    for scores, reasons in (([1.0, 0.0], ["", "no bag"]), ([0.5], ["a green shirt"])):
+        named = {"alignment": np.array(scores)}
+        metric.update(Features(np.zeros((len(scores), 0)), scores=named, reasons={"alignment": reasons}))
+    assert metric.result().reasons == ["", "no bag", "a green shirt"]
+    with pytest.raises(ValueError, match="1 reasons for 2 'alignment'"):
+        Features(np.zeros((2, 0)), scores={"alignment": np.zeros(2)}, reasons={"alignment": ["no bag"]})
+
+
 def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Protocol) -> None:
     one = fed(make_metric(ALIGNMENT, reference, smoke), {"alignment": np.array([0.5])})
     assert one.result().diagnostics == {"prompts": 1}
