@@ -104,16 +104,19 @@ def evaluate(
     )
     asked.kind  # noqa: B018 (options that do not go together are refused before anything is imported)
 
-    import torch
     from rich.console import Console
 
     from bench.core.progress_bars import StatusProgress
+
+    progress = StatusProgress(Console(stderr=True))
+    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
+
+    import torch
+
     from bench.report.cells import one_result
     from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
-    progress = StatusProgress(Console(stderr=True))
-    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
     measured = measure(Runner(catalogue, declared.prepare(where, progress), progress))
     if measured.record is not None:
         print(f"record: {measured.record}")
