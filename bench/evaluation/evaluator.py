@@ -18,6 +18,7 @@ from bench.core.device import this_device
 from bench.core.distributed import from_main
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
+from bench.core.numerics import tf32
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
@@ -62,7 +63,8 @@ def generate(
         conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
     else:
         conditions = prepared.conditions(indices.to(device))
-    images = prepared.decode(sampler(noise, conditions.to(device)))
+    with tf32(protocol.tf32):
+        images = prepared.decode(sampler(noise, conditions.to(device)))
     levels = to_uint8(images, protocol.uint8).cpu()
     return Generated(
         images=levels,
