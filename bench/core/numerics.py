@@ -1,4 +1,4 @@
-"""How a GPU computes: TF32 and deterministic kernels. They are set by recipes and protocols, never left as they are."""
+"""How a GPU computes: TF32 and deterministic kernels, which recipes and protocols set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tf32_allowed() -> bool:
 def deterministic(on: bool) -> Iterator[None]:
     """Within a `with` block, let a GPU compute the same bits every time, or leave everything as it is.
 
-    A kernel without a deterministic version then raises RuntimeError with its name. CPUs always compute the same bits.
+    An operation that has no deterministic kernel raises RuntimeError with its name. A CPU always does.
     """
     if not on:
         yield

@@ -90,8 +90,8 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data.
 
-        There are no keys for a teacher's reference that there is not and for TF32 that is allowed, so that protocols
-        from before these fields keep their digests.
+        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed: the
+        protocols from before these fields keep their digests.
         """
         values = {**asdict(self), "metrics": list(self.metrics)}
         if self.teacher_reference is None:

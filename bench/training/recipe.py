@@ -55,8 +55,8 @@ class Recipe(BaseModel):
     """Whether a GPU may round the inputs of float32 convolutions and matrix products to TF32 (10 bits), as in the
     official runs."""
     deterministic: bool = False
-    """True: a GPU computes the same bits every time, in training and evaluation, more slowly. False: it computes the
-    same random numbers, and sums may be rounded in another order. CPUs always compute the same bits."""
+    """True: a GPU computes the same bits every time, in training and evaluation, more slowly. False: it draws the
+    same random numbers, and sums may be rounded in another order. A CPU always computes the same bits."""
     teacher_precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the frozen teacher's weights are bf16 too, which requires precision bf16."""
     lora_rank: int = Field(0, ge=0)

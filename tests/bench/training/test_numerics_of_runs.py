@@ -1,4 +1,4 @@
-"""A run computes as its recipe says, and its images are generated as the protocol says, whatever was set before."""
+"""A run computes as its recipe says, and makes images as its protocol says, whatever was set before."""
 
 from __future__ import annotations
 
