@@ -48,7 +48,7 @@ def outcome(runs: Path) -> Outcome:
     record = read_record(path)
     if record.checkpoint is None:
         raise SystemExit(f"the run failed: {record.error}")
-    return Outcome(record.checkpoint.sha256, record.metrics[0].value, record.cost.train_seconds or 0.0)
+    return Outcome(record.checkpoint.sha256, record.metrics[0].value or 0.0, record.cost.train_seconds or 0.0)
 
 
 def kill_halfway(arguments: list[str], runs: Path, iterations: int) -> None:
