@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.features.batch import Extract
+    from bench.features.known import KnownImages
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class FeatureExtractor(ABC):
 
         Raises UserError if a file is damaged, or contains another network.
         """
+
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return images whose scores or features are known, for `bench metrics check`; empty: none."""
+        return ()
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
         """Return a name with the hashes that decide its numbers: of its weights and of a plug-in file."""
