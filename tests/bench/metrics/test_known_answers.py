@@ -91,7 +91,8 @@ def test_float32_eigenvalues_are_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_float32_kernel_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def kernel32(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-        cube: np.ndarray = (x.astype(np.float32) @ y.astype(np.float32).T / np.float32(x.shape[1]) + 1) ** 3
+        unit = np.float32(x.shape[1] * scale**2)
+        cube: np.ndarray = (x.astype(np.float32) @ y.astype(np.float32).T / unit + 1) ** 3
         return cube
 
     monkeypatch.setattr(kernel, "_kernel", kernel32)
