@@ -37,6 +37,7 @@ COMMANDS = {
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
     "refs": "refs:app",
+    "metrics": "metrics:app",
     "study": "study:app",
     "records": "records:app",
 }

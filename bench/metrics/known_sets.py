@@ -26,15 +26,23 @@ def rows_with(mean: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 
 def turned_gaussians(pairs: int = 32) -> TwoGaussians:
-    """Return Gaussians of 2 `pairs` features whose covariances do not commute, far from the origin.
+    """Return Gaussians of 2 `pairs` features whose covariances do not commute, far from the origin."""
+    first, second, distance = turned_blocks(pairs)
+    size, apart = 2 * pairs, 0.25
+    centre = np.full(size, 100.0)
+    generated, real = rows_with(centre, first), rows_with(centre + apart, second)
+    return TwoGaussians(generated, real, distance + size * apart * apart)
+
+
+def turned_blocks(pairs: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return factors F, G [2 P, 2 P] of two covariances F F^T and G G^T, and the distance of such Gaussians.
 
     They consist of blocks of two features, each turned by an angle of its own, for which the trace of the root has
     the closed form tr (A B)^(1/2) = (tr A B + 2 (det A det B)^(1/2))^(1/2).
     """
-    size, distance = 2 * pairs, 0.0
-    first, second = np.zeros((size, size)), np.zeros((size, size))
+    first, second, distance = np.zeros((2 * pairs,) * 2), np.zeros((2 * pairs,) * 2), 0.0
     for number in range(pairs):
-        a, b, c, d = 1 + number / 7, 0.3, 0.5, 2 - number / 50
+        a, b, c, d = 1 + number / pairs, 0.3, 0.5, 2 - number / pairs
         angle = 1 + number / 3
         cos2 = math.cos(angle) ** 2
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -42,11 +50,15 @@ def turned_gaussians(pairs: int = 32) -> TwoGaussians:
         first[block, block], second[block, block] = np.diag([a, b]), turn * [c, d]
         across = (a * a * c * c + b * b * d * d) * cos2 + (a * a * d * d + b * b * c * c) * (1 - cos2)
         distance += a * a + b * b + c * c + d * d - 2 * math.sqrt(across + 2 * a * b * c * d)
-    centre = np.full(size, 100.0)
-    apart = 0.25
-    return TwoGaussians(
-        rows_with(centre, first), rows_with(centre + apart, second), distance + size * apart * apart
-    )
+    return first, second, distance
+
+
+def reflected(cov: np.ndarray) -> np.ndarray:
+    """Return H C H for a reflection H that mixes all features: a dense covariance, with the same distances."""
+    normal = np.sqrt(np.arange(1.0, len(cov) + 1))
+    mirror = np.eye(len(cov)) - 2 * np.outer(normal, normal) / (normal @ normal)
+    dense: np.ndarray = mirror @ cov @ mirror
+    return (dense + dense.T) / 2
 
 
 def flat_gaussians(size: int = 24) -> TwoGaussians:
