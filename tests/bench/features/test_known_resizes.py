@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from bench.features.known_resizes import KNOWN_RESIZES, KnownResize, fingerprint, formula_image
 
 SMALLER, LARGER = KNOWN_RESIZES[:2]
+BY_PILLOW = [one for one in KNOWN_RESIZES if "Pillow's" in one.case]
 
 
 def by_clean_fid(images: Tensor) -> Tensor:
@@ -57,14 +58,10 @@ def test_another_interpolation_is_noticed(known: KnownResize, fault: str, monkey
     assert not is_right(known)
 
 
-@pytest.mark.parametrize(
-    "known", [one for one in KNOWN_RESIZES if "Pillow's" in one.case], ids=lambda one: one.case
-)
+@pytest.mark.parametrize("known", BY_PILLOW, ids=lambda known: known.case)
 def test_a_pillow_with_another_filter_is_noticed(known: KnownResize, monkeypatch: pytest.MonkeyPatch) -> None:
     right = Image.Image.resize
-    monkeypatch.setattr(
-        Image.Image, "resize", lambda self, size, filter_: right(self, size, Image.Resampling.BILINEAR)
-    )
+    monkeypatch.setattr(Image.Image, "resize", lambda self, size, _: right(self, size, Image.Resampling.BILINEAR))
     assert not is_right(known)
 
 

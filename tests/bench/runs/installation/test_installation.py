@@ -160,7 +160,7 @@ def test_a_stored_reference_is_tested_against_itself(tmp_path: Path, monkeypatch
         "mine: moved and twice as wide, relative to its closed form": "ok",
     }
     with monkeypatch.context() as patch:  # a root that is always of the first alone
-        patch.setattr(frechet, "_definite_trace_of_root", lambda a, b: (float(np.trace(a)), (1.0, 0, False)))
+        patch.setattr(frechet, "_definite_trace_of_root", lambda a, _: (float(np.trace(a)), (1.0, 0, False)))
         assert wrong(reference_checks(tmp_path)) == ["moved and twice as wide, relative to its closed form"]
     np.savez(folder / "statistics.npz", mu=mean + 1, sigma=cov)
     assert len(wrong(reference_checks(tmp_path))) == 2, "its numbers are not those that its hash is of"
@@ -172,13 +172,13 @@ def test_a_stored_reference_is_tested_against_itself(tmp_path: Path, monkeypatch
 def test_the_command_shows_every_number_and_fails_if_one_is_wrong(
     bench: Callable[..., Printed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runs.installation.check.resize_checks", lambda device: iter(()))
+    monkeypatch.setattr("bench.runs.installation.check.resize_checks", lambda _: iter(()))
     ask = ("metrics", "check", "--cache", tmp_path, "--metric", "fd,clip", "--metric", "kid")
     done = bench(*ask)
     assert done.code == 0 and "known answers are right; 1 not checked" in done.text
     assert "bench weights get clip" in done.text, "the command that gets what is missing"
     monkeypatch.setattr("bench.metrics.kernel.TILE", 7)
-    monkeypatch.setattr("bench.metrics.kernel._kernel", lambda x, y, scale: np.ones((len(x), len(y))))
+    monkeypatch.setattr("bench.metrics.kernel._kernel", lambda x, y, *_: np.ones((len(x), len(y))))
     done = bench(*ask, "--json")
     found = json.loads(done.text)
     assert done.code == 1 and found["wrong"] == 2 and "torch" in found["versions"]
@@ -205,7 +205,7 @@ class Strange(Metric):
 def test_a_strangers_metric_without_a_known_answer_is_said_and_does_not_fail(
     bench: Callable[..., Printed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runs.installation.check.resize_checks", lambda device: iter(()))
+    monkeypatch.setattr("bench.runs.installation.check.resize_checks", lambda _: iter(()))
     (tmp_path / "strange.py").write_text(PLUGIN)
     ask = ("metrics", "check", "--plugin", tmp_path / "strange.py", "--metric", "strange", "--cache", tmp_path)
     done = bench(*ask)
