@@ -38,6 +38,7 @@ COMMANDS = {
     "resume": "cluster:resume",
     "refs": "refs:app",
     "metrics": "metrics:app",
+    "weights": "weights:app",
     "study": "study:app",
     "records": "records:app",
 }

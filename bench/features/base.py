@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that an extractor reads; the user gives their path with `bench prepare --weights NAME=PATH`."""
+    """Weights that an extractor reads; the user names their path, or downloads them, with `bench weights get`."""
 
     name: str
     files: str
@@ -29,6 +29,11 @@ class Weights:
     licence: str
     file: WeightsFile | None = None
     """The published file, if its hash is known, so that it can be downloaded."""
+
+    @property
+    def command(self) -> str:
+        """The command that gets them: with a published hash they can be downloaded."""
+        return f"bench weights get {self.name} {'--download' if self.file is not None else '--from PATH'}"
 
     @classmethod
     def of_file(cls, name: str, file: WeightsFile) -> Weights:

@@ -10,7 +10,6 @@ import torch
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.features.pinned import read_pinned
 from bench.features.reference_store import reference_store
 from bench.metrics.info import MetricInfo
 from bench.runs.installation.arithmetic import arithmetic_checks, resize_checks
@@ -19,6 +18,7 @@ from bench.runs.installation.extractors import extractor_checks
 from bench.runs.installation.metrics import metric_checks
 from bench.runs.installation.references import reference_checks
 from bench.runs.registry import Catalogue, Entry
+from bench.runs.weights import located_weights
 
 
 def installation_checks(
@@ -34,11 +34,12 @@ def installation_checks(
     yield from resize_checks(device)
     for metric in chosen:
         yield from metric_checks(metric)
-    pinned, infos = read_pinned(cache), [one for one in map(_info, chosen) if one is not None]
+    here = {name: one.found for name, one in located_weights(catalogue, cache).items() if one.found is not None}
+    infos = [one for one in map(_info, chosen) if one is not None]
     read = {info.extractor for info in infos}
     for entry in catalogue.extractors:
         if not metrics or entry.name in read:
-            yield from extractor_checks(entry, pinned, device)
+            yield from extractor_checks(entry, here, device)
     if any(info.needs_reference for info in infos):
         yield from reference_checks(reference_store(cache))
 

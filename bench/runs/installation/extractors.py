@@ -28,22 +28,23 @@ it, and of the CPU's features. Float32 makes 1e-6 in another order, and TF32 1e-
 
 
 def extractor_checks(
-    entry: Entry[FeatureExtractor], pinned: Mapping[str, FoundWeights], device: torch.device
+    entry: Entry[FeatureExtractor], here: Mapping[str, FoundWeights], device: torch.device
 ) -> Iterator[Checked]:
-    """Test an extractor whose weights are here, on the CPU and on `device`.
-
-    Without its weights it is listed as not checked.
-    """
+    """Test an extractor on the CPU and on `device`; if its weights are not `here`, it is listed as not checked."""
     try:
         extractor = entry.load()
         known = extractor.known_answers()
     except Exception as error:  # a stranger's plug-in may raise anything
         yield failed("extractor", entry.name, "its known answers", error)
         return
+    for one in extractor.weights:
+        if one.name not in here:
+            yield left_out("extractor", entry.name, "", f"no weights {one.name!r}; fix: {one.command}")
+            return
     try:
-        files = weights_for(extractor, pinned)
-    except UserError as missing:
-        yield left_out("extractor", entry.name, "", str(missing))
+        files = weights_for(extractor, here)
+    except UserError as changed:
+        yield failed("extractor", entry.name, "its weights", changed)
         return
     yield from _loaded_checks(extractor, files, known, device)
 
