@@ -42,9 +42,7 @@ def whole_squares(batch: ImageBatch) -> list[Tensor]:
 
 def bicubic_squares(batch: ImageBatch, side: int) -> Tensor:
     """Return the centre squares, resized once for all extractors by Pillow's bicubic filter to `side` pixels."""
-    return batch.once(
-        ("bicubic", side), lambda: torch.cat([bicubic(one, side) for one in whole_squares(batch)])
-    )
+    return batch.once(("bicubic", side), lambda: torch.cat([bicubic(one, side) for one in whole_squares(batch)]))
 
 
 def rgb(images: Tensor) -> Tensor:

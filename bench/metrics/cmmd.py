@@ -47,7 +47,11 @@ class CMMD(FeatureMetric):
         self.require(len(generated), "generated", defined=2)
         self.require(len(real), "reference", defined=2)
         within_real = self.reference.once("sums of CMMD's kernel", lambda: sums_within(real, gaussian_kernel))
-        sums = (sums_within(generated, gaussian_kernel), within_real, *sums_across(generated, real, gaussian_kernel))
+        sums = (
+            sums_within(generated, gaussian_kernel),
+            within_real,
+            *sums_across(generated, real, gaussian_kernel),
+        )
         diagnostics: dict[str, float | int | bool] = {
             "reference_samples": len(real),
             "unbiased": SCALE * distance_of(*sums[:3]),
