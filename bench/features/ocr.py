@@ -131,8 +131,8 @@ def ocr_scores(reader: TextReader, batch: ImageBatch) -> Features:
     """Return how much of each prompt's quoted text its image shows, with what was read as the reason."""
     if len(batch.prompts) != len(batch):
         raise UserError(
-            f"OCR accuracy reads the prompts of images, and there are {len(batch.prompts)} for {len(batch)} images; "
-            "fix: leave ocr out on tasks without prompts"
+            f"OCR accuracy reads the prompts of images, and there are {len(batch.prompts)} for {len(batch)} "
+            "images; fix: leave ocr out on tasks without prompts"
         )
     scores, reasons = [], []
     for image, prompt in zip(batch.images, batch.prompts, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.metrics.catalogue import RATE
 from bench.metrics.info import MetricInfo
 
@@ -29,4 +31,26 @@ OCR = MetricInfo(
     implementation="bench.metrics.scores:MeanScore",
     extractor="ocr",
     range=RATE,
+)
+
+DPG = MetricInfo(
+    name="dpg",
+    title="DPG-Bench (BLIP-VQA)",
+    direction="higher",
+    min_samples=100,
+    summary="questions about an image that BLIP-VQA answers with yes; one counts only if those it depends on do; "
+    "not mPLUG's answers, so not comparable with published numbers",
+    source="Hu et al. 2024 (ELLA), arXiv:2403.05135",
+    implementation="bench.metrics.dpg:DPG",
+    extractor="dpg",
+    range=RATE,
+)
+
+DPG_OFFICIAL = replace(
+    DPG,
+    name="dpg-official",
+    title="DPG-Bench as its script (BLIP-VQA)",
+    summary="the answers of dpg by the official script's rules: without the first row of the file, and without "
+    "the prompts on which the script then fails; not mPLUG's answers",
+    implementation="bench.metrics.dpg:OfficialDPG",
 )

@@ -19,8 +19,8 @@ NORMAL_95 = 1.959964
 class GenEval(Metric):
     """The overall score; the diagnostics have those of the tasks.
 
-    The score of an image is 1 or 0. Because the overall score is a mean of tasks, the mean of all images is another
-    number: the tasks have 80 to 100 prompts.
+    The score of an image is 1 or 0. Because the overall score is a mean of tasks, the mean of all images is
+    another number: the tasks have 80 to 100 prompts.
     """
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:

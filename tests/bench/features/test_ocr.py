@@ -16,7 +16,7 @@ from bench.features.ocr import RECOGNISER, TextReader, ocr_scores, packaged_file
 
 
 def picture(text: str) -> Tensor:
-    """Black text on white, uint8 [3, 160, 160]; a longer side costs more, because the reader enlarges the other."""
+    """Black text on white, uint8 [3, 160, 160]; the reader enlarges the shorter side, so a longer one is slow."""
     image = Image.new("RGB", (160, 160), "white")
     ImageDraw.Draw(image).text((16, 56), text, fill="black", font=ImageFont.load_default(36))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
