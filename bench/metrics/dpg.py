@@ -28,7 +28,7 @@ class CategoryMeans:
             self._counts[name].update(score_of(batch, f"{self.metric}_{name}", self.metric))
 
     def means(self, images: np.ndarray) -> dict[str, float | int | bool]:
-        """Return the shares over the images that `images` [n] marks, of each category that they are asked about."""
+        """Return the shares over the images that `images` [n] marks, of each category that they are asked of."""
         found: dict[str, float | int | bool] = {}
         for category in CATEGORIES:
             yes, questions = (
