@@ -98,16 +98,16 @@ def sweep(
 ) -> None:
     """Measure a grid of samplers on seeds of its own, choose a point by a rule, and draw the frontier."""
     from bench.runs.choice import best_of, parse_rule
+    from bench.runs.derived_protocols import require_samples, with_selection_seeds
     from bench.runs.registry import load_catalogue
-    from bench.runs.selection_protocol import with_selection_seeds
     from bench.runs.sweep_plan import SweepPlan
 
     catalogue = load_catalogue(plugin)
     reported = pinned_task(catalogue, task, cache, protocol)
     asked = parse_names(metric, "--metric") if metric else []
     measured = pinned_task(catalogue, task, cache, protocol, asked) if asked else reported
-    infos = [catalogue.metrics.get(name) for name in measured.protocol.metrics]
-    selecting = with_selection_seeds(measured, samples, repetitions, infos)
+    selecting = with_selection_seeds(measured, samples, repetitions)
+    require_samples(selecting.protocol, [catalogue.metrics.get(name) for name in selecting.protocol.metrics])
     metrics = _swept_metrics(catalogue, selecting)
     directions = {one.name: one.direction for one in metrics}
     rule = best_of(metrics[0].name, metrics[0].direction) if choose is None else parse_rule(choose, directions)

@@ -57,6 +57,12 @@ class Rule:
             return text
         return f"{text} with {' and '.join(map(str, self.conditions))}"
 
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that the rule is about, each once."""
+        every = dict.fromkeys([self.quantity, *(one.quantity for one in self.conditions)])
+        return [name for name in every if name != EVALUATIONS]
+
     def choose(self, points: Sequence[Quantities]) -> int | None:
         """Return the position of the chosen point, or None if no point meets the conditions."""
         sign = 1 if self.better == "lower" else -1

@@ -14,9 +14,9 @@ from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
 from bench.runs.choice import Rule
+from bench.runs.derived_protocols import seeds_of
 from bench.runs.plan import BaselineRun
 from bench.runs.records import Record, read_record
-from bench.runs.selection_protocol import seeds_of
 from bench.runs.sweep_points import Point, SamplerPoint
 from bench.runs.sweeps import SWEEPS, Reported, Sweep, SweptMetric, SweptPoint
 from bench.task.base import Task
@@ -119,7 +119,8 @@ class SweepPlan:
                 if record is None:
                     try:
                         found = read_record(point.measure(runner))
-                        said = ", ".join(f"{one.name} {_shown(one.value)}" for one in found.metrics)
+                        values = {one.name: one.value for one in found.metrics}
+                        said = ", ".join(f"{one} {_shown(values.get(one))}" for one in self.rule.metrics) or "done"
                     except DivergedError as error:
                         said = f"no result: {error}"
                     done += 1

@@ -35,10 +35,9 @@ def variation(baselines: Mapping[str, Baseline], base: str, settings: Mapping[st
     except ValueError as error:
         words = ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
         raise UserError(f"sampler {base!r} cannot have {words}: {error}") from None
-    for known in baselines.values():
-        found = _named_after(known, made)
-        if found is not None:
-            return found
+    found = [one for known in baselines.values() if (one := _named_after(known, made))]
+    for one in [one for one in found if one.name in baselines] or found:
+        return one
     raise UserError(f"no sampler of the task differs from {made} in steps, guidance, churn and solver alone")
 
 

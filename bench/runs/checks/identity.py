@@ -44,16 +44,10 @@ def declared_task(record: Record, catalogue: Catalogue, cache: Path | None) -> t
     """Return the registered task under the protocol that the record names; or None, and the reason."""
     if record.task not in catalogue.tasks.entries:
         return None, f"task {record.task!r} is not registered here"
-    name = _protocol(record)
-    base, _, metrics = name.partition(".")  # bench eval --metric A,B names its protocol PROTOCOL.A+B
-    tries = [(name, ())] + ([(base, tuple(metrics.split("+")))] if metrics else [])
-    reason = ""
-    for protocol, chosen in tries:
-        try:
-            return pinned_task(catalogue, record.task, cache, protocol, chosen), ""
-        except UserError as problem:
-            reason = reason or first_line(problem)
-    return None, reason
+    try:
+        return pinned_task(catalogue, record.task, cache, _protocol(record)), ""
+    except UserError as problem:
+        return None, first_line(problem)
 
 
 def _protocol(record: Record) -> str:
