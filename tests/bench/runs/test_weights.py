@@ -161,14 +161,14 @@ def test_a_published_file_is_downloaded_verified_and_kept(
     texture = catalogue.extractors.get("texture")
     object.__setattr__(texture, "weights", (replace(texture.weights[0], file=file),))
     get = (catalogue, "texture", None, tmp_path / "cache", SilentProgress())
-    with pytest.raises(UserError, match="tiny.safetensors is not in .*; fix: --download"):
+    with pytest.raises(UserError, match=r"tiny\.safetensors is not in .*; fix: --download"):
         get_weights(*get)
     found = get_weights(*get, download=True)
     assert found.path.read_bytes() == content and asked == [file.url]
     assert get_weights(*get) == found and len(asked) == 1
     content = content[:-1]
     found.path.unlink()
-    with pytest.raises(UserError, match="the download from .* is not tiny.safetensors: its SHA-256"):
+    with pytest.raises(UserError, match=r"the download from .* is not tiny\.safetensors: its SHA-256"):
         get_weights(*get, download=True)
     assert not found.path.exists()
 
