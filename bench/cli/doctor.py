@@ -92,9 +92,7 @@ def _weights(cache: Path) -> None:
         return
     gone = [name for name, one in pinned.items() if not one.path.exists()]
     lost = f", {len(gone)} no longer there ({', '.join(gone)})" if gone else ""
-    print(
-        f"weights\n  {len(pinned)} pinned for every task{lost}; all: bench weights list; to test: bench weights check"
-    )
+    print(f"weights\n  {len(pinned)} pinned for every task{lost}; see bench weights list, and bench weights check")
 
 
 def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:

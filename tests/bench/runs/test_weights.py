@@ -19,11 +19,13 @@ from safetensors.torch import save_file
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.core.progress import SilentProgress
-from bench.features.pinned import read_pinned
+from bench.features.pinned import pin, read_pinned
 from bench.features.published import INCEPTION
-from bench.features.weights import WeightsFile
+from bench.features.weights import FoundWeights, WeightsFile
 from bench.runs.registry import load_catalogue
-from bench.runs.weights import get_weights
+from bench.runs.weights import get_weights, pinned_for
+from bench.task.declaration import Sources
+from bench.task.pinned import PinnedAsset, write_pinned
 
 TEXTURE = Path(__file__).parents[3] / "examples" / "texture.py"
 PLUGIN = ("--plugin", TEXTURE)
@@ -141,6 +143,23 @@ def test_weights_that_are_not_here_fail_a_check_by_name(
     assert done.code == 1 and "not here; fix: bench weights get clip --from PATH" in done.text
     done = bench("weights", "check", *own)
     assert done.code == 0 and "bench weights list" in done.text
+
+
+def test_a_task_takes_what_is_pinned_for_every_task_and_it_misses(
+    bench: Callable[..., Printed], own: tuple[str, Path], filters: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    for name in ("clip", "inception", "hps"):
+        pin(name, FoundWeights(filters, file_sha256(filters)), cache)
+    coco = load_catalogue().tasks.get("coco10k")
+    assert pinned_for(coco.located(cache), Sources(cache)) == {"clip": filters, "inception": filters}
+    other = tmp_path / "clip.bin"
+    other.touch()
+    write_pinned(coco.pinned_path(cache), {"clip": PinnedAsset(str(other), "0" * 64, "clip")})
+    assert pinned_for(coco.located(cache), Sources(cache)) == {"inception": filters}
+    rows = listed(bench("weights", "list", "--task", "coco10k", "--json", *own))
+    assert rows["clip"]["tasks"] == {"coco10k": str(other)} and rows["clip"]["path"] == str(filters)
+    assert pinned_for(load_catalogue().tasks.get("digits"), Sources(cache)) == {}, "it takes no weights"
 
 
 def test_a_published_file_is_downloaded_verified_and_kept(
