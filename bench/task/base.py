@@ -68,6 +68,10 @@ class Task(ABC):
             raise unknown(f"protocol of task {self.name!r}:", protocol, [self.protocol.name])
         return self
 
+    def naming_pinned(self, protocol: Protocol) -> Protocol:
+        """Return a further protocol of this task with the names of the pinned assets that its metrics read."""
+        return protocol
+
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Return the hashes of the teacher and the feature network, which are part of every run's identity."""

@@ -87,7 +87,7 @@ def test_equals_the_closed_form_of_gaussians(
 def test_digits_survive_a_kernel_that_is_nearly_one(
     smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
-    """Two points 1e-6 apart: 1,000 (2 - 2 exp(-d^2 / 200)) is 1e-11, of which a sum of kernels has no digit left."""
+    """Two points 1e-6 apart: 1,000 (2 - 2 exp(-d^2 / 200)) is 1e-11, which sums of kernels would lose."""
     x, y = np.full((4, 1), 0.5), np.full((6, 1), 0.5 + 1e-6)
     found = feed(make_metric(CMMD, as_reference(y), smoke), x).result()
     assert found.value == pytest.approx(1000 * 1e-12 / 100, rel=1e-3)
