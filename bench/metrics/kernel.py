@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from bench.core.errors import UserError
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
 from bench.metrics.kernel_sums import Kernel, blocks, distance_of, standard_error, sums_across, sums_within
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import corners, corners_distance
 from bench.metrics.titles import has_published_scale
 
 
@@ -50,6 +54,16 @@ class KernelDistance(FeatureMetric):
     Those of a small classifier are ten times larger, which the cube turns into thousands. They are divided by
     their root mean square over the real images, and the value is recorded under another name.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return the corners of a cube, whose root mean square is 1, so that every network has the same answer."""
+        cube = corners(5)
+        half, same = corners_distance(5, whole=False), corners_distance(5, whole=True)
+        return (
+            KnownAnswer.of_features("half a cube's corners against all", half, cube[16:], cube),
+            KnownAnswer.of_features("a cube's corners against themselves", same, cube, cube),
+        )
 
     def result(self) -> Measured:
         """Return the distance, its standard error over the images, and the reference's size and scale.

@@ -34,12 +34,16 @@ TINY_VAE = "tiny_vae"
 LPIPS = "lpips"
 """An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
 
+<<<<<<< HEAD
 BUILT_IN = [
     one for module in (catalogue, catalogue_images) for one in vars(module).values() if isinstance(one, MetricInfo)
 ]
 """The built-in metrics, of which those that read the protocol's own features need the FID Inception."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
+=======
+PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "geneval", "dpg"]
+>>>>>>> flow
 """The rule by which the evaluation's prompts are read from the file that the user names."""
 
 
