@@ -34,16 +34,12 @@ TINY_VAE = "tiny_vae"
 LPIPS = "lpips"
 """An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
 
-<<<<<<< HEAD
 BUILT_IN = [
     one for module in (catalogue, catalogue_images) for one in vars(module).values() if isinstance(one, MetricInfo)
 ]
 """The built-in metrics, of which those that read the protocol's own features need the FID Inception."""
 
-PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
-=======
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "geneval", "dpg"]
->>>>>>> flow
 """The rule by which the evaluation's prompts are read from the file that the user names."""
 
 
@@ -99,10 +95,10 @@ class TextTask(PinnedTask):
 
     def naming_pinned(self, protocol: Protocol) -> Protocol:
         """Name the FID Inception and the real images, which the metrics of the task's protocol may not read."""
-        used = [
-            role for role in ("features", "reference") if role in {*_metric_roles(protocol)} & self.pinned.keys()
-        ]
-        return replace(protocol, **{role: self.pinned[role].name for role in used})
+        used = {*_metric_roles(protocol)} & self.pinned.keys()
+        features = self.pinned["features"].name if "features" in used else protocol.features
+        reference = self.pinned["reference"].name if "reference" in used else protocol.reference
+        return replace(protocol, features=features, reference=reference)
 
     def identity(self) -> dict[str, str]:
         return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
