@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-=======
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
->>>>>>> flow
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +13,8 @@ from bench.core.files import digest, file_sha256, folder_sha256, write_text
 from bench.core.progress import Progress
 from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file
 from bench.data.text.detect import open_captioned
-<<<<<<< HEAD
-=======
 from bench.data.text.dpg import dpg_prompts
-from bench.data.text.folders import ImageFiles
 from bench.data.text.geneval import geneval_prompts
->>>>>>> flow
 from bench.data.text.latent_lmdb import LatentLMDB
 from bench.data.text.latents import pack_latent_lmdb, pack_latents
 from bench.data.text.parti import parti, parti_128
@@ -51,10 +42,8 @@ from tasks.text.reals import REALS, open_reals
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
-<<<<<<< HEAD
 KEPT = 10_000
 """Number of real images whose single features are kept, for KID and for precision and recall."""
-=======
 READERS: Mapping[str, Callable[[Path], PromptList]] = {
     "coco30k": coco30k,
     "parti": parti,
@@ -63,7 +52,6 @@ READERS: Mapping[str, Callable[[Path], PromptList]] = {
     "dpg": dpg_prompts,
 }
 """The readers of files of prompts by the rule that a task names; all other files are lists."""
->>>>>>> flow
 PATCH_SUFFIX = "-patch"
 """Suffix of the name of a reference of patches."""
 
