@@ -25,7 +25,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 
 
 def save_mask2former(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
-    """Mask2Former on a Swin of four blocks, with five queries and the labels `names`."""
+    """Mask2Former on a Swin of four blocks, with five queries and the labels `names`; it sees dogs everywhere."""
     backbone = SwinConfig(
         image_size=64,
         embed_dim=8,
@@ -49,7 +49,9 @@ def save_mask2former(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
         label2id={name: number for number, name in enumerate(names)},
     )
     torch.manual_seed(0)
-    Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
+    network = Mask2FormerForUniversalSegmentation(config)
+    network.class_predictor.bias.data[names.index("dog") if "dog" in names else 0] = 8.0
+    network.save_pretrained(folder)
     return folder
 
 

@@ -50,7 +50,7 @@ class BLIPAnswers:
                     do_sample=False,
                     num_beams=1,
                 )
-            words = self.processor.tokenizer.batch_decode(found, skip_special_tokens=True)
+            words = self.processor.tokenizer.batch_decode(found[:, 1:], skip_special_tokens=True)  # after [DEC]
             answers += [word.strip().lower() for word in words]
         return answers
 

@@ -30,6 +30,8 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Mean and deviation of ImageNet's grey levels."""
 MOST = 100
 """Objects of one image, those with the most probable classes first."""
+TABLES = ("relative_position_index",)
+"""Buffers of Swin that published files store."""
 SOURCE = "facebook/mask2former-swin-small-coco-instance"
 
 
@@ -96,6 +98,6 @@ def load_detector(folder: Path, device: torch.device | str = "cpu", side: int = 
     """Read a folder with config.json and model.safetensors. Raises UserError unless it detects COCO's kinds."""
     transformers = optional_module("transformers", "GenEval's detector", "text")
     fix = f"hf download {SOURCE} --local-dir FOLDER"
-    network = load_network(transformers.Mask2FormerForUniversalSegmentation, folder, fix)
+    network = load_network(transformers.Mask2FormerForUniversalSegmentation, folder, fix, tables=TABLES)
     names = detector_names({int(number): name for number, name in network.config.id2label.items()}, str(folder))
     return ObjectDetector(network.to(device), names, side)

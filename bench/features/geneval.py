@@ -14,6 +14,7 @@ from bench.core.errors import UserError, hint
 from bench.data.text.geneval import TASKS, GenEvalPrompt, read_geneval
 from bench.features.base import FeatureExtractor
 from bench.features.geneval_rules import Detection, judge
+from bench.features.scoring import CLIP_L14, clip_protocol
 from bench.features.views import Features
 from bench.features.weights import FoundWeights
 
@@ -57,19 +58,16 @@ def geneval_scores(
 class GenEvalExtractor(FeatureExtractor):
     """GenEval by networks that transformers and open_clip read."""
 
-    side: int = 800
-    """Shorter side in pixels of the images that the detector reads."""
-
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the detector, the classifier of colours and the prompts, in the order of `weights`."""
         from bench.features.clip import load_clip
         from bench.features.detector import load_detector
-        from bench.features.object_colours import CLIP_L14, ColourClassifier
+        from bench.features.object_colours import ColourClassifier
 
         detector, clip, metadata = (files[one.name] for one in self.weights)
         prompts = {one.prompt: one for one in read_geneval(metadata)}
-        colours = ColourClassifier(load_clip(CLIP_L14, clip, device=device))
-        return partial(geneval_scores, load_detector(detector, device, self.side), colours, prompts)
+        colours = ColourClassifier(load_clip(clip_protocol(CLIP_L14.name), clip, device=device))
+        return partial(geneval_scores, load_detector(detector, device), colours, prompts)
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
         """Return a name that says which detector it is, with the hashes of all files."""

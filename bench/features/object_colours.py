@@ -12,19 +12,9 @@ from torch.nn import functional as F
 from bench.data.text.geneval import COLOURS
 from bench.features.clip import CLIPScorer
 from bench.features.geneval_rules import Detection
-from bench.features.scoring import CLIPProtocol
 
 BACKGROUND = 0x99
 """Grey level of the pixels outside an object's mask."""
-
-CLIP_L14 = CLIPProtocol(
-    name="clip-l14-openai",
-    architecture="ViT-L-14-quickgelu",
-    pretrained="openai",
-    source="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
-    role="clip-l14",
-)
-"""The network with the activation that its weights were trained with, which open_clip takes for `openai`, too."""
 
 
 def sentences(colour: str, name: str) -> list[str]:
