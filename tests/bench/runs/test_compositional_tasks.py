@@ -10,6 +10,7 @@ import pytest
 import torch
 from command import output
 from compositional_files import save_blip_vqa, save_mask2former, write_metadata, write_questions
+from text_pipelines import save_sdxl
 
 from bench.core.errors import UserError
 from bench.runs.records import Record, load_records
@@ -24,6 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a user has downloaded: the benchmarks' files and networks."""
     root = tmp_path_factory.mktemp("benchmarks")
     load_catalogue([PLUGIN])  # names the tiny CLIP
+    save_sdxl(root / "sdxl")
     save_mask2former(root / "mask2former")
     save_blip_vqa(root / "blip")
     torch.manual_seed(0)
@@ -35,13 +37,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def evaluate(sdxl_folder: Path, tmp_path: Path) -> Evaluate:
+def evaluate(files: Path, tmp_path: Path) -> Evaluate:
     """Prepare a task, measure its teacher, and return the record."""
 
     def prepared_and_measured(task: str, prompts: Path, *weights: str, protocol: tuple[str, ...] = ()) -> Record:
         where = ("--cache", str(tmp_path / "cache"), "--plugin", str(PLUGIN))
         named = [part for one in weights for part in ("--weights", one)]
-        output("prepare", "--task", task, "--teacher", str(sdxl_folder), "--prompts", str(prompts), *named, *where)
+        output(
+            "prepare", "--task", task, "--teacher", str(files / "sdxl"), "--prompts", str(prompts), *named, *where
+        )
         runs = ("--runs", str(tmp_path / "runs"))
         output("eval", "--task", task, "--sampler", "teacher", *protocol, *runs, *where)
         (record,) = load_records([tmp_path / "runs"]).records
