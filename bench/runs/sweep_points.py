@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, counted
 from bench.core.files import path_sha256, read_object
 from bench.core.run_folder import BEST, RECORD, STUDENT, student_of
 from bench.models.descriptions import DESCRIPTION
@@ -117,7 +119,7 @@ class StudentPoint(Point):
 
     @property
     def key(self) -> str:
-        return f"{path_sha256(student_of(self.checkpoint))} {self.steps}"
+        return f"{self._sha256} {self.steps}"
 
     @property
     def evaluations(self) -> int | None:
@@ -126,7 +128,12 @@ class StudentPoint(Point):
     @property
     def command(self) -> str:
         steps = "" if self.steps is None else f" --steps {self.steps}"
-        return f"--checkpoint {self.checkpoint}{steps}"
+        return f"--checkpoint {shlex.quote(str(self.checkpoint))}{steps}"
+
+    @cached_property
+    def _sha256(self) -> str:
+        """Hash of the student, computed once since published weights are large."""
+        return path_sha256(student_of(self.checkpoint))
 
     @property
     def _of_a_run(self) -> bool:
@@ -157,9 +164,9 @@ class StudentPoint(Point):
         """Return the record of published weights with these steps."""
         if self.steps is None:
             return None  # its record's name is of the steps, which only reading the weights tells
-        loaded, sha256 = load_records([self.root / self.task.name]), path_sha256(self.checkpoint)
+        loaded = load_records([self.root / self.task.name])
         for record, path in zip(loaded.records, loaded.paths, strict=True):
-            same = record.checkpoint is not None and record.checkpoint.sha256 == sha256
+            same = record.checkpoint is not None and record.checkpoint.sha256 == self._sha256
             under = record.protocol_sha256 == self.task.protocol.digest()
             if same and under and record.cost.network_evaluations == self.steps:
                 return path
@@ -183,17 +190,21 @@ def student_points(
                 values = {"checkpoint": str(checkpoint), **({} if number is None else {"steps": number})}
                 points.append(StudentPoint(task, root, values, checkpoint, number, start))
             else:
-                notes.append(f"{checkpoint} takes {known} steps, so that there is no point of it with {number}")
+                notes.append(f"{checkpoint} takes {_counted(known)}, so there is no point of it with {number}")
         if not any(point.checkpoint == checkpoint for point in points):
-            raise UserError(f"{checkpoint} takes {known} steps and no others; fix: --steps {known}")
+            raise UserError(f"{checkpoint} takes {_counted(known)} and no others; fix: --steps {known}")
     for number in steps or ():
         if not any(point.steps == number for point in points):
             taken = sorted({point.steps for point in points if point.steps is not None})
             raise UserError(
-                f"no student takes {number} steps; they take {' and '.join(map(str, taken))}; "
+                f"no student takes {_counted(number)}; they take {' and '.join(map(str, taken))}; "
                 f"fix: --steps {','.join(map(str, taken))}"
             )
     return points, notes
+
+
+def _counted(steps: int | None) -> str:
+    return counted(steps or 0, "step")
 
 
 def _steps_of(checkpoint: Path) -> int | None:

@@ -158,7 +158,7 @@ def test_students_take_the_steps_that_they_have(catalogue: Catalogue, tmp_path: 
     assert [(point.name, point.steps) for point in points] == [("one", 1), ("four", 4)] and notes == []
     points, notes = student_points(task, tmp_path, [one, four / "student"], [1, 4], None)
     assert [(point.name, point.evaluations) for point in points] == [("one", 1), ("four", 4)]
-    assert [note.partition(", ")[0] for note in notes] == [f"{one} takes 1 steps", f"{four}/student takes 4 steps"]
+    assert [note.partition(", ")[0] for note in notes] == [f"{one} takes 1 step", f"{four}/student takes 4 steps"]
 
 
 def test_steps_and_students_that_cannot_be_measured_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_steps_and_students_that_cannot_be_measured_are_refused(catalogue: Catal
     one, four = student(tmp_path / "one", 1), student(tmp_path / "four", 4)
     with pytest.raises(UserError, match="no student takes 2 steps; they take 1 and 4; fix: --steps 1,4"):
         student_points(task, tmp_path, [one, four], [1, 2, 4], None)
-    with pytest.raises(UserError, match="one takes 1 steps and no others; fix: --steps 1"):
+    with pytest.raises(UserError, match="one takes 1 step and no others; fix: --steps 1"):
         student_points(task, tmp_path, [one, four], [4], None)
     with pytest.raises(UserError, match="a student without a finished run"):
         student_points(task, tmp_path, [student(tmp_path / "unfinished", 1, finished=False)], None, None)
