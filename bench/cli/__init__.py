@@ -38,6 +38,8 @@ COMMANDS = {
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
     "refs": "refs:app",
+    "metrics": "metrics:app",
+    "weights": "weights:app",
     "study": "study:app",
     "records": "records:app",
 }

@@ -36,6 +36,7 @@ def ensure_sheet(
         return found
     if not can_have_sheet(record, path):
         raise UserError(_missing(record, path))
+    from bench.evaluation.image_source import SampledImages
     from bench.evaluation.picture import sample_sheet
     from bench.evaluation.sheet import write_sheet
 
@@ -43,7 +44,7 @@ def ensure_sheet(
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
     sampler, prepared = _sampler(record, _run_of(path), catalogue, prepared)
-    write_sheet(target, sample_sheet(sampler, prepared))
+    write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared))
     return target
 
 

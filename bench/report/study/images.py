@@ -157,7 +157,7 @@ def _generated(found: Sampled, subject: Subject, samples: Sequence[int]) -> Show
     """Generate these samples, those that follow each other together."""
     import torch
 
-    from bench.evaluation.evaluator import generate
+    from bench.evaluation.image_source import generate
     from bench.evaluation.picture import noise_digest
 
     prepared = found.prepared
