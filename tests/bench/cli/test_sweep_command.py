@@ -127,9 +127,5 @@ def test_a_report_reads_a_sweep_back(bench: Callable[..., Any], tmp_path: Path) 
     assert shown.code == 0 and table in done.text and (tmp_path / "frontier.png").is_file()
     assert bench("report", "--sweep", path, "--format", "csv").text == path.with_suffix(".csv").read_text()
     assert json.loads(bench("report", "--sweep", path, "--json").text) == json.loads(path.read_text())
-    for option, said in (
-        (("--task", "tiny"), "--task does not go with --sweep"),
-        (("--format", "tex"), "md or csv"),
-    ):
-        refused = bench("report", "--sweep", path, *option)
-        assert refused.code == 2 and said in refused.text
+    assert "--task does not go with --sweep" in bench("report", "--sweep", path, "--task", "tiny").text
+    assert "the table of a sweep is md or csv" in bench("report", "--sweep", path, "--format", "tex").text

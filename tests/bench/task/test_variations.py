@@ -21,7 +21,7 @@ FLOW = TASK_FLOW.baselines
     [
         ("teacher-ode", {"steps": 8}, "teacher-ode+steps8", 15),
         ("teacher-ode", {"guidance": 2.5, "steps": 8}, "teacher-ode+steps8+guidance2.5", 30),
-        ("teacher-ode", {"solver": "flow-euler", "steps": 4}, "teacher-ode+flow-euler+steps4", 4),
+        ("teacher-ode", {"solver": "flow-euler", "steps": 4}, "teacher-euler+steps4", 4),
         ("teacher-ode", {"solver": "ddim", "guidance": 3.0}, "teacher-ode+ddim+guidance3", 36),
         ("teacher-interval", {"guidance": 2.0}, "teacher-interval+guidance2", 59),
     ],
