@@ -22,7 +22,7 @@ STYLES = ("-", "--", ":", "-.")
 """Dashes of the lines, which tell apart those that share a colour."""
 MOST_LINES = 12
 """With more lines the legend names the first ones alone, and says so."""
-REPEATABLE = {"svg.hashsalt": "sweep", "svg.fonttype": "none"}
+REPEATABLE: dict[Any, Any] = {"svg.hashsalt": "sweep", "svg.fonttype": "none"}
 """An SVG file of the same sweep has the same bytes, and its text is text."""
 
 
@@ -88,12 +88,13 @@ def _scale(axes: Axes, plane: Panel, points: Sequence[SweptPoint]) -> None:
 
 def _signs(found: Sweep) -> list[Line2D]:
     """Return the marks of the legend below all planes."""
-    marks = {"markersize": 6, "linestyle": "none", "color": "#555555"}
-    signs = [
-        Line2D([], [], marker="o", label="no other is better in both", **marks),
-        Line2D([], [], marker="o", markerfacecolor="white", label="another is better in both", **marks),
-    ]
+
+    def sign(label: str, face: str, edge: str = "#555555", size: float = 6) -> Line2D:
+        return Line2D(
+            [], [], marker="o", linestyle="none", color=edge, markerfacecolor=face, markersize=size, label=label
+        )
+
+    signs = [sign("no other is better in both", "#555555"), sign("another is better in both", "white")]
     if found.chosen is not None:
-        ring = {**marks, "markersize": 11, "color": "black"}
-        signs.append(Line2D([], [], marker="o", markerfacecolor="none", label=f"chosen: {found.rule}", **ring))
+        signs.append(sign(f"chosen: {found.rule}", "none", "black", 11))
     return signs

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, counted
-from bench.core.files import path_sha256, read_object
+from bench.core.files import path_sha256, read_object, regular_file_or_folder
 from bench.core.run_folder import BEST, RECORD, STUDENT, student_of
 from bench.models.descriptions import DESCRIPTION
 from bench.runs.plan import BaselineRun
@@ -20,6 +20,7 @@ from bench.task.base import Task
 
 if TYPE_CHECKING:
     from bench.runs.runner import Runner
+    from bench.task.base import PreparedTask
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Point(ABC):
     @abstractmethod
     def path(self) -> Path | None:
         """Return the file of its record, or None if there is none yet."""
+
+    @abstractmethod
+    def require(self, prepared: PreparedTask) -> None:
+        """Raise UserError if it cannot be measured on the prepared task, before anything is measured."""
 
     @abstractmethod
     def measure(self, runner: Runner) -> Path:
@@ -97,6 +102,14 @@ class SamplerPoint(Point):
 
     def path(self) -> Path | None:
         return self.run.record if self.run.finished() is not None else None
+
+    def require(self, prepared: PreparedTask) -> None:
+        guided = self.run.baseline.guidance_scale != 1
+        if guided and getattr(prepared, "null_condition", None) is None:
+            raise UserError(
+                f"the teacher of task {self.task.name!r} has no null condition, so that it has no guidance, and "
+                f"{self.name} would have; fix: leave out --guidance"
+            )
 
     def measure(self, runner: Runner) -> Path:
         runner.baseline(self.run)
@@ -148,6 +161,12 @@ class StudentPoint(Point):
             return run / RECORD
         other = other_protocol_path(run, protocol.name, protocol.digest(), best)
         return other if other.is_file() else None
+
+    def require(self, prepared: PreparedTask) -> None:
+        if not self._of_a_run:
+            from bench.runs.students import loaded_student  # only now: torch takes seconds
+
+            loaded_student(prepared, self.checkpoint, self.steps, self.start)
 
     def measure(self, runner: Runner) -> Path:
         from bench.runs.students import measure_student  # only now: torch takes seconds
@@ -211,7 +230,7 @@ def _steps_of(checkpoint: Path) -> int | None:
     """Return the steps of a run's student; None for published weights, of which a file may take several."""
     if not checkpoint.exists():
         raise UserError(f"no folder or file {checkpoint}; --checkpoint takes folders of runs, or students")
-    student = student_of(checkpoint)
+    student = student_of(regular_file_or_folder(checkpoint))
     if not (student / DESCRIPTION).is_file():
         return None
     if not (_run_of(checkpoint) / RECORD).is_file():
