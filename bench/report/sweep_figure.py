@@ -57,16 +57,24 @@ def _draw(axes: Axes, plane: Panel, found: Sweep) -> None:
             axes.plot([x], [y], "o", color=colour, markerfacecolor=face, markersize=5, zorder=3)
             if place == found.chosen:
                 axes.plot([x], [y], "o", color="black", markerfacecolor="none", markersize=12, zorder=4)
-    axes.set(xlabel=plane.x.title, ylabel=plane.y.title, title=f"lines along {plane.along}")
-    axes.title.set_fontsize("small")
+    axes.set(xlabel=plane.x.title, ylabel=plane.y.title)
     _scale(axes, plane, points)
     axes.grid(alpha=0.3)
-    lines = [label for label in plane.lines(points) if label]
-    if lines:
-        more = f"{len(lines) - MOST_LINES} more lines" if len(lines) > MOST_LINES else None
-        legend = axes.legend(fontsize="x-small", title=more, title_fontsize="x-small")
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a dollar sign in a name is no mathematics
+    _legend(axes, plane, [label for label in plane.lines(points) if label])
+
+
+def _legend(axes: Axes, plane: Panel, labels: Sequence[str]) -> None:
+    """Write above a plane what its lines follow, and what distinguishes them, so that no point is hidden."""
+    about = f"lines along {plane.along}"
+    if len(labels) > MOST_LINES:
+        about += f"; {len(labels) - MOST_LINES} more are not named"
+    if not labels:
+        axes.set_title(about, fontsize="x-small")
+        return
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "frameon": False}
+    legend = axes.legend(fontsize="x-small", title=about, title_fontsize="x-small", **place)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no mathematics
 
 
 def _where(plane: Panel, point: SweptPoint) -> tuple[float, float] | None:

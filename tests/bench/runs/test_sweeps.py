@@ -13,7 +13,10 @@ from swept_runs import METRICS, planned, write_point
 
 from bench.core.errors import UserError
 from bench.runs.choice import parse_rule
+from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
+from bench.runs.suite_plan import SuitePlan
+from bench.runs.suites import SuiteBaseline, SuiteScale
 from bench.runs.sweep_plan import SweepPlan, choice_lines
 from bench.runs.sweep_points import SamplerPoint, student_points
 from bench.runs.sweeps import read_sweep, write_sweep
@@ -179,3 +182,12 @@ def test_a_point_is_the_same_run_in_every_sweep(catalogue: Catalogue, tmp_path: 
     point, same = first.points[0], again.points[0]
     assert isinstance(point, SamplerPoint) and isinstance(same, SamplerPoint)
     assert point.run.id == same.run.id != point.on(first.reported).key
+
+
+def test_a_suite_takes_points_of_a_sweep_by_their_names(catalogue: Catalogue, tmp_path: Path) -> None:
+    task = catalogue.tasks.get("fashion-flow")
+    named = (SuiteBaseline("teacher-ode+steps8"), SuiteBaseline("teacher-cfg"))
+    scale = SuiteScale("mine", "micro", "fashion-flow", (0,), ("fd",), (), baselines=named)
+    runs = SuitePlan(catalogue, scale, task, task, {}, tmp_path).baselines()
+    assert runs == [BaselineRun(task, tmp_path, task.baseline(one.sampler)) for one in named]
+    assert [run.baseline.network_evaluations for run in runs] == [15, 70]
