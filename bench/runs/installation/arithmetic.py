@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def arithmetic_checks(device: torch.device) -> Iterator[Checked]:
     yield compared("arithmetic", "LAPACK", f"{case}, dense", distance, RELATIVE * distance, dense)
     yield compared("arithmetic", "LAPACK", f"{case}, without full rank", trace, RELATIVE * trace, flat)
     for name, run in (("matrix product", _product), ("convolution", _convolution)):
-        yield compared("arithmetic", str(device), f"float32 {name}", 0.0, FLOAT32, lambda run=run: run(device))
+        yield compared("arithmetic", str(device), f"float32 {name}", 0.0, FLOAT32, partial(run, device))
 
 
 def resize_checks(device: torch.device) -> Iterator[Checked]:
@@ -55,9 +56,7 @@ def resize_checks(device: torch.device) -> Iterator[Checked]:
             except UserError as missing:  # the package of an extra
                 yield left_out("resize", where, case, str(missing))
                 continue
-            yield compared(
-                "resize", where, case, known.expected, known.tolerance, lambda seen=seen: fingerprint(seen)
-            )
+            yield compared("resize", where, case, known.expected, known.tolerance, partial(fingerprint, seen))
 
 
 def _product(device: torch.device) -> float:
