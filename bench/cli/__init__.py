@@ -27,6 +27,7 @@ COMMANDS = {
     "reproduce": "reproduce:reproduce",
     "tune": "tune:tune",
     "eval": "evaluate:evaluate",
+    "sweep": "sweep:sweep",
     "latency": "latency:latency",
     "report": "report:report",
     "site": "site:site",
