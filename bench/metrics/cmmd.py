@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
 from bench.metrics.kernel_sums import distance_of, standard_error, sums_across, sums_within
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import ANGLES
 
 SIGMA = 10.0
 """Width of the kernel. Unit vectors are at most 2 apart, so that the kernel stays between 0.980 and 1."""
@@ -37,6 +43,14 @@ def biased_distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.
 
 class CMMD(FeatureMetric):
     """The biased squared MMD times 1,000, over all pairs in float64; the authors' sums are in float32."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return two places: where a third of one set lies, all of the other does."""
+        here, there = ANGLES[0], ANGLES[1]  # their squared distance is 2
+        distance = SCALE * (2 / 3) ** 2 * -2 * math.expm1(-2 / (2 * SIGMA**2))
+        generated, real = np.stack([here, here, there]), np.stack([there, there])
+        return (KnownAnswer.of_features("a third at the place of the others", distance, generated, real),)
 
     def result(self) -> Measured:
         """Return the distance; the diagnostics have the unbiased one, and its standard error over the images.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 
 COLUMNS = {"saturation": 0, "sharpness": 1, "contrast": 2}
 """The place of each statistic in the features of the extractor `pixels`, by the metric's name."""
@@ -28,6 +32,14 @@ class PixelStatistic(FeatureMetric):
     Neither more nor less saturation is better in itself; to have as much as real images is. The diagnostics
     have both means, which say in which direction the images deviate.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return images as far below the real ones as above, by another step in each statistic."""
+        steps = 0.1 * np.arange(1.0, len(COLUMNS) + 1)
+        generated, real = np.stack([0.4 - steps, 0.4 + steps]), np.full((3, len(COLUMNS)), 0.4)
+        step = float(steps[COLUMNS[info.name]])
+        return (KnownAnswer.of_features("as far below as above", step, generated, real),)
 
     def result(self) -> Measured:
         """Return the distance, with mean and deviation of both sides. Raises UserError if images are too few."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Reference
 from bench.metrics.diversity import Diversity
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import across_and_along
 from bench.metrics.vendi import unit_rows, vendi_score
 from bench.task.protocol import Protocol
 
@@ -29,6 +33,9 @@ def mean_cosine_distance(features: np.ndarray) -> float:
 
 class _OfPrompts(Diversity):
     """The mean over prompts of a number that each prompt's features give, with a bootstrap interval."""
+
+    across_and_along: ClassVar[float]
+    """The mean of its numbers of two images at a right angle, and of two in one direction."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         """Start without images. Raises UserError if the protocol has one image for each prompt."""
@@ -56,6 +63,13 @@ class _OfPrompts(Diversity):
         self._images += len(groups) * self._size
         self._rest = rows[whole:]
 
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return two prompts: two images at a right angle, and two along one direction."""
+        features = across_and_along()
+        case = "a prompt at a right angle, and one along a line"
+        return (KnownAnswer.of_features(case, cls.across_and_along, features, images_per_prompt=2),)
+
     @abstractmethod
     def of_prompt(self, features: np.ndarray) -> float:
         """Return the number of one prompt's features [images, D]. Raises ValueError if a row is zero."""
@@ -70,12 +84,16 @@ class _OfPrompts(Diversity):
 class PromptVendi(_OfPrompts):
     """The Vendi score of each prompt's images, from 1 to their number."""
 
+    across_and_along = 1.5
+
     def of_prompt(self, features: np.ndarray) -> float:
         return vendi_score(features)
 
 
 class CosineDiversity(_OfPrompts):
     """One minus the mean cosine between each prompt's images."""
+
+    across_and_along = 0.5
 
     def of_prompt(self, features: np.ndarray) -> float:
         return mean_cosine_distance(features)

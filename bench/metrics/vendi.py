@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.core.errors import UserError
@@ -9,6 +11,8 @@ from bench.features.statistics import row_blocks
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import directions, entropy_number
 from bench.task.protocol import Protocol
 
 ROWS = 4096
@@ -48,6 +52,12 @@ class VendiScore(Metric):
 
     It is at most the number of images and grows with it, so that only scores of equally many images compare.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return groups of images at right angles, which are worth exp of their entropy."""
+        worth = entropy_number(4, 3, 1)
+        return (KnownAnswer.of_features("groups of 4, 3 and 1 at right angles", worth, directions(4, 3, 1)),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
