@@ -71,6 +71,18 @@ class PixelExtractor(FeatureExtractor):
 
         return pixel_features
 
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return a red, a grey and a chequered image, which alternates between two levels 10 apart."""
+        import numpy as np
+
+        from bench.features.known import KnownImages
+
+        images = np.zeros((3, 3, 8, 8), np.uint8)
+        images[0, 0], images[1], images[2] = 200, 77, 100 + 10 * (np.indices((8, 8)).sum(axis=0) % 2)
+        # A chequered pixel is 10 from each of its four neighbours: a Laplacian of 40, of either sign.
+        features = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1600, 5]])
+        return (KnownImages("a red, a grey and a chequered image", images, features=features),)
+
 
 CLIP_L14_WEIGHTS = Weights(CLIP_L14.role, OPEN_CLIP, CLIP_L14.source, "MIT")
 """OpenAI's CLIP ViT-L/14, which several extractors read."""

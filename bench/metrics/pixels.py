@@ -35,11 +35,13 @@ class PixelStatistic(FeatureMetric):
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return images as far below the real ones as above, by another step in each statistic."""
-        steps = 0.1 * np.arange(1.0, len(COLUMNS) + 1)
-        generated, real = np.stack([0.4 - steps, 0.4 + steps]), np.full((3, len(COLUMNS)), 0.4)
-        step = float(steps[COLUMNS[info.name]])
-        return (KnownAnswer.of_features("as far below as above", step, generated, real),)
+        """Return images that have a quarter more of this statistic, and as much of the others."""
+        real = np.linspace(0, 1, 12).reshape(4, 3)
+        more = real + 0.25 * np.eye(3)[COLUMNS[info.name]]
+        return (
+            KnownAnswer.of_features("a quarter more than real images", 0.25, more, real),
+            KnownAnswer.of_features("the same images", 0.0, real, real),
+        )
 
     def result(self) -> Measured:
         """Return the distance, with mean and deviation of both sides. Raises UserError if images are too few."""

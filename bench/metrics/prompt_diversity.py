@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from bench.metrics.base import Measured, Reference
 from bench.metrics.diversity import Diversity
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
-from bench.metrics.known_sets import across_and_along
 from bench.metrics.vendi import unit_rows, vendi_score
 from bench.task.protocol import Protocol
 
@@ -31,11 +29,12 @@ def mean_cosine_distance(features: np.ndarray) -> float:
     return float(1 - (total @ total - n) / (n * (n - 1)))
 
 
+ALIKE_AND_APART = np.array([[1.0, 0.0], [3.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+"""Features of two prompts' images: two with one direction, and two at right angles."""
+
+
 class _OfPrompts(Diversity):
     """The mean over prompts of a number that each prompt's features give, with a bootstrap interval."""
-
-    across_and_along: ClassVar[float]
-    """The mean of its numbers of two images at a right angle, and of two in one direction."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         """Start without images. Raises UserError if the protocol has one image for each prompt."""
@@ -63,13 +62,6 @@ class _OfPrompts(Diversity):
         self._images += len(groups) * self._size
         self._rest = rows[whole:]
 
-    @classmethod
-    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
-        """Return two prompts: two images at a right angle, and two along one direction."""
-        features = across_and_along()
-        case = "a prompt at a right angle, and one along a line"
-        return (KnownAnswer.of_features(case, cls.across_and_along, features, images_per_prompt=2),)
-
     @abstractmethod
     def of_prompt(self, features: np.ndarray) -> float:
         """Return the number of one prompt's features [images, D]. Raises ValueError if a row is zero."""
@@ -84,7 +76,10 @@ class _OfPrompts(Diversity):
 class PromptVendi(_OfPrompts):
     """The Vendi score of each prompt's images, from 1 to their number."""
 
-    across_and_along = 1.5
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return a prompt whose images are alike, worth 1, and one whose images are worth 2."""
+        return (KnownAnswer.of_features("alike, and apart", 1.5, ALIKE_AND_APART, images_per_prompt=2),)
 
     def of_prompt(self, features: np.ndarray) -> float:
         return vendi_score(features)
@@ -93,7 +88,10 @@ class PromptVendi(_OfPrompts):
 class CosineDiversity(_OfPrompts):
     """One minus the mean cosine between each prompt's images."""
 
-    across_and_along = 0.5
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return a prompt whose images are alike, at 0, and one whose images are at right angles, at 1."""
+        return (KnownAnswer.of_features("alike, and apart", 0.5, ALIKE_AND_APART, images_per_prompt=2),)
 
     def of_prompt(self, features: np.ndarray) -> float:
         return mean_cosine_distance(features)

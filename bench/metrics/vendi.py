@@ -12,7 +12,6 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
-from bench.metrics.known_sets import directions, entropy_number
 from bench.task.protocol import Protocol
 
 ROWS = 4096
@@ -55,9 +54,15 @@ class VendiScore(Metric):
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
-        """Return groups of images at right angles, which are worth exp of their entropy."""
-        worth = entropy_number(4, 3, 1)
-        return (KnownAnswer.of_features("groups of 4, 3 and 1 at right angles", worth, directions(4, 3, 1)),)
+        """Return images all different, all alike, and of three kinds in unequal parts, of any lengths."""
+        parts = np.array([5, 3, 2])
+        kinds = np.repeat(np.eye(4)[:3], parts, axis=0) * np.arange(1, 11)[:, None]
+        of_kinds = float(np.exp(-(parts / 10 * np.log(parts / 10)).sum()))
+        return (
+            KnownAnswer.of_features("images that are all different", 9.0, np.eye(9)),
+            KnownAnswer.of_features("images that are all alike", 1.0, np.ones((7, 3))),
+            KnownAnswer.of_features("three kinds in parts of 5, 3 and 2", of_kinds, kinds),
+        )
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
