@@ -1,7 +1,7 @@
 """VQAScore: how probable a network finds the answer Yes to whether an image shows its prompt.
 
-The published number uses CLIP-FlanT5, a network that transformers does not have. InstructBLIP-FlanT5, which the authors'
-package also offers, is in transformers. Source: Lin et al. 2024, arXiv:2404.01291.
+The published number uses CLIP-FlanT5, a network that transformers does not have. InstructBLIP-FlanT5, which the
+authors' package also offers, is in transformers. Source: Lin et al. 2024, arXiv:2404.01291.
 """
 
 from __future__ import annotations
