@@ -1,6 +1,5 @@
 """VQAScore by a tiny network of the published class and format."""
 
-
 import numpy as np
 import pytest
 import torch
