@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,7 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
 from bench.runs.task_sources import pinned_task
+from bench.runs.weights import located_weights, pin_loaded, pinned_for
 from bench.task.base import Task
 from bench.task.declaration import Requirement, Sources, default_cache
 
@@ -102,6 +103,7 @@ def prepare(
         tiny_vae=tiny_vae,
         crop=crop,
     )
+    inputs = replace(inputs, weights=pinned_for(declared, inputs) | own)
     refuse_idle(declared, inputs)
     refuse_special(inputs, named)
 
@@ -125,6 +127,8 @@ def prepare(
         for name, path in named.items()
         if name not in own
     }
+    for name, one in kept.items():
+        pin_loaded(located_weights(catalogue, inputs.cache)[name], one, inputs.cache)
     prepared = chosen.prepare(inputs, progress)
     further = [PreparedAsset(name, one.path, one.sha256, folder_size(one.path)) for name, one in kept.items()]
     assets = [*prepared.data, *prepared.weights, *further]

@@ -1,4 +1,4 @@
-"""Evaluation as a stream: every image is generated once and passes through the extractors to all metrics."""
+"""Evaluation as a stream: every image is made or read once and passes through the extractors to all metrics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from bench.core.device import this_device
 from bench.core.distributed import from_main
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
@@ -22,60 +20,23 @@ from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
 from bench.evaluation.image_scores import ImageScores, scores_of
-from bench.features.batch import Extract, ImageBatch
+from bench.evaluation.image_source import ImageSource
+from bench.features.batch import Extract
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, make_metric
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
-from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
 from bench.task.base import PreparedTask
-from bench.task.images import to_uint8
 from bench.task.protocol import Protocol
 
 Extracted = Mapping[str, Features]
 """The output of each extractor for a batch of images."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Generated(ImageBatch):
-    """One batch of the stream."""
-
-    finite: bool
-    """Whether the sampler's output is finite; otherwise the images are meaningless."""
-
-
-@torch.no_grad()
-def generate(
-    sampler: Sampler, prepared: PreparedTask, protocol: Protocol, repetition: int, start: int, stop: int
-) -> Generated:
-    """Generate samples start ... stop - 1 of a repetition; sample i's noise and condition depend on i alone."""
-    device = this_device()
-    first = protocol.first_seed + repetition * protocol.samples
-    indices = torch.arange(start, stop)
-    seeds, shape = (first + indices).tolist(), prepared.sample_shape
-    noise = SampleNoise(seeds, shape, device)
-    if protocol.text is not None and protocol.text.noise_batch:
-        noise = BatchSeededNoise(seeds, shape, protocol.text.noise_batch, device)
-    if protocol.labels == "random":
-        conditions = prepared.training_condition(noise.labels(prepared.training_conditions))
-    else:
-        conditions = prepared.conditions(indices.to(device))
-    images = prepared.decode(sampler(noise, conditions.to(device)))
-    levels = to_uint8(images, protocol.uint8).cpu()
-    return Generated(
-        images=levels,
-        conditions=conditions.cpu(),
-        indices=indices,
-        prompts=prepared.prompts_of(indices),
-        finite=bool(images.isfinite().all()),
-    )
-
-
 def extracted(
-    sampler: Sampler,
-    prepared: PreparedTask,
+    source: ImageSource,
     protocol: Protocol,
     extractors: Mapping[str, Extract],
     repetition: int,
@@ -92,7 +53,7 @@ def extracted(
         stop = min(start + batch_size, protocol.samples)
         own: list[tuple[int, Extracted | None]] = []
         if start < stop:
-            batch = generate(sampler, prepared, protocol, repetition, start, stop)
+            batch = source.batch(repetition, start, stop)
             found = {name: extract(batch) for name, extract in extractors.items()} if batch.finite else None
             own = [(start, found)]
         for first, features in gather_object(own):
@@ -102,7 +63,7 @@ def extracted(
 
 
 def measure(
-    sampler: Sampler,
+    source: ImageSource,
     prepared: PreparedTask,
     protocol: Protocol,
     metrics: Mapping[str, MetricInfo],
@@ -125,7 +86,7 @@ def measure(
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
         extractors = {name: spaces[name].extract for name in sorted(names)}
-        for batch in extracted(sampler, prepared, protocol, extractors, repetition, at_once):
+        for batch in extracted(source, protocol, extractors, repetition, at_once):
             for metric in running.values():
                 metric.update(batch[metric.info.extractor])
             bar.advance(len(next(iter(batch.values()))))
@@ -162,7 +123,7 @@ def _path(folder: Path, repetition: int) -> Path:
 
 
 class Evaluator:
-    """An evaluation of samplers on one prepared task under its protocol."""
+    """An evaluation of sources of images on one prepared task under its protocol."""
 
     def __init__(
         self,
@@ -179,22 +140,22 @@ class Evaluator:
         self.spaces = with_teacher({**own_spaces(prepared), **further}, prepared)
         self.progress = progress
 
-    def evaluate(self, sampler: Sampler, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
+    def evaluate(self, source: ImageSource, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
         """Measure all repetitions; each is written to `folder` when done, so that a killed evaluation resumes.
 
-        `subject` is the hash of the weights that are evaluated: repetitions of other weights are not reused.
+        `subject` is the hash of what is evaluated, weights or images: repetitions of others are not reused.
         Returns the metrics and the seconds they took, over all attempts.
         """
-        finished = [self._repetition(sampler, folder, r, subject) for r in range(self.protocol.repetitions)]
+        finished = [self._repetition(source, folder, r, subject) for r in range(source.repetitions)]
         results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
         return results, sum(part.seconds for part in finished)
 
     def scores(self, folder: Path) -> ImageScores:
         """Return the scores of single images of a finished evaluation, from the repetitions in its folder."""
         paths = [_path(folder, repetition) for repetition in range(self.protocol.repetitions)]
-        return scores_of([read_repetition(path).metrics for path in paths])
+        return scores_of([read_repetition(path).metrics for path in paths if path.exists()])
 
-    def _repetition(self, sampler: Sampler, folder: Path, repetition: int, subject: str) -> Repetition:
+    def _repetition(self, source: ImageSource, folder: Path, repetition: int, subject: str) -> Repetition:
         path = _path(folder, repetition)
         made_of = {
             "subject": subject,
@@ -211,7 +172,7 @@ class Evaluator:
             return before
         begun = time.perf_counter()
         measured = measure(
-            sampler, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress
+            source, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress
         )
         done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
@@ -249,12 +210,12 @@ class Evaluator:
         info = self.metrics[metric]
         return name_of(info, self.protocol.network(info.extractor))
 
-    def validate(self, sampler: Sampler, samples: int) -> dict[str, float]:
+    def validate(self, source: ImageSource, samples: int) -> dict[str, float]:
         """Return a quick FD of the first samples, for progress and never for a table."""
         if "fd" not in self.metrics:
             return {}
         # A smoke protocol accepts fewer images than features; this number is not a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}
-        found = measure(sampler, self.prepared, fewer, fd, self.spaces, 0, SilentProgress())
+        found = measure(source, self.prepared, fewer, fd, self.spaces, 0, SilentProgress())
         return {"fd": found["fd"].value, "fd_samples": fewer.samples}

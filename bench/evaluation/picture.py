@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,25 @@ import torch
 
 from bench.core.escape import printable
 from bench.core.files import digest, whole_file
-from bench.evaluation.evaluator import generate
+from bench.evaluation.image_source import ImageSource
 from bench.evaluation.sheet import COLUMNS, Sheet, sheet_size
-from bench.models.samplers import Sampler
 from bench.task.base import PreparedTask
 
 TITLE_WIDTH = 85
 """Characters of a title that fit over the columns of a sheet."""
 
 
-def sample_sheet(sampler: Sampler, prepared: PreparedTask) -> Sheet:
-    """Return the first images of a sampler under the task's protocol, at most 50 and fewer if they are large."""
+def sample_sheet(source: ImageSource, prepared: PreparedTask) -> Sheet:
+    """Return the first images of a source under the task's protocol, at most 50 and fewer if they are large."""
     protocol = prepared.task.protocol
     _, height, width = prepared.task.image_shape
-    first = replace(protocol, samples=sheet_size(protocol.samples, height, width))
-    starts = range(0, first.samples, prepared.evaluation_batch)
-    stops = [min(start + prepared.evaluation_batch, first.samples) for start in starts]
-    parts = [generate(sampler, prepared, first, 0, *ends) for ends in zip(starts, stops, strict=True)]
+    count = sheet_size(protocol.samples, height, width)
+    starts = range(0, count, prepared.evaluation_batch)
+    stops = [min(start + prepared.evaluation_batch, count) for start in starts]
+    parts = [source.batch(0, *ends) for ends in zip(starts, stops, strict=True)]
     images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
-    conditions = torch.cat([part.conditions for part in parts if part.conditions is not None])
-    captions = tuple(prepared.condition_names(torch.arange(first.samples), conditions))
+    conditions = torch.cat([part.conditions for part in parts if part.conditions is not None] or [torch.empty(0)])
+    captions = tuple(prepared.condition_names(torch.arange(count), conditions))
     return Sheet(np.ascontiguousarray(images), captions, noise_digest(prepared, captions, conditions))
 
 

@@ -20,7 +20,7 @@ from bench.core.files import digest, folder_sha256, read_object, whole_folder, w
 from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
-from bench.evaluation.evaluator import generate
+from bench.evaluation.image_source import generate
 from bench.features.batch import ImageBatch
 from bench.features.references import RealImages
 from bench.task.base import PreparedTask

@@ -7,6 +7,7 @@ from bench.features.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
 from bench.features.dpg_extractor import DPGExtractor
 from bench.features.geneval import GenEvalExtractor
 from bench.features.ocr import OCRExtractor
+from bench.features.published_images import CLIP_L14_WEIGHTS
 from bench.features.vqascore import VQAScoreExtractor
 
 FOLDER = "a folder in transformers' format"
@@ -21,12 +22,7 @@ GENEVAL = GenEvalExtractor(
             "https://huggingface.co/facebook/mask2former-swin-small-coco-instance",
             "MIT",
         ),
-        Weights(
-            "clip-l14",
-            "open_clip_model.safetensors",
-            "https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
-            "MIT",
-        ),
+        CLIP_L14_WEIGHTS,
         GENEVAL_PROMPTS,
     ),
     "whole images, shorter side 800 pixels, bilinear; objects cut out on #999, 224 pixels",

@@ -17,20 +17,29 @@ from torch import Tensor
 from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
+from bench.core.numerics import deterministic, tf32
 from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_scores import write_scores
+from bench.evaluation.image_source import ImageSource, SampledImages
 from bench.evaluation.picture import draw_samples, sample_sheet
 from bench.evaluation.sheet import write_sheet
 from bench.evaluation.teacher_reference import add_teacher_references
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
-from bench.models.samplers import Sampler
+from bench.runs.given import GivenRun
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
-from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
+from bench.runs.recording import (
+    failure,
+    parameters_of,
+    record_of,
+    sampling_cost,
+    trained_student,
+    training_cost,
+)
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
@@ -71,15 +80,24 @@ def validation_samples(recipe: Recipe) -> int:
     return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
+@contextlib.contextmanager
+def computing_as(recipe: Recipe) -> Iterator[None]:
+    """Let a GPU compute as a recipe says within a `with` block."""
+    with tf32(recipe.tf32), deterministic(recipe.deterministic):
+        yield
+
+
 @dataclass(frozen=True)
 class Weights:
-    """Trained weights, with the values that a record contains about them."""
+    """The values that a record contains about the weights behind its images."""
 
-    network: Denoiser
+    parameters: int | None
+    """None if it is not known."""
     sha256: str
-    kind: Literal["ema", "published"]
-    evaluations: int
-    """Number of forward passes per image."""
+    """Hash of the weights, or of the images themselves where they were given."""
+    kind: Literal["ema", "published", "none"]
+    evaluations: int | None
+    """Number of forward passes per image; None if it is not known."""
 
 
 class Runner:
@@ -115,7 +133,7 @@ class Runner:
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""
-        with self._log(run) as log:
+        with self._log(run) as log, computing_as(run.recipe):
             record = self._once(run, lambda: self._recorded(run, partial(self._attempt, log=log)))
             if log.tracking is not None:
                 picture = run.folder / SAMPLES
@@ -126,7 +144,7 @@ class Runner:
 
     def train(self, run: Run) -> Record | None:
         """Train one run's student without evaluating it, which `run` does later. A failure becomes a record."""
-        with self._log(run) as log, locked(run.folder, self.patience):
+        with self._log(run) as log, computing_as(run.recipe), locked(run.folder, self.patience):
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
                 return done
@@ -145,9 +163,11 @@ class Runner:
             return done  # the weights of other models are not loaded
         found = self.prepared.sampled(run.baseline)
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
-        weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
+        parameters = parameters_of(self.prepared.teacher)
+        weights = Weights(parameters, found.sha256, kind, run.baseline.network_evaluations)
         evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress, self.evaluator.further)
-        return self._once(run, lambda: self._measured(run, evaluator, found.sampler, weights, run.sampler()))
+        images = SampledImages(found.sampler, found.prepared)
+        return self._once(run, lambda: self._measured(run, evaluator, images, weights, run.sampler()))
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make and write it while the plan's folder is locked."""
@@ -176,28 +196,33 @@ class Runner:
     def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
         """Evaluate and record published weights of a few-step generator."""
         sampler = few_step_sampler(student, indices)
-        weights = Weights(student, run.sha256, "published", sampler.evaluations)
+        weights = Weights(parameters_of(student), run.sha256, "published", sampler.evaluations)
+        described, images = dict(run.sampler), SampledImages(sampler, self.prepared)
+        return self._once(run, lambda: self._measured(run, self.evaluator, images, weights, described))
+
+    def given(self, run: GivenRun, images: ImageSource, weights: Weights) -> Record:
+        """Evaluate and record images that come from outside of students and samplers."""
         described = dict(run.sampler)
-        return self._once(run, lambda: self._measured(run, self.evaluator, sampler, weights, described))
+        return self._once(run, lambda: self._measured(run, self.evaluator, images, weights, described))
 
     def _measured(
         self,
         plan: Planned,
         evaluator: Evaluator,
-        sampler: Sampler,
+        images: ImageSource,
         weights: Weights,
         described: dict[str, Any],
     ) -> Record:
-        """Evaluate a sampler that was not trained here and return its record."""
+        """Evaluate images of a sampler that was not trained here and return its record."""
         made = provenance("fp32")
-        metrics, seconds = evaluator.evaluate(sampler, plan.folder / EVALUATION, weights.sha256)
+        metrics, seconds = evaluator.evaluate(images, plan.folder / EVALUATION, weights.sha256)
         if PartialState().is_main_process:
             write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION))
-            write_sheet(plan.folder / SHEET, sample_sheet(sampler, evaluator.prepared))
+            write_sheet(plan.folder / SHEET, sample_sheet(images, evaluator.prepared))
         return record_of(
             plan,
             self.prepared,
-            sampling_cost(weights.network, weights.evaluations, seconds),
+            sampling_cost(weights.parameters, weights.evaluations, seconds),
             made,
             metrics,
             CheckpointInfo(iteration=0, selection="none", sha256=weights.sha256, weights=weights.kind),
@@ -208,7 +233,8 @@ class Runner:
         trained = self._before(run) or self._train(run, made, log)
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
         sampler = run.method.load().sampler(run.recipe, student)
-        metrics, seconds = self.evaluator.evaluate(sampler, run.folder / EVALUATION, trained.sha256)
+        images = SampledImages(sampler, self.prepared)
+        metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256)
         if PartialState().is_main_process:
             write_scores(run.folder / SCORES, self.evaluator.scores(run.folder / EVALUATION))
             self._pictures(run, sampler)
@@ -288,7 +314,8 @@ class Runner:
             Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), validate_every(run.recipe)),
             self.progress,
             lambda student: self.evaluator.validate(
-                distiller.sampler(run.recipe, student), validation_samples(run.recipe)
+                SampledImages(distiller.sampler(run.recipe, student), self.prepared),
+                validation_samples(run.recipe),
             ),
         )
         folder = run.folder / STUDENT
@@ -302,11 +329,12 @@ class Runner:
 
     def _pictures(self, run: Run, sampler: StudentSampler) -> None:
         """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""
-        sheet = sample_sheet(sampler, self.prepared)
+        sheet = sample_sheet(SampledImages(sampler, self.prepared), self.prepared)
         write_sheet(run.folder / SHEET, sheet)
         panels = {f"{run.label}: network evaluations per image: {sampler.evaluations}": sheet}
         for baseline in list(self.prepared.task.baselines.values())[:1]:
             title = f"{baseline.summary}: network evaluations per image: {baseline.network_evaluations}"
             found = self.prepared.sampled(baseline)
-            panels[title] = sample_sheet(found.sampler, found.prepared)
+            images = SampledImages(found.sampler, found.prepared)
+            panels[title] = sample_sheet(images, found.prepared)
         draw_samples(panels, run.folder / SAMPLES)

@@ -12,6 +12,7 @@ from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.records import Record
 from bench.runs.repeat import command_of
 from bench.runs.task_sources import pinned_task, sources_of
+from bench.task.variations import names_sampler
 
 if TYPE_CHECKING:
     from bench.models.samplers import Sampler
@@ -35,6 +36,7 @@ def ensure_sheet(
         return found
     if not can_have_sheet(record, path):
         raise UserError(_missing(record, path))
+    from bench.evaluation.image_source import SampledImages
     from bench.evaluation.picture import sample_sheet
     from bench.evaluation.sheet import write_sheet
 
@@ -42,7 +44,7 @@ def ensure_sheet(
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
     sampler, prepared = _sampler(record, _run_of(path), catalogue, prepared)
-    write_sheet(target, sample_sheet(sampler, prepared))
+    write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared))
     return target
 
 
@@ -89,9 +91,9 @@ def _sampler(
 ) -> tuple[Sampler, PreparedTask]:
     """Return the sampler that made a record's images, and the task that it samples on."""
     if record.kind == "baseline":
-        if record.method.name not in prepared.task.baselines:
+        if not names_sampler(prepared.task.baselines, record.method.name):
             raise UserError(f"{record.task} has no sampler {record.method.name!r} any more; fix: evaluate another")
-        sampled = prepared.sampled(prepared.task.baselines[record.method.name])
+        sampled = prepared.sampled(prepared.task.baseline(record.method.name))
         return sampled.sampler, sampled.prepared
     from bench.runs.students import sampler_of
 

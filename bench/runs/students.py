@@ -12,6 +12,7 @@ from bench.core.files import path_sha256, read_object
 from bench.core.run_folder import BEST, PLAN, RECORD, STUDENT, student_of
 from bench.core.stopping import DivergedError
 from bench.evaluation.image_scores import ImageScores, write_scores
+from bench.evaluation.image_source import SampledImages
 from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
@@ -108,7 +109,8 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         return Measured(record.metrics, published.record)
     with tempfile.TemporaryDirectory() as scratch:
         sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
-        metrics, _ = runner.evaluator.evaluate(sampler, Path(scratch), sha256)
+        images = SampledImages(sampler, runner.prepared)
+        metrics, _ = runner.evaluator.evaluate(images, Path(scratch), sha256)
         scores = runner.evaluator.scores(Path(scratch))
     kept = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
     return Measured(metrics, kept)

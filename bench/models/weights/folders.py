@@ -59,6 +59,8 @@ def load_network(
             f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, names))}: pickles "
             f"and variants in half precision are not read; fix: {fix}"
         )
+    if kind.__module__.startswith("transformers."):
+        config["ignore_mismatched_sizes"] = True  # its own error names no tensor; they are refused below
     try:
         odd = [wrong for file in files for wrong in odd_types(file, tables)]
         with quiet():

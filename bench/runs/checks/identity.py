@@ -13,11 +13,13 @@ from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import is_name
 from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
+from bench.runs.given import GivenRun, is_given
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.records import Record, is_study
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
+from bench.task.variations import names_sampler
 from bench.training.recipe import build_recipe
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -43,16 +45,10 @@ def declared_task(record: Record, catalogue: Catalogue, cache: Path | None) -> t
     """Return the registered task under the protocol that the record names; or None, and the reason."""
     if record.task not in catalogue.tasks.entries:
         return None, f"task {record.task!r} is not registered here"
-    name = _protocol(record)
-    base, _, metrics = name.partition(".")  # bench eval --metric A,B names its protocol PROTOCOL.A+B
-    tries = [(name, ())] + ([(base, tuple(metrics.split("+")))] if metrics else [])
-    reason = ""
-    for protocol, chosen in tries:
-        try:
-            return pinned_task(catalogue, record.task, cache, protocol, chosen), ""
-        except UserError as problem:
-            reason = reason or first_line(problem)
-    return None, reason
+    try:
+        return pinned_task(catalogue, record.task, cache, _protocol(record)), ""
+    except UserError as problem:
+        return None, first_line(problem)
 
 
 def _protocol(record: Record) -> str:
@@ -159,10 +155,15 @@ def _planned(record: Record, task: Task, catalogue: Catalogue) -> tuple[Planned 
     """Return the plan whose result a record says to be; or None, and the reason."""
     method = record.method
     if record.kind == "baseline":
-        if method.name in task.baselines:
-            return BaselineRun(task, NOWHERE, task.baselines[method.name]), ""
+        if names_sampler(task.baselines, method.name):
+            try:
+                return BaselineRun(task, NOWHERE, task.baseline(method.name)), ""
+            except UserError as problem:
+                return None, first_line(problem)
         if record.checkpoint is None:
             return None, f"task {task.name!r} has no sampler {method.name!r}"
+        if is_given(record.sampler):
+            return GivenRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
         return PublishedRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
     if method.name not in catalogue.methods.entries:
         return None, f"method {method.name!r} is not registered here"

@@ -18,7 +18,7 @@ from study_support import Study
 from tests_support import TINY_PLUGIN
 
 from bench.core.progress import SilentProgress
-from bench.evaluation.evaluator import generate
+from bench.evaluation.image_source import generate
 from bench.report.study.images import chosen_samples
 from bench.runs.plan import BaselineRun, plan_run
 from bench.runs.registry import Catalogue

@@ -13,8 +13,9 @@ import torch
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
-from bench.evaluation.evaluator import Evaluator, generate, measure
+from bench.evaluation.evaluator import Evaluator, measure
 from bench.evaluation.feature_spaces import own_spaces
+from bench.evaluation.image_source import SampledImages, generate
 from bench.metrics.catalogue import FD
 from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run
@@ -90,7 +91,9 @@ def test_the_least_of_the_repetitions_is_shown_only_where_the_protocol_says_so(
     sampler = few_step_sampler(tiny.teacher, [999])
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
     evaluator.protocol = replace(tiny.task.protocol, aggregate="minimum")
-    found = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
+    found = {
+        metric.name: metric for metric in evaluator.evaluate(SampledImages(sampler, tiny), tmp_path, "weights")[0]
+    }
     fd = found["fd"]
     assert fd.value == min(fd.values) and fd.low is None and fd.title.endswith("min of 2")
     assert found["accuracy"].value == pytest.approx(np.mean(found["accuracy"].values))
@@ -112,7 +115,9 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> N
     expected = fid.frechet_distance(
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )
-    found = measure(sampler, tiny, protocol, {"fd": FD}, own_spaces(tiny), 0, SilentProgress(), 50)
+    found = measure(
+        SampledImages(sampler, tiny), tiny, protocol, {"fd": FD}, own_spaces(tiny), 0, SilentProgress(), 50
+    )
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
 
@@ -120,7 +125,7 @@ def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: P
     honest = replace(tiny.task.protocol, smoke=False)
     with pytest.raises(UserError, match="at least"):
         measure(
-            few_step_sampler(tiny.teacher, [999]),
+            SampledImages(few_step_sampler(tiny.teacher, [999]), tiny),
             tiny,
             honest,
             {"fd": FD},
@@ -146,14 +151,14 @@ def test_an_evaluation_takes_over_finished_repetitions_of_the_same_weights_only(
 ) -> None:
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
     sampler = tiny.sampled(tiny.task.baselines["teacher-ode"]).sampler
-    first, _ = evaluator.evaluate(sampler, tmp_path, "weights a")
+    first, _ = evaluator.evaluate(SampledImages(sampler, tiny), tmp_path, "weights a")
 
     def broken(*_: object) -> torch.Tensor:
         raise AssertionError("generated again")
 
-    assert evaluator.evaluate(broken, tmp_path, "weights a")[0] == first
+    assert evaluator.evaluate(SampledImages(broken, tiny), tmp_path, "weights a")[0] == first
     with pytest.raises(AssertionError, match="generated again"):
-        evaluator.evaluate(broken, tmp_path, "weights b")
+        evaluator.evaluate(SampledImages(broken, tiny), tmp_path, "weights b")
 
 
 def test_kid_of_scaled_features_has_a_name_of_its_own_and_earlier_repetitions_are_not_taken_for_it(
@@ -161,7 +166,9 @@ def test_kid_of_scaled_features_has_a_name_of_its_own_and_earlier_repetitions_ar
 ) -> None:
     evaluator = Evaluator(tiny, metrics_of(catalogue, tiny), SilentProgress())
     sampler = tiny.sampled(tiny.task.baselines["teacher-ode"]).sampler
-    found = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
+    found = {
+        metric.name: metric for metric in evaluator.evaluate(SampledImages(sampler, tiny), tmp_path, "weights")[0]
+    }
     assert "kid" not in found and found["kid-rms"].title == "KID of digits-cnn32 / RMS"
     assert abs(found["kid-rms"].value or 0) < 10
     assert all(one["standard_error"] > 0 for one in found["kid-rms"].diagnostics)
@@ -171,5 +178,7 @@ def test_kid_of_scaled_features_has_a_name_of_its_own_and_earlier_repetitions_ar
         del earlier["made_of"]["quantities"]
         earlier["metrics"]["kid"]["value"] = 14961.0
         path.write_text(json.dumps(earlier))
-    again = {metric.name: metric for metric in evaluator.evaluate(sampler, tmp_path, "weights")[0]}
+    again = {
+        metric.name: metric for metric in evaluator.evaluate(SampledImages(sampler, tiny), tmp_path, "weights")[0]
+    }
     assert again["kid-rms"].value == found["kid-rms"].value
