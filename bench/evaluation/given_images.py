@@ -140,4 +140,4 @@ def wanted_of(prepared: PreparedTask) -> Wanted:
 
 
 def _sha256(pixels: Pixels) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels.levels)).hexdigest()
+    return hashlib.sha256(pixels.levels.tobytes()).hexdigest()
