@@ -37,6 +37,8 @@ class GivenImages(ImageSource):
     """Hash of all pixels, in order: equal for a folder, a zip and a webdataset of equal images."""
     formats: dict[str, int]
     """The number of images of each format."""
+    repeated: int
+    """The number of images with the same pixels as an earlier one; they are measured like all others."""
 
     def __init__(
         self, files: GivenFiles, manifest: Path | None, prepared: PreparedTask, progress: Progress
@@ -103,6 +105,13 @@ class GivenImages(ImageSource):
                 f"they are: {parts}; fix: write them again as 8-bit PNG of the protocol's size, without resizing"
             )
         self._kept = kept
+        counts = Counter(self._hashes)
+        self.repeated = len(self._hashes) - len(counts)
+        if self.repeated:
+            again = [name for name, one in zip(self._names, self._hashes, strict=True) if counts[one] > 1]
+            progress.note(
+                f"{len(again):,} images have the pixels of another one, and are measured: {listed(again)}"
+            )
         self.formats = dict(sorted(self.formats.items()))
         self.sha256 = digest(["images", list(self._shape), self._hashes])
 

@@ -17,7 +17,7 @@ Made = Literal["given", "pipeline", "function"]
 
 IMAGES: Final = "images"
 """The key of a record's sampler that says how the images were made; records of students have none."""
-FACTS: Final = ("form", "formats", "lossy", "repetitions")
+FACTS: Final = ("form", "formats", "lossy", "repeated", "repetitions")
 """Keys of a record's sampler that do not decide its numbers, besides the hash of the images."""
 
 
