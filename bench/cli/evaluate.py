@@ -15,7 +15,6 @@ from bench.cli.options import (
     PluginOption,
     ProtocolOption,
     RunsOption,
-    StepsOption,
     StudentStartOption,
     ThreadsOption,
     parse_names,
@@ -83,7 +82,12 @@ def evaluate(
         str | None,
         typer.Option("--name", help="The row's name in tables, for --images, --pipeline and a function."),
     ] = None,
-    steps: StepsOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, help="Steps of the checkpoint's sampler, where it has several, or of --pipeline."
+        ),
+    ] = None,
     student_start: StudentStartOption = None,
     data: DataOption = None,
     download: DownloadOption = False,
@@ -102,7 +106,6 @@ def evaluate(
     asked = Asked(
         checkpoint, sampler, images, pipeline, steps, student_start, manifest, scheduler, guidance, dtype, name
     )
-    asked.kind  # noqa: B018 (options that do not go together are refused before anything is imported)
 
     from rich.console import Console
 

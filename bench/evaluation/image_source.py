@@ -30,6 +30,8 @@ class ImageSource(ABC):
 
     repetitions: int
     """The number of the protocol's repetitions that there are images of: all of them, or only the first."""
+    protocol_noise: bool = True
+    """Whether the images are made from the noise that the protocol's samplers get, so that they can be paired."""
 
     @abstractmethod
     def batch(self, repetition: int, start: int, stop: int) -> Generated:

@@ -44,7 +44,8 @@ ASSUMPTIONS: dict[Kind, str] = {
         "that prompts are independent."
     ),
     "generation seeds": (
-        "Paired t over generation seeds, since both made images from the same noise. It is about these two "
+        "Paired t over generation seeds, from whose noise students and samplers both make their images; images "
+        "from outside have noise of their own, and are paired in the order of their seeds. It is about these two "
         "students and not about the methods, and assumes normal differences of independent seeds."
     ),
 }

@@ -17,6 +17,7 @@ from bench.evaluation.sheet import Sheet, read_sheet
 from bench.report.selection import Found, Selection, Side
 from bench.report.summary import networks_sha256
 from bench.runs.evidence import evidence_of
+from bench.runs.given import is_given
 from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Column:
 
     title: str
     sheet: Sheet
+    outside: bool = False
+    """Whether its images come from outside, and so not from the noise of the others."""
+
+    def fits(self, other: Column) -> bool:
+        """Say whether rows have the same noise and condition; or the same caption, if one is from outside."""
+        mine, its = self.sheet, other.sheet
+        named = (self.outside or other.outside) and bool(mine.captions) and mine.captions == its.captions
+        return mine.images.shape[1:] == its.images.shape[1:] and (mine.noise == its.noise or named)
 
 
 def columns_of(
@@ -70,10 +79,10 @@ def columns_of(
     columns = []
     for title, found in titled:
         path = ensure_sheet(found.record, found.path, catalogue, prepare, say)
-        columns.append(Column(title, read_sheet(path)))
+        columns.append(Column(title, read_sheet(path), is_given(found.record.sampler)))
     base = columns[0]
     for column in columns[1:]:
-        if column.sheet.noise != base.sheet.noise or column.sheet.images.shape[1:] != base.sheet.images.shape[1:]:
+        if not column.fits(base):
             raise UserError(
                 f"the sample sheets of {base.title} and {column.title} are not of the same noise and conditions; "
                 "fix: evaluate both with this version, or leave out --sheet"
@@ -95,7 +104,8 @@ def _teacher(selection: Selection, side: Side) -> Found | None:
     found = [
         one
         for one in selection.found
-        if one.record.kind == "baseline" and one.record.protocol_sha256 == first.protocol_sha256
+        if one.record.kind == "baseline" and not is_given(one.record.sampler)
+        if one.record.protocol_sha256 == first.protocol_sha256
         if networks_sha256(one.record) == networks_sha256(first) and can_have_sheet(one.record, one.path)
     ]
     return min(found, key=lambda one: (evidence_of(one.path).sheet is None, one.record.method.name), default=None)
@@ -116,7 +126,8 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
     titles = [_wrapped(column.title, bold, cell, 5) for column in columns]
     left = MARGIN + round(max(font.getlength(line) for lines in captions for line in lines)) + 2 * GAP
     top = MARGIN + LINE * max(map(len, titles)) + GAP
-    foot = _wrapped("Each row has the same noise and condition.", font, len(columns) * (cell + GAP) + left, 3)
+    shared = "condition, not noise" if any(column.outside for column in columns) else "noise and condition"
+    foot = _wrapped(f"Each row has the same {shared}.", font, len(columns) * (cell + GAP) + left, 3)
     size = (
         left + len(columns) * (cell + GAP) + MARGIN,
         top + rows * (height + GAP) + GAP + LINE * len(foot) + MARGIN,
