@@ -19,6 +19,7 @@ from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
+from bench.evaluation.image_labels import image_labels
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.evaluation.image_source import ImageSource
 from bench.features.batch import Extract
@@ -150,10 +151,19 @@ class Evaluator:
         results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
         return results, sum(part.seconds for part in finished)
 
-    def scores(self, folder: Path) -> ImageScores:
-        """Return the scores of single images of a finished evaluation, from the repetitions in its folder."""
-        paths = [_path(folder, repetition) for repetition in range(self.protocol.repetitions)]
-        return scores_of([read_repetition(path).metrics for path in paths if path.exists()])
+    def scores(self, folder: Path, seeded: bool = True) -> ImageScores:
+        """Return the scores of single images of a finished evaluation, from the repetitions in its folder.
+
+        `seeded` says whether the images were made from the protocol's seeds here.
+        """
+        found = {}
+        for number in range(self.protocol.repetitions):
+            if (path := _path(folder, number)).exists():
+                found[number] = read_repetition(path).metrics
+        if not any(measured.scores for metrics in found.values() for measured in metrics.values()):
+            return {}
+        labels = [image_labels(self.prepared, self.protocol, number, seeded) for number in found]
+        return scores_of([*found.values()], labels)
 
     def _repetition(self, source: ImageSource, folder: Path, repetition: int, subject: str) -> Repetition:
         path = _path(folder, repetition)
