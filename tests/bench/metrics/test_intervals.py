@@ -73,27 +73,27 @@ def normal(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarr
 
 
 def skewed(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarray]:
-    """One model is much better on a few prompts: differences are log-normal, with a mean of 0.01."""
+    """One model is much better on a few prompts: differences are exponential, with a skewness of 2."""
     hard = rng.normal(0.3, 0.05, (DATA_SETS, prompts))
-    return hard + 0.01 * rng.lognormal(-0.32, 0.8, hard.shape), hard
+    return hard + rng.exponential(DIFFERENCE, hard.shape), hard
 
 
 def binary(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right or wrong, as of GenEval: the share of right answers differs by 0.01, and both agree on most prompts."""
+    """Right or wrong, as of GenEval: the shares of right answers differ by 0.01, and most answers agree."""
     hard = rng.random((DATA_SETS, prompts))
     agree = rng.random(hard.shape) < 0.8
     return hard < 0.61, np.where(agree, hard, rng.random(hard.shape)) < 0.60
 
 
-DATA_SETS = 400
+DATA_SETS = 300
 DIFFERENCE = 0.01
 
 
 @pytest.mark.parametrize("pairs", [normal, skewed, binary])
 def test_the_paired_bootstrap_over_prompts_covers_the_difference_at_its_nominal_rate(pairs: Pairs) -> None:
-    """Of 400 intervals at 95 %, 380 hold the true difference; the binomial error is 4.4, and this allows three."""
+    """Of 300 intervals at 95 %, 285 hold the true difference; the binomial error is 3.8, and this allows three."""
     first, second = pairs(np.random.default_rng(1), 150)
     differences = first.astype(float) - second
-    intervals = np.array([bca_interval(one, resamples=1000, seed=seed) for seed, one in enumerate(differences)])
-    covered = np.count_nonzero((intervals[:, 0] <= DIFFERENCE) & (DIFFERENCE <= intervals[:, 1]))
+    intervals = np.array([bca_interval(one, resamples=500, seed=seed) for seed, one in enumerate(differences)])
+    covered = np.count_nonzero((intervals[:, 0] <= DIFFERENCE) & (intervals[:, 1] >= DIFFERENCE))
     assert covered == pytest.approx(0.95 * DATA_SETS, abs=3 * math.sqrt(DATA_SETS * 0.95 * 0.05))
