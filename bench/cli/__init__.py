@@ -27,6 +27,7 @@ COMMANDS = {
     "reproduce": "reproduce:reproduce",
     "tune": "tune:tune",
     "eval": "evaluate:evaluate",
+    "sweep": "sweep:sweep",
     "latency": "latency:latency",
     "report": "report:report",
     "site": "site:site",
@@ -37,6 +38,8 @@ COMMANDS = {
     "cancel": "cluster:cancel",
     "resume": "cluster:resume",
     "refs": "refs:app",
+    "metrics": "metrics:app",
+    "weights": "weights:app",
     "study": "study:app",
     "records": "records:app",
 }

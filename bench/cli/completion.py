@@ -63,6 +63,14 @@ def tracker_names(incomplete: str) -> list[str]:
     return _last_of_list(incomplete, TRACKERS)
 
 
+def weights_names(incomplete: str) -> list[str]:
+    """Complete the weights of a registered feature extractor."""
+    from bench.runs.registry import load_catalogue
+
+    extractors = [entry.load() for entry in load_catalogue().extractors if entry.point is not None]
+    return _beginning(incomplete, {weights.name for one in extractors for weights in one.weights})
+
+
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 

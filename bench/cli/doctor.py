@@ -24,11 +24,12 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     """Check the installation: packages, devices, caches, and what is missing for which task."""
     from bench.runs.registry import load_catalogue
 
+    catalogue = load_catalogue(plugin)
     healthy = _packages()
     _trackers()
-    _devices()
+    _devices(catalogue)
     _cache(cache or default_cache())
-    healthy = _tasks(load_catalogue(plugin), cache) and healthy
+    healthy = _tasks(catalogue, cache) and healthy
     print("everything is installed and prepared" if healthy else "something is missing; fix: the commands above")
 
 
@@ -57,7 +58,12 @@ def _trackers() -> None:
         print(f"  {name:<14}{'installed' if is_installed(name) else fix}")
 
 
-def _devices() -> None:
+LARGE = ("dmd2-4step", "coco10k")
+"""The method and the task whose fit on a GPU is told: the paper's largest training."""
+
+
+def _devices(catalogue: Catalogue) -> None:
+    """Show what computes here: cores, and what each GPU can do."""
     import torch
 
     from bench.core.files import human_size
@@ -65,9 +71,39 @@ def _devices() -> None:
 
     print("devices")
     print(f"  cpu           {cores()} cores, torch uses {torch.get_num_threads()} threads")
+    if not torch.cuda.is_available():
+        print("  gpu           none that torch can use: micro tasks run on the CPU, paper scale needs a GPU")
+        return
+    least = _least_memory(catalogue)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        print(f"  cuda:{index}        {properties.name}, {human_size(properties.total_memory)}")
+        ampere = properties.major >= 8
+        kinds = "bf16 and TF32" if ampere else "neither bf16 nor TF32: leave precision=fp32"
+        print(f"  cuda:{index}        {properties.name}, {human_size(properties.total_memory)}, {kinds}")
+        print(f"                {' on '.join(LARGE)}: {_fit(least, properties.total_memory)}")
+    print(f"  cuDNN         {torch.backends.cudnn.version() or 'not available'}")
+    nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
+    version = ".".join(map(str, torch.cuda.nccl.version())) if nccl else "not available: one GPU a run"
+    print(f"  NCCL          {version}")
+
+
+def _least_memory(catalogue: Catalogue) -> int:
+    """Return the bytes of weights, gradients and moments of the paper's largest training."""
+    method, name = LARGE
+    task = catalogue.tasks.get(name)
+    recipe = catalogue.methods.get(method).recipe(task.recipes or task.name, task.scale, {})
+    return recipe.least_memory(task.network_parameters or 0)
+
+
+def _fit(least: int, memory: int) -> str:
+    """Return whether a training fits into a GPU's memory, and what helps if it does not."""
+    from bench.core.files import human_size
+
+    takes = f"{human_size(least)} and activations"
+    if least < memory:
+        return f"{takes}, which leaves {human_size(memory - least)} for these"
+    count = least // memory + 1
+    return f"{takes}: too much for it; fix: --processes {count} --set sharding=fsdp2, or a LoRA (dmd2-4step-lora)"
 
 
 def _cache(where: Path) -> None:

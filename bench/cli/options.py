@@ -156,10 +156,7 @@ def subject_of(
         return regular_file_or_folder(checkpoint)
     if steps is not None:
         raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
-    name = sampler or ""  # one of the two was given
-    if name not in task.baselines:
-        raise unknown("sampler", name, task.baselines)
-    return task.baselines[name]
+    return task.baseline(sampler or "")  # one of the two was given
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

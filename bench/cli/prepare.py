@@ -111,6 +111,7 @@ def prepare(
     from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find
+    from bench.runs.weights import located_weights, pin_loaded
     from bench.task.assets import PreparedAsset
 
     torch.set_num_threads(threads)
@@ -125,6 +126,8 @@ def prepare(
         for name, path in named.items()
         if name not in own
     }
+    for name, one in kept.items():
+        pin_loaded(located_weights(catalogue, inputs.cache)[name], one, inputs.cache)
     prepared = chosen.prepare(inputs, progress)
     further = [PreparedAsset(name, one.path, one.sha256, folder_size(one.path)) for name, one in kept.items()]
     assets = [*prepared.data, *prepared.weights, *further]

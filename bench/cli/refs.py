@@ -98,7 +98,7 @@ def build(
     from rich.console import Console
 
     from bench.core.progress_bars import StatusProgress
-    from bench.features.pinned import find
+    from bench.features.pinned import find, pin
     from bench.features.reference_store import reference_store, save_reference
     from bench.features.references import FeatureSpace, make_references
 
@@ -114,6 +114,8 @@ def build(
         one = entry.load()
         found = {w.name: find(w, named.get(w.name), where, download, progress, own_weights) for w in one.weights}
         extract = one.load({key: value.path for key, value in found.items()}, device)
+        for key, value in found.items():
+            pin(key, value, where)
         suffix = f"-{one.name}" if spaces else ""
         spaces[suffix] = FeatureSpace(one.network(found, entry.plugin_sha256), extract)
     for statistics in make_references(real, spaces, name or images.stem, progress, keep).values():

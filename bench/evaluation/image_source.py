@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.core.device import this_device
+from bench.core.numerics import tf32
 from bench.features.batch import ImageBatch
 from bench.models.samplers import BatchSeededNoise, SampleNoise, Sampler
 from bench.task.base import PreparedTask
@@ -55,7 +56,8 @@ def generate(
     indices = torch.arange(start, stop)
     noise = noise_of(prepared, protocol, repetition, indices)
     conditions = conditions_of(prepared, protocol, noise, indices)
-    images = prepared.decode(sampler(noise, conditions))
+    with tf32(protocol.tf32):
+        images = prepared.decode(sampler(noise, conditions))
     levels = to_uint8(images, protocol.uint8).cpu()
     return Generated(
         images=levels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import torch
 
     from bench.features.batch import Extract
+    from bench.features.known import KnownImages
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that an extractor reads; the user gives their path with `bench prepare --weights NAME=PATH`."""
+    """Weights that an extractor reads; the user names their path, or downloads them, with `bench weights get`."""
 
     name: str
     files: str
@@ -28,6 +29,11 @@ class Weights:
     licence: str
     file: WeightsFile | None = None
     """The published file, if its hash is known, so that it can be downloaded."""
+
+    @property
+    def command(self) -> str:
+        """The command that gets them: with a published hash they can be downloaded."""
+        return f"bench weights get {self.name} {'--download' if self.file is not None else '--from PATH'}"
 
     @classmethod
     def of_file(cls, name: str, file: WeightsFile) -> Weights:
@@ -54,6 +60,10 @@ class FeatureExtractor(ABC):
 
         Raises UserError if a file is damaged, or contains another network.
         """
+
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return images whose scores or features are known, for `bench metrics check`; empty: none."""
+        return ()
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
         """Return a name with the hashes that decide its numbers: of its weights and of a plug-in file."""

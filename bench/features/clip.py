@@ -61,6 +61,8 @@ class CLIPScorer:
         self.batch_size = batch_size
         self.device: torch.device = next(model.parameters()).device
         self.preprocess = preprocess
+        size = model.visual.image_size
+        self.side: int = size if isinstance(size, int) else size[0]
         self._tokenizer = tokenizer
         self._prefix = tokenizer.encode(protocol.prefix)
         self._embedded: dict[str, tuple[Tensor, bool]] = {}

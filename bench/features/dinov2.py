@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
 from bench.features.names import DINO_FEATURES
 from bench.features.precision import frozen_network
+from bench.features.preprocess import bicubic
 from bench.models.weights.folders import load_network
 
 SIDE = 224
@@ -46,17 +45,10 @@ class DINOv2Features:
         parts: list[Tensor] = []
         with frozen_network(device):
             for part in images.split(self.batch_size):
-                pixels = torch.stack([resized(image) for image in part]).to(device)
+                pixels = bicubic(part, SIDE).to(device)
                 tokens = self.network(pixel_values=(pixels.float() / 255 - mean) / std).last_hidden_state
                 parts.append(tokens[:, 0].float().cpu())
         return torch.cat(parts)
-
-
-def resized(image: Tensor) -> Tensor:
-    """Resize one image uint8 [3, H, W] to [3, 224, 224] with Pillow's bicubic filter, to bytes."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    small = np.array(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    return torch.from_numpy(small).permute(2, 0, 1)
 
 
 def load_dinov2(folder: Path, device: torch.device | str = "cpu") -> DINOv2Features:

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from bench.features.aesthetic import AestheticPredictor
 from bench.features.batch import ImageBatch
 from bench.features.clip import CLIPScorer
+from bench.features.dinov2 import SIDE as DINOV2_SIDE
 from bench.features.dinov2 import DINOv2Features
 from bench.features.inception import InceptionFeatures
 from bench.features.lpips_diversity import LPIPSDiversity
+from bench.features.pixel_statistics import SIDE as PIXELS_SIDE
+from bench.features.pixel_statistics import pixel_statistics
 from bench.features.preference import PreferenceModel
-from bench.features.preprocess import SmallImages, Squares, centre_patches
+from bench.features.preprocess import (
+    SmallImages,
+    Squares,
+    bicubic,
+    centre_patches,
+    centre_square,
+    lanczos,
+)
 from bench.features.views import NO_PATCH, Features
 
 
 def squares_of(batch: ImageBatch) -> Squares:
     """Return a batch's centre squares; each size is made once for all extractors."""
     return batch.once("squares", lambda: Squares(rgb(batch.images)))
+
+
+def whole_squares(batch: ImageBatch) -> list[Tensor]:
+    """Return the centre squares in full resolution: of all images, or one by one of real images of many sizes.
+
+    Generated and real images then go the same way to a network's input, without a resize to the protocol's size.
+    """
+    return [centre_square(rgb(images)) for images in batch.originals or [batch.images]]
+
+
+def bicubic_squares(batch: ImageBatch, side: int) -> Tensor:
+    """Return the centre squares, resized once for all extractors by Pillow's bicubic filter to `side` pixels."""
+    return batch.once(("bicubic", side), lambda: torch.cat([bicubic(one, side) for one in whole_squares(batch)]))
 
 
 def rgb(images: Tensor) -> Tensor:
@@ -33,7 +58,23 @@ def inception_tap(inception: InceptionFeatures, tap: str, batch: ImageBatch) -> 
 
 def dinov2_token(dinov2: DINOv2Features, batch: ImageBatch) -> Features:
     """Return DINOv2's class token as features."""
-    return Features(dinov2(rgb(batch.images)).numpy())
+    return Features(dinov2(bicubic_squares(batch, DINOV2_SIDE)).numpy())
+
+
+def clip_embeddings(clip: CLIPScorer, batch: ImageBatch) -> Features:
+    """Return CLIP's unit embeddings of the images as features."""
+    return Features(clip.embed_images(bicubic_squares(batch, clip.side)).numpy())
+
+
+def aesthetic_scores(predictor: AestheticPredictor, batch: ImageBatch) -> Features:
+    """Return the aesthetic predictor's scores of the images."""
+    return scores_alone(batch, aesthetic=predictor.scores(bicubic_squares(batch, predictor.clip.side)))
+
+
+def pixel_features(batch: ImageBatch) -> Features:
+    """Return saturation, sharpness and contrast as three features."""
+    squares = [one if one.shape[-1] <= PIXELS_SIDE else lanczos(one, PIXELS_SIDE) for one in whole_squares(batch)]
+    return Features(torch.cat([pixel_statistics(one) for one in squares]).numpy())
 
 
 def inception_of_squares(inception: InceptionFeatures, side: int, batch: ImageBatch) -> Features:

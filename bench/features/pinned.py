@@ -1,4 +1,4 @@
-"""Weights that `bench prepare --weights NAME=PATH` pinned, by name and hash. Imports no torch."""
+"""Weights that `bench weights get` or `bench prepare --weights` pinned, by name and hash. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,44 +27,64 @@ def read_pinned(cache: Path) -> dict[str, FoundWeights]:
 
 
 def find(
-    weights: Weights, path: Path | None, cache: Path, download: bool, progress: Progress, own_weights: bool
+    weights: Weights,
+    path: Path | None,
+    cache: Path,
+    download: bool,
+    progress: Progress,
+    own_weights: bool,
+    option: str = "--weights NAME=PATH",
 ) -> FoundWeights:
-    """Pin and return weights from `path`, from the cache or, with `download`, from their publisher.
+    """Return weights from `path`, or those that are pinned or in the cache; `download` gets a published file anew.
 
-    Raises UserError if they are missing, or have another hash than published, unless `own_weights` allows that.
+    `option` is how the command at hand names a path, for messages. Raises UserError if they are missing, or have
+    another hash than published, unless `own_weights` allows that.
     """
+    if path is None and not download and not own_weights and weights.name in read_pinned(cache):
+        return _unchanged(weights, read_pinned(cache)[weights.name])
     if weights.file is not None:
-        found = find_weights(weights.file, path, cache, download, progress, own_weights)
-        kept = FoundWeights(found.path.absolute(), found.sha256)
-    elif path is None or not path.exists():
+        found = find_weights(weights.file, path, cache, download, progress, own_weights, option)
+        return FoundWeights(found.path.absolute(), found.sha256)
+    if path is None or not path.exists():
         where = "not named" if path is None else f"not at {path}"
         raise UserError(
-            f"the weights {weights.name!r} are {where}; fix: --weights {weights.name}=PATH "
+            f"the weights {weights.name!r} are {where}; fix: {option.replace('NAME', weights.name)} "
             f"({weights.files}; {weights.source})"
         )
-    else:
-        kept = FoundWeights(path.absolute(), path_sha256(path))
-    pinned = read_pinned(cache) | {weights.name: kept}
+    return FoundWeights(path.absolute(), path_sha256(path))
+
+
+def pin(name: str, found: FoundWeights, cache: Path) -> None:
+    """Keep under a name where weights are, for every task; weights that had the name are forgotten."""
+    pinned = read_pinned(cache) | {name: found}
     content = {name: {**asdict(one), "path": str(one.path)} for name, one in sorted(pinned.items())}
     write_text(_file(cache), json.dumps(content, indent=2) + "\n")
-    return kept
 
 
 def weights_for(extractor: FeatureExtractor, pinned: Mapping[str, FoundWeights]) -> dict[str, Path]:
     """Return the files that an extractor reads. Raises UserError if one is missing, or has changed."""
     found = {}
     for one in extractor.weights:
-        named = pinned.get(one.name)
-        again = f"fix: bench prepare --task TASK --weights {one.name}=PATH ({one.files}; {one.source})"
-        if named is None or not named.path.exists():
-            where = "are not pinned" if named is None else f"are no longer at {named.path}"
+        if one.name not in pinned:
             raise UserError(
-                f"the weights {one.name!r}, which feature extractor {extractor.name!r} reads, {where}; {again}"
+                f"the weights {one.name!r}, which feature extractor {extractor.name!r} reads, are not pinned; "
+                f"{_fix(one)}"
             )
-        if path_sha256(named.path) != named.sha256:
-            raise UserError(f"{named.path} has changed since it was pinned; {again}")
-        found[one.name] = named.path
+        found[one.name] = _unchanged(one, pinned[one.name]).path
     return found
+
+
+def _unchanged(weights: Weights, pinned: FoundWeights) -> FoundWeights:
+    """Return pinned weights. Raises UserError if they are no longer there, or have changed."""
+    if not pinned.path.exists():
+        raise UserError(f"the weights {weights.name!r} are no longer at {pinned.path}; {_fix(weights)}")
+    if path_sha256(pinned.path) != pinned.sha256:
+        raise UserError(f"{pinned.path} has changed since it was pinned; {_fix(weights)}")
+    return pinned
+
+
+def _fix(weights: Weights) -> str:
+    return f"fix: {weights.command} ({weights.files}; {weights.source})"
 
 
 def _file(cache: Path) -> Path:

@@ -53,6 +53,24 @@ CLIP_BIGG14 = CLIPProtocol(
 )
 """The larger network with the plain prompt and open_clip's own preprocessing."""
 
+CLIP_L14_336 = CLIPProtocol(
+    name="clip-l14-336",
+    architecture="ViT-L-14-336-quickgelu",
+    pretrained="openai",
+    source="https://huggingface.co/timm/vit_large_patch14_clip_336.openai",
+    role="clip-l14-336",
+)
+"""The network of CMMD. open_clip calls OpenAI's own activation quickgelu."""
+
+CLIP_L14 = CLIPProtocol(
+    name="clip-l14",
+    architecture="ViT-L-14-quickgelu",
+    pretrained="openai",
+    source="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
+    role="clip-l14",
+)
+"""The network below LAION's aesthetic predictor."""
+
 HPS_PROTOCOL = CLIPProtocol(
     name="hps-v2.1",
     architecture="ViT-H-14",

@@ -43,46 +43,52 @@ def find_weights(
     download: bool,
     progress: Progress,
     own_weights: bool = False,
+    option: str = "--weights PATH",
 ) -> FoundWeights:
     """Return `path`, or the file in `cache`/weights, which `download` fetches if it is missing.
 
     The hash must be the published one; with `own_weights`, a file that the user names may have another, and its
-    numbers are then not comparable with published ones. Raises UserError if the file is missing, has another
-    hash, or the download fails.
+    numbers are then not comparable with published ones. `option` is how the command at hand names a path, for
+    messages. Raises UserError if the file is missing, has another hash, or the download fails.
     """
     if path is None:
         if own_weights:
-            raise UserError("--own-weights is given without --weights; fix: --weights NAME=PATH")
-        path = _in_cache(file, cache / "weights" / file.name, download, progress)
+            raise UserError(f"--own-weights is given without a path; fix: {option}")
+        path = _in_cache(file, cached_path(file, cache), download, progress, option)
     elif not path.exists():
-        raise UserError(f"no file {path}; {_fix(file)}")
+        raise UserError(f"no file {path}; {_fix(file, option)}")
     regular_file(path)
     try:
         sha256 = file_sha256(path)
     except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; {_fix(file)}") from error
+        raise UserError(f"{path} could not be read: {error.strerror}; {_fix(file, option)}") from error
     if sha256 != file.sha256 and not own_weights:
         raise UserError(
             f"{path} is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}; "
-            f"delete or replace it, or give --own-weights if they are your own; {_fix(file)}"
+            f"delete or replace it, or give --own-weights if they are your own; {_fix(file, option)}"
         )
     return FoundWeights(path, sha256)
 
 
-def _in_cache(file: WeightsFile, path: Path, download: bool, progress: Progress) -> Path:
+def cached_path(file: WeightsFile, cache: Path) -> Path:
+    """Return where a download of a published file is kept."""
+    return cache / "weights" / file.name
+
+
+def _in_cache(file: WeightsFile, path: Path, download: bool, progress: Progress, option: str) -> Path:
     if not path.exists() and not download:
-        raise UserError(f"{file.name} is not in {path.parent}; {_fix(file)}")
+        raise UserError(f"{file.name} is not in {path.parent}; {_fix(file, option)}")
     with made_once(path) as missing:
         if missing:
-            _download(file, path, progress)
+            _download(file, path, progress, option)
     return path
 
 
-def _fix(file: WeightsFile) -> str:
-    return f"fix: --download ({human_size(file.bytes)} from {file.url}), or --weights PATH"
+def _fix(file: WeightsFile, option: str) -> str:
+    return f"fix: --download ({human_size(file.bytes)} from {file.url}), or {option}"
 
 
-def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
+def _download(file: WeightsFile, path: Path, progress: Progress, option: str) -> None:
     """Download `file`; it appears at `path` only if it is whole and its hash is right."""
     import http.client  # with urllib a tenth of the time that `bench list` takes
     import urllib.request
@@ -98,10 +104,10 @@ def _download(file: WeightsFile, path: Path, progress: Progress) -> None:
                 raise UserError(
                     f"the download from {file.url} is not {file.name}: its SHA-256 is {sha256}, "
                     f"not {file.sha256}; "
-                    "fix: try another network, or --weights PATH"
+                    f"fix: try another network, or {option}"
                 )
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{file.url} could not be downloaded to {path}: {error}; fix: --weights PATH") from error
+        raise UserError(f"{file.url} could not be downloaded to {path}: {error}; fix: {option}") from error
 
 
 def _copy(answer: IO[bytes], target: IO[bytes], file: WeightsFile, progress: Progress) -> str:

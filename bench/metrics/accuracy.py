@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
 
 class Accuracy(Metric):
     """Fraction of generated images that the feature classifier assigns to their own label."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return five images, three of them right."""
+        right = ({"accuracy": [True, False, True]}, {"accuracy": [True, False]})
+        return (KnownAnswer.of_scores("three of five right", 0.6, *right),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

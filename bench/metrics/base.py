@@ -14,6 +14,7 @@ from bench.core.imports import load_class
 from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features, check_features
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.task.protocol import Protocol
 
 T = TypeVar("T")
@@ -99,6 +100,11 @@ class Metric(ABC):
         self.reference = reference
         self.protocol = protocol
         self.info = info
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003 (most need only the class)
+        """Return sets on which the value of the metric `info` is known, for `bench metrics check`; empty: none."""
+        return ()
 
     @abstractmethod
     def update(self, batch: Features) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import bootstrap_interval
+from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
@@ -16,6 +19,12 @@ class Diversity(Metric):
     Noise is diverse too: a protocol with this metric has another that measures how well the images fit their
     prompts.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return the distances of three prompts of two images each."""
+        distances = ({info.name: [0.1, 0.4]}, {info.name: [0.7]})
+        return (KnownAnswer.of_scores("the mean of three prompts", 0.4, *distances),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

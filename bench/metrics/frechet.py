@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from bench.features.statistics import GaussianStatistics
 from bench.features.views import NO_PATCH, Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import flat_gaussians, turned_gaussians
 from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6
@@ -131,6 +134,16 @@ class FrechetDistance(Metric):
     """The Fréchet distance in the protocol's features; it is FID only if their network is Inception."""
 
     reference: Reference
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return Gaussians with distances in closed form, for each of the two ways to the trace of the root."""
+        turned, flat = turned_gaussians(), flat_gaussians()
+        return (
+            KnownAnswer.of_features("covariances that do not commute", turned.distance, *turned[:2]),
+            KnownAnswer.of_features("covariances without full rank", flat.distance, *flat[:2]),
+            KnownAnswer.of_features("the same images", 0.0, turned.real, turned.real),
+        )
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         """Start the sums. Raises UserError if there is no reference."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.core.errors import UserError
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import certain_logits
 from bench.task.protocol import Protocol
 
 SPLITS = 10
+TEN_CLASSES = 9.644640093753834
+"""The score of 1,000 images that are in ten classes for certain, by torch-fidelity: each split of the shuffled
+images scores exp of the entropy of its classes, which are not quite evenly many."""
 SHUFFLE_SEED = 2020
 """Seed of the order in which images are split: images sorted by class would score 62 instead of 298."""
 
@@ -38,6 +45,19 @@ def _score(logits: np.ndarray) -> float:
 
 class InceptionScore(Metric):
     """The mean over ten splits of the images in a fixed random order, as in torch-fidelity."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return images of certain classes, and images that are all alike."""
+
+        def given(logits: np.ndarray) -> list[Features]:
+            return [Features(np.zeros((len(part), 1)), logits=part) for part in np.split(logits, [7])]
+
+        alike = np.tile(np.array([0.5, -2.0, 3.0], np.float32), (50, 1))
+        return (
+            KnownAnswer("certain of ten classes, as torch-fidelity", TEN_CLASSES, given(certain_logits())),
+            KnownAnswer("images that are all alike", 1.0, given(alike)),
+        )
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

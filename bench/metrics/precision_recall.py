@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.features.statistics import row_blocks
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
+from bench.metrics.known_sets import line
 
+ON_LINE = line(*range(10))
+"""Ten points; the balls to their third neighbours cover the line from -3 to 12."""
+AT_ENDS = line(-3.1, -2.9, 11.9, 12.1)
+"""Points just outside and inside these balls."""
 BLOCK = 2**21
 """Number of distances in memory at once: 16 MiB of float64, for any number of images."""
 
@@ -71,6 +80,14 @@ class _Support(FeatureMetric):
         self.require(len(real), "reference", defined=self.protocol.neighbours + 1)
         return generated, real
 
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return the same set twice, and sets apart."""
+        return (
+            KnownAnswer.of_features("the same images", 1.0, ON_LINE, ON_LINE),
+            KnownAnswer.of_features("images apart from all others", 0.0, ON_LINE + 1000, ON_LINE),
+        )
+
     def measured(self, value: float, generated: np.ndarray) -> Measured:
         """Return the value with its diagnostics."""
         reference_samples = len(self.real)
@@ -80,6 +97,14 @@ class _Support(FeatureMetric):
 
 class Precision(_Support):
     """The fraction of generated images within the support of the real ones: fidelity."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return also generated points of which half lie inside the real ones' balls."""
+        half = KnownAnswer.of_features(
+            "half inside the third neighbours' balls", 0.5, AT_ENDS, ON_LINE, neighbours=3
+        )
+        return (*super().known_answers(info), half)
 
     def result(self) -> Measured:
         """Return the precision; the real set's radii are computed once per reference."""
@@ -91,6 +116,14 @@ class Precision(_Support):
 
 class Recall(_Support):
     """The fraction of real images within the support of the generated ones: coverage."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return also real points of which half lie inside the generated ones' balls."""
+        half = KnownAnswer.of_features(
+            "half inside the third neighbours' balls", 0.5, ON_LINE, AT_ENDS, neighbours=3
+        )
+        return (*super().known_answers(info), half)
 
     def result(self) -> Measured:
         """Return the recall."""

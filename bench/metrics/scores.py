@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import Interval, t_interval
+from bench.metrics.known import KnownAnswer
 from bench.task.protocol import Protocol
 
 
@@ -60,6 +62,17 @@ class MeanScore(Metric):
 
     counted: ClassVar[tuple[str, ...]] = ()
     """Names of [n] bool scores, called `metric_mark`, that the diagnostics count."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return the scores of two prompts of two images each."""
+
+        def given(*scores: float) -> dict[str, list[float]]:
+            marks = {f"{info.name}_{mark}": [False] * len(scores) for mark in cls.counted}
+            return {info.name: list(scores), **marks}
+
+        batches = given(0.1, 0.3), given(0.4, 0.8)
+        return (KnownAnswer.of_scores("the mean of two prompts", 0.4, *batches, images_per_prompt=2),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

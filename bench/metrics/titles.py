@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.features.names import CLEAN_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 from bench.metrics.catalogue import DIVERSITY, KID
+from bench.metrics.catalogue_images import DIVERSITY_DINO, VENDI, VENDI_DINOV2, VENDI_PROMPT
 from bench.metrics.info import MetricInfo
 
 INCEPTIONS = (FID_FEATURES, CLEAN_FEATURES, SPATIAL_FEATURES)
@@ -20,6 +21,10 @@ UNSCALED_KID = "kid-unscaled"
 """Name in tables of a KID of unscaled features, which older records call `kid`."""
 TIMES = {KID.name: 1000, SCALED_KID: 1000}
 """Factors by which tables multiply a metric's values, as is customary; records and CSV have the plain values."""
+
+
+IN_A_SPACE = tuple(one.name for one in (VENDI, VENDI_DINOV2, VENDI_PROMPT, DIVERSITY_DINO))
+"""Metrics whose heading always names their feature network."""
 
 
 def has_published_scale(network: str) -> bool:
@@ -45,6 +50,8 @@ def title_of(info: MetricInfo, network: str) -> str:
         return info.title.replace("FD", "FID") if network in INCEPTIONS else f"{info.title} ({network})"
     if info.name == DIVERSITY.name:
         return f"{'LPIPS diversity' if network.startswith(LPIPS) else info.title} ({network})"
+    if info.name in IN_A_SPACE:
+        return f"{info.title} ({network})"
     if name_of(info, network) == SCALED_KID:
         return f"KID of {network} / RMS"
     return info.title

@@ -298,9 +298,7 @@ def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | Baseline
 def _planned(catalogue: Catalogue, planned: Mapping[str, Any], task: Task, root: Path) -> Run | BaselineRun:
     """Make a plan from its description."""
     if planned["kind"] == "baseline":
-        if planned["name"] not in task.baselines:
-            raise unknown(f"sampler of task {task.name!r}:", planned["name"], task.baselines)
-        return BaselineRun(task, root, task.baselines[planned["name"]])
+        return BaselineRun(task, root, task.baseline(planned["name"]))
     entry = catalogue.methods.find(planned["name"])
     method = entry.load()
     recipe = build_recipe(method.recipe_model(), planned["recipe"], f"the plan of {planned['run_id']}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from bench.core.commit import commit
+from bench.core.numerics import tf32_allowed
 from bench.runs.argv import published_argv, user_argv
 from bench.runs.records import Provenance
 
@@ -40,8 +41,7 @@ def provenance(precision: str) -> Provenance:
         threads=torch.get_num_threads(),
         argv=published_argv(user_argv()),
         precision=precision,
-        tf32=torch.cuda.is_available()
-        and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
+        tf32=tf32_allowed(),
     )
 
 

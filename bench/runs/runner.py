@@ -17,6 +17,7 @@ from torch import Tensor
 from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256
+from bench.core.numerics import deterministic, tf32
 from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
@@ -71,6 +72,13 @@ def validation_samples(recipe: Recipe) -> int:
     return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
+@contextlib.contextmanager
+def computing_as(recipe: Recipe) -> Iterator[None]:
+    """Let a GPU compute as a recipe says within a `with` block."""
+    with tf32(recipe.tf32), deterministic(recipe.deterministic):
+        yield
+
+
 @dataclass(frozen=True)
 class Weights:
     """Trained weights, with the values that a record contains about them."""
@@ -115,7 +123,7 @@ class Runner:
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""
-        with self._log(run) as log:
+        with self._log(run) as log, computing_as(run.recipe):
             record = self._once(run, lambda: self._recorded(run, partial(self._attempt, log=log)))
             if log.tracking is not None:
                 picture = run.folder / SAMPLES
@@ -126,7 +134,7 @@ class Runner:
 
     def train(self, run: Run) -> Record | None:
         """Train one run's student without evaluating it, which `run` does later. A failure becomes a record."""
-        with self._log(run) as log, locked(run.folder, self.patience):
+        with self._log(run) as log, computing_as(run.recipe), locked(run.folder, self.patience):
             done = from_main(run.finished)
             if done is not None or self._before(run) is not None:
                 return done

@@ -12,6 +12,7 @@ from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.records import Record
 from bench.runs.repeat import command_of
 from bench.runs.task_sources import pinned_task, sources_of
+from bench.task.variations import names_sampler
 
 if TYPE_CHECKING:
     from bench.models.samplers import Sampler
@@ -90,9 +91,9 @@ def _sampler(
 ) -> tuple[Sampler, PreparedTask]:
     """Return the sampler that made a record's images, and the task that it samples on."""
     if record.kind == "baseline":
-        if record.method.name not in prepared.task.baselines:
+        if not names_sampler(prepared.task.baselines, record.method.name):
             raise UserError(f"{record.task} has no sampler {record.method.name!r} any more; fix: evaluate another")
-        sampled = prepared.sampled(prepared.task.baselines[record.method.name])
+        sampled = prepared.sampled(prepared.task.baseline(record.method.name))
         return sampled.sampler, sampled.prepared
     from bench.runs.students import sampler_of
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError
 from bench.runs.plan import BaselineRun, Run, plan_run
 from bench.runs.records import load_records, other_protocol_path
 from bench.runs.registry import Catalogue
@@ -43,11 +43,7 @@ class SuitePlan:
 
     def baselines(self) -> list[BaselineRun]:
         """Return the samplers of the suite. Raises UserError for a sampler that the task does not have."""
-        samplers = self.task.baselines
-        for entry in self.scale.baselines:
-            if entry.sampler not in samplers:
-                raise unknown(f"sampler of task {self.task.name!r}:", entry.sampler, samplers)
-        return [BaselineRun(self.task, self.root, samplers[entry.sampler]) for entry in self.scale.baselines]
+        return [BaselineRun(self.task, self.root, self.task.baseline(one.sampler)) for one in self.scale.baselines]
 
     def first(self) -> list[Run]:
         """Return the runs that start from the teacher, seed by seed. Raises UserError for a bad recipe."""

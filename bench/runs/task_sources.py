@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
+from bench.runs.derived_protocols import under_protocol
 from bench.runs.networks import with_metrics, with_registered_networks
 from bench.task.base import Task
 from bench.task.declaration import Sources, default_cache
@@ -28,7 +29,8 @@ def pinned_task(
     """
     where = cache or default_cache()
     task = catalogue.tasks.get(name).located(where)
-    task = task.under(protocol or task.protocol.name)
+    if protocol:
+        task = under_protocol(task, protocol, catalogue)
     if metrics:
         task = with_metrics(task, metrics, catalogue)
     return with_registered_networks(task, catalogue, where)

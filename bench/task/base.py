@@ -12,6 +12,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.progress import Progress
 from bench.task.declaration import Baseline, Requirement, Sources
 from bench.task.protocol import Protocol
+from bench.task.variations import named_variation
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,13 @@ class Task(ABC):
         if protocol != self.protocol.name:
             raise unknown(f"protocol of task {self.name!r}:", protocol, [self.protocol.name])
         return self
+
+    def baseline(self, name: str) -> Baseline:
+        """Return the sampler of this name: a declared one, or `teacher-ode+steps8`, one with other settings.
+
+        Raises UserError with the nearest names (bench.task.variations).
+        """
+        return named_variation(self.baselines, name)
 
     @abstractmethod
     def identity(self) -> dict[str, str]:

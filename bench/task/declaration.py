@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 
 def default_cache() -> Path:
@@ -91,6 +91,34 @@ class Baseline:
         """Network evaluations per image of the second-order solver; guidance takes two for one."""
         return (2 * self.steps - 1) * (1 if self.guidance_scale == 1 else 2)
 
+    @property
+    def settings_by_name(self) -> Mapping[str, Any]:
+        """The settings that `bench sweep` may vary, by its options: solver, steps, guidance, churn."""
+        return {
+            "solver": "heun",
+            "steps": self.steps,
+            "guidance": self.guidance_scale,
+            "churn": self.churn,
+        }
+
+    @property
+    def solvers(self) -> Collection[str]:
+        """The solvers that may take the place of this sampler's own, which is among them."""
+        return ("heun", "ddim")
+
+    def varied(self, settings: Mapping[str, Any]) -> Baseline:
+        """Return this sampler with other `settings_by_name`. Raises ValueError if it cannot have them."""
+        values = {_FIELDS.get(name, name): value for name, value in settings.items() if name != "solver"}
+        if settings.get("solver", "heun") == "heun":
+            return replace(self, **values)
+        plain = replace(self, **values)
+        return SolverBaseline(
+            plain.name, plain.summary, plain.steps, plain.churn, plain.guidance_scale, solver="ddim"
+        )
+
+
+_FIELDS = {"guidance": "guidance_scale"}
+"""Fields of a sampler that have another name than the option of `bench sweep`."""
 
 Solver = Literal["ddim", "flow-heun", "flow-euler"]
 """How the teacher's equation is solved: DDIM at evenly spaced times of the schedule; Heun's or Euler's method at
@@ -126,3 +154,15 @@ class SolverBaseline(Baseline):
         low, high = self.guidance_levels
         guided = sum(low <= time <= high for time in evaluated)
         return len(evaluated) + (0 if self.guidance_scale == 1 else guided)
+
+    @property
+    def settings_by_name(self) -> Mapping[str, Any]:
+        return {"solver": self.solver, "steps": self.steps, "guidance": self.guidance_scale}
+
+    @property
+    def solvers(self) -> Collection[str]:
+        """Those of a rectified flow, if it is one; DDIM's own schedule has no even times of a flow."""
+        return ("ddim",) if self.solver == "ddim" else get_args(Solver)
+
+    def varied(self, settings: Mapping[str, Any]) -> Baseline:
+        return replace(self, **{_FIELDS.get(name, name): value for name, value in settings.items()})

@@ -18,6 +18,7 @@ from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, whole_file
 from bench.core.locks import made_once
+from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.models.samplers import SampleNoise, Sampler
 from bench.task.assets import PreparedAsset, file_asset
@@ -88,6 +89,7 @@ class PairedTeacher(PreparedTask):
     def _part(path: Path, start: int, stop: int) -> Path:
         return path.with_suffix("") / f"{start:07d}-{stop:07d}.safetensors"
 
+    @tf32(False)
     @torch.no_grad()
     def _make(self, path: Path, parts: Mapping[Path, int], count: int) -> None:
         """Make the parts that no other process makes: each begins with its own, and then helps the others."""

@@ -77,6 +77,9 @@ class Protocol:
     """The further rules of a text-to-image protocol."""
     extractors: Mapping[str, str] = field(default_factory=dict)
     """Networks of all feature extractors but the main one, by the name that metrics use."""
+    tf32: bool = True
+    """Whether a GPU may use TF32 while it generates and decodes images, as DMD2's evaluation does. Features are
+    always computed without it."""
     teacher_reference: TeacherReference | None = None
     """The teacher's images, if a metric compares with them."""
 
@@ -87,10 +90,15 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data.
 
-        Without a teacher's reference there is no such key, so that protocols from before it keep their digests.
+        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed: the
+        protocols from before these fields keep their digests.
         """
         values = {**asdict(self), "metrics": list(self.metrics)}
-        return {key: value for key, value in values.items() if key != "teacher_reference" or value is not None}
+        if self.teacher_reference is None:
+            del values["teacher_reference"]
+        if self.tf32:
+            del values["tf32"]
+        return values
 
     def digest(self) -> str:
         """Return the SHA-256 that identifies this protocol."""

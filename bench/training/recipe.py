@@ -23,7 +23,7 @@ class Recipe(BaseModel):
     # A process imports many models and validates one, so each is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"one_base"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"one_base", "tf32", "deterministic"})
     """Keys that a class got after runs of it were published; their defaults leave the names of runs alone. A
     subclass names its own, which are added to these."""
 
@@ -51,6 +51,12 @@ class Recipe(BaseModel):
     weights are evaluated, as in the paper."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast around the training step; weights stay float32."""
+    tf32: bool = True
+    """Whether a GPU may round the inputs of float32 convolutions and matrix products to TF32 (10 bits), as in the
+    official runs."""
+    deterministic: bool = False
+    """True: a GPU computes the same bits every time, in training and evaluation, more slowly. False: it draws the
+    same random numbers, and sums may be rounded in another order. A CPU always computes the same bits."""
     teacher_precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the frozen teacher's weights are bf16 too, which requires precision bf16."""
     lora_rank: int = Field(0, ge=0)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from tasks.micro.networks import FeatureClassifier
 from tasks.micro.task import ClassifierRecipe
 
 
+@tf32(False)
 def train_classifier(
     images: Tensor,
     labels: Tensor,

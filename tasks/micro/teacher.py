@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.models.backbones import dit, edm
 from bench.models.backbones.dit import SiTDenoiser
@@ -93,6 +94,7 @@ def train_teacher(
     return train_averaged(denoiser, loss_of, recipe, progress)
 
 
+@tf32(False)
 def train_averaged(
     network: M, loss_of: Callable[[M, torch.Generator], Tensor], recipe: TrainingRecipe, progress: Progress
 ) -> M:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.task.images import to_unit_range
 from tasks.micro.classifier import train_classifier
@@ -65,6 +66,7 @@ class SceneClassifier(nn.Module):
         return total
 
 
+@tf32(False)
 def train_scene_classifier(
     images: Tensor,
     truths: Tensor,

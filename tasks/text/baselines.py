@@ -6,7 +6,7 @@ settings, these are a separate variant. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -62,11 +62,34 @@ class TextBaseline(Baseline):
         return self.guidance_scale > 1 and not self.embedded_guidance
 
     @property
+    def settings_by_name(self) -> Mapping[str, Any]:
+        return {"solver": self.scheduler, "steps": self.steps, "guidance": self.guidance_scale}
+
+    @property
+    def solvers(self) -> Collection[str]:
+        """The schedulers that read a noise schedule as Stable Diffusion's; other settings stay as published."""
+        return NOISE_SCHEDULERS if self.scheduler in NOISE_SCHEDULERS else (self.scheduler,)
+
+    def varied(self, settings: Mapping[str, Any]) -> Baseline:
+        if self.timesteps is not None and "steps" in settings:
+            raise ValueError(f"its {self.steps} steps are at fixed times")
+        if settings.get("guidance", 1) < 1 and not self.embedded_guidance:
+            raise ValueError("guidance below 1 would be none")
+        names = {"solver": "scheduler", "guidance": "guidance_scale"}
+        return replace(self, **{names.get(name, name): value for name, value in settings.items()})
+
+    @property
     def network_evaluations(self) -> int:
         """Number of network evaluations per image; PLMS (PNDM) evaluates its second step twice."""
         steps = self.steps + (self.scheduler == "PNDMScheduler")
         return steps * (2 if self.guided else 1)
 
+
+NOISE_SCHEDULERS = (
+    *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DDIMScheduler"),
+    *("DPMSolverMultistepScheduler", "PNDMScheduler"),
+)
+"""Schedulers of noise schedules that evaluate the network once a step (PNDM once more)."""
 
 LCM_SDXL = "latent-consistency/lcm-sdxl"
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from bench.task.declaration import Baseline
 from tasks.text.baselines import HubWeights, TextBaseline
 
 EULER, DPM_SOLVER = "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"
@@ -28,6 +30,11 @@ class FlowBaseline(TextBaseline):
     """Whether each step predicts the image and adds fresh noise, as DMD2's students; else it follows the ODE."""
     lora_scale: float = field(default=1.0, kw_only=True)
     """The factor by which a LoRA is added to the teacher's weights."""
+
+    def varied(self, settings: Mapping[str, Any]) -> Baseline:
+        if self.sigmas is not None and "steps" in settings:
+            raise ValueError(f"its {self.steps} steps are at fixed times")
+        return super().varied(settings)
 
 
 def evenly(steps: int) -> tuple[float, ...]:

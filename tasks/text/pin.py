@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from bench.core.progress import Progress
 from bench.data.source import Files
 from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file, locate_images, real_images
 from bench.data.text.detect import open_captioned
+from bench.data.text.dpg import dpg_prompts
 from bench.data.text.folders import ImageFiles
+from bench.data.text.geneval import geneval_prompts
 from bench.data.text.latent_lmdb import LatentLMDB
 from bench.data.text.latents import pack_latent_lmdb, pack_latents
 from bench.data.text.parti import parti, parti_128
@@ -42,6 +44,14 @@ from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
+READERS: Mapping[str, Callable[[Path], PromptList]] = {
+    "coco30k": coco30k,
+    "parti": parti,
+    "parti-128": parti_128,
+    "geneval": geneval_prompts,
+    "dpg": dpg_prompts,
+}
+"""The readers of files of prompts by the rule that a task names; all other files are lists."""
 PATCH_SUFFIX = "-patch"
 """Suffix of the name of a reference of patches."""
 
@@ -183,8 +193,7 @@ def _prompts(task: TextTask, path: Path, cache: Path) -> PinnedAsset:
         subset = coco10k(path)
         prompts, images = subset.prompts, subset.images
     else:
-        read = {"coco30k": coco30k, "parti": parti, "parti-128": parti_128}.get(task.prompt_rule, read_prompts)
-        prompts = read(path)
+        prompts = READERS.get(task.prompt_rule, read_prompts)(path)
     return _kept(prompts, images, cache)
 
 

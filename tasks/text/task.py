@@ -32,7 +32,7 @@ TINY_VAE = "tiny_vae"
 LPIPS = "lpips"
 """An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
 
-PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list"]
+PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "geneval", "dpg"]
 """The rule by which the evaluation's prompts are read from the file that the user names."""
 
 

@@ -17,6 +17,7 @@ from bench.core.run_folder import RECORD, STUDENT
 from bench.evaluation.sheet import read_sheet
 from bench.runs.evidence import evidence_of
 from bench.runs.records import Record, read_record
+from bench.task.variations import names_sampler
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
@@ -137,8 +138,8 @@ def _sampled(catalogue: Catalogue, prepared: PreparedTask, subject: Subject) -> 
         sha256 = path_sha256(student)
         denoiser, indices = prepared.load_student(student)
         found = Sampled(prepared, sampler_of(catalogue, folder, denoiser, indices), sha256)
-    elif record.method.name in prepared.task.baselines:
-        found = prepared.sampled(prepared.task.baselines[record.method.name])
+    elif names_sampler(prepared.task.baselines, record.method.name):
+        found = prepared.sampled(prepared.task.baseline(record.method.name))
     else:
         raise UserError(
             f"{record.run_id} is of published weights, which its folder does not contain; "

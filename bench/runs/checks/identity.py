@@ -18,6 +18,7 @@ from bench.runs.records import Record, is_study
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
+from bench.task.variations import names_sampler
 from bench.training.recipe import build_recipe
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -43,16 +44,10 @@ def declared_task(record: Record, catalogue: Catalogue, cache: Path | None) -> t
     """Return the registered task under the protocol that the record names; or None, and the reason."""
     if record.task not in catalogue.tasks.entries:
         return None, f"task {record.task!r} is not registered here"
-    name = _protocol(record)
-    base, _, metrics = name.partition(".")  # bench eval --metric A,B names its protocol PROTOCOL.A+B
-    tries = [(name, ())] + ([(base, tuple(metrics.split("+")))] if metrics else [])
-    reason = ""
-    for protocol, chosen in tries:
-        try:
-            return pinned_task(catalogue, record.task, cache, protocol, chosen), ""
-        except UserError as problem:
-            reason = reason or first_line(problem)
-    return None, reason
+    try:
+        return pinned_task(catalogue, record.task, cache, _protocol(record)), ""
+    except UserError as problem:
+        return None, first_line(problem)
 
 
 def _protocol(record: Record) -> str:
@@ -159,8 +154,11 @@ def _planned(record: Record, task: Task, catalogue: Catalogue) -> tuple[Planned 
     """Return the plan whose result a record says to be; or None, and the reason."""
     method = record.method
     if record.kind == "baseline":
-        if method.name in task.baselines:
-            return BaselineRun(task, NOWHERE, task.baselines[method.name]), ""
+        if names_sampler(task.baselines, method.name):
+            try:
+                return BaselineRun(task, NOWHERE, task.baseline(method.name)), ""
+            except UserError as problem:
+                return None, first_line(problem)
         if record.checkpoint is None:
             return None, f"task {task.name!r} has no sampler {method.name!r}"
         return PublishedRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""

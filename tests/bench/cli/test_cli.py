@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tests_support import EXAMPLE, TINY_PLUGIN
 
 from bench.runs.plan import Run
@@ -75,6 +77,27 @@ def test_doctor_shows_what_is_missing_and_the_fix(bench: Callable[..., Any], tmp
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0
     assert "MISSING; fix: bench prepare --task digits" in found.text
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        (141 << 30, "86.1 GiB and activations, which leaves 54.9 GiB for these"),
+        (40 << 30, "too much for it; fix: --processes 3 --set sharding=fsdp2, or a LoRA (dmd2-4step-lora)"),
+    ],
+)
+def test_doctor_tells_what_a_gpu_can_do(
+    memory: int, words: str, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    properties = SimpleNamespace(name="A100", total_memory=memory, major=8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 27, 5))
+    found = bench("doctor", "--cache", tmp_path / "empty").text
+    assert "bf16 and TF32" in found and "dmd2-4step on coco10k" in found and words in found
+    assert "cuDNN         91002" in found and "NCCL" in found
 
 
 def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from bench.core.errors import UserError
 from bench.features.dinov2 import load_dinov2
+from bench.features.preprocess import bicubic
 
 transformers = pytest.importorskip("transformers")
 
@@ -81,7 +82,5 @@ def test_missing_weights_are_not_replaced_by_random_ones(folder: Path, tmp_path:
 
 
 def test_resizing_is_pillows(images: torch.Tensor) -> None:
-    from bench.features.dinov2 import resized
-
     picture = Image.fromarray(images[0].permute(1, 2, 0).numpy()).resize((224, 224), Image.Resampling.BICUBIC)
-    assert np.array_equal(resized(images[0]).permute(1, 2, 0).numpy(), np.array(picture))
+    assert np.array_equal(bicubic(images[:1], 224)[0].permute(1, 2, 0).numpy(), np.array(picture))

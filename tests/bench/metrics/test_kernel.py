@@ -10,16 +10,11 @@ import pytest
 import torch
 
 from bench.core.errors import UserError
-from bench.metrics import kernel
+from bench.metrics import kernel, kernel_sums
 from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import KID
-from bench.metrics.kernel import (
-    kernel_distance,
-    root_mean_square,
-    standard_error,
-    sums_across,
-    sums_within,
-)
+from bench.metrics.kernel import cubic_kernel, kernel_distance, root_mean_square
+from bench.metrics.kernel_sums import Kernel, distance_of, standard_error, sums_across, sums_within
 from bench.task.protocol import Protocol
 
 INCEPTION = "inception-2015-12-05"
@@ -48,7 +43,7 @@ def sets() -> tuple[np.ndarray, np.ndarray]:
 def test_equals_the_textbook_whatever_the_tiles(
     tile: int, sets: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "TILE", tile)
+    monkeypatch.setattr(kernel_sums, "TILE", tile)
     assert kernel_distance(*sets) == pytest.approx(textbook(*sets), rel=1e-11)
 
 
@@ -92,11 +87,10 @@ def test_the_metric_shares_the_reference_part_between_repetitions(
     assert (first.samples, first.diagnostics["reference_samples"]) == (37, 53)
 
     calls: list[int] = []
-    within = kernel.sums_within
 
-    def spy(x: np.ndarray, scale: float) -> np.ndarray:
+    def spy(x: np.ndarray, kernel: Kernel) -> np.ndarray:
         calls.append(len(x))
-        return within(x, scale)
+        return sums_within(x, kernel)
 
     monkeypatch.setattr(kernel, "sums_within", spy)
     assert feed(make_metric(KID, reference, smoke), generated).result().value == first.value
@@ -170,17 +164,18 @@ def test_the_standard_error_is_the_jackknifes(sets: tuple[np.ndarray, np.ndarray
     without_x = np.array([kernel_distance(np.delete(x, i, 0), y) for i in range(n)])
     without_y = np.array([kernel_distance(x, np.delete(y, j, 0)) for j in range(m)])
     variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()
-    found = standard_error(sums_within(x), sums_within(y), *sums_across(x, y))
+    cubic = cubic_kernel()
+    found = standard_error(sums_within(x, cubic), sums_within(y, cubic), *sums_across(x, y, cubic))
     assert found == pytest.approx(np.sqrt(variance), rel=1e-9)
     assert standard_error(np.ones(2), np.ones(9), np.ones(2), np.ones(9)) is None
 
 
 def test_the_standard_error_is_the_spread_of_repeated_measurements() -> None:
     rng = np.random.default_rng(2)
-    values, errors = [], []
+    values, errors, cubic = [], [], cubic_kernel()
     for _ in range(300):
         x, y = rng.normal(size=(60, 4)), rng.normal(0.7, 1.2, size=(50, 4))
-        sums = (sums_within(x), sums_within(y), *sums_across(x, y))
-        values.append(kernel.distance_of(*sums[:3]))
+        sums = (sums_within(x, cubic), sums_within(y, cubic), *sums_across(x, y, cubic))
+        values.append(distance_of(*sums[:3]))
         errors.append(standard_error(*sums))
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.2)

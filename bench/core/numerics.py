@@ -1,0 +1,50 @@
+"""How a GPU computes: TF32 and deterministic kernels, which recipes and protocols set."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 in float32 convolutions and matrix products within a `with` block."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def tf32_allowed() -> bool:
+    """Return whether TF32 is allowed in convolutions or matrix products, on a GPU that this process has."""
+    backends = torch.backends
+    return torch.cuda.is_available() and (backends.cuda.matmul.allow_tf32 or backends.cudnn.allow_tf32)
+
+
+@contextlib.contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Within a `with` block, let a GPU compute the same bits every time, or leave everything as it is.
+
+    An operation that has no deterministic kernel raises RuntimeError with its name. A CPU always does.
+    """
+    if not on:
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # torch refuses matrix products on a GPU without it
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.deterministic, cudnn.benchmark = before[1:]

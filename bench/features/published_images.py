@@ -1,0 +1,92 @@
+"""The declarations of the built-in extractors that read images without their prompts. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.features.base import FeatureExtractor, Weights
+from bench.features.scoring import CLIP_L14, CLIP_L14_336, CLIPProtocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.features.batch import Extract
+
+OPEN_CLIP = "open_clip_pytorch_model.bin or open_clip_model.safetensors"
+BICUBIC = "centre square in full resolution, Pillow's bicubic to {side} x {side}, CLIP's mean and deviation"
+
+
+@dataclass(frozen=True)
+class CLIPImageExtractor(FeatureExtractor):
+    """CLIP's image embedding, divided by its length."""
+
+    protocol: CLIPProtocol
+
+    def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
+        """Load open_clip's file."""
+        from bench.features.clip import load_clip
+        from bench.features.extracting import clip_embeddings
+
+        return partial(clip_embeddings, load_clip(self.protocol, files[self.weights[0].name], device=device))
+
+
+@dataclass(frozen=True)
+class AestheticExtractor(FeatureExtractor):
+    """LAION's improved aesthetic predictor."""
+
+    protocol: CLIPProtocol
+
+    def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
+        """Load CLIP and the head."""
+        from bench.features.aesthetic import load_aesthetic
+        from bench.features.extracting import aesthetic_scores
+
+        clip, head = (files[one.name] for one in self.weights)
+        return partial(aesthetic_scores, load_aesthetic(self.protocol, clip, head, device))
+
+
+class PixelExtractor(FeatureExtractor):
+    """Saturation, sharpness and contrast of the pixels themselves."""
+
+    def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:  # noqa: ARG002 (no weights)
+        """Return the function; there is nothing to read."""
+        from bench.features.extracting import pixel_features
+
+        return pixel_features
+
+
+CLIP_IMAGES = CLIPImageExtractor(
+    CLIP_L14_336.role,
+    "OpenAI's CLIP ViT-L/14@336, images alone, for CMMD",
+    (Weights(CLIP_L14_336.role, OPEN_CLIP, CLIP_L14_336.source, "MIT"),),
+    BICUBIC.format(side=336),
+    "768 features of length 1",
+    protocol=CLIP_L14_336,
+)
+AESTHETIC = AestheticExtractor(
+    "aesthetic",
+    "LAION's improved aesthetic predictor (sac+logos+ava1, linear) on OpenAI's CLIP ViT-L/14",
+    (
+        Weights(CLIP_L14.role, OPEN_CLIP, CLIP_L14.source, "MIT"),
+        Weights(
+            "aesthetic",
+            "sac+logos+ava1-l14-linearMSE.pth",
+            "https://github.com/christophschuhmann/improved-aesthetic-predictor",
+            "Apache-2.0",
+        ),
+    ),
+    BICUBIC.format(side=224),
+    "a score",
+    protocol=CLIP_L14,
+)
+PIXELS = PixelExtractor(
+    "pixels",
+    "saturation, sharpness and contrast; no network",
+    (),
+    "centre square in full resolution, LANCZOS to 256 pixels if it is larger",
+    "3 features",
+)

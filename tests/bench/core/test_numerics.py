@@ -1,0 +1,46 @@
+"""TF32 and deterministic kernels: they are set within a block, and are as before after it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from bench.core.numerics import CUBLAS_WORKSPACE, deterministic, tf32, tf32_allowed
+
+
+def flags() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_allowed_or_forbidden_in_all_float32_products(allowed: bool) -> None:
+    before = flags()
+    with pytest.raises(RuntimeError, match="an error in the block"), tf32(allowed):
+        assert flags() == (allowed, allowed)
+        with tf32(not allowed):
+            assert flags() == (not allowed, not allowed)
+        assert flags() == (allowed, allowed)
+        raise RuntimeError("an error in the block")
+    assert flags() == before
+
+
+def test_a_machine_without_a_gpu_has_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        with tf32(True):
+            assert tf32_allowed() is gpu
+        with tf32(False):
+            assert not tf32_allowed()
+
+
+def test_deterministic_kernels_are_asked_for_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CUBLAS_WORKSPACE, raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    with deterministic(False):
+        assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    with deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark and os.environ[CUBLAS_WORKSPACE] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
