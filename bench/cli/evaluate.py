@@ -1,10 +1,9 @@
-"""`bench eval`: a saved student, or a named sampler of the teacher."""
+"""`bench eval`: a saved student, a named sampler of the teacher, or images from anywhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,15 +19,10 @@ from bench.cli.options import (
     StudentStartOption,
     ThreadsOption,
     parse_names,
-    subject_of,
 )
+from bench.cli.subjects import Asked
 from bench.cli.terminal import print
-from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task, sources_of
-from bench.task.declaration import Baseline
-
-if TYPE_CHECKING:
-    from bench.metrics.result import MetricResult
 
 
 def evaluate(
@@ -49,7 +43,45 @@ def evaluate(
         ),
     ] = [],
     sampler: Annotated[
-        str | None, typer.Option("--sampler", help="A named sampler of the teacher.", autocompletion=sampler_names)
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="A named sampler of the teacher, or your function, file.py:function(conditions, seeds).",
+            autocompletion=sampler_names,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Your images: a folder, a zip or a webdataset; 000123.png is image 123 = repetition x samples + "
+            "index. One repetition's images or all; nothing is resized or left out (docs/evaluate.md).",
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            help="CSV or JSON lines that say of each of --images its file, and index, prompt or class.",
+        ),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option("--pipeline", help="A diffusers pipeline: a folder, or a name on the hub."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="A scheduler of diffusers by its class, for --pipeline.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="The guidance scale, for --pipeline.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", help="float32 (the default), bfloat16 or float16, for --pipeline."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The row's name in tables, for --images, --pipeline and a function."),
     ] = None,
     steps: StepsOption = None,
     student_start: StudentStartOption = None,
@@ -60,38 +92,30 @@ def evaluate(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
-    """Evaluate a saved student, or the teacher with a named sampler, under the task's protocol."""
+    """Evaluate a student, a sampler of the teacher, your own images, a pipeline or a function under a protocol."""
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
     metrics_asked = parse_names(metric, "--metric") if metric else ()
     declared = pinned_task(catalogue, task, cache, protocol, metrics_asked)
     where = sources_of(declared, cache, data, download)
-    subject = subject_of("bench eval", declared, checkpoint, sampler, steps)
+    asked = Asked(
+        checkpoint, sampler, images, pipeline, steps, student_start, manifest, scheduler, guidance, dtype, name
+    )
+    asked.kind  # noqa: B018 (options that do not go together are refused before anything is imported)
 
     import torch
     from rich.console import Console
 
     from bench.core.progress_bars import StatusProgress
     from bench.report.cells import one_result
-    from bench.runs.plan import BaselineRun
     from bench.runs.runner import Runner
-    from bench.runs.students import measure_student
 
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
-    metrics: Sequence[MetricResult]
-    if isinstance(subject, Baseline):
-        if student_start is not None:
-            raise UserError("--student-start goes with --checkpoint; fix: leave it out with --sampler")
-        run = BaselineRun(declared, runs, subject)
-        metrics = Runner(catalogue, declared.prepare(where, progress), progress).baseline(run).metrics
-        print(f"record: {run.record}")
-    else:
-        runner = Runner(catalogue, declared.prepare(where, progress), progress)
-        measured = measure_student(runner, subject, steps, student_start, runs)
-        metrics = measured.metrics
-        if measured.record is not None:
-            print(f"record: {measured.record}")
-    for one in metrics:
+    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
+    measured = measure(Runner(catalogue, declared.prepare(where, progress), progress))
+    if measured.record is not None:
+        print(f"record: {measured.record}")
+    for one in measured.metrics:
         print(one_result(one, declared.protocol.as_dict()))

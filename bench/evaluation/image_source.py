@@ -88,3 +88,10 @@ def conditions_of(prepared: PreparedTask, protocol: Protocol, noise: SampleNoise
     if protocol.labels == "random":
         return prepared.training_condition(noise.labels(prepared.training_conditions)).to(device)
     return prepared.conditions(indices.to(device)).to(device)
+
+
+def classes_of(prepared: PreparedTask, repetition: int, indices: Tensor) -> Tensor:
+    """Return the classes [B] of samples on the CPU, for tasks without prompts."""
+    protocol = prepared.task.protocol
+    noise = noise_of(prepared, protocol, repetition, indices)
+    return conditions_of(prepared, protocol, noise, indices).cpu()

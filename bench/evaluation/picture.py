@@ -29,7 +29,7 @@ def sample_sheet(source: ImageSource, prepared: PreparedTask) -> Sheet:
     stops = [min(start + prepared.evaluation_batch, count) for start in starts]
     parts = [source.batch(0, *ends) for ends in zip(starts, stops, strict=True)]
     images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
-    conditions = torch.cat([part.conditions for part in parts if part.conditions is not None])
+    conditions = torch.cat([part.conditions for part in parts if part.conditions is not None] or [torch.empty(0)])
     captions = tuple(prepared.condition_names(torch.arange(count), conditions))
     return Sheet(np.ascontiguousarray(images), captions, noise_digest(prepared, captions, conditions))
 

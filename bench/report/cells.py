@@ -67,7 +67,11 @@ def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
     counts = (_span(row, name) for name in ("iterations", "generator_updates", "training_images", "passes"))
     seconds = (f"{row['train_seconds']:.0f}", _compute(row, minutes), f"{row['evaluate_seconds']:.0f}")
     memory = human_size(row["peak_memory_bytes"])
-    return dict(zip(_COST, (chosen, str(row["nfe"]), *counts, *seconds, memory), strict=True))
+    return dict(zip(_COST, (chosen, _whole(row["nfe"]), *counts, *seconds, memory), strict=True))
+
+
+def _whole(count: float) -> str:
+    return NOTHING if math.isnan(count) else f"{count:.0f}"
 
 
 def _compute(row: dict[str, Any], minutes: bool) -> str:

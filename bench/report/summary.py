@@ -154,7 +154,7 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "train_seed": record.train_seed,
         "status": record.status,
         "error": record.error.type if record.error else "",
-        "nfe": record.cost.network_evaluations,
+        "nfe": math.nan if record.cost.network_evaluations is None else record.cost.network_evaluations,
         "training_images": record.cost.generated_images,
         "passes": record.cost.work,
         "core_hours": _core_hours(record),

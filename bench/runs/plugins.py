@@ -6,12 +6,13 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, hint
 from bench.core.files import file_sha256, regular_file
 from bench.runs.kinds import ROWS, Kind
 from bench.runs.plugin_checks import importing
@@ -34,6 +35,31 @@ def definitions(path: Path) -> Iterator[Defined]:
     Classes that the file only imports are left out. Objects that it imports are yielded too; the registry knows
     them. Raises UserError if the file fails, or if something that it defines is malformed.
     """
+    sha256, module = _run(path)
+    for thing in list(vars(module).values()):
+        if inspect.isclass(thing) and thing.__module__ != module.__name__:
+            continue
+        for kind in ROWS:
+            taken = kind.taken(thing, "", f"plug-in {path}")
+            if taken is not None:
+                yield Defined(kind, taken, f"plug-in {path.name}", sha256)
+                break
+
+
+def function_in(path: Path, name: str) -> tuple[Callable[..., Any], str]:
+    """Run a file and return its function of this name, with the hash of the file. Raises UserError."""
+    sha256, module = _run(path)
+    found = getattr(module, name, None)
+    if not callable(found):
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise UserError(
+            f"{path} has no function {name!r}; {hint(name, functions)}; fix: --sampler {path}:FUNCTION"
+        )
+    return found, sha256
+
+
+def _run(path: Path) -> tuple[str, ModuleType]:
+    """Run a file as a module; return the hash of the file, and the module."""
     sha256 = file_sha256(existing(path))  # before the file runs, since it may change itself
     name = f"bench_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -43,14 +69,7 @@ def definitions(path: Path) -> Iterator[Defined]:
     sys.modules[name] = module  # pickle and dataclasses find a class's module here
     with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
         spec.loader.exec_module(module)
-    for thing in list(vars(module).values()):
-        if inspect.isclass(thing) and thing.__module__ != name:
-            continue
-        for kind in ROWS:
-            taken = kind.taken(thing, "", f"plug-in {path}")
-            if taken is not None:
-                yield Defined(kind, taken, f"plug-in {path.name}", sha256)
-                break
+    return sha256, module
 
 
 def existing(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from bench.core.files import digest
 from bench.core.run_folder import LOG, METRICS, PLAN
@@ -127,15 +128,15 @@ def training_cost(
         threads=trained.threads,
         processes=trained.processes,
         peak_memory_bytes=max(trained.peak_memory_bytes, peak_memory()),
-        parameters=_parameters(student),
+        parameters=parameters_of(student),
         gpu_hours=trained.gpus * trained.seconds / 3600,
         passes=trained.passes,
     )
 
 
-def sampling_cost(teacher: Denoiser, network_evaluations: int, evaluate_seconds: float) -> Cost:
-    """Return the cost of a sampler of the teacher, which has no training."""
-    return _cost(teacher, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
+def sampling_cost(parameters: int | None, network_evaluations: int | None, evaluate_seconds: float) -> Cost:
+    """Return the cost of images without training; what is not known of the network is None."""
+    return _cost(parameters, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
 
 
 def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance) -> Record:
@@ -148,7 +149,7 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
     )
     iterations = _iterations(run.folder)
     cost = _cost(
-        prepared.teacher,
+        parameters_of(prepared.teacher),
         network_evaluations=run.recipe.student_steps,
         iterations=iterations,
         generated_images=iterations * run.recipe.batch_size,
@@ -204,8 +205,8 @@ def _last_lines(log: Path, count: int = 20) -> list[str]:
 
 
 def _cost(
-    network: Denoiser,
-    network_evaluations: int,
+    parameters: int | None,
+    network_evaluations: int | None,
     evaluate_seconds: float = 0.0,
     iterations: int = 0,
     generated_images: int = 0,
@@ -221,12 +222,13 @@ def _cost(
         threads=torch.get_num_threads(),
         processes=PartialState().num_processes,
         peak_memory_bytes=peak_memory(),
-        parameters=_parameters(network),
+        parameters=parameters,
         gpu_hours=0,
     )
 
 
-def _parameters(network: Denoiser) -> int:
+def parameters_of(network: nn.Module) -> int:
+    """Return the number of a network's parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

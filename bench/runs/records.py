@@ -68,8 +68,8 @@ class CheckpointInfo(Model):
     selection: Literal["last", "best-by-test-metric", "none"]
     """none: there was no choice, as for a baseline."""
     sha256: str
-    weights: Literal["raw", "ema", "published"]
-    """The last weights, their moving average, or weights that others published."""
+    weights: Literal["raw", "ema", "published", "none"]
+    """The last weights, their moving average, weights that others published, or none: the images were given."""
 
 
 class NetworkPasses(Model):
@@ -87,8 +87,8 @@ class Cost(Model):
     generated_images: Count
     """Iterations times batch size. Images that are generated for regression pairs or in backward simulation are
     not counted."""
-    network_evaluations: Count
-    """Forward passes per sample (NFE)."""
+    network_evaluations: Count | None
+    """Forward passes per sample (NFE); None if it is not known, as of images that were given."""
     train_seconds: float
     """Training time over all attempts, without the validations; 0 if the run failed."""
     evaluate_seconds: float
@@ -97,7 +97,8 @@ class Cost(Model):
     """Number of processes that trained together, one for each GPU."""
     peak_memory_bytes: Count
     """Peak memory of the first process."""
-    parameters: Count
+    parameters: Count | None
+    """None if it is not known."""
     gpu_hours: float
     """0 on a CPU."""
     passes: dict[str, NetworkPasses] = Field(default_factory=dict)

@@ -14,8 +14,8 @@ from bench.runs.records import Record
 def command_of(record: Record) -> str:
     """Return a command line for a shell that repeats a result with the same recipe, seed and protocol.
 
-    A plug-in's method needs its file, of which the command has only the name. For published weights it is the
-    recorded command line, since the record does not know where they lie.
+    A plug-in's method needs its file, of which the command has only the name. For published weights and given
+    images it is the recorded command line, since the record does not know where they lie.
     """
     method = record.method
     # A task's own sampler is recorded with its name; published weights are not.

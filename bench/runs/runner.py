@@ -29,9 +29,17 @@ from bench.evaluation.sheet import write_sheet
 from bench.evaluation.teacher_reference import add_teacher_references
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
+from bench.runs.given import GivenRun
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
-from bench.runs.recording import failure, record_of, sampling_cost, trained_student, training_cost
+from bench.runs.recording import (
+    failure,
+    parameters_of,
+    record_of,
+    sampling_cost,
+    trained_student,
+    training_cost,
+)
 from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
@@ -81,13 +89,15 @@ def computing_as(recipe: Recipe) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Weights:
-    """Trained weights, with the values that a record contains about them."""
+    """The values that a record contains about the weights behind its images."""
 
-    network: Denoiser
+    parameters: int | None
+    """None if it is not known."""
     sha256: str
-    kind: Literal["ema", "published"]
-    evaluations: int
-    """Number of forward passes per image."""
+    """Hash of the weights, or of the images themselves where they were given."""
+    kind: Literal["ema", "published", "none"]
+    evaluations: int | None
+    """Number of forward passes per image; None if it is not known."""
 
 
 class Runner:
@@ -153,7 +163,8 @@ class Runner:
             return done  # the weights of other models are not loaded
         found = self.prepared.sampled(run.baseline)
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
-        weights = Weights(self.prepared.teacher, found.sha256, kind, run.baseline.network_evaluations)
+        parameters = parameters_of(self.prepared.teacher)
+        weights = Weights(parameters, found.sha256, kind, run.baseline.network_evaluations)
         evaluator = Evaluator(found.prepared, self.evaluator.metrics, self.progress, self.evaluator.further)
         images = SampledImages(found.sampler, found.prepared)
         return self._once(run, lambda: self._measured(run, evaluator, images, weights, run.sampler()))
@@ -185,8 +196,13 @@ class Runner:
     def published(self, run: PublishedRun, student: Denoiser, indices: list[int]) -> Record:
         """Evaluate and record published weights of a few-step generator."""
         sampler = few_step_sampler(student, indices)
-        weights = Weights(student, run.sha256, "published", sampler.evaluations)
+        weights = Weights(parameters_of(student), run.sha256, "published", sampler.evaluations)
         described, images = dict(run.sampler), SampledImages(sampler, self.prepared)
+        return self._once(run, lambda: self._measured(run, self.evaluator, images, weights, described))
+
+    def given(self, run: GivenRun, images: ImageSource, weights: Weights) -> Record:
+        """Evaluate and record images that come from outside of students and samplers."""
+        described = dict(run.sampler)
         return self._once(run, lambda: self._measured(run, self.evaluator, images, weights, described))
 
     def _measured(
@@ -206,7 +222,7 @@ class Runner:
         return record_of(
             plan,
             self.prepared,
-            sampling_cost(weights.network, weights.evaluations, seconds),
+            sampling_cost(weights.parameters, weights.evaluations, seconds),
             made,
             metrics,
             CheckpointInfo(iteration=0, selection="none", sha256=weights.sha256, weights=weights.kind),

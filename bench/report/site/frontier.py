@@ -79,7 +79,7 @@ def _against_cost(board: Board, names: dict[int, str], quality: Metric, cost: Co
     dots = [
         dot
         for variant in board.variants
-        if variant.some[cost.name] and (dot := _dot(variant, names, quality, float(variant.some[cost.name])))
+        if variant.some[cost.name] > 0 and (dot := _dot(variant, names, quality, float(variant.some[cost.name])))
     ]
     if len(dots) > 1:
         title = f"{quality.title} against {cost.title}"

@@ -13,6 +13,7 @@ from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import is_name
 from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
+from bench.runs.given import GivenRun, is_given
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.records import Record, is_study
 from bench.runs.registry import Catalogue
@@ -161,6 +162,8 @@ def _planned(record: Record, task: Task, catalogue: Catalogue) -> tuple[Planned 
                 return None, first_line(problem)
         if record.checkpoint is None:
             return None, f"task {task.name!r} has no sampler {method.name!r}"
+        if is_given(record.sampler):
+            return GivenRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
         return PublishedRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
     if method.name not in catalogue.methods.entries:
         return None, f"method {method.name!r} is not registered here"

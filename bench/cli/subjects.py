@@ -1,0 +1,126 @@
+"""What `bench eval` evaluates: exactly one of several things, each with the options that go with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.cli.options import subject_of
+from bench.core.errors import UserError
+from bench.core.progress import Progress
+from bench.task.base import Task
+from bench.task.declaration import Baseline
+
+if TYPE_CHECKING:
+    from bench.runs.runner import Runner
+    from bench.runs.students import Measured
+
+Kind = Literal["checkpoint", "sampler", "function", "images", "pipeline"]
+"""A saved student, a named sampler of the teacher, a Python function, files of images, or a diffusers pipeline."""
+
+FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
+GOES_WITH: dict[str, tuple[Kind, ...]] = {
+    "steps": ("checkpoint", "pipeline"),
+    "student_start": ("checkpoint",),
+    "manifest": ("images",),
+    "scheduler": ("pipeline",),
+    "guidance": ("pipeline",),
+    "dtype": ("pipeline",),
+    "name": ("images", "pipeline", "function"),
+}
+"""The options that only some subjects have."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `bench eval` that say what is evaluated; None for one that was not given."""
+
+    checkpoint: Path | None = None
+    sampler: str | None = None
+    images: Path | None = None
+    pipeline: str | None = None
+    steps: int | None = None
+    student_start: float | None = None
+    manifest: Path | None = None
+    scheduler: str | None = None
+    guidance: float | None = None
+    dtype: str | None = None
+    name: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What is evaluated. Raises UserError unless it is one thing, with options that go with it."""
+        given: list[Kind] = [
+            one for one in ("checkpoint", "sampler", "images", "pipeline") if getattr(self, one) is not None
+        ]
+        if len(given) != 1:
+            found = f"not {' and '.join(f'--{one}' for one in given)} together" if given else "and none is given"
+            raise UserError(
+                "bench eval takes one of --checkpoint PATH, --sampler NAME, --sampler FILE.py:FUNCTION, "
+                f"--images PATH and --pipeline PATH, {found}"
+            )
+        kind: Kind = "function" if self._function else given[0]
+        for option, kinds in GOES_WITH.items():
+            if getattr(self, option) is not None and kind not in kinds:
+                word = f"--{option.replace('_', '-')}"
+                raise UserError(
+                    f"{word} goes with {' and '.join(_called(one) for one in kinds)}; "
+                    f"fix: leave it out with {_called(kind)}"
+                )
+        return kind
+
+    @property
+    def _function(self) -> re.Match[str] | None:
+        return FUNCTION.fullmatch(self.sampler or "")
+
+    def measuring(
+        self, task: Task, runs: Path, methods: Collection[str], progress: Progress, download: bool
+    ) -> Callable[[Runner], Measured]:
+        """Return what measures the subject, once its task is prepared. All that is cheap is checked now.
+
+        Raises UserError if the subject is not there, or an option does not go with it.
+        """
+        kind = self.kind
+        if kind in ("checkpoint", "sampler"):
+            return self._of_the_task(task, runs)
+        from bench.runs.given import checked_name
+        from bench.runs.measure_given import FunctionFile, ImageFiles, PipelineFiles, Place
+
+        if kind == "images":
+            assert self.images is not None
+            name = (
+                self.name or (self.images if self.images.is_dir() else self.images.with_suffix("")).resolve().name
+            )
+            place = Place(checked_name(name, task, methods), runs)
+            return ImageFiles.at(self.images, self.manifest, progress).measuring(place)
+        if kind == "function":
+            assert self._function is not None
+            file = Path(self._function["file"])
+            place = Place(checked_name(self.name or file.stem, task, methods), runs)
+            return FunctionFile.at(file, self._function["name"]).measuring(place)
+        assert self.pipeline is not None
+        place = Place(checked_name(self.name or Path(self.pipeline).name, task, methods), runs)
+        pipeline = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, self.dtype)
+        return pipeline.measuring(place)
+
+    def _of_the_task(self, task: Task, runs: Path) -> Callable[[Runner], Measured]:
+        """Return what measures a saved student or a sampler of the task's teacher."""
+        from bench.runs.plan import BaselineRun
+        from bench.runs.students import Measured, measure_student
+
+        if self.sampler is not None and ":" in self.sampler:
+            raise UserError(
+                f"--sampler takes NAME or FILE.py:FUNCTION, not {self.sampler!r}; fix: give one of them"
+            )
+        subject = subject_of("bench eval", task, self.checkpoint, self.sampler, self.steps)
+        if isinstance(subject, Baseline):
+            run = BaselineRun(task, runs, subject)
+            return lambda runner: Measured(runner.baseline(run).metrics, run.record)
+        return lambda runner: measure_student(runner, subject, self.steps, self.student_start, runs)
+
+
+def _called(kind: Kind) -> str:
+    return "--sampler FILE.py:FUNCTION" if kind == "function" else f"--{kind}"

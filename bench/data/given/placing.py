@@ -1,0 +1,232 @@
+"""Which sample of a protocol each given image is: by number, by prompt, by class, or by its own name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from bench.core.errors import UserError, counted, listed, nearest
+from bench.data.given.rows import Row
+
+MANIFEST_FIX = "fix: say it in a manifest: --manifest FILE.csv with the columns file and index"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The images that a protocol measures. An image's number is repetition * samples + index."""
+
+    samples: int
+    repetitions: int
+    images_per_prompt: int
+    prompts: Sequence[str]
+    """The prompt of each sample of a repetition; empty without prompts."""
+    labels: Callable[[], Sequence[int]]
+    """Returns the class of each number, over all repetitions; empty where conditions are no classes."""
+    class_names: Mapping[str, int]
+    """The numbers of classes by name; empty where they have none."""
+
+    @property
+    def total(self) -> int:
+        """The number of images in all repetitions."""
+        return self.samples * self.repetitions
+
+    def how_many(self) -> str:
+        """Say how many images are needed."""
+        if self.repetitions == 1:
+            return f"{self.samples:,} images, numbered from 0 to {self.samples - 1}"
+        return (
+            f"{self.total:,} images ({self.samples:,} samples x {self.repetitions} repetitions, numbered from 0 "
+            f"to {self.total - 1}; the first {self.samples:,} alone give a result of one repetition)"
+        )
+
+    @cached_property
+    def of_prompt(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the images of each prompt, in order."""
+        return self._numbered([*self.prompts] * self.repetitions)
+
+    @cached_property
+    def of_class(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the images of each class, by its number."""
+        return self._numbered([str(label) for label in self.labels()])
+
+    @staticmethod
+    def _numbered(keys: Sequence[str]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, key in enumerate(keys):
+            found[key].append(number)
+        return dict(found)
+
+
+def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> list[str]:
+    """Return the names of images in order of their numbers: those of the first repetition, or of all.
+
+    `rows` is what is said about images, if anything is; otherwise their names say it. Raises UserError with counts
+    and the first few names if images are missing, doubled, too many, or not understood.
+    """
+    numbers = _by_rows(rows, wanted) if rows else _by_names(names, wanted)
+    repeated = {number for number, count in Counter(numbers.values()).items() if count > 1}
+    if repeated:
+        first = min(repeated)
+        same = [name for name, number in numbers.items() if number == first]
+        raise UserError(
+            f"{counted(len(repeated), 'image')} given more than once: number {first} is {listed(same)}; "
+            "fix: keep one file for each number"
+        )
+    count = wanted.samples if len(numbers) <= wanted.samples else wanted.total
+    by_number = {number: name for name, number in numbers.items()}
+    if beyond := [name for number, name in sorted(by_number.items()) if number >= count]:
+        raise UserError(
+            f"{counted(len(beyond), 'image')} of {len(numbers):,} given are none of the first {count:,}, such as "
+            f"{listed(beyond)}; the protocol needs {wanted.how_many()}; fix: give exactly these"
+        )
+    if missing := [number for number in range(count) if number not in by_number]:
+        raise UserError(
+            f"{counted(len(missing), 'image')} missing, {len(numbers):,} given: there is none with the number "
+            f"{listed(missing)}; the protocol needs {wanted.how_many()}; fix: give exactly these"
+        )
+    return [by_number[number] for number in range(count)]
+
+
+def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
+    """Return the numbers of images by what is said about them; an image's name may not contradict it."""
+    seen = Counter[str]()
+    found = {}
+    for name, row in rows.items():
+        if row.number is not None:
+            found[name] = row.number
+            continue
+        key = row.prompt if row.prompt is not None else row.label
+        assert key is not None
+        numbers = _of_key(name, row, wanted)
+        place = seen[key] if row.image is None else row.image
+        seen[key] += 1
+        found[name] = _nth(numbers, place, name, key)
+    return found
+
+
+def _nth(numbers: Sequence[int], place: int, name: str, key: str) -> int:
+    if place >= len(numbers):
+        raise UserError(
+            f"{name} is image {place} of {key!r}, of which the protocol has {counted(len(numbers), 'image')} in "
+            "all repetitions, numbered from 0; fix: remove it, or correct its prompt or class"
+        )
+    return numbers[place]
+
+
+def _of_key(name: str, row: Row, wanted: Wanted) -> Sequence[int]:
+    """Return the numbers of all images of a row's prompt or class. Raises UserError if the protocol has none."""
+    if row.prompt is not None:
+        if row.prompt not in wanted.of_prompt:
+            close = nearest(row.prompt, wanted.of_prompt, 1)
+            raise UserError(
+                f"{name}: the protocol has no prompt {row.prompt!r}"
+                f"{f'; the nearest is {close[0]!r}' if close else ''}; fix: correct it, or give the index instead"
+            )
+        return wanted.of_prompt[row.prompt]
+    numbers = _of_class(str(row.label), wanted)
+    if numbers is None:
+        raise UserError(f"{name}: the protocol has no class {row.label!r}; fix: {_classes(wanted)}")
+    return numbers
+
+
+def _of_class(label: str, wanted: Wanted) -> Sequence[int] | None:
+    named = {key(text): number for text, number in wanted.class_names.items()}
+    number = named.get(key(label), int(label) if label.isascii() and label.isdigit() else None)
+    return None if number is None else wanted.of_class.get(str(number))
+
+
+def _classes(wanted: Wanted) -> str:
+    if not wanted.of_class:
+        return "give the prompt or the index: the images of this task are of no classes"
+    names = f", or their names: {listed(wanted.class_names)}" if wanted.class_names else ""
+    return f"classes are numbers from 0 to {max(map(int, wanted.of_class))}{names}"
+
+
+def _by_names(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
+    """Return the numbers of images by their own names, by the first rule that fits all of them."""
+    paths = [PurePosixPath(name) for name in names]
+    stems = [path.stem for path in paths]
+    are_numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
+    if wanted.prompts and are_numbers and len(set(stems)) < len(stems):
+        return _by_prompt_folders(paths, wanted)
+    if not wanted.prompts and not (are_numbers and len(set(stems)) == len(stems)):
+        return _by_class_folders(paths, wanted)
+    if are_numbers:
+        return {name: int(stem) for name, stem in zip(names, stems, strict=True)}
+    return _by_prompt_names(paths, wanted)
+
+
+def _by_prompt_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str, int]:
+    """Place PROMPT/NUMBER.png and GenEval's PROMPT/samples/NUMBER.png, where PROMPT is the prompt's number."""
+    each = wanted.images_per_prompt
+    found = {}
+    for path in paths:
+        prompt, image = path.parts[0], int(path.stem)
+        if len(path.parts) < 2 or not prompt.isdigit() or int(prompt) * each >= wanted.samples:
+            raise UserError(
+                f"{path}: several images have the same number, and its folder is no number of a prompt "
+                f"(0 to {(wanted.samples - 1) // each}); {MANIFEST_FIX}"
+            )
+        numbers = [
+            repetition * wanted.samples + int(prompt) * each + which
+            for repetition in range(wanted.repetitions)
+            for which in range(each)
+        ]
+        found[str(path)] = _nth(numbers, image, str(path), f"prompt {prompt}")
+    return found
+
+
+def _by_class_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str, int]:
+    """Place CLASS/NAME.png, where CLASS is a class's name or number, in the order of the images."""
+    seen = Counter[str]()
+    found = {}
+    for path in paths:
+        folder = path.parent.name
+        numbers = _of_class(folder, wanted) if folder else None
+        if numbers is None:
+            raise UserError(
+                f"{path} says by its name neither its number, as 000123.png does, nor its class, as the folder in "
+                f"3/a.png does ({_classes(wanted)}); {MANIFEST_FIX}"
+            )
+        found[str(path)] = _nth(numbers, seen[folder], str(path), f"class {folder}")
+        seen[folder] += 1
+    return found
+
+
+def _by_prompt_names(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str, int]:
+    """Place PROMPT.png, and PROMPT_0.png, PROMPT_1.png, ... where a prompt has several images.
+
+    Capitals and all characters but letters and digits do not count, since names of files cannot have them all.
+    """
+    by_key: dict[str, str] = {}
+    for prompt in wanted.of_prompt:
+        if key(prompt) in by_key:
+            raise UserError(
+                f"names of files cannot tell the prompts {by_key[key(prompt)]!r} and {prompt!r} apart; "
+                f"{MANIFEST_FIX}"
+            )
+        by_key[key(prompt)] = prompt
+    found = {}
+    for path in paths:
+        whole, (stem, number) = key(path.stem), _last_number(path.stem)
+        fits = [(by_key[one], place) for one, place in ((whole, 0), (key(stem), number)) if one in by_key]
+        if len(fits) != 1:
+            what = "the name of more than one image" if fits else "neither a number nor a prompt of the protocol"
+            raise UserError(f"{path}: {path.stem!r} is {what}; {MANIFEST_FIX}")
+        prompt, place = fits[0]
+        found[str(path)] = _nth(wanted.of_prompt[prompt], place, str(path), prompt)
+    return found
+
+
+def _last_number(stem: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(.*[^\d])(\d+)", stem)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+def key(text: str) -> str:
+    """Return a text's letters and digits, in lower case, with one underscore between words."""
+    return re.sub(r"[\W_]+", "_", text.casefold()).strip("_")

@@ -1,0 +1,169 @@
+"""Any image pipeline of diffusers, as it is published: a folder or a hub's model, loaded by diffusers itself.
+
+Only safetensors are read, and only classes of diffusers and transformers: no pickle, and no code of the folder.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+from bench.core.device import this_device
+from bench.core.errors import UserError, first_line, listed, unknown
+from bench.core.files import folder_sha256, refuse_special_files
+from bench.models.text.hub import from_hub, local_path
+from bench.models.text.parts import read_json
+from bench.models.text.pipelines import INDEX
+
+FILES = ("**/*.safetensors", "**/*.json", "**/*.txt", "**/*.model")
+"""Weights, configurations and tokenizers: what a pipeline is loaded from, and what its hash covers."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LIBRARIES = ("diffusers", "transformers")
+NO_CHECKER = {"safety_checker": None, "requires_safety_checker": False}
+"""Stable Diffusion's checker paints images black, which would be measured as the model's."""
+
+
+@dataclass(frozen=True)
+class StockPipeline:
+    """A pipeline's folder, and the settings by which it samples."""
+
+    source: str
+    """As the user named it."""
+    folder: Path
+    kind: type[DiffusionPipeline]
+    """The class of the pipeline."""
+    asked: Mapping[str, Any]
+    """The arguments of its call that the user gave."""
+    scheduler: type[SchedulerMixin] | None
+    """None: the folder's own."""
+    dtype: str
+
+    @property
+    def takes(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of the pipeline's call."""
+        return inspect.signature(self.kind.__call__).parameters
+
+    @property
+    def condition(self) -> str:
+        """The argument that takes the conditions: `prompt`, or `class_labels`."""
+        return "prompt" if "prompt" in self.takes else "class_labels"
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings that decide the images besides the weights and the seeds, as JSON data."""
+        scheduler = self.scheduler.__name__ if self.scheduler else read_json(self.folder / INDEX)["scheduler"][1]
+        known = {name: self.takes[name].default for name in ("num_inference_steps", "guidance_scale")}
+        return {
+            "pipeline": self.kind.__name__,
+            "source": Path(self.source).name,
+            "scheduler": scheduler,
+            **{
+                name: value
+                for name, value in {**known, **self.asked}.items()
+                if value is not inspect.Parameter.empty
+            },
+            "dtype": self.dtype,
+            "diffusers": diffusers.__version__,
+        }
+
+    def sha256(self) -> str:
+        """Return the hash of the files that the pipeline is loaded from."""
+        return folder_sha256(self.folder, FILES)
+
+    def load(self) -> DiffusionPipeline:
+        """Load the pipeline on this process's device. Raises UserError if a part cannot be read."""
+        parts = read_json(self.folder / INDEX)
+        try:
+            pipeline = self.kind.from_pretrained(
+                self.folder,
+                torch_dtype=DTYPES[self.dtype],
+                use_safetensors=True,
+                local_files_only=True,
+                **(NO_CHECKER if "safety_checker" in parts else {}),
+            )
+            if self.scheduler is not None:
+                pipeline.scheduler = self.scheduler.from_config(pipeline.scheduler.config)
+        except Exception as error:  # diffusers and transformers raise many types
+            raise UserError(
+                f"the pipeline {self.source} cannot be loaded: {first_line(error)}; fix: give a complete folder "
+                "in diffusers' format, with safetensors"
+            ) from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(this_device())
+
+
+def open_pipeline(
+    source: str,
+    download: bool,
+    scheduler: str | None,
+    steps: int | None,
+    guidance: float | None,
+    dtype: str,
+) -> StockPipeline:
+    """Find a pipeline and check how it is asked to sample; nothing is loaded, or downloaded without `download`.
+
+    Raises UserError if it is no pipeline of diffusers that takes prompts or class labels, or if it has no such
+    setting.
+    """
+    folder = local_path(Path(source)) or from_hub(source, download, [file.removeprefix("**/") for file in FILES])
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{source} has no {INDEX}: it is no pipeline in diffusers' format; fix: name its folder")
+    refuse_special_files(folder)
+    kind = _kind(source, read_json(folder / INDEX))
+    if dtype not in DTYPES:
+        raise unknown("--dtype", dtype, DTYPES)
+    given = {"num_inference_steps": steps, "guidance_scale": guidance}
+    asked = {name: value for name, value in given.items() if value is not None}
+    found = StockPipeline(source, folder, kind, asked, _scheduler(scheduler), dtype)
+    for name in asked:
+        if name not in found.takes:
+            option = {"num_inference_steps": "--steps", "guidance_scale": "--guidance"}[name]
+            raise UserError(f"{kind.__name__} takes no {name}; fix: leave out {option}")
+    return found
+
+
+def _kind(source: str, parts: Mapping[str, Any]) -> type[DiffusionPipeline]:
+    """Return the class of a pipeline, of which all parts are classes of known libraries."""
+    name = parts.get("_class_name")
+    kind = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    if not (inspect.isclass(kind) and issubclass(kind, DiffusionPipeline)):
+        raise UserError(f"{source} is of the class {name!r}, which is no pipeline of diffusers; fix: name another")
+    if foreign := [part for part, library in _libraries(parts) if not _is_known(library)]:
+        raise UserError(
+            f"{source}: {listed(foreign)} would run code that is not of {' or '.join(LIBRARIES)}; "
+            "fix: name a pipeline without it"
+        )
+    takes = inspect.signature(kind.__call__).parameters
+    if "prompt" not in takes and "class_labels" not in takes:
+        raise UserError(
+            f"{name} takes neither prompts nor class labels ({listed(list(takes)[1:])}); fix: name a pipeline "
+            "that does, or write a function: --sampler FILE.py:FUNCTION"
+        )
+    return kind
+
+
+def _libraries(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part, value in parts.items():
+        if isinstance(value, list) and len(value) == 2 and value[0] is not None:
+            yield part, value[0]
+
+
+def _is_known(library: object) -> bool:
+    """Say whether a part's library is one of ours, or a module of diffusers' own pipelines."""
+    return library in LIBRARIES or (isinstance(library, str) and hasattr(diffusers.pipelines, library))
+
+
+def _scheduler(name: str | None) -> type[SchedulerMixin] | None:
+    if name is None:
+        return None
+    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and not one.startswith("Flax")]
+    kind = getattr(diffusers, name, None) if name in known else None
+    if not (inspect.isclass(kind) and issubclass(kind, SchedulerMixin)):
+        raise unknown("scheduler of diffusers", name, known)
+    return kind

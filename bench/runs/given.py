@@ -1,0 +1,65 @@
+"""The evaluation of images that were not made by a student or a sampler of a task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from bench.core.errors import UserError
+from bench.runs.plan import Untrained
+from bench.task.base import Task
+
+Made = Literal["given", "pipeline", "function"]
+"""How the images came to be: they were files, or a diffusers pipeline or a Python function made them."""
+
+IMAGES: Final = "images"
+"""The key of a record's sampler that says how the images were made; records of students have none."""
+FACTS: Final = ("form", "formats", "lossy", "repetitions")
+"""Keys of a record's sampler that do not decide its numbers, besides the hash of the images."""
+
+
+@dataclass(frozen=True)
+class GivenRun(Untrained):
+    """The evaluation, under a task's protocol, of images that come from outside of its students and samplers."""
+
+    called: str
+    """The method's name in tables, which the user chooses."""
+    sha256: str
+    """Hash of the images' pixels, of the pipeline's files, or of the function's file."""
+    sampler: Mapping[str, Any]
+    """The description for the record: how the images were made, under the key `images`, and all settings."""
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def stem(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+    def content(self) -> dict[str, Any]:
+        settings = {key: value for key, value in self.sampler.items() if key not in FACTS}
+        return {"sha256": self.sha256, "sampler": settings}
+
+
+def checked_name(name: str, task: Task, methods: Collection[str]) -> str:
+    """Return the name of a row. Raises UserError if it says nothing, or belongs to a method or a sampler."""
+    stem = re.sub(r"[^\w.-]+", "-", name)
+    if not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", stem, re.ASCII):
+        raise UserError(
+            f"a row cannot be called {name!r}: a name begins and ends with a letter or a digit, and has ASCII "
+            'letters; fix: --name "my model"'
+        )
+    if name in methods or name in task.baselines:
+        raise UserError(
+            f"{name!r} is the name of {'a method' if name in methods else f'a sampler of {task.name}'}, whose row "
+            'other images must not join; fix: --name "my model"'
+        )
+    return name
+
+
+def is_given(sampler: Mapping[str, Any]) -> bool:
+    """Say whether a record's sampler is of images that come from outside of students and samplers."""
+    return IMAGES in sampler
