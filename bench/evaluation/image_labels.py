@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.task.base import PreparedTask
-    from bench.task.protocol import Protocol
 
 AT_ONCE = 1000
 """Images whose conditions are drawn together."""
@@ -26,26 +25,28 @@ class ImageLabels:
     """The seed of the first image's noise; those that follow have the next ones. None: images were given."""
 
 
-def image_labels(prepared: PreparedTask, protocol: Protocol, repetition: int, seeded: bool = True) -> ImageLabels:
+def image_labels(prepared: PreparedTask, repetition: int, seeded: bool = True) -> ImageLabels:
     """Return what the images of a repetition are of. `seeded` says whether they were made from seeds here."""
     import torch
 
+    protocol = prepared.task.protocol
     every = torch.arange(protocol.samples)
-    prompts = list(prepared.prompts_of(every)) or list(_classes(prepared, protocol, repetition))
+    prompts = list(prepared.prompts_of(every)) or list(_classes(prepared, repetition))
     first = protocol.first_seed + repetition * protocol.samples if seeded else None
     return ImageLabels(prompts, list(prepared.categories_of(every)), first)
 
 
-def _classes(prepared: PreparedTask, protocol: Protocol, repetition: int) -> Iterator[str]:
+def _classes(prepared: PreparedTask, repetition: int) -> Iterator[str]:
     """Yield the class of each image by its name, or as `class 7`; nothing if conditions are no classes."""
     import torch
 
-    from bench.evaluation.image_source import conditions_of, noise_of
+    from bench.evaluation.image_source import classes_of
 
-    for start in range(0, protocol.samples, AT_ONCE):
-        indices = torch.arange(start, min(start + AT_ONCE, protocol.samples))
-        conditions = conditions_of(prepared, protocol, noise_of(prepared, protocol, repetition, indices), indices)
-        names = prepared.condition_names(indices, conditions.cpu())
+    samples = prepared.task.protocol.samples
+    for start in range(0, samples, AT_ONCE):
+        indices = torch.arange(start, min(start + AT_ONCE, samples))
+        conditions = classes_of(prepared, repetition, indices)
+        names = prepared.condition_names(indices, conditions)
         if not names and conditions.ndim == 1 and not conditions.is_floating_point():
             names = [f"class {number}" for number in conditions.tolist()]
         yield from names
