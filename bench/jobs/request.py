@@ -118,9 +118,10 @@ def say_not_kept(runs: Sequence[Run | BaselineRun], keep: Sequence[str]) -> None
     """Name the runs of which nothing is kept, since they were finished before."""
     finished = [run for run in runs if run.finished() is not None] if keep else []
     if finished:
+        kinds, labels = " and ".join(keep), listed(run.label for run in finished)
         say(
-            f"no {' and '.join(keep)} kept of {listed(run.label for run in finished)}, finished before; "
-            f"fix: bench eval --checkpoint FOLDER --keep {','.join(keep)} for a student, rm -r FOLDER for a sampler"
+            f"no {kinds} kept of {labels}, finished before; fix: bench eval --checkpoint FOLDER "
+            f"--keep {','.join(keep)} for a student, rm -r FOLDER for a sampler"
         )
 
 

@@ -181,8 +181,8 @@ class Runner:
         if self.keep:
             kinds = " and ".join(self.keep)
             self.progress.note(
-                f"{plan.folder} was finished before, and no {kinds} are kept now; fix: rm -r {plan.folder}, and run "
-                "again, or for a student: bench eval --checkpoint"
+                f"{plan.folder} was finished before, and no {kinds} are kept now; fix: bench eval --checkpoint "
+                f"{plan.folder} for a student, rm -r {plan.folder} for a sampler"
             )
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:

@@ -227,7 +227,7 @@ def test_an_evaluation_that_ends_early_keeps_nothing(
 
 
 def batches() -> list[Features]:
-    """Two batches with everything that an extractor may give: three images of a prompt each, the last incomplete."""
+    """Two batches of different sizes with everything that an extractor may give: three images of each prompt."""
     rng = np.random.default_rng(0)
     return [
         Features(
