@@ -46,21 +46,25 @@ def made_of_images(
     prepared: PreparedTask, protocol: Protocol, subject: str, sampler: Mapping[str, Any], repetition: int
 ) -> dict[str, Any]:
     """Return all that decides the images of a repetition: no metric and no feature network does."""
-    values = protocol.as_dict()
-    own = {key: value for key, value in values.items() if key not in NOT_OF_IMAGES}
-    unused = NOT_OF_TEXT_IMAGES - {"first_alpha_bar", "prompts"}
-    text: dict[str, Any] = values["text"] or {}
-    own["text"] = {key: value for key, value in text.items() if key not in unused}
     return {
         "version": 1,
         "task": prepared.task.name,
         "subject": subject,
         "sampler": digest(dict(sampler)),
-        "protocol": digest(own),
+        "protocol": _digest_of_images(protocol.as_dict()),
         "prompts": digest(list(prepared.prompts_of(torch.arange(protocol.samples)))),
         "batch": prepared.evaluation_batch,
         "repetition": repetition,
     }
+
+
+def _digest_of_images(protocol: Mapping[str, Any]) -> str:
+    """Return the digest of all of a protocol's values, as JSON data, that decide its images."""
+    own = {key: value for key, value in protocol.items() if key not in NOT_OF_IMAGES}
+    unused = NOT_OF_TEXT_IMAGES - {"first_alpha_bar", "prompts"}
+    text: Mapping[str, Any] = protocol.get("text") or {}
+    own["text"] = {key: value for key, value in text.items() if key not in unused}
+    return digest(own)
 
 
 WORDS = {
@@ -89,7 +93,7 @@ class KeptRepetition:
     def features(self, extractor: str) -> list[Features] | None:
         """Return an extractor's output by batches, as it was kept; None if it is not there or of other images."""
         path = self._features_path(extractor)
-        if path is None or not self._agrees(path, self._made_of_features(extractor)):
+        if path is None or not _is_of(path, self._made_of_features(extractor), self.keeping.note):
             return None
         try:
             found = read_features(path)
@@ -106,7 +110,7 @@ class KeptRepetition:
     def images(self) -> KeptImages | None:
         """Return the images as they were kept; None if they are not there or not of this evaluation."""
         path = self._images_path()
-        if path is None or not self._agrees(path, self.made_of):
+        if path is None or not _is_of(path, self.made_of, self.keeping.note):
             return None
         return KeptImages(path, self.prepared, self.repetition)
 
@@ -142,7 +146,7 @@ class KeptRepetition:
 
     def _images_path(self) -> Path | None:
         folder = self.keeping.folder
-        return None if folder is None else folder / "images" / f"repetition-{self.repetition}.zip"
+        return None if folder is None else archive_path(folder, self.repetition)
 
     def _features_path(self, extractor: str) -> Path | None:
         folder = self.keeping.folder
@@ -158,22 +162,23 @@ class KeptRepetition:
         content = {"made_of": made_of, "sha256": file_sha256(path)}
         write_text(path.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
 
-    def _agrees(self, path: Path, made_of: Mapping[str, Any]) -> bool:
-        """Return whether a file is there, made of the same, and unchanged; say why not if it is there."""
-        if not path.exists():
-            return False
-        found = read_object(path.with_suffix(".json"))
-        kept = found.get("made_of") if found else None
-        if not isinstance(kept, dict):
-            why = "has no description, since its writer was stopped"
-        elif different := [key for key in made_of if not _same(key, kept.get(key), made_of[key])]:
-            why = f"is of {WORDS.get(different[0], 'another version')}"
-        elif found is None or found.get("sha256") != file_sha256(path):
-            why = "is not the file that was written"
-        else:
-            return True
-        self.keeping.note(f"{path} {why}, and is not used; these images are made again")
+
+def _is_of(path: Path, made_of: Mapping[str, Any], note: Callable[[str], None]) -> bool:
+    """Return whether a file is there, made of the same, and unchanged; `note` is told why not if it is there."""
+    if not path.exists():
         return False
+    found = read_object(path.with_suffix(".json"))
+    kept = found.get("made_of") if found else None
+    if not isinstance(kept, dict):
+        why = "has no description, since its writer was stopped"
+    elif different := [key for key in made_of if not _same(key, kept.get(key), made_of[key])]:
+        why = f"is of {WORDS.get(different[0], 'another version')}"
+    elif found is None or found.get("sha256") != file_sha256(path):
+        why = "is not the file that was written"
+    else:
+        return True
+    note(f"{path} {why}, and is not used")
+    return False
 
 
 def _same(key: str, kept: Any, now: Any) -> bool:
@@ -199,6 +204,26 @@ class Writer:
         if self.archive is not None:
             for number, content in enumerate(images, self.first + start):
                 self.archive.writestr(image_name(number), content)
+
+
+def archive_path(folder: Path, repetition: int) -> Path:
+    """Return the place of a repetition's images in RUN/kept."""
+    return folder / "images" / f"repetition-{repetition}.zip"
+
+
+def archive_of(
+    folder: Path, repetition: int, subject: str, protocol: Mapping[str, Any], note: Callable[[str], None]
+) -> Path | None:
+    """Return the images of a repetition in RUN/kept, if a recorded subject made them under a recorded protocol."""
+    path = archive_path(folder, repetition)
+    made_of = {"subject": subject, "protocol": _digest_of_images(protocol), "repetition": repetition}
+    return path if _is_of(path, made_of, note) else None
+
+
+def kept_pixels(archive: Path, number: int) -> np.ndarray:
+    """Return the grey levels [H, W, C] uint8 of one image in an archive, by its number."""
+    with zipfile.ZipFile(archive) as opened:
+        return _pixels(opened.read(image_name(number)))
 
 
 def image_name(number: int) -> str:
@@ -235,11 +260,11 @@ class KeptImages(ImageSource):
         protocol = self.prepared.task.protocol
         first = repetition * protocol.samples
         with zipfile.ZipFile(self.path) as archive:
-            images = [_pixels(archive.read(image_name(first + index))) for index in range(start, stop)]
+            levels = np.stack([_pixels(archive.read(image_name(first + index))) for index in range(start, stop)])
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         return Generated(
-            images=torch.from_numpy(np.stack(images)),
+            images=torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous(),
             conditions=None if prompts else classes_of(self.prepared, repetition, indices),
             indices=indices,
             prompts=prompts,
@@ -248,8 +273,7 @@ class KeptImages(ImageSource):
 
 
 def _pixels(content: bytes) -> np.ndarray:
-    """Return the grey levels [C, H, W] of a PNG that `as_png` wrote."""
+    """Return the grey levels [H, W, C] of a PNG that `as_png` wrote."""
     from PIL import Image
 
-    pixels = np.atleast_3d(np.array(Image.open(io.BytesIO(content), formats=("PNG",))))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.atleast_3d(np.array(Image.open(io.BytesIO(content), formats=("PNG",))))

@@ -175,7 +175,7 @@ def test_a_damaged_file_is_made_again_and_that_is_said(
     added, made = evaluation(*ADDED)
     half = evaluation.images // 2
     assert made == half, "only the repetition whose file is damaged"
-    assert evaluation.notes == [f"{path} {said}, and is not used; these images are made again"]
+    assert evaluation.notes == [f"{path} {said}, and is not used"]
     assert added == evaluation(*ADDED, read=False)[0]
     evaluation(*ADDED, keep=(kind,))
     assert evaluation(*ADDED)[1] == 0, "with --keep the file is written again"
