@@ -101,7 +101,7 @@ def scores(
     if as_json:
         print_json(to_data(rows, images, by, level))
     elif as_csv:
-        print(to_csv(rows), end="")
+        print(to_csv(rows).rstrip("\n"))
     elif sys.stdout.isatty():
         from rich.console import Console
 

@@ -114,8 +114,8 @@ def split_blocks(results: Sequence[Scored], rows: Sequence[Row], by: By, level: 
 
 
 NOTE = (
-    "or over images where conditions are classes; a prompt's images are averaged first. Intervals of several groups "
-    "are not adjusted for their number."
+    "or over images where conditions are classes; a prompt's images are averaged first. Intervals of several "
+    "groups are not adjusted for their number."
 )
 
 

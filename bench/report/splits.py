@@ -28,7 +28,7 @@ class Group:
     """Scores, in all repetitions."""
     mean: float
     low: float | None
-    """Student's t interval over prompts; None for a single prompt."""
+    """Student's t interval over prompts; None for a single prompt, and where nothing varies."""
     high: float | None
 
 
@@ -60,7 +60,9 @@ def _groups(
     for code, name in enumerate(names):
         own = means[group_of == code]
         if len(own):
-            mean, _, low, high = t_interval(own.tolist(), level)
+            mean, std, low, high = t_interval(own.tolist(), level)
+            if not std:
+                low = high = None
             found.append(Group(name, len(own), int(np.count_nonzero(codes == code)), mean, low, high))
     return found
 

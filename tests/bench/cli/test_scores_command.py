@@ -1,4 +1,4 @@
-"""`bench scores`, and `--keep`, from the command line: a run's images by class, and the worst of them as a sheet."""
+"""`bench scores` and `--keep` from the command line: images by class, and the worst of them as a sheet."""
 
 from __future__ import annotations
 
@@ -13,20 +13,33 @@ from command import Printed
 from PIL import Image
 from tests_support import TINY_PLUGIN
 
-from bench.core.run_folder import KEPT, OLD_SCORES, SCORES
+from bench.core.progress import SilentProgress
+from bench.core.run_folder import KEPT, OLD_SCORES, RECORD, SCORES
 from bench.evaluation.image_scores import read_scores
 from bench.evaluation.kept import kept_pixels
+from bench.runs.plan import BaselineRun
+from bench.runs.records import read_record
+from bench.runs.registry import Catalogue
+from bench.runs.runner import Runner
+from bench.task.base import PreparedTask
 
 Bench = Callable[..., Printed]
 TINY = ("--plugin", str(TINY_PLUGIN))
 
 
+@pytest.fixture(scope="module")
+def once(catalogue: Catalogue, tiny: PreparedTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sampler's evaluation that kept its images, made once for this file."""
+    run = BaselineRun(tiny.task, tmp_path_factory.mktemp("runs"), next(iter(tiny.task.baselines.values())))
+    Runner(catalogue, tiny, SilentProgress(), keep=["images"]).baseline(run)
+    return run.folder
+
+
 @pytest.fixture
-def evaluated(bench: Bench, tmp_path: Path) -> Path:
-    """The folder of a sampler's evaluation that kept its images."""
-    found = bench("eval", "--task", "tiny", "--sampler", "teacher-ode", "--keep", "images", *TINY)
-    assert found.code == 0, found.text
-    (folder,) = (tmp_path / "runs" / "tiny").iterdir()
+def evaluated(once: Path, tmp_path: Path) -> Path:
+    """The same among the runs of a test."""
+    folder = tmp_path / "runs" / "tiny" / once.name
+    shutil.copytree(once, folder)
     return folder
 
 
@@ -35,8 +48,8 @@ def test_images_are_split_by_class_and_the_worst_are_drawn(bench: Bench, evaluat
     options = ("--metric", "accuracy", "--by", "class", "--worst", "6", "--sheet", str(sheet), *TINY)
     shown = bench("scores", str(evaluated), *options)
     assert shown.code == 0, shown.text
-    assert "### accuracy ↑\n\n| class | prompts | mean | 95 % interval |" in shown.text
-    assert f"### {evaluated.name}: worst in accuracy ↑" in shown.text and f"sheet: {sheet}" in shown.text
+    assert "### Accuracy ↑\n\n| class | prompts | mean | 95 % interval |" in shown.text
+    assert f"### {evaluated.name}: worst in Accuracy ↑" in shown.text and f"sheet: {sheet}" in shown.text
     kept = np.asarray(Image.open(sheet))
 
     data = json.loads(bench("scores", str(evaluated), "--by", "class", "--worst", "6", "--json", *TINY).text)
@@ -69,7 +82,8 @@ def test_csv_reads_back_and_several_runs_stand_side_by_side(bench: Bench, evalua
 
 
 def test_what_was_finished_before_keeps_nothing_and_says_so(bench: Bench, evaluated: Path) -> None:
-    found = bench("eval", "--task", "tiny", "--sampler", "teacher-ode", "--keep", "features", *TINY)
+    sampler = read_record(evaluated / RECORD).method.name
+    found = bench("eval", "--task", "tiny", "--sampler", sampler, "--keep", "features", *TINY)
     assert found.code == 0
     assert "was finished before, and no features are kept now; fix: " in found.text
 
@@ -92,13 +106,10 @@ def test_bad_input_is_explained(bench: Bench, evaluated: Path, words: list[str],
 
 def test_a_run_without_scores_or_with_old_ones_says_so(bench: Bench, evaluated: Path) -> None:
     scores = read_scores(evaluated / SCORES)["accuracy"]
-    rows = zip(scores.repetition, scores.index, scores.value, strict=True)
-    lines = [f"accuracy,{repetition},{index},{value!r}" for repetition, index, value in rows]
-    (evaluated / OLD_SCORES).write_text(
-        "\n".join(["metric,repetition,index,value", *lines]).replace("np.float64", "")
-    )
+    columns = (scores.repetition.tolist(), scores.index.tolist(), scores.value.tolist())
+    lines = [f"accuracy,{repetition},{index},{value!r}" for repetition, index, value in zip(*columns, strict=True)]
+    (evaluated / OLD_SCORES).write_text("\n".join(["metric,repetition,index,value", *lines]))
     (evaluated / SCORES).unlink()
-    (evaluated / OLD_SCORES).write_text((evaluated / OLD_SCORES).read_text().replace("(", "").replace(")", ""))
     assert "| all | 120 |" in bench("scores", str(evaluated)).text
     assert "an earlier version wrote them" in bench("scores", str(evaluated), "--by", "class").text
     (evaluated / OLD_SCORES).unlink()

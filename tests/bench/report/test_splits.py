@@ -43,14 +43,19 @@ def test_the_images_of_a_prompt_are_one_value_in_all_repetitions() -> None:
     assert group == Group("all", 4, 16, mean, low, high)
 
 
+def test_values_that_do_not_vary_have_no_interval() -> None:
+    (group,) = split_scores({"ocr": scores([1.0] * 4)}, "all", 1)["ocr"]
+    assert (group.mean, group.low, group.high) == (1.0, None, None)
+
+
 def test_lengths_are_words_at_quantiles_of_the_prompts() -> None:
     groups = split_scores({"clip": scores([1.0, 2.0, 6.0, 0.5])}, "length", 1, bins=2)["clip"]
     assert [(group.name, group.prompts, group.mean) for group in groups] == [
         ("2 words", 2, 3.5),
-        ("3–10 words", 2, 1.25),
+        ("3–11 words", 2, 1.25),
     ]
     (whole,) = split_scores({"clip": scores([1.0, 2.0, 6.0, 0.5])}, "length", 1, bins=1)["clip"]
-    assert (whole.name, whole.prompts) == ("2–10 words", 4)
+    assert (whole.name, whole.prompts) == ("2–11 words", 4)
 
 
 def test_a_class_has_its_images_and_a_random_class_may_differ_between_repetitions() -> None:
@@ -64,7 +69,7 @@ def test_a_class_has_its_images_and_a_random_class_may_differ_between_repetition
 
 def test_what_cannot_be_split_is_told() -> None:
     one = scores([1.0, 2.0, 6.0, 0.5])
-    with pytest.raises(UserError, match="every image has a condition of its own, .*; fix: --by length"):
+    with pytest.raises(UserError, match=r"every image has a condition of its own, .*; fix: --by length"):
         split_scores({"clip": one}, "class", 1)
     without = SingleScores.of([0, 0], [0, 1], [1.0, 2.0])
     with pytest.raises(UserError, match="these prompts have no categories; fix: --by length"):
