@@ -48,9 +48,9 @@ def captions(count: int) -> list[str]:
     return [f"{' '.join(rng.choice(CAPTION.split(), rng.integers(7, 16)))} {i}" for i in range(count)]
 
 
-def random_inception() -> Inception:
-    """Inception with weights that keep the size of activations."""
-    network = Inception()
+def random_inception(divisor: int = 1) -> Inception:
+    """Inception with weights that keep the size of activations; a divisor makes its layers narrower."""
+    network = Inception(divisor)
     for module in network.modules():
         if isinstance(module, Convolution):
             nn.init.kaiming_normal_(module.conv.weight)

@@ -1,6 +1,6 @@
 """A metric with its own network: the distance between the mean features of generated and real images.
 
-bench prepare --plugin examples/texture.py --task digits --weights texture=texture.safetensors
+bench weights get texture --from texture.safetensors --plugin examples/texture.py
 bench eval --plugin examples/texture.py --task digits --sampler teacher-ode --metric fd,texture
 """
 

@@ -25,7 +25,7 @@ def planned(catalogue: Catalogue, root: Path) -> SweepPlan:
     """Return a sweep over three numbers of steps, each without and with guidance."""
     task = catalogue.tasks.get("fashion-flow")
     selecting = with_selection_seeds(task, 500)
-    grid = {"steps": [2, 4, 8], "guidance": [1.0, 2.0]}
+    grid: dict[str, list[float]] = {"steps": [2, 4, 8], "guidance": [1.0, 2.0]}
     points = sampler_points(selecting, root, ["teacher-ode"], grid)
     return SweepPlan(selecting, task, "teacher-ode", grid, best_of("fd", "lower"), METRICS, points, root)
 

@@ -135,6 +135,7 @@ def _extractor_data(extractor: FeatureExtractor) -> dict[str, Any]:
             "source": one.source,
             "licence": one.licence,
             "sha256": None if one.file is None else one.file.sha256,
+            "command": one.command,
         }
         for one in extractor.weights
     ]
@@ -152,7 +153,8 @@ def _print_extractor(data: Mapping[str, Any]) -> None:
     print(f"feature extractor {data['name']}: {data['summary']}")
     print(f"  images    {data['preprocessing']}\n  output    {data['output']}")
     for one in data["weights"]:
-        print(f"  weights   --weights {one['name']}=PATH: {one['files']} ({one['source']})")
+        print(f"  weights   {one['name']}: {one['files']} ({one['source']})")
+        print(f"  get them  {one['command']}")
         print(f"  licence   {one['licence']}")
         if one["sha256"] is not None:
             print(f"  sha256    {one['sha256']}")

@@ -30,6 +30,8 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
     _devices(catalogue)
     _cache(cache or default_cache())
     healthy = _tasks(catalogue, cache) and healthy
+    _weights(cache or default_cache())
+    print("numbers\n  to test that they come out right: bench metrics check")
     print("everything is installed and prepared" if healthy else "something is missing; fix: the commands above")
 
 
@@ -113,6 +115,20 @@ def _cache(where: Path) -> None:
     parent = next(folder for folder in [where, *where.parents] if folder.exists())
     print("cache")
     print(f"  {where}: {size}, {human_size(shutil.disk_usage(parent).free)} free on the disk")
+
+
+def _weights(cache: Path) -> None:
+    """Show how many weights of feature extractors are pinned; each task requires only its own."""
+    from bench.features.pinned import read_pinned
+
+    try:
+        pinned = read_pinned(cache)
+    except UserError as error:
+        print(f"weights\n  BROKEN  {error}")
+        return
+    gone = [name for name, one in pinned.items() if not one.path.exists()]
+    lost = f", {len(gone)} no longer there ({', '.join(gone)})" if gone else ""
+    print(f"weights\n  {len(pinned)} pinned for every task{lost}; see bench weights list, and bench weights check")
 
 
 def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:

@@ -108,16 +108,19 @@ def evaluate(
     )
     asked.kind  # noqa: B018 (options that do not go together are refused before anything is imported)
 
-    import torch
     from rich.console import Console
 
     from bench.core.progress_bars import StatusProgress
+
+    progress = StatusProgress(Console(stderr=True))
+    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
+
+    import torch
+
     from bench.report.cells import one_result
     from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
-    progress = StatusProgress(Console(stderr=True))
-    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
     prepared = declared.prepare(where, progress)
     measured = measure(Runner(catalogue, prepared, progress, keep=kinds))
     if measured.record is not None:

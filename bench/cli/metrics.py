@@ -112,9 +112,18 @@ def _print_summary(done: Sequence[Checked]) -> None:
     counts = _counts(done)
     tested = counts["right"] + counts["wrong"]
     left = f"; {counts['not_checked']} not checked" if counts["not_checked"] else ""
-    if counts["wrong"]:
-        versions = ", ".join(f"{name} {version}" for name, version in _versions().items() if version)
-        print(f"{counts['wrong']} of {tested} known answers are wrong{left}; trust no number of this installation")
-        print(f"fix: compare these versions with those of an installation that is right: {versions}")
-    else:
+    if not counts["wrong"]:
         print(f"all {tested} known answers are right{left}")
+        return
+    parts = {one.part for one in done if one.outcome == "FAILED"}
+    what, fix = _WRONG.get(min(parts), _ANY) if len(parts) == 1 else _ANY
+    print(f"{counts['wrong']} of {tested} known answers are wrong{left}; trust no number of {what}; fix: {fix}")
+    print("versions: " + ", ".join(f"{name} {version}" for name, version in _versions().items() if version))
+
+
+_ANY = "this installation", "compare these versions with those of an installation that is right"
+_WRONG = {
+    "extractor": ("these extractors", "bench weights check"),
+    "reference": ("these references", "delete their folders, and import or build them again with bench refs"),
+}
+"""What not to trust, and the fix, where only one part of the tests has failed."""

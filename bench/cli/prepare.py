@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,7 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
 from bench.runs.task_sources import pinned_task
+from bench.runs.weights import located_weights, pin_loaded, pinned_for
 from bench.task.base import Task
 from bench.task.declaration import Requirement, Sources, default_cache
 
@@ -102,6 +103,7 @@ def prepare(
         tiny_vae=tiny_vae,
         crop=crop,
     )
+    inputs = replace(inputs, weights=pinned_for(declared, inputs) | own)
     refuse_idle(declared, inputs)
     refuse_special(inputs, named)
 
@@ -111,7 +113,6 @@ def prepare(
     from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find
-    from bench.runs.weights import located_weights, pin_loaded
     from bench.task.assets import PreparedAsset
 
     torch.set_num_threads(threads)

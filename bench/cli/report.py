@@ -50,6 +50,9 @@ def report(
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw brightness and FD over training, a PNG.")
     ] = None,
+    sweep: Annotated[
+        Path | None, typer.Option("--sweep", help="The table of a sweep, from its record RUNS/sweeps/NAME.json.")
+    ] = None,
     committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
     runs: RunsOption = Path("runs"),
     plugin: PluginOption = [],
@@ -66,6 +69,12 @@ def report(
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
+    if sweep is not None:
+        for option, value in {"--task": task, "--suite": suite, "--wide": wide}.items():
+            if value:
+                raise UserError(f"{option} does not go with --sweep, a table of its own; fix: leave it out")
+        _show_sweep(sweep, format_, as_json, figure)
+        return
     catalogue = load_catalogue(plugin)
     renderer = catalogue.renderers.get(format_) if format_ else None
     if wide and (as_json or (renderer and not renderer.for_terminal)):
@@ -84,6 +93,28 @@ def report(
         if figure is not None:
             _draw(shown, figure, runs)
             print(f"figure: {figure}", file=sys.stderr if as_json else sys.stdout)
+
+
+def _show_sweep(path: Path, format_: str | None, as_json: bool, figure: Path | None) -> None:
+    """Print a sweep's table from its record, and draw its figure. Raises UserError for a format it has not."""
+    from bench.report.sweep_figure import sweep_figure
+    from bench.report.sweep_table import to_csv, to_lines
+    from bench.runs.sweep_plan import choice_lines
+    from bench.runs.sweeps import read_sweep
+
+    found = read_sweep(path)
+    if format_ not in (None, "md", "csv"):
+        raise UserError(f"the table of a sweep is md or csv, not {format_}; fix: --format csv, or leave it out")
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    elif format_ == "csv":
+        print(to_csv(found).rstrip("\n"))
+    else:
+        for line in (*to_lines(found), "", *choice_lines(found)):
+            print(line)
+    if figure is not None:
+        sweep_figure(found, figure)
+        print(f"figure: {figure}", file=sys.stderr if as_json or format_ == "csv" else sys.stdout)
 
 
 @dataclass(frozen=True)

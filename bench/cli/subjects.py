@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,8 +15,7 @@ from bench.task.base import Task
 from bench.task.declaration import Baseline
 
 if TYPE_CHECKING:
-    from bench.runs.runner import Runner
-    from bench.runs.students import Measured
+    from bench.runs.measure_given import Measure
 
 Kind = Literal["checkpoint", "sampler", "function", "images", "pipeline"]
 """A saved student, a named sampler of the teacher, a Python function, files of images, or a diffusers pipeline."""
@@ -78,7 +77,7 @@ class Asked:
 
     def measuring(
         self, task: Task, runs: Path, methods: Collection[str], progress: Progress, download: bool
-    ) -> Callable[[Runner], Measured]:
+    ) -> Measure:
         """Return what measures the subject, once its task is prepared. All that is cheap is checked now.
 
         Raises UserError if the subject is not there, or an option does not go with it.
@@ -87,35 +86,55 @@ class Asked:
         if kind in ("checkpoint", "sampler"):
             return self._of_the_task(task, runs)
         from bench.runs.given import checked_name
-        from bench.runs.measure_given import FunctionFile, ImageFiles, PipelineFiles, Place
 
+        name = checked_name(self.name or self._own_name, task, methods)
         if kind == "images":
-            assert self.images is not None
-            name = (
-                self.name or (self.images if self.images.is_dir() else self.images.with_suffix("")).resolve().name
-            )
-            place = Place(checked_name(name, task, methods), runs)
-            return ImageFiles.at(self.images, self.manifest, progress).measuring(place)
-        if kind == "function":
-            assert self._function is not None
-            file = Path(self._function["file"])
-            place = Place(checked_name(self.name or file.stem, task, methods), runs)
-            return FunctionFile.at(file, self._function["name"]).measuring(place)
+            return self._of_images(name, runs, progress)
+        return self._of_function(name, runs) if kind == "function" else self._of_pipeline(name, runs, download)
+
+    @property
+    def _own_name(self) -> str:
+        """The name of what was given, where the user gives none: a folder's, or a file's without its suffix."""
+        path = Path(self._function["file"] if self._function else self.images or self.pipeline or "")
+        return (path if path.is_dir() else path.with_suffix("")).resolve().name
+
+    # What is not there is refused before torch is imported, which takes seconds.
+
+    def _of_images(self, name: str, runs: Path, progress: Progress) -> Measure:
+        from bench.data.given.files import open_given
+
+        assert self.images is not None
+        files = open_given(self.images, self.manifest)
+        from bench.runs.measure_given import ImageFiles, Place
+
+        return ImageFiles(files, self.manifest, progress).measuring(Place(name, runs))
+
+    def _of_function(self, name: str, runs: Path) -> Measure:
+        from bench.runs.plugins import existing
+
+        assert self._function is not None
+        file = existing(Path(self._function["file"]))
+        from bench.runs.measure_given import FunctionFile, Place
+
+        return FunctionFile.at(file, self._function["name"]).measuring(Place(name, runs))
+
+    def _of_pipeline(self, name: str, runs: Path, download: bool) -> Measure:
+        from bench.runs.measure_given import PipelineFiles, Place
+
         assert self.pipeline is not None
-        place = Place(checked_name(self.name or Path(self.pipeline).name, task, methods), runs)
-        pipeline = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, self.dtype)
-        return pipeline.measuring(place)
+        found = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, self.dtype)
+        return found.measuring(Place(name, runs))
 
-    def _of_the_task(self, task: Task, runs: Path) -> Callable[[Runner], Measured]:
+    def _of_the_task(self, task: Task, runs: Path) -> Measure:
         """Return what measures a saved student or a sampler of the task's teacher."""
-        from bench.runs.plan import BaselineRun
-        from bench.runs.students import Measured, measure_student
-
         if self.sampler is not None and ":" in self.sampler:
             raise UserError(
                 f"--sampler takes NAME or FILE.py:FUNCTION, not {self.sampler!r}; fix: give one of them"
             )
         subject = subject_of("bench eval", task, self.checkpoint, self.sampler, self.steps)
+        from bench.runs.plan import BaselineRun
+        from bench.runs.students import Measured, measure_student
+
         if isinstance(subject, Baseline):
             run = BaselineRun(task, runs, subject)
             return lambda runner: Measured(runner.baseline(run).metrics, run.record)

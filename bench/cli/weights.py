@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,7 +53,12 @@ def list_(
     of = None if task is None else pinned_task(catalogue, task, cache)
     located = located_weights(catalogue, cache or default_cache())
     metrics = readers(catalogue, located.values(), of)
-    rows = [_row(one, metrics[name]) for name, one in located.items() if of is None or metrics[name]]
+    pins = _pins(catalogue, of, cache or default_cache())
+    rows = [
+        _row(one, metrics[name], pins.get(name, {}))
+        for name, one in located.items()
+        if of is None or metrics[name] or name in pins
+    ]
     if metric is not None:
         rows = [row for row in rows if metric in row["metrics"]]
     elif of is not None:
@@ -68,7 +74,19 @@ def list_(
         print("no registered weights are read; all of them: bench weights list")
 
 
-def _row(one: Located, metrics: list[str]) -> dict[str, Any]:
+def _pins(catalogue: Catalogue, task: Task | None, cache: Path) -> dict[str, dict[str, str]]:
+    """Return the paths of weights that tasks have pinned for themselves: by weights, by task."""
+    from bench.runs.weights import task_pins
+
+    found: dict[str, dict[str, str]] = {}
+    for name in catalogue.tasks.entries if task is None else [task.name]:
+        with contextlib.suppress(UserError):  # `bench doctor` shows a broken task
+            for weights, asset in task_pins(task or catalogue.tasks.get(name), cache).items():
+                found.setdefault(weights, {})[name] = asset.path
+    return found
+
+
+def _row(one: Located, metrics: list[str], tasks: Mapping[str, str]) -> dict[str, Any]:
     weights = one.weights
     published = "" if weights.file is None else weights.file.sha256
     return {
@@ -76,6 +94,7 @@ def _row(one: Located, metrics: list[str]) -> dict[str, Any]:
         "files": weights.files,
         "extractors": [extractor.name for extractor in one.extractors],
         "metrics": metrics,
+        "tasks": tasks,
         "place": one.place,
         "path": None if one.found is None else one.found.path,
         "sha256": published if one.found is None else one.found.sha256,
@@ -98,6 +117,7 @@ def _task_rows(task: Task, cache: Path | None, known: set[str]) -> Iterable[dict
                 "files": need.what,
                 "extractors": [],
                 "metrics": [],
+                "tasks": {},
                 "place": "pinned" if need.path is not None else "not here",
                 "path": need.path,
                 "sha256": "",
@@ -117,6 +137,8 @@ def _print_row(row: Mapping[str, Any]) -> None:
     print(f"  files    {row['files']}")
     print(f"  licence  {row['licence']}")
     print(f"  source   {row['source']}")
+    for task, path in row["tasks"].items():
+        print(f"  pinned   for task {task}: {path}")
     print(f"  at       {row['path']}" if row["place"] == "pinned" else f"  get      {row['command']}")
 
 

@@ -29,12 +29,14 @@ class StackedProgress:
                 yield plain
             return
         with contextlib.ExitStack() as stack:
+            outermost = self._bars is None
             if self._bars is None:
                 self._bars = stack.enter_context(bars(self.console))
                 stack.callback(self._close)
             drawn = self._bars
             task = drawn.add_task(printable(title), total=total, completed=completed, figures="")
-            stack.callback(drawn.remove_task, task)
+            if not outermost:
+                stack.callback(drawn.remove_task, task)
             yield StackedBar(drawn, task)
 
     def _close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,8 @@ class AestheticHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = zip(WIDTHS, WIDTHS[1:], strict=False)
-        self.layers = nn.ModuleDict(
-            {str(place): nn.Linear(*sizes) for place, sizes in zip(PLACES, pairs, strict=True)}
-        )
+        sizes = zip(PLACES, itertools.pairwise(WIDTHS), strict=True)
+        self.layers = nn.ModuleDict({str(place): nn.Linear(*both) for place, both in sizes})
 
     def forward(self, embeddings: Tensor) -> Tensor:
         for layer in self.layers.values():

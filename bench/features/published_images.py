@@ -59,6 +59,9 @@ class PixelExtractor(FeatureExtractor):
         return pixel_features
 
 
+CLIP_L14_WEIGHTS = Weights(CLIP_L14.role, OPEN_CLIP, CLIP_L14.source, "MIT")
+"""OpenAI's CLIP ViT-L/14, which several extractors read."""
+
 CLIP_IMAGES = CLIPImageExtractor(
     CLIP_L14_336.role,
     "OpenAI's CLIP ViT-L/14@336, images alone, for CMMD",
@@ -71,7 +74,7 @@ AESTHETIC = AestheticExtractor(
     "aesthetic",
     "LAION's improved aesthetic predictor (sac+logos+ava1, linear) on OpenAI's CLIP ViT-L/14",
     (
-        Weights(CLIP_L14.role, OPEN_CLIP, CLIP_L14.source, "MIT"),
+        CLIP_L14_WEIGHTS,
         Weights(
             "aesthetic",
             "sac+logos+ava1-l14-linearMSE.pth",

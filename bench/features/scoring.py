@@ -69,7 +69,8 @@ CLIP_L14 = CLIPProtocol(
     source="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
     role="clip-l14",
 )
-"""The network below LAION's aesthetic predictor."""
+"""OpenAI's network with the activation that it was trained with: LAION's aesthetic predictor reads its images, and
+GenEval tells colours by it."""
 
 HPS_PROTOCOL = CLIPProtocol(
     name="hps-v2.1",
@@ -80,7 +81,9 @@ HPS_PROTOCOL = CLIPProtocol(
 )
 """The network of HPS v2.1, as its package scores square images; it is a preference model, not a CLIP score."""
 
-CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, HPS_PROTOCOL)}
+CLIP_PROTOCOLS: Mapping[str, CLIPProtocol] = {
+    one.name: one for one in (CLIP_G14_DMD2, CLIP_BIGG14, CLIP_L14, HPS_PROTOCOL)
+}
 
 
 CLIP_ROLES = ("clip", CLIP_BIGG14.role)

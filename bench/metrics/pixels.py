@@ -30,7 +30,7 @@ class PixelStatistic(FeatureMetric):
     """
 
     def result(self) -> Measured:
-        """Return the distance, with mean and deviation of both sides. Raises UserError if there are too few images."""
+        """Return the distance, with mean and deviation of both sides. Raises UserError if images are too few."""
         generated, real = (rows[:, COLUMNS[self.info.name]] for rows in (self.features(), self.real))
         self.require(len(generated), "generated", defined=1)
         self.require(len(real), "reference", defined=1)

@@ -61,7 +61,7 @@ class _OfPrompts(Diversity):
         """Return the number of one prompt's features [images, D]. Raises ValueError if a row is zero."""
 
     def result(self) -> Measured:
-        """Return the mean over prompts, and its interval. Raises ValueError if a prompt's images are incomplete."""
+        """Return the mean over prompts, and its interval. Raises ValueError if a prompt is incomplete."""
         if self._rest is not None and len(self._rest):
             raise ValueError(f"{len(self._rest)} images are left of a prompt that has {self._size}")
         return super().result()

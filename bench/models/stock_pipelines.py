@@ -26,8 +26,9 @@ FILES = ("**/*.safetensors", "**/*.json", "**/*.txt", "**/*.model")
 """Weights, configurations and tokenizers: what a pipeline is loaded from, and what its hash covers."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LIBRARIES = ("diffusers", "transformers")
-NO_CHECKER = {"safety_checker": None, "requires_safety_checker": False}
-"""Stable Diffusion's checker paints images black, which would be measured as the model's."""
+UNCHANGED = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
+"""What keeps a pipeline from changing its images, where it has it: Stable Diffusion's checker paints images black,
+and SDXL's pipeline adds a watermark on machines that have the package for it."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ class StockPipeline:
 
     def load(self) -> DiffusionPipeline:
         """Load the pipeline on this process's device. Raises UserError if a part cannot be read."""
-        parts = read_json(self.folder / INDEX)
+        takes = inspect.signature(self.kind.__init__).parameters
         try:
             pipeline = self.kind.from_pretrained(
                 self.folder,
                 torch_dtype=DTYPES[self.dtype],
                 use_safetensors=True,
                 local_files_only=True,
-                **(NO_CHECKER if "safety_checker" in parts else {}),
+                **{name: value for name, value in UNCHANGED.items() if name in takes},
             )
             if self.scheduler is not None:
                 pipeline.scheduler = self.scheduler.from_config(pipeline.scheduler.config)

@@ -10,6 +10,7 @@ from typing import Any
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name
 from bench.report.cells import percent
 from bench.report.measured import Measured
+from bench.report.outside import outside_notes
 from bench.report.study.words import study_notes
 from bench.runs.records import Record, is_study
 from bench.training.alarms import AlarmNote
@@ -150,6 +151,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     if protocol.get("covariance_start") == "ones":
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
     lines += _of_the_teacher(protocol)
+    lines += outside_notes(records)
     return lines + _alarms(records) + _noticed(records) + differing_assets(records)
 
 

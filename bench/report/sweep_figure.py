@@ -22,7 +22,7 @@ STYLES = ("-", "--", ":", "-.")
 """Dashes of the lines, which tell apart those that share a colour."""
 MOST_LINES = 12
 """With more lines the legend names the first ones alone, and says so."""
-REPEATABLE = {"svg.hashsalt": "sweep", "svg.fonttype": "none"}
+REPEATABLE: dict[Any, Any] = {"svg.hashsalt": "sweep", "svg.fonttype": "none"}
 """An SVG file of the same sweep has the same bytes, and its text is text."""
 
 
@@ -57,16 +57,24 @@ def _draw(axes: Axes, plane: Panel, found: Sweep) -> None:
             axes.plot([x], [y], "o", color=colour, markerfacecolor=face, markersize=5, zorder=3)
             if place == found.chosen:
                 axes.plot([x], [y], "o", color="black", markerfacecolor="none", markersize=12, zorder=4)
-    axes.set(xlabel=plane.x.title, ylabel=plane.y.title, title=f"lines along {plane.along}")
-    axes.title.set_fontsize("small")
+    axes.set(xlabel=plane.x.title, ylabel=plane.y.title)
     _scale(axes, plane, points)
     axes.grid(alpha=0.3)
-    lines = [label for label in plane.lines(points) if label]
-    if lines:
-        more = f"{len(lines) - MOST_LINES} more lines" if len(lines) > MOST_LINES else None
-        legend = axes.legend(fontsize="x-small", title=more, title_fontsize="x-small")
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a dollar sign in a name is no mathematics
+    _legend(axes, plane, [label for label in plane.lines(points) if label])
+
+
+def _legend(axes: Axes, plane: Panel, labels: Sequence[str]) -> None:
+    """Write above a plane what its lines follow, and what distinguishes them, so that no point is hidden."""
+    about = f"lines along {plane.along}"
+    if len(labels) > MOST_LINES:
+        about += f"; {len(labels) - MOST_LINES} more are not named"
+    if not labels:
+        axes.set_title(about, fontsize="x-small")
+        return
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3, "frameon": False}
+    legend = axes.legend(fontsize="x-small", title=about, title_fontsize="x-small", **place)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no mathematics
 
 
 def _where(plane: Panel, point: SweptPoint) -> tuple[float, float] | None:
@@ -88,12 +96,13 @@ def _scale(axes: Axes, plane: Panel, points: Sequence[SweptPoint]) -> None:
 
 def _signs(found: Sweep) -> list[Line2D]:
     """Return the marks of the legend below all planes."""
-    marks = {"markersize": 6, "linestyle": "none", "color": "#555555"}
-    signs = [
-        Line2D([], [], marker="o", label="no other is better in both", **marks),
-        Line2D([], [], marker="o", markerfacecolor="white", label="another is better in both", **marks),
-    ]
+
+    def sign(label: str, face: str, edge: str = "#555555", size: float = 6) -> Line2D:
+        return Line2D(
+            [], [], marker="o", linestyle="none", color=edge, markerfacecolor=face, markersize=size, label=label
+        )
+
+    signs = [sign("no other is better in both", "#555555"), sign("another is better in both", "white")]
     if found.chosen is not None:
-        ring = {**marks, "markersize": 11, "color": "black"}
-        signs.append(Line2D([], [], marker="o", markerfacecolor="none", label=f"chosen: {found.rule}", **ring))
+        signs.append(sign(f"chosen: {found.rule}", "none", "black", 11))
     return signs

@@ -12,7 +12,7 @@ from bench.report.site.frontier import DIVERSITY
 from bench.runs.choice import EVALUATIONS, parse_rule
 from bench.runs.sweeps import Sweep, SweptPoint
 
-FIDELITY = ("precision", "alignment", "clip", "accuracy")
+FIDELITY = ("precision", "alignment", "clip", "geneval", "dpg", "accuracy")
 """Metrics of how good single images are, the first of which a sweep has is drawn against diversity too."""
 ALONG_COST = ("steps", "solver", "guidance", "churn", "checkpoint", "sampler")
 """Axes of a grid in the order in which a line of quality against cost prefers to follow them."""

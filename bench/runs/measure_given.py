@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.progress import Progress
-from bench.data.given.files import GivenFiles, open_given
+from bench.data.given.files import GivenFiles
 from bench.evaluation.function_images import Function, FunctionImages
 from bench.evaluation.given_images import GivenImages
 from bench.evaluation.pipeline_images import PipelineImages
@@ -43,11 +43,6 @@ class ImageFiles:
     files: GivenFiles
     manifest: Path | None
     progress: Progress
-
-    @classmethod
-    def at(cls, path: Path, manifest: Path | None, progress: Progress) -> ImageFiles:
-        """List the images. Raises UserError for files that are none, and for damaged archives."""
-        return cls(open_given(path, manifest), manifest, progress)
 
     def measuring(self, place: Place) -> Measure:
         """Return what decodes all images, and then measures them."""

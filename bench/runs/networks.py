@@ -34,7 +34,7 @@ def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
         catalogue.metrics.get(one).compares_with == "teacher" for one in names
     ):
         protocol = replace(protocol, teacher_reference=TeacherReference.by(next(iter(task.baselines.values()))))
-    return replace(task, protocol=protocol)
+    return replace(task, protocol=task.naming_pinned(protocol))
 
 
 def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
@@ -24,7 +23,6 @@ from bench.task.variations import variation
 
 if TYPE_CHECKING:
     from bench.runs.runner import Runner
-    from bench.task.base import PreparedTask
 
 
 def sampler_points(
@@ -108,11 +106,13 @@ class SweepPlan:
     def measure(self, runner: Runner, progress: Progress) -> None:
         """Measure the points that are not measured yet, each with a line when it is done.
 
-        A point whose images are not finite has no record. Raises UserError before anything is measured if the
-        teacher has no guidance, and a sampler of it would have.
+        A point whose images are not finite has no record. Raises UserError before anything is measured if a point
+        cannot be: guidance of a teacher that has none, or steps that published weights do not have.
         """
-        self._require_guidance(runner.prepared)
         records = self.measured()
+        for point, record in zip(self.points, records, strict=True):
+            if record is None:
+                point.require(runner.prepared)
         done = sum(record is not None for record in records)
         with progress.bar("sweep", len(self.points), done) as bar:
             for point, record in zip(self.points, records, strict=True):
@@ -126,18 +126,6 @@ class SweepPlan:
                     done += 1
                     bar.advance()
                     progress.note(f"{done}/{len(self.points)} {point.name}: {said}")
-
-    def _require_guidance(self, prepared: PreparedTask) -> None:
-        guided = [
-            point.name
-            for point in self.points
-            if isinstance(point, SamplerPoint) and point.run.baseline.guidance_scale != 1
-        ]
-        if guided and getattr(prepared, "null_condition", None) is None:
-            raise UserError(
-                f"the teacher of task {self.task.name!r} has no null condition, so that it has no guidance, and "
-                f"{guided[0]} would have; fix: leave out --guidance"
-            )
 
     def answer(self) -> Sweep:
         """Return the record of the sweep, from those of its points."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError
-from bench.core.files import path_sha256, read_object
+from bench.core.errors import UserError, counted
+from bench.core.files import path_sha256, read_object, regular_file_or_folder
 from bench.core.run_folder import BEST, RECORD, STUDENT, student_of
 from bench.models.descriptions import DESCRIPTION
 from bench.runs.plan import BaselineRun
@@ -18,6 +20,7 @@ from bench.task.base import Task
 
 if TYPE_CHECKING:
     from bench.runs.runner import Runner
+    from bench.task.base import PreparedTask
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Point(ABC):
     @abstractmethod
     def path(self) -> Path | None:
         """Return the file of its record, or None if there is none yet."""
+
+    @abstractmethod
+    def require(self, prepared: PreparedTask) -> None:
+        """Raise UserError if it cannot be measured on the prepared task, before anything is measured."""
 
     @abstractmethod
     def measure(self, runner: Runner) -> Path:
@@ -96,6 +103,14 @@ class SamplerPoint(Point):
     def path(self) -> Path | None:
         return self.run.record if self.run.finished() is not None else None
 
+    def require(self, prepared: PreparedTask) -> None:
+        guided = self.run.baseline.guidance_scale != 1
+        if guided and getattr(prepared, "null_condition", None) is None:
+            raise UserError(
+                f"the teacher of task {self.task.name!r} has no null condition, so that it has no guidance, and "
+                f"{self.name} would have; fix: leave out --guidance"
+            )
+
     def measure(self, runner: Runner) -> Path:
         runner.baseline(self.run)
         return self.run.record
@@ -117,7 +132,7 @@ class StudentPoint(Point):
 
     @property
     def key(self) -> str:
-        return f"{path_sha256(student_of(self.checkpoint))} {self.steps}"
+        return f"{self._sha256} {self.steps}"
 
     @property
     def evaluations(self) -> int | None:
@@ -126,7 +141,12 @@ class StudentPoint(Point):
     @property
     def command(self) -> str:
         steps = "" if self.steps is None else f" --steps {self.steps}"
-        return f"--checkpoint {self.checkpoint}{steps}"
+        return f"--checkpoint {shlex.quote(str(self.checkpoint))}{steps}"
+
+    @cached_property
+    def _sha256(self) -> str:
+        """Hash of the student, computed once since published weights are large."""
+        return path_sha256(student_of(self.checkpoint))
 
     @property
     def _of_a_run(self) -> bool:
@@ -141,6 +161,12 @@ class StudentPoint(Point):
             return run / RECORD
         other = other_protocol_path(run, protocol.name, protocol.digest(), best)
         return other if other.is_file() else None
+
+    def require(self, prepared: PreparedTask) -> None:
+        if not self._of_a_run:
+            from bench.runs.students import loaded_student  # only now: torch takes seconds
+
+            loaded_student(prepared, self.checkpoint, self.steps, self.start)
 
     def measure(self, runner: Runner) -> Path:
         from bench.runs.students import measure_student  # only now: torch takes seconds
@@ -157,9 +183,9 @@ class StudentPoint(Point):
         """Return the record of published weights with these steps."""
         if self.steps is None:
             return None  # its record's name is of the steps, which only reading the weights tells
-        loaded, sha256 = load_records([self.root / self.task.name]), path_sha256(self.checkpoint)
+        loaded = load_records([self.root / self.task.name])
         for record, path in zip(loaded.records, loaded.paths, strict=True):
-            same = record.checkpoint is not None and record.checkpoint.sha256 == sha256
+            same = record.checkpoint is not None and record.checkpoint.sha256 == self._sha256
             under = record.protocol_sha256 == self.task.protocol.digest()
             if same and under and record.cost.network_evaluations == self.steps:
                 return path
@@ -183,24 +209,28 @@ def student_points(
                 values = {"checkpoint": str(checkpoint), **({} if number is None else {"steps": number})}
                 points.append(StudentPoint(task, root, values, checkpoint, number, start))
             else:
-                notes.append(f"{checkpoint} takes {known} steps, so that there is no point of it with {number}")
+                notes.append(f"{checkpoint} takes {_counted(known)}, so there is no point of it with {number}")
         if not any(point.checkpoint == checkpoint for point in points):
-            raise UserError(f"{checkpoint} takes {known} steps and no others; fix: --steps {known}")
+            raise UserError(f"{checkpoint} takes {_counted(known)} and no others; fix: --steps {known}")
     for number in steps or ():
         if not any(point.steps == number for point in points):
             taken = sorted({point.steps for point in points if point.steps is not None})
             raise UserError(
-                f"no student takes {number} steps; they take {' and '.join(map(str, taken))}; "
+                f"no student takes {_counted(number)}; they take {' and '.join(map(str, taken))}; "
                 f"fix: --steps {','.join(map(str, taken))}"
             )
     return points, notes
+
+
+def _counted(steps: int | None) -> str:
+    return counted(steps or 0, "step")
 
 
 def _steps_of(checkpoint: Path) -> int | None:
     """Return the steps of a run's student; None for published weights, of which a file may take several."""
     if not checkpoint.exists():
         raise UserError(f"no folder or file {checkpoint}; --checkpoint takes folders of runs, or students")
-    student = student_of(checkpoint)
+    student = student_of(regular_file_or_folder(checkpoint))
     if not (student / DESCRIPTION).is_file():
         return None
     if not (_run_of(checkpoint) / RECORD).is_file():

@@ -13,10 +13,16 @@ from bench.core.progress import Progress
 from bench.features.base import FeatureExtractor, Weights
 from bench.features.pinned import find, pin, read_pinned
 from bench.features.weights import FoundWeights, cached_path
+from bench.task.base import Task
+from bench.task.declaration import Sources
+from bench.task.pinned import PinnedAsset, PinnedTask
+from bench.task.pinned import read_pinned as read_assets
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
 
+ROLES = {"inception": "features"}
+"""Roles under which tasks pin weights for themselves, where they are not the weights' names."""
 Place = Literal["pinned", "gone", "cache", "not here"]
 """Where weights are. gone: pinned, and no longer there. cache: downloaded, and pinned by the next `get`."""
 
@@ -84,6 +90,21 @@ def _place(weights: Weights, pinned: FoundWeights | None, cache: Path) -> tuple[
     if weights.file is not None and (path := cached_path(weights.file, cache)).exists():
         return "cache", FoundWeights(path, weights.file.sha256)
     return "not here", None
+
+
+def task_pins(task: Task, cache: Path) -> dict[str, PinnedAsset]:
+    """Return the weights that a task has pinned for itself, by the names of the extractors' weights."""
+    assets = read_assets(task.pinned_path(cache)) if isinstance(task, PinnedTask) else {}
+    named = {name: ROLES.get(name, name) for name in task.weight_names}
+    return {name: assets[role] for name, role in named.items() if role in assets}
+
+
+def pinned_for(task: Task, sources: Sources) -> dict[str, Path]:
+    """Return the weights pinned for every task that a task requires and has not pinned for itself."""
+    missing = {need.role for need in task.missing(sources)} if task.weight_names else set()
+    pinned = read_pinned(sources.cache)
+    wanted = [name for name in task.weight_names if ROLES.get(name, name) in missing]
+    return {name: pinned[name].path for name in wanted if name in pinned}
 
 
 def get_weights(

@@ -69,6 +69,10 @@ class Task(ABC):
             raise unknown(f"protocol of task {self.name!r}:", protocol, [self.protocol.name])
         return self
 
+    def naming_pinned(self, protocol: Protocol) -> Protocol:
+        """Return a further protocol of this task with the names of the pinned assets that its metrics read."""
+        return protocol
+
     def baseline(self, name: str) -> Baseline:
         """Return the sampler of this name: a declared one, or `teacher-ode+steps8`, one with other settings.
 

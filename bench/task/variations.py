@@ -7,7 +7,7 @@ takes the name of a sampler takes such a name, so that a point of `bench sweep` 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,11 @@ _SETTING = re.compile(r"(steps|guidance|churn)(\d+(?:\.\d+)?)")
 def variation(baselines: Mapping[str, Baseline], base: str, settings: Mapping[str, Any]) -> Baseline:
     """Return a sampler of a task with other settings, which are among solver, steps, guidance and churn.
 
-    It is named after the first of the task's samplers from which it differs in settings alone, and is that one if
-    it does not differ. Raises UserError for a sampler that the task does not have, and for a setting that the
-    sampler does not have or cannot take.
+    It is named after the task's sampler from which it differs in the fewest settings and in nothing else (the
+    first of several), and is that one if it does not differ. Raises UserError for a sampler that the task does not
+    have, and for a setting that the sampler does not have or cannot take.
     """
-    if base not in baselines:
-        raise unknown("sampler", base, baselines)
-    declared = baselines[base]
+    declared = named_variation(baselines, base)
     for name, value in settings.items():
         _refuse(declared, name, value)
     try:
@@ -36,8 +34,8 @@ def variation(baselines: Mapping[str, Baseline], base: str, settings: Mapping[st
         words = ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
         raise UserError(f"sampler {base!r} cannot have {words}: {error}") from None
     found = [one for known in baselines.values() if (one := _named_after(known, made))]
-    for one in [one for one in found if one.name in baselines] or found:
-        return one
+    if found:
+        return min(found, key=lambda one: one.name.count(BETWEEN))
     raise UserError(f"no sampler of the task differs from {made} in steps, guidance, churn and solver alone")
 
 
@@ -94,15 +92,11 @@ def _refuse(declared: Baseline, name: str, value: Any) -> None:
     if name not in own:
         raise UserError(f"sampler {declared.name!r} has no {name}; it has {listed(own)}; fix: leave out --{name}")
     if name == "solver" and value not in declared.solvers:
-        raise _unknown_solver(declared.name, str(value), declared.solvers)
+        raise unknown(f"solver of sampler {declared.name!r}:", str(value), declared.solvers)
     if name == "steps" and (type(value) is not int or value < 1):
         raise UserError(f"steps are whole numbers from 1 on, not {_text(value)}; fix: --steps 1,2,4,8")
     if name in ("guidance", "churn") and value < 0:
         raise UserError(f"{name} is 0 or more, not {_text(value)}; fix: --{name} 0:4:1")
-
-
-def _unknown_solver(sampler: str, value: str, known: Collection[str]) -> UserError:
-    return unknown(f"solver of sampler {sampler!r}:", value, known)
 
 
 def _number(key: str, text: str) -> int | float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,9 @@ from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, file_sha256, folder_sha256, write_text
 from bench.core.progress import Progress
-from bench.data.source import Files
-from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file, locate_images, real_images
+from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file
 from bench.data.text.detect import open_captioned
 from bench.data.text.dpg import dpg_prompts
-from bench.data.text.folders import ImageFiles
 from bench.data.text.geneval import geneval_prompts
 from bench.data.text.latent_lmdb import LatentLMDB
 from bench.data.text.latents import pack_latent_lmdb, pack_latents
@@ -41,9 +38,12 @@ from bench.models.text.pipelines import (
 )
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
+from tasks.text.reals import REALS, open_reals
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
 
+KEPT = 10_000
+"""Number of real images whose single features are kept, for KID and for precision and recall."""
 READERS: Mapping[str, Callable[[Path], PromptList]] = {
     "coco30k": coco30k,
     "parti": parti,
@@ -235,7 +235,7 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
 def _reals(
     task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> dict[str, PinnedAsset]:
-    """Return the references of the real images and of their patches; both are made in one pass, once."""
+    """Return the folder of real images, and references of them and their patches, both made once in one pass."""
     if "features" not in pinned or "prompts" not in pinned:
         raise UserError(
             "the FID Inception and the prompts must be pinned before real images; "
@@ -243,17 +243,16 @@ def _reals(
         )
     assert sources.reals is not None
     _, names = kept_prompts(Path(pinned["prompts"].path))
-    reals = Files(locate_images(sources.reals, names), Counter()) if names else real_images(sources.reals)
-    paths = reals.paths
-    if task.prompt_rule == "coco30k" and len(paths) != VAL2014_IMAGES:
+    folder = sources.reals.expanduser()
+    files, store = open_reals(folder, names), reference_store(sources.cache)
+    if task.prompt_rule == "coco30k" and len(files) != VAL2014_IMAGES:
         raise UserError(
-            f"{sources.reals} contains {len(paths):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
+            f"{folder} contains {len(files):,} images, not the {VAL2014_IMAGES:,} of val2014 that "
             f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
         )
-    files, store = ImageFiles(sources.reals, paths, reals.skipped), reference_store(sources.cache)
     progress.note(files.tally())
     rules, network = task.rules, pinned["features"].name
-    made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches]
+    made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches, KEPT]
     name = f"{task.name}-{digest(made_of)[:12]}"
     roles = {"": "reference", PATCH_SUFFIX: "patch_reference"}
     inception = load_inception(
@@ -273,9 +272,12 @@ def _reals(
         name,
         store,
         progress,
-        keep=0,
+        keep=KEPT,
     )
-    return {
+    references = {
         role: PinnedAsset(str(store / (name + suffix)), found[suffix].description.sha256, name + suffix)
         for suffix, role in roles.items()
+    }
+    return references | {
+        REALS: PinnedAsset(str(folder), files.index_sha256, f"{len(files):,} images of {folder.name}")
     }

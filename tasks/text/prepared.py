@@ -16,6 +16,7 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.data.text.packed import PackedLatents, open_latents
+from bench.features.references import RealImages
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
@@ -34,6 +35,7 @@ from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
 from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
+from tasks.text.reals import REALS, pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
@@ -82,7 +84,7 @@ class PreparedText(PairedTeacher):
         self._use(self.pipeline, rules.resolution)
 
         self._training = None if task.missing(sources) else self._open_training()
-        self.prompts, _ = kept_prompts(self._path("prompts"))
+        self.prompts, self._real_names = kept_prompts(self._path("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)
         self.weights += found.weights
@@ -220,6 +222,16 @@ class PreparedText(PairedTeacher):
         return PromptConditions(self._encoder, self.prompts_of(indices), kept_bytes=0)(
             torch.arange(len(indices), device=indices.device)
         )
+
+    def reference_images(self) -> RealImages:
+        """Return the images of the folder that the user named. Raises UserError if none is, or they changed."""
+        task = self.task
+        if REALS not in task.pinned:
+            raise UserError(
+                f"task {task.name!r} has no folder of real images for further feature extractors; "
+                f"fix: bench prepare --task {task.name} --reals FOLDER"
+            )
+        return pinned_reals(task.pinned[REALS], self._real_names, task.rules.compared_at, task.name)
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Return a sampler of the teacher or of another model, with its own decoder, encoder and resolution."""

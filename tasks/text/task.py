@@ -14,9 +14,11 @@ from bench.core.errors import unknown
 from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.features.scoring import CLIP_ROLES, LPIPS_TRUNK, PREFERENCES, CLIPProtocol, clip_protocol
+from bench.metrics import catalogue, catalogue_images
+from bench.metrics.info import MetricInfo
 from bench.task.declaration import Baseline, Requirement, Sources
 from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of
-from bench.task.protocol import Protocol
+from bench.task.protocol import MAIN, Protocol
 from bench.task.text_rules import TextRules
 from tasks.text.baselines import TextBaseline
 
@@ -31,6 +33,11 @@ TINY_VAE = "tiny_vae"
 """An optional role, for losses on pixels."""
 LPIPS = "lpips"
 """An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
+
+BUILT_IN = [
+    one for module in (catalogue, catalogue_images) for one in vars(module).values() if isinstance(one, MetricInfo)
+]
+"""The built-in metrics, of which those that read the protocol's own features need the FID Inception."""
 
 PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "geneval", "dpg"]
 """The rule by which the evaluation's prompts are read from the file that the user names."""
@@ -85,6 +92,13 @@ class TextTask(PinnedTask):
         pinned = read_pinned(self.pinned_path(cache))
         protocols = {name: _with_pinned(protocol, pinned) for name, protocol in self.protocols.items()}
         return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
+
+    def naming_pinned(self, protocol: Protocol) -> Protocol:
+        """Name the FID Inception and the real images, which the metrics of the task's protocol may not read."""
+        used = {*_metric_roles(protocol)} & self.pinned.keys()
+        features = self.pinned["features"].name if "features" in used else protocol.features
+        reference = self.pinned["reference"].name if "reference" in used else protocol.reference
+        return replace(protocol, features=features, reference=reference)
 
     def identity(self) -> dict[str, str]:
         return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
@@ -171,9 +185,10 @@ def _clip_role(protocol: Protocol) -> str:
 def _metric_roles(protocol: Protocol) -> tuple[str, ...]:
     """Return the roles of the networks and references that a protocol's metrics read."""
     metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
-    real = "fd" in metrics or patch
+    on_main = [one for one in BUILT_IN if one.name in metrics and one.extractor == MAIN]
+    real = patch or any(one.needs_reference and one.compares_with == "real" for one in on_main)
     return (
-        *(("features",) if real or protocol.teacher_reference else ()),
+        *(("features",) if patch or on_main or protocol.teacher_reference else ()),
         *(("reference",) if real else ()),
         *(("patch_reference",) if patch else ()),
         *((_clip_role(protocol),) if "clip" in metrics else ()),

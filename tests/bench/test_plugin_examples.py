@@ -77,7 +77,7 @@ def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
 def test_the_network_of_a_metric_is_listed_with_its_weights_and_licence(bench: Callable[..., Printed]) -> None:
     assert "texture" in bench("list", "extractors", *PLUGINS[:2]).text
     reason = bench("describe", "spatial").text
-    assert "2,023 features" in reason and "--weights inception=PATH" in reason and "Apache-2.0" in reason
+    assert "2,023 features" in reason and "bench weights get inception" in reason and "Apache-2.0" in reason
 
 
 @pytest.fixture

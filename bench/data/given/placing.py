@@ -93,7 +93,7 @@ def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> lis
 
 def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
     """Return the numbers of images by what is said about them; an image's name may not contradict it."""
-    seen = Counter[str]()
+    seen = Counter[int]()  # by the first image of the prompt or class, which may be spelled in several ways
     found = {}
     for name, row in rows.items():
         if row.number is not None:
@@ -102,8 +102,8 @@ def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
         key = row.prompt if row.prompt is not None else row.label
         assert key is not None
         numbers = _of_key(name, row, wanted)
-        place = seen[key] if row.image is None else row.image
-        seen[key] += 1
+        place = seen[numbers[0]] if row.image is None else row.image
+        seen[numbers[0]] += 1
         found[name] = _nth(numbers, place, name, key)
     return found
 
@@ -182,7 +182,7 @@ def _by_prompt_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[s
 
 def _by_class_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str, int]:
     """Place CLASS/NAME.png, where CLASS is a class's name or number, in the order of the images."""
-    seen = Counter[str]()
+    seen = Counter[int]()
     found = {}
     for path in paths:
         folder = path.parent.name
@@ -192,8 +192,8 @@ def _by_class_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[st
                 f"{path} says by its name neither its number, as 000123.png does, nor its class, as the folder in "
                 f"3/a.png does ({_classes(wanted)}); {MANIFEST_FIX}"
             )
-        found[str(path)] = _nth(numbers, seen[folder], str(path), f"class {folder}")
-        seen[folder] += 1
+        found[str(path)] = _nth(numbers, seen[numbers[0]], str(path), f"class {folder}")
+        seen[numbers[0]] += 1
     return found
 
 
@@ -210,15 +210,22 @@ def _by_prompt_names(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str
                 f"{MANIFEST_FIX}"
             )
         by_key[key(prompt)] = prompt
-    found = {}
+    found: dict[str, int] = {}
+    odd: dict[str, list[PurePosixPath]] = {}
     for path in paths:
         whole, (stem, number) = key(path.stem), _last_number(path.stem)
         fits = [(by_key[one], place) for one, place in ((whole, 0), (key(stem), number)) if one in by_key]
         if len(fits) != 1:
-            what = "the name of more than one image" if fits else "neither a number nor a prompt of the protocol"
-            raise UserError(f"{path}: {path.stem!r} is {what}; {MANIFEST_FIX}")
+            what = "fit more than one image" if fits else "are neither a number nor a prompt"
+            odd.setdefault(what, []).append(path)
+            continue
         prompt, place = fits[0]
         found[str(path)] = _nth(wanted.of_prompt[prompt], place, str(path), prompt)
+    for what, named in odd.items():
+        named.sort(key=lambda path: path.stem.isdigit())  # one of another name among numbers is shown first
+        raise UserError(
+            f"{len(named):,} of {len(paths):,} images have names that {what}: {listed(named)}; {MANIFEST_FIX}"
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,19 @@ COUNTERS = (*POSITIONS, "num_batches_tracked")
 
 
 def load_network(
-    kind: Any, folder: Path, fix: str = "download it again", finite: bool = True, **config: Any
+    kind: Any,
+    folder: Path,
+    fix: str = "download it again",
+    finite: bool = True,
+    tables: Sequence[str] = (),
+    **config: Any,
 ) -> Any:
     """Read a network of the class `kind` (of diffusers or transformers), float32, frozen, in evaluation mode.
 
     `config` overrides values of its configuration. The libraries only warn about missing weights and continue
     with random ones, and they silently ignore or cast others; here all of these are refused by name. With
-    `finite`, weights that are not finite are refused as well. Raises UserError.
+    `finite`, weights that are not finite are refused as well. `tables` are the last parts of the names of further
+    buffers that older files store and the network makes anew; they must be equal. Raises UserError.
     """
     refuse_special_files(folder)
     if not (folder / "config.json").is_file():
@@ -53,8 +59,10 @@ def load_network(
             f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, names))}: pickles "
             f"and variants in half precision are not read; fix: {fix}"
         )
+    if kind.__module__.startswith("transformers."):
+        config["ignore_mismatched_sizes"] = True  # its own error names no tensor; they are refused below
     try:
-        odd = [wrong for file in files for wrong in odd_types(file)]
+        odd = [wrong for file in files for wrong in odd_types(file, tables)]
         with quiet():
             network, report = kind.from_pretrained(
                 folder,
@@ -66,7 +74,9 @@ def load_network(
             )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each raise their own
         raise UserError(f"cannot read {folder}: {printable(first_line(error))}; fix: {fix}") from None
-    unexpected = [name for name in report["unexpected_keys"] if name.rpartition(".")[2] not in POSITIONS]
+    made_anew = (*POSITIONS, *tables)
+    unexpected = [name for name in report["unexpected_keys"] if name.rpartition(".")[2] not in made_anew]
+    odd += [wrong for file in files for wrong in _other_tables(file, tables, network)] if tables else []
     other = [f"{_name_of(one)} (misshapen)" for one in report["mismatched_keys"]]
     missing = sorted(report["missing_keys"])
     if finite and not (odd or other or missing):  # incomplete networks are not fully in memory
@@ -95,8 +105,11 @@ def _check_config(kind: Any, folder: Path, fix: str) -> None:
         )
 
 
-def odd_types(file: Path) -> list[str]:
-    """List the tensors of a safetensors file that are not weights: quantised, whole or 8-bit numbers."""
+def odd_types(file: Path, tables: Sequence[str] = ()) -> list[str]:
+    """List the tensors of a safetensors file that are not weights: quantised, whole or 8-bit numbers.
+
+    Those whose names end in one of `tables` are left out: `load_network` compares them.
+    """
     with safe_open(regular_file(file), "pt") as opened:
         kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no dictionary)
         positions = [name for name in kinds if name.rpartition(".")[2] in POSITIONS]
@@ -104,8 +117,20 @@ def odd_types(file: Path) -> list[str]:
     return [f"{name} (unexpected: other positions than 0, 1, 2, ...)" for name in odd] + [
         f"{name} ({kind}: quantised or not weights)"
         for name, kind in kinds.items()
-        if kind not in FLOATS and name.rpartition(".")[2] not in COUNTERS
+        if kind not in FLOATS and name.rpartition(".")[2] not in (*COUNTERS, *tables)
     ]
+
+
+def _other_tables(file: Path, tables: Sequence[str], network: Any) -> list[str]:
+    """List the stored buffers with these last parts of names that differ from those that the network has made."""
+    made = dict(network.named_buffers())
+    with safe_open(regular_file(file), "pt") as opened:
+        stored = [name for name in opened.keys() if name.rpartition(".")[2] in tables]  # noqa: SIM118 (as above)
+        return [
+            f"{name} (not as the network makes it)"
+            for name in stored
+            if name not in made or not torch.equal(made[name].long(), opened.get_tensor(name).long())
+        ]
 
 
 def is_count(value: Tensor) -> bool:

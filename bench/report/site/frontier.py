@@ -9,7 +9,7 @@ from bench.report.site.boards import Board, Metric, Variant
 from bench.report.site.charts import Dot, scatter_chart
 from bench.report.site.pages import Page, Site
 
-DIVERSITY = ("recall", "diversity")
+DIVERSITY = ("recall", "diversity", "vendi-prompt", "diversity-dino", "vendi", "vendi-dinov2")
 """Metrics of diversity, the first of which a protocol has is drawn."""
 
 

@@ -65,7 +65,8 @@ def test_a_point_can_be_repeated_by_the_names_of_its_protocol_and_its_sampler(
     bench: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert bench("sweep", *PLUGIN, "--steps", "1,2", "--metric", "fd").code == 0
-    point = found(tmp_path / "runs")["points"][0]
+    sweep = found(tmp_path / "runs")
+    point = sweep["points"][0]
     again = bench("eval", *PLUGIN, "--protocol", "tiny.fd.sweep-120", "--sampler", point["name"])
     assert again.code == 0 and f"record: {tmp_path / 'runs' / point['record']}" in again.text
 
@@ -86,7 +87,7 @@ def test_students_are_points_with_records_beside_their_runs(bench: Callable[...,
     assert bench(*command, "--dry-run").text.count(" done") == 1
     assert "--guidance is for samplers of the teacher" in bench(*command, "--guidance", "1,2").text
     more = bench("sweep", *PLUGIN, "--checkpoint", str(run), "--steps", "2")
-    assert more.code == 2 and "takes 1 steps and no others; fix: --steps 1" in more.text
+    assert more.code == 2 and "takes 1 step and no others; fix: --steps 1" in more.text
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,15 @@ def test_a_rule_that_no_point_meets_is_an_error_after_the_results(
     done = bench("sweep", *PLUGIN, "--steps", "1,2", "--metric", "fd", "--choose", rule)
     assert done.code == 2 and f"no point meets the rule {rule!r}" in done.text
     assert found(tmp_path / "runs")["chosen"] is None
+
+
+def test_a_report_reads_a_sweep_back(bench: Callable[..., Any], tmp_path: Path) -> None:
+    done = bench("sweep", *PLUGIN, "--steps", "1,2", "--metric", "fd")
+    (path,) = (tmp_path / "runs" / "sweeps").glob("*.json")
+    shown = bench("report", "--sweep", path, "--figure", tmp_path / "frontier.png")
+    table = shown.text.partition("figure:")[0]
+    assert shown.code == 0 and table in done.text and (tmp_path / "frontier.png").is_file()
+    assert bench("report", "--sweep", path, "--format", "csv").text == path.with_suffix(".csv").read_text()
+    assert json.loads(bench("report", "--sweep", path, "--json").text) == json.loads(path.read_text())
+    assert "--task does not go with --sweep" in bench("report", "--sweep", path, "--task", "tiny").text
+    assert "the table of a sweep is md or csv" in bench("report", "--sweep", path, "--format", "tex").text

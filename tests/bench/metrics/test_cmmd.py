@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from bench.metrics import kernel_sums
 from bench.metrics.base import Metric, Reference, make_metric
@@ -61,6 +62,19 @@ def test_equals_the_authors_formula_whatever_the_tiles(
     assert (found.samples, found.diagnostics["reference_samples"]) == (37, 23)
 
 
+def test_the_unbiased_distance_is_torch_fidelitys_with_the_same_kernel(
+    sets: Sets, smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    """It has no biased estimate, takes sets of one size, and sums kernels of nearly 1: hence 1e-9 of 1,000."""
+    kid = pytest.importorskip("torch_fidelity.metric_kid", reason="torch-fidelity is not installed")
+    x, y = sets[0][:23], sets[1]
+    options = {"kid_kernel": "rbf", "kid_kernel_rbf_sigma": 10.0, "kid_subsets": 1, "kid_subset_size": 23}
+    given = kid.kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), verbose=False, **options)
+    found = feed(make_metric(CMMD, as_reference(y), smoke), x).result()
+    assert found.diagnostics["unbiased"] == pytest.approx(1000 * given[kid.KEY_METRIC_KID_MEAN], abs=1e-9)
+    assert found.value == pytest.approx(textbook(x, y), rel=1e-9)
+
+
 def test_the_same_images_are_at_distance_zero(
     sets: Sets, smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
@@ -87,7 +101,7 @@ def test_equals_the_closed_form_of_gaussians(
 def test_digits_survive_a_kernel_that_is_nearly_one(
     smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:
-    """Two points 1e-6 apart: 1,000 (2 - 2 exp(-d^2 / 200)) is 1e-11, of which a sum of kernels has no digit left."""
+    """Two points 1e-6 apart: 1,000 (2 - 2 exp(-d^2 / 200)) is 1e-11, which sums of kernels would lose."""
     x, y = np.full((4, 1), 0.5), np.full((6, 1), 0.5 + 1e-6)
     found = feed(make_metric(CMMD, as_reference(y), smoke), x).result()
     assert found.value == pytest.approx(1000 * 1e-12 / 100, rel=1e-3)

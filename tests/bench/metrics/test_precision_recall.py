@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bench.metrics import precision_recall
 from bench.metrics.base import Metric, Reference, make_metric
@@ -62,6 +63,21 @@ def test_equal_brute_force_whatever_the_blocks(k: int, block: int, monkeypatch: 
     radii2 = squared_radii(real, k)
     np.testing.assert_allclose(radii2, brute_force_radii2(real, k), rtol=1e-12)
     assert fraction_inside(generated, real, radii2) == brute_force_inside(generated, real, k)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_equal_torch_fidelitys(k: int, smoke: Protocol, as_reference: AsReference, feed: Feed) -> None:
+    """Exactly, on float64 features without ties; its distances are roots, ours are squares."""
+    prc = pytest.importorskip("torch_fidelity.metric_prc", reason="torch-fidelity is not installed")
+    rng = np.random.default_rng(7)
+    real, generated = rng.normal(size=(120, 6)), rng.normal(0.4, 0.8, size=(150, 6))
+    sizes = {"prc_neighborhood": k, "prc_batch_size": 50, "save_cpu_ram": True, "verbose": False}
+    expected = prc.prc_features_to_metric(torch.from_numpy(generated), torch.from_numpy(real), **sizes)
+    smoke = replace(smoke, neighbours=k)
+    for info in (PRECISION, RECALL):
+        found = feed(make_metric(info, as_reference(real), smoke), generated, 40).result().value
+        assert found == pytest.approx(expected[info.name], rel=1e-6)  # it averages in float32
+        assert 0.1 < found < 0.99
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,7 @@ def record_in(printed: Printed) -> Path:
 
 
 def test_a_folder_a_zip_and_shards_give_the_numbers_of_the_sampler_that_made_them(
-    made: np.ndarray, folder: Path, runner: Runner, evaluate: Evaluate, tmp_path: Path
+    folder: Path, runner: Runner, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     run = BaselineRun(runner.prepared.task, tmp_path / "own", runner.prepared.task.baselines["teacher-ode"])
     own = runner.baseline(run)
@@ -122,8 +121,8 @@ def test_the_record_says_what_is_not_known(folder: Path, evaluate: Evaluate, ben
     assert record.run_id.startswith("my-model-") and record.kind == "baseline"
     assert record.checkpoint is not None and record.checkpoint.weights == "none"
     assert (path.parent / "sheet.png").is_file()
-    assert command_of(record).split()[0] != "None"
-    table = bench("report", "--task", "tiny", "--plugin", TINY_PLUGIN, path.parent.parent.parent)
+    assert command_of(record) == shlex.join(record.provenance.argv)
+    table = bench("report", "--task", "tiny", "--plugin", TINY_PLUGIN, "--wide")
     assert table.code == 0 and "my model" in table.text and "images given" in table.text
     assert "nan" not in table.text
 

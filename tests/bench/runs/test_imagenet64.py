@@ -215,16 +215,38 @@ def test_published_students_are_measured_in_every_view(where: tuple[str, ...], t
         bench(*evaluate, "--steps", "2")
 
 
-@pytest.mark.parametrize(("steps", "times"), [(1, [80]), (2, [80, 1.3823680])])
-def test_consistency_models_are_baselines(
-    where: tuple[str, ...], tmp_path: Path, steps: int, times: list[float]
-) -> None:
-    published = tmp_path / "cd_imagenet64_l2"
+def consistency_model(published: Path) -> Path:
+    """Write a consistency model as its authors' pipeline."""
     weights = random_weights(NETWORK, seed=2)
     network = infer_network(weights)
     edm_unet_with(network, to_diffusers(weights, network)).save_pretrained(published / "unet")
     CMStochasticIterativeScheduler().save_pretrained(published / "scheduler")
     (published / "model_index.json").write_text('{"_class_name": "ConsistencyModelPipeline"}')
+    return published
+
+
+def test_a_sweep_measures_published_weights_with_each_number_of_steps(
+    where: tuple[str, ...], tmp_path: Path
+) -> None:
+    published, runs = consistency_model(tmp_path / "cd_imagenet64_l2"), tmp_path / "runs"
+    about = ("--protocol", "quick", "--checkpoint", str(published), *where[:2], "--runs", str(runs))
+    sweep = ("sweep", "--task", "standin64", *about, "--metric", "fd")
+    with pytest.raises(UserError, match="has no sampler of 5 steps"):
+        bench(*sweep, "--steps", "1,5")
+    assert load_records([runs]).records == []  # refused before the first point was measured
+    assert bench(*sweep, "--steps", "1,2", "--dry-run").count(" new") == 2
+    output = bench(*sweep, "--steps", "1,2")
+    records = load_records([runs]).records
+    assert sorted(record.cost.network_evaluations for record in records) == [1, 2]
+    assert "chosen: cd_imagenet64_l2" in output
+    assert bench(*sweep, "--steps", "1,2", "--dry-run").count(" done") == 2
+
+
+@pytest.mark.parametrize(("steps", "times"), [(1, [80]), (2, [80, 1.3823680])])
+def test_consistency_models_are_baselines(
+    where: tuple[str, ...], tmp_path: Path, steps: int, times: list[float]
+) -> None:
+    published = consistency_model(tmp_path / "cd_imagenet64_l2")
     evaluate = ("eval", "--task", "standin64", "--protocol", "quick", "--checkpoint", str(published), *where)
     output = bench(*evaluate, "--steps", str(steps))
     (path,) = (line.removeprefix("record: ") for line in output.splitlines() if line.startswith("record: "))

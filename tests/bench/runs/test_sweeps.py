@@ -13,7 +13,10 @@ from swept_runs import METRICS, planned, write_point
 
 from bench.core.errors import UserError
 from bench.runs.choice import parse_rule
+from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
+from bench.runs.suite_plan import SuitePlan
+from bench.runs.suites import SuiteBaseline, SuiteScale
 from bench.runs.sweep_plan import SweepPlan, choice_lines
 from bench.runs.sweep_points import SamplerPoint, student_points
 from bench.runs.sweeps import read_sweep, write_sweep
@@ -158,7 +161,7 @@ def test_students_take_the_steps_that_they_have(catalogue: Catalogue, tmp_path: 
     assert [(point.name, point.steps) for point in points] == [("one", 1), ("four", 4)] and notes == []
     points, notes = student_points(task, tmp_path, [one, four / "student"], [1, 4], None)
     assert [(point.name, point.evaluations) for point in points] == [("one", 1), ("four", 4)]
-    assert [note.partition(", ")[0] for note in notes] == [f"{one} takes 1 steps", f"{four}/student takes 4 steps"]
+    assert [note.partition(", ")[0] for note in notes] == [f"{one} takes 1 step", f"{four}/student takes 4 steps"]
 
 
 def test_steps_and_students_that_cannot_be_measured_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_steps_and_students_that_cannot_be_measured_are_refused(catalogue: Catal
     one, four = student(tmp_path / "one", 1), student(tmp_path / "four", 4)
     with pytest.raises(UserError, match="no student takes 2 steps; they take 1 and 4; fix: --steps 1,4"):
         student_points(task, tmp_path, [one, four], [1, 2, 4], None)
-    with pytest.raises(UserError, match="one takes 1 steps and no others; fix: --steps 1"):
+    with pytest.raises(UserError, match="one takes 1 step and no others; fix: --steps 1"):
         student_points(task, tmp_path, [one, four], [4], None)
     with pytest.raises(UserError, match="a student without a finished run"):
         student_points(task, tmp_path, [student(tmp_path / "unfinished", 1, finished=False)], None, None)
@@ -179,3 +182,12 @@ def test_a_point_is_the_same_run_in_every_sweep(catalogue: Catalogue, tmp_path: 
     point, same = first.points[0], again.points[0]
     assert isinstance(point, SamplerPoint) and isinstance(same, SamplerPoint)
     assert point.run.id == same.run.id != point.on(first.reported).key
+
+
+def test_a_suite_takes_points_of_a_sweep_by_their_names(catalogue: Catalogue, tmp_path: Path) -> None:
+    task = catalogue.tasks.get("fashion-flow")
+    named = (SuiteBaseline("teacher-ode+steps8"), SuiteBaseline("teacher-cfg"))
+    scale = SuiteScale("mine", "micro", "fashion-flow", (0,), ("fd",), (), baselines=named)
+    runs = SuitePlan(catalogue, scale, task, task, {}, tmp_path).baselines()
+    assert runs == [BaselineRun(task, tmp_path, task.baseline(one.sampler)) for one in named]
+    assert [run.baseline.network_evaluations for run in runs] == [15, 70]

@@ -21,7 +21,7 @@ FLOW = TASK_FLOW.baselines
     [
         ("teacher-ode", {"steps": 8}, "teacher-ode+steps8", 15),
         ("teacher-ode", {"guidance": 2.5, "steps": 8}, "teacher-ode+steps8+guidance2.5", 30),
-        ("teacher-ode", {"solver": "flow-euler", "steps": 4}, "teacher-ode+flow-euler+steps4", 4),
+        ("teacher-ode", {"solver": "flow-euler", "steps": 4}, "teacher-euler+steps4", 4),
         ("teacher-ode", {"solver": "ddim", "guidance": 3.0}, "teacher-ode+ddim+guidance3", 36),
         ("teacher-interval", {"guidance": 2.0}, "teacher-interval+guidance2", 59),
     ],
@@ -44,6 +44,8 @@ def test_a_sampler_that_the_task_has_keeps_its_name() -> None:
 def test_the_same_sampler_has_the_same_name_wherever_it_starts() -> None:
     ways = [variation(FLOW, base, {"guidance": 2.0, "steps": 4}) for base in ("teacher-ode", "teacher-cfg")]
     assert ways[0] == ways[1] and ways[0].name == "teacher-ode+steps4+guidance2"
+    assert variation(FLOW, "teacher-ode", {"guidance": 1.5, "steps": 4}).name == "teacher-cfg+steps4"
+    assert variation(FLOW, "teacher-ode+steps4", {"guidance": 2.0}) == ways[0]
 
 
 def test_edms_sampler_has_churn_and_may_become_ddim() -> None:
