@@ -144,7 +144,7 @@ def _draw(
     tiles = [
         Labelled(
             image,
-            f"{one.value:.4g}" + (f", seed {one.seed}" if one.seed is not None else ""),
+            f"score {one.value:.4g}" + (f", seed {one.seed}" if one.seed is not None else ""),
             one.prompt or f"image {one.index}",
             one.reason or "",
         )
