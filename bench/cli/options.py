@@ -47,7 +47,7 @@ def config_defaults(path: Path, options: set[str]) -> dict[str, Any]:
             value = [f"{one}={part if isinstance(part, str) else json.dumps(part)}" for one, part in value.items()]
         elif key == "seed":
             value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        elif name in ("method", "plugin", "track") and not isinstance(value, list):
+        elif name in ("method", "plugin", "track", "keep") and not isinstance(value, list):
             value = [value]
         found[name] = value
     return found

@@ -93,10 +93,12 @@ def batches_of(
     features = kept.all_features(extractors) if PartialState().is_main_process else {}
     there = from_main(lambda: [*features])
     missing = {name: extract for name, extract in extractors.items() if name not in there}
-    images = from_main(kept.images)
-    write_images = "images" in kept.keeping.kinds and images is None
+    keep_images = "images" in kept.keeping.kinds
+    has_images = bool(missing or keep_images) and from_main(kept.has_images)
+    write_images = keep_images and not has_images
     if missing or write_images:
-        stream = extracted(images or source, protocol, missing, repetition, batch_size, write_images)
+        images = kept.images() if has_images else source
+        stream = extracted(images, protocol, missing, repetition, batch_size, write_images)
     else:
         stream = (Batch(start, {}) for start in range(0, protocol.samples, batch_size))
     write_features = missing if "features" in kept.keeping.kinds else ()

@@ -107,17 +107,20 @@ class KeptRepetition:
         found = {name: self.features(name) for name in extractors}
         return {name: batches for name, batches in found.items() if batches is not None}
 
-    def images(self) -> KeptImages | None:
-        """Return the images as they were kept; None if they are not there or not of this evaluation."""
+    def has_images(self) -> bool:
+        """Return whether images of this evaluation were kept, and are as they were written."""
         path = self._images_path()
-        if path is None or not _is_of(path, self.made_of, self.keeping.note):
-            return None
-        return KeptImages(path, self.prepared, self.repetition)
+        return path is not None and _is_of(path, self.made_of, self.keeping.note)
+
+    def images(self) -> KeptImages:
+        """Return the images that were kept; `has_images` says whether there are any."""
+        assert self.keeping.folder is not None
+        return KeptImages(archive_path(self.keeping.folder, self.repetition), self.prepared, self.repetition)
 
     def has_all(self, extractors: Collection[str]) -> bool:
         """Return whether everything that is to be written is there already."""
         kinds = self.keeping.kinds
-        return ("images" not in kinds or self.images() is not None) and (
+        return ("images" not in kinds or self.has_images()) and (
             "features" not in kinds or all(self.features(name) is not None for name in extractors)
         )
 
@@ -260,11 +263,13 @@ class KeptImages(ImageSource):
         protocol = self.prepared.task.protocol
         first = repetition * protocol.samples
         with zipfile.ZipFile(self.path) as archive:
-            levels = np.stack([_pixels(archive.read(image_name(first + index))) for index in range(start, stop)])
+            pixels = [_pixels(archive.read(image_name(first + index))) for index in range(start, stop)]
+        # A new array: with the strides of a permuted one, networks compute grey images in another order.
+        levels = np.stack([image.transpose(2, 0, 1) for image in pixels])
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         return Generated(
-            images=torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous(),
+            images=torch.from_numpy(levels),
             conditions=None if prompts else classes_of(self.prepared, repetition, indices),
             indices=indices,
             prompts=prompts,
