@@ -13,14 +13,12 @@ from bench.cli.json_output import JsonOption, print_json
 from bench.cli.known_records import known_records
 from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
 from bench.cli.terminal import print
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError
 
 if TYPE_CHECKING:
     from bench.report.extremes import End
     from bench.report.scores_text import Listed, Scored
     from bench.report.selection import Found
-
-SPLITS = ("all", "category", "length", "class")
 
 
 def scores(
@@ -75,8 +73,6 @@ def scores(
     )
     from bench.report.selection import Selection
 
-    if by not in SPLITS:
-        raise unknown("split", by, SPLITS)
     if as_csv and as_json:
         raise UserError("--csv and --json are two formats; fix: leave one out")
     ends: dict[End, int] = {"worst": worst, "best": best}

@@ -137,6 +137,7 @@ def measure(
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
         extractors = {name: spaces[name].extract for name in sorted(names)}
+        stream: Iterator[Extracted]
         if kept is None:
             stream = (batch.found for batch in extracted(source, protocol, extractors, repetition, at_once))
         else:

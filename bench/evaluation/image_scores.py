@@ -63,12 +63,11 @@ class SingleScores:
 
     @classmethod
     def of(cls, repetition: Iterable[int], index: Iterable[int], value: Iterable[float], **words: Any) -> Self:
-        """Return scores; columns that are not in `words` have no values."""
+        """Return scores; columns of `OPTIONAL` that are not in `words` have no values."""
         values = np.fromiter(value, dtype=np.float64)
-        counts = (np.fromiter(column, dtype=np.int64, count=len(values)) for column in (repetition, index))
-        nothing = np.full(len(values), None)
-        optional = {name: words.pop(name, nothing) for name in OPTIONAL}
-        return cls(*counts, values, **optional, **words)
+        repetitions, indices = (np.fromiter(one, dtype=np.int64, count=len(values)) for one in (repetition, index))
+        optional = {name: words.get(name, np.full(len(values), None)) for name in OPTIONAL}
+        return cls(repetition=repetitions, index=indices, value=values, **optional)
 
     def __len__(self) -> int:
         return len(self.value)

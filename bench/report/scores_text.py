@@ -16,7 +16,7 @@ from bench.report import cells
 from bench.report.comparison_text import Block
 from bench.report.extremes import End, ScoredImage, extremes, group_size, shown
 from bench.report.selection import Found
-from bench.report.splits import By, Group, split_scores
+from bench.report.splits import Group, split_scores
 from bench.runs.evidence import evidence_of
 from bench.runs.records import Record
 from bench.runs.repeat import command_of
@@ -87,7 +87,7 @@ class Row:
     group: Group
 
 
-def rows_of(results: Sequence[Scored], by: By, level: float, bins: int) -> list[Row]:
+def rows_of(results: Sequence[Scored], by: str, level: float, bins: int) -> list[Row]:
     """Return the groups of all results, metric by metric."""
     found = [split_scores(one.scores, by, one.images_per_prompt, level, bins) for one in results]
     names = dict.fromkeys(name for groups in found for name in groups)
@@ -99,7 +99,7 @@ def rows_of(results: Sequence[Scored], by: By, level: float, bins: int) -> list[
     ]
 
 
-def split_blocks(results: Sequence[Scored], rows: Sequence[Row], by: By, level: float) -> list[Block]:
+def split_blocks(results: Sequence[Scored], rows: Sequence[Row], by: str, level: float) -> list[Block]:
     """Return a table for each metric: a line for each group of each result."""
     blocks = []
     for name in dict.fromkeys(row.metric for row in rows):
@@ -164,7 +164,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def to_data(rows: Sequence[Row], found: Sequence[Listed], by: By, level: float) -> dict[str, Any]:
+def to_data(rows: Sequence[Row], found: Sequence[Listed], by: str, level: float) -> dict[str, Any]:
     """Return groups and images as data for JSON."""
     return {
         "by": by,

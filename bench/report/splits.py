@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from bench.core.errors import UserError, unknown
 from bench.evaluation.image_scores import ImageScores, SingleScores
 from bench.metrics.intervals import t_interval
 
-By = Literal["all", "category", "length", "class"]
 NO_GROUP = "without one"
 """The group of images without a category; it is shown, so that every image is in some group."""
 
@@ -33,7 +31,7 @@ class Group:
 
 
 def split_scores(
-    scores: ImageScores, by: By, images_per_prompt: int, level: float = 0.95, bins: int = 4
+    scores: ImageScores, by: str, images_per_prompt: int, level: float = 0.95, bins: int = 4
 ) -> dict[str, list[Group]]:
     """Return the groups of each metric. Scores of a prompt are averaged first: its images are not independent.
 

@@ -36,10 +36,14 @@ def images_of(
     """
     from bench.evaluation.kept import kept_pixels
 
-    archives = {repetition: _kept(record, path, repetition, say) for repetition in {place[0] for place in places}}
-    if all(archives.values()):
-        first = {repetition: repetition * int(record.protocol["samples"]) for repetition in archives}
-        return [kept_pixels(archives[r], first[r] + index) for r, index in places], "as the evaluation kept them"
+    repetitions = {repetition for repetition, _ in places}
+    found = {number: _kept(record, path, number, say) for number in repetitions}
+    archives = {number: archive for number, archive in found.items() if archive is not None}
+    if archives.keys() == repetitions:
+        samples = int(record.protocol["samples"])
+        return [
+            kept_pixels(archives[r], r * samples + index) for r, index in places
+        ], "as the evaluation kept them"
     if not can_make_images(record, path):
         raise UserError(
             f"{record.run_id} has no kept images, and its student is not beside it; "
