@@ -105,24 +105,3 @@ def line(*places: float, dimensions: int = 6, centre: float = 1000.0) -> np.ndar
 def certain_logits(images: int = 1000, classes: int = 10) -> np.ndarray:
     """Return logits [images, classes] float32 of images that are in one class for certain, sorted by class."""
     return np.repeat(np.eye(classes, dtype=np.float32) * 100, images // classes, axis=0)
-
-
-ANGLES = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
-"""Three directions at right angles, of which no coordinate of the first two is exact in binary."""
-
-
-def directions(*counts: int) -> np.ndarray:
-    """Return features [n, 3] float64: so many along each direction at right angles, of different lengths."""
-    rows = np.repeat(ANGLES[: len(counts)], counts, axis=0)
-    return rows * np.arange(1, len(rows) + 1)[:, None]
-
-
-def entropy_number(*counts: int) -> float:
-    """Return exp of the entropy of these shares: how many equally large groups they are worth."""
-    total = sum(counts)
-    return math.exp(-sum(count / total * math.log(count / total) for count in counts))
-
-
-def across_and_along() -> np.ndarray:
-    """Return features [4, 3] of two prompts with two images: at a right angle, and along one direction."""
-    return np.concatenate([directions(1, 1), directions(2)])
