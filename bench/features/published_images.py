@@ -53,18 +53,6 @@ class AestheticExtractor(FeatureExtractor):
 class PixelExtractor(FeatureExtractor):
     """Saturation, sharpness and contrast of the pixels themselves."""
 
-    def known_answers(self) -> Sequence[KnownImages]:
-        """Return a plain red image, and one that is half black and half white."""
-        import numpy as np
-
-        from bench.features.known import KnownImages
-
-        images = np.zeros((2, 3, 64, 64), np.uint8)
-        images[0, 0] = images[1, :, :, 32:] = 255
-        edge = 2 * 255**2 / 62  # two of the 62 columns within the border see the other half
-        features = np.array([[1.0, 0.0, 0.0], [0.0, edge, 127.5]])
-        return (KnownImages("plain red; half black, half white", images, features=features, tolerance=1e-9),)
-
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:  # noqa: ARG002 (no weights)
         """Return the function; there is nothing to read."""
         from bench.features.extracting import pixel_features
