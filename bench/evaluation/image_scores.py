@@ -36,7 +36,7 @@ REQUIRED = ("metric", "repetition", "index", "value")
 """Columns that have a value in every row; they are those of `scores.csv`, which earlier versions wrote."""
 OPTIONAL = tuple(name for name in COLUMNS if name not in REQUIRED)
 MOST_BYTES = 2**28
-"""Three repetitions of 50,000 images under ten metrics have about 15 MB, and as CSV about 40 MB."""
+"""Three repetitions of 50,000 images under ten metrics have about 20 MB, and as CSV about 40 MB."""
 MOST_ROWS = 2**25
 MOST_STORED = 2**31
 """Bytes of all columns after decompression: a small file can say that it has terabytes."""
