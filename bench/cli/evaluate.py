@@ -12,11 +12,13 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    KeepOption,
     PluginOption,
     ProtocolOption,
     RunsOption,
     StudentStartOption,
     ThreadsOption,
+    parse_keep,
     parse_names,
 )
 from bench.cli.subjects import Asked
@@ -89,6 +91,7 @@ def evaluate(
         ),
     ] = None,
     student_start: StudentStartOption = None,
+    keep: KeepOption = [],
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -100,6 +103,7 @@ def evaluate(
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
+    kinds = parse_keep(keep)
     metrics_asked = parse_names(metric, "--metric") if metric else ()
     declared = pinned_task(catalogue, task, cache, protocol, metrics_asked)
     where = sources_of(declared, cache, data, download)
@@ -120,7 +124,8 @@ def evaluate(
     from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
-    measured = measure(Runner(catalogue, declared.prepare(where, progress), progress))
+    prepared = declared.prepare(where, progress)
+    measured = measure(Runner(catalogue, prepared, progress, keep=kinds))
     if measured.record is not None:
         print(f"record: {measured.record}")
     for one in measured.metrics:

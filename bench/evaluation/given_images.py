@@ -33,6 +33,7 @@ class GivenImages(ImageSource):
     """Images from files, one for each sample of the first repetition, or of all."""
 
     protocol_noise = False
+    seeded = False
     sha256: str
     """Hash of all pixels, in order: equal for a folder, a zip and a webdataset of equal images."""
     formats: dict[str, int]

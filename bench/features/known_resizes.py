@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.core.extras import optional_module
-from bench.features.dinov2 import resized
 from bench.features.inception_network import resize_tf1
-from bench.features.preprocess import INCEPTION_SIDE, clean_resize, square, to_pil
+from bench.features.preprocess import INCEPTION_SIDE, bicubic, clean_resize, square, to_pil
 
 BYTES = 0.05
 """Tolerance of filters that round to bytes: a few pixels may be one level off, another filter is off by 5."""
@@ -99,7 +98,7 @@ KNOWN_RESIZES = (
         *("Pillow 12.3", BYTES),
     ),
     KnownResize(
-        *("Pillow's bicubic, for DINOv2", 512, 640, lambda images: resized(images[0])[None], 2045.1259212713253),
+        *("Pillow's bicubic, for DINOv2", 512, 640, lambda images: bicubic(images, 224), 2045.1259212713253),
         *("Pillow 12.3", BYTES),
     ),
     KnownResize(

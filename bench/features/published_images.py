@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.features.batch import Extract
+    from bench.features.known import KnownImages
 
 OPEN_CLIP = "open_clip_pytorch_model.bin or open_clip_model.safetensors"
 BICUBIC = "centre square in full resolution, Pillow's bicubic to {side} x {side}, CLIP's mean and deviation"
@@ -52,11 +53,35 @@ class AestheticExtractor(FeatureExtractor):
 class PixelExtractor(FeatureExtractor):
     """Saturation, sharpness and contrast of the pixels themselves."""
 
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return a plain red image, and one that is half black and half white."""
+        import numpy as np
+
+        from bench.features.known import KnownImages
+
+        images = np.zeros((2, 3, 64, 64), np.uint8)
+        images[0, 0] = images[1, :, :, 32:] = 255
+        edge = 2 * 255**2 / 62  # two of the 62 columns within the border see the other half
+        features = np.array([[1.0, 0.0, 0.0], [0.0, edge, 127.5]])
+        return (KnownImages("plain red; half black, half white", images, features=features, tolerance=1e-9),)
+
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:  # noqa: ARG002 (no weights)
         """Return the function; there is nothing to read."""
         from bench.features.extracting import pixel_features
 
         return pixel_features
+
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return a red, a grey and a chequered image, which alternates between two levels 10 apart."""
+        import numpy as np
+
+        from bench.features.known import KnownImages
+
+        images = np.zeros((3, 3, 8, 8), np.uint8)
+        images[0, 0], images[1], images[2] = 200, 77, 100 + 10 * (np.indices((8, 8)).sum(axis=0) % 2)
+        # A chequered pixel is 10 from each of its four neighbours: a Laplacian of 40, of either sign.
+        features = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1600, 5]])
+        return (KnownImages("a red, a grey and a chequered image", images, features=features),)
 
 
 CLIP_L14_WEIGHTS = Weights(CLIP_L14.role, OPEN_CLIP, CLIP_L14.source, "MIT")

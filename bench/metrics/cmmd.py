@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
 from bench.metrics.kernel_sums import distance_of, standard_error, sums_across, sums_within
+from bench.metrics.known import KnownAnswer
 
 SIGMA = 10.0
 """Width of the kernel. Unit vectors are at most 2 apart, so that the kernel stays between 0.980 and 1."""
@@ -37,6 +41,17 @@ def biased_distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.
 
 class CMMD(FeatureMetric):
     """The biased squared MMD times 1,000, over all pairs in float64; the authors' sums are in float32."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return sets of one point each, a distance of sqrt(2) and of 1e-6 apart, and a set and itself."""
+        x, y = np.eye(2)[[0, 0, 0, 0]], np.eye(2)[[1, 1, 1]]
+        near = x + np.array([1e-6, 0.0])
+        return (
+            KnownAnswer.of_features("two points at right angles", -2 * SCALE * np.expm1(-2 / 200), x, y),
+            KnownAnswer.of_features("two points 1e-6 apart", 2 * SCALE * 1e-12 / 200, near, x, tolerance=1e-14),
+            KnownAnswer.of_features("the same images", 0.0, np.eye(5), np.eye(5)),
+        )
 
     def result(self) -> Measured:
         """Return the distance; the diagnostics have the unbiased one, and its standard error over the images.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
+from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 
 COLUMNS = {"saturation": 0, "sharpness": 1, "contrast": 2}
 """The place of each statistic in the features of the extractor `pixels`, by the metric's name."""
@@ -28,6 +32,16 @@ class PixelStatistic(FeatureMetric):
     Neither more nor less saturation is better in itself; to have as much as real images is. The diagnostics
     have both means, which say in which direction the images deviate.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return images that have a quarter more of this statistic, and as much of the others."""
+        real = np.linspace(0, 1, 12).reshape(4, 3)
+        more = real + 0.25 * np.eye(3)[COLUMNS[info.name]]
+        return (
+            KnownAnswer.of_features("a quarter more than real images", 0.25, more, real),
+            KnownAnswer.of_features("the same images", 0.0, real, real),
+        )
 
     def result(self) -> Measured:
         """Return the distance, with mean and deviation of both sides. Raises UserError if images are too few."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Reference
 from bench.metrics.diversity import Diversity
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.metrics.vendi import unit_rows, vendi_score
 from bench.task.protocol import Protocol
 
@@ -25,6 +27,10 @@ def mean_cosine_distance(features: np.ndarray) -> float:
     # |sum of unit rows|^2 is n plus twice the sum of all pairs' cosines.
     total = rows.sum(axis=0)
     return float(1 - (total @ total - n) / (n * (n - 1)))
+
+
+ALIKE_AND_APART = np.array([[1.0, 0.0], [3.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+"""Features of two prompts' images: two with one direction, and two at right angles."""
 
 
 class _OfPrompts(Diversity):
@@ -70,12 +76,22 @@ class _OfPrompts(Diversity):
 class PromptVendi(_OfPrompts):
     """The Vendi score of each prompt's images, from 1 to their number."""
 
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return a prompt whose images are alike, worth 1, and one whose images are worth 2."""
+        return (KnownAnswer.of_features("alike, and apart", 1.5, ALIKE_AND_APART, images_per_prompt=2),)
+
     def of_prompt(self, features: np.ndarray) -> float:
         return vendi_score(features)
 
 
 class CosineDiversity(_OfPrompts):
     """One minus the mean cosine between each prompt's images."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return a prompt whose images are alike, at 0, and one whose images are at right angles, at 1."""
+        return (KnownAnswer.of_features("alike, and apart", 0.5, ALIKE_AND_APART, images_per_prompt=2),)
 
     def of_prompt(self, features: np.ndarray) -> float:
         return mean_cosine_distance(features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.core.errors import UserError
@@ -9,6 +11,7 @@ from bench.features.statistics import row_blocks
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.task.protocol import Protocol
 
 ROWS = 4096
@@ -48,6 +51,18 @@ class VendiScore(Metric):
 
     It is at most the number of images and grows with it, so that only scores of equally many images compare.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
+        """Return images all different, all alike, and of three kinds in unequal parts, of any lengths."""
+        parts = np.array([5, 3, 2])
+        kinds = np.repeat(np.eye(4)[:3], parts, axis=0) * np.arange(1, 11)[:, None]
+        of_kinds = float(np.exp(-(parts / 10 * np.log(parts / 10)).sum()))
+        return (
+            KnownAnswer.of_features("images that are all different", 9.0, np.eye(9)),
+            KnownAnswer.of_features("images that are all alike", 1.0, np.ones((7, 3))),
+            KnownAnswer.of_features("three kinds in parts of 5, 3 and 2", of_kinds, kinds),
+        )
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

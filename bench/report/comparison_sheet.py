@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench.core.errors import UserError
-from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.evaluation.sheet import Sheet, read_sheet
+from bench.report.drawing import FAINT, GAP, INK, LINE, MARGIN, PAPER, font_of, tile, wrapped, zoom_of
 from bench.report.selection import Found, Selection, Side
 from bench.report.summary import networks_sha256
 from bench.runs.evidence import evidence_of
@@ -21,20 +18,12 @@ from bench.runs.given import is_given
 from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont
-
     from bench.runs.registry import Catalogue
 
-SMALLEST = 96
-"""Tiny images are enlarged by a whole number until they are about this large, in pixels."""
 NARROWEST = 116
 """Width of a column at least, in pixels, for its title."""
 CAPTION = 220
 """Width of the captions at most, in pixels."""
-GAP, MARGIN, LINE, SIZE = 6, 16, 18, 14
-"""Pixels between images, around all, of a line of text, and of its letters."""
-INK, FAINT, PAPER = (20, 20, 20), (100, 100, 100), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -117,17 +106,17 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
 
     info = columns[0].sheet.info
     rows = min(rows, *(len(column.sheet.images) for column in columns))
-    zoom = max(1, round(SMALLEST / max(info.height, info.width)))
+    zoom = zoom_of(info.height, info.width)
     height, width = zoom * info.height, zoom * info.width
-    font, bold = _font("DejaVuSans.ttf"), _font("DejaVuSans-Bold.ttf")
+    font, bold = font_of("DejaVuSans.ttf"), font_of("DejaVuSans-Bold.ttf")
     cell = max(width, NARROWEST)
     named = [info.caption(row) or f"noise {row + 1}" for row in range(rows)]
-    captions = [_wrapped(text, font, CAPTION, height // LINE) for text in named]
-    titles = [_wrapped(column.title, bold, cell, 5) for column in columns]
+    captions = [wrapped(text, font, CAPTION, height // LINE) for text in named]
+    titles = [wrapped(column.title, bold, cell, 5) for column in columns]
     left = MARGIN + round(max(font.getlength(line) for lines in captions for line in lines)) + 2 * GAP
     top = MARGIN + LINE * max(map(len, titles)) + GAP
     shared = "condition, not noise" if any(column.outside for column in columns) else "noise and condition"
-    foot = _wrapped(f"Each row has the same {shared}.", font, len(columns) * (cell + GAP) + left, 3)
+    foot = wrapped(f"Each row has the same {shared}.", font, len(columns) * (cell + GAP) + left, 3)
     size = (
         left + len(columns) * (cell + GAP) + MARGIN,
         top + rows * (height + GAP) + GAP + LINE * len(foot) + MARGIN,
@@ -139,7 +128,7 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
         for line, text in enumerate(lines):
             draw.text((x, top - GAP - LINE * (len(lines) - line)), text, INK, bold)
         for row in range(rows):
-            picture.paste(_tile(column.sheet.images[row], zoom), (x, top + row * (height + GAP)))
+            picture.paste(tile(column.sheet.images[row], zoom), (x, top + row * (height + GAP)))
     for row, lines in enumerate(captions):
         begin = top + row * (height + GAP) + (height - LINE * len(lines)) // 2
         for line, text in enumerate(lines):
@@ -148,38 +137,3 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
         draw.text((MARGIN, size[1] - MARGIN - LINE * (len(foot) - line)), text, FAINT, font)
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
-
-
-def _tile(image: np.ndarray, zoom: int) -> Image:
-    """Return an image [H, W, 1 or 3] with every pixel repeated."""
-    from PIL import Image
-
-    large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return Image.fromarray(large.squeeze(-1) if large.shape[-1] == 1 else large)
-
-
-def _font(name: str) -> FreeTypeFont:
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), SIZE)
-
-
-def _wrapped(text: str, font: FreeTypeFont, width: int, most: int) -> list[str]:
-    """Break text into at most `most` lines of a width in pixels, within long words too; the rest becomes dots."""
-    lines = [""]
-    for word in re.findall(r"[^ -]*(?:-| |$)", printable(text)):
-        if font.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
-            lines.append("")
-        for letter in word:
-            if font.getlength(lines[-1] + letter.rstrip()) > width:
-                lines.append("")
-            lines[-1] += letter
-    lines = [line.strip() for line in lines]
-    most = max(1, most)
-    if len(lines) > most:
-        last = lines[most - 1]
-        while last and font.getlength(f"{last}…") > width:
-            last = last[:-1]
-        lines = [*lines[: most - 1], f"{last}…"]
-    return lines

@@ -95,12 +95,12 @@ def test_a_float32_kernel_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         cube: np.ndarray = (x.astype(np.float32) @ y.astype(np.float32).T / unit + 1) ** 3
         return cube
 
-    monkeypatch.setattr(kernel, "_kernel", kernel32)
+    monkeypatch.setattr(kernel, "_cube", kernel32)
     assert len(wrong(catalogue.KID)) == 2
 
 
 def test_a_kernel_distance_with_the_diagonal_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "sums_within", lambda x, scale: kernel._kernel(x, x, scale).sum(axis=1))
+    monkeypatch.setattr(kernel, "sums_within", lambda x, of_pairs: of_pairs(x, x).sum(axis=1))
     assert len(wrong(catalogue.KID)) == 2
 
 
