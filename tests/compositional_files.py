@@ -7,15 +7,23 @@ import json
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertTokenizer,
     BlipConfig,
     BlipForQuestionAnswering,
     BlipImageProcessor,
     BlipProcessor,
+    InstructBlipConfig,
+    InstructBlipForConditionalGeneration,
+    InstructBlipProcessor,
+    InstructBlipQFormerConfig,
+    InstructBlipVisionConfig,
     Mask2FormerConfig,
     Mask2FormerForUniversalSegmentation,
+    PreTrainedTokenizerFast,
     SwinConfig,
+    T5Config,
 )
 
 from bench.data.text.object_names import NAMES
@@ -72,6 +80,50 @@ def save_blip_vqa(folder: Path) -> Path:
     torch.manual_seed(0)
     BlipForQuestionAnswering(config).save_pretrained(folder)
     BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def save_instruct_blip(folder: Path) -> Path:
+    """InstructBLIP on a T5 of one layer, whose tokens are words, and its processor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = (
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "<image>",
+        "Does",
+        "this",
+        "figure",
+        "show",
+        "Yes",
+        "a",
+        "dog",
+        "cat",
+        "red",
+    )
+    tokens = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokens.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    ends = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, **ends)
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in (*SPECIAL, *WORDS)))
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    queries = {"encoder_hidden_size": 16, "cross_attention_frequency": 1, "vocab_size": len(SPECIAL) + len(WORDS)}
+    text = T5Config(
+        vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    config = InstructBlipConfig(
+        vision_config=InstructBlipVisionConfig(**tower, image_size=32, patch_size=16).to_dict(),
+        qformer_config=InstructBlipQFormerConfig(**tower, **queries).to_dict(),
+        text_config=text.to_dict(),
+        num_query_tokens=3,
+        image_token_index=3,
+    )
+    torch.manual_seed(0)
+    InstructBlipForConditionalGeneration(config).save_pretrained(folder)
+    images = BlipImageProcessor(size={"height": 32, "width": 32})
+    questions = BertTokenizer(str(folder / "vocab.txt"))
+    InstructBlipProcessor(images, tokenizer, questions, num_query_tokens=3).save_pretrained(folder)
     return folder
 
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "report": "report:report",
     "site": "site:site",
     "compare": "compare:compare",
+    "scores": "scores:scores",
     "status": "cluster:status",
     "logs": "cluster:logs",
     "wait": "cluster:wait",

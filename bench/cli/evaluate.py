@@ -12,12 +12,13 @@ from bench.cli.options import (
     CacheOption,
     DataOption,
     DownloadOption,
+    KeepOption,
     PluginOption,
     ProtocolOption,
     RunsOption,
-    StepsOption,
     StudentStartOption,
     ThreadsOption,
+    parse_keep,
     parse_names,
 )
 from bench.cli.subjects import Asked
@@ -83,8 +84,14 @@ def evaluate(
         str | None,
         typer.Option("--name", help="The row's name in tables, for --images, --pipeline and a function."),
     ] = None,
-    steps: StepsOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, help="Steps of the checkpoint's sampler, where it has several, or of --pipeline."
+        ),
+    ] = None,
     student_start: StudentStartOption = None,
+    keep: KeepOption = [],
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -96,13 +103,13 @@ def evaluate(
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
+    kinds = parse_keep(keep)
     metrics_asked = parse_names(metric, "--metric") if metric else ()
     declared = pinned_task(catalogue, task, cache, protocol, metrics_asked)
     where = sources_of(declared, cache, data, download)
     asked = Asked(
         checkpoint, sampler, images, pipeline, steps, student_start, manifest, scheduler, guidance, dtype, name
     )
-    asked.kind  # noqa: B018 (options that do not go together are refused before anything is imported)
 
     from rich.console import Console
 
@@ -117,7 +124,8 @@ def evaluate(
     from bench.runs.runner import Runner
 
     torch.set_num_threads(threads)
-    measured = measure(Runner(catalogue, declared.prepare(where, progress), progress))
+    prepared = declared.prepare(where, progress)
+    measured = measure(Runner(catalogue, prepared, progress, keep=kinds))
     if measured.record is not None:
         print(f"record: {measured.record}")
     for one in measured.metrics:

@@ -13,6 +13,7 @@ import typer
 from bench.cli.completion import tracker_names
 from bench.core.errors import UserError, hint, unknown
 from bench.core.files import read_text, regular_file_or_folder
+from bench.core.run_folder import KEPT_KINDS
 from bench.task.base import Task
 from bench.task.declaration import Baseline
 
@@ -46,7 +47,7 @@ def config_defaults(path: Path, options: set[str]) -> dict[str, Any]:
             value = [f"{one}={part if isinstance(part, str) else json.dumps(part)}" for one, part in value.items()]
         elif key == "seed":
             value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        elif name in ("method", "plugin", "track") and not isinstance(value, list):
+        elif name in ("method", "plugin", "track", "keep") and not isinstance(value, list):
             value = [value]
         found[name] = value
     return found
@@ -95,6 +96,14 @@ TrackOption = Annotated[
         "--track",
         help="Send the log to tensorboard, wandb, trackio or mlflow as well, kept on this machine; repeatable.",
         autocompletion=tracker_names,
+    ),
+]
+KeepOption = Annotated[
+    list[str],
+    typer.Option(
+        "--keep",
+        help="Keep images or features in the run's folder, so that a metric added later makes no image again; "
+        "repeatable.",
     ),
 ]
 WeightsOption = Annotated[
@@ -220,6 +229,15 @@ def _value(key: str, text: str) -> Any:
         ) from None
     except ValueError:
         return text
+
+
+def parse_keep(texts: Iterable[str]) -> list[str]:
+    """Read what is kept, with commas or by repeating the option. Raises UserError."""
+    kinds = parse_names(texts, "--keep") if texts else []
+    for kind in kinds:
+        if kind not in KEPT_KINDS:
+            raise unknown("kind of file for --keep", kind, KEPT_KINDS)
+    return kinds
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -81,7 +81,7 @@ def pack(
     kinds = Counter(Path(name).suffix for name in found.files)
     print(
         f"{out}: {counted(kinds['.json'], 'record')}, {counted(kinds['.png'], 'sample sheet')}, "
-        f"{kinds['.jsonl']} with curves, {kinds['.csv']} with scores"
+        f"{kinds['.jsonl']} with curves, {kinds['.parquet'] + kinds['.csv']} with scores"
     )
 
 

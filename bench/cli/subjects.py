@@ -96,7 +96,7 @@ class Asked:
     def _own_name(self) -> str:
         """The name of what was given, where the user gives none: a folder's, or a file's without its suffix."""
         path = Path(self._function["file"] if self._function else self.images or self.pipeline or "")
-        return (path if path.is_dir() else path.with_suffix("")).resolve().name
+        return (path.with_suffix("") if path.suffix in (".py", ".zip", ".tar") else path).resolve().name
 
     # What is not there is refused before torch is imported, which takes seconds.
 

@@ -31,8 +31,12 @@ SAMPLES = "samples.png"
 SHEET = "sheet.png"
 """The first images of the result without any decoration, which `bench compare` and `bench site` read
 (bench.evaluation.sheet)."""
-SCORES = "scores.csv"
+SCORES = "scores.parquet"
 """The scores of single images, where metrics give them (bench.evaluation.image_scores)."""
+OLD_SCORES = "scores.csv"
+"""The same, as earlier versions wrote them."""
+KEPT = "kept"
+"""Folder of the images and features that `--keep` asks for (bench.evaluation.kept)."""
 RECORD = "record.json"
 """The result (bench.runs.records)."""
 OTHER_PROTOCOLS = "protocols"
@@ -45,6 +49,10 @@ JOB_SPEC = "job.json"
 """The description of a preparation or of a saved student's evaluation, in its own folder (bench.jobs.spec)."""
 
 
+KEPT_KINDS = ("images", "features")
+"""What it may have: a folder for each."""
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first; each is named by its iteration."""
     return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
@@ -52,7 +60,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files that killed jobs left in a run's folder; the caller must hold its lock."""
-    for place in (folder, *(folder / name for name in (CHECKPOINTS, EVALUATION, OTHER_PROTOCOLS))):
+    kept = [f"{KEPT}/{kind}" for kind in KEPT_KINDS]
+    for place in (folder, *(folder / name for name in (CHECKPOINTS, EVALUATION, OTHER_PROTOCOLS, *kept))):
         remove_temporaries(place)
 
 

@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
+from bench.evaluation.image_labels import image_labels
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.evaluation.image_source import ImageSource
-from bench.features.batch import Extract
+from bench.evaluation.kept import Keeping, KeptRepetition, as_png, made_of_images
+from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, make_metric
 from bench.metrics.info import MetricInfo
@@ -35,13 +38,25 @@ Extracted = Mapping[str, Features]
 """The output of each extractor for a batch of images."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the stream gives of a batch of images."""
+
+    start: int
+    """Index of its first sample."""
+    found: Extracted
+    images: Sequence[bytes] = ()
+    """The images as PNG files, if they are to be kept."""
+
+
 def extracted(
     source: ImageSource,
     protocol: Protocol,
     extractors: Mapping[str, Extract],
     repetition: int,
     batch_size: int,
-) -> Iterator[Extracted]:
+    with_images: bool = False,
+) -> Iterator[Batch]:
     """Yield the output of each extractor for one repetition's images, in the order of the samples.
 
     With several processes each makes every n-th batch, and every process gets all of them. Raises DivergedError if
@@ -51,15 +66,47 @@ def extracted(
     for begin in range(0, protocol.samples, batch_size * state.num_processes):
         start = min(begin + batch_size * state.process_index, protocol.samples)
         stop = min(start + batch_size, protocol.samples)
-        own: list[tuple[int, Extracted | None]] = []
+        own: list[tuple[int, Batch | None]] = []
         if start < stop:
             batch = source.batch(repetition, start, stop)
-            found = {name: extract(batch) for name, extract in extractors.items()} if batch.finite else None
-            own = [(start, found)]
-        for first, features in gather_object(own):
-            if features is None:
+            own = [(start, _extracted(batch, start, extractors, with_images) if batch.finite else None)]
+        for first, done in gather_object(own):
+            if done is None:
                 raise DivergedError(f"the generator made images that are not finite (samples from {first} on)")
-            yield features
+            yield done
+
+
+def _extracted(batch: ImageBatch, start: int, extractors: Mapping[str, Extract], with_images: bool) -> Batch:
+    found = {name: extract(batch) for name, extract in extractors.items()}
+    return Batch(start, found, as_png(batch.images) if with_images else ())
+
+
+def batches_of(
+    source: ImageSource,
+    protocol: Protocol,
+    extractors: Mapping[str, Extract],
+    repetition: int,
+    batch_size: int,
+    kept: KeptRepetition,
+) -> Iterator[Extracted]:
+    """Yield what `extracted` gives; what is kept of it is read, and what is to be kept is written at the end."""
+    features = kept.all_features(extractors) if PartialState().is_main_process else {}
+    there = from_main(lambda: [*features])
+    missing = {name: extract for name, extract in extractors.items() if name not in there}
+    keep_images = "images" in kept.keeping.kinds
+    has_images = bool(missing or keep_images) and from_main(kept.has_images)
+    write_images = keep_images and not has_images
+    if missing or write_images:
+        images = kept.images() if has_images else source
+        stream = extracted(images, protocol, missing, repetition, batch_size, write_images)
+    else:
+        stream = (Batch(start, {}) for start in range(0, protocol.samples, batch_size))
+    write_features = missing if "features" in kept.keeping.kinds else ()
+    with kept.writing(write_features, write_images) if PartialState().is_main_process else nullcontext() as writer:
+        for number, batch in enumerate(stream):
+            if writer is not None:
+                writer.add(batch.start, batch.found, batch.images)
+            yield {**batch.found, **{name: parts[number] for name, parts in features.items()}}
 
 
 def measure(
@@ -71,8 +118,12 @@ def measure(
     repetition: int,
     progress: Progress,
     batch_size: int | None = None,
+    kept: KeptRepetition | None = None,
 ) -> dict[str, Measured]:
-    """Measure one repetition: one pass over the images updates all metrics, in the first process."""
+    """Measure one repetition: one pass over the images updates all metrics, in the first process.
+
+    What is `kept` of the repetition is read instead of made again.
+    """
     is_main = PartialState().is_main_process
     names = {info.extractor for info in metrics.values()}
     if missing := names - spaces.keys():
@@ -86,10 +137,15 @@ def measure(
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
         extractors = {name: spaces[name].extract for name in sorted(names)}
-        for batch in extracted(source, protocol, extractors, repetition, at_once):
+        stream: Iterator[Extracted]
+        if kept is None:
+            stream = (batch.found for batch in extracted(source, protocol, extractors, repetition, at_once))
+        else:
+            stream = batches_of(source, protocol, extractors, repetition, at_once, kept)
+        for batch in stream:
             for metric in running.values():
                 metric.update(batch[metric.info.extractor])
-            bar.advance(len(next(iter(batch.values()))))
+            bar.advance(len(next(iter(batch.values()), ())))  # other processes do not read what is kept
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
 
 
@@ -140,22 +196,36 @@ class Evaluator:
         self.spaces = with_teacher({**own_spaces(prepared), **further}, prepared)
         self.progress = progress
 
-    def evaluate(self, source: ImageSource, folder: Path, subject: str) -> tuple[list[MetricResult], float]:
+    def evaluate(
+        self, source: ImageSource, folder: Path, subject: str, keeping: Keeping | None = None
+    ) -> tuple[list[MetricResult], float]:
         """Measure all repetitions; each is written to `folder` when done, so that a killed evaluation resumes.
 
         `subject` is the hash of what is evaluated, weights or images: repetitions of others are not reused.
-        Returns the metrics and the seconds they took, over all attempts.
+        `keeping` says where images and features are kept. Returns the metrics and the seconds they took, over all
+        attempts.
         """
-        finished = [self._repetition(source, folder, r, subject) for r in range(source.repetitions)]
+        finished = [self._repetition(source, folder, r, subject, keeping) for r in range(source.repetitions)]
         results = [self._summary(name, [part.metrics[name] for part in finished]) for name in self.metrics]
         return results, sum(part.seconds for part in finished)
 
-    def scores(self, folder: Path) -> ImageScores:
-        """Return the scores of single images of a finished evaluation, from the repetitions in its folder."""
-        paths = [_path(folder, repetition) for repetition in range(self.protocol.repetitions)]
-        return scores_of([read_repetition(path).metrics for path in paths if path.exists()])
+    def scores(self, folder: Path, seeded: bool = True) -> ImageScores:
+        """Return the scores of single images of a finished evaluation, from the repetitions in its folder.
 
-    def _repetition(self, source: ImageSource, folder: Path, repetition: int, subject: str) -> Repetition:
+        `seeded` says whether the images were made from the protocol's seeds here.
+        """
+        found = {}
+        for number in range(self.protocol.repetitions):
+            if (path := _path(folder, number)).exists():
+                found[number] = read_repetition(path).metrics
+        if not any(measured.scores for metrics in found.values() for measured in metrics.values()):
+            return {}
+        labels = [image_labels(self.prepared, number, seeded) for number in found]
+        return scores_of([*found.values()], labels)
+
+    def _repetition(
+        self, source: ImageSource, folder: Path, repetition: int, subject: str, keeping: Keeping | None
+    ) -> Repetition:
         path = _path(folder, repetition)
         made_of = {
             "subject": subject,
@@ -167,12 +237,17 @@ class Evaluator:
             },
             "quantities": {name: self._name(name) for name in self.metrics},
         }
+        kept = None
+        if keeping is not None and keeping.folder is not None:
+            images = made_of_images(self.prepared, self.protocol, subject, keeping.sampler, repetition)
+            kept = KeptRepetition(keeping, images, self.prepared)
+        extractors = {info.extractor for info in self.metrics.values()}
         before = from_main(lambda: self._finished(path, made_of))
-        if before is not None:
+        if before is not None and (kept is None or from_main(lambda: kept.has_all(extractors))):
             return before
         begun = time.perf_counter()
         measured = measure(
-            source, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress
+            source, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress, kept=kept
         )
         done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.core.errors import UserError, first_line
+from bench.core.numerics import tf32
 from bench.evaluation.image_source import Generated, ImageSource, classes_of, seeds_of
 from bench.task.base import PreparedTask
 
@@ -24,6 +25,8 @@ seeds[i] alone. It returns the images as 8-bit grey levels: a torch tensor or Nu
 
 class FunctionImages(ImageSource):
     """The images of a user's function; what it returns is checked, and never converted."""
+
+    protocol_noise = False
 
     def __init__(self, function: Function, called: str, prepared: PreparedTask) -> None:
         """`called` names the function in messages."""
@@ -40,7 +43,8 @@ class FunctionImages(ImageSource):
         conditions = None if prompts else classes_of(self.prepared, repetition, indices)
         asked = list(prompts) if conditions is None else conditions.tolist()
         try:
-            made = self.function(asked, seeds_of(self.protocol, repetition, indices))
+            with tf32(self.protocol.tf32):
+                made = self.function(asked, seeds_of(self.protocol, repetition, indices))
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(

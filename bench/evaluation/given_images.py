@@ -32,10 +32,14 @@ THREADS = 4
 class GivenImages(ImageSource):
     """Images from files, one for each sample of the first repetition, or of all."""
 
+    protocol_noise = False
+    seeded = False
     sha256: str
     """Hash of all pixels, in order: equal for a folder, a zip and a webdataset of equal images."""
     formats: dict[str, int]
     """The number of images of each format."""
+    repeated: int
+    """The number of images with the same pixels as an earlier one; they are measured like all others."""
 
     def __init__(
         self, files: GivenFiles, manifest: Path | None, prepared: PreparedTask, progress: Progress
@@ -102,6 +106,13 @@ class GivenImages(ImageSource):
                 f"they are: {parts}; fix: write them again as 8-bit PNG of the protocol's size, without resizing"
             )
         self._kept = kept
+        counts = Counter(self._hashes)
+        self.repeated = len(self._hashes) - len(counts)
+        if self.repeated:
+            again = [name for name, one in zip(self._names, self._hashes, strict=True) if counts[one] > 1]
+            progress.note(
+                f"{len(again):,} images have the pixels of another one, and are measured: {listed(again)}"
+            )
         self.formats = dict(sorted(self.formats.items()))
         self.sha256 = digest(["images", list(self._shape), self._hashes])
 
@@ -139,4 +150,4 @@ def wanted_of(prepared: PreparedTask) -> Wanted:
 
 
 def _sha256(pixels: Pixels) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels.levels)).hexdigest()
+    return hashlib.sha256(pixels.levels.tobytes()).hexdigest()

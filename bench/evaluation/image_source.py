@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,10 @@ class ImageSource(ABC):
 
     repetitions: int
     """The number of the protocol's repetitions that there are images of: all of them, or only the first."""
+    protocol_noise: ClassVar[bool] = True
+    """Whether the images are made from the noise that the protocol's samplers get, so that they can be paired."""
+    seeded: ClassVar[bool] = True
+    """Whether the images were made from the protocol's seeds here, so that each has one."""
 
     @abstractmethod
     def batch(self, repetition: int, start: int, stop: int) -> Generated:

@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from bench.core.errors import UserError, first_line
+from bench.core.numerics import tf32
 from bench.evaluation.image_source import Generated, ImageSource, classes_of, seeds_of
 from bench.task.base import PreparedTask
 from bench.task.images import to_uint8
@@ -20,6 +21,7 @@ from bench.task.images import to_uint8
 class PipelineImages(ImageSource):
     """The images of a pipeline; each has a CPU generator of its own, seeded as the protocol says."""
 
+    protocol_noise = False
     evaluations: int | None = None
     """Passes of the network for one image, counted in the last batch; guidance takes two for one."""
 
@@ -61,7 +63,8 @@ class PipelineImages(ImageSource):
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self._passes = 0
         try:
-            made = self.pipeline(**asked, **self._arguments, generator=generators, output_type="np").images
+            with tf32(self.protocol.tf32):
+                made = self.pipeline(**asked, **self._arguments, generator=generators, output_type="np").images
         except Exception as error:
             raise UserError(
                 f"{self._called} failed: {type(error).__name__}: {first_line(error)}; fix: try the same call with "

@@ -8,6 +8,7 @@ from bench.features.dpg_extractor import DPGExtractor
 from bench.features.geneval import GenEvalExtractor
 from bench.features.ocr import OCRExtractor
 from bench.features.published_images import CLIP_L14_WEIGHTS
+from bench.features.vqascore import VQAScoreExtractor
 
 FOLDER = "a folder in transformers' format"
 
@@ -50,4 +51,19 @@ OCR = OCRExtractor(
     (),
     "RapidOCR's own, on the whole image; no orientation classifier",
     "a score, and the text that was read",
+)
+
+VQASCORE = VQAScoreExtractor(
+    "vqascore",
+    "the probability of Yes to whether an image shows its prompt, by InstructBLIP-FlanT5 (not CLIP-FlanT5)",
+    (
+        Weights(
+            "instructblip",
+            f"{FOLDER} with the network (safetensors), both tokenizers and the image processor",
+            "https://huggingface.co/Salesforce/instructblip-flan-t5-xl",
+            "MIT",
+        ),
+    ),
+    "InstructBLIP's own: 224 x 224, bicubic",
+    "a score",
 )

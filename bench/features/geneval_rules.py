@@ -107,9 +107,9 @@ def _included(
         return f"no target for {wanted.name} to be {relation}"
     for one in found:
         for target in targets:
-            seen = relations(one, target)
-            if relation not in seen:
-                return f"expected {wanted.name} {relation} target, found {' and '.join(seen)} target"
+            held = relations(one, target)
+            if relation not in held:
+                return f"expected {wanted.name} {relation} target, found {' and '.join(held)} target"
     return ""
 
 

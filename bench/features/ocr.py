@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from bench.core.errors import UserError, first_line
 from bench.core.extras import optional_module
 from bench.core.files import digest, file_sha256
 from bench.features.base import FeatureExtractor
+from bench.features.known import KnownImages
 from bench.features.ocr_text import quoted_text, text_score
 from bench.features.views import Features
 from bench.features.weights import FoundWeights
@@ -114,6 +116,16 @@ class OCRExtractor(FeatureExtractor):
 
     threads: int = 1
     """Threads of each network; they do not change the text."""
+
+    def known_answers(self) -> Sequence[KnownImages]:
+        """Return an image with one word, in Pillow's own font, and an image without text."""
+        page = Image.new("RGB", (256, 96), "white")
+        ImageDraw.Draw(page).text((30, 15), "OPEN", fill="black", font=ImageFont.load_default(size=56))
+        images = np.stack([np.asarray(page), np.full_like(page, 255)]).transpose(0, 3, 1, 2)
+        prompts = ('a sign that says "OPEN"',) * 2
+        return (
+            KnownImages("a word that is there, and one that is not", images, {"ocr": [1.0, 0.0]}, None, prompts),
+        )
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:  # noqa: ARG002 (a CPU network)
         """Load the reader from the package."""

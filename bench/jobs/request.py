@@ -43,6 +43,8 @@ class RunRequest:
     plugins: Sequence[Path] = ()
     track: Sequence[str] = ()
     """Trackers that are sent the logs, besides `metrics.jsonl` in each run's folder."""
+    keep: Sequence[str] = ()
+    """What evaluations keep for metrics that are added later: images, features (bench.evaluation.kept)."""
     executor: str = "local"
     options: ExecutorOptions = field(default_factory=ExecutorOptions)
 
@@ -61,7 +63,9 @@ class RunRequest:
         baselines = (
             [BaselineRun(task, self.runs, one) for one in task.baselines.values()] if self.baselines else []
         )
-        settings = JobSettings(self.runs, sources, self.threads, plugin_hashes(catalogue.plugins), self.track)
+        settings = JobSettings(
+            self.runs, sources, self.threads, plugin_hashes(catalogue.plugins), self.track, self.keep
+        )
         return PlannedRequest(
             task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
         )
@@ -96,6 +100,7 @@ class PlannedRequest:
         """
         task = self.task
         say_not_sent(self.runs, self.settings.track)
+        say_not_kept([*self.runs, *self.baselines], self.settings.keep)
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
@@ -107,6 +112,17 @@ def say_not_sent(runs: Sequence[Run], track: Sequence[str]) -> None:
     finished = [run.label for run in runs if run.finished() is not None] if track else []
     if finished:
         say(f"not sent to {', '.join(track)}: {listed(finished)}, finished before")
+
+
+def say_not_kept(runs: Sequence[Run | BaselineRun], keep: Sequence[str]) -> None:
+    """Name the runs of which nothing is kept, since they were finished before."""
+    finished = [run for run in runs if run.finished() is not None] if keep else []
+    if finished:
+        kinds, labels = " and ".join(keep), listed(run.label for run in finished)
+        say(
+            f"no {kinds} kept of {labels}, finished before; fix: bench eval --checkpoint FOLDER "
+            f"--keep {','.join(keep)} for a student, rm -r FOLDER for a sampler"
+        )
 
 
 def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:

@@ -52,6 +52,8 @@ class JobSettings:
     """Plug-in files, each with its hash."""
     track: Sequence[str] = ()
     """Trackers that runs send their logs to."""
+    keep: Sequence[str] = ()
+    """What evaluations keep: images, features."""
 
     def run(self, run: Run | BaselineRun, stage: JobStage = "run") -> JobSpec:
         """Describe a stage of a run, or the evaluation of a baseline."""
@@ -78,6 +80,7 @@ class JobSettings:
             "threads": self.threads,
             "plugins": {str(path.absolute()): sha256 for path, sha256 in self.plugins.items()},
             "track": list(self.track),
+            "keep": list(self.keep),
             "argv": argv,
         }
         return JobSpec(label, stage, folder.absolute(), tuple(argv), {**content, "job": settings})

@@ -39,7 +39,8 @@ def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) 
     settings = content["job"]
     catalogue, sources = _settings(settings)
     if "run_id" in content:
-        _run(folder, stage, catalogue, sources, stop, patience, settings.get("track", ()))
+        wishes = settings.get("track", ()), settings.get("keep", ())
+        _run(folder, stage, catalogue, sources, stop, patience, *wishes)
     elif "checkpoint" in content:
         _measure(content, catalogue, sources)
     else:
@@ -93,10 +94,11 @@ def _run(
     stop: StopSignal,
     patience: float,
     track: Sequence[str],
+    keep: Sequence[str],
 ) -> None:
     run = read_plan(catalogue, folder, sources.cache)
     progress = join_workers(folder)
-    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience, track)
+    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience, track, keep)
     record: Record | None
     if isinstance(run, BaselineRun):
         record = runner.baseline(run)

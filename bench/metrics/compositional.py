@@ -54,3 +54,16 @@ DPG_OFFICIAL = replace(
     "the prompts on which the script then fails; not mPLUG's answers",
     implementation="bench.metrics.dpg:OfficialDPG",
 )
+
+VQASCORE = MetricInfo(
+    name="vqascore",
+    title="VQAScore (InstructBLIP)",
+    direction="higher",
+    min_samples=100,
+    summary="probability of the answer Yes to whether an image shows its prompt, by InstructBLIP-FlanT5; not "
+    "CLIP-FlanT5's, so not comparable with most published numbers",
+    source="Lin et al. 2024, arXiv:2404.01291",
+    implementation="bench.metrics.scores:MeanScore",
+    extractor="vqascore",
+    range=RATE,
+)

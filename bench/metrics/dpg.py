@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bench.data.text.dpg import CATEGORIES
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import MeanScore, Scores, mean_of_groups, score_of
 from bench.task.protocol import Protocol
 
@@ -39,8 +41,19 @@ class CategoryMeans:
         return found
 
 
+def no_questions(metric: str, images: int) -> dict[str, list[float]]:
+    """Return the counts of images that are asked no questions of any category."""
+    return {f"{metric}_{one}_{what}": [0.0] * images for one in CATEGORIES for what in ("yes", "questions")}
+
+
 class DPG(MeanScore):
     """The mean over questions, images and prompts; a question counts only if all that it depends on are yes."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return the scores of two prompts of two images each."""
+        batches = [one | no_questions(info.name, 2) for one in ({info.name: [0.1, 0.3]}, {info.name: [0.4, 0.8]})]
+        return (KnownAnswer.of_scores("the mean of two prompts", 0.4, *batches, images_per_prompt=2),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
@@ -71,6 +84,16 @@ class OfficialDPG(Metric):
     read only the last image of each prompt. Because images are left out, single images have no scores here: those
     of `dpg` are of the same answers.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return three prompts of two images each, of which the script leaves one out."""
+        scores = ([0.1, 0.3], 0.0), ([0.4, 0.8], 0.0), ([0.0, 0.0], 1.0)
+        batches = [
+            {info.name: one, f"{info.name}_left_out": [left_out] * 2} | no_questions(info.name, 2)
+            for one, left_out in scores
+        ]
+        return (KnownAnswer.of_scores("two prompts, and one left out", 0.4, *batches, images_per_prompt=2),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

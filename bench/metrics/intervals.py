@@ -14,6 +14,8 @@ RESAMPLES = 10_000
 SEED = 0
 BLOCK = 2**21
 """Number of indices that are drawn together."""
+MOST_DRAWS = 2**25
+"""Number of indices that one BCa interval draws, but for very many values."""
 
 
 class Interval(NamedTuple):
@@ -52,10 +54,41 @@ def bootstrap_interval(
     It is valid because a mean of resampled values is unbiased; a Fréchet distance of resampled images is not.
     Source: Efron and Tibshirani 1993, ch. 13.
     """
+    low, high = np.quantile(_resampled_means(values, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca_interval(
+    values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated bootstrap interval of the mean of independent values [n].
+
+    Unlike a percentile interval it follows the skewness of the values. Equal values give a point. Of more than
+    2^25 / `resamples` values fewer resamples are taken, at least 2,000: a mean of so many is nearly normal.
+    Source: Efron and Tibshirani 1993, ch. 14.3.
+    """
+    from scipy.special import ndtr, ndtri
+
+    values = np.asarray(values, dtype=np.float64)
+    mean = values.mean()
+    deviations = values - mean
+    spread = np.square(deviations).sum()
+    if not spread:
+        return float(mean), float(mean)
+    means = _resampled_means(values, min(resamples, max(2000, MOST_DRAWS // len(values))), seed)
+    below = np.count_nonzero(means < mean) + np.count_nonzero(means == mean) / 2
+    bias = ndtri(np.clip(below, 0.5, len(means) - 0.5) / len(means))
+    acceleration = np.power(deviations, 3).sum() / (6 * spread**1.5)  # the jackknife's, of a mean
+    normal = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(means, ndtr(bias + normal / (1 - acceleration * normal)))
+    return float(low), float(high)
+
+
+def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return the means [resamples] of values [n] that are drawn with replacement."""
     values = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
     for rows in row_blocks(resamples, max(1, BLOCK // len(values))):
         means[rows] = values[rng.integers(len(values), size=(len(means[rows]), len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return means

@@ -68,7 +68,7 @@ class MeanScore(Metric):
         """Return the scores of two prompts of two images each."""
 
         def given(*scores: float) -> dict[str, list[float]]:
-            marks: dict[str, list[float]] = {f"{info.name}_{mark}": [False] * len(scores) for mark in cls.counted}
+            marks = {f"{info.name}_{mark}": [0.0] * len(scores) for mark in cls.counted}
             return {info.name: list(scores), **marks}
 
         batches = given(0.1, 0.3), given(0.4, 0.8)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from bench.core.errors import UserError, hint
-from bench.evaluation.image_scores import ImageScores, by_prompt, read_scores
-from bench.metrics.intervals import t_interval
+from bench.evaluation.image_scores import ImageScores, SingleScores, by_prompt, read_scores, same_images
+from bench.metrics.intervals import bca_interval, t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
@@ -41,10 +43,12 @@ ASSUMPTIONS: dict[Kind, str] = {
     "prompts": (
         "Paired t over prompts, or over images where conditions are classes; scores are averaged over a prompt's "
         "images and the generation seeds. It is about these two students and not about the methods, and assumes "
-        "that prompts are independent."
+        "that prompts are independent. The bootstrap interval is that of the same mean difference by resampled "
+        "prompts (BCa), which need not be normal."
     ),
     "generation seeds": (
-        "Paired t over generation seeds, since both made images from the same noise. It is about these two "
+        "Paired t over generation seeds, from whose noise students and samplers both make their images; images "
+        "from outside have noise of their own, and are paired in the order of their seeds. It is about these two "
         "students and not about the methods, and assumes normal differences of independent seeds."
     ),
 }
@@ -79,6 +83,8 @@ class Pair:
     """The p-value, adjusted by Holm for the number of tests of this metric."""
     why: str = ""
     """The reason for no test."""
+    bootstrap: tuple[float, float] | None = None
+    """Of a test over prompts, the interval of the difference by the bootstrap; see `bench.metrics.intervals`."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ def _metric(
     given = [results.get(name, []) for results in found]
     protocol = sides[0].first.protocol
     pairs = [
-        _pair(first, second, sides, given, [one.get(some.name, {}) for one in scores])
+        _pair(first, second, sides, given, [one.get(some.name) for one in scores], level)
         for first, second in combinations(range(len(sides)), 2)
     ]
     return Metric(
@@ -203,7 +209,8 @@ def _pair(
     second: int,
     sides: Sequence[Side],
     given: Sequence[Sequence[MetricResult]],
-    scores: Sequence[Mapping[tuple[int, int], float]],
+    scores: Sequence[SingleScores | None],
+    level: float,
 ) -> Pair:
     """Test two sides with what fits them, or say why there is no test."""
     one, other = sides[first], sides[second]
@@ -213,12 +220,13 @@ def _pair(
             return Pair(first, second, why=f"{side.label} has no value")
     try:
         if len(mine) == len(theirs) == 1:
-            kind, test = _of_single_runs(
-                (given[first][0], given[second][0]),
-                (scores[first], scores[second]),
-                one.first.protocol.get("images_per_prompt", 1),
+            by_prompts = _differences(
+                scores[first], scores[second], one.first.protocol.get("images_per_prompt", 1)
             )
-            return Pair(first, second, kind, test)
+            if by_prompts is not None:
+                test = paired(by_prompts.tolist(), [0.0] * len(by_prompts))
+                return Pair(first, second, "prompts", test, bootstrap=bca_interval(by_prompts, level))
+            return Pair(first, second, "generation seeds", _over_seeds(given[first][0], given[second][0]))
         if len(mine) > 1 and len(theirs) > 1:
             return Pair(first, second, "training seeds", welch(mine, theirs))
         if len(mine) > 1 and other.first.kind == "baseline":
@@ -245,26 +253,31 @@ class NoTestError(Exception):
     """The reason why two single runs have no test."""
 
 
-def _of_single_runs(
-    results: tuple[MetricResult, MetricResult],
-    scores: tuple[Mapping[tuple[int, int], float], Mapping[tuple[int, int], float]],
-    images_per_prompt: object,
-) -> tuple[Kind, Comparison]:
-    """Test two single students or samplers over prompts, or else over generation seeds.
+def _differences(
+    first: SingleScores | None, second: SingleScores | None, images_per_prompt: object
+) -> np.ndarray | None:
+    """Return the differences [p] of the prompts' mean scores; None unless both have scores of the same images.
 
-    Raises NoTestError if neither is possible, and ValueError if nothing varies.
+    Raises NoTestError if the protocol does not say which images share a prompt.
     """
-    if scores[0] and scores[0].keys() == scores[1].keys():
-        if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
-            raise NoTestError(f"the protocol has {images_per_prompt!r} images per prompt")
-        prompts, others = (by_prompt(one, images_per_prompt) for one in scores)
-        return "prompts", paired([*prompts.values()], [*others.values()])
-    one, other = results
+    if first is None or second is None or not same_images(first, second):
+        return None
+    if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
+        raise NoTestError(f"the protocol has {images_per_prompt!r} images per prompt")
+    difference: np.ndarray = by_prompt(first, images_per_prompt)[1] - by_prompt(second, images_per_prompt)[1]
+    return difference
+
+
+def _over_seeds(one: MetricResult, other: MetricResult) -> Comparison:
+    """Test two single students or samplers over generation seeds.
+
+    Raises NoTestError if that is not possible, and ValueError if nothing varies.
+    """
     if one.low is None and len(one.values) > 1:
         raise NoTestError("a minimum over generation seeds has no test; fix: train more seeds")
     if len(one.values) != len(other.values) or len(one.values) < 2:
         raise NoTestError("one generation seed has no test; fix: train more seeds")
-    return "generation seeds", paired(one.values, other.values)
+    return paired(one.values, other.values)
 
 
 def _adjusted(pairs: Sequence[Pair]) -> list[Pair]:

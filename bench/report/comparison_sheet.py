@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench.core.errors import UserError
-from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.evaluation.sheet import Sheet, read_sheet
+from bench.report.drawing import FAINT, GAP, INK, LINE, MARGIN, PAPER, font_of, tile, wrapped, zoom_of
 from bench.report.selection import Found, Selection, Side
 from bench.report.summary import networks_sha256
 from bench.runs.evidence import evidence_of
+from bench.runs.given import is_given
 from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont
-
     from bench.runs.registry import Catalogue
 
-SMALLEST = 96
-"""Tiny images are enlarged by a whole number until they are about this large, in pixels."""
 NARROWEST = 116
 """Width of a column at least, in pixels, for its title."""
 CAPTION = 220
 """Width of the captions at most, in pixels."""
-GAP, MARGIN, LINE, SIZE = 6, 16, 18, 14
-"""Pixels between images, around all, of a line of text, and of its letters."""
-INK, FAINT, PAPER = (20, 20, 20), (100, 100, 100), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -42,6 +32,14 @@ class Column:
 
     title: str
     sheet: Sheet
+    outside: bool = False
+    """Whether its images come from outside, and so not from the noise of the others."""
+
+    def fits(self, other: Column) -> bool:
+        """Say whether rows have the same noise and condition; or the same caption, if one is from outside."""
+        mine, its = self.sheet, other.sheet
+        named = (self.outside or other.outside) and bool(mine.captions) and mine.captions == its.captions
+        return mine.images.shape[1:] == its.images.shape[1:] and (mine.noise == its.noise or named)
 
 
 def columns_of(
@@ -70,10 +68,10 @@ def columns_of(
     columns = []
     for title, found in titled:
         path = ensure_sheet(found.record, found.path, catalogue, prepare, say)
-        columns.append(Column(title, read_sheet(path)))
+        columns.append(Column(title, read_sheet(path), is_given(found.record.sampler)))
     base = columns[0]
     for column in columns[1:]:
-        if column.sheet.noise != base.sheet.noise or column.sheet.images.shape[1:] != base.sheet.images.shape[1:]:
+        if not column.fits(base):
             raise UserError(
                 f"the sample sheets of {base.title} and {column.title} are not of the same noise and conditions; "
                 "fix: evaluate both with this version, or leave out --sheet"
@@ -95,7 +93,8 @@ def _teacher(selection: Selection, side: Side) -> Found | None:
     found = [
         one
         for one in selection.found
-        if one.record.kind == "baseline" and one.record.protocol_sha256 == first.protocol_sha256
+        if one.record.kind == "baseline" and not is_given(one.record.sampler)
+        if one.record.protocol_sha256 == first.protocol_sha256
         if networks_sha256(one.record) == networks_sha256(first) and can_have_sheet(one.record, one.path)
     ]
     return min(found, key=lambda one: (evidence_of(one.path).sheet is None, one.record.method.name), default=None)
@@ -107,16 +106,17 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
 
     info = columns[0].sheet.info
     rows = min(rows, *(len(column.sheet.images) for column in columns))
-    zoom = max(1, round(SMALLEST / max(info.height, info.width)))
+    zoom = zoom_of(info.height, info.width)
     height, width = zoom * info.height, zoom * info.width
-    font, bold = _font("DejaVuSans.ttf"), _font("DejaVuSans-Bold.ttf")
+    font, bold = font_of("DejaVuSans.ttf"), font_of("DejaVuSans-Bold.ttf")
     cell = max(width, NARROWEST)
     named = [info.caption(row) or f"noise {row + 1}" for row in range(rows)]
-    captions = [_wrapped(text, font, CAPTION, height // LINE) for text in named]
-    titles = [_wrapped(column.title, bold, cell, 5) for column in columns]
+    captions = [wrapped(text, font, CAPTION, height // LINE) for text in named]
+    titles = [wrapped(column.title, bold, cell, 5) for column in columns]
     left = MARGIN + round(max(font.getlength(line) for lines in captions for line in lines)) + 2 * GAP
     top = MARGIN + LINE * max(map(len, titles)) + GAP
-    foot = _wrapped("Each row has the same noise and condition.", font, len(columns) * (cell + GAP) + left, 3)
+    shared = "condition, not noise" if any(column.outside for column in columns) else "noise and condition"
+    foot = wrapped(f"Each row has the same {shared}.", font, len(columns) * (cell + GAP) + left, 3)
     size = (
         left + len(columns) * (cell + GAP) + MARGIN,
         top + rows * (height + GAP) + GAP + LINE * len(foot) + MARGIN,
@@ -128,7 +128,7 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
         for line, text in enumerate(lines):
             draw.text((x, top - GAP - LINE * (len(lines) - line)), text, INK, bold)
         for row in range(rows):
-            picture.paste(_tile(column.sheet.images[row], zoom), (x, top + row * (height + GAP)))
+            picture.paste(tile(column.sheet.images[row], zoom), (x, top + row * (height + GAP)))
     for row, lines in enumerate(captions):
         begin = top + row * (height + GAP) + (height - LINE * len(lines)) // 2
         for line, text in enumerate(lines):
@@ -137,38 +137,3 @@ def draw_comparison(columns: Sequence[Column], rows: int, path: Path) -> None:
         draw.text((MARGIN, size[1] - MARGIN - LINE * (len(foot) - line)), text, FAINT, font)
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
-
-
-def _tile(image: np.ndarray, zoom: int) -> Image:
-    """Return an image [H, W, 1 or 3] with every pixel repeated."""
-    from PIL import Image
-
-    large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return Image.fromarray(large.squeeze(-1) if large.shape[-1] == 1 else large)
-
-
-def _font(name: str) -> FreeTypeFont:
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), SIZE)
-
-
-def _wrapped(text: str, font: FreeTypeFont, width: int, most: int) -> list[str]:
-    """Break text into at most `most` lines of a width in pixels, within long words too; the rest becomes dots."""
-    lines = [""]
-    for word in re.findall(r"[^ -]*(?:-| |$)", printable(text)):
-        if font.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
-            lines.append("")
-        for letter in word:
-            if font.getlength(lines[-1] + letter.rstrip()) > width:
-                lines.append("")
-            lines[-1] += letter
-    lines = [line.strip() for line in lines]
-    most = max(1, most)
-    if len(lines) > most:
-        last = lines[most - 1]
-        while last and font.getlength(f"{last}…") > width:
-            last = last[:-1]
-        lines = [*lines[: most - 1], f"{last}…"]
-    return lines

@@ -150,6 +150,7 @@ def _pair_data(pair: Pair, compared: Compared, labels: Sequence[str]) -> dict[st
         "degrees": pair.test.degrees,
         "p": pair.test.p,
         "p_holm": pair.p,
+        "bootstrap": pair.bootstrap,
         "differ": compared.differ(pair),
     }
 
@@ -200,17 +201,22 @@ def _values(metric: Metric, compared: Compared) -> Block:
 def _pairs(metric: Metric, compared: Compared) -> Block:
     """Return the tests of all pairs in one metric."""
     several = sum(pair.test is not None for pair in metric.pairs) > 1
+    resampled = any(pair.bootstrap is not None for pair in metric.pairs)
     level = percent(compared.level)
     rows = []
     for pair in metric.pairs:
         name = f"{pair.first + 1} − {pair.second + 1}"
         if pair.test is None or pair.p is None:
-            rows.append((name, cells.NOTHING, "", "", *([""] if several else []), pair.why))
+            rows.append((name, cells.NOTHING, *[""] * (2 + several + resampled), pair.why))
             continue
         difference, low, high = signed(pair.test, compared.level, metric.factor)
+        bootstrap = [_bootstrap(pair, metric.factor)] if resampled else []
         p = [_p(pair.test.p, compared.level)] + ([_p(pair.p, compared.level)] if several else [])
-        rows.append((name, difference, f"[{low}, {high}]", *p, _verdict(pair, compared)))
-    columns = ("pair", "difference", f"{level} interval", "p", *(["Holm's p"] if several else []), "verdict")
+        rows.append((name, difference, f"[{low}, {high}]", *bootstrap, *p, _verdict(pair, compared)))
+    columns = (
+        *("pair", "difference", f"{level} interval", *(["bootstrap"] if resampled else [])),
+        *("p", *(["Holm's p"] if several else []), "verdict"),
+    )
     return Block(f"{metric.title}: {_count(metric, compared)}", columns, tuple(rows))
 
 
@@ -240,12 +246,29 @@ def signed(test: Comparison, level: float, factor: float = 1) -> tuple[str, str,
 
     They have the decimals of the standard error, or as many more as show on which side of 0 a bound is.
     """
-    values = [factor * value for value in (test.difference, *test.interval(level))]
-    digits = decimals_of(factor * test.error)
-    while digits < MOST_DECIMALS and any(end and not float(f"{end:.{digits}f}") for end in values[1:]):
-        digits += 1
-    difference, low, high = (f"{value:+.{digits}f}".replace("-", "−") for value in values)
+    bounds = test.interval(level)
+    digits = _digits(test, bounds, factor)
+    difference, low, high = (_signed(factor * value, digits) for value in (test.difference, *bounds))
     return difference, low, high
+
+
+def _bootstrap(pair: Pair, factor: float) -> str:
+    """Return the bootstrap's interval of a pair, with as many decimals as `signed` gives."""
+    if pair.test is None or pair.bootstrap is None:
+        return ""
+    digits = _digits(pair.test, pair.bootstrap, factor)
+    return f"[{', '.join(_signed(factor * end, digits) for end in pair.bootstrap)}]"
+
+
+def _digits(test: Comparison, bounds: tuple[float, float], factor: float) -> int:
+    digits = decimals_of(factor * test.error)
+    while digits < MOST_DECIMALS and any(end and not float(f"{factor * end:.{digits}f}") for end in bounds):
+        digits += 1
+    return digits
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def decimals_of(error: float) -> int:

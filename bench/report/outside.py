@@ -33,6 +33,8 @@ def _facts(record: Record) -> Iterator[str]:
         if sampler.get("lossy"):
             formats = sampler.get("formats")
             yield f"lossy ({' and '.join(formats) if isinstance(formats, Mapping) else formats})"
+        if sampler.get("repeated"):
+            yield f"{sampler.get('repeated')} with the pixels of an earlier one"
     elif how == "function":
         yield f"the function {sampler.get('function')} of {sampler.get('file')}, sha256 {sha256}"
     else:

@@ -1,7 +1,7 @@
 """Bundles: records with the files beside them, which people send each other as a .zip file or a folder.
 
-Its layout is that of committed records: TASK/RUN.json, with RUN.png, RUN.jsonl and RUN.csv beside it. A bundle may
-come from anyone, so nothing in it is trusted: names, sizes and counts are checked before anything is written.
+Its layout is that of committed records: TASK/RUN.json, with RUN.png, RUN.jsonl and RUN.parquet beside it. A bundle
+may come from anyone, so nothing in it is trusted: names, sizes and counts are checked before anything is written.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import FULL, MOST_BYTES, human_size, regular_file
-from bench.runs.evidence import SUFFIXES
+from bench.runs.evidence import OLD_SCORES_SUFFIX, SUFFIXES
 
-ALLOWED = (".json", *SUFFIXES.values())
+ALLOWED = (".json", *SUFFIXES.values(), OLD_SCORES_SUFFIX)
 """Suffixes of the files in a bundle."""
 MOST_FILES = 20_000
 MOST_ZIPPED = 256 << 20

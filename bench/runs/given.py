@@ -10,13 +10,14 @@ from typing import Any, Final, Literal
 from bench.core.errors import UserError
 from bench.runs.plan import Untrained
 from bench.task.base import Task
+from bench.task.variations import names_sampler
 
 Made = Literal["given", "pipeline", "function"]
 """How the images came to be: they were files, or a diffusers pipeline or a Python function made them."""
 
 IMAGES: Final = "images"
 """The key of a record's sampler that says how the images were made; records of students have none."""
-FACTS: Final = ("form", "formats", "lossy", "repetitions")
+FACTS: Final = ("form", "formats", "lossy", "repeated", "repetitions")
 """Keys of a record's sampler that do not decide its numbers, besides the hash of the images."""
 
 
@@ -52,7 +53,7 @@ def checked_name(name: str, task: Task, methods: Collection[str]) -> str:
             f"a row cannot be called {name!r}: a name begins and ends with a letter or a digit, and has ASCII "
             'letters; fix: --name "my model"'
         )
-    if name in methods or name in task.baselines:
+    if name in methods or names_sampler(task.baselines, name):
         raise UserError(
             f"{name!r} is the name of {'a method' if name in methods else f'a sampler of {task.name}'}, whose row "
             'other images must not join; fix: --name "my model"'

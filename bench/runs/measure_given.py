@@ -54,6 +54,7 @@ class ImageFiles:
                 "form": self.files.form,
                 "formats": images.formats,
                 "lossy": images.lossy,
+                "repeated": images.repeated,
                 "repetitions": images.repetitions,
             }
             run = place.run(runner, images.sha256, described)

@@ -120,7 +120,7 @@ def _add(found: Packed, path: Path, record: Record) -> None:
         lines = "".join(json.dumps(line) + "\n" for line in thinned(read_lines(beside.curves)))
         found.files[f"{stem}{SUFFIXES['curves']}"] = lines.encode()
     if beside.scores is not None:
-        found.files[f"{stem}{SUFFIXES['scores']}"] = read_bytes(beside.scores)
+        found.files[f"{stem}{beside.scores.suffix}"] = read_bytes(beside.scores)
     found.files[f"{stem}.json"] = read_bytes(path)  # the last: packing that is stopped leaves no record alone
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,12 @@ from bench.core.errors import UserError
 from bench.core.files import folder_sha256
 from bench.core.numerics import deterministic, tf32
 from bench.core.progress import Progress
-from bench.core.run_folder import EVALUATION, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
+from bench.core.run_folder import EVALUATION, KEPT, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_scores import write_scores
 from bench.evaluation.image_source import ImageSource, SampledImages
+from bench.evaluation.kept import Keeping
 from bench.evaluation.picture import draw_samples, sample_sheet
 from bench.evaluation.sheet import write_sheet
 from bench.evaluation.teacher_reference import add_teacher_references
@@ -114,11 +115,12 @@ class Runner:
         stop: StopSignal | None = None,
         patience: float = 0,
         track: Sequence[str] = (),
+        keep: Collection[str] = (),
     ) -> None:
         """Load the feature spaces of the protocol's metrics, and make the references that are missing.
 
         `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder; `track`
-        names the trackers that runs send their logs to.
+        names the trackers that runs send their logs to; `keep` names what evaluations keep: images, features.
         """
         self.catalogue = catalogue
         self.prepared = prepared
@@ -126,6 +128,7 @@ class Runner:
         self.stop = stop
         self.patience = patience
         self.track = track
+        self.keep = keep
         metrics = metrics_of(catalogue, prepared)
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         add_teacher_references(prepared, metrics.values(), further, progress)
@@ -160,6 +163,7 @@ class Runner:
     def baseline(self, run: BaselineRun) -> Record:
         """Evaluate and record one named sampler of the teacher."""
         if (done := from_main(run.finished)) is not None:
+            self._say_not_kept(run)
             return done  # the weights of other models are not loaded
         found = self.prepared.sampled(run.baseline)
         kind: Literal["ema", "published"] = "ema" if found.sha256 == self.prepared.teacher_sha256 else "published"
@@ -169,11 +173,24 @@ class Runner:
         images = SampledImages(found.sampler, found.prepared)
         return self._once(run, lambda: self._measured(run, evaluator, images, weights, run.sampler()))
 
+    def keeping(self, folder: Path, sampler: Mapping[str, Any]) -> Keeping:
+        """Return where the evaluation of a run's folder keeps and finds images and features."""
+        return Keeping(folder / KEPT, self.keep, sampler, self.progress.note)
+
+    def _say_not_kept(self, plan: Planned) -> None:
+        if self.keep:
+            kinds = " and ".join(self.keep)
+            self.progress.note(
+                f"{plan.folder} was finished before, and no {kinds} are kept now; fix: bench eval --checkpoint "
+                f"{plan.folder} for a student, rm -r {plan.folder} for a sampler"
+            )
+
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:
         """Return the finished record of a plan, or make and write it while the plan's folder is locked."""
         with locked(plan.folder, self.patience):
             done = from_main(plan.finished)
             if done is not None:
+                self._say_not_kept(plan)
                 return done
             if PartialState().is_main_process:
                 remove_leftovers(plan.folder)
@@ -215,9 +232,10 @@ class Runner:
     ) -> Record:
         """Evaluate images of a sampler that was not trained here and return its record."""
         made = provenance("fp32")
-        metrics, seconds = evaluator.evaluate(images, plan.folder / EVALUATION, weights.sha256)
+        keeping = self.keeping(plan.folder, described)
+        metrics, seconds = evaluator.evaluate(images, plan.folder / EVALUATION, weights.sha256, keeping)
         if PartialState().is_main_process:
-            write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION))
+            write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION, images.seeded))
             write_sheet(plan.folder / SHEET, sample_sheet(images, evaluator.prepared))
         return record_of(
             plan,
@@ -234,7 +252,8 @@ class Runner:
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
         sampler = run.method.load().sampler(run.recipe, student)
         images = SampledImages(sampler, self.prepared)
-        metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256)
+        keeping = self.keeping(run.folder, sampler.description)
+        metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256, keeping)
         if PartialState().is_main_process:
             write_scores(run.folder / SCORES, self.evaluator.scores(run.folder / EVALUATION))
             self._pictures(run, sampler)

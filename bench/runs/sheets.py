@@ -43,16 +43,20 @@ def ensure_sheet(
     target = _sheet_of(path)
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
-    sampler, prepared = _sampler(record, _run_of(path), catalogue, prepared)
+    sampler, prepared = sampler_of_record(record, run_of(path), catalogue, prepared)
     write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared))
     return target
 
 
 def can_have_sheet(record: Record, path: Path) -> bool:
     """Return whether a record has a sample sheet, or its student or sampler is on disk to make one."""
-    run = _run_of(path)
-    on_disk = (run / PLAN).is_file() and (record.kind == "baseline" or _is_student_of(record, run))
-    return on_disk or evidence_of(path).sheet is not None
+    return can_make_images(record, path) or evidence_of(path).sheet is not None
+
+
+def can_make_images(record: Record, path: Path) -> bool:
+    """Return whether a record's student or sampler is on disk, to make its images again."""
+    run = run_of(path)
+    return (run / PLAN).is_file() and (record.kind == "baseline" or _is_student_of(record, run))
 
 
 def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
@@ -81,12 +85,12 @@ def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
     return prepare
 
 
-def _run_of(path: Path) -> Path:
+def run_of(path: Path) -> Path:
     """Return the folder of the run whose record this is."""
     return path.parent.parent if path.parent.name == OTHER_PROTOCOLS else path.parent
 
 
-def _sampler(
+def sampler_of_record(
     record: Record, run: Path, catalogue: Catalogue, prepared: PreparedTask
 ) -> tuple[Sampler, PreparedTask]:
     """Return the sampler that made a record's images, and the task that it samples on."""

@@ -107,10 +107,13 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         published = PublishedRun(runner.prepared.task, runs, name, sha256, described)
         record = runner.published(published, student, indices)
         return Measured(record.metrics, published.record)
+    if runner.keep and path == checkpoint:
+        raise UserError(f"--keep writes into the folder of a run, and {checkpoint} is none; fix: leave out --keep")
     with tempfile.TemporaryDirectory() as scratch:
         sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
         images = SampledImages(sampler, runner.prepared)
-        metrics, _ = runner.evaluator.evaluate(images, Path(scratch), sha256)
+        keeping = runner.keeping(checkpoint, sampler.description) if path != checkpoint else None
+        metrics, _ = runner.evaluator.evaluate(images, Path(scratch), sha256, keeping)
         scores = runner.evaluator.scores(Path(scratch))
     kept = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
     return Measured(metrics, kept)

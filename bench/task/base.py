@@ -206,6 +206,10 @@ class PreparedTask(ABC):
         """Return the prompts of samples with these global indices, where the task has prompts."""
         return ()
 
+    def categories_of(self, indices: Tensor) -> Sequence[str]:  # noqa: ARG002 (most prompts have no categories)
+        """Return the categories of samples' prompts, as their benchmark gives them; empty if it gives none."""
+        return ()
+
     def condition_names(self, indices: Tensor, conditions: Tensor) -> Sequence[str]:  # noqa: ARG002
         """Return the conditions of samples in words, for people: their prompts or classes; empty without words."""
         return self.prompts_of(indices)

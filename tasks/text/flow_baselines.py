@@ -7,7 +7,7 @@ that some authors give to diffusers, which also turns guidance off, is 1 here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +30,11 @@ class FlowBaseline(TextBaseline):
     """Whether each step predicts the image and adds fresh noise, as DMD2's students; else it follows the ODE."""
     lora_scale: float = field(default=1.0, kw_only=True)
     """The factor by which a LoRA is added to the teacher's weights."""
+
+    @property
+    def solvers(self) -> Collection[str]:
+        """Its own scheduler alone: those of noise schedules do not solve a flow's equation."""
+        return (self.scheduler,)
 
     def varied(self, settings: Mapping[str, Any]) -> Baseline:
         if self.sigmas is not None and "steps" in settings:

@@ -208,6 +208,8 @@ def _note_count(task: TextTask, found: int, progress: Progress) -> None:
 def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:
     kept = cache / "prompts" / f"{prompts.name}-{prompts.sha256[:12]}.json"
     content = {"name": prompts.name, "source": prompts.source, "prompts": prompts.prompts, "images": images}
+    if prompts.categories:
+        content["categories"] = prompts.categories
     write_text(kept, json.dumps(content, ensure_ascii=False) + "\n")
     return PinnedAsset(str(kept), prompts.sha256, f"{prompts.name}, {len(prompts)}, sha256 {prompts.sha256[:12]}")
 
@@ -216,7 +218,9 @@ def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
     """Read a stored list of prompts, and the names of its real images. Raises UserError if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return PromptList.of(found["name"], found["prompts"], found["source"]), tuple(found["images"])
+        categories = found.get("categories", ())  # older files have none
+        prompts = PromptList.of(found["name"], found["prompts"], found["source"], categories)
+        return prompts, tuple(found["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); fix: name the prompts to bench prepare again") from None
 

@@ -215,8 +215,18 @@ class PreparedText(PairedTeacher):
 
     def prompts_of(self, indices: Tensor) -> list[str]:
         """Return the prompts of samples with these global indices."""
-        places = indices // self.task.protocol.images_per_prompt % len(self.prompts)
-        return [self.prompts.prompts[place] for place in places.tolist()]
+        return [self.prompts.prompts[place] for place in self._places(indices)]
+
+    def categories_of(self, indices: Tensor) -> list[str]:
+        """Return the categories of these samples' prompts; empty if their file gave none."""
+        return (
+            [self.prompts.categories[place] for place in self._places(indices)] if self.prompts.categories else []
+        )
+
+    def _places(self, indices: Tensor) -> list[int]:
+        """Return the positions of samples' prompts in the list."""
+        found: list[int] = (indices // self.task.protocol.images_per_prompt % len(self.prompts)).tolist()
+        return found
 
     def conditions(self, indices: Tensor) -> Tensor:
         return PromptConditions(self._encoder, self.prompts_of(indices), kept_bytes=0)(

@@ -56,7 +56,8 @@ def open_given(path: Path, manifest: Path | None = None) -> GivenFiles:
     out. Raises UserError for a file that is neither an image nor beside one, for a damaged archive, and if there
     are no images.
     """
-    form, every = _listed(path.expanduser())
+    path = path.expanduser()
+    form, every = _listed(path)
     if manifest is not None and form == "folder":
         every = {name: read for name, read in every.items() if (path / name).resolve() != manifest.resolve()}
     if any(re.fullmatch(r"\d+/samples/[^/]+", name) for name in every):

@@ -45,8 +45,8 @@ class Wanted:
 
     @cached_property
     def of_prompt(self) -> Mapping[str, Sequence[int]]:
-        """The numbers of the images of each prompt, in order."""
-        return self._numbered([*self.prompts] * self.repetitions)
+        """The numbers of the images of each prompt, without spaces around it, in order."""
+        return self._numbered([prompt.strip() for prompt in self.prompts] * self.repetitions)
 
     @cached_property
     def of_class(self) -> Mapping[str, Sequence[int]]:
@@ -92,7 +92,7 @@ def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> lis
 
 
 def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
-    """Return the numbers of images by what is said about them; an image's name may not contradict it."""
+    """Return the numbers of images by what is said about them, whatever their names."""
     seen = Counter[int]()  # by the first image of the prompt or class, which may be spelled in several ways
     found = {}
     for name, row in rows.items():

@@ -73,7 +73,8 @@ def read_geneval(path: Path) -> tuple[GenEvalPrompt, ...]:
 
 def geneval_prompts(path: Path) -> PromptList:
     """Return the texts of GenEval's prompts. Raises UserError as `read_geneval`."""
-    return PromptList.of("geneval", [one.prompt for one in read_geneval(path)], path.name)
+    found = read_geneval(path)
+    return PromptList.of("geneval", [one.prompt for one in found], path.name, [one.task for one in found])
 
 
 def _wrong(path: Path, why: str) -> UserError:

@@ -22,7 +22,16 @@ def parti(path: Path) -> PromptList:
     Raises UserError if the file is missing or damaged.
     """
     listed = read_prompts(path, name="parti", column="Prompt")
-    return PromptList.of(listed.name, tuple(dict.fromkeys(listed)), listed.source)
+    prompts, category = tuple(dict.fromkeys(listed)), _categories(path)
+    return PromptList.of(
+        listed.name, prompts, listed.source, [category[one] for one in prompts] if category else ()
+    )
+
+
+def _categories(path: Path) -> dict[str, str]:
+    """Return the category of each prompt; empty if the file has no such column."""
+    rows = read_table(path) if path.suffix.lower() == ".tsv" else []
+    return {row["Prompt"]: row[CATEGORY] for row in rows if CATEGORY in row}
 
 
 def parti_128(path: Path) -> PromptList:
@@ -34,11 +43,11 @@ def parti_128(path: Path) -> PromptList:
     list of LADD or DMD2 (metrics-and-protocols, P6), hence its name `parti-128-ours`.
     Raises UserError if the file is missing, damaged or has fewer prompts.
     """
-    prompts = parti(path).prompts  # first, because its error messages are better
-    rows = read_table(path)
-    if CATEGORY not in rows[0]:
+    every = parti(path)
+    if not every.categories:
         raise UserError(f"{path} has no column {CATEGORY}; fix: name PartiPrompts.tsv of google-research/parti")
-    category = {row["Prompt"]: row[CATEGORY] for row in rows}
+    prompts = every.prompts
+    category = dict(zip(prompts, every.categories, strict=True))
     members: dict[str, list[str]] = defaultdict(list)
     for prompt in prompts:
         members[category[prompt]].append(prompt)
@@ -54,7 +63,8 @@ def parti_128(path: Path) -> PromptList:
         for prompt in sorted(group, key=lambda prompt: digest([SEED, prompt]))[: shares[name]]
     }
     source = f"{path.name}: {COUNT} of {len(prompts)}, stratified by {CATEGORY}, seed {SEED}"
-    return PromptList.of(OURS, tuple(prompt for prompt in prompts if prompt in chosen), source)
+    kept = tuple(prompt for prompt in prompts if prompt in chosen)
+    return PromptList.of(OURS, kept, source, [category[prompt] for prompt in kept])
 
 
 def largest_remainder(sizes: Mapping[str, int], count: int) -> dict[str, int]:

@@ -37,10 +37,15 @@ class PromptList:
     """Hash of the JSON array of all prompts (bench.core.files.digest); prompts may hold any separator."""
     source: str
     """The name of the file or the rule that the prompts come from. It is not part of the hash."""
+    categories: tuple[str, ...] = ()
+    """The category of each prompt, where the file gives one, to split scores by. It is not part of the hash."""
 
     @classmethod
-    def of(cls, name: str, prompts: Sequence[str], source: str) -> PromptList:
-        """Build a list from `prompts` and hash them. Raises UserError if there are none or if one is not text."""
+    def of(cls, name: str, prompts: Sequence[str], source: str, categories: Sequence[str] = ()) -> PromptList:
+        """Build a list from `prompts` and hash them. Raises UserError if there are none or if one is not text.
+
+        Raises ValueError unless there are as many categories as prompts, or none.
+        """
         if not prompts:
             raise UserError(f"{source} holds no prompts")
         for number, prompt in enumerate(prompts):
@@ -50,7 +55,9 @@ class PromptList:
                 raise UserError(
                     f"{source}: prompt {number} holds half a character (a lone surrogate); fix: write it again"
                 )
-        return cls(name, tuple(prompts), digest(list(prompts)), source)
+        if len(categories) not in (0, len(prompts)):
+            raise ValueError(f"{len(categories)} categories of {len(prompts)} prompts")
+        return cls(name, tuple(prompts), digest(list(prompts)), source, tuple(categories))
 
     def __len__(self) -> int:
         return len(self.prompts)

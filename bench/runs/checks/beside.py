@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from bench.core.errors import UserError
-from bench.core.files import read_text
-from bench.core.numbers import is_finite
 from bench.core.run_folder import RECORD
+from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
 from bench.runs.checks.finding import Finding, error, note, shortened, warning
 from bench.runs.evidence import evidence_of
@@ -23,8 +21,6 @@ from bench.training.log import read_lines
 FIX = "leave it out, or send the file that bench wrote"
 RELATIVE = 1e-6
 """Networks score in float32, and a mean over them in another order differs by no more than this."""
-SCORE_COLUMNS = ("metric", "repetition", "index", "value")
-"""Columns of the scores of single images."""
 
 
 def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
@@ -38,8 +34,6 @@ def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
                 yield Finding(one.level, f"{file.name}: {one.what}", one.fix or FIX)
         except UserError as problem:
             yield error(str(problem).partition("; fix:")[0], FIX)
-        except csv.Error as problem:  # null bytes, or a field of megabytes
-            yield error(f"{file.name}: no CSV: {problem}", FIX)
     if record.status == "ok" and found.sheet is None:
         yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
 
@@ -82,29 +76,16 @@ def _of_curves(record: Record, path: Path) -> Iterator[Finding]:
 
 def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
     """Compare the mean of the single scores of each metric and repetition with the record's value."""
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    if tuple(rows.fieldnames or ()) != SCORE_COLUMNS:
-        yield error(f"the first line is not {','.join(SCORE_COLUMNS)}")
-        return
-    scores: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for number, row in enumerate(rows, start=2):
-        try:
-            value, repetition = float(row["value"]), int(row["repetition"])
-        except (TypeError, ValueError):
-            value, repetition = math.nan, 0
-        if not is_finite(value):
-            yield error(f"line {number} has no finite value: {shortened(list(row.values()))}")
-            return
-        scores[row["metric"], repetition].append(value)
     metrics = {metric.name: metric for metric in record.metrics}
-    for (name, repetition), values in scores.items():
+    for name, scores in read_scores(path).items():
         recorded = metrics[name].values if name in metrics else []
-        if not 0 <= repetition < len(recorded):
-            yield error(f"scores of {shortened(name)} in repetition {repetition}, which the record does not have")
-            continue
-        mean = math.fsum(values) / len(values)
-        if not math.isclose(mean, recorded[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
-            yield error(
-                f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
-                f"but the record says {recorded[repetition]:.9g}"
-            )
+        for repetition in np.unique(scores.repetition).tolist():
+            if repetition >= len(recorded):
+                yield error(f"scores of {name!r} in repetition {repetition}, which the record does not have")
+                continue
+            mean = mean_in(scores, repetition)
+            if not math.isclose(mean, recorded[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
+                yield error(
+                    f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
+                    f"but the record says {recorded[repetition]:.9g}"
+                )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
-from bench.core.errors import UserError
-from bench.features.known_resizes import KNOWN_RESIZES, fingerprint, formula_image
+from bench.features.known_resizes import KNOWN_RESIZES, KnownResize, fingerprint, formula_image
 from bench.features.precision import frozen_network
 from bench.metrics.frechet import frechet_distance
 from bench.metrics.known_sets import reflected, turned_blocks
-from bench.runs.installation.checked import Checked, compared, left_out
+from bench.runs.installation.checked import Checked, compared
 
 PAIRS = 256
 """Pairs of features of the dense covariances: LAPACK works in blocks, and with threads, from such sizes on."""
@@ -41,23 +41,20 @@ def arithmetic_checks(device: torch.device) -> Iterator[Checked]:
     yield compared("arithmetic", "LAPACK", f"{case}, dense", distance, RELATIVE * distance, dense)
     yield compared("arithmetic", "LAPACK", f"{case}, without full rank", trace, RELATIVE * trace, flat)
     for name, run in (("matrix product", _product), ("convolution", _convolution)):
-        yield compared("arithmetic", str(device), f"float32 {name}", 0.0, FLOAT32, lambda run=run: run(device))
+        yield compared("arithmetic", str(device), f"float32 {name}", 0.0, FLOAT32, partial(run, device))
 
 
 def resize_checks(device: torch.device) -> Iterator[Checked]:
     """Test the resizes of the feature networks, on the CPU and, where they run there, on a device."""
     for known in KNOWN_RESIZES:
         for where in ["cpu"] + [str(device)] * (known.on_device and device.type != "cpu"):
-            image = formula_image(known.height, known.width)
             case = f"{known.case}: {known.width} x {known.height}"
-            try:
-                seen = known.resize(image.to(where))
-            except UserError as missing:  # the package of an extra
-                yield left_out("resize", where, case, str(missing))
-                continue
-            yield compared(
-                "resize", where, case, known.expected, known.tolerance, lambda seen=seen: fingerprint(seen)
-            )
+            find = partial(_resized, known, where)
+            yield compared("resize", where, case, known.expected, known.tolerance, find)
+
+
+def _resized(known: KnownResize, where: str) -> float:
+    return fingerprint(known.resize(formula_image(known.height, known.width).to(where)))
 
 
 def _product(device: torch.device) -> float:

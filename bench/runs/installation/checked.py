@@ -48,7 +48,9 @@ def compared(
 
 
 def failed(part: Part, name: str, case: str, error: Exception) -> Checked:
-    """Return the outcome of a test that raised an error."""
+    """Return the outcome of a test that raised an error; where a package of an extra is missing, none was made."""
+    if isinstance(error, UserError) and isinstance(error.__cause__, ImportError):
+        return left_out(part, name, case, str(error))
     what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
     return Checked(part, name, case, outcome="FAILED", reason=what)
 

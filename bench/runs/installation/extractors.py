@@ -14,6 +14,7 @@ from bench.features.batch import Extract, ImageBatch
 from bench.features.known import KnownImages
 from bench.features.known_resizes import formula_image
 from bench.features.pinned import weights_for
+from bench.features.statistics import row_blocks
 from bench.features.views import Features
 from bench.features.weights import FoundWeights
 from bench.runs.installation.checked import Checked, compared, failed, left_out
@@ -52,7 +53,7 @@ def extractor_checks(
 def _loaded_checks(
     extractor: FeatureExtractor, files: Mapping[str, Path], known: Sequence[KnownImages], device: torch.device
 ) -> Iterator[Checked]:
-    name, found = extractor.name, {}
+    name, found, batch = extractor.name, {}, batch_of(known)
     for where in dict.fromkeys(("cpu", str(device))):
         try:
             extract = extractor.load(files, where)
@@ -61,11 +62,11 @@ def _loaded_checks(
             return
         yield from (_known(name, where, answer, extract) for answer in known)
         try:
-            found[where] = numbers_of([extract(formula_batch())])
+            found[where] = numbers_of([extract(batch)])
         except UserError as error:  # for example prompts that are none of its benchmark's
             yield left_out("extractor", name, f"{where}: images made by a formula", str(error))
             return
-        yield from _same(name, where, extract, found[where])
+        yield from _same(name, where, extract, batch, found[where])
     if len(found) > 1:
         yield compared(
             *("extractor", name, f"{device}: as on the CPU", 0.0, OTHER_DEVICE),
@@ -73,28 +74,29 @@ def _loaded_checks(
         )
 
 
-def _same(name: str, where: str, extract: Extract, first: np.ndarray) -> Iterator[Checked]:
+def _same(name: str, where: str, extract: Extract, batch: ImageBatch, first: np.ndarray) -> Iterator[Checked]:
     """Test that the same images get the same output, and others another."""
 
     def again() -> float:
         if np.ptp(first) == 0:
             raise UserError(f"its output is {first.flat[0]:g} for every image")
-        return apart(numbers_of([extract(formula_batch())]), first)
+        return apart(numbers_of([extract(ImageBatch(batch.images, prompts=batch.prompts))]), first)
 
     def in_parts() -> float:
-        size = IMAGES // PARTS
-        return apart(numbers_of([extract(formula_batch(start, size)) for start in range(0, IMAGES, size)]), first)
+        rows = row_blocks(len(batch), len(batch) // PARTS)
+        parts = [ImageBatch(batch.images[some], prompts=batch.prompts[some]) for some in rows]
+        return apart(numbers_of([extract(part) for part in parts]), first)
 
     yield compared("extractor", name, f"{where}: the same images again", 0.0, AGAIN, again)
     yield compared("extractor", name, f"{where}: in {PARTS} batches", 0.0, SPLIT, in_parts)
 
 
-def formula_batch(start: int = 0, count: int = IMAGES) -> ImageBatch:
-    """Return images made by a formula, half of them for each prompt."""
-    large = formula_image(SIDE, SIDE * IMAGES)
-    rows = [large[..., place * SIDE : (place + 1) * SIDE] for place in range(start, start + count)]
-    prompts = [PROMPTS[place * len(PROMPTS) // IMAGES] for place in range(start, start + count)]
-    return ImageBatch(torch.cat(rows).contiguous(), prompts=prompts)
+def batch_of(known: Sequence[KnownImages]) -> ImageBatch:
+    """Return the known images whose prompts an extractor reads, or images made by a formula with any prompts."""
+    if known and known[0].prompts:
+        return ImageBatch(torch.from_numpy(known[0].images), prompts=known[0].prompts)
+    images = torch.cat(formula_image(SIDE, SIDE * IMAGES).split(SIDE, dim=3))
+    return ImageBatch(images, prompts=[prompt for prompt in PROMPTS for _ in range(IMAGES // len(PROMPTS))])
 
 
 def _known(name: str, where: str, answer: KnownImages, extract: Extract) -> Checked:

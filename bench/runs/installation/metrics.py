@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench.core.imports import load_class
 from bench.metrics.base import Metric
@@ -28,5 +29,5 @@ def metric_checks(entry: Entry[MetricInfo]) -> Iterator[Checked]:
     for answer in answers:
         yield compared(
             *("metric", entry.name, answer.case, answer.expected, answer.tolerance),
-            lambda answer=answer: measured_on(answer, info),
+            partial(measured_on, answer, info),
         )

@@ -110,6 +110,18 @@ def test_removing_or_doubling_one_image_is_noticed(folder: Path, tiny: PreparedT
         given(folder, tiny)
 
 
+def test_images_with_the_pixels_of_another_are_told_of_and_measured(
+    folder: Path, tiny: PreparedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(SilentProgress, "note", lambda _, text: told.append(text))
+    assert given(folder, tiny).repeated == 0 and not told
+    (folder / "000042.png").write_bytes((folder / "000007.png").read_bytes())
+    source = given(folder, tiny)
+    assert source.repeated == 1 and torch.equal(source.batch(0, 7, 8).images, source.batch(0, 42, 43).images)
+    assert told == ["2 images have the pixels of another one, and are measured: 000007.png, 000042.png"]
+
+
 def test_an_image_that_changes_after_the_check_is_noticed(
     folder: Path, tiny: PreparedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.metrics.intervals import bootstrap_interval, t_interval
+from bench.metrics.intervals import bca_interval, bootstrap_interval, t_interval
 
 
 def test_t_interval_of_two_values_has_the_closed_form_of_the_cauchy_quantile() -> None:
@@ -49,3 +50,50 @@ def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_the_bootstrap_of_equal_values_is_a_point() -> None:
     assert bootstrap_interval(np.full(9, 0.25)) == (0.25, 0.25)
+
+
+def test_the_bca_bootstrap_is_scipys_to_its_own_noise() -> None:
+    values = np.random.default_rng(0).gamma(0.5, 0.1, 64)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="BCa", rng=1).confidence_interval
+    width = values.std() / np.sqrt(len(values))
+    assert bca_interval(values) == pytest.approx(tuple(theirs), abs=0.15 * width)
+    low, high = bca_interval(values)
+    assert high - values.mean() > values.mean() - low, "it leans to the long tail, as a t-interval does not"
+    assert bca_interval(np.full(9, 0.25)) == (0.25, 0.25)
+
+
+Pairs = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+"""Draws the scores of two models on the same prompts, [data sets, prompts] each."""
+
+
+def normal(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """CLIP scores: how hard a prompt is counts more than which model it is."""
+    hard = rng.normal(0.3, 0.05, (DATA_SETS, prompts))
+    return hard + rng.normal(0.01, 0.02, hard.shape), hard + rng.normal(0, 0.02, hard.shape)
+
+
+def skewed(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """One model is much better on a few prompts: differences are exponential, with a skewness of 2."""
+    hard = rng.normal(0.3, 0.05, (DATA_SETS, prompts))
+    return hard + rng.exponential(DIFFERENCE, hard.shape), hard
+
+
+def binary(rng: np.random.Generator, prompts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Right or wrong, as of GenEval: the shares of right answers differ by 0.01, and most answers agree."""
+    hard = rng.random((DATA_SETS, prompts))
+    agree = rng.random(hard.shape) < 0.8
+    return hard < 0.61, np.where(agree, hard, rng.random(hard.shape)) < 0.60
+
+
+DATA_SETS = 300
+DIFFERENCE = 0.01
+
+
+@pytest.mark.parametrize("pairs", [normal, skewed, binary])
+def test_the_paired_bootstrap_over_prompts_covers_the_difference_at_its_nominal_rate(pairs: Pairs) -> None:
+    """Of 300 intervals at 95 %, 285 hold the true difference; the binomial error is 3.8, and this allows three."""
+    first, second = pairs(np.random.default_rng(1), 150)
+    differences = first.astype(float) - second
+    intervals = np.array([bca_interval(one, resamples=500, seed=seed) for seed, one in enumerate(differences)])
+    covered = np.count_nonzero((intervals[:, 0] <= DIFFERENCE) & (intervals[:, 1] >= DIFFERENCE))
+    assert covered == pytest.approx(0.95 * DATA_SETS, abs=3 * math.sqrt(DATA_SETS * 0.95 * 0.05))

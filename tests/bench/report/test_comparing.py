@@ -10,7 +10,8 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.core.run_folder import RECORD, SCORES
-from bench.evaluation.image_scores import write_scores
+from bench.evaluation.image_scores import SingleScores, write_scores
+from bench.metrics.intervals import bca_interval
 from bench.report.comparing import Compared, compared
 from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_text import blocks, decimals_of, signed, to_data, to_markdown
@@ -105,14 +106,31 @@ def test_single_runs_are_paired_over_prompts_where_images_have_scores(
     sides = []
     for name, values in images.items():
         (tmp_path / name).mkdir()
-        scores = {(r, i): float(value) for r, row in enumerate(values) for i, value in enumerate(row)}
-        write_scores(tmp_path / name / SCORES, {"fd": scores})
+        places = np.indices(values.shape).reshape(2, -1)
+        write_scores(tmp_path / name / SCORES, {"fd": SingleScores.of(*places, values.ravel())})
         sides.append(side(make_record(name), folder=tmp_path / name))
     (pair,) = compared(sides).metrics[0].pairs
     means = [values.mean(axis=0).tolist() for values in images.values()]
     expected = paired(*means)
     assert pair.kind == "prompts" and pair.test is not None
     assert (pair.test.t, pair.test.n) == (pytest.approx(expected.t), (40,))
+    assert pair.bootstrap == pytest.approx(bca_interval(np.subtract(*means)), rel=1e-9)
+    shown = text(compared(sides))
+    assert "| pair | difference | 95 % interval | bootstrap | p | verdict |" in shown
+    low, high = (f"{end:+.2f}".replace("-", "−") for end in pair.bootstrap)
+    assert f"[{low}, {high}]" in shown and width(compared(sides)) <= 80
+    assert to_data(compared(sides))["metrics"][0]["pairs"][0]["bootstrap"] == pair.bootstrap
+
+
+def test_scores_of_other_images_are_not_paired(make_record: Records, tmp_path: Path) -> None:
+    sides = []
+    for name, count in (("dmd2", 4), ("gan", 5)):
+        (tmp_path / name).mkdir()
+        scores = SingleScores.of([0] * count, range(count), map(float, range(count)))
+        write_scores(tmp_path / name / SCORES, {"fd": scores})
+        sides.append(side(make_record(name, 0, (1.0, 2.0, count)), folder=tmp_path / name))
+    (pair,) = compared(sides).metrics[0].pairs
+    assert pair.kind == "generation seeds" and pair.bootstrap is None
 
 
 @pytest.mark.parametrize("images", [None, "two", 0])
@@ -122,7 +140,7 @@ def test_a_strangers_odd_number_of_images_per_prompt_is_told(
     sides = []
     for name in ("dmd2", "gan"):
         (tmp_path / name).mkdir()
-        write_scores(tmp_path / name / SCORES, {"fd": {(0, index): float(index) for index in range(4)}})
+        write_scores(tmp_path / name / SCORES, {"fd": SingleScores.of([0] * 4, range(4), [0.0, 1.0, 2.0, 3.0])})
         record = make_record(name)
         odd = record.model_copy(update={"protocol": record.protocol | {"images_per_prompt": images}})
         sides.append(side(odd, folder=tmp_path / name))

@@ -64,7 +64,7 @@ def test_a_folder_is_read_by_the_same_rules(tmp_path: Path) -> None:
     with opened(tmp_path / "theirs") as folder:
         assert len(load_records([folder]).records) == 1
     (tmp_path / "theirs" / "digits" / "x.html").touch()
-    refused(tmp_path / "theirs", "'digits/x.html' has none of the suffixes .json, .png, .jsonl, .csv")
+    refused(tmp_path / "theirs", "'digits/x.html' has none of the suffixes .json, .png, .jsonl, .parquet")
 
 
 def test_a_folder_of_records_is_itself() -> None:

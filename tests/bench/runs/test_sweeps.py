@@ -6,12 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from swept_runs import METRICS, planned, write_point
 
 from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.core.stopping import DivergedError
 from bench.runs.choice import parse_rule
 from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
@@ -128,20 +131,37 @@ def test_a_record_that_contradicts_itself_is_refused(
 def test_guidance_is_refused_before_anything_runs_if_the_teacher_has_none(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    class Unguided:
-        """A prepared task whose teacher has no null condition."""
-
-        null_condition = None
-
-    class Runner:
-        """A runner that can measure nothing."""
-
-        prepared = Unguided()
-
-    runner: Any = Runner()
+    runner: Any = SimpleNamespace(prepared=SimpleNamespace(null_condition=None))
     progress: Any = None
     with pytest.raises(UserError, match=r"has no null condition.*teacher-ode\+steps2\+guidance2 would have"):
         planned(catalogue, tmp_path).measure(runner, progress)
+
+
+def test_a_point_whose_images_are_not_finite_does_not_end_the_sweep(catalogue: Catalogue, tmp_path: Path) -> None:
+    plan = planned(catalogue, tmp_path)
+    points = {point.name: point for point in plan.points}
+
+    def baseline(run: BaselineRun) -> None:
+        if run.name == "teacher-ode+steps4":
+            raise DivergedError("images that are not finite")
+        write_point(points[run.name], 5.0, 0.5)
+
+    class Notes(SilentProgress):
+        """Progress that keeps its notes."""
+
+        said: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            """Keep a note."""
+            self.said.append(text)
+
+    runner: Any = SimpleNamespace(prepared=SimpleNamespace(null_condition=0), baseline=baseline)
+    plan.measure(runner, Notes())
+    assert Notes.said[1:3] == [
+        "2/6 teacher-ode+steps2+guidance2: fd 5",
+        "3/6 teacher-ode+steps4: no result: images that are not finite",
+    ]
+    assert len(Notes.said) == 6 and [point.run_id is None for point in plan.answer().points].index(True) == 2
 
 
 def student(run: Path, steps: int, finished: bool = True) -> Path:

@@ -62,6 +62,8 @@ def test_text_to_image_samplers_vary_their_scheduler_steps_and_guidance() -> Non
     assert variation(SD35_LARGE, "teacher", {"steps": 10}).network_evaluations == 20
     with pytest.raises(UserError, match="its 4 steps are at fixed times"):
         variation(SD35_LARGE, "senseflow-4", {"steps": 8})
+    with pytest.raises(UserError, match="unknown solver of sampler 'teacher': 'EulerDiscreteScheduler'"):
+        variation(SANA, "teacher", {"solver": "EulerDiscreteScheduler"})
     with pytest.raises(UserError, match="guidance below 1 would be none"):
         variation(SANA, "teacher", {"guidance": 0.5})
 

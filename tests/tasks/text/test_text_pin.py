@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.data.text.folders import ImageFiles
+from bench.data.text.prompts import PromptList
 from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
 from bench.features.references import folder_images
@@ -98,6 +99,15 @@ def test_coco10k_takes_a_list_of_any_kind(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text('["a cat", "a dog"]' if "txt" not in name else "a cat\na dog\n")
     kept, images = kept_prompts(Path(choose._prompts(TASK_10K, tmp_path / name, tmp_path).path))
     assert (kept.prompts, images) == (("a cat", "a dog"), ())
+
+
+def test_the_categories_of_prompts_are_kept_with_them_and_change_no_hash(tmp_path: Path) -> None:
+    lines = [f"prompt {number}\t{'Animals' if number % 4 else 'World Knowledge'}" for number in range(128)]
+    (tmp_path / "PartiPrompts.tsv").write_text("\n".join(["Prompt\tCategory", *lines, ""]))
+    asset = choose._prompts(PARTIPROMPTS, tmp_path / "PartiPrompts.tsv", tmp_path)
+    kept, _ = kept_prompts(Path(asset.path))
+    assert kept.categories[:5] == ("World Knowledge", *["Animals"] * 3, "World Knowledge")
+    assert kept.sha256 == PromptList.of("x", kept.prompts, "").sha256 == asset.sha256
 
 
 def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_called(tmp_path: Path) -> None:

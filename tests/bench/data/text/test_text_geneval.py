@@ -43,6 +43,7 @@ def test_lines_are_read_in_their_order(tmp_path: Path) -> None:
 def test_the_list_of_prompts_keeps_a_prompt_that_comes_twice(tmp_path: Path) -> None:
     found = geneval_prompts(written(tmp_path / "metadata.jsonl", RED, RED))
     assert found.prompts == ("a photo of a red car",) * 2
+    assert found.categories == ("colors", "colors"), "its tasks, by which scores are split"
 
 
 @pytest.mark.parametrize(

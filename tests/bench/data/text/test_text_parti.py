@@ -28,6 +28,7 @@ def test_all_prompts_each_once(tmp_path: Path, rows: list[tuple[str, str]]) -> N
     listed = parti(write_parti(tmp_path / "p.tsv", rows + rows[:7]))
     assert listed.prompts == tuple(prompt for prompt, _ in rows)
     assert listed.name == "parti"
+    assert listed.categories == tuple(name for _, name in rows), "by which scores are split"
 
 
 def test_each_category_has_its_share(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
@@ -36,6 +37,7 @@ def test_each_category_has_its_share(tmp_path: Path, rows: list[tuple[str, str]]
     shares = Counter(category[prompt] for prompt in chosen)
     assert shares == {"a": 96, "b": 18, "c": 13, "d": 1}  # of 96, 18.24, 12.8, 0.96
     assert chosen.name == "parti-128-ours"
+    assert chosen.categories == tuple(category[prompt] for prompt in chosen)
     assert len(set(chosen)) == 128
 
 

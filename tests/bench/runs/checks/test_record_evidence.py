@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from example_records import EXAMPLE, Written
 
+from bench.evaluation.image_scores import SingleScores, write_scores
 from bench.evaluation.sheet import Sheet, write_sheet
 from bench.runs.checks.check import Checker
 
@@ -38,8 +39,9 @@ def images(count: int = 4) -> np.ndarray:
 def test_a_good_sheet_and_good_curves_and_scores_have_no_finding(checker: Checker, record: Path) -> None:
     write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab"))
     record.with_suffix(".jsonl").write_text(CURVES)
-    rows = [f"accuracy,{seed},{index},{value}\n" for seed, value in enumerate(VALUES) for index in range(3)]
-    record.with_suffix(".csv").write_text(HEADER + "".join(rows))
+    seeds = np.repeat(np.arange(len(VALUES)), 3)
+    scores = SingleScores.of(seeds, [0, 1, 2] * len(VALUES), np.repeat(VALUES, 3))
+    write_scores(record.with_suffix(".parquet"), {"accuracy": scores})
     assert found_beside(checker, record) == []
     assert not any("no sample sheet" in str(one) for one in checker.check_file(record).findings)
 
@@ -86,21 +88,34 @@ def test_curves_that_cannot_be_of_the_run(checker: Checker, record: Path, text: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "the first line is not metric,repetition,index,value"),
+        ("", "the scores cannot be read: the first line is not metric,repetition,index,value"),
         ("sample,accuracy\n0,0.5\n", "the first line is not metric,repetition,index,value"),
         (
             f"{HEADER}accuracy,0,0,0.25\n",
             f"the mean of accuracy in repetition 0 is 0.25, but the record says {VALUES[0]:.9g}",
         ),
-        (f"{HEADER}accuracy,0,0,=1+1\n", "line 2 has no finite value: ['accuracy', '0', '0', '=1+1']"),
-        (f"{HEADER}accuracy,0,0,nan\n", "line 2 has no finite value"),
-        (f"{HEADER}{'a' * 200_000},0,0,1\n", "no CSV: field larger than field limit"),
-        (f"{HEADER}accuracy\n", "line 2 has no finite value"),
+        (f"{HEADER}accuracy,0,0,=1+1\n", "could not convert string to float: '=1+1'"),
+        (f"{HEADER}accuracy,0,0,nan\n", "accuracy of image 0 has the value nan"),
+        (f"{HEADER}{'a' * 200_000},0,0,1\n", "field larger than field limit"),
+        (f"{HEADER}accuracy\n", "line 2 is no metric with repetition, index and value"),
         (f"{HEADER}accuracy,7,0,1\n", "scores of 'accuracy' in repetition 7, which the record does not have"),
-        (f"{HEADER}<b>,0,0,1\n", "scores of '<b>' in repetition 0, which the record does not have"),
+        (f"{HEADER}<b>,0,0,1\n", "'<b>' is no metric's name"),
+        (f"{HEADER}other,0,0,1\n", "scores of 'other' in repetition 0, which the record does not have"),
     ],
 )
-def test_scores_that_disagree_with_the_record(checker: Checker, record: Path, text: str, said: str) -> None:
+def test_old_scores_that_disagree_with_the_record(checker: Checker, record: Path, text: str, said: str) -> None:
     record.with_suffix(".csv").write_text(text)
     (line,) = found_beside(checker, record)
     assert line.startswith("error: ") and said in line
+
+
+def test_scores_that_disagree_with_the_record_or_are_damaged_are_an_error(checker: Checker, record: Path) -> None:
+    path = record.with_suffix(".parquet")
+    write_scores(path, {"accuracy": SingleScores.of([0, 0], [0, 1], [0.25, 0.25])})
+    (line,) = found_beside(checker, record)
+    assert (
+        f"{path.name}: the mean of accuracy in repetition 0 is 0.25, but the record says {VALUES[0]:.9g}" in line
+    )
+    path.write_bytes(path.read_bytes()[:-9])
+    (line,) = found_beside(checker, record)
+    assert line.startswith("error: ") and "no parquet file, or cut short" in line

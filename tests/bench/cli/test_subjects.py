@@ -1,0 +1,71 @@
+"""`bench eval` evaluates one thing, and every option that does not go with it is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.subjects import Asked
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from tasks.digits.task import TASK
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ({"checkpoint": Path("runs/x"), "steps": 4}, "checkpoint"),
+        ({"sampler": "teacher-ode"}, "sampler"),
+        ({"sampler": "mine.py:draw", "name": "my model"}, "function"),
+        ({"images": Path("mine"), "manifest": Path("m.csv")}, "images"),
+        ({"pipeline": "owner/name", "scheduler": "DDIMScheduler", "steps": 8, "guidance": 2.0}, "pipeline"),
+    ],
+)
+def test_the_kind_of_what_is_asked(asked: dict[str, Any], kind: str) -> None:
+    assert Asked(**asked).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({}, "bench eval takes one of --checkpoint PATH, .* and none is given"),
+        ({"images": Path("a"), "sampler": "teacher-ode"}, "not --sampler and --images together"),
+        (
+            {"sampler": "teacher-ode", "steps": 4},
+            "--steps goes with --checkpoint and --pipeline; fix: leave it out",
+        ),
+        (
+            {"images": Path("a"), "guidance": 2.0},
+            "--guidance goes with --pipeline; fix: leave it out with --images",
+        ),
+        ({"checkpoint": Path("a"), "name": "b"}, "--name goes with --images and --pipeline and --sampler FILE.py"),
+        (
+            {"sampler": "a.py:f", "student_start": 1.0},
+            "--student-start goes with --checkpoint; .* --sampler FILE.py",
+        ),
+        (
+            {"pipeline": "a", "manifest": Path("b")},
+            "--manifest goes with --images; fix: leave it out with --pipeline",
+        ),
+    ],
+)
+def test_what_does_not_go_together(asked: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        _ = Asked(**asked).kind
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"images": Path("nothing-there")}, "there is nothing at nothing-there; fix: name a folder of images"),
+        ({"sampler": "nothing.py:draw"}, r"there is no plug-in file nothing\.py"),
+        ({"sampler": "mine:draw"}, r"--sampler takes NAME or FILE\.py:FUNCTION, not 'mine:draw'"),
+        ({"sampler": "teacher-ade"}, "unknown sampler 'teacher-ade'; did you mean 'teacher-sde' or 'teacher-ode'"),
+        ({"images": Path("dmd2")}, "'dmd2' is the name of a method"),
+    ],
+)
+def test_what_is_not_there(asked: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=problem):
+        Asked(**asked).measuring(TASK, tmp_path, ["dmd2"], SilentProgress(), download=False)

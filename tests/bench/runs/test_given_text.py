@@ -1,0 +1,65 @@
+"""On a task with prompts: a stock pipeline is measured, and its images, given by prompt, have its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import bench
+from given_forms import write_folder
+from tests_support import TEXT_PLUGIN
+from text_standin import choose_sdxl, declared
+
+from bench.core.progress import SilentProgress
+from bench.evaluation.pipeline_images import PipelineImages
+from bench.models.stock_pipelines import open_pipeline
+from bench.runs.records import Record, read_record
+from bench.task.declaration import Sources
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("given-text")
+    choose_sdxl(folder)
+    return folder
+
+
+def evaluated(root: Path, *arguments: object) -> Record:
+    where = ("--plugin", TEXT_PLUGIN, "--cache", root / "cache", "--runs", root / "runs")
+    printed = bench("eval", "--task", "standin-sdxl", "--protocol", "quick", *where, *arguments)
+    assert printed.code == 0, printed.text
+    line = next(line for line in printed.text.splitlines() if line.startswith("record: "))
+    return read_record(Path(line.removeprefix("record: ")))
+
+
+def test_a_pipeline_and_its_images_by_prompt_have_the_same_numbers(root: Path) -> None:
+    settings = ("--steps", 2, "--guidance", 1.5, "--scheduler", "DDIMScheduler")
+    record = evaluated(root, "--pipeline", root / "sdxl", *settings)
+    assert record.method.name == "sdxl" and record.cost.network_evaluations == 4
+    assert record.cost.parameters and record.checkpoint is not None and record.checkpoint.weights == "published"
+    assert {
+        key: record.sampler[key] for key in ("images", "scheduler", "num_inference_steps", "guidance_scale")
+    } == {
+        "images": "pipeline",
+        "scheduler": "DDIMScheduler",
+        "num_inference_steps": 2,
+        "guidance_scale": 1.5,
+    }
+
+    prepared = declared(root / "cache").prepare(Sources(root / "cache"), SilentProgress())
+    protocol = prepared.task.protocol
+    stock = open_pipeline(str(root / "sdxl"), False, "DDIMScheduler", 2, 1.5, "float32")
+    source = PipelineImages(stock.load(), stock.settings(), prepared)
+    batches = [source.batch(r, 0, protocol.samples).images for r in range(protocol.repetitions)]
+    images = torch.cat(batches).numpy()
+    prompts = prepared.prompts_of(torch.arange(protocol.samples))
+    counts = dict.fromkeys(prompts, 0)
+    names = []
+    for prompt in [*prompts] * protocol.repetitions:
+        names.append(f"{prompt}_{counts[prompt]}.png")
+        counts[prompt] += 1
+    given = evaluated(root, "--images", write_folder(root / "by prompt", np.ascontiguousarray(images), names))
+    assert given.metrics == record.metrics
+    assert given.method.name == "by prompt"
