@@ -177,7 +177,7 @@ def test_the_command_shows_every_number_and_fails_if_one_is_wrong(
     done = bench(*ask)
     assert done.code == 0 and "known answers are right; 1 not checked" in done.text
     assert "bench weights get clip" in done.text, "the command that gets what is missing"
-    monkeypatch.setattr("bench.metrics.kernel._cube", lambda x, y, _: np.ones((len(x), len(y))))
+    monkeypatch.setattr("bench.metrics.kernel._cube", lambda x, y, **_: np.ones((len(x), len(y))))
     done = bench(*ask, "--json")
     found = json.loads(done.text)
     assert done.code == 1 and found["wrong"] == 2 and "torch" in found["versions"]
