@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,8 +12,15 @@ from bench.data.text.dpg import CATEGORIES
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import MeanScore, Scores, mean_of_groups, score_of
 from bench.task.protocol import Protocol
+
+
+def _no_categories(info: MetricInfo, images: int) -> dict[str, list[float]]:
+    """Return the counts of images that are asked about no category."""
+    names = [f"{info.name}_{category}_{what}" for category in CATEGORIES for what in ("yes", "questions")]
+    return {name: [0.0] * images for name in names}
 
 
 class CategoryMeans:
@@ -41,6 +49,12 @@ class CategoryMeans:
 
 class DPG(MeanScore):
     """The mean over questions, images and prompts; a question counts only if all that it depends on are yes."""
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return two images of two questions each."""
+        batches = {info.name: [0.5], **_no_categories(info, 1)}, {info.name: [1.0], **_no_categories(info, 1)}
+        return (KnownAnswer.of_scores("the mean of two images", 0.75, *batches),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
@@ -71,6 +85,12 @@ class OfficialDPG(Metric):
     read only the last image of each prompt. Because images are left out, single images have no scores here: those
     of `dpg` are of the same answers.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return three images, one of which the official script leaves out."""
+        scores = {info.name: [0.5, 0.0, 1.0], f"{info.name}_left_out": [0.0, 1.0, 0.0]}
+        return (KnownAnswer.of_scores("the mean of two images of three", 0.75, scores | _no_categories(info, 3)),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

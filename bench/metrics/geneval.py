@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.core.errors import UserError
@@ -9,6 +11,7 @@ from bench.data.text.geneval import TASKS
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
+from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
@@ -22,6 +25,13 @@ class GenEval(Metric):
     The score of an image is 1 or 0. Because the overall score is a mean of tasks, the mean of all images is
     another number: the tasks have 80 to 100 prompts.
     """
+
+    @classmethod
+    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
+        """Return a task of three images that are right, and five of one that is wrong."""
+        right = {info.name: [1.0] * 3, f"{info.name}_task": [0.0] * 3}
+        wrong = {info.name: [0.0] * 5, f"{info.name}_task": [1.0, 2.0, 3.0, 4.0, 5.0]}
+        return (KnownAnswer.of_scores("the mean of six tasks, not of eight images", 1 / 6, right, wrong),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
