@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from bench.core.progress import Progress
 from bench.features.base import Weights
 from bench.features.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
-from bench.features.pinned import find
+from bench.features.pinned import find, pin
 from bench.task.declaration import Sources
 from bench.task.protocol import Protocol
 from bench.task.text_rules import TextRules
@@ -30,7 +30,8 @@ class BenchmarkTask(TextTask):
         pinned = super().pin(sources, progress)
         if self.benchmark is not None and sources.prompts is not None:
             path = sources.prompts.expanduser()
-            find(self.benchmark, path, sources.cache, download=False, progress=progress, own_weights=False)
+            found = find(self.benchmark, path, sources.cache, download=False, progress=progress, own_weights=False)
+            pin(self.benchmark.name, found, sources.cache)
         return pinned
 
 

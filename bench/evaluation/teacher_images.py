@@ -155,7 +155,8 @@ def _read(folder: Path, parts: list[_Part], hashes: dict[str, str]) -> Iterator[
         if not path.is_dir() or folder_sha256(path) != hashes[part.name]:
             raise _changed(path)
         images = [np.atleast_3d(np.array(Image.open(file))) for file in sorted(path.glob("*.png"))]
-        yield ImageBatch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous())
+        # A new array: with the strides of a permuted one, networks compute grey images in another order.
+        yield ImageBatch(torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images])))
 
 
 def _changed(path: Path) -> UserError:

@@ -17,6 +17,12 @@ from bench.metrics.scores import MeanScore, Scores, mean_of_groups, score_of
 from bench.task.protocol import Protocol
 
 
+def _no_categories(info: MetricInfo, images: int) -> dict[str, list[float]]:
+    """Return the counts of images that are asked about no category."""
+    names = [f"{info.name}_{category}_{what}" for category in CATEGORIES for what in ("yes", "questions")]
+    return {name: [0.0] * images for name in names}
+
+
 class CategoryMeans:
     """The share of questions of each category whose answer is yes."""
 
@@ -41,19 +47,14 @@ class CategoryMeans:
         return found
 
 
-def no_questions(metric: str, images: int) -> dict[str, list[float]]:
-    """Return the counts of images that are asked no questions of any category."""
-    return {f"{metric}_{one}_{what}": [0.0] * images for one in CATEGORIES for what in ("yes", "questions")}
-
-
 class DPG(MeanScore):
     """The mean over questions, images and prompts; a question counts only if all that it depends on are yes."""
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return the scores of two prompts of two images each."""
-        batches = [one | no_questions(info.name, 2) for one in ({info.name: [0.1, 0.3]}, {info.name: [0.4, 0.8]})]
-        return (KnownAnswer.of_scores("the mean of two prompts", 0.4, *batches, images_per_prompt=2),)
+        """Return two images of two questions each."""
+        batches = {info.name: [0.5], **_no_categories(info, 1)}, {info.name: [1.0], **_no_categories(info, 1)}
+        return (KnownAnswer.of_scores("the mean of two images", 0.75, *batches),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
@@ -87,13 +88,9 @@ class OfficialDPG(Metric):
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return three prompts of two images each, of which the script leaves one out."""
-        scores = ([0.1, 0.3], 0.0), ([0.4, 0.8], 0.0), ([0.0, 0.0], 1.0)
-        batches = [
-            {info.name: one, f"{info.name}_left_out": [left_out] * 2} | no_questions(info.name, 2)
-            for one, left_out in scores
-        ]
-        return (KnownAnswer.of_scores("two prompts, and one left out", 0.4, *batches, images_per_prompt=2),)
+        """Return three images, one of which the official script leaves out."""
+        scores = {info.name: [0.5, 0.0, 1.0], f"{info.name}_left_out": [0.0, 1.0, 0.0]}
+        return (KnownAnswer.of_scores("the mean of two images of three", 0.75, scores | _no_categories(info, 3)),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

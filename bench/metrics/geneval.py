@@ -28,10 +28,10 @@ class GenEval(Metric):
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return images of two tasks, whose mean is not that of all images."""
-        first = {info.name: [1.0, 1.0, 0.0, 0.0], f"{info.name}_task": [0.0] * 4}
-        second = {info.name: [1.0], f"{info.name}_task": [1.0]}
-        return (KnownAnswer.of_scores("the mean of two tasks, not of images", 0.75, first, second),)
+        """Return a task of three images that are right, and five of one that is wrong."""
+        right = {info.name: [1.0] * 3, f"{info.name}_task": [0.0] * 3}
+        wrong = {info.name: [0.0] * 5, f"{info.name}_task": [1.0, 2.0, 3.0, 4.0, 5.0]}
+        return (KnownAnswer.of_scores("the mean of six tasks, not of eight images", 1 / 6, right, wrong),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

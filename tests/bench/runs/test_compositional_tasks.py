@@ -85,7 +85,7 @@ def test_ocr_reads_what_the_prompts_quote(files: Path, evaluate: Evaluate) -> No
 
 
 def test_a_missing_network_is_named_before_anything_runs(files: Path, evaluate: Evaluate) -> None:
-    with pytest.raises(UserError, match=r"weights 'mask2former-coco', .* are not pinned; fix: bench prepare"):
+    with pytest.raises(UserError, match=r"weights 'mask2former-coco', .* are not pinned; fix: bench weights get"):
         evaluate("standin-geneval", files / "metadata.jsonl", f"clip-l14={files / 'clip.bin'}")
 
 
