@@ -21,7 +21,7 @@ from bench.cli.options import (
     parse_keep,
     parse_names,
 )
-from bench.cli.subjects import Asked
+from bench.cli.subjects import FROM_OUTSIDE, Asked
 from bench.cli.terminal import print
 from bench.runs.task_sources import pinned_task, sources_of
 
@@ -110,6 +110,9 @@ def evaluate(
     asked = Asked(
         checkpoint, sampler, images, pipeline, steps, student_start, manifest, scheduler, guidance, dtype, name
     )
+
+    if asked.kind in FROM_OUTSIDE:
+        declared = declared.for_images()
 
     from rich.console import Console
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Kind = Literal["checkpoint", "sampler", "function", "images", "pipeline"]
 """A saved student, a named sampler of the teacher, a Python function, files of images, or a diffusers pipeline."""
 
+FROM_OUTSIDE: tuple[Kind, ...] = ("function", "images", "pipeline")
+"""The subjects that are neither students nor samplers of the task's teacher."""
+
 FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
 GOES_WITH: dict[str, tuple[Kind, ...]] = {
     "steps": ("checkpoint", "pipeline"),

@@ -31,8 +31,11 @@ def sample_sheet(source: ImageSource, prepared: PreparedTask) -> Sheet:
     images = torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy()
     conditions = torch.cat([part.conditions for part in parts if part.conditions is not None] or [torch.empty(0)])
     captions = tuple(prepared.condition_names(torch.arange(count), conditions))
-    other = {} if source.protocol_noise else {"images": "from outside"}
-    return Sheet(np.ascontiguousarray(images), captions, noise_digest(prepared, captions, conditions, **other))
+    if source.protocol_noise:
+        noise = noise_digest(prepared, captions, conditions)
+    else:
+        noise = digest({"images": "from outside", "conditions": list(captions) or conditions.tolist()})
+    return Sheet(np.ascontiguousarray(images), captions, noise)
 
 
 def noise_digest(prepared: PreparedTask, names: Sequence[str], conditions: torch.Tensor, **more: Any) -> str:

@@ -80,6 +80,10 @@ class Task(ABC):
         """
         return named_variation(self.baselines, name)
 
+    def for_images(self) -> Task:
+        """Return the task for images from outside: without teacher and training data, if it can do without."""
+        return self
+
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Return the hashes of the teacher and the feature network, which are part of every run's identity."""

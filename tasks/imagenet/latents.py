@@ -121,13 +121,18 @@ class PreparedLatentImageNet(MeasuredImageNet):
     pair_batch = 50
 
     def __init__(self, task: LatentImageNetTask, cache: Path, progress: Progress) -> None:
-        pinned = task.pinned
-        assert pinned.vae and pinned.data and pinned.teacher
         self.task = task
         self.cache = cache
         self.progress = progress
         self.classes = task.classes
+        self.weights, self.data = [], []
+        if task.has_teacher:
+            self._open_training(task, task.pinned)
+        self.open_measures()
 
+    def _open_training(self, task: LatentImageNetTask, pinned: PinnedImageNet) -> None:
+        """Open the VAE, the latents of the training images and the teacher."""
+        assert pinned.vae and pinned.data and pinned.teacher
         latents = self._latents = open_latents(Path(pinned.data.path))
         self.real_conditions = torch.tensor([int(label) for label in latents.captions])
         self.space = _space(pinned.vae)
@@ -140,7 +145,6 @@ class PreparedLatentImageNet(MeasuredImageNet):
             verified(VAE, pinned.vae, folder_sha256(Path(pinned.vae.path), VAE_FILES)),
         ]
         self.data = [verified("data", pinned.data, digest(latents.manifest.sha256))]
-        self.open_measures()
 
     def _check_shapes(self) -> None:
         """Raise UserError unless teacher and data are of the latents that the VAE makes of the task's images."""

@@ -78,13 +78,18 @@ class PreparedImageNet(MeasuredImageNet):
     """A prepared ImageNet task with images and an EDM teacher."""
 
     def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
-        pinned = task.pinned
-        assert pinned.data and pinned.teacher
         self.task = task
         self.cache = cache
         self.progress = progress
         self.classes = task.classes
+        self.weights, self.data = [], []
+        if task.has_teacher:
+            self._open_training(task.pinned)
+        self.open_measures()
 
+    def _open_training(self, pinned: PinnedImageNet) -> None:
+        """Open the training images and the teacher."""
+        assert pinned.data and pinned.teacher
         packed = self._packed = open_packed(Path(pinned.data.path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and never written
@@ -95,7 +100,6 @@ class PreparedImageNet(MeasuredImageNet):
         self.teacher_name = pinned.teacher.name
         self.weights = [verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path)))]
         self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"])]
-        self.open_measures()
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Write the student with a model card that shows how to use it with diffusers alone."""

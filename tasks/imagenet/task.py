@@ -94,7 +94,11 @@ class ImageNetTask(PinnedTask):
     """Addresses of published reference statistics by name."""
     pinned: PinnedImageNet = PinnedImageNet()
     """The pinned assets that `located` found in the cache."""
+    has_teacher: bool = field(default=True, kw_only=True)
+    """False: for images from outside alone, without a teacher and training data."""
 
+    of_training: ClassVar[Collection[str]] = ("data", "teacher")
+    """The roles of which images from outside need none."""
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
         *("weights", "references", "own_weights"),
@@ -121,13 +125,20 @@ class ImageNetTask(PinnedTask):
         )
         return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
 
+    def for_images(self) -> ImageNetTask:
+        """Return the task without its teacher and its training data."""
+        return replace(self, has_teacher=False)
+
     def identity(self) -> dict[str, str]:
         assets: Mapping[str, PinnedAsset | None] = vars(self.pinned)
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
-            if role != LPIPS and (asset is not None or role in self.required)
+            if role != LPIPS and (asset is not None or role in self.required) and self._reads(role)
         }
+
+    def _reads(self, role: str) -> bool:
+        return self.has_teacher or role not in self.of_training
 
     @property
     def required(self) -> dict[str, tuple[str, str]]:
@@ -146,7 +157,8 @@ class ImageNetTask(PinnedTask):
 
     def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
         pinned = vars(self.pinned)
-        return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in self.required.items()]
+        required = {role: how for role, how in self.required.items() if self._reads(role)}
+        return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in required.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
         fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
@@ -170,6 +182,7 @@ class LatentImageNetTask(ImageNetTask):
     teacher_family: Literal["sit", "dit"] = field(kw_only=True)
     """The family of the teacher's network, which an official file does not say."""
 
+    of_training: ClassVar[Collection[str]] = (*ImageNetTask.of_training, VAE)
     takes: ClassVar[Collection[str]] = ("data", "teacher", "weights", "references", "own_weights")
     room: ClassVar[str] = "tasks.imagenet.latents"
     modules: ClassVar[Collection[str]] = (room,)

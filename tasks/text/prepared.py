@@ -75,21 +75,24 @@ class PreparedText(PairedTeacher):
         together = task.protocol.images_per_prompt
         self.evaluation_batch = max(1, AT_ONCE // together) * together
         self.weights, self.data = [], []
-        rules = task.rules
-        path = self._path("teacher")
-        self.pipeline = load_pipeline(path)
-        self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
-        self._teacher: TextFamily = self.pipeline.denoiser(rules.resolution).eval().requires_grad_(False)
-        self.teacher = self._teacher
-        self._use(self.pipeline, rules.resolution)
-
-        self._training = None if task.missing(sources) else self._open_training()
+        self._training: TrainingData | None = None
+        if task.has_teacher:
+            self._open_teacher()
+            self._training = None if task.missing(sources) else self._open_training()
         self.prompts, self._real_names = kept_prompts(self._path("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)
         self.weights += found.weights
         self.data += found.data
         self.references, self.extractors = found.references, found.loaded
+
+    def _open_teacher(self) -> None:
+        path, resolution = self._path("teacher"), self.task.rules.resolution
+        self.pipeline = load_pipeline(path)
+        self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
+        self._teacher: TextFamily = self.pipeline.denoiser(resolution).eval().requires_grad_(False)
+        self.teacher = self._teacher
+        self._use(self.pipeline, resolution)
 
     def _use(self, pipeline: TextPipeline, resolution: int) -> None:
         """Use this pipeline's encoder and decoder for evaluation, with the protocol's quirks."""

@@ -58,6 +58,8 @@ class TextTask(PinnedTask):
     """Grid positions of published students by their number of steps; the default is first."""
     pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
     """The pinned assets that `located` found in the cache, by role."""
+    has_teacher: bool = True
+    """False: for images from outside alone, without a teacher and training data."""
 
     takes: ClassVar[Collection[str]] = (
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
@@ -75,7 +77,8 @@ class TextTask(PinnedTask):
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that an evaluation requires: teacher, prompts, and those of the protocol's metrics."""
-        return "teacher", "prompts", *_metric_roles(self.protocol)
+        teacher = ("teacher",) if self.has_teacher else ()
+        return *teacher, "prompts", *_metric_roles(self.protocol)
 
     def clip_in(self, role: str) -> CLIPProtocol:
         """Return the CLIP protocol whose weights have this name; the protocol in use comes first.
@@ -99,6 +102,10 @@ class TextTask(PinnedTask):
         features = self.pinned["features"].name if "features" in used else protocol.features
         reference = self.pinned["reference"].name if "reference" in used else protocol.reference
         return replace(protocol, features=features, reference=reference)
+
+    def for_images(self) -> TextTask:
+        """Return the task without its teacher, unless the protocol compares with the teacher's images."""
+        return self if self.protocol.teacher_reference else replace(self, has_teacher=False)
 
     def identity(self) -> dict[str, str]:
         return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
@@ -124,10 +131,10 @@ class TextTask(PinnedTask):
             name: (network.name, f"{prepare} --weights {name}=PATH ({network.files}; {network.source}){hint}")
             for name, network in PREFERENCES.items()
         }
-        teacher, *others = self.roles
+        teacher = ("teacher", LATENTS) if self.has_teacher else ()
         return [
             requirement_of(role, how[role][0], self.pinned.get(role), how[role][1], for_training=role == LATENTS)
-            for role in (teacher, LATENTS, *others)
+            for role in dict.fromkeys((*teacher, *self.roles))
         ]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:

@@ -92,7 +92,8 @@ def _of_weights(record: Record) -> Iterator[Finding]:
     for role, sha256 in hashes:
         if not SHA256.fullmatch(sha256):
             yield error(f"the hash of the {role} is {shortened(sha256)}, which is no SHA-256", UNCHANGED)
-    if record.status == "ok" and not any(asset.role == "teacher" for asset in record.weights):
+    has_teacher = any(asset.role == "teacher" for asset in record.weights)
+    if record.status == "ok" and not has_teacher and not is_given(record.sampler):
         yield warning("no hash of a teacher among its weights", "say in the pull request which teacher it is")
     if found is not None and record.kind == "method":
         if found.selection == "none":
@@ -163,7 +164,7 @@ def _planned(record: Record, task: Task, catalogue: Catalogue) -> tuple[Planned 
         if record.checkpoint is None:
             return None, f"task {task.name!r} has no sampler {method.name!r}"
         if is_given(record.sampler):
-            return GivenRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
+            return GivenRun(task.for_images(), NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
         return PublishedRun(task, NOWHERE, method.name, record.checkpoint.sha256, record.sampler), ""
     if method.name not in catalogue.methods.entries:
         return None, f"method {method.name!r} is not registered here"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +66,34 @@ def test_a_pipeline_and_its_images_by_prompt_have_the_same_numbers(root: Path) -
     given = evaluated(root, "--images", write_folder(root / "by prompt", np.ascontiguousarray(images), names))
     assert given.metrics == record.metrics
     assert given.method.name == "by prompt"
+
+
+def test_images_need_no_teacher(root: Path, tmp_path: Path) -> None:
+    """Their record is the same where a teacher is pinned and where there is none."""
+    prepared = declared(root / "cache").prepare(Sources(root / "cache"), SilentProgress())
+    protocol = prepared.task.protocol
+    noise = np.random.default_rng(0).integers(
+        0, 256, (protocol.samples * protocol.repetitions, *prepared.task.image_shape), dtype=np.uint8
+    )
+    images = write_folder(tmp_path / "noise", noise)
+    shutil.copytree(root / "cache", tmp_path / "cache")
+    pinned = declared(tmp_path / "cache").pinned_path(tmp_path / "cache")
+    kept = {
+        role: one for role, one in json.loads(pinned.read_text()).items() if role not in ("teacher", "latents")
+    }
+    pinned.write_text(json.dumps(kept))
+
+    def given(cache: Path, *arguments: object) -> Any:
+        where = ("--plugin", TEXT_PLUGIN, "--cache", cache, "--runs", tmp_path / cache.parent.name)
+        return bench("eval", "--task", "standin-sdxl", "--protocol", "quick", *where, *arguments)
+
+    records = []
+    for cache in (root / "cache", tmp_path / "cache"):
+        printed = given(cache, "--images", images)
+        assert printed.code == 0, printed.text
+        line = next(line for line in printed.text.splitlines() if line.startswith("record: "))
+        records.append(read_record(Path(line.removeprefix("record: "))))
+    assert records[0].run_id == records[1].run_id and records[0].metrics == records[1].metrics
+    assert "teacher" not in {one.role for record in records for one in record.weights}
+    refused = given(tmp_path / "cache", "--sampler", "teacher")
+    assert refused.code == 2 and "--teacher" in refused.text
