@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bench.models.samplers import Sampler
     from bench.task.assets import PreparedAsset
 
+ENOUGH_FOR_IMAGES = "what is there is enough to measure images: bench eval --task {task} --images PATH"
+"""Said where only what images from outside do not need is missing."""
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -113,7 +116,8 @@ class Task(ABC):
         missing = self.missing(sources)
         if any(training or not requirement.for_training for requirement in missing):
             lines = "".join(f"\n  {requirement.role}: {requirement.fix}" for requirement in missing)
-            raise UserError(f"task {self.name!r} is not prepared; missing:{lines}")
+            enough = "" if self.for_images().missing(sources) else f"\n{ENOUGH_FOR_IMAGES.format(task=self.name)}"
+            raise UserError(f"task {self.name!r} is not prepared; missing:{lines}{enough}")
 
     @abstractmethod
     def prepare(self, sources: Sources, progress: Progress) -> PreparedTask:

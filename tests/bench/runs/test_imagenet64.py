@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command import output
 from diffusers import CMStochasticIterativeScheduler
 from edm_files import write_official
 from edm_reference import Sizes, random_weights
+from given_forms import write_folder
 from imagenet_forms import WNIDS, class_folders, edm_zip, official_lmdb, parquet_file
 from imagenet_photos import cut
 from inception_files import random_inception
@@ -35,6 +37,7 @@ from bench.runs.task_sources import pinned_task
 from bench.task.declaration import Sources
 from bench.training.checkpoint import checkpoints
 from bench.training.log import read_lines
+from tasks.imagenet.task import ImageNetTask
 
 NETWORK = Sizes(side=64, width=128, mult=(1, 1, 1, 1), blocks=1, attention=(8,), classes=3)
 TABLE3 = ("dmd", "dmd-no-regression", "dmd-ttur", "dmd2", "gan", "gan-ttur")
@@ -103,6 +106,36 @@ def where(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, .
         line.split()[0] for line in output.splitlines()
     }
     return (*cache, "--runs", str(root / "runs"))
+
+
+def test_images_need_neither_training_data_nor_a_teacher(where: tuple[str, ...], tmp_path: Path) -> None:
+    """Their record is the same where both are pinned, and the plan for students says what they lack."""
+    task = pinned_task(load_catalogue([STANDIN_PLUGIN]), "standin64", Path(where[1]), "quick")
+    noise = np.random.default_rng(0).integers(0, 256, (task.protocol.samples, 3, 64, 64), dtype=np.uint8)
+    images = write_folder(tmp_path / "noise", noise)
+    shutil.copytree(where[1], tmp_path / "cache")
+    assert isinstance(task, ImageNetTask)
+    pinned = task.pinned_path(tmp_path / "cache")
+    roles = json.loads(pinned.read_text())
+    pinned.write_text(json.dumps(roles | {"data": None, "teacher": None}))
+    quick = (
+        "--task",
+        "standin64",
+        "--protocol",
+        "quick",
+        "--images",
+        str(images),
+        "--runs",
+        str(tmp_path / "runs"),
+    )
+    bench("eval", *quick, "--cache", where[1])
+    (record,) = load_records([tmp_path / "runs"]).records
+    (tmp_path / "runs").rename(tmp_path / "before")
+    bench("eval", *quick, "--cache", str(tmp_path / "cache"))
+    (other,) = load_records([tmp_path / "runs"]).records
+    assert (record.run_id, record.metrics, record.weights) == (other.run_id, other.metrics, other.weights)
+    with pytest.raises(UserError, match="is enough to measure images: bench eval --task standin64 --images PATH"):
+        bench("prepare", "--task", "standin64", "--cache", str(tmp_path / "cache"))
 
 
 def folder(where: tuple[str, ...], stem: str) -> Path:
