@@ -119,10 +119,7 @@ def test_images_need_neither_training_data_nor_a_teacher(where: tuple[str, ...],
     roles = json.loads(pinned.read_text())
     pinned.write_text(json.dumps(roles | {"data": None, "teacher": None}))
     quick = (
-        "--task",
-        "standin64",
-        "--protocol",
-        "quick",
+        *"--task standin64 --protocol quick".split(),
         "--images",
         str(images),
         "--runs",
