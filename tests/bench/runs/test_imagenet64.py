@@ -118,13 +118,8 @@ def test_images_need_neither_training_data_nor_a_teacher(where: tuple[str, ...],
     pinned = task.pinned_path(tmp_path / "cache")
     roles = json.loads(pinned.read_text())
     pinned.write_text(json.dumps(roles | {"data": None, "teacher": None}))
-    quick = (
-        *"--task standin64 --protocol quick".split(),
-        "--images",
-        str(images),
-        "--runs",
-        str(tmp_path / "runs"),
-    )
+    named = ["--task", "standin64", "--protocol", "quick", "--images", str(images)]
+    quick = (*named, "--runs", str(tmp_path / "runs"))
     bench("eval", *quick, "--cache", where[1])
     (record,) = load_records([tmp_path / "runs"]).records
     (tmp_path / "runs").rename(tmp_path / "before")
