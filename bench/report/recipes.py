@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.core.errors import UserError
 from bench.runs.records import MethodInfo
 from bench.runs.registry import load_catalogue
+
+
+class _Model(NamedTuple):
+    """What is read of a recipe's class."""
+
+    defaults: Mapping[str, Any]
+    added_later: frozenset[str]
 
 
 class FilledRecipes:
@@ -18,7 +25,7 @@ class FilledRecipes:
 
     def __init__(self) -> None:
         self._methods = load_catalogue().methods
-        self._defaults: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._models: dict[tuple[str, str], _Model] = {}
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
         """Return all values of a recorded recipe; a baseline has none.
@@ -31,17 +38,33 @@ class FilledRecipes:
         told = {} if method.recipe.get("alarms") == "stop" else {key: own[key] for key in ALARM_KEYS & own.keys()}
         return {**own, **method.recipe, **told}
 
+    def identity(self, method: MethodInfo) -> dict[str, Any]:
+        """Return the values by which a recipe is named: of fields added later, those that are not their defaults.
+
+        So a recipe keeps its name when fields are added to its class.
+        """
+        values = self(method)
+        if not values:
+            return values
+        model = self._model(method)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in model.added_later or value != model.defaults.get(name)
+        }
+
     def class_defaults(self, method: MethodInfo) -> Mapping[str, Any]:
         """Return the defaults of the recipe's class; a baseline has none."""
-        if not method.distiller:
-            return {}
-        key = method.name, method.distiller
-        if key not in self._defaults:
-            self._defaults[key] = self._defaults_of(method)
-        return self._defaults[key]
+        return self._model(method).defaults if method.distiller else {}
 
-    def _defaults_of(self, method: MethodInfo) -> dict[str, Any]:
-        """Return the defaults of an installed method's recipe, or of the base recipe for other methods."""
+    def _model(self, method: MethodInfo) -> _Model:
+        key = method.name, method.distiller
+        if key not in self._models:
+            self._models[key] = self._model_of(method)
+        return self._models[key]
+
+    def _model_of(self, method: MethodInfo) -> _Model:
+        """Return what is read of an installed method's recipe class, or of the base class for other methods."""
         from bench.training.recipe import Recipe
 
         try:
@@ -49,7 +72,7 @@ class FilledRecipes:
             model = found.recipe_model() if found.distiller == method.distiller else Recipe
         except (UserError, ImportError, AttributeError):  # not installed, or broken: its records are shown anyway
             model = Recipe
-        return defaults(model)
+        return _Model(defaults(model), model.all_added_later())
 
 
 def defaults(model: Any) -> dict[str, Any]:

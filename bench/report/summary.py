@@ -179,7 +179,7 @@ def networks_sha256(record: Record) -> str:
 def recipe_sha256(record: Record, filled: FilledRecipes) -> str:
     """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
     method = record.method
-    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled(method)])
+    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled.identity(method)])
 
 
 def variant_sha256(record: Record) -> str:

@@ -129,7 +129,7 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
         (["describe", "dmd22"], "did you mean 'dmd2'"),
         (["report", "--suite", "table33"], "unknown suite 'table33'; did you mean 'table3'"),
         (["reproduce", "table3", "--scale", "huge"], "huge"),
-        (["eval", "--task", "digits"], "either --checkpoint PATH or --sampler NAME"),
+        (["eval", "--task", "digits"], "bench eval takes one of --checkpoint PATH, --sampler NAME,"),
         (["eval", "--task", "digits", "--sampler", "teacher-od"], "did you mean 'teacher-ode'"),
         (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder or file nowhere"),
         (["prepare", "--task", "digits", "--weights", "hps"], "--weights takes NAME=PATH, not 'hps'"),

@@ -13,7 +13,7 @@ Bench = Callable[..., Printed]
 
 
 def test_two_methods_as_markdown(bench: Bench) -> None:
-    shown = bench("compare", "dmd2#d09ae1", "gan", "--task", "fashion", "--metric", "fd,recall").text
+    shown = bench("compare", "dmd2#4e6674", "gan", "--task", "fashion", "--metric", "fd,recall").text
     assert "### FD (fashion-cnn64): difference" in shown
     assert "| 1 − 2 | −7.4 | [−9.5, −5.3] | .0043 | differ at 95 % |" in shown
     assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
@@ -34,7 +34,7 @@ def test_json_is_one_object(bench: Bench) -> None:
         (["dmd-ttur", "gam", "--task", "fashion"], "did you mean 'gan'"),
         (
             ["dmd2", "gan", "--task", "fashion"],
-            "dmd2 has results of 2 recipes; fix: name one: dmd2#0554c9",
+            "dmd2 has results of 2 recipes; fix: name one: dmd2#075f52",
         ),
         (["dmd2", "--suite", "table3"], "fix: leave out dmd2, or --suite"),
         (["--suite", "table7"], "unknown suite 'table7'"),

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
+from bench.core.numerics import tf32
 from bench.core.progress import SilentProgress
 from bench.features import inception
 from bench.features.inception import PORT, TORCHSCRIPT, InceptionFeatures, load_inception
 from bench.features.inception_network import TAPS, Inception, resize_tf1
-from bench.features.precision import full_float32
 from bench.features.statistics import GaussianStatistics
 from bench.features.views import Features
 from bench.features.weights import WeightsFile
@@ -223,7 +223,7 @@ def test_tf32_is_off_while_features_are_taken_and_as_before_after_it() -> None:
     before = cudnn.allow_tf32, matmul.allow_tf32
     try:
         cudnn.allow_tf32, matmul.allow_tf32 = True, False
-        with full_float32():
+        with tf32(False):
             assert not cudnn.allow_tf32 and not matmul.allow_tf32
         assert cudnn.allow_tf32 and not matmul.allow_tf32
     finally:
