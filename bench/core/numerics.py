@@ -33,7 +33,8 @@ def tf32_allowed() -> bool:
 def deterministic(on: bool) -> Iterator[None]:
     """Within a `with` block, let a GPU compute the same bits every time, or leave everything as it is.
 
-    An operation that has no deterministic kernel raises RuntimeError with its name. A CPU always does.
+    An operation that has no deterministic kernel raises RuntimeError with its name. A CPU computes the same bits
+    in any case.
     """
     if not on:
         yield

@@ -23,7 +23,8 @@ from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teache
 from bench.evaluation.image_labels import image_labels
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.evaluation.image_source import ImageSource
-from bench.evaluation.kept import Keeping, KeptRepetition, as_png, made_of_images
+from bench.evaluation.kept import Keeping, KeptRepetition, made_of_images
+from bench.evaluation.png import as_png
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, make_metric

@@ -7,7 +7,6 @@ same, and its content is what was written; otherwise the reason is said, and the
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from bench.core.errors import UserError
 from bench.core.files import digest, file_sha256, read_object, whole_file, write_text
 from bench.evaluation.image_source import Generated, ImageSource, classes_of
 from bench.evaluation.kept_features import read_features, write_features
+from bench.evaluation.png import batch_of, from_png
 from bench.evaluation.teacher_images import NOT_OF_IMAGES, NOT_OF_TEXT_IMAGES
 from bench.features.views import Features
 from bench.task.base import PreparedTask
@@ -226,26 +226,12 @@ def archive_of(
 def kept_pixels(archive: Path, number: int) -> np.ndarray:
     """Return the grey levels [H, W, C] uint8 of one image in an archive, by its number."""
     with zipfile.ZipFile(archive) as opened:
-        return _pixels(opened.read(image_name(number)))
+        return from_png(opened.read(image_name(number)))
 
 
 def image_name(number: int) -> str:
     """Return the name of an image's file, by the number repetition x samples + index (`bench eval --images`)."""
     return f"{number:08d}.png"
-
-
-def as_png(images: torch.Tensor) -> list[bytes]:
-    """Return images [B, C, H, W] uint8 as PNG, which is lossless."""
-    from PIL import Image
-
-    found = []
-    for image in images.permute(0, 2, 3, 1).numpy():
-        out = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image)).save(
-            out, format="PNG", compress_level=1
-        )
-        found.append(out.getvalue())
-    return found
 
 
 class KeptImages(ImageSource):
@@ -263,22 +249,13 @@ class KeptImages(ImageSource):
         protocol = self.prepared.task.protocol
         first = repetition * protocol.samples
         with zipfile.ZipFile(self.path) as archive:
-            pixels = [_pixels(archive.read(image_name(first + index))) for index in range(start, stop)]
-        # A new array: with the strides of a permuted one, networks compute grey images in another order.
-        levels = np.stack([image.transpose(2, 0, 1) for image in pixels])
+            pixels = [from_png(archive.read(image_name(first + index))) for index in range(start, stop)]
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         return Generated(
-            images=torch.from_numpy(levels),
+            images=batch_of(pixels),
             conditions=None if prompts else classes_of(self.prepared, repetition, indices),
             indices=indices,
             prompts=prompts,
             finite=True,
         )
-
-
-def _pixels(content: bytes) -> np.ndarray:
-    """Return the grey levels [H, W, C] of a PNG that `as_png` wrote."""
-    from PIL import Image
-
-    return np.atleast_3d(np.array(Image.open(io.BytesIO(content), formats=("PNG",))))

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from PIL import Image
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
@@ -21,6 +19,7 @@ from bench.core.locks import made_once
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
 from bench.evaluation.image_source import generate
+from bench.evaluation.png import as_png, batch_of, from_png
 from bench.features.batch import ImageBatch
 from bench.features.references import RealImages
 from bench.task.base import PreparedTask
@@ -129,9 +128,8 @@ def _make(prepared: PreparedTask, sampler: Baseline, folder: Path, parts: list[_
 def _write(images: torch.Tensor, start: int, folder: Path) -> None:
     """Write images [B, C, H, W] uint8 as PNG files; the folder appears whole."""
     with whole_folder(folder) as temporary:
-        for number, image in enumerate(images.permute(0, 2, 3, 1).numpy(), start):
-            pixels = np.ascontiguousarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-            Image.fromarray(pixels).save(temporary / f"{number:06d}.png", compress_level=1)
+        for number, png in enumerate(as_png(images), start):
+            (temporary / f"{number:06d}.png").write_bytes(png)
 
 
 def _finished(folder: Path, parts: list[_Part]) -> dict[str, str]:
@@ -154,9 +152,7 @@ def _read(folder: Path, parts: list[_Part], hashes: dict[str, str]) -> Iterator[
         path = folder / part.name
         if not path.is_dir() or folder_sha256(path) != hashes[part.name]:
             raise _changed(path)
-        images = [np.atleast_3d(np.array(Image.open(file))) for file in sorted(path.glob("*.png"))]
-        # A new array: with the strides of a permuted one, networks compute grey images in another order.
-        yield ImageBatch(torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images])))
+        yield ImageBatch(batch_of(from_png(file.read_bytes()) for file in sorted(path.glob("*.png"))))
 
 
 def _changed(path: Path) -> UserError:

@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -19,6 +19,8 @@ from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
 from bench.training.alarms import AlarmNote
 from bench.training.cost import Passes, work
+
+M = TypeVar("M", bound=Model)
 
 
 def _as_name(text: str) -> str:
@@ -231,15 +233,22 @@ def write_record(path: Path, record: Record) -> None:
 
 def read_record(path: Path) -> Record:
     """Read one record. Raises UserError with the file, the problem and the fix."""
+    return read_model(path, Record, "record", "run")
+
+
+def read_model(path: Path, model: type[M], what: str, command: str) -> M:
+    """Read a file of JSON as a model. Raises UserError with the file, `what` it shall be, the problem and the fix.
+
+    The fix is to remove the file and to repeat the `command` that writes it.
+    """
     try:
-        return Record.model_validate_json(read_bytes(path))
+        return model.model_validate_json(read_bytes(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"{path}: not a complete and valid record ({problem}); "
-            f"fix: rm {shlex.quote(str(path))}, then run again"
+            f"{path}: not a complete and valid {what} ({f'{where}: ' if where else ''}{problem}); "
+            f"fix: rm {shlex.quote(str(path))}, then {command} again"
         ) from error
 
 

@@ -6,17 +6,16 @@ records, and the choice is on seeds that no reported number uses.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from bench.core.errors import UserError
-from bench.core.files import digest, read_bytes, write_text
+from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.choice import EVALUATIONS, Direction, Quantities, parse_rule
-from bench.runs.records import Name, Provenance
+from bench.runs.records import Name, Provenance, read_model
 
 SWEEPS = "sweeps"
 """The folder of sweeps' records in a folder of runs."""
@@ -130,15 +129,7 @@ class Sweep(Model):
 
 def read_sweep(path: Path) -> Sweep:
     """Read the record of a sweep. Raises UserError with the file, the problem and the fix."""
-    try:
-        return Sweep.model_validate_json(read_bytes(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise UserError(
-            f"{path}: not a complete and valid record of a sweep ({f'{where}: ' if where else ''}{problem}); "
-            f"fix: rm {shlex.quote(str(path))}, then bench sweep again"
-        ) from error
+    return read_model(path, Sweep, "record of a sweep", "bench sweep")
 
 
 def write_sweep(path: Path, found: Sweep) -> None:

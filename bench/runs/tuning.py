@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from bench.core.errors import UserError
-from bench.core.files import digest, read_bytes, write_text
+from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
-from bench.runs.records import Name, Provenance
+from bench.runs.records import Name, Provenance, read_model
 from bench.training.budget import Budget
 
 TUNING = "tuning"
@@ -129,15 +129,7 @@ def best(points: Iterable[Point], direction: str) -> Point:
 
 def read_tuning(path: Path) -> Tuning:
     """Read one record of a tuning. Raises UserError with the file, the problem and the fix."""
-    try:
-        return Tuning.model_validate_json(read_bytes(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise UserError(
-            f"{path}: not a complete and valid record of a tuning ({f'{where}: ' if where else ''}{problem}); "
-            f"fix: rm {shlex.quote(str(path))}, then bench tune again"
-        ) from error
+    return read_model(path, Tuning, "record of a tuning", "bench tune")
 
 
 def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -32,12 +32,18 @@ class PinnedTask(Task):
 
     protocols: Mapping[str, Protocol]
     """The task's protocols by name; `protocol` is the one in use."""
+    has_teacher: bool = field(default=True, kw_only=True)
+    """False: for images from outside alone, without a teacher and training data."""
 
     pinned_by_prepare: ClassVar[bool] = True
 
     def pinned_path(self, cache: Path) -> Path:
         """Return the file that lists the assets pinned for this task."""
         return cache / "chosen" / f"{self.name}.json"
+
+    def for_images(self) -> Self:
+        """Return the task without its teacher, unless the protocol compares with the teacher's images."""
+        return self if self.protocol.teacher_reference else replace(self, has_teacher=False)
 
     def under(self, protocol: str) -> Self:
         if protocol not in self.protocols:

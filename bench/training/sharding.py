@@ -41,8 +41,8 @@ def settle(network: nn.Module) -> None:
     FSDP2 reads them when a network first runs, and a critic first runs frozen. Its float32 adapters on a bf16 base
     then seem to have no type in common, and torch 2.14 makes their gradients bf16 and fails.
     """
-    if isinstance(network, FSDPModule):
-        network._get_fsdp_state()._lazy_init()
+    assert isinstance(network, FSDPModule)
+    network._get_fsdp_state()._lazy_init()
 
 
 def whole(value: Any, keep: bool = True) -> Any:

@@ -94,8 +94,6 @@ class ImageNetTask(PinnedTask):
     """Addresses of published reference statistics by name."""
     pinned: PinnedImageNet = PinnedImageNet()
     """The pinned assets that `located` found in the cache."""
-    has_teacher: bool = field(default=True, kw_only=True)
-    """False: for images from outside alone, without a teacher and training data."""
 
     of_training: ClassVar[Collection[str]] = ("data", "teacher")
     """The roles of which images from outside need none."""
@@ -124,10 +122,6 @@ class ImageNetTask(PinnedTask):
             ours, metrics=(*ours.metrics, *pinned.further_metrics), extractors=pinned.further_extractors
         )
         return replace(self, pinned=pinned, protocols=protocols).under(self.protocol.name)
-
-    def for_images(self) -> ImageNetTask:
-        """Return the task without its teacher and its training data."""
-        return replace(self, has_teacher=False)
 
     def identity(self) -> dict[str, str]:
         assets: Mapping[str, PinnedAsset | None] = vars(self.pinned)

@@ -58,8 +58,6 @@ class TextTask(PinnedTask):
     """Grid positions of published students by their number of steps; the default is first."""
     pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
     """The pinned assets that `located` found in the cache, by role."""
-    has_teacher: bool = True
-    """False: for images from outside alone, without a teacher and training data."""
 
     takes: ClassVar[Collection[str]] = (
         *("data", "teacher", "prompts", "training_prompts", "tiny_vae"),
@@ -102,10 +100,6 @@ class TextTask(PinnedTask):
         features = self.pinned["features"].name if "features" in used else protocol.features
         reference = self.pinned["reference"].name if "reference" in used else protocol.reference
         return replace(protocol, features=features, reference=reference)
-
-    def for_images(self) -> TextTask:
-        """Return the task without its teacher, unless the protocol compares with the teacher's images."""
-        return self if self.protocol.teacher_reference else replace(self, has_teacher=False)
 
     def identity(self) -> dict[str, str]:
         return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
