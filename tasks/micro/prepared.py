@@ -64,8 +64,7 @@ class PreparedMicroTask(PreparedClassTask):
         features_path = self._feature_network()
         self.extractors = {MAIN: self._extract}
         space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)
-        key = task.reference_key(file_sha256(features_path))
-        name = f"{task.protocol.name.replace('+', '-')}-{key[:12]}"
+        name = task.reference_name(file_sha256(features_path))
         reference = kept_references(self.reference_images(), {"": space}, name, store, progress)[""]
         self.references = {MAIN: reference}
         self.teacher_sha256 = folder_sha256(teacher_path)

@@ -125,9 +125,13 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     def _as_data(*parts: Any) -> list[dict[str, Any]]:
         return [asdict(part) for part in parts]
 
-    def reference_key(self, features_sha256: str) -> str:
-        """Return the hash that names the reference: the held-out images' features by one network's weights."""
-        return digest(["reference", 1, self.held_out_sha256, features_sha256])
+    def reference_name(self, features_sha256: str) -> str:
+        """Return the name of the reference: the held-out images' features by one network's weights.
+
+        Protocols that are derived from one, `NAME.what`, have its reference.
+        """
+        key = digest(["reference", 1, self.held_out_sha256, features_sha256])
+        return f"{self.protocol.name.partition('.')[0]}-{key[:12]}"
 
     def teacher_path(self, cache: Path) -> Path:
         """Return the folder of the cached teacher."""

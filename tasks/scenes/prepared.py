@@ -72,8 +72,7 @@ class PreparedScenes(PairedTeacher):
             suffix: FeatureSpace(task.protocol.network(name), self.extractors[name])
             for name, suffix in REFERENCES.items()
         }
-        key = task.reference_key(file_sha256(classifier_path))
-        name = f"{task.protocol.name.replace('+', '-')}-{key[:12]}"
+        name = task.reference_name(file_sha256(classifier_path))
         made = kept_references(self.reference_images(), spaces, name, store, progress)
         self.references = {extractor: made[suffix] for extractor, suffix in REFERENCES.items()}
         self.teacher_sha256 = folder_sha256(teacher_path)

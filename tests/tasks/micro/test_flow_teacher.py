@@ -114,7 +114,7 @@ def test_a_student_is_saved_and_read_back(prepared: PreparedMicroTask, tmp_path:
 
 def test_the_two_tasks_share_images_classifier_and_reference(tmp_path: Path) -> None:
     assert TASK_FLOW.features_path(tmp_path) == TASK.features_path(tmp_path)
-    assert TASK_FLOW.reference_key("a") == TASK.reference_key("a")
+    assert TASK_FLOW.reference_name("a") == TASK.reference_name("a")
     assert TASK_FLOW.teacher_path(tmp_path) != TASK.teacher_path(tmp_path)
 
 

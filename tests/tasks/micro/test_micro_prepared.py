@@ -179,9 +179,11 @@ def test_keys_change_with_the_images() -> None:
     other = replace(TASK, train_sha256="0" * 64)
     assert other.teacher_key() != TASK.teacher_key()
     assert other.features_key() != TASK.features_key()
-    assert other.reference_key("f" * 64) == TASK.reference_key("f" * 64)
-    assert replace(TASK, held_out_sha256="0" * 64).reference_key("f" * 64) != TASK.reference_key("f" * 64)
-    assert TASK.reference_key("e" * 64) != TASK.reference_key("f" * 64)
+    assert other.reference_name("f" * 64) == TASK.reference_name("f" * 64)
+    assert replace(TASK, held_out_sha256="0" * 64).reference_name("f" * 64) != TASK.reference_name("f" * 64)
+    assert TASK.reference_name("e" * 64) != TASK.reference_name("f" * 64)
+    derived = replace(TASK, protocol=replace(TASK.protocol, name=f"{TASK.protocol.name}.fd+kid"))
+    assert derived.reference_name("f" * 64) == TASK.reference_name("f" * 64)
 
 
 def test_a_changed_recipe_gets_its_own_teacher(own_cache: Path) -> None:
