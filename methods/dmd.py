@@ -117,8 +117,9 @@ class DMD(Distiller[DMDRecipe]):
         """Move the critic's weights towards the student's (implicit distribution alignment; SenseFlow)."""
         share = self.recipe.ida_share
         if share and self.recipe.distribution_matching and self.micro_batch.is_last:
-            fake_score = self.critic.network.get_submodule("denoiser")
-            torch._foreach_lerp_([*fake_score.parameters()], [*self.generator.network.parameters()], share)
+            fake_score = self.critic.master.get_submodule("denoiser")
+            torch._foreach_lerp_([*fake_score.parameters()], [*self.generator.master.parameters()], share)
+            self.critic.refresh()
 
     def update_critic(self, fake: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Train the critic for one step: denoise the generated images and discriminate them from real ones."""

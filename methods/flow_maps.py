@@ -55,6 +55,11 @@ class FlowMapRecipe(Recipe):
                 "tangent=finite-difference requires float32, and sharded networks run in the recipe's precision, "
                 "which is bf16; fix: --set precision=fp32"
             )
+        if self.precision == "bf16-weights":
+            raise ValueError(
+                "the derivative of the student is taken in float32, and precision=bf16-weights runs it in bf16; "
+                "fix: --set precision=bf16"
+            )
         return self
 
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.grid import grid_index, student_indices
+from bench.training.compiling import compile_network
 from bench.training.context import Batch, MicroBatch, Noised, Pairs, TrainingContext
+from bench.training.half_weights import HalfWeights
 from bench.training.one_base import copy_on, not_synchronised, share_shards, shared_names
 from bench.training.recipe import Recipe
 from bench.training.sharding import settle, shard, whole
@@ -64,8 +66,7 @@ class Distiller(ABC, Generic[R]):
         """The current micro-batch, which the engine sets before each training step."""
         if recipe.one_base:  # copies have the teacher's weights, so these get their precision before
             self._convert_teacher()
-        if recipe.compile_backend != "none":
-            self.teacher.compile(backend=recipe.compile_backend)
+        compile_network(self.teacher, recipe)
 
     @abstractmethod
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -113,10 +114,10 @@ class Distiller(ABC, Generic[R]):
 
     def add_model(self, name: str, network: nn.Module, lr: float) -> TrainedModel:
         """Register a network to train at a learning rate. Checkpoints contain it and its optimiser."""
-        shared = self._place(network)
-        wrapped = network if self.sharded else self.accelerator.prepare_model(network)
-        optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(network, lr))
-        self.models[name] = TrainedModel(network, wrapped, optimizer, lr, shared)
+        shared, half = self._place(network)
+        wrapped = network if self.sharded or half else self.accelerator.prepare_model(network)
+        optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(half.master if half else network, lr))
+        self.models[name] = TrainedModel(network, wrapped, optimizer, lr, shared, half)
         return self.models[name]
 
     def add_target(self, name: str, model: TrainedModel, network: nn.Module, decay: float) -> TargetNetwork:
@@ -124,8 +125,8 @@ class Distiller(ABC, Generic[R]):
 
         `network` has the same shape as the model's network; its weights are replaced. Checkpoints contain it.
         """
-        shared = self._place(network)
-        self.targets[name] = TargetNetwork(network, model, decay, shared)
+        shared, half = self._place(network)
+        self.targets[name] = TargetNetwork(network, model, decay, shared, half)
         return self.targets[name]
 
     def update_target(self, target: TargetNetwork) -> None:
@@ -160,12 +161,15 @@ class Distiller(ABC, Generic[R]):
             raise ValueError(f"the loss of {self._name_of(model)} does not depend on any trained network")
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
         if self.micro_batch.is_last:
-            if all(parameter.grad is None for parameter in model.network.parameters()):
+            weights = [weight for weight in model.master.parameters() if weight.grad is not None]
+            if not weights:
                 raise ValueError(f"the loss of {self._name_of(model)} does not depend on its network")
-            norm = self.accelerator.clip_grad_norm_(model.network.parameters(), self.recipe.clip_norm)
+            if model.half and self.accelerator.num_processes > 1:  # DDP would average in bf16
+                for weight in weights:
+                    weight.grad = self.accelerator.reduce(weight.grad, "mean")
+            norm = self.accelerator.clip_grad_norm_(weights, self.recipe.clip_norm)
             model.gradient_norm = whole(torch.as_tensor(norm))
-            model.optimizer.step()
-            model.updates += 1
+            model.step()
 
     def set_rates(self, iteration: int) -> None:
         """Set every learning rate for an iteration. The rates are functions of the iteration alone."""
@@ -248,16 +252,20 @@ class Distiller(ABC, Generic[R]):
         if self.recipe.teacher_precision == "bf16":
             self.teacher.to(torch.bfloat16)
 
-    def _place(self, network: nn.Module) -> dict[str, str]:
-        """Compile and shard a network as the recipe says. Return the names of what it shares with the teacher."""
+    def _place(self, network: nn.Module) -> tuple[dict[str, str], HalfWeights | None]:
+        """Compile, shard and halve a network as the recipe says.
+
+        Return the names of what it shares with the teacher, and its master's weights if it now runs in bf16.
+        """
         shared = shared_names(network, self.teacher) if self.recipe.one_base else {}
         if shared:
             not_synchronised(network, shared)
-        if self.recipe.compile_backend != "none":
-            network.compile(backend=self.recipe.compile_backend)
+        compile_network(network, self.recipe)
         if self.sharded:
             self._shard(network)
-        return shared
+        if self.recipe.precision == "bf16-weights":
+            return shared, HalfWeights(network.to(self.accelerator.device), self.teacher)
+        return shared, None
 
     def _shard(self, network: nn.Module) -> None:
         accelerator = self.accelerator

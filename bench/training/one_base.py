@@ -14,6 +14,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.training.half_weights import HalfWeights
+
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -50,14 +52,27 @@ class Misfit(NamedTuple):
 class OwnState:
     """The state of a network, without the tensors that it shares with a base."""
 
-    def __init__(self, network: nn.Module, shared: Mapping[str, str] | None = None) -> None:
-        """`shared`: see `shared_names`; none: the network shares nothing."""
+    def __init__(
+        self, network: nn.Module, shared: Mapping[str, str] | None = None, half: HalfWeights | None = None
+    ) -> None:
+        """`shared`: see `shared_names`; none: the network shares nothing. `half`: if the network runs in bf16."""
         self.network = network
         self.shared = shared or {}
+        self.half = half
+
+    @property
+    def master(self) -> nn.Module:
+        """The network whose weights are trained and saved: the network itself, unless that runs in bf16."""
+        return self.half.master if self.half else self.network
+
+    def refresh(self) -> None:
+        """Let the network that runs follow its master, after the weights of the master have changed."""
+        if self.half:
+            self.half.refresh()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the network's own tensors by name."""
-        return {name: value for name, value in self.network.state_dict().items() if name not in self.shared}
+        """Return the own tensors of the network's master by name."""
+        return {name: value for name, value in self.master.state_dict().items() if name not in self.shared}
 
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> Misfit:
         """Load the network's own tensors; a state with shared ones does not fit.
@@ -65,7 +80,8 @@ class OwnState:
         Raises RuntimeError for a tensor of another shape and, if strict, for names that do not fit.
         """
         own = {name: value for name, value in state.items() if name not in self.shared}
-        found = self.network.load_state_dict(own, strict=False)
+        found = self.master.load_state_dict(own, strict=False)
+        self.refresh()
         missing = [name for name in found.missing_keys if name not in self.shared]
         unexpected = [*found.unexpected_keys, *(name for name in state if name in self.shared)]
         if strict and (missing or unexpected):

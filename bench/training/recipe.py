@@ -23,7 +23,9 @@ class Recipe(BaseModel):
     # A process imports many models and validates one, so each is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"one_base", "tf32", "deterministic"})
+    added_later: ClassVar[frozenset[str]] = frozenset(
+        {"one_base", "tf32", "deterministic", "compile_units", "compile_graphs"}
+    )
     """Keys that a class got after runs of it were published; their defaults leave the names of runs alone. A
     subclass names its own, which are added to these."""
 
@@ -49,8 +51,10 @@ class Recipe(BaseModel):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     """Decay per generator update of the EMA of the student's weights, which is then evaluated; none: the last
     weights are evaluated, as in the paper."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast around the training step; weights stay float32."""
+    precision: Literal["fp32", "bf16", "bf16-weights"] = "fp32"
+    """bf16: autocast around the training step, in which normalisations stay float32, and float32 weights are
+    rounded in every pass. bf16-weights: the networks run in bf16 throughout, with weights that are rounded once,
+    after each step of their float32 masters."""
     tf32: bool = True
     """Whether a GPU may round the inputs of float32 convolutions and matrix products to TF32 (10 bits), as in the
     official runs."""
@@ -72,6 +76,12 @@ class Recipe(BaseModel):
     """True: the backward pass computes the networks' blocks again, with less memory and about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"
     """Backend of torch.compile for every network of the method."""
+    compile_units: Literal["network", "blocks"] = "network"
+    """What is compiled: each network whole, or its repeated blocks, which takes less time, since blocks of one
+    class and shape have one graph."""
+    compile_graphs: int = Field(32, ge=1)
+    """Most graphs of one piece of code: that of a network, or of a class of blocks. Each shape has one, with
+    gradients and without; calls that would need more of them run uncompiled."""
     sharding: Literal["none", "fsdp2"] = "none"
     """fsdp2: processes shard each network's weights, gradients and Adam moments, and gather a block when it runs;
     none: each process has a whole copy (DDP)."""
@@ -121,10 +131,20 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _precisions_fit(self) -> Self:
-        if self.teacher_precision == "bf16" and self.precision != "bf16":
+        if self.teacher_precision == "bf16" and self.precision == "fp32":
             raise ValueError(
-                "teacher_precision=bf16 requires precision=bf16, since types would mix outside autocast; "
-                "fix: --set teacher_precision=fp32"
+                "teacher_precision=bf16 requires precision=bf16 or bf16-weights: a float32 student would learn "
+                "the rounding; fix: --set teacher_precision=fp32"
+            )
+        if self.precision == "bf16-weights" and self.sharding != "none":
+            raise ValueError(
+                f"sharding={self.sharding} keeps float32 shards and gathers them in bf16 itself; "
+                "fix: --set precision=bf16"
+            )
+        if self.precision == "bf16-weights" and self.one_base and self.teacher_precision != "bf16":
+            raise ValueError(
+                "one_base=true with precision=bf16-weights runs bf16 LoRAs on the teacher's weights, which are "
+                "float32; fix: --set teacher_precision=bf16"
             )
         return self
 
@@ -160,6 +180,8 @@ class Recipe(BaseModel):
             found |= dict.fromkeys(("best_every", "best_samples"), "keep_best is off")
         if not self.warmup:
             found["warmup_from_zero"] = "warmup is 0"
+        if self.compile_backend == "none":
+            found |= dict.fromkeys(("compile_units", "compile_graphs"), "compile_backend is none")
         if self.alarms == "off":
             found |= dict.fromkeys(ALARM_KEYS - {"alarms"}, "alarms is off")
         return found
@@ -191,7 +213,9 @@ class Recipe(BaseModel):
         """
         if self.one_base:
             return parameters * (HALF if self.teacher_precision == "bf16" else BYTES)
-        return self.cost().least_memory(parameters)
+        cost = self.cost()
+        halves = cost.trained * HALF * parameters if self.precision == "bf16-weights" else 0
+        return cost.least_memory(parameters) + halves
 
     def cost(self) -> Cost:
         """Return the cost of a training, in passes and networks of the teacher's size.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.training.half_weights import HalfWeights
 from bench.training.one_base import OwnState
 
 
@@ -40,12 +41,14 @@ class TrainedModel(OwnState):
         optimizer: torch.optim.Optimizer,
         lr: float,
         shared: Mapping[str, str] | None = None,
+        half: HalfWeights | None = None,
     ) -> None:
         """Store the parts. `wrapped` is the network as accelerate prepared it (DDP), or the sharded network.
 
-        `shared`: the tensors that belong to the teacher (`shared_names`).
+        `shared`: the tensors that belong to the teacher (`shared_names`). `half`: if the network runs in bf16; the
+        optimiser is its master's.
         """
-        super().__init__(network, shared)
+        super().__init__(network, shared, half)
         self.wrapped = wrapped
         self.optimizer = optimizer
         self.lr = lr
@@ -54,6 +57,12 @@ class TrainedModel(OwnState):
         """Number of optimiser steps so far."""
         self.gradient_norm: Tensor | None = None
         """Gradient norm of the last step, before clipping."""
+
+    def step(self) -> None:
+        """Step the optimiser, from the gradients that the master has."""
+        self.optimizer.step()
+        self.refresh()
+        self.updates += 1
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trains = torch.is_grad_enabled() and any(one.requires_grad for one in self.network.parameters())
@@ -64,10 +73,15 @@ class TargetNetwork(OwnState):
     """A frozen network that follows a trained one as an exponential moving average of its weights."""
 
     def __init__(
-        self, network: nn.Module, model: TrainedModel, decay: float, shared: Mapping[str, str] | None = None
+        self,
+        network: nn.Module,
+        model: TrainedModel,
+        decay: float,
+        shared: Mapping[str, str] | None = None,
+        half: HalfWeights | None = None,
     ) -> None:
         """Copy the model's current weights into `network`, which has the same shape and shares the same."""
-        super().__init__(network.requires_grad_(False).eval(), shared)
+        super().__init__(network.requires_grad_(False).eval(), shared, half)
         self.model = model
         self.decay = decay
         self.copy_model()
@@ -87,3 +101,4 @@ class TargetNetwork(OwnState):
         torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - self.decay)
         for name in own.keys() - set(weights):  # counters are not averaged
             own[name].copy_(current[name])
+        self.refresh()

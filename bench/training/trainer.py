@@ -33,6 +33,7 @@ from bench.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
@@ -99,6 +100,7 @@ class Trainer:
         self.average: dict[str, Tensor] | None = None
         self.passes = PassCounter(distiller)
         self.monitor = Monitor(self.recipe)
+        self.compiled = CompileClock()
         self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
         self._stop_agreed = False
@@ -122,7 +124,7 @@ class Trainer:
         self._note = progress.note
         start = self.begin()
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
-        with bar_of_training as bar, self.stop.deferred():
+        with bar_of_training as bar, self.stop.deferred(), compiling(self.recipe, self.compiled):
             for iteration in range(start, self.recipe.iterations):
                 self.advance(iteration, cadence, bar, measure)
         if self.distiller.generator.updates == 0:
@@ -148,8 +150,10 @@ class Trainer:
         self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
-        before = self.distiller.generator.updates
+        before, graphs = self.distiller.generator.updates, self.compiled.graphs
         figures = self._checked(self.step(iteration), iteration)
+        if self.compiled.graphs > graphs and self.accelerator.is_main_process:
+            self._note(f"{self.compiled} by iteration {iteration + 1}")
         done, updates = iteration + 1, self.distiller.generator.updates
         last = done == self.recipe.iterations
         window = self.monitor.add(done, figures)

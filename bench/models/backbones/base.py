@@ -100,6 +100,10 @@ class BackboneFamily(Denoiser):
         """Return the parts that sharding gathers one after the other, the inner before the outer."""
         return ()
 
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Return the blocks that `compile_units=blocks` compiles, none of them within another."""
+        return ()
+
     def checkpoint_gradients(self) -> None:
         raise UserError(
             f"the backbone family {self.name!r} keeps all activations; fix: --set gradient_checkpointing=false"

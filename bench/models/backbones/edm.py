@@ -17,7 +17,10 @@ from bench.models.weights.folders import load_network
 
 
 class EDMDenoiser(UNetFamily):
-    """EDM's preconditioning around a class-conditional network (EDM, Table 1; DMD2's ImageNet-64 networks)."""
+    """EDM's preconditioning around a class-conditional network (EDM, Table 1; DMD2's ImageNet-64 networks).
+
+    The network runs in its own dtype: one in bf16 takes float32 images; x0 is float32.
+    """
 
     name = "edm"
     schedule: EDMSchedule
@@ -65,9 +68,8 @@ class EDMDenoiser(UNetFamily):
 
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         # A Python float would be cast to long by UNet2DModel: the timestep is always a float tensor.
-        output: Tensor = network(self._folded(x), timestep.to(x.dtype), class_labels=condition, return_dict=False)[
-            0
-        ]
+        x = self._folded(x).to(network.conv_in.weight.dtype)
+        output: Tensor = network(x, timestep, class_labels=condition, return_dict=False)[0]
         return output
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:

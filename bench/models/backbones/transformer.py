@@ -211,6 +211,9 @@ class TransformerFamily(BackboneFamily):
         self.network.enable_gradient_checkpointing()
         self._make_views()  # the network itself has the switch, and a view has a copy of it
 
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        return self.blocks
+
     def shard_units(self) -> Iterable[nn.Module]:
         return self.blocks
 

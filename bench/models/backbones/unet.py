@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -134,6 +135,10 @@ class UNetFamily(BackboneFamily):
 
     def checkpoint_gradients(self) -> None:
         self.network.enable_gradient_checkpointing()
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        kinds = (ResnetBlock2D, BasicTransformerBlock)
+        return (part for part in self.network.modules() if isinstance(part, kinds))
 
     def shard_units(self) -> Iterable[nn.Module]:
         yield from (part for part in self.network.modules() if isinstance(part, BasicTransformerBlock))

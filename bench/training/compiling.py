@@ -1,0 +1,70 @@
+"""torch.compile for the networks of a method: whole, or block by block, with the graphs counted and timed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from bench.models.backbones.base import BackboneFamily
+from bench.training.recipe import Recipe
+
+
+def compile_network(network: nn.Module, recipe: Recipe) -> None:
+    """Let a network be compiled as the recipe says, in place, when it first runs; or not at all.
+
+    Blocks of one class and shape have one graph, whatever network they are in, since weights are inputs of a
+    graph. They are compiled wherever they run, also where features are taken, and what is between them is not.
+    """
+    if recipe.compile_backend == "none":
+        return
+    if recipe.compile_units == "network":
+        network.compile(backend=recipe.compile_backend)
+        return
+    for backbone in [part for part in network.modules() if isinstance(part, BackboneFamily)]:
+        for block in backbone.repeated_blocks():
+            block.compile(backend=recipe.compile_backend, dynamic=False)
+
+
+class CompileClock:
+    """The graphs that torch.compile has made in this process, forward and backward, and the seconds they took."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+        self.seconds = 0.0
+        self._begun = 0.0
+
+    def start(self, _: object) -> None:
+        """Note the beginning of a compilation."""
+        self._begun = time.perf_counter()
+
+    def end(self, _: object) -> None:
+        """Note its end."""
+        self.graphs += 1
+        self.seconds += time.perf_counter() - self._begun
+
+    def __str__(self) -> str:
+        return f"compiled {self.graphs} graphs in {self.seconds:.0f} s"
+
+
+@contextlib.contextmanager
+def compiling(recipe: Recipe, clock: CompileClock) -> Iterator[None]:
+    """Within a `with` block, limit the graphs of one piece of code as the recipe says, and let a clock count them.
+
+    The limit is one of graphs and not of seconds, so that a run that is repeated compiles the same.
+    """
+    if recipe.compile_backend == "none":
+        yield
+        return
+    handler, most = torch._dynamo.callback.callback_handler, recipe.compile_graphs
+    handler.register_start_callback(clock.start)
+    handler.register_end_callback(clock.end)
+    try:
+        with torch._dynamo.config.patch(recompile_limit=most, accumulated_recompile_limit=8 * most):
+            yield
+    finally:
+        handler.remove_start_callback(clock.start)
+        handler.remove_end_callback(clock.end)
