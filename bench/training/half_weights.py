@@ -40,7 +40,9 @@ class HalfWeights:
         self.master = copy.deepcopy(network, {id(teacher): teacher} | {id(weight): weight for weight in kept})
         """It is never called."""
         for backbone in backbones:
-            backbone.to(torch.bfloat16)
+            nn.Module.to(
+                backbone, torch.bfloat16
+            )  # diffusers' own warns of a list of exceptions, even if it is empty
         own, of_master = ([*one.parameters(), *one.buffers()] for one in (network, self.master))
         pairs = [(half, full) for half, full in zip(own, of_master, strict=True) if half is not full]
         self._halves, self._masters = [half for half, _ in pairs], [full for _, full in pairs]

@@ -43,7 +43,7 @@ def trained(method: Distiller[Any], batches: Any = make_batch) -> tuple[dict[str
 
 
 def same(found: dict[str, Tensor], expected: dict[str, Tensor], most: float) -> None:
-    """Check that weights differ by rounding, but for a key's bias: it has no effect, and its gradient is rounding."""
+    """Check that weights differ by rounding; a key's bias has no effect, so that its gradient is rounding."""
     for name, value in expected.items():
         if "to_k" not in name or "bias" not in name:
             torch.testing.assert_close(found[name], value, rtol=10 * most, atol=most, msg=name)
