@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -36,20 +37,29 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "imagenet": Part(
         "imagenet_training.py",
-        "--full --batch 40 --precision bf16 --blocks 4",
-        "--blocks 1",
-        90,
-    ),
-    "evaluation": Part("evaluation.py", "--full --images 2000 --batch 200", "--images 8 --batch 8", 45),
-    "sdxl": Part("text_training.py", "--batches 4 --blocks 2 --variants 0", "--tiny --blocks 1 --variants 0", 80),
-    "sdxl-lora": Part(
-        "text_training.py",
-        "--lora --batches 4 --blocks 2 --variants 0",
-        "--tiny --lora --blocks 1 --variants 0",
+        "--full --batch 40 --precision bf16 --blocks 3 "
+        "--variants 'independent draws;shared draws;bf16 weights;bf16 weights, shared draws'",
+        "--blocks 1 --variants 'independent draws;bf16 weights'",
         80,
     ),
-    "flow": Part("flow_training.py", "--blocks 2", "--tiny --blocks 1", 95),
-    "determinism": Part("determinism.py", "", "--iterations 100", 90),
+    "evaluation": Part("evaluation.py", "--full --images 2000 --batch 200", "--images 8 --batch 8", 40),
+    "sdxl": Part(
+        "text_training.py", "--batches 4 --blocks 2 --variants 0,4", "--tiny --blocks 1 --variants 0,4", 80
+    ),
+    "sdxl-lora": Part(
+        "text_training.py",
+        "--lora --batches 4 --blocks 2 --variants 0,4",
+        "--tiny --lora --blocks 1 --variants 0,4",
+        80,
+    ),
+    "determinism": Part("determinism.py", "", "--iterations 100", 80),
+    "flow": Part("flow_training.py", "--blocks 1", "--tiny --blocks 1", 60),
+    "imagenet-compiled": Part(
+        "imagenet_training.py",
+        "--full --batch 40 --precision bf16 --blocks 2 --variants 'bf16 weights, shared draws, compiled blocks'",
+        "--blocks 1 --variants 'shared draws'",
+        60,
+    ),
 }
 
 
@@ -66,7 +76,7 @@ class Measured:
 
 def run(part: Part, tiny: bool) -> Measured:
     """Run a part; show and keep its output."""
-    arguments = [part.script, *(part.tiny if tiny else part.full).split()]
+    arguments = [part.script, *shlex.split(part.tiny if tiny else part.full)]
     begun, lines = time.monotonic(), []
     child = subprocess.Popen(
         [sys.executable, *arguments], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

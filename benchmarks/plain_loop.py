@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +29,48 @@ class RandomTask(PreparedClassTask):
         self.real_conditions = torch.randint(0, classes, (images,))
 
 
+def run_in_bf16(network: nn.Module) -> None:
+    """Let a network of EDM's kind run in bf16 on float32 weights, as the official one does on a GPU.
+
+    Each layer casts its weights whenever it runs, and normalisations run in bf16; the embedding of the time and of
+    the class is float32.
+    """
+    for name, part in network.named_modules():
+        if "embedding" in name:
+            continue
+        if isinstance(part, nn.Conv2d | nn.Linear | nn.GroupNorm):
+            part.forward = _casting(part)  # type: ignore[method-assign]
+
+
+def _casting(part: Any) -> Any:
+    """Return the forward of a layer that casts its input and its weights to bf16."""
+
+    def forward(x: Tensor) -> Tensor:
+        x, weight = x.bfloat16(), part.weight.bfloat16()
+        bias = None if part.bias is None else part.bias.bfloat16()
+        if isinstance(part, nn.Conv2d):
+            return part._conv_forward(x, weight, bias)
+        if isinstance(part, nn.Linear):
+            return F.linear(x, weight, bias)
+        return F.group_norm(x, part.num_groups, weight, bias, part.eps)
+
+    return forward
+
+
 class PlainLoop:
-    """DMD2 in the official order, with separate forwards for each term, without logging and checkpoints."""
+    """DMD2 in the official order, with separate forwards for each term, without logging and checkpoints.
+
+    In a recipe's precision bf16 it runs as the official code does (`run_in_bf16`).
+    """
 
     def __init__(self, prepared: RandomTask, recipe: DMDRecipe, device: torch.device) -> None:
         self.recipe, self.device, self.done = recipe, device, 0
         self.classes, self.shape = prepared.classes, prepared.task.image_shape
-        self.precision = torch.bfloat16 if recipe.precision == "bf16" else None
         self.teacher = copy.deepcopy(prepared.teacher).to(device)
         self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
+        if recipe.precision == "bf16":
+            for one in (self.teacher, self.G, self.C):
+                run_in_bf16(one.network)
         self.head = discriminator_head(*self.C.feature_shapes).to(device)
         self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
         settings = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
@@ -58,11 +92,6 @@ class PlainLoop:
 
     def step(self) -> None:
         """Train one iteration: the generator every few iterations, the critic in each one."""
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            self._step()
-        self.done += 1
-
-    def _step(self) -> None:
         recipe, size = self.recipe, self.recipe.batch_size
         turn = self.done % recipe.critic_updates_per_generator_update == 0
         y = torch.randint(0, self.classes, (size,), device=self.device)
@@ -100,3 +129,4 @@ class PlainLoop:
         loss.backward()
         nn.utils.clip_grad_norm_(self.critic_parameters, recipe.clip_norm)
         self.c_optimizer.step()
+        self.done += 1
