@@ -260,6 +260,12 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
         if not first["loc"]:  # each value is valid, but not all together
             raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "tuple_type":
+            default = list(model.model_fields[key].get_default())
+            raise UserError(
+                f"bad value {first['input']!r} for recipe key {key!r} of {who}: it is a list in brackets; "
+                f"for example --set '{key}={default}'"
+            ) from None
         raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None
 
 

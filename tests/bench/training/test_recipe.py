@@ -48,6 +48,12 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"valid: .*batch_size.*weight_decay"):
             build_recipe(Recipe, {"zzzzzzzz": 1}, "it")
 
+    def test_a_list_without_brackets_is_answered_with_one(self) -> None:
+        with pytest.raises(
+            UserError, match=r"'0\.1,0\.5' .* it is a list in brackets; for example --set 'gan_range=\["
+        ):
+            build_recipe(DMDRecipe, {"gan_range": "0.1,0.5"}, "it")
+
     def test_another_methods_key_is_unknown(self) -> None:
         with pytest.raises(UserError, match="unknown recipe key 'gan_generator_weight'"):
             build_recipe(Recipe, {"gan_generator_weight": 0.1}, "it")
