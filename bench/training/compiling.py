@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from bench.core.errors import UserError
 from bench.models.backbones.base import BackboneFamily
 from bench.training.recipe import Recipe
 
@@ -54,11 +55,14 @@ class CompileClock:
 def compiling(recipe: Recipe, clock: CompileClock) -> Iterator[None]:
     """Within a `with` block, limit the graphs of one piece of code as the recipe says, and let a clock count them.
 
-    The limit is one of graphs and not of seconds, so that a run that is repeated compiles the same.
+    The limit is one of graphs and not of seconds, so that a run that is repeated compiles the same. Raises
+    UserError if inductor is to compile for a CPU and there is no C++ compiler.
     """
     if recipe.compile_backend == "none":
         yield
         return
+    if recipe.compile_backend == "inductor" and not torch.cuda.is_available():
+        _require_compiler()
     handler, most = torch._dynamo.callback.callback_handler, recipe.compile_graphs
     handler.register_start_callback(clock.start)
     handler.register_end_callback(clock.end)
@@ -68,3 +72,16 @@ def compiling(recipe: Recipe, clock: CompileClock) -> Iterator[None]:
     finally:
         handler.remove_start_callback(clock.start)
         handler.remove_end_callback(clock.end)
+
+
+def _require_compiler() -> None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise UserError(
+            "compile_backend=inductor compiles C++ on a CPU, and there is no compiler g++ here, or the one that "
+            "CXX names does not run; fix: install g++, or --set compile_backend=none"
+        ) from None

@@ -10,6 +10,7 @@ import torch
 from tiny_task_context import BATCH, make_batch, make_context
 from torch import Tensor
 
+from bench.core.errors import UserError
 from bench.runs.registry import load_catalogue
 from bench.training.compiling import CompileClock, compiling
 from bench.training.distiller import Distiller
@@ -77,3 +78,13 @@ def test_more_graphs_than_the_recipe_allows_run_uncompiled() -> None:
     assert 0 < few.graphs < many.graphs
     expected, _ = trained(make())
     same(found, expected, 1e-5)
+
+
+def test_a_missing_compiler_is_named_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make(compile_backend="inductor").recipe
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/none"))
+    with (
+        pytest.raises(UserError, match=r"no compiler g\+\+ here.*fix: install g\+\+, or "),
+        compiling(recipe, CompileClock()),
+    ):
+        pass
