@@ -28,7 +28,8 @@ class HalfWeights:
         Raises UserError for a denoiser that is not of a backbone family.
         """
         denoisers = [part for part in network.modules() if isinstance(part, Denoiser)]
-        backbones = [part.network for part in denoisers if isinstance(part, BackboneFamily)]
+        families = [part for part in denoisers if isinstance(part, BackboneFamily)]
+        backbones = [part.network for part in families]
         if denoisers and not backbones:
             raise UserError(
                 "precision=bf16-weights converts the networks of backbone families, and "
@@ -39,6 +40,10 @@ class HalfWeights:
         kept = [weight for weight in network.parameters() if id(weight) not in with_master]
         self.master = copy.deepcopy(network, {id(teacher): teacher} | {id(weight): weight for weight in kept})
         """It is never called."""
+        adapted = [weight for one in families if one.adapters() for weight in one.network.parameters()]
+        base = {id(weight) for weight in adapted if not weight.requires_grad}
+        self.base = frozenset(name for name, weight in network.named_parameters() if id(weight) in base)
+        """Names of the weights under adapters. They are the teacher's, rounded, and no part of the state."""
         for backbone in backbones:
             nn.Module.to(
                 backbone, torch.bfloat16

@@ -50,7 +50,7 @@ class Misfit(NamedTuple):
 
 
 class OwnState:
-    """The state of a network, without the tensors that it shares with a base."""
+    """The state of a network, without the tensors that belong to a base."""
 
     def __init__(
         self, network: nn.Module, shared: Mapping[str, str] | None = None, half: HalfWeights | None = None
@@ -70,20 +70,27 @@ class OwnState:
         if self.half:
             self.half.refresh()
 
+    @property
+    def not_own(self) -> frozenset[str]:
+        """Names of the tensors that are no part of the state: those of a base, shared or rounded."""
+        return frozenset(self.shared) | (self.half.base if self.half else frozenset())
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the own tensors of the network's master by name."""
-        return {name: value for name, value in self.master.state_dict().items() if name not in self.shared}
+        left_out = self.not_own
+        return {name: value for name, value in self.master.state_dict().items() if name not in left_out}
 
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> Misfit:
         """Load the network's own tensors; a state with shared ones does not fit.
 
         Raises RuntimeError for a tensor of another shape and, if strict, for names that do not fit.
         """
-        own = {name: value for name, value in state.items() if name not in self.shared}
+        left_out = self.not_own
+        own = {name: value for name, value in state.items() if name not in left_out}
         found = self.master.load_state_dict(own, strict=False)
         self.refresh()
-        missing = [name for name in found.missing_keys if name not in self.shared]
-        unexpected = [*found.unexpected_keys, *(name for name in state if name in self.shared)]
+        missing = [name for name in found.missing_keys if name not in left_out]
+        unexpected = [*found.unexpected_keys, *(name for name in state if name in left_out)]
         if strict and (missing or unexpected):
             raise RuntimeError(f"missing: {', '.join(missing)}; unexpected: {', '.join(unexpected)}")
         return Misfit(missing, unexpected)

@@ -37,7 +37,7 @@ from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.log import TrainingLog
-from bench.training.one_base import OwnState, shared_names
+from bench.training.one_base import OwnState
 from bench.training.passes import PassCounter, total_passes
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
@@ -247,10 +247,9 @@ class Trainer:
 
     def student(self) -> Denoiser:
         """Return a copy of the student with the weights that would be evaluated now."""
-        base = self._student_base()
-        student = self.distiller.build_student(base)
-        own = OwnState(student, shared_names(student, base))
-        own.load_state_dict(whole(self.average or self.distiller.generator.state_dict()))
+        student, trained = self.distiller.build_student(self._student_base()), self.distiller.generator
+        own = OwnState(student, {name: name for name in trained.not_own})
+        own.load_state_dict(whole(self.average or trained.state_dict()))
         return student.eval().requires_grad_(False)
 
     def _student_base(self) -> Denoiser:

@@ -188,9 +188,10 @@ class TestTextNetworks:
             found.append(torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None]))
         assert relative(found[1], found[0]) < 0.2
 
-    def test_a_frozen_base_is_there_once_in_bf16(self) -> None:
+    def test_a_frozen_base_is_there_once_in_bf16_and_no_part_of_checkpoints(self) -> None:
         method = text.make(**text.LORAS, **HALF)
         student = method.generator
+        assert student.state_dict().keys() == text.trained(student).keys()
         for name, weight in student.network.named_parameters():
             master = student.master.get_parameter(name)
             assert weight.dtype == torch.bfloat16

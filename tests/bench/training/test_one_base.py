@@ -185,6 +185,15 @@ def test_a_bf16_base_has_float32_adapters_that_learn(tmp_path: Path) -> None:
     assert (found - expected).square().mean() < 1e-3 * expected.square().mean()
 
 
+def test_a_student_of_bf16_weights_is_a_lora_on_the_float32_teacher(tmp_path: Path) -> None:
+    trainer = train(tmp_path, 2, no_measure, precision="bf16-weights", **LORAS)
+    student, teacher, master = trainer.student(), make_teacher(), trainer.distiller.generator.master
+    for name, weight in student.named_parameters():
+        own = "lora" in name
+        expected = master.get_parameter(name) if own else teacher.get_parameter(name.replace(".base_layer", ""))
+        assert weight.dtype == torch.float32 and torch.equal(weight, expected), name
+
+
 def test_a_second_stage_starts_with_the_adapters_of_the_first(tmp_path: Path) -> None:
     first = train(tmp_path / "first", 1, no_measure, **ONE_BASE).distiller
     second = make("dmd2-4step", **ONE_BASE)
