@@ -138,7 +138,7 @@ class RandomText(PreparedText):
         """Return a copy of the teacher, whose precision and device training changes."""
         return copy.deepcopy(self.teacher)
 
-    def asked(self, indices: Tensor) -> list[str]:
+    def prompts_of(self, indices: Tensor) -> list[str]:
         return ["a prompt"] * len(indices)
 
 
