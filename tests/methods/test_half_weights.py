@@ -16,7 +16,9 @@ from tiny_task_context import CLASSES, SHAPE, make_batch, make_context, make_tea
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
+from bench.models.backbones.dit import ClassTransformer, DiTDenoiser, SiTDenoiser, small_network
 from bench.models.denoiser import Denoiser
+from bench.models.schedules import FlowSchedule, VPSchedule
 from bench.runs.registry import load_catalogue
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
 from bench.training.distiller import Batch, Distiller, MicroBatch
@@ -70,6 +72,21 @@ class TestOneNetwork:
         assert made.dtype == found.dtype == torch.float32
         assert 0 < relative(made, expected) < 2 * SMALLEST
         assert 0 < relative(found, gradient) < 4 * SMALLEST
+
+    @pytest.mark.parametrize("kind", [SiTDenoiser, DiTDenoiser])
+    def test_class_transformers_are_near_float32_too(self, kind: type[ClassTransformer]) -> None:
+        schedule: Any = FlowSchedule() if kind is SiTDenoiser else VPSchedule()
+        torch.manual_seed(0)
+        full = kind(small_network((4, 8, 8), classes=3, width=24, layers=2, heads=2), schedule)
+        with torch.no_grad():
+            for weight in full.parameters():  # they start with blocks that change nothing
+                weight += 0.1 * torch.randn_like(weight)
+        half = copy.deepcopy(full)
+        HalfWeights(half, make_teacher())
+        given = normal(1, 2, 4, 8, 8), schedule.grid[[300, 800]].float(), torch.tensor([0, 2])
+        with torch.no_grad():
+            assert 0 < relative(half(*given), full(*given)) < 4 * SMALLEST
+            assert 0 < relative(half.features(*given)[0], full.features(*given)[0]) < 4 * SMALLEST
 
     def test_gradients_are_in_the_master_alone_and_add_up_there_in_float32(self) -> None:
         half = make_teacher().requires_grad_(True)
