@@ -12,7 +12,6 @@ from bench.core.files import whole_file
 from bench.evaluation.sheet import Sheet, read_sheet
 from bench.report.drawing import FAINT, GAP, INK, LINE, MARGIN, PAPER, font_of, tile, wrapped, zoom_of
 from bench.report.selection import Found, Selection, Side
-from bench.report.summary import networks_sha256
 from bench.runs.evidence import evidence_of
 from bench.runs.given import is_given
 from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
@@ -95,7 +94,7 @@ def _teacher(selection: Selection, side: Side) -> Found | None:
         for one in selection.found
         if one.record.kind == "baseline" and not is_given(one.record.sampler)
         if one.record.protocol_sha256 == first.protocol_sha256
-        if networks_sha256(one.record) == networks_sha256(first) and can_have_sheet(one.record, one.path)
+        if one.record.networks_sha256 == first.networks_sha256 and can_have_sheet(one.record, one.path)
     ]
     return min(found, key=lambda one: (evidence_of(one.path).sheet is None, one.record.method.name), default=None)
 

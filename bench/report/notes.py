@@ -204,13 +204,29 @@ def _machine(record: Record) -> str:
     return f"{made.gpu or made.cpu}, {made.threads} thread(s), {made.precision}"
 
 
+TWINS = (
+    "The networks of these records (teacher, feature network) were made {made} times, and differ by rounding "
+    "alone: the numbers of the teacher's samplers agree to 0.1 % in every metric and generation seed."
+)
+MADE_WITH_NETWORKS = frozenset({"reference features", "teacher pairs"})
+"""Roles of data that a task's networks make."""
+
+
 def differing_assets(records: Sequence[Record]) -> list[str]:
-    """Warn of each role (feature network, teacher, data) whose bytes differ between records."""
+    """Warn of each role (feature network, teacher, data) whose bytes differ between records.
+
+    Networks that differ by rounding alone are a note, and so are the data that are made with them.
+    """
     seen: dict[str, Counter[str]] = {}
     for record in records:
         for asset in (*record.weights, *record.data):
             seen.setdefault(asset.role, Counter())[asset.sha256] += 1
-    return [
+    made, rounded = len({record.own_networks_sha256 for record in records}), list[str]()
+    if made > 1 == len({record.networks_sha256 for record in records}):
+        rounded = [TWINS.format(made=made)]
+        networks = {asset.role for record in records for asset in record.weights}
+        seen = {role: counts for role, counts in seen.items() if role not in networks | MADE_WITH_NETWORKS}
+    return rounded + [
         f"Warning: the {role} of these records differ, so their numbers are not comparable: "
         + _list(f"{sha256[:12]} ({count} record(s))" for sha256, count in sorted(counts.items()))
         + "."

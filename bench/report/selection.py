@@ -10,7 +10,7 @@ from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
 from bench.report.recipes import FilledRecipes
-from bench.report.summary import networks_sha256, recipe_sha256, variant_sha256
+from bench.report.summary import recipe_sha256, variant_sha256
 from bench.runs.records import Loaded, Record, is_study, read_record
 from bench.runs.suites import Suite, SuiteScale
 
@@ -173,7 +173,7 @@ class Selection:
     def _variant(self, record: Record) -> tuple[str, ...]:
         return (
             *(record.kind, recipe_sha256(record, self._filled), variant_sha256(record)),
-            *(record.protocol_sha256, networks_sha256(record)),
+            *(record.protocol_sha256, record.networks_sha256),
         )
 
     def _unknown(self, name: str, task: str | None) -> UserError:
@@ -216,10 +216,11 @@ def comparable(sides: list[Side]) -> list[Side]:
                 f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again, or "
                 "--protocol NAME, which leaves out those of others"
             )
-        if networks_sha256(ours) != networks_sha256(theirs):
+        if ours.networks_sha256 != theirs.networks_sha256:
             raise UserError(
                 f"{base.label} and {side.label} depend on different networks: {_networks(ours, theirs)}; "
-                "such numbers are never compared; fix: evaluate both with the same teacher and feature networks"
+                "such numbers are never compared, unless the teacher's samplers show that they differ by rounding "
+                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, or measure both with the same"
             )
     return sides
 

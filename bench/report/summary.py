@@ -141,7 +141,7 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "task": record.task,
         "protocol": record.protocol.get("name", ""),
         "protocol_sha256": record.protocol_sha256,
-        "networks_sha256": networks_sha256(record),
+        "networks_sha256": record.networks_sha256,
         "smoke": bool(record.protocol.get("smoke", False)),
         "measured_over": PAIRS if is_study(record.protocol) else GENERATION_SEEDS,
         "kind": record.kind,
@@ -166,14 +166,6 @@ def _core_hours(record: Record) -> float:
     """Return the core-hours of training on CPUs; 0 for training on a GPU."""
     cost = record.cost
     return 0.0 if record.provenance.gpu else cost.train_seconds * cost.threads * cost.processes / 3600
-
-
-def networks_sha256(record: Record) -> str:
-    """Return the digest of the networks that a result depends on.
-
-    With another teacher or feature network, a number is another quantity even under an equal protocol.
-    """
-    return repeated_digest(sorted((asset.role, asset.sha256) for asset in record.weights))
 
 
 def recipe_sha256(record: Record, filled: FilledRecipes) -> str:

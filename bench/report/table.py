@@ -17,7 +17,7 @@ from bench.report.columns import COMPARED, Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
-from bench.report.summary import TRAINING_SEEDS, networks_sha256, summarise, tidy
+from bench.report.summary import TRAINING_SEEDS, summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.pending_runs import PendingRun
 from bench.runs.records import Record, collector_paused, is_study
@@ -140,7 +140,7 @@ def _compile(
             for number, line in enumerate(lines)
             for row in _rows(number, line, rows, unfinished)
         ]
-        made = [r for r in used if (r.protocol_sha256, networks_sha256(r)) == key]
+        made = [r for r in used if (r.protocol_sha256, r.networks_sha256) == key]
         if made and is_study(made[0].protocol):  # it is about one run: no other is missing
             here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"

@@ -6,17 +6,18 @@ import contextlib
 import gc
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import read_bytes, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
+from bench.runs.twins import Sampled, find_twins
 from bench.training.alarms import AlarmNote
 from bench.training.cost import Passes, work
 
@@ -181,6 +182,22 @@ class Record(Model):
     alarms: list[AlarmNote] = Field(default_factory=list)
     """Signs of trouble in training; none in records from before there were alarms."""
 
+    _twin: str | None = PrivateAttr(None)
+
+    @property
+    def own_networks_sha256(self) -> str:
+        """The digest of the very networks that the result depends on: the teacher and the feature networks."""
+        return repeated_digest(sorted((asset.role, asset.sha256) for asset in self.weights))
+
+    @property
+    def networks_sha256(self) -> str:
+        """The digest by which numbers are comparable: that of the oldest networks that differ by rounding alone.
+
+        Such networks are found among the records that are loaded together (bench/runs/twins.py). With another
+        teacher or feature network, a number is another quantity even under an equal protocol.
+        """
+        return self._twin or self.own_networks_sha256
+
     @model_validator(mode="after")
     def _consistent(self) -> Record:
         method, protocol = self.method, self.protocol
@@ -274,7 +291,25 @@ def load_records(folders: Iterable[Path]) -> Loaded:
             loaded.paths.append(path)
         except UserError as error:
             loaded.problems.append(str(error))
+    _note_twins(loaded.records)
     return loaded
+
+
+def _note_twins(records: Sequence[Record]) -> None:
+    """Let records know which networks differ from theirs by rounding alone; the oldest stand for all."""
+    samplers = [one for one in records if one.kind == "baseline" and one.status == "ok"]
+    samplers.sort(key=lambda one: one.provenance.created)
+    twins = find_twins(
+        Sampled(
+            (one.task, one.run_id, one.protocol_sha256),
+            one.own_networks_sha256,
+            {metric.name: metric.values for metric in one.metrics},
+        )
+        for one in samplers
+    )
+    if twins:
+        for record in records:
+            record._twin = twins.get(record.own_networks_sha256)
 
 
 def record_files(folder: Path) -> Iterator[Path]:

@@ -22,7 +22,7 @@ def doubled_findings(records: Mapping[Path, Record]) -> dict[Path, list[Finding]
     Every record of a group but the oldest gets the finding, so that an accepted result stays accepted.
     """
     found: dict[Path, list[Finding]] = defaultdict(list)
-    for path, first, record, other in _later(records, lambda one: (one.task, one.run_id)):
+    for path, first, record, other in _later(records, _result):
         if record == other:
             found[path].append(warning(f"{first} is the same record", "leave one of them out"))
         elif same_result(record, other):
@@ -94,6 +94,11 @@ def _later(
         else:
             oldest[group] = path
     return found
+
+
+def _result(record: Record) -> Hashable:
+    """Return what has one result: a run and, for a sampler, the networks that it needs no training beside."""
+    return record.task, record.run_id, record.own_networks_sha256 if record.kind == "baseline" else ""
 
 
 def _trained(record: Record) -> Hashable | None:

@@ -1,0 +1,82 @@
+"""Networks are the same but for rounding if samplers of the teacher give the same numbers with both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.report.notes import differing_assets
+from bench.runs.records import Record, load_records, read_record, write_record
+from bench.runs.suites import RESULTS
+from bench.runs.twins import Sampled, find_twins
+
+
+def sampled(networks: str, fd: Sequence[float], plan: str = "ode", **others: Sequence[float]) -> Sampled:
+    return Sampled(plan, networks, {"fd": fd, **others})
+
+
+def test_the_first_of_equal_networks_stands_for_all() -> None:
+    """6.18378 and 6.18379 are the FD of one teacher, made on two processors; 6.3 is that of another seed."""
+    found = find_twins(
+        [
+            sampled("a", [6.26762, 5.90340]),
+            sampled("b", [6.26761, 5.90343]),
+            sampled("c", [6.26760, 5.90341]),
+            sampled("d", [6.26762, 6.3]),
+        ]
+    )
+    assert found == {"b": "a", "c": "a"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        sampled("b", [6.0], plan="sde"),
+        sampled("b", [6.0, 6.0]),
+        sampled("b", [6.0], recall=[0.8]),
+        Sampled("ode", "b", {"kid": [6.0]}),
+        sampled("b", [float("nan")]),
+    ],
+    ids=["another plan", "other seeds", "another recall", "no metric that both have", "no number"],
+)
+def test_what_cannot_be_seen_is_not_assumed(other: Sampled) -> None:
+    assert find_twins([sampled("a", [6.0], recall=[0.9]), other]) == {}
+
+
+def test_a_chain_of_networks_has_one_first() -> None:
+    one, two, three = sampled("a", [6.0]), sampled("b", [6.0]), sampled("b", [5.0], plan="sde")
+    assert find_twins([one, two, three, sampled("c", [5.0], plan="sde")]) == {"b": "a", "c": "a"}
+
+
+@pytest.fixture
+def made_again(tmp_path: Path) -> tuple[Path, Record, Record]:
+    """Committed records of `fashion`, and a sampler and a student of somebody whose teacher differs."""
+
+    def another(name: str, change: float) -> Record:
+        (path,) = (RESULTS / "records" / "fashion").glob(f"{name}-*.json")
+        record = read_record(path)
+        weights = [asset.model_copy(update={"sha256": "e" * 64}) for asset in record.weights]
+        metrics = [
+            one.model_copy(update={"values": [value * (1 + change) for value in one.values]})
+            for one in record.metrics
+        ]
+        made = record.provenance.model_copy(update={"created": "2030-01-01T00:00:00+00:00"})
+        return record.model_copy(update={"weights": weights, "metrics": metrics, "provenance": made})
+
+    return tmp_path, another("teacher-ode", 1e-5), another("tdm-1step-s0", 0.0)
+
+
+def test_records_of_somebody_else_s_teacher_join_ours_if_its_sampler_agrees(
+    made_again: tuple[Path, Record, Record],
+) -> None:
+    folder, sampler, student = made_again
+    write_record(folder / "student.json", student)
+    ours = RESULTS / "records"
+    alone = {one.networks_sha256 for one in load_records([ours, folder]).records if one.task == "fashion"}
+    write_record(folder / "sampler.json", sampler)
+    together = [one for one in load_records([ours, folder]).records if one.task == "fashion"]
+    assert len({one.networks_sha256 for one in together}) == len(alone) - 1
+    assert any("differ by rounding alone" in line for line in differing_assets(together))
+    assert not any("teacher of these records differ" in line for line in differing_assets(together))
