@@ -53,7 +53,8 @@ class Selection:
 
     def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
         once: dict[tuple[str, str], Found] = {}
-        for record, path in zip(loaded.records, loaded.paths, strict=True):
+        self._loaded = list(zip(loaded.records, loaded.paths, strict=True))
+        for record, path in self._loaded:
             if protocol is None or _is_of(record, protocol):
                 once.setdefault((record.run_id, record.task), Found(record, path))
         if protocol is not None and not once:
@@ -70,7 +71,7 @@ class Selection:
         """
         path = Path(name)
         if path.exists() and (path.is_dir() or path.suffix == ".json"):
-            return _run(_at(path))
+            return _run(self._at(path))
         exact = [one for one in self._on(task) if one.record.run_id == name]
         runs = [one for one in self._measured(task) if one.record.run_id.startswith(name)]
         methods = self._named(name.partition("#")[0], task)
@@ -122,6 +123,17 @@ class Selection:
                 f"fix: bench reproduce {suite.name} --scale {chosen.name}"
             )
         return comparable(sides)
+
+    def _at(self, path: Path) -> Found:
+        """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""
+        file = path / RECORD if path.is_dir() else path
+        if not file.is_file():
+            raise UserError(
+                f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status"
+            )
+        # A record that was loaded with the others knows which networks differ from its own by rounding alone.
+        loaded = (Found(record, path) for record, path in self._loaded if path.resolve() == file.resolve())
+        return next(loaded, None) or Found(read_record(file), file)
 
     def _on(self, task: str | None) -> list[Found]:
         return [one for one in self.found if task in (None, one.record.task)]
@@ -236,14 +248,6 @@ def _counts(record: Record) -> bool:
     """Whether a record has a result of a last checkpoint, of which methods are made."""
     chosen = record.checkpoint.selection if record.checkpoint else ""
     return record.status == "ok" and chosen != "best-by-test-metric"
-
-
-def _at(path: Path) -> Found:
-    """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""
-    file = path / RECORD if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status")
-    return Found(read_record(file), file)
 
 
 def _side(label: str, found: Sequence[Found]) -> Side:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import UserError
 from bench.report.notes import differing_assets
+from bench.report.selection import Selection
 from bench.runs.records import Record, load_records, read_record, write_record
 from bench.runs.suites import RESULTS
 from bench.runs.twins import Sampled, find_twins
@@ -80,3 +82,16 @@ def test_records_of_somebody_else_s_teacher_join_ours_if_its_sampler_agrees(
     assert len({one.networks_sha256 for one in together}) == len(alone) - 1
     assert any("differ by rounding alone" in line for line in differing_assets(together))
     assert not any("teacher of these records differ" in line for line in differing_assets(together))
+
+
+def test_a_run_that_is_named_by_its_folder_is_compared_with_ours(made_again: tuple[Path, Record, Record]) -> None:
+    folder, sampler, student = made_again
+    write_record(folder / "mine" / "record.json", student.model_copy(update={"run_id": "mine-s0-0123456789"}))
+    named = [str(folder / "mine"), "dmd2#4e6674"]
+    with pytest.raises(
+        UserError, match=r"unless the teacher's samplers show.*fix: bench eval --task fashion --sampler"
+    ):
+        Selection(load_records([folder, RESULTS / "records"])).sides(named, "fashion")
+    write_record(folder / "teacher" / "record.json", sampler)
+    sides = Selection(load_records([folder, RESULTS / "records"])).sides(named, "fashion")
+    assert [side.first.run_id for side in sides] == ["mine-s0-0123456789", "dmd2-s0-b743712f82"]
