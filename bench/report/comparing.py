@@ -17,7 +17,7 @@ from bench.metrics.intervals import bca_interval, t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
-from bench.report.notes import differing_assets
+from bench.report.notes import differing_assets, rounded_networks
 from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.selection import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
@@ -135,6 +135,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
             raise UserError(f"unknown metric with results here: {name!r}; {hint(name, every)}")
     names = tuple(dict.fromkeys(metrics)) or tuple(name for name in every if name != UNSCALED_KID)
     scores = [_scores(side) for side in sides]
+    records = [record for side in sides for record in side.records]
     trained = tuple(number for number, side in enumerate(sides) if side.first.kind == "method")
     differences = recipe_differences([sides[number].first.method for number in trained])
     left = {name: "not asked for" for name in every if name not in names}
@@ -147,7 +148,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
         trained,
         tuple(differences),
         tuple(f"{name} ({reason})" for name, reason in left.items()),
-        tuple(differing_assets([record for side in sides for record in side.records])),
+        tuple(rounded_networks(records) + differing_assets(records)),
     )
 
 

@@ -152,7 +152,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append("FD: the protocol adds 1 / (images - 1) to every entry of the generated images' covariance.")
     lines += _of_the_teacher(protocol)
     lines += outside_notes(records)
-    return lines + _alarms(records) + _noticed(records) + differing_assets(records)
+    return lines + _alarms(records) + _noticed(records) + rounded_networks(records) + differing_assets(records)
 
 
 def _of_the_teacher(protocol: Mapping[str, Any]) -> list[str]:
@@ -212,26 +212,30 @@ MADE_WITH_NETWORKS = frozenset({"reference features", "teacher pairs"})
 """Roles of data that a task's networks make."""
 
 
+def rounded_networks(records: Sequence[Record]) -> list[str]:
+    """Say if the records' networks are not the same bytes, and differ by rounding alone."""
+    made = len({record.own_networks_sha256 for record in records})
+    return [TWINS.format(made=made)] if made > 1 == len({record.networks_sha256 for record in records}) else []
+
+
 def differing_assets(records: Sequence[Record]) -> list[str]:
     """Warn of each role (feature network, teacher, data) whose bytes differ between records.
 
-    Networks that differ by rounding alone are a note, and so are the data that are made with them.
+    Networks that differ by rounding alone are left to `rounded_networks`, and so are the data made with them.
     """
     seen: dict[str, Counter[str]] = {}
     for record in records:
         for asset in (*record.weights, *record.data):
             seen.setdefault(asset.role, Counter())[asset.sha256] += 1
-    made, rounded = len({record.own_networks_sha256 for record in records}), list[str]()
-    if made > 1 == len({record.networks_sha256 for record in records}):
-        rounded = [TWINS.format(made=made)]
-        networks = {asset.role for record in records for asset in record.weights}
-        seen = {role: counts for role, counts in seen.items() if role not in networks | MADE_WITH_NETWORKS}
-    return rounded + [
+    same = set[str]()
+    if rounded_networks(records):
+        same = {asset.role for record in records for asset in record.weights} | MADE_WITH_NETWORKS
+    return [
         f"Warning: the {role} of these records differ, so their numbers are not comparable: "
         + _list(f"{sha256[:12]} ({count} record(s))" for sha256, count in sorted(counts.items()))
         + "."
         for role, counts in sorted(seen.items())
-        if len(counts) > 1
+        if len(counts) > 1 and role not in same
     ]
 
 
