@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from plain_loop import RandomTask
+from imagenet_training import BLOCKS, HALF
+from plain_loop import RandomTask, new_accelerator
 from torch import Tensor, nn
 
 from bench.core.progress import SilentProgress
@@ -43,8 +42,8 @@ SHAPE = (3, 16, 16)
 ANOTHER = "another seed"
 POINTS = 10
 """Points of a loss curve, each the mean over as many updates."""
-HALF = {"precision": "bf16-weights", "teacher_precision": "bf16"}
-BLOCKS = {"compile_backend": "inductor", "compile_units": "blocks"}
+TURN = 5
+"""Iterations of one update of the generator."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "float32": {},
     ANOTHER: {},
@@ -73,8 +72,7 @@ def measure(prepared: PreparedClassTask, name: str, values: dict[str, Any], iter
     """Train a variant on a prepared task."""
     method, task = load_catalogue().methods.get("dmd2"), prepared.task
     recipe = method.recipe(task.name, task.scale, {"iterations": iterations, **values})
-    AcceleratorState._reset_state()  # a process has one precision
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=True)
+    accelerator = new_accelerator(recipe, cpu=True)
     torch.manual_seed(0)
     context = TrainingContext(accelerator, copy.deepcopy(prepared.teacher), None, prepared.pairs)
     distiller = method.load()(recipe, context)
@@ -146,6 +144,9 @@ def main() -> None:
         "--variants", default=",".join(str(n) for n in range(len(VARIANTS))), help="numbers from 0"
     )
     options = parser.parse_args()
+    least = 2 * POINTS * TURN  # the first loss of distribution matching is 0, so no point may be that alone
+    if options.iterations < least:
+        parser.error(f"a curve of {POINTS} points takes {least} iterations, not {options.iterations}")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     prepared = task_of(options.task, options.cache)

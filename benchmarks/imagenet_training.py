@@ -23,9 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from plain_loop import PlainLoop, RandomTask
+from plain_loop import PlainLoop, RandomTask, new_accelerator
 
 from bench.core.progress import SilentProgress
 from bench.models.backbones.edm import EDMDenoiser
@@ -63,8 +61,7 @@ def recipe_of(batch: int, precision: str, values: dict[str, Any]) -> DMDRecipe:
 
 def harness(prepared: RandomTask, recipe: DMDRecipe, folder: Path) -> Callable[[int], None]:
     """Return the training step of the package as a function of the iteration."""
-    AcceleratorState._reset_state()  # a process has one precision
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = new_accelerator(recipe)
     teacher = copy.deepcopy(prepared.teacher).to(accelerator.device)
     distiller = (
         load_catalogue()

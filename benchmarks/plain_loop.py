@@ -6,12 +6,15 @@ import copy
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import per_sample
 from bench.task.base import Task
+from bench.training.recipe import Recipe
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
 from tasks.class_conditional import PreparedClassTask
@@ -27,6 +30,15 @@ class RandomTask(PreparedClassTask):
         self.teacher_sha256 = ""
         self.real_images = torch.randint(0, 256, (images, *task.image_shape), dtype=torch.uint8)
         self.real_conditions = torch.randint(0, classes, (images,))
+
+
+def new_accelerator(recipe: Recipe, cpu: bool = False) -> Accelerator:
+    """Return an accelerator in a recipe's precision; those of before must not be used again.
+
+    A process has one precision, and variants with several follow each other in one.
+    """
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=cpu)
 
 
 def run_in_bf16(network: nn.Module) -> None:

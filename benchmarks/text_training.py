@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import PartialState
+from imagenet_training import BLOCKS
+from plain_loop import new_accelerator
 from random_text import NETWORKS, RandomText
 
 from bench.core.errors import UserError
@@ -42,14 +43,13 @@ from bench.training.trainer import Cadence, Trainer
 
 BLOCK = 5
 STEPS = {1: [399], 4: [999, 749, 499, 249]}
-COMPILED_BLOCKS = {"compile_backend": "inductor", "compile_units": "blocks"}
 SAVINGS: dict[str, dict[str, Any]] = {
     "the recipe: bf16, bf16 teacher, checkpointing": {},
     "teacher in float32": {"teacher_precision": "fp32"},
     "no gradient checkpointing": {"gradient_checkpointing": False},
     "shared passes of the critic": {"shared_critic_draws": True},
     "bf16 weights": {"precision": "bf16-weights"},
-    "bf16 weights, compiled blocks": {"precision": "bf16-weights", **COMPILED_BLOCKS},
+    "bf16 weights, compiled blocks": {"precision": "bf16-weights", **BLOCKS},
     "torch.compile": {"compile_backend": "inductor"},
     "torch.compile, no checkpointing": {"compile_backend": "inductor", "gradient_checkpointing": False},
 }
@@ -73,8 +73,7 @@ def iteration_cost(prepared: RandomText, method: str, batch: int, blocks: int, v
     """Time one variant of the recipe as the median over blocks, after a warm-up block."""
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
-    AcceleratorState._reset_state()  # a process has one precision
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = new_accelerator(recipe)
     device = accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -35,8 +35,7 @@ class HalfWeights:
                 "precision=bf16-weights converts the networks of backbone families, and "
                 f"{type(denoisers[-1]).__name__} is of none; fix: --set precision=bf16"
             )
-        halved = [weight for one in backbones for weight in one.parameters() if weight.requires_grad]
-        with_master = {id(weight) for weight in halved}
+        with_master = {id(weight) for one in backbones for weight in one.parameters() if weight.requires_grad}
         kept = [weight for weight in network.parameters() if id(weight) not in with_master]
         self.master = copy.deepcopy(network, {id(teacher): teacher} | {id(weight): weight for weight in kept})
         """It is never called."""
@@ -45,9 +44,8 @@ class HalfWeights:
         self.base = frozenset(name for name, weight in network.named_parameters() if id(weight) in base)
         """Names of the weights under adapters. They are the teacher's, rounded, and no part of the state."""
         for backbone in backbones:
-            nn.Module.to(
-                backbone, torch.bfloat16
-            )  # diffusers' own warns of a list of exceptions, even if it is empty
+            # Not diffusers' own `to`, which warns of a list of exceptions even if it is empty.
+            nn.Module.to(backbone, torch.bfloat16)
         own, of_master = ([*one.parameters(), *one.buffers()] for one in (network, self.master))
         pairs = [(half, full) for half, full in zip(own, of_master, strict=True) if half is not full]
         self._halves, self._masters = [half for half, _ in pairs], [full for _, full in pairs]

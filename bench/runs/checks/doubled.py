@@ -107,9 +107,8 @@ def _trained(record: Record) -> Hashable | None:
         return None
     method, checkpoint = record.method, record.checkpoint
     how = (method.name, method.distiller, method.plugin_sha256, repeated_digest(method.recipe))
-    networks = tuple(sorted((asset.role, asset.sha256) for asset in record.weights))
     selection = checkpoint.selection if checkpoint else ""
-    return (record.task, record.protocol_sha256, networks, *how, selection, record.train_seed)
+    return (record.task, record.protocol_sha256, record.own_networks_sha256, *how, selection, record.train_seed)
 
 
 def _weights(record: Record) -> Hashable | None:
