@@ -125,6 +125,10 @@ class Distiller(ABC, Generic[R]):
 
         `network` has the same shape as the model's network; its weights are replaced. Checkpoints contain it.
         """
+        followed = dict(model.network.named_parameters())
+        for weight_name, weight in network.named_parameters():
+            if weight_name in followed:  # a weight that is trained has a float32 master, and so has its average
+                weight.requires_grad_(followed[weight_name].requires_grad)
         shared, half = self._place(network)
         self.targets[name] = TargetNetwork(network, model, decay, shared, half)
         return self.targets[name]

@@ -168,6 +168,19 @@ class TestTraining:
             torch.testing.assert_close(value, before[name].lerp(student[name], 1e-3))
             torch.testing.assert_close(target.network.state_dict()[name], value.bfloat16(), rtol=0, atol=0)
 
+    def test_a_target_that_is_given_frozen_averages_masters_too(self) -> None:
+        method = make("consistency", **HALF)
+        copied = method.build_student(method.teacher).requires_grad_(False)
+        target = method.add_target("another", method.generator, copied, decay=0.999)
+        before = copy.deepcopy(target.state_dict())
+        assert {value.dtype for value in before.values() if value.is_floating_point()} == {torch.float32}
+        trained_for(1, method)
+        target.update()
+        student = method.generator.state_dict()
+        for name, value in target.state_dict().items():  # in bf16 a step of a thousandth would be lost
+            torch.testing.assert_close(value, before[name].lerp(student[name], 1e-3))
+        assert not any(weight.requires_grad for weight in target.network.parameters())
+
     def test_a_teacher_in_bf16_runs_without_autocast(self) -> None:
         method = make(teacher_precision="bf16", **HALF)
         figures = trained_for(2, method)[-1]
