@@ -25,7 +25,7 @@ from bench.core.status import TRAINING
 from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
-from bench.training.alarms import KINDS, PREFIX, REAL, Monitor, Window
+from bench.training.alarms import KINDS, REAL, Monitor, Window
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,
@@ -36,19 +36,15 @@ from bench.training.checkpoint import (
 from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
+from bench.training.figures import LOG_EVERY, check_figures, is_logged_update
 from bench.training.log import TrainingLog
 from bench.training.one_base import OwnState
 from bench.training.passes import PassCounter, total_passes
 from bench.training.sharding import shares_of, whole
 from bench.training.step_rng import StepRNG, data_order
 
-LOG_EVERY = 10
-
 WHOLE = MicroBatch()
 """The only micro-batch of an iteration without gradient accumulation."""
-
-OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/", PREFIX, REAL)
-"""Names, and prefixes that end in "/", of the figures that the trainer logs itself."""
 
 
 @dataclass(frozen=True)
@@ -344,45 +340,3 @@ class Trainer:
             self.log.begin(state.iteration)
             self.passes.restore(state.passes)
         return state.iteration, state.seconds
-
-
-def is_logged_update(updates: int, iterations: int) -> bool:
-    """Say whether the generator's update number `updates`, made in iteration number `iterations`, is logged.
-
-    If the generator has a turn in every fifth iteration, no tenth iteration may be one, and its losses would never
-    be logged. So about one of its updates in ten iterations is, chosen by numbers that a checkpoint restores.
-    """
-    return updates % max(1, round(LOG_EVERY * updates / iterations)) == 0
-
-
-def check_figures(figures: object, first: object) -> None:
-    """Raise ValueError unless the figures of a training step can be logged.
-
-    There must be at least one, each a real tensor without dimensions. Names must not be those of OWN_FIGURES, and
-    must be the same as in `first`, the figures of the iteration's first micro-batch.
-    """
-    if not isinstance(figures, dict) or not figures:
-        found = "{}" if isinstance(figures, dict) else type(figures).__name__
-        raise ValueError(
-            f"training_step returned {found}; fix: return at least one figure to log, {{name: tensor}}"
-        )
-    for name, value in figures.items():
-        if not isinstance(name, str) or not name or any(_is_own(name, own) for own in OWN_FIGURES):
-            raise ValueError(
-                f"training_step returned a figure named {name!r}; a name is a text, and not one of those that the "
-                f"trainer logs itself ({', '.join(OWN_FIGURES)}); fix: call it loss/{name} for example"
-            )
-        if not isinstance(value, Tensor) or value.ndim or value.is_complex():
-            what = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"training_step returned {what} for {name!r}; fix: return a real tensor without dimensions"
-            )
-    if isinstance(first, dict) and figures.keys() != first.keys():
-        odd = sorted(figures.keys() ^ first.keys())
-        raise ValueError(
-            f"training_step returned {odd[0]!r} for some micro-batches of an iteration and not for others"
-        )
-
-
-def _is_own(name: str, own: str) -> bool:
-    return name.startswith(own) if own.endswith("/") else name == own

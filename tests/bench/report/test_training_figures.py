@@ -16,8 +16,9 @@ from bench.runs.plan import Run
 from bench.runs.runner import Runner
 from bench.training.checkpoint import checkpoints
 from bench.training.distiller import Batch
+from bench.training.figures import check_figures
 from bench.training.recipe import Recipe, build_recipe
-from bench.training.trainer import Trainer, check_figures
+from bench.training.trainer import Trainer
 from methods.dmd import DMD
 
 ONE = torch.tensor(1.0)
