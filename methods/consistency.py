@@ -77,7 +77,7 @@ class Consistency(Distiller[ConsistencyRecipe]):
         if segments > first:
             raise UserError(
                 f"{segments} segments do not fit below position {first} of the noise grid, where the student "
-                f"starts; fix: --set segments={first}"
+                f"starts; fix: --set {f'segments={first}' if first else 'student_start=0.5'}"
             )
         self.boundaries = self.schedule.grid[torch.linspace(0, first, segments + 1).round().long()]
         """Times [N] of the ODE's discretisation, ascending: t_1 = epsilon, ..., t_N = T."""

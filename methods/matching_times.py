@@ -34,9 +34,12 @@ def augmentation_times(
     """
     low, high = _bounds(schedule, span)
     own = torch.searchsorted(schedule.grid.to(student_times.device, torch.float32), student_times.contiguous())
-    gap = grid_index(GAP, len(schedule.grid)) if law == "gap" else 0
-    last = (own - gap).clamp(low, high)
-    first = torch.zeros_like(last) if law == "capped" else torch.full_like(last, low)
+    if law == "capped":  # times beyond an end of the span become that end, so these are drawn more often
+        first, last = torch.zeros_like(own), own
+    else:
+        gap = grid_index(GAP, len(schedule.grid)) if law == "gap" else 0
+        last = (own - gap).clamp(low, high)
+        first = torch.full_like(last, low)
     drawn = first + (_uniform(batch, len(last)) * (last - first + 1)).long()
     return _at(schedule, drawn.clamp(low, high))
 

@@ -82,13 +82,24 @@ class MeanFlow(Distiller[MeanFlowRecipe]):
         def student(z: Tensor, t: Tensor, interval: Tensor) -> Tensor:
             return velocity(self.generator, self.schedule, z, t, condition, interval)
 
-        ones = torch.ones_like(t)  # r is fixed: along the ODE, dz/dt = v and d(t - r)/dt = 1
-        derivative = derivative_along(student, (z, t, interval), (v, ones, ones), self.recipe)
+        # r is fixed: along the ODE, dz/dt = v and d(t - r)/dt = 1.
+        room = self.room(t)
+        scaled = derivative_along(student, (z, t, interval), (per_sample(room, v) * v, room, room), self.recipe)
+        derivative = scaled / per_sample(room, v)
         error = (u - average_velocity(v, derivative, interval)).square().flatten(1)
         loss = adaptive_loss(error.sum(1), self.recipe.loss_power, self.recipe.loss_constant)
         self.backward_and_step(self.generator, loss)
         figures = {"loss/meanflow": loss, "error": error.mean()}
         return {name: figure.detach() for name, figure in figures.items()} | self.statistics(z - time * u)
+
+    def room(self, t: Tensor) -> Tensor:
+        """Return the part of a finite difference's step that keeps its times within (0, 1), at times t [B].
+
+        There is no noise level beyond 0 or 1. It is 1, except within two steps of them.
+        """
+        if self.recipe.tangent == "jvp":
+            return torch.ones_like(t)
+        return (torch.minimum(t, 1 - t) / (2 * self.recipe.tangent_step)).clamp(max=1)
 
     def draw_times(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Draw times t and r [B] in float64, t >= r: the larger and the smaller of two logit-normal draws."""

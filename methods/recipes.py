@@ -83,7 +83,8 @@ class DMDRecipe(GANRecipe, MatchingRecipe, CriticRecipe, PairRecipe):
     """Part of the noise grid from which the critic's denoising loss draws its times."""
     ida_share: float = Field(0.0, ge=0, lt=1)
     """Share of the student's weights that the critic takes after each generator update (SenseFlow's implicit
-    distribution alignment: 0.02); 0: none."""
+    distribution alignment: 0.02); 0: none. With micro-batches the critic's gradients of all but the last are those
+    before it takes them."""
 
     def cost(self) -> Cost:
         """Return the cost of a training. The discriminator runs only an encoder and a small head.

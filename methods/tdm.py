@@ -70,11 +70,16 @@ class TDMRecipe(CriticRecipe):
 
     @model_validator(mode="after")
     def _least_noise_fits(self) -> Self:
-        last = student_indices(self.student_steps, start=self.student_start)[-1]
-        if grid_index(self.least_noise) >= last:
+        indices = student_indices(self.student_steps, start=self.student_start)
+        first, last, least = indices[0], indices[-1], grid_index(self.least_noise)
+        if least >= last:
+            fix = f"least_noise={(last - 1) / 2000:g}"
+            if last == 0:  # nothing is below it
+                steps = (first + 1) // (least + 2)
+                fix = f"student_steps={steps}" if steps else "student_start=0.5"
             raise ValueError(
                 f"least_noise {self.least_noise:g} is not below the student's last step, at {last / 1000:g} of "
-                f"the grid, so its segment would be empty; fix: --set least_noise={max(0, last - 1) / 2000:g}"
+                f"the grid, so its segment would be empty; fix: --set {fix}"
             )
         return self
 
@@ -105,7 +110,11 @@ class TDM(Distiller[TDMRecipe]):
         return ode_sampler(student, student_indices(recipe.student_steps, grid, recipe.student_start))
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the critic, then the student, with noise of their own for the same steps of the student."""
+        """Train the critic, then the student, with noise of their own for the same steps of the student.
+
+        As in the demo the student is trained with the critic after its step. Micro-batches cannot wait for that
+        step, so all but the last meet the critic before it, and the result depends on `gradient_accumulation`.
+        """
         step = batch.rng.integers(0, len(self.indices), len(batch.real))
         start = self.segment_starts(batch, step)
         x0 = self.generator(*start)

@@ -71,7 +71,8 @@ class Recipe(BaseModel):
     """True: every network of the method is a LoRA on the teacher's own weights, which are there once, in the
     teacher's precision; the critic needs a critic_lora_rank. False: each network has a copy of them."""
     gradient_accumulation: int = Field(1, ge=1)
-    """Micro-batches of an iteration in each process. The result is the same, with less memory."""
+    """Micro-batches of an iteration in each process. The result is the same, with less memory, except in
+    methods that say otherwise (TDM, the divergences of f-distill, `ida_share`)."""
     gradient_checkpointing: bool = False
     """True: the backward pass computes the networks' blocks again, with less memory and about a quarter slower."""
     compile_backend: Literal["none", "inductor", "aot_eager"] = "none"

@@ -181,6 +181,8 @@ def test_images_are_sampled_with_the_consistency_function() -> None:
 def test_more_segments_than_positions_are_refused() -> None:
     with pytest.raises(UserError, match=r"40 segments do not fit below position 20 .* fix: --set segments=20"):
         build(segments=40, student_start=0.02)
+    with pytest.raises(UserError, match=r"below position 0 of the noise grid, .* fix: --set student_start=0.5"):
+        build(segments=1, student_start=1e-4)
 
 
 def test_heun_is_refused_where_there_is_only_noise() -> None:

@@ -51,6 +51,14 @@ def test_capped_times_are_uniform_from_zero_and_pile_up_at_the_first_of_the_rang
     assert drawn(FlowSchedule(), 499, "cleaner", (0.1, 0.98)).double().mean() > found.double().mean() + 10
 
 
+def test_capped_times_pile_up_at_the_last_of_the_range_too() -> None:
+    """U(0, sigma of the student), then clamped (CDM): not uniform up to the end of the range."""
+    found = drawn(FlowSchedule(), 999, "capped", (0.1, 0.7))
+    assert (found.min(), found.max()) == (100, 700)
+    assert (found == 100).double().mean().item() == pytest.approx(0.101, abs=0.01)
+    assert (found == 700).double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
 def test_a_student_cleaner_than_the_range_gets_its_first_time() -> None:
     for law in ("cleaner", "capped", "gap"):
         assert drawn(FlowSchedule(), 30, law, (0.2, 0.9)).unique().tolist() == [200]

@@ -143,6 +143,19 @@ def test_only_the_student_is_trained_and_passes_are_counted(values: dict[str, An
     assert calls["teacher"] == passes["teacher"].forward == 3
 
 
+def test_a_large_step_of_the_difference_stays_within_the_times() -> None:
+    """The student's first time is 80 / 81: a step of 0.05 would end at a time over 1, whose level is negative."""
+    method = build(instant_share=0.0, tangent="finite-difference", tangent_step=0.05)
+    for iteration in range(5):
+        figures = method.training_step(make_batch(iteration))
+        assert all(figure.isfinite() for figure in figures.values())
+    t = torch.tensor([0.002, 0.2, 0.5, 0.8, 80 / 81], dtype=torch.float64)
+    step = method.recipe.tangent_step * method.room(t)
+    assert ((t - step > 0) & (t + step < 1)).all()
+    assert method.room(t)[1:4].tolist() == [1, 1, 1]
+    assert build().room(t).tolist() == [1] * 5
+
+
 def test_a_student_that_was_rebuilt_takes_the_trained_weights() -> None:
     """The trainer evaluates a new student with the weights of the trained one."""
     method = build(instant_share=0.0)

@@ -290,3 +290,20 @@ def test_an_empty_last_segment_is_refused() -> None:
     with pytest.raises(UserError, match=r"least_noise 0.3 is not below .* at 0.224 .*fix: --set least_noise=0.11"):
         recipe(least_noise=0.3)
     assert recipe(least_noise=0.3, student_steps=1).student_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "fix"),
+    [
+        ({"student_steps": 900}, {"student_steps": 40}),
+        ({"student_start": 1e-4, "student_steps": 1}, {"student_start": 0.5}),
+    ],
+)
+def test_a_last_step_at_the_grid_s_first_time_is_refused_with_a_fix_that_works(
+    values: dict[str, Any], fix: dict[str, Any]
+) -> None:
+    """No least_noise is below it."""
+    ((key, value),) = fix.items()
+    with pytest.raises(UserError, match=f"at 0 of the grid, .*fix: --set {key}={value}$"):
+        recipe(**values)
+    assert recipe(**values | fix)
