@@ -18,11 +18,9 @@ from pydantic import model_validator
 from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
-from bench.runs.records import Name, Provenance, read_model
+from bench.runs.records import TUNING, Name, Provenance, read_model
 from bench.training.budget import Budget
 
-TUNING = "tuning"
-"""The folder of tuning records, in a folder of runs and in the package's `results`."""
 TUNING_SEED = 100
 """The training seed of all points of a grid, unless another is given."""
 
