@@ -120,7 +120,7 @@ class Selection:
             having = f"results of {sides[0].label} alone" if sides else "no results"
             raise UserError(
                 f"suite {suite.name} has {having} on {chosen.task}, and a comparison takes two rows; "
-                f"fix: bench reproduce {suite.name} --scale {chosen.name}"
+                f"fix: bench reproduce {chosen.called}"
             )
         return comparable(sides)
 

@@ -78,7 +78,8 @@ def require_rows(scale: SuiteScale, catalogue: Catalogue) -> None:
 
 def tune_command(scale: SuiteScale, methods: Sequence[str]) -> str:
     """Return the command that tunes rows of a suite."""
-    return f"bench tune --suite {scale.suite} --scale {scale.name} --method {','.join(methods)}"
+    protocol = f" --protocol {scale.protocol}" if scale.protocol and not scale.trained_on else ""
+    return f"bench tune --suite {scale.called}{protocol} --method {','.join(methods)}"
 
 
 def _refuse_contradictions(scale: SuiteScale, given: Mapping[str, Any]) -> None:

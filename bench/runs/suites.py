@@ -141,6 +141,13 @@ class SuiteScale:
     """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
     tuning_seed: int = TUNING_SEED
     """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
+    moved: bool = False
+    """Whether the task is another than the suite's own; not in the file."""
+
+    @property
+    def called(self) -> str:
+        """The suite's name with the options that choose this scale and task, as commands take them."""
+        return f"{self.suite} --scale {self.name}" + (f" --task {self.task}" if self.moved else "")
 
     def on(self, task: str) -> SuiteScale:
         """Return the same runs on another task, under that task's own protocol.
@@ -149,8 +156,9 @@ class SuiteScale:
         iterations. One of passes or images is work, and stays.
         """
         chosen_for_it = self.budget is None or self.budget.unit != "generator_updates" or task == self.task
+        budget = self.budget if chosen_for_it else None
         return replace(
-            self, task=task, protocol=None, trained_on=None, budget=self.budget if chosen_for_it else None
+            self, task=task, protocol=None, trained_on=None, budget=budget, moved=self.moved or task != self.task
         )
 
     def of(self, methods: Collection[str]) -> SuiteScale:

@@ -110,8 +110,11 @@ class TuningPlan:
         return Point(values=values, run_id=run.id, value=value, train_seconds=record.cost.train_seconds)
 
 
-def tuning_lines(found: Tuning, plan: TuningPlan) -> Iterator[str]:
-    """Yield a line for each point, the best one marked, and lines on what was chosen and how to run it."""
+def tuning_lines(found: Tuning, plan: TuningPlan, options: str = "") -> Iterator[str]:
+    """Yield a line for each point, the best one marked, and lines on what was chosen and how to run it.
+
+    `options` are further ones of that command. Its seeds are others than the one that chose.
+    """
     for point in found.points:
         result = "diverged" if point.value is None else f"{found.metric} {point.value:.6g}"
         mark = "*" if point.values == found.chosen else " "
@@ -120,8 +123,9 @@ def tuning_lines(found: Tuning, plan: TuningPlan) -> Iterator[str]:
         yield f"note: {', '.join(edges)} at the edge of the grid; values beyond it may be better"
     chosen = plan.runs[plan.question.points.index(found.chosen)]
     values = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in chosen.passed.items())
-    yield f"run: bench run --method {found.method} --task {found.task} --seed 0,1,2 {values}"
+    seeds = ",".join([str(seed) for seed in range(4) if seed != found.seed][:3])
     yield f"tuning: {plan.path}"
+    yield f"run: bench run --method {found.method} --task {found.task}{options} --seed {seeds} {values}"
 
 
 def _shown(values: Mapping[str, object]) -> str:

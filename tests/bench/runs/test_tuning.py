@@ -80,8 +80,8 @@ def test_people_see_every_point_and_which_is_best(catalogue: Catalogue, tmp_path
     assert "lr=0.01, gan_generator_weight=0.01" in lines[4] and "fd 6" in lines[4] and "diverged" in lines[5]
     assert lines[6] == "note: lr at the edge of the grid; values beyond it may be better"
     command = "run: bench run --method dmd2 --task tiny --seed 0,1,2 --set batch_size=4 --set lr=0.01 --set "
-    assert lines[7].startswith(command) and f"--set iterations={plan.runs[4].recipe.iterations}" in lines[7]
-    assert lines[8] == f"tuning: {plan.path}"
+    assert lines[8].startswith(command) and f"--set iterations={plan.runs[4].recipe.iterations}" in lines[8]
+    assert lines[7] == f"tuning: {plan.path}"
 
 
 def test_a_tuning_needs_every_run(catalogue: Catalogue, tmp_path: Path) -> None:
