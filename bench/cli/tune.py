@@ -221,8 +221,8 @@ def _budget(text: str) -> Budget:
     unit, _, amount = text.partition("=")
     try:
         return Budget.of({unit.strip(): json.loads(amount.replace("_", "") or "null")})
-    except ValueError as error:
-        reason = "" if isinstance(error, json.JSONDecodeError) else f": {error}"
+    except (ValueError, RecursionError) as error:
+        reason = "" if isinstance(error, json.JSONDecodeError | RecursionError) else f": {error}"
         raise UserError(
-            f"--budget takes passes=N, images=N or generator_updates=N, not {text!r}{reason}"
+            f"--budget takes passes=N, images=N or generator_updates=N, not {text[:60]!r}{reason}"
         ) from None

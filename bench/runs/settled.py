@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, listed, unknown
+from bench.metrics.titles import UNSCALED_KID
 from bench.runs.registry import Catalogue
 from bench.runs.suites import RESULTS, SuiteRow, SuiteScale
 from bench.runs.tuning import Question, Tuning, answer_to
@@ -60,7 +61,10 @@ def recipe_of(method: str, values: Mapping[str, Any], catalogue: Catalogue, task
 
 
 def require_rows(scale: SuiteScale, catalogue: Catalogue) -> None:
-    """Raise UserError if rows of a settled scale cannot be run: not installed, or not tuned yet."""
+    """Raise UserError if a settled scale cannot be run: not installed, or not tuned yet, or an unknown column."""
+    for name in scale.columns:
+        if name not in {*catalogue.metrics.entries, UNSCALED_KID}:
+            raise unknown(f"metric in the columns of suite {scale.suite}:", name, catalogue.metrics.entries)
     known = catalogue.methods.entries
     if missing := [row.method for row in scale.rows if row.method not in known]:
         rest = [row.method for row in scale.rows if row.method in known]

@@ -90,6 +90,10 @@ def test_a_suite_is_tuned_and_then_reproduced(bench: Callable[..., Any], here: l
         ("--method dmd2 --grid lr=1 --scale micro", "--scale needs a suite"),
         ("--method dmd2 --grid lr=1 --budget passes", "--budget takes passes=N, images=N .* not 'passes'"),
         ("--method dmd2 --grid lr=1 --budget passes=0", "not 'passes=0': bad budget of passes 0"),
+        (
+            f"--method dmd2 --grid lr=1 --budget passes={'[' * 9999}",
+            r"--budget takes .* not 'passes=\[\[",
+        ),
         ("--method dmd2 --grid iterations=1,2 --budget passes=9", "iterations contradict --budget passes=9"),
         ("--suite mine --grid lr=1", "--grid does not go with --suite, whose file says it"),
         ("--suite mine --seed 3", "--seed does not go with --suite"),
