@@ -98,6 +98,7 @@ def tune(
     from bench.jobs.request import PlannedRequest, make_executor
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.registry import load_catalogue
+    from bench.runs.tuning import answer_to
     from bench.runs.tuning_plan import TuningPlan, tuning_lines
     from bench.training.trackers import require_trackers
 
@@ -117,6 +118,8 @@ def tune(
     asked = questions[0]
     on = pinned_task(catalogue, asked.task, cache, asked.protocol)
     plans = [TuningPlan.of(question, catalogue, on, runs) for question in questions]
+    for question in questions:
+        answer_to(question, [runs])  # a file that could not be replaced is named now, not after the trainings
     settings = JobSettings(
         runs, sources_of(on, cache, data, download), threads, plugin_hashes(catalogue.plugins), trackers
     )

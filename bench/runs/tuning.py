@@ -44,7 +44,7 @@ class Question:
     @property
     def points(self) -> list[dict[str, Any]]:
         """The combinations of the grid's values; the last key varies fastest."""
-        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        return points_of(self.grid)
 
     def content(self) -> dict[str, Any]:
         """Return the question as plain data, which names its file."""
@@ -96,6 +96,10 @@ class Tuning(Model):
 
     @model_validator(mode="after")
     def _is_the_best(self) -> Tuning:
+        if [point.values for point in self.points] != points_of(self.grid):
+            raise ValueError("the points are not those of the grid")
+        if len({point.run_id for point in self.points}) < len(self.points):
+            raise ValueError("two points are the same run")
         if self.chosen != best(self.points, self.direction).values:
             raise ValueError("the chosen values are not those of the best point")
         return self
@@ -112,6 +116,11 @@ class Tuning(Model):
             for key, values in self.grid.items()
             if len(values) >= 3 and self.chosen[key] in (values[0], values[-1])
         ]
+
+
+def points_of(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the combinations of a grid's values; the last key varies fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def best(points: Iterable[Point], direction: str) -> Point:
@@ -133,7 +142,7 @@ def read_tuning(path: Path) -> Tuning:
 def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
     """Return the answer in the first of these folders that has it; None if none has. Raises UserError."""
     for path in (question.path(folder) for folder in folders):
-        if path.is_file():
+        if path.exists():
             found = read_tuning(path)
             if not found.answers(question):
                 raise UserError(
@@ -146,7 +155,7 @@ def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
 
 def write_tuning(path: Path, found: Tuning) -> None:
     """Write a record of a tuning so that it appears whole; one that says the same stays as it is."""
-    if path.is_file():
+    if path.exists():
         before = read_tuning(path)
         if before.model_copy(update={"provenance": found.provenance}) == found:
             return

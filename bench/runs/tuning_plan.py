@@ -31,7 +31,8 @@ class TuningPlan:
     def of(cls, question: Question, catalogue: Catalogue, task: Task, root: Path) -> TuningPlan:
         """Plan the runs of a question, each within its budget.
 
-        Raises UserError for an unknown method, key or value, and for a key that has no effect at any point.
+        Raises UserError for an unknown method, key or value, for a key that has no effect at any point, and for
+        two points that are the same run.
         """
         runs = []
         for point in question.points:
@@ -41,6 +42,14 @@ class TuningPlan:
                 values["iterations"] = question.budget.iterations(recipe, question.method)
             runs.append(plan_run(catalogue, question.method, task, values, question.seed, root))
         refuse_idle_overrides(runs, {**question.fixed, **question.grid})
+        known: dict[str, dict[str, object]] = {}
+        for run, point in zip(runs, question.points, strict=True):
+            if run.id in known:
+                raise UserError(
+                    f"{_shown(known[run.id])} and {_shown(point)} are one run of {question.method}, {run.id}; "
+                    "fix: leave out values that change no result"
+                )
+            known[run.id] = point
         return cls(question, runs, root)
 
     @property

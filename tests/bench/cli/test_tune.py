@@ -106,6 +106,18 @@ def test_a_bad_request_is_named(bench: Callable[..., Any], here: list[str], argu
     assert re.search(problem, found.text)
 
 
+def test_a_damaged_answer_is_named_before_anything_is_trained(
+    bench: Callable[..., Any], here: list[str], tmp_path: Path
+) -> None:
+    asked = ("tune", "--suite", "mine", "--plugin", str(TINY_PLUGIN))
+    path = Path(bench(*asked, "--dry-run").text.partition("400 passes each; ")[2].splitlines()[0])
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    found = bench(*asked)
+    assert found.code == 2 and "not a complete and valid record of a tuning" in found.text and not here
+    assert path.is_relative_to(tmp_path)
+
+
 @pytest.mark.usefixtures("here")
 def test_the_last_line_is_the_command_that_trains_the_chosen_recipe(bench: Callable[..., Any]) -> None:
     options = "--seed 1 --budget passes=400 --set batch_size=4 --set warmup=1 --plugin"
