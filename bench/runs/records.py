@@ -273,7 +273,7 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
     The fix is to remove the file and to repeat the `command` that writes it.
     """
     try:
-        return model.model_validate_json(read_bytes(path))
+        return model.model_validate_json(read_bytes(path), strict=True)  # "93.4" is no number
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")

@@ -159,6 +159,7 @@ def test_the_same_tuning_again_keeps_its_record(catalogue: Catalogue, tmp_path: 
         ("points", [], "the points are not those of the grid"),
         ("grid", {"lr": [1e-4]}, "the points are not those of the grid"),
         ("seed", -1, "seed: "),
+        ("seed", "100", "seed: "),
         ("extra", 1, "extra: "),
     ],
 )
