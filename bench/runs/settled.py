@@ -45,7 +45,7 @@ def settled(
             within = scale.budget.iterations(recipe, row.method)
             row = replace(row, overrides={**row.overrides, "iterations": within})
         rows.append(row)
-    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings)]
+    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings, given)]
     return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
 
 
@@ -110,14 +110,18 @@ def _on_budget(budget: Budget | None) -> str:
     return f"Equal budget: each training takes at most {budget}." if budget else ""
 
 
-def _on_tuning(tunings: Sequence[Tuning]) -> str:
-    """Say how the methods were tuned."""
+def _on_tuning(tunings: Sequence[Tuning], given: Mapping[str, Any]) -> str:
+    """Say how the methods were tuned, and with which of the user's values they were not."""
     if not tunings:
         return ""
     points, seeds = {len(one.points) for one in tunings}, {one.seed for one in tunings}
     return (
         f"Equal tuning: each method has the best of {_range(points)} recipes on seed {_range(seeds)} by "
         f"{_range({one.metric for one in tunings})} (bench tune); no seed of the tuning is reported."
+        + (
+            f" It was tuned without --set {', '.join(f'{key}={value}' for key, value in given.items())}."
+            * bool(given)
+        )
     )
 
 

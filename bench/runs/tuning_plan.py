@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, counted, listed
 from bench.core.run_folder import LOG
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.records import Record
@@ -67,7 +67,8 @@ class TuningPlan:
         """What is tuned, for people."""
         asked = self.question
         budget = f", {asked.budget} each" if asked.budget else ""
-        return f"{asked.method} on {asked.task}, seed {asked.seed}: {len(self.runs)} points{budget}"
+        points = counted(len(self.runs), "point")
+        return f"{asked.method} on {asked.task}, seed {asked.seed}: {points}{budget}"
 
     def lines(self) -> Iterator[str]:
         """Yield the title, and the values and the run of each point."""

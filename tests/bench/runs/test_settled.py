@@ -69,6 +69,9 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     assert not first.untuned and first.overrides["iterations"] > second.overrides["iterations"]
     assert "each method has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
     require_rows(found, catalogue)
+    assert settled(TUNED, catalogue, tmp_path, {"warmup": 1}).note.endswith(
+        " It was tuned without --set warmup=1."
+    )
 
 
 def test_a_column_that_is_no_metric_is_named(catalogue: Catalogue) -> None:
