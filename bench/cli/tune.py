@@ -140,7 +140,7 @@ def tune(
         try:
             for line in tuning_lines(plan.write(), plan, more):
                 print(line)
-        except UserError as error:
+        except (UserError, OSError) as error:
             problems.append(str(error))
     if part is not None and not problems:
         rows = f" --method {','.join(methods)}" if methods else ""
