@@ -81,6 +81,7 @@ def reproduce(
     from bench.jobs.run_states import state_lookup
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.jobs.suite import elsewhere_jobs, published_jobs, remaining_lines
+    from bench.report.lines import suite_lines
     from bench.runs.dry_run import plan_lines, require_all
     from bench.runs.plan import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
@@ -107,6 +108,7 @@ def reproduce(
     values = parse_overrides(overrides)
     part = settled(part, catalogue, runs, values)
     require_rows(part, catalogue)
+    suite_lines(part, chosen.paper_table())  # only to find an unknown table or row of the paper now
     plan = SuitePlan(catalogue, part, measured_by, trained_on, values, runs)
     first, baselines = plan.first(), plan.baselines()
     plan.later()  # only to find a bad recipe now

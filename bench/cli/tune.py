@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +33,12 @@ from bench.cli.options import (
     parse_overrides,
 )
 from bench.cli.terminal import exit_if_detached, print
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
+    from bench.runs.suites import SuiteScale
     from bench.runs.tuning import Question
     from bench.task.base import Task
     from bench.training.budget import Budget
@@ -95,6 +98,7 @@ def tune(
     from bench.jobs.request import PlannedRequest, make_executor
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.registry import load_catalogue
+    from bench.runs.tuning import answer_to
     from bench.runs.tuning_plan import TuningPlan, tuning_lines
     from bench.training.trackers import require_trackers
 
@@ -102,11 +106,11 @@ def tune(
     require_trackers(trackers)
     methods = parse_names(method) if method else []
     catalogue = load_catalogue(plugin)
+    part: SuiteScale | None = None
     if suite is not None:
-        _refuse_beside_suite(
-            {"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget, "--protocol": protocol}
-        )
-        questions = _of_suite(catalogue, suite, scale or "micro", task, methods)
+        _refuse_beside_suite({"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget})
+        part = _part(suite, scale or "micro", task, protocol, methods)
+        questions = _of_suite(catalogue, part)
     else:
         if scale is not None:
             raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
@@ -114,6 +118,8 @@ def tune(
     asked = questions[0]
     on = pinned_task(catalogue, asked.task, cache, asked.protocol)
     plans = [TuningPlan.of(question, catalogue, on, runs) for question in questions]
+    for question in questions:
+        answer_to(question, [runs])  # a file that could not be replaced is named now, not after the trainings
     settings = JobSettings(
         runs, sources_of(on, cache, data, download), threads, plugin_hashes(catalogue.plugins), trackers
     )
@@ -125,16 +131,20 @@ def tune(
         return
     with exit_if_detached():
         request.execute()
+    more = (f" --protocol {protocol}" if protocol else "") + "".join(
+        f" --plugin {shlex.quote(str(path))}" for path in plugin
+    )
     problems = []
     for plan in plans:
         print(f"{plan.title}, best by {plan.metric}")
         try:
-            for line in tuning_lines(plan.write(), plan):
+            for line in tuning_lines(plan.write(), plan, more):
                 print(line)
-        except UserError as error:
+        except (UserError, OSError) as error:
             problems.append(str(error))
-    if suite is not None and not problems:
-        print(f"next: bench reproduce {suite} --scale {scale or 'micro'}")
+    if part is not None and not problems:
+        rows = f" --method {','.join(methods)}" if methods else ""
+        print(f"next: bench reproduce {part.called}{rows}{more}")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -148,23 +158,28 @@ def _refuse_beside_suite(given: dict[str, Any]) -> None:
             )
 
 
-def _of_suite(
-    catalogue: Catalogue, name: str, scale: str, task: str | None, methods: Sequence[str]
-) -> list[Question]:
-    """Return a question for each row of a suite that has a grid. Raises UserError if there is none."""
-    from bench.runs.settled import question_of, require_rows
+def _part(name: str, scale: str, task: str | None, protocol: str | None, methods: Sequence[str]) -> SuiteScale:
+    """Return the rows of a suite that are tuned."""
     from bench.runs.suites import load_suite
 
     part = load_suite(name).scale(scale)
     part = part.on(task) if task is not None else part
-    part = part.of(methods) if methods else part
+    part = replace(part, protocol=protocol or part.protocol)
+    return part.of(methods) if methods else part
+
+
+def _of_suite(catalogue: Catalogue, part: SuiteScale) -> list[Question]:
+    """Return a question for each row of a suite that has a grid. Raises UserError if there is none."""
+    from bench.runs.settled import question_of, require_rows
+
     require_rows(part, catalogue)
     on = catalogue.tasks.get(part.trained_on or part.task)
     questions = [question_of(row, part, on) for row in part.rows if row.tune]
     if not questions:
-        which = f"of {', '.join(methods)} " if methods else ""
+        which = listed((row.method for row in part.rows), 20)
         raise UserError(
-            f"the rows {which}of suite {name} have nothing to tune; fix: bench tune --method NAME --grid KEY=A,B"
+            f"the rows of {which} of suite {part.suite} have nothing to tune; "
+            "fix: bench tune --method NAME --grid KEY=A,B"
         )
     return questions
 
@@ -209,8 +224,8 @@ def _budget(text: str) -> Budget:
     unit, _, amount = text.partition("=")
     try:
         return Budget.of({unit.strip(): json.loads(amount.replace("_", "") or "null")})
-    except ValueError as error:
-        reason = "" if isinstance(error, json.JSONDecodeError) else f": {error}"
+    except (ValueError, RecursionError) as error:
+        reason = "" if isinstance(error, json.JSONDecodeError | RecursionError) else f": {error}"
         raise UserError(
-            f"--budget takes passes=N, images=N or generator_updates=N, not {text!r}{reason}"
+            f"--budget takes passes=N, images=N or generator_updates=N, not {text[:60]!r}{reason}"
         ) from None

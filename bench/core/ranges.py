@@ -8,6 +8,8 @@ from bench.core.errors import UserError
 
 MOST = 1000
 """Numbers in one option; more are a mistake in a range."""
+LARGEST = 1_000_000
+"""Largest whole number; a larger one is a mistake, and from 2^53 on it would be rounded."""
 NEAR = 1e-9
 """Share of a step by which the last number of a range may miss its end."""
 
@@ -27,11 +29,13 @@ def parse_numbers(option: str, text: str) -> list[float]:
 
 
 def parse_whole_numbers(option: str, text: str) -> list[int]:
-    """Read whole numbers from 1 on, as `parse_numbers` does."""
+    """Read whole numbers from 1 to `LARGEST`, as `parse_numbers` does."""
     found = parse_numbers(option, text)
     for number in found:
         if number < 1 or not number.is_integer():
             raise UserError(f"{option} takes whole numbers from 1 on, not {number:g}; fix: {option} 1,2,4,8")
+        if number > LARGEST:
+            raise UserError(f"{option} takes numbers up to {LARGEST:,}, not {number:g}; fix: {option} 1,2,4,8")
     return [int(number) for number in found]
 
 

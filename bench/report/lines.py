@@ -31,6 +31,8 @@ class Line:
     """Place of publication."""
     row: SuiteRow | None = None
     """The suite's row, for a method that a suite trains."""
+    tuning_seed: int | None = None
+    """The training seed that chose the line's recipe: the best of several there is no result."""
 
     @property
     def overrides(self) -> Mapping[str, Any]:
@@ -51,6 +53,7 @@ class Line:
         return (
             record.kind == self.kind
             and not self.untuned
+            and (self.tuning_seed is None or record.train_seed != self.tuning_seed)
             and self.names(record.method.name)
             and self.steps in (None, record.cost.network_evaluations)
             and self._has(record.method.recipe)
@@ -59,7 +62,7 @@ class Line:
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
         same = work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
-        return same and not self.untuned
+        return same and not self.untuned and (self.tuning_seed is None or work.seed != self.tuning_seed)
 
     def _has(self, recipe: Mapping[str, Any]) -> bool:
         starts = self.row is not None and self.row.starts_from is not None
@@ -86,7 +89,9 @@ def suite_lines(scale: SuiteScale, paper: PaperTable | None) -> list[Line]:
         found = Line("baseline", student.checkpoint, student.label, shown, student.steps, student.source)
         lines.append((student.paper_row, found))
     for row in scale.rows:
-        lines.append((row.paper_row, Line("method", row.method, row.label, values(row.paper_row), row=row)))
+        chosen_on = scale.tuning_seed if row.tune else None
+        shown = values(row.paper_row)
+        lines.append((row.paper_row, Line("method", row.method, row.label, shown, row=row, tuning_seed=chosen_on)))
     if paper is None:
         return [line for _, line in lines]
     if scale.all_paper_rows:

@@ -120,7 +120,7 @@ class Selection:
             having = f"results of {sides[0].label} alone" if sides else "no results"
             raise UserError(
                 f"suite {suite.name} has {having} on {chosen.task}, and a comparison takes two rows; "
-                f"fix: bench reproduce {suite.name} --scale {chosen.name}"
+                f"fix: bench reproduce {chosen.called}"
             )
         return comparable(sides)
 
@@ -143,8 +143,9 @@ class Selection:
         return [one for one in self._on(task) if not is_study(one.record.protocol)]
 
     def _named(self, method: str, task: str | None) -> list[Found]:
-        """Return the results of a method or sampler."""
-        return [one for one in self._measured(task) if one.record.method.name == method and _counts(one.record)]
+        """Return the results of a method or sampler; a run of a tuning is called by its own name alone."""
+        named = (one for one in self._measured(task) if one.record.method.name == method)
+        return [one for one in named if _counts(one.record) and not one.record.of_tuning]
 
     def _one_run(self, name: str, runs: Sequence[Found]) -> Side:
         if len(runs) > 1:

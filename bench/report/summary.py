@@ -146,7 +146,9 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "measured_over": PAIRS if is_study(record.protocol) else GENERATION_SEEDS,
         "kind": record.kind,
         "method": record.method.name,
-        "passed": ", ".join(f"{name}={value}" for name, value in record.method.passed.items()),
+        "passed": ", ".join(
+            [*(f"{name}={value}" for name, value in record.method.passed.items()), *["tuning"] * record.of_tuning]
+        ),
         "recipe_sha256": recipe_sha256(record, filled),
         "selection": selection,
         "weights": weights,
@@ -175,9 +177,12 @@ def recipe_sha256(record: Record, filled: FilledRecipes) -> str:
 
 
 def variant_sha256(record: Record) -> str:
-    """Return the digest of how a record's weights were selected and its samples drawn."""
+    """Return the digest of how a record's weights were selected and its samples drawn.
+
+    A run that chose its own recipe, or could have, is never averaged with others.
+    """
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
     # The best iteration by a metric differs between seeds. In all other cases another iteration is another result.
     iteration = checkpoint.iteration if checkpoint and selection != "best-by-test-metric" else None
-    return repeated_digest([record.sampler, selection, weights, iteration])
+    return repeated_digest([record.sampler, selection, weights, iteration, *["tuning"] * record.of_tuning])

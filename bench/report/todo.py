@@ -92,10 +92,10 @@ def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
     if line.kind == "baseline":
         return f"`bench eval {where} --sampler {line.name}`"
     if line.untuned:
-        return f"`{tune_command(scale, [line.name])}`, then `bench reproduce {scale.suite} --scale {scale.name}`"
+        return f"`{tune_command(scale, [line.name])}`, then `bench reproduce {scale.called}`"
     chosen = f"--seed {','.join(map(str, seeds))}"
     if scale.trained_on or (line.row and line.row.starts_from):
-        return f"`bench reproduce {scale.suite} --scale {scale.name} {chosen}`"
+        return f"`bench reproduce {scale.called} {chosen}`"
     values = "".join(
         f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in line.overrides.items()
     )

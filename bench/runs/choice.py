@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,5 +110,7 @@ def _condition(text: str, known: Mapping[str, str]) -> Condition:
     try:
         bound = float(found["bound"])
     except ValueError:
-        raise UserError(f"--choose: {found['bound']!r} in {text!r} is no number; {EXAMPLE}") from None
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise UserError(f"--choose: {found['bound']!r} in {text!r} is no number; {EXAMPLE}")
     return Condition(found["quantity"], ">=" if found["sign"] == ">=" else "<=", bound)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_
 
 from bench.core.errors import UserError
 from bench.core.escape import is_name
-from bench.core.files import read_bytes, repeated_digest, write_text
+from bench.core.files import read_bytes, read_object, repeated_digest, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Count, MetricResult, Model
 from bench.runs.twins import Sampled, find_twins
@@ -22,6 +22,11 @@ from bench.training.alarms import AlarmNote
 from bench.training.cost import Passes, work
 
 M = TypeVar("M", bound=Model)
+
+COMMITTED = "records"
+"""The folder of committed records."""
+TUNING = "tuning"
+"""The folder of tuning records, in a folder of runs and beside the committed records."""
 
 
 def _as_name(text: str) -> str:
@@ -183,6 +188,15 @@ class Record(Model):
     """Signs of trouble in training; none in records from before there were alarms."""
 
     _twin: str | None = PrivateAttr(None)
+    _of_tuning: bool = PrivateAttr(False)
+
+    @property
+    def of_tuning(self) -> bool:
+        """Whether it is a point of a tuning's grid: chosen as the best of several, it is too good a result.
+
+        That is known of records that are loaded beside the tuning's own record (bench/runs/tuning.py).
+        """
+        return self._of_tuning
 
     @property
     def own_networks_sha256(self) -> str:
@@ -259,7 +273,7 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
     The fix is to remove the file and to repeat the `command` that writes it.
     """
     try:
-        return model.model_validate_json(read_bytes(path))
+        return model.model_validate_json(read_bytes(path), strict=True)  # "93.4" is no number
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
@@ -284,7 +298,7 @@ def collector_paused() -> Iterator[None]:
 @collector_paused()
 def load_records(folders: Iterable[Path]) -> Loaded:
     """Read all records in `folders`; each broken file becomes a line in `problems`."""
-    loaded = Loaded([], [], [])
+    folders, loaded = list(folders), Loaded([], [], [])
     for path in (path for folder in folders for path in record_files(folder)):
         try:
             loaded.records.append(read_record(path))
@@ -292,7 +306,18 @@ def load_records(folders: Iterable[Path]) -> Loaded:
         except UserError as error:
             loaded.problems.append(str(error))
     _note_twins(loaded.records)
+    _note_tunings(loaded.records, folders)
     return loaded
+
+
+def _note_tunings(records: Sequence[Record], folders: Sequence[Path]) -> None:
+    """Let records know that a tuning in a folder of runs, or beside the committed records, ran them."""
+    places = [folder.parent if folder.name == COMMITTED else folder for folder in folders]
+    found = (read_object(path) or {} for place in places for path in place.glob(f"{TUNING}/*/*.json"))
+    points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
+    tuned = {point.get("run_id") for point in points if isinstance(point, dict)}
+    for record in records:
+        record._of_tuning = record.run_id in tuned
 
 
 def _note_twins(records: Sequence[Record]) -> None:
@@ -318,7 +343,7 @@ def record_files(folder: Path) -> Iterator[Path]:
     Committed records are all other `*.json` directly in `folder`, or at any depth if it is called `records`.
     """
     if folder.is_dir():
-        yield from _below(str(folder), here=True, deeper=folder.resolve().name == "records")
+        yield from _below(str(folder), here=True, deeper=folder.resolve().name == COMMITTED)
 
 
 def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, listed, unknown
+from bench.metrics.titles import UNSCALED_KID
 from bench.runs.registry import Catalogue
 from bench.runs.suites import RESULTS, SuiteRow, SuiteScale
 from bench.runs.tuning import Question, Tuning, answer_to
@@ -44,7 +45,7 @@ def settled(
             within = scale.budget.iterations(recipe, row.method)
             row = replace(row, overrides={**row.overrides, "iterations": within})
         rows.append(row)
-    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings)]
+    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings, given)]
     return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
 
 
@@ -60,7 +61,10 @@ def recipe_of(method: str, values: Mapping[str, Any], catalogue: Catalogue, task
 
 
 def require_rows(scale: SuiteScale, catalogue: Catalogue) -> None:
-    """Raise UserError if rows of a settled scale cannot be run: not installed, or not tuned yet."""
+    """Raise UserError if a settled scale cannot be run: not installed, or not tuned yet, or an unknown column."""
+    for name in scale.columns:
+        if name not in {*catalogue.metrics.entries, UNSCALED_KID}:
+            raise unknown(f"metric in the columns of suite {scale.suite}:", name, catalogue.metrics.entries)
     known = catalogue.methods.entries
     if missing := [row.method for row in scale.rows if row.method not in known]:
         rest = [row.method for row in scale.rows if row.method in known]
@@ -78,7 +82,8 @@ def require_rows(scale: SuiteScale, catalogue: Catalogue) -> None:
 
 def tune_command(scale: SuiteScale, methods: Sequence[str]) -> str:
     """Return the command that tunes rows of a suite."""
-    return f"bench tune --suite {scale.suite} --scale {scale.name} --method {','.join(methods)}"
+    protocol = f" --protocol {scale.protocol}" if scale.protocol and not scale.trained_on else ""
+    return f"bench tune --suite {scale.called}{protocol} --method {','.join(methods)}"
 
 
 def _refuse_contradictions(scale: SuiteScale, given: Mapping[str, Any]) -> None:
@@ -105,14 +110,18 @@ def _on_budget(budget: Budget | None) -> str:
     return f"Equal budget: each training takes at most {budget}." if budget else ""
 
 
-def _on_tuning(tunings: Sequence[Tuning]) -> str:
-    """Say how the methods were tuned."""
+def _on_tuning(tunings: Sequence[Tuning], given: Mapping[str, Any]) -> str:
+    """Say how the methods were tuned, and with which of the user's values they were not."""
     if not tunings:
         return ""
     points, seeds = {len(one.points) for one in tunings}, {one.seed for one in tunings}
     return (
         f"Equal tuning: each method has the best of {_range(points)} recipes on seed {_range(seeds)} by "
         f"{_range({one.metric for one in tunings})} (bench tune); no seed of the tuning is reported."
+        + (
+            f" It was tuned without --set {', '.join(f'{key}={value}' for key, value in given.items())}."
+            * bool(given)
+        )
     )
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import results
-from bench.core.errors import UserError, unknown
-from bench.core.files import read_text
+from bench.core.errors import UserError, hint, unknown
+from bench.core.files import canonical_json, read_text
 from bench.core.numbers import is_finite
 from bench.runs.tuning import TUNING_SEED
 from bench.training.budget import Budget
 
 T = TypeVar("T")
+Seed = int
+"""A training seed: 0 to 2^31 - 1."""
 
 RESULTS = Path(results.__file__).parent
 """Folder of the paper's tables, the suites and our records, which is part of the package."""
@@ -122,7 +124,7 @@ class SuiteScale:
     name: str
     task: str
     """Task whose protocol measures everything."""
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
     """Training seeds of each method."""
     columns: tuple[str, ...]
     """Names of the metrics to show, in order."""
@@ -139,8 +141,15 @@ class SuiteScale:
     """A remark on the table."""
     budget: Budget | None = None
     """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
-    tuning_seed: int = TUNING_SEED
+    tuning_seed: Seed = TUNING_SEED
     """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
+    moved: bool = False
+    """Whether the task is another than the suite's own; not in the file."""
+
+    @property
+    def called(self) -> str:
+        """The suite's name with the options that choose this scale and task, as commands take them."""
+        return f"{self.suite} --scale {self.name}" + (f" --task {self.task}" if self.moved else "")
 
     def on(self, task: str) -> SuiteScale:
         """Return the same runs on another task, under that task's own protocol.
@@ -149,8 +158,9 @@ class SuiteScale:
         iterations. One of passes or images is work, and stays.
         """
         chosen_for_it = self.budget is None or self.budget.unit != "generator_updates" or task == self.task
+        budget = self.budget if chosen_for_it else None
         return replace(
-            self, task=task, protocol=None, trained_on=None, budget=self.budget if chosen_for_it else None
+            self, task=task, protocol=None, trained_on=None, budget=budget, moved=self.moved or task != self.task
         )
 
     def of(self, methods: Collection[str]) -> SuiteScale:
@@ -203,37 +213,44 @@ def load_suite(name: str) -> Suite:
             name=name,
             title=about["title"],
             paper=about.get("paper"),
-            curves=tuple(about.get("curves", ("brightness", "fd"))),
-            scales={scale: _scale({**data, **own, "suite": name, "name": scale}) for scale, own in scales.items()},
+            curves=_entries(about.get("curves", ["brightness", "fd"])),
+            scales={scale: _scale({**data, **own}, name, scale) for scale, own in scales.items()},
         )
         return _typed(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable("suite", "suites", name, error) from None
 
 
-def _scale(data: Mapping[str, Any]) -> SuiteScale:
+def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
-    data = dict(data)
     common = data.pop("set", {})
+    _require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved"})
     rows = tuple(_row(row, common) for row in data["rows"])
     parts: dict[str, Any] = {
         "rows": rows,
-        "seeds": tuple(data["seeds"]),
-        "columns": tuple(data["columns"]),
-        "baselines": tuple(_typed(SuiteBaseline(**entry)) for entry in data.get("baselines", ())),
-        "published": tuple(_typed(SuiteStudent(**entry)) for entry in data.get("published", ())),
+        "seeds": _entries(data["seeds"]),
+        "columns": _entries(data["columns"]),
+        "baselines": tuple(_made(SuiteBaseline, entry, "a baseline") for entry in data.get("baselines", ())),
+        "published": tuple(_made(SuiteStudent, entry, "a published") for entry in data.get("published", ())),
     }
     for row in rows:
         first = (row.starts_from or row.method).partition("/")[0]
         if row.starts_from and [one.method for one in rows if one.starts_from is None].count(first) != 1:
-            raise KeyError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
+            raise ValueError(f"{row.label!r} starts from {first!r}, which is not the method of one other row")
     if "budget" in data:
         parts["budget"] = Budget.of(data["budget"])
         for row in rows:
             if row.starts_from or "iterations" in row.overrides.keys() | row.tune.keys():
                 why = f"starts from {row.starts_from}" if row.starts_from else "sets its own iterations"
                 raise ValueError(f"{row.label!r} {why}, and the budget of {parts['budget']} fixes them")
-    found = _typed(SuiteScale(**{**data, **parts}))
+    found = _typed(SuiteScale(**{**data, **parts, "suite": suite, "name": name}))
+    for what, values in {"seeds": found.seeds, "columns": found.columns}.items():
+        _refuse_doubles(values, what)
+    _refuse_doubles(
+        [repr(replace(row, label="", paper_row=None)) for row in rows], "rows", [one.label for one in rows]
+    )
+    if not found.seeds:
+        raise ValueError("seeds is an empty list; fix: seeds = [0, 1, 2]")
     if any(row.tune for row in rows) and found.tuning_seed in found.seeds:
         raise ValueError(f"seed {found.tuning_seed}, on which the rows are tuned, is among the suite's seeds")
     return found
@@ -241,10 +258,10 @@ def _scale(data: Mapping[str, Any]) -> SuiteScale:
 
 def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     """Build one row from its own values and those that are set for all rows."""
-    if "untuned" in entry:
-        raise TypeError("a row has no key 'untuned'")
-    row = _typed(SuiteRow(**_renamed(entry, "set", "overrides")))
+    row = _made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned"})
     row = replace(row, overrides={**common, **row.overrides})
+    for key, values in row.tune.items():
+        _refuse_doubles(values, f"{key} to tune of {row.label!r}")
     if twice := row.tune.keys() & row.overrides.keys():
         raise ValueError(f"{row.label!r} sets {min(twice)} and tunes it, too")
     if row.tune and row.starts_from:
@@ -252,8 +269,39 @@ def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     return row
 
 
-def _renamed(entry: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
-    return {new if key == old else key: value for key, value in entry.items()}
+def _entries(value: object) -> Any:
+    """Return a list of the file as a tuple; a text is no list of its letters."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _made(kind: type[T], entry: Any, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()) -> T:
+    """Build a part from a table of the file, and check it. `names` are keys that are not called as their field."""
+    _require_keys(entry, kind, what, names, given)
+    return _typed(kind(**{names.get(key, key): value for key, value in entry.items()}))
+
+
+def _require_keys(
+    entry: Any, kind: type, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()
+) -> None:
+    """Raise TypeError for what is no table, and for an unknown or missing key; `given` are set elsewhere."""
+    if not isinstance(entry, dict):
+        raise TypeError(f"{what} is {entry!r}, which is no table")
+    keys = {field: key for key, field in names.items()}
+    known = {keys.get(one.name, one.name): one for one in fields(kind) if one.name not in given}
+    for key in entry:
+        if key not in known:
+            raise TypeError(f"{what} has an unknown key {key!r}; {hint(key, known)}")
+    for key, one in known.items():
+        if key not in entry and one.default is MISSING and one.default_factory is MISSING:
+            raise TypeError(f"{what} has no {key!r}; its keys: {', '.join(entry) or 'none'}")
+
+
+def _refuse_doubles(values: Sequence[object], what: str, shown: Sequence[object] | None = None) -> None:
+    """Raise ValueError for a value that a list has twice."""
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            first, again = ((shown or values)[place] for place in (values.index(value), number))
+            raise ValueError(f"{what}: {first!r} and {again!r} are the same; fix: give it once")
 
 
 def load_paper_table(name: str) -> PaperTable:
@@ -265,8 +313,8 @@ def load_paper_table(name: str) -> PaperTable:
             title=data["title"],
             source=data["source"],
             note=data["note"],
-            columns=tuple(_typed(PaperColumn(**column)) for column in data["columns"]),
-            rows=tuple(_typed(PaperRow(**row)) for row in data["rows"]),
+            columns=tuple(_made(PaperColumn, column, "a column") for column in data["columns"]),
+            rows=tuple(_made(PaperRow, row, "a row") for row in data["rows"]),
         )
         return _typed(found)
     except (KeyError, TypeError, ValueError) as error:
@@ -288,7 +336,8 @@ def _read(kind: str, folder: str, name: str) -> dict[str, Any]:
 
 def _unreadable(kind: str, folder: str, name: str, error: Exception) -> UserError:
     path = RESULTS / folder / f"{name}.toml"
-    return UserError(f"{kind} {name!r} cannot be read: {path}: {type(error).__name__}: {error}")
+    problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    return UserError(f"{kind} {name!r} cannot be read: {path}: {problem}")
 
 
 def _typed(read: T) -> T:
@@ -300,6 +349,19 @@ def _typed(read: T) -> T:
     return read
 
 
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value has a digest, as recipes need one: no date, no NaN."""
+    try:
+        canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _texts(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
 
@@ -308,14 +370,17 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
     "str | None": lambda value: isinstance(value, str | None),
     "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: isinstance(value, int) and is_finite(value),
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and is_finite(value),
+    "Seed": _is_seed,
     "tuple[str, ...]": _texts,
-    "tuple[int, ...]": lambda value: all(isinstance(one, int) and 0 <= one < 2**31 for one in value),
+    "tuple[Seed, ...]": lambda value: isinstance(value, tuple) and all(map(_is_seed, value)),
     "tuple[Curve, ...]": lambda value: _texts(value) and set(value) <= set(get_args(Curve)),
     "Mapping[str, list[Any]]": lambda value: (
-        isinstance(value, dict) and all(isinstance(one, list) and one for one in value.values())
+        isinstance(value, dict)
+        and all(isinstance(one, list) and one for one in value.values())
+        and _is_plain(value)
     ),
-    "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict) and _is_plain(value),
     "dict[str, float]": lambda value: isinstance(value, dict) and all(map(is_finite, value.values())),
     'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),
 }

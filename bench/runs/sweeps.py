@@ -96,6 +96,8 @@ class Sweep(Model):
             raise ValueError("the seeds of the choice are among the reported ones")
         if {name for point in self.points for name in point.metrics} - {one.name for one in self.metrics}:
             raise ValueError("a point has a metric that the sweep has not")
+        if any(point in self.points[:number] for number, point in enumerate(self.points)):
+            raise ValueError("a point is given twice")
         try:
             chosen = parse_rule(self.rule, self.directions).choose([point.quantities for point in self.points])
         except (UserError, KeyError) as error:

@@ -18,11 +18,9 @@ from pydantic import model_validator
 from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
-from bench.runs.records import Name, Provenance, read_model
+from bench.runs.records import TUNING, Name, Provenance, read_model
 from bench.training.budget import Budget
 
-TUNING = "tuning"
-"""The folder of tuning records, in a folder of runs and in the package's `results`."""
 TUNING_SEED = 100
 """The training seed of all points of a grid, unless another is given."""
 
@@ -46,7 +44,7 @@ class Question:
     @property
     def points(self) -> list[dict[str, Any]]:
         """The combinations of the grid's values; the last key varies fastest."""
-        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        return points_of(self.grid)
 
     def content(self) -> dict[str, Any]:
         """Return the question as plain data, which names its file."""
@@ -98,6 +96,10 @@ class Tuning(Model):
 
     @model_validator(mode="after")
     def _is_the_best(self) -> Tuning:
+        if [point.values for point in self.points] != points_of(self.grid):
+            raise ValueError("the points are not those of the grid")
+        if len({point.run_id for point in self.points}) < len(self.points):
+            raise ValueError("two points are the same run")
         if self.chosen != best(self.points, self.direction).values:
             raise ValueError("the chosen values are not those of the best point")
         return self
@@ -114,6 +116,11 @@ class Tuning(Model):
             for key, values in self.grid.items()
             if len(values) >= 3 and self.chosen[key] in (values[0], values[-1])
         ]
+
+
+def points_of(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the combinations of a grid's values; the last key varies fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def best(points: Iterable[Point], direction: str) -> Point:
@@ -135,7 +142,7 @@ def read_tuning(path: Path) -> Tuning:
 def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
     """Return the answer in the first of these folders that has it; None if none has. Raises UserError."""
     for path in (question.path(folder) for folder in folders):
-        if path.is_file():
+        if path.exists():
             found = read_tuning(path)
             if not found.answers(question):
                 raise UserError(
@@ -148,7 +155,7 @@ def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
 
 def write_tuning(path: Path, found: Tuning) -> None:
     """Write a record of a tuning so that it appears whole; one that says the same stays as it is."""
-    if path.is_file():
+    if path.exists():
         before = read_tuning(path)
         if before.model_copy(update={"provenance": found.provenance}) == found:
             return

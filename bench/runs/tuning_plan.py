@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, counted, listed
 from bench.core.run_folder import LOG
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.records import Record
@@ -31,7 +31,8 @@ class TuningPlan:
     def of(cls, question: Question, catalogue: Catalogue, task: Task, root: Path) -> TuningPlan:
         """Plan the runs of a question, each within its budget.
 
-        Raises UserError for an unknown method, key or value, and for a key that has no effect at any point.
+        Raises UserError for an unknown method, key or value, for a key that has no effect at any point, and for
+        two points that are the same run.
         """
         runs = []
         for point in question.points:
@@ -41,6 +42,14 @@ class TuningPlan:
                 values["iterations"] = question.budget.iterations(recipe, question.method)
             runs.append(plan_run(catalogue, question.method, task, values, question.seed, root))
         refuse_idle_overrides(runs, {**question.fixed, **question.grid})
+        known: dict[str, dict[str, object]] = {}
+        for run, point in zip(runs, question.points, strict=True):
+            if run.id in known:
+                raise UserError(
+                    f"{_shown(known[run.id])} and {_shown(point)} are one run of {question.method}, {run.id}; "
+                    "fix: leave out values that change no result"
+                )
+            known[run.id] = point
         return cls(question, runs, root)
 
     @property
@@ -58,7 +67,8 @@ class TuningPlan:
         """What is tuned, for people."""
         asked = self.question
         budget = f", {asked.budget} each" if asked.budget else ""
-        return f"{asked.method} on {asked.task}, seed {asked.seed}: {len(self.runs)} points{budget}"
+        points = counted(len(self.runs), "point")
+        return f"{asked.method} on {asked.task}, seed {asked.seed}: {points}{budget}"
 
     def lines(self) -> Iterator[str]:
         """Yield the title, and the values and the run of each point."""
@@ -110,8 +120,11 @@ class TuningPlan:
         return Point(values=values, run_id=run.id, value=value, train_seconds=record.cost.train_seconds)
 
 
-def tuning_lines(found: Tuning, plan: TuningPlan) -> Iterator[str]:
-    """Yield a line for each point, the best one marked, and lines on what was chosen and how to run it."""
+def tuning_lines(found: Tuning, plan: TuningPlan, options: str = "") -> Iterator[str]:
+    """Yield a line for each point, the best one marked, and lines on what was chosen and how to run it.
+
+    `options` are further ones of that command. Its seeds are others than the one that chose.
+    """
     for point in found.points:
         result = "diverged" if point.value is None else f"{found.metric} {point.value:.6g}"
         mark = "*" if point.values == found.chosen else " "
@@ -120,8 +133,9 @@ def tuning_lines(found: Tuning, plan: TuningPlan) -> Iterator[str]:
         yield f"note: {', '.join(edges)} at the edge of the grid; values beyond it may be better"
     chosen = plan.runs[plan.question.points.index(found.chosen)]
     values = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in chosen.passed.items())
-    yield f"run: bench run --method {found.method} --task {found.task} --seed 0,1,2 {values}"
+    seeds = ",".join([str(seed) for seed in range(4) if seed != found.seed][:3])
     yield f"tuning: {plan.path}"
+    yield f"run: bench run --method {found.method} --task {found.task}{options} --seed {seeds} {values}"
 
 
 def _shown(values: Mapping[str, object]) -> str:

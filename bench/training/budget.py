@@ -51,6 +51,8 @@ class Budget:
     def of(cls, values: Mapping[str, Any]) -> Budget:
         """Read `{ passes = 600000 }`, or another unit. Raises ValueError for anything but one whole number."""
         units: tuple[Unit, ...] = get_args(Unit)
+        if not isinstance(values, Mapping):
+            raise ValueError(f"bad budget {values!r}; fix: give it a unit, as in {{ passes = 300_000 }}")
         for unit in values:
             if unit not in units:
                 raise ValueError(f"unknown unit {unit!r} of a budget; {hint(unit, units)}")
@@ -85,9 +87,9 @@ class Budget:
         while self._allows(recipe, high):
             low, high = high, 2 * high
             if high > MOST:
-                raise UserError(
-                    f"a budget of {self} sets no end to {who}: its cost() does not rise with iterations"
-                )
+                rises = getattr(_spent(recipe, high), self.unit) > getattr(_spent(recipe, 1), self.unit)
+                why = "it has room for 2^40 iterations" if rises else "its cost() does not rise with iterations"
+                raise UserError(f"a budget of {self} sets no end to {who}: {why}")
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._allows(recipe, middle) else (low, middle)

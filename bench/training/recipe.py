@@ -185,6 +185,10 @@ class Recipe(BaseModel):
             found |= dict.fromkeys(("compile_units", "compile_graphs"), "compile_backend is none")
         if self.alarms == "off":
             found |= dict.fromkeys(ALARM_KEYS - {"alarms"}, "alarms is off")
+        elif self.iterations < 2 * self.alarm_window:  # the first window is not judged
+            acting = {"alarms", "alarm_window"} if self.alarm_window <= self.iterations else {"alarms"}
+            why = f"there is no second window of {self.alarm_window} in {self.iterations} iterations"
+            found |= dict.fromkeys(ALARM_KEYS - acting, why)
         return found
 
     def identity(self) -> dict[str, Any]:

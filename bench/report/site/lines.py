@@ -42,7 +42,8 @@ def suites_on(task: str, suites: Sequence[Suite]) -> Iterator[tuple[SuiteScale, 
 
 def owner_of(variant: Variant, lines: Sequence[Line]) -> int | None:
     """Return the position of the line to which a variant belongs."""
-    return owner(lines, variant.entries[0].record)
+    found = (owner(lines, entry.record) for entry in variant.entries)
+    return next((number for number in found if number is not None), None)
 
 
 def fits(board: Board, scale: SuiteScale) -> bool:

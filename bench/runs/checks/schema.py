@@ -20,7 +20,7 @@ def parsed(content: bytes) -> tuple[Record | None, list[Finding]]:
     """Return the record in a file's bytes, or None with everything that is wrong with it."""
     repeated = _repeated_keys(content)
     try:
-        return Record.model_validate_json(content), repeated
+        return Record.model_validate_json(content, strict=True), repeated
     except ValidationError as invalid:
         found = invalid.errors(include_url=False)
         said = [error(_in_words(one), UNCHANGED) for one in found[:MOST_ERRORS]]

@@ -67,6 +67,7 @@ def test_a_suite_is_tuned_and_then_reproduced(bench: Callable[..., Any], here: l
     (path,) = (tmp_path / "runs" / "tuning" / "tiny").iterdir()
     found = json.loads(path.read_text())
     assert found["chosen"] == min(found["points"], key=lambda point: point["value"])["values"]
+    assert tuned.text.endswith(f"next: bench reproduce mine --scale micro --plugin {TINY_PLUGIN}\n")
     assert bench("tune", "--suite", "mine", *plugin).text.count("finished before") == 2 and len(here) == 2
 
     made = bench("reproduce", "mine", *plugin, "--method", "dmd-ttur")
@@ -89,6 +90,10 @@ def test_a_suite_is_tuned_and_then_reproduced(bench: Callable[..., Any], here: l
         ("--method dmd2 --grid lr=1 --scale micro", "--scale needs a suite"),
         ("--method dmd2 --grid lr=1 --budget passes", "--budget takes passes=N, images=N .* not 'passes'"),
         ("--method dmd2 --grid lr=1 --budget passes=0", "not 'passes=0': bad budget of passes 0"),
+        (
+            f"--method dmd2 --grid lr=1 --budget passes={'[' * 9999}",
+            r"--budget takes .* not 'passes=\[\[",
+        ),
         ("--method dmd2 --grid iterations=1,2 --budget passes=9", "iterations contradict --budget passes=9"),
         ("--suite mine --grid lr=1", "--grid does not go with --suite, whose file says it"),
         ("--suite mine --seed 3", "--seed does not go with --suite"),
@@ -99,6 +104,36 @@ def test_a_bad_request_is_named(bench: Callable[..., Any], here: list[str], argu
     found = bench("tune", *arguments.split(), "--plugin", str(TINY_PLUGIN))
     assert found.code == 2 and not here
     assert re.search(problem, found.text)
+
+
+def test_a_damaged_answer_is_named_before_anything_is_trained(
+    bench: Callable[..., Any], here: list[str], tmp_path: Path
+) -> None:
+    asked = ("tune", "--suite", "mine", "--plugin", str(TINY_PLUGIN))
+    path = Path(bench(*asked, "--dry-run").text.partition("400 passes each; ")[2].splitlines()[0])
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    found = bench(*asked)
+    assert found.code == 2 and "not a complete and valid record of a tuning" in found.text and not here
+    assert path.is_relative_to(tmp_path)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_last_line_is_the_command_that_trains_the_chosen_recipe(bench: Callable[..., Any]) -> None:
+    options = "--seed 1 --budget passes=400 --set batch_size=4 --set warmup=1 --plugin"
+    asked = "--method dmd-ttur --task tiny --grid lr=1e-3"
+    last = bench("tune", *asked.split(), *options.split(), str(TINY_PLUGIN)).text.splitlines()[-1]
+    assert last.startswith(f"run: bench run --method dmd-ttur --task tiny --plugin {TINY_PLUGIN} --seed 0,2,3 ")
+
+
+def test_a_suite_on_another_task_is_tuned_there(bench: Callable[..., Any], here: list[str]) -> None:
+    plugin = ("--plugin", str(TINY_PLUGIN))
+    named = "bench tune --suite mine --scale micro --task digits --method dmd-ttur"
+    assert f"fix: {named}" in bench("reproduce", "mine", "--task", "digits", *plugin).text
+    assert f"`{named}`, then `bench reproduce mine --scale micro --task digits`" in (
+        bench("report", "--suite", "mine", "--task", "digits", *plugin).text
+    )
+    assert "dmd-ttur on digits" in bench(*named.split()[1:], *plugin, "--dry-run").text and not here
 
 
 def test_a_grid_is_read_like_set() -> None:

@@ -52,3 +52,5 @@ def test_steps_are_whole_numbers_from_one_on() -> None:
     for text in ("0", "2.5", "-4"):
         with pytest.raises(UserError, match="--steps takes whole numbers from 1 on"):
             parse_whole_numbers("--steps", text)
+    with pytest.raises(UserError, match="--steps takes numbers up to 1,000,000, not 1e"):
+        parse_whole_numbers("--steps", "99999999999999999999999")

@@ -61,6 +61,8 @@ def test_a_rule_is_written_in_one_form_which_is_read_back() -> None:
         ("lowest fd with recall=0.5", "'recall=0.5' is no condition such as recall>=0.5"),
         ("lowest fd with recal>=0.5", "unknown quantity in --choose 'recal'; did you mean 'recall'"),
         ("lowest fd with recall>=half", "'half' in 'recall>=half' is no number"),
+        ("lowest fd with recall>=nan", "'nan' in 'recall>=nan' is no number"),
+        ("lowest fd with recall<=inf", "'inf' in 'recall<=inf' is no number"),
         ("lowest fd with recall>=0.5 and", "'recall>=0.5 and' is no condition"),
     ],
 )

@@ -69,6 +69,16 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     assert not first.untuned and first.overrides["iterations"] > second.overrides["iterations"]
     assert "each method has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
     require_rows(found, catalogue)
+    assert settled(TUNED, catalogue, tmp_path, {"warmup": 1}).note.endswith(
+        " It was tuned without --set warmup=1."
+    )
+
+
+def test_a_column_that_is_no_metric_is_named(catalogue: Catalogue) -> None:
+    with pytest.raises(
+        UserError, match="unknown metric in the columns of suite mine: 'recal'; did you mean 'recall'"
+    ):
+        require_rows(replace(SCALE, columns=("fd", "recal")), catalogue)
 
 
 def test_a_row_that_is_not_tuned_yet_is_named_with_the_command(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -120,7 +130,7 @@ label = "DMD2"
     ("budget", "more", "problem"),
     [
         ("{ pases = 1 }", "", "unknown unit 'pases' of a budget; did you mean 'passes'"),
-        ("3", "", "TypeError"),
+        ("3", "", "bad budget 3; fix: give it a unit, as in { passes"),
         (
             "{ images = 1 }",
             "set = { iterations = 5 }",

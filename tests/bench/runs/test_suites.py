@@ -295,6 +295,42 @@ def test_a_suite_of_any_values_is_read_or_named(
         assert str(tmp_path / "suites" / "odd.toml") in str(error)
 
 
+ROW = SUITE["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"seeds": [True, False]}, r"seeds is \(True, False\), which is not of type"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 and 0 are the same; fix: give it once"),
+        ({"seeds": []}, r"seeds is an empty list; fix: seeds = \[0, 1, 2\]"),
+        ({"seeds": "01"}, "seeds is '01', which is not"),
+        ({"columns": "fd"}, "columns is 'fd', which is not"),
+        ({"columns": ["fd", "fd"]}, "columns: 'fd' and 'fd' are the same"),
+        ({"tuning_seed": -5}, "tuning_seed is -5, which is not"),
+        ({"tuning_seed": True}, "tuning_seed is True, which is not"),
+        ({"budget": 8000}, "bad budget 8000; fix: give it a unit, as in { passes = 300_000 }"),
+        ({"sedes": [0]}, "scale 'micro' has an unknown key 'sedes'; did you mean 'seeds'"),
+        ({"suite": "other"}, "scale 'micro' has an unknown key 'suite'"),
+        ({"baselines": ["teacher-ode"]}, "a baseline is 'teacher-ode', which is no table"),
+        ({"baselines": [{"smapler": "x"}]}, "a baseline has an unknown key 'smapler'; did you mean 'sampler'?"),
+        ({"rows": [{**ROW, "labl": "x"}]}, "a row has an unknown key 'labl'; did you mean 'label'?"),
+        ({"rows": [{"method": "dmd2"}]}, "a row has no 'label'; its keys: method"),
+        ({"rows": [ROW, {**ROW, "label": "again"}]}, "rows: 'DMD2' and 'again' are the same"),
+        ({"rows": [{**ROW, "tune": {"lr": [1e-3, 1e-3]}}]}, "lr to tune of 'DMD2': 0.001 and 0.001 are the same"),
+        ({"rows": [{**ROW, "tune": {"lr": [1e-3, float("nan")]}}]}, "tune is .*nan.*, which is not of type"),
+        ({"rows": [{**ROW, "set": {"lr": float("inf")}}]}, "overrides is .*inf.*, which is not of type"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], problem: str
+) -> None:
+    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    written(tmp_path / "suites", SUITE | change)
+    with pytest.raises(UserError, match=f"suite 'odd' cannot be read: .*{problem}"):
+        load_suite("odd")
+
+
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(list(PAPER)), value=VALUES)
 def test_a_table_of_the_paper_of_any_values_is_read_or_named(

@@ -80,8 +80,8 @@ def test_people_see_every_point_and_which_is_best(catalogue: Catalogue, tmp_path
     assert "lr=0.01, gan_generator_weight=0.01" in lines[4] and "fd 6" in lines[4] and "diverged" in lines[5]
     assert lines[6] == "note: lr at the edge of the grid; values beyond it may be better"
     command = "run: bench run --method dmd2 --task tiny --seed 0,1,2 --set batch_size=4 --set lr=0.01 --set "
-    assert lines[7].startswith(command) and f"--set iterations={plan.runs[4].recipe.iterations}" in lines[7]
-    assert lines[8] == f"tuning: {plan.path}"
+    assert lines[8].startswith(command) and f"--set iterations={plan.runs[4].recipe.iterations}" in lines[8]
+    assert lines[7] == f"tuning: {plan.path}"
 
 
 def test_a_tuning_needs_every_run(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -104,6 +104,10 @@ def test_where_all_diverge_nothing_is_chosen(catalogue: Catalogue, tmp_path: Pat
         ({"lrr": [1.0]}, "unknown recipe key 'lrr' of method 'dmd2'; did you mean 'lr'"),
         ({"lr": [1e-3, -1.0]}, "bad value -1.0 for recipe key 'lr'"),
         ({"best_every": [1, 2]}, "--set best_every has no effect"),
+        (
+            {"alarms": ["off", "note"]},
+            "alarms=off and alarms=note are one run of dmd2, .*; fix: leave out",
+        ),
     ],
 )
 def test_a_bad_grid_is_named(catalogue: Catalogue, tmp_path: Path, grid: dict[str, Any], problem: str) -> None:
@@ -152,8 +156,10 @@ def test_the_same_tuning_again_keeps_its_record(catalogue: Catalogue, tmp_path: 
             {"lr": 1e-4, "gan_generator_weight": 0.01},
             "the chosen values are not those of the best point",
         ),
-        ("points", [], "no point has a value"),
+        ("points", [], "the points are not those of the grid"),
+        ("grid", {"lr": [1e-4]}, "the points are not those of the grid"),
         ("seed", -1, "seed: "),
+        ("seed", "100", "seed: "),
         ("extra", 1, "extra: "),
     ],
 )
@@ -167,3 +173,11 @@ def test_a_record_that_contradicts_itself_is_refused(
         UserError, match=rf"valid record of a tuning \({problem}.*; fix: rm .*, then bench tune again"
     ):
         read_tuning(plan.path)
+
+
+def test_a_folder_in_place_of_a_record_is_no_missing_one(catalogue: Catalogue, tmp_path: Path) -> None:
+    plan = trained(catalogue, tmp_path, VALUES)
+    plan.path.mkdir(parents=True)
+    for ask in (lambda: answer_to(ASKED, [tmp_path]), plan.write):
+        with pytest.raises(UserError, match=f"{plan.path.name}: cannot be read: it is a folder"):
+            ask()

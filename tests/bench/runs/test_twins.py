@@ -40,11 +40,36 @@ def test_the_first_of_equal_networks_stands_for_all() -> None:
         sampled("b", [6.0], recall=[0.8]),
         Sampled("ode", "b", {"kid": [6.0]}),
         sampled("b", [float("nan")]),
+        sampled("b", []),
     ],
-    ids=["another plan", "other seeds", "another recall", "no metric that both have", "no number"],
+    ids=["another plan", "other seeds", "another recall", "no metric that both have", "no number", "no value"],
 )
 def test_what_cannot_be_seen_is_not_assumed(other: Sampled) -> None:
     assert find_twins([sampled("a", [6.0], recall=[0.9]), other]) == {}
+
+
+def test_a_metric_that_failed_on_both_sides_shows_nothing() -> None:
+    assert find_twins([sampled("a", []), sampled("b", [])]) == {}
+
+
+def test_a_share_that_agrees_by_chance_does_not_hide_another_teacher() -> None:
+    few = [Sampled("sweep of accuracy", networks, {"accuracy": [1.0]}) for networks in "ab"]
+    assert find_twins(few) == {"b": "a"}
+    assert find_twins([*few, sampled("a", [6.0]), sampled("b", [6.5])]) == {}
+
+
+def test_machines_that_measured_in_another_order_are_twins_all_the_same() -> None:
+    found = find_twins(
+        [
+            sampled("b", [5.0], plan="sde"),
+            sampled("c", [5.0], plan="sde"),
+            sampled("a", [6.0]),
+            sampled("b", [6.0]),
+            sampled("d", [4.0], plan="ddim"),
+            sampled("a", [4.0], plan="ddim"),
+        ]
+    )
+    assert found == {"c": "b", "a": "b", "d": "b"}
 
 
 def test_a_chain_of_networks_has_one_first() -> None:

@@ -74,3 +74,8 @@ def test_a_cost_that_does_not_rise_with_iterations_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"its cost\(\) does not rise"):
         Budget("passes", 100).iterations(Free(), "it")
+
+
+def test_a_budget_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match=r"000,000 passes sets no end to it: it has room for 2\^40"):
+        Budget("passes", 10**17).iterations(Recipe(), "it")

@@ -179,3 +179,13 @@ def test_alarms_that_end_a_run_are_part_of_its_name() -> None:
 
 def test_keys_without_effect_are_known() -> None:
     assert {"best_every", "best_samples"} <= DMDRecipe().idle().keys()
+    assert DMDRecipe(alarms="off").idle()["alarm_window"] == "alarms is off"
+
+
+def test_a_training_of_less_than_two_windows_has_no_alarm() -> None:
+    why = "there is no second window of 100 in 150 iterations"
+    assert {key for key, said in DMDRecipe(iterations=150).idle().items() if said == why} == {
+        *ALARM_KEYS - {"alarms", "alarm_window"}
+    }
+    assert "alarm_window" in DMDRecipe(iterations=99).idle()
+    assert not ALARM_KEYS & DMDRecipe(iterations=200).idle().keys()

@@ -51,6 +51,12 @@ def test_nan_and_infinity_are_refused(found_in: Found) -> None:
         assert "metrics.0.value is" in found_in({"metrics.0.value": value})[0]
 
 
+def test_a_number_as_text_is_none(found_in: Found) -> None:
+    text = "\n".join(found_in({"metrics.0.value": "93.4", "train_seed": True, "cost.threads": "1"}))
+    for part in ("metrics.0.value is '93.4', but must be", "train_seed is True, but", "cost.threads is '1', but"):
+        assert part in text
+
+
 def of_bytes(checker: Checker, path: Path, content: bytes) -> list[str]:
     """Return the findings on a file of these bytes."""
     path.write_bytes(content)
