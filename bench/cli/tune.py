@@ -174,7 +174,7 @@ def _of_suite(catalogue: Catalogue, part: SuiteScale) -> list[Question]:
 
     require_rows(part, catalogue)
     on = catalogue.tasks.get(part.trained_on or part.task)
-    questions = [question_of(row, part, on) for row in part.rows if row.tune]
+    questions = [question_of(row, part, catalogue, on) for row in part.rows if row.tune]
     if not questions:
         which = listed((row.method for row in part.rows), 20)
         raise UserError(
@@ -214,7 +214,7 @@ def _of_methods(
     on: Task = catalogue.tasks.get(task or "digits")
     on = on.under(protocol or on.protocol.name)
     given = (values, fixed, TUNING_SEED if seed is None else seed, allowed)
-    return [Question(method, on.name, on.protocol.name, *given) for method in methods]
+    return [Question(method, on.name, on.protocol.name, *given).of(catalogue, on) for method in methods]
 
 
 def _budget(text: str) -> Budget:

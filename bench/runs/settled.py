@@ -34,13 +34,15 @@ def settled(
     task = catalogue.tasks.get(scale.trained_on or scale.task)
     rows, tunings = [], []
     for row in scale.rows:
+        installed = row.method in catalogue.methods.entries
         if row.tune:
-            tuning = answer_to(question_of(row, scale, task), (runs, RESULTS))
+            folders = (runs, RESULTS)
+            tuning = answer_to(question_of(row, scale, catalogue, task), folders) if installed else None
             row = replace(row, untuned=tuning is None)
             if tuning is not None:
                 tunings.append(tuning)
                 row = replace(row, overrides={**row.overrides, **tuning.chosen})
-        if scale.budget is not None and row.method in catalogue.methods.entries:
+        if scale.budget is not None and installed:
             recipe = recipe_of(row.method, {**row.overrides, **given}, catalogue, task)
             within = scale.budget.iterations(recipe, row.method)
             row = replace(row, overrides={**row.overrides, "iterations": within})
@@ -49,10 +51,11 @@ def settled(
     return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
 
 
-def question_of(row: SuiteRow, scale: SuiteScale, task: Task) -> Question:
+def question_of(row: SuiteRow, scale: SuiteScale, catalogue: Catalogue, task: Task) -> Question:
     """Return what `bench tune` answers for a row: its grid, on the task that trains the students."""
     protocol = task.protocol.name if scale.trained_on else scale.protocol or task.protocol.name
-    return Question(row.method, task.name, protocol, row.tune, row.overrides, scale.tuning_seed, scale.budget)
+    asked = Question(row.method, task.name, protocol, row.tune, row.overrides, scale.tuning_seed, scale.budget)
+    return asked.of(catalogue, task)
 
 
 def recipe_of(method: str, values: Mapping[str, Any], catalogue: Catalogue, task: Task) -> Recipe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,10 @@ from pydantic import model_validator
 from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
+from bench.runs.plan import plan_run
 from bench.runs.records import TUNING, Name, Provenance, read_model
+from bench.runs.registry import Catalogue
+from bench.task.base import Task
 from bench.training.budget import Budget
 
 TUNING_SEED = 100
@@ -40,6 +43,18 @@ class Question:
     seed: int = TUNING_SEED
     budget: Budget | None = None
     """What each training may take; None: the recipe's iterations."""
+    recipe_sha256: str = field(default="", kw_only=True)
+    """Hash of the method's class, its plug-in file, and its recipe on the task but for the grid's values."""
+
+    def of(self, catalogue: Catalogue, task: Task) -> Question:
+        """Return the same question of the method as it is here: one that was changed since is tuned again.
+
+        Raises UserError for an unknown method, key or value.
+        """
+        run = plan_run(catalogue, self.method, task, {**self.fixed, **self.points[0]}, self.seed, Path())
+        tried = {*self.grid, *(("iterations",) if self.budget else ())}
+        recipe = {key: value for key, value in run.recipe.identity().items() if key not in tried}
+        return replace(self, recipe_sha256=digest([run.method.distiller, run.plugin_sha256, recipe]))
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -56,6 +71,7 @@ class Question:
             "fixed": dict(self.fixed),
             "seed": self.seed,
             "budget": self.budget.as_dict() if self.budget else None,
+            "recipe_sha256": self.recipe_sha256,
         }
 
     def path(self, folder: Path) -> Path:
@@ -86,6 +102,8 @@ class Tuning(Model):
     seed: Count
     budget: dict[str, int] | None
     """What each training could take, as `{"passes": 600000}`."""
+    recipe_sha256: str
+    """`Question.recipe_sha256`."""
     metric: str
     """The protocol's first metric, which chose the point."""
     direction: Literal["lower", "higher"]

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests_support import TINY_PLUGIN
 from tuned_runs import write_result
 
 from bench.core.errors import UserError
-from bench.runs.registry import Catalogue
+from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import question_of, require_rows, settled
 from bench.runs.suites import SuiteRow, SuiteScale, load_suite
 from bench.runs.tuning_plan import TuningPlan
@@ -49,13 +50,19 @@ def test_a_suite_without_a_budget_stays_as_it_is(catalogue: Catalogue) -> None:
     assert settled(scale, catalogue, RUNS, {"iterations": 5}) is scale
 
 
+MINE = """\
+[methods.mine]
+extends = "dmd2"
+summary = "dmd2 with another batch"
+switches = {{ batch_size = {} }}
+"""
 TUNED = replace(SCALE, rows=(SuiteRow("dmd2", "DMD2", tune={"lr": [1e-4, 1e-3], "batch_size": [4, 8]}), ROWS[1]))
 
 
 def tune(catalogue: Catalogue, root: Path) -> None:
     """Let the third point, of rate 1e-3 and batch 4, be the best."""
     task = catalogue.tasks.get("tiny")
-    plan = TuningPlan.of(question_of(TUNED.rows[0], TUNED, task), catalogue, task, root)
+    plan = TuningPlan.of(question_of(TUNED.rows[0], TUNED, catalogue, task), catalogue, task, root)
     for run, value in zip(plan.runs, [3.0, 4.0, 1.0, 2.0], strict=True):
         write_result(run, value)
     plan.write()
@@ -72,6 +79,24 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     assert settled(TUNED, catalogue, tmp_path, {"warmup": 1}).note.endswith(
         " It was tuned without --set warmup=1."
     )
+
+
+def test_values_that_another_version_of_the_method_was_tuned_to_are_not_the_rows(tmp_path: Path) -> None:
+    def version(batch_size: int) -> Catalogue:
+        path = tmp_path / "mine.toml"
+        path.write_text(MINE.format(batch_size), encoding="utf-8")
+        return load_catalogue([TINY_PLUGIN, path])
+
+    scale = replace(TUNED, rows=(replace(TUNED.rows[0], method="mine", tune={"lr": [1e-4, 1e-3]}),))
+    before = version(4)
+    task = before.tasks.get("tiny")
+    plan = TuningPlan.of(question_of(scale.rows[0], scale, before, task), before, task, tmp_path)
+    for run, value in zip(plan.runs, [2.0, 1.0], strict=True):
+        write_result(run, value)
+    plan.write()
+    assert settled(scale, before, tmp_path).rows[0].overrides["lr"] == 1e-3
+    assert settled(scale, version(5), tmp_path).rows[0].untuned
+    assert not settled(scale, version(4), tmp_path).rows[0].untuned
 
 
 def test_a_column_that_is_no_metric_is_named(catalogue: Catalogue) -> None:

@@ -33,7 +33,7 @@ def test_every_point_is_a_recipe_that_uses_up_the_budget(scale: SuiteScale, cata
     assert scale.budget is not None
     task = catalogue.tasks.get(scale.task)
     for row in scale.rows:
-        for run in TuningPlan.of(question_of(row, scale, task), catalogue, task, Path("runs")).runs:
+        for run in TuningPlan.of(question_of(row, scale, catalogue, task), catalogue, task, Path("runs")).runs:
             assert 0.99 * scale.budget.amount < Spent.by(run.recipe).passes <= scale.budget.amount
 
 

@@ -50,6 +50,20 @@ def test_the_points_are_all_combinations() -> None:
     assert len(ASKED.points) == 6
 
 
+def test_a_question_is_of_the_method_as_it_is_but_for_the_values_that_are_tried(catalogue: Catalogue) -> None:
+    task = catalogue.tasks.get("tiny")
+
+    def hash_of(**changes: Any) -> str:
+        return replace(ASKED, **changes).of(catalogue, task).recipe_sha256
+
+    assert hash_of() == hash_of(grid={"lr": [5.0], "gan_generator_weight": [1.0]}) == hash_of(seed=7)
+    assert hash_of() == hash_of(budget=Budget("passes", 9999))  # it decides the iterations
+    others = [hash_of(method="dmd2-ida"), hash_of(fixed={"batch_size": 5}), hash_of(budget=None)]
+    assert len({hash_of(), *others}) == 4
+    with pytest.raises(UserError, match="unknown method 'dmd3'"):
+        hash_of(method="dmd3")
+
+
 def test_each_point_is_an_ordinary_run_within_the_budget(catalogue: Catalogue, tmp_path: Path) -> None:
     plan = planned(catalogue, tmp_path)
     assert len({run.id for run in plan.runs}) == 6 and {run.seed for run in plan.runs} == {100}
