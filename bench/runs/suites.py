@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import results
-from bench.core.errors import UserError, hint, unknown
-from bench.core.files import canonical_json, read_text
-from bench.core.numbers import is_finite
+from bench.core.errors import UserError, unknown
+from bench.core.files import read_text
+from bench.runs.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
 from bench.runs.tuning import TUNING_SEED
 from bench.training.budget import Budget
-
-T = TypeVar("T")
-Seed = int
-"""A training seed: 0 to 2^31 - 1."""
 
 RESULTS = Path(results.__file__).parent
 """Folder of the paper's tables, the suites and our records, which is part of the package."""
@@ -213,10 +209,10 @@ def load_suite(name: str) -> Suite:
             name=name,
             title=about["title"],
             paper=about.get("paper"),
-            curves=_entries(about.get("curves", ["brightness", "fd"])),
+            curves=entries(about.get("curves", ["brightness", "fd"])),
             scales={scale: _scale({**data, **own}, name, scale) for scale, own in scales.items()},
         )
-        return _typed(found)
+        return typed(found, {"tuple[Curve, ...]": lambda one: texts(one) and set(one) <= set(get_args(Curve))})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable("suite", "suites", name, error) from None
 
@@ -224,14 +220,14 @@ def load_suite(name: str) -> Suite:
 def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
     common = data.pop("set", {})
-    _require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved"})
+    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved"})
     rows = tuple(_row(row, common) for row in data["rows"])
     parts: dict[str, Any] = {
         "rows": rows,
-        "seeds": _entries(data["seeds"]),
-        "columns": _entries(data["columns"]),
-        "baselines": tuple(_made(SuiteBaseline, entry, "a baseline") for entry in data.get("baselines", ())),
-        "published": tuple(_made(SuiteStudent, entry, "a published") for entry in data.get("published", ())),
+        "seeds": entries(data["seeds"]),
+        "columns": entries(data["columns"]),
+        "baselines": tuple(made(SuiteBaseline, entry, "a baseline") for entry in data.get("baselines", ())),
+        "published": tuple(made(SuiteStudent, entry, "a published") for entry in data.get("published", ())),
     }
     for row in rows:
         first = (row.starts_from or row.method).partition("/")[0]
@@ -243,10 +239,10 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
             if row.starts_from or "iterations" in row.overrides.keys() | row.tune.keys():
                 why = f"starts from {row.starts_from}" if row.starts_from else "sets its own iterations"
                 raise ValueError(f"{row.label!r} {why}, and the budget of {parts['budget']} fixes them")
-    found = _typed(SuiteScale(**{**data, **parts, "suite": suite, "name": name}))
+    found = typed(SuiteScale(**{**data, **parts, "suite": suite, "name": name}))
     for what, values in {"seeds": found.seeds, "columns": found.columns}.items():
-        _refuse_doubles(values, what)
-    _refuse_doubles(
+        refuse_doubles(values, what)
+    refuse_doubles(
         [repr(replace(row, label="", paper_row=None)) for row in rows], "rows", [one.label for one in rows]
     )
     if not found.seeds:
@@ -258,50 +254,15 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
 
 def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     """Build one row from its own values and those that are set for all rows."""
-    row = _made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned"})
+    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned"})
     row = replace(row, overrides={**common, **row.overrides})
     for key, values in row.tune.items():
-        _refuse_doubles(values, f"{key} to tune of {row.label!r}")
+        refuse_doubles(values, f"{key} to tune of {row.label!r}")
     if twice := row.tune.keys() & row.overrides.keys():
         raise ValueError(f"{row.label!r} sets {min(twice)} and tunes it, too")
     if row.tune and row.starts_from:
         raise ValueError(f"{row.label!r} starts from {row.starts_from} and has a grid to tune")
     return row
-
-
-def _entries(value: object) -> Any:
-    """Return a list of the file as a tuple; a text is no list of its letters."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _made(kind: type[T], entry: Any, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()) -> T:
-    """Build a part from a table of the file, and check it. `names` are keys that are not called as their field."""
-    _require_keys(entry, kind, what, names, given)
-    return _typed(kind(**{names.get(key, key): value for key, value in entry.items()}))
-
-
-def _require_keys(
-    entry: Any, kind: type, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()
-) -> None:
-    """Raise TypeError for what is no table, and for an unknown or missing key; `given` are set elsewhere."""
-    if not isinstance(entry, dict):
-        raise TypeError(f"{what} is {entry!r}, which is no table")
-    keys = {field: key for key, field in names.items()}
-    known = {keys.get(one.name, one.name): one for one in fields(kind) if one.name not in given}
-    for key in entry:
-        if key not in known:
-            raise TypeError(f"{what} has an unknown key {key!r}; {hint(key, known)}")
-    for key, one in known.items():
-        if key not in entry and one.default is MISSING and one.default_factory is MISSING:
-            raise TypeError(f"{what} has no {key!r}; its keys: {', '.join(entry) or 'none'}")
-
-
-def _refuse_doubles(values: Sequence[object], what: str, shown: Sequence[object] | None = None) -> None:
-    """Raise ValueError for a value that a list has twice."""
-    for number, value in enumerate(values):
-        if value in values[:number]:
-            first, again = ((shown or values)[place] for place in (values.index(value), number))
-            raise ValueError(f"{what}: {first!r} and {again!r} are the same; fix: give it once")
 
 
 def load_paper_table(name: str) -> PaperTable:
@@ -313,10 +274,10 @@ def load_paper_table(name: str) -> PaperTable:
             title=data["title"],
             source=data["source"],
             note=data["note"],
-            columns=tuple(_made(PaperColumn, column, "a column") for column in data["columns"]),
-            rows=tuple(_made(PaperRow, row, "a row") for row in data["rows"]),
+            columns=tuple(made(PaperColumn, column, "a column") for column in data["columns"]),
+            rows=tuple(made(PaperRow, row, "a row") for row in data["rows"]),
         )
-        return _typed(found)
+        return typed(found)
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable("paper table", "paper", name, error) from None
 
@@ -338,50 +299,3 @@ def _unreadable(kind: str, folder: str, name: str, error: Exception) -> UserErro
     path = RESULTS / folder / f"{name}.toml"
     problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
     return UserError(f"{kind} {name!r} cannot be read: {path}: {problem}")
-
-
-def _typed(read: T) -> T:
-    """Return a dataclass if all its fields have their types. Raises TypeError."""
-    for one in fields(read):  # type: ignore[arg-type]
-        value = getattr(read, one.name)
-        if not _IS.get(str(one.type), lambda _: True)(value):
-            raise TypeError(f"{one.name} is {value!r}, which is not of type {one.type}")
-    return read
-
-
-def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value has a digest, as recipes need one: no date, no NaN."""
-    try:
-        canonical_json(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
-
-
-_IS: Mapping[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "str | None": lambda value: isinstance(value, str | None),
-    "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and is_finite(value),
-    "Seed": _is_seed,
-    "tuple[str, ...]": _texts,
-    "tuple[Seed, ...]": lambda value: isinstance(value, tuple) and all(map(_is_seed, value)),
-    "tuple[Curve, ...]": lambda value: _texts(value) and set(value) <= set(get_args(Curve)),
-    "Mapping[str, list[Any]]": lambda value: (
-        isinstance(value, dict)
-        and all(isinstance(one, list) and one for one in value.values())
-        and _is_plain(value)
-    ),
-    "Mapping[str, Any]": lambda value: isinstance(value, dict) and _is_plain(value),
-    "dict[str, float]": lambda value: isinstance(value, dict) and all(map(is_finite, value.values())),
-    'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),
-}
-"""Checks of values, by the field types as they are written above."""
