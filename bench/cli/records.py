@@ -72,7 +72,13 @@ def pack(
     for state in allowed:
         if state not in STATES:
             raise unknown("state for --allow", state, STATES)
-    found = packed(find_runs(runs, names, task), Checker(load_catalogue(plugin), cache), allowed)
+    meant = find_runs(runs, names, task)
+    found = packed(meant.folders, Checker(load_catalogue(plugin), cache), allowed)
+    if meant.of_tuning:
+        print(
+            f"{counted(len(meant.of_tuning), 'run')} of a tuning left out, which are no results: "
+            f"{listed(one.name for one in meant.of_tuning)}; name them by their ids to pack them"
+        )
     for kept in write_packed(found, out):
         print(f"{kept} has the same result already, and stays; the files beside it are new")
     for one in found.checked:

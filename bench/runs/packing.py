@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.core.errors import UserError, listed, nearest
 from bench.core.files import read_bytes, whole_file
@@ -18,7 +18,7 @@ from bench.runs.checks.check import Checked, Checker
 from bench.runs.checks.doubled import same_values
 from bench.runs.checks.provenance import state_findings
 from bench.runs.evidence import SUFFIXES, evidence_of
-from bench.runs.records import Record, read_record
+from bench.runs.records import Record, read_record, tuned_runs
 from bench.training.log import read_lines
 
 MOST_LINES = 300
@@ -28,26 +28,42 @@ STATES = ("smoke", "dirty")
 """States in which a run is packed only by request."""
 
 
-def find_runs(runs: Path, names: Sequence[str], task: str | None) -> list[Path]:
+class FoundRuns(NamedTuple):
+    """The runs that are meant, and those of a method that are not."""
+
+    folders: list[Path]
+    of_tuning: list[Path]
+    """Runs of a tuning of a named method, which are no results of it."""
+
+
+def find_runs(runs: Path, names: Sequence[str], task: str | None) -> FoundRuns:
     """Return the folders of the runs that names mean: a folder, a run id, or a method, which is all its seeds.
 
-    Raises UserError for a name that means none.
+    The runs of a tuning are called by their own names alone. Raises UserError for a name that means none.
     """
     folders = sorted(path.parent for path in runs.glob(f"*/*/{PLAN}"))
     if task is not None:
         folders = [folder for folder in folders if folder.parent.name == task]
     found: dict[Path, None] = {}
+    tuned, apart = tuned_runs([runs]), dict[Path, None]()
     for name in names:
         if "/" in name or (Path(name) / RECORD).is_file():
             chosen = [Path(name)]
             if not Path(name).is_dir():
                 raise UserError(f"no folder {name}; fix: name a run's folder, its id or its method")
         else:
-            chosen = [folder for folder in folders if name in (folder.name, _method(folder))]
-        if not chosen:
-            raise _unknown(name, folders, runs, task)
+            meant = [folder for folder in folders if name in (folder.name, _method(folder))]
+            if not meant:
+                raise _unknown(name, folders, runs, task)
+            chosen = [folder for folder in meant if folder.name == name or folder.name not in tuned]
+            apart.update(dict.fromkeys(folder for folder in meant if folder not in chosen))
+            if not chosen:
+                raise UserError(
+                    f"all runs of {name} are of its tuning, and no results: {listed(one.name for one in meant)}; "
+                    "fix: name them by their ids, if they are to be packed"
+                )
         found.update(dict.fromkeys(chosen))
-    return list(found)
+    return FoundRuns([*found], [one for one in apart if one not in found])
 
 
 def _method(folder: Path) -> str:

@@ -312,12 +312,16 @@ def load_records(folders: Iterable[Path]) -> Loaded:
 
 def _note_tunings(records: Sequence[Record], folders: Sequence[Path]) -> None:
     """Let records know that a tuning in a folder of runs, or beside the committed records, ran them."""
-    places = [folder.parent if folder.name == COMMITTED else folder for folder in folders]
-    found = (read_object(path) or {} for place in places for path in place.glob(f"{TUNING}/*/*.json"))
-    points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
-    tuned = {point.get("run_id") for point in points if isinstance(point, dict)}
+    tuned = tuned_runs(folder.parent if folder.name == COMMITTED else folder for folder in folders)
     for record in records:
         record._of_tuning = record.run_id in tuned
+
+
+def tuned_runs(folders: Iterable[Path]) -> set[object]:
+    """Return the ids of the runs of all tunings whose records are in folders of runs."""
+    found = (read_object(path) or {} for folder in folders for path in folder.glob(f"{TUNING}/*/*.json"))
+    points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
+    return {point.get("run_id") for point in points if isinstance(point, dict)}
 
 
 def _note_twins(records: Sequence[Record]) -> None:

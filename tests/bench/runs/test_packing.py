@@ -180,11 +180,11 @@ def test_runs_are_named_by_folder_id_or_method(finished: Runs, tmp_path: Path) -
     sampler = finished(base=SAMPLER)
     elsewhere = finished({"task": "fashion"})
     runs = tmp_path / "runs"
-    assert find_runs(runs, [str(first)], None) == [first]
-    assert find_runs(runs, [RUN], "digits") == [first]
-    assert find_runs(runs, ["dmd2"], "digits") == [first, other]
-    assert find_runs(runs, ["dmd2", RUN], None) == [first, other, elsewhere]
-    assert find_runs(runs, ["teacher-ode"], None) == [sampler]
+    assert find_runs(runs, [str(first)], None).folders == [first]
+    assert find_runs(runs, [RUN], "digits").folders == [first]
+    assert find_runs(runs, ["dmd2"], "digits").folders == [first, other]
+    assert find_runs(runs, ["dmd2", RUN], None).folders == [first, other, elsewhere]
+    assert find_runs(runs, ["teacher-ode"], None).folders == [sampler]
     with pytest.raises(UserError, match=r"no run or method 'dmd3' in .*; did you mean 'dmd2'"):
         find_runs(runs, ["dmd3"], None)
     with pytest.raises(UserError, match="no folder"):
@@ -219,3 +219,17 @@ def test_a_bundle_takes_no_folders_place_and_a_folder_no_files(
     for name, reason in (("folder.zip", "is a folder already"), ("file", "is a file already")):
         with pytest.raises(UserError, match=reason):
             write_packed(found, tmp_path / name)
+
+
+def test_runs_of_a_tuning_are_packed_by_their_own_names_alone(finished: Runs, tmp_path: Path) -> None:
+    result, point = finished(), finished({"run_id": "dmd2-s100-0123456789", "train_seed": 100})
+    runs = tmp_path / "runs"
+    tuning = runs / "tuning" / "digits" / "dmd2-0123456789.json"
+    tuning.parent.mkdir(parents=True)
+    tuning.write_text(json.dumps({"points": [{"run_id": point.name}]}))
+    assert find_runs(runs, ["dmd2"], None) == ([result], [point])
+    assert find_runs(runs, [point.name], None) == ([point], [])
+    assert find_runs(runs, ["dmd2", str(point)], None) == ([result, point], [])
+    tuning.write_text(json.dumps({"points": [{"run_id": point.name}, {"run_id": result.name}]}))
+    with pytest.raises(UserError, match=r"all runs of dmd2 are of its tuning.*fix: name them by their ids"):
+        find_runs(runs, ["dmd2"], None)
