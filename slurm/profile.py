@@ -167,7 +167,7 @@ def load_profile(name: str) -> Profile:
     if not path.is_file():
         raise UserError(f"no profile {path}; a name, or the path of a .toml file: bench slurm profiles lists them")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"profile {path} is not TOML: {error}") from None
     except OSError as error:

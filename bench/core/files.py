@@ -251,9 +251,12 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """Read a regular file of UTF-8 text as `read_bytes` does. Raises UserError that names the file."""
+    """Read a regular file of UTF-8 text, with or without the mark that Windows' editors begin it with.
+
+    Raises UserError that names the file, as `read_bytes` does.
+    """
     try:
-        return read_bytes(path, most).decode()
+        return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read: it is not UTF-8 text (byte {error.start})") from None
 

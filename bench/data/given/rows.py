@@ -74,7 +74,7 @@ def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
 
 def _read(manifest: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """Read a CSV with a header, or JSON lines, with the numbers of the lines."""
-    text = read_text(manifest).removeprefix("\ufeff")
+    text = read_text(manifest)
     if manifest.suffix.lower() in (".jsonl", ".json"):
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         return [(number, _object(json_of(line.encode(), f"{manifest}: line {number}"))) for number, line in lines]

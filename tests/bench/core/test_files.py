@@ -18,6 +18,7 @@ from bench.core.files import (
     folder_size,
     human_size,
     read_object,
+    read_text,
     regular_file,
     regular_file_or_folder,
     whole_file,
@@ -70,6 +71,12 @@ def test_a_file_has_ordinary_permissions(tmp_path: Path) -> None:
     (tmp_path / "ordinary").touch()
     write_text(tmp_path / "ours", "text")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_text_is_read_with_and_without_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "text").write_text("a = 1", encoding=encoding)
+        assert read_text(tmp_path / "text") == "a = 1"
 
 
 def test_text_is_written_as_utf8(tmp_path: Path) -> None:
