@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-STUDENTS = ("dmd2#4e6674", "dmd", "dmd-ttur", "gan", "gan-ttur")
+STUDENTS = ("dmd2#4e6674", "dmd", "dmd-ttur", "gan#2f74e7", "gan-ttur")
 """Methods of Table 3, in the order of the columns behind the teacher's."""
 CLASSES = 6
 
