@@ -13,7 +13,7 @@ Bench = Callable[..., Printed]
 
 
 def test_two_methods_as_markdown(bench: Bench) -> None:
-    shown = bench("compare", "dmd2#4e6674", "gan", "--task", "fashion", "--metric", "fd,recall").text
+    shown = bench("compare", "dmd2#4e6674", "gan#2f74e7", "--task", "fashion", "--metric", "fd,recall").text
     assert "### FD (fashion-cnn64): difference" in shown
     assert "| 1 − 2 | −7.4 | [−9.5, −5.3] | .0043 | differ at 95 % |" in shown
     assert "| gan_generator_weight | 0.03 | 1.0 |" in shown
@@ -40,7 +40,7 @@ def test_json_is_one_object(bench: Bench) -> None:
         (["--suite", "table7"], "unknown suite 'table7'"),
         (["dmd2", "gan", "--scale", "micro"], "--scale needs a suite"),
         (["dmd2", "gan", "--task", "fashion", "--sheet", "a.jpg"], "--sheet takes a .png file"),
-        (["dmd-ttur", "gan", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
+        (["dmd-ttur", "gan-ttur", "--task", "fashion", "--level", "95"], "fix: --level 0.95"),
         (["dmd2-s0-b743712f82", "dmd2-s0-dffe68e20e"], "numbers of two protocols are never compared"),
         (["dmd2", "gan", "--no-committed"], "there are no records"),
         (
