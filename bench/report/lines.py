@@ -52,8 +52,7 @@ class Line:
         """Whether a record has this line's method and recipe."""
         return (
             record.kind == self.kind
-            and not self.untuned
-            and (self.tuning_seed is None or record.train_seed != self.tuning_seed)
+            and self._reports(record.train_seed)
             and self.names(record.method.name)
             and self.steps in (None, record.cost.network_evaluations)
             and self._has(record.method.recipe)
@@ -62,7 +61,11 @@ class Line:
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
         same = work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
-        return same and not self.untuned and (self.tuning_seed is None or work.seed != self.tuning_seed)
+        return same and self._reports(work.seed)
+
+    def _reports(self, seed: int | None) -> bool:
+        """Whether a training with this seed can be a result of the line."""
+        return not self.untuned and (self.tuning_seed is None or seed != self.tuning_seed)
 
     def _has(self, recipe: Mapping[str, Any]) -> bool:
         starts = self.row is not None and self.row.starts_from is not None

@@ -19,6 +19,7 @@ from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import FULL, MOST_BYTES, human_size, regular_file
 from bench.runs.evidence import OLD_SCORES_SUFFIX, SUFFIXES
+from bench.runs.records import COMMITTED
 
 ALLOWED = (".json", *SUFFIXES.values(), OLD_SCORES_SUFFIX)
 """Suffixes of the files in a bundle."""
@@ -29,8 +30,6 @@ MOST_TOGETHER = 1 << 30
 """Largest size of all files of a bundle."""
 MOST_RATIO = 200
 """Records and curves shrink to a twentieth; what shrinks more is made to fill a disk."""
-RECORDS = "records"
-"""Name of the folder that a bundle is read from; `load_records` looks into the folders of one so called."""
 _CHUNK = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
@@ -52,14 +51,14 @@ def is_bundle(path: Path) -> bool:
 def opened(path: Path) -> Iterator[Path]:
     """Yield a folder of the records in a bundle, which `load_records` reads; of a .zip file, for a time only.
 
-    A folder called `records` is yielded itself, and another one is copied into one that is called so. Raises
-    UserError if the bundle is no bundle, or is made to do harm.
+    A folder called `records`, which `load_records` searches at any depth, is yielded itself, and another one is
+    copied into one that is called so. Raises UserError if the bundle is no bundle, or is made to do harm.
     """
-    if path.is_dir() and path.resolve().name == RECORDS:
+    if path.is_dir() and path.resolve().name == COMMITTED:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="bench-bundle-") as scratch:
-        folder = Path(scratch, RECORDS)
+        folder = Path(scratch, COMMITTED)
         folder.mkdir()
         if path.is_dir():
             _copy(path, folder)

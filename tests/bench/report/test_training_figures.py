@@ -1,4 +1,4 @@
-"""What a distiller may not do without being told: log what is no figure, never train, lose its average."""
+"""What a distiller may not do without an error: log what is no figure, never train, lose its average."""
 
 from __future__ import annotations
 
