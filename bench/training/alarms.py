@@ -153,6 +153,8 @@ class Window:
     """A sentence for each alarm that begins with this window."""
     ended: list[str]
     """A sentence for each alarm that is over."""
+    blind: list[str]
+    """A sentence for each alarm whose threshold was chosen, and that has nothing to read. It is in the first window alone."""
 
 
 class Monitor:
@@ -177,10 +179,23 @@ class Monitor:
             return None
         means = self.values.means()
         self.values = _Means()
-        return self._judged(done, means) if means else None
+        blind = self._blind(means) if done == self.recipe.alarm_window else []
+        return self._judged(done, means, blind) if means or blind else None
 
-    def _judged(self, done: int, means: Mapping[str, float]) -> Window:
-        window = Window({PREFIX + name: value for name, value in means.items()}, [], [])
+    def _blind(self, means: Mapping[str, float]) -> list[str]:
+        """Return a sentence for each alarm that had no value, if its threshold is not the default of all recipes."""
+        found = []
+        for alarm in self.alarms:
+            key, threshold = f"alarm_{alarm.name}", threshold_of(alarm, self.recipe)
+            if alarm.name not in means and threshold != Recipe.model_fields[key].default:
+                found.append(
+                    f"alarm {alarm.name} has nothing to watch: the first {self.recipe.alarm_window} iterations "
+                    f"logged none of the figures that it reads, so {key}={threshold:g} has no effect"
+                )
+        return found
+
+    def _judged(self, done: int, means: Mapping[str, float], blind: list[str]) -> Window:
+        window = Window({PREFIX + name: value for name, value in means.items()}, [], [], blind)
         for alarm in self.alarms:
             if alarm.name not in means:
                 continue

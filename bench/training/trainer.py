@@ -285,14 +285,15 @@ class Trainer:
         return values
 
     def _tell(self, window: Window) -> None:
-        """Tell which alarms begin and end with a window of iterations.
+        """Tell which alarms begin and end with a window of iterations, and which have nothing to watch.
 
         Raises DivergedError in all processes, whose figures are the same, if an alarm is to stop the run.
         """
         if self.accelerator.is_main_process:
-            for sentence in (*window.begun, *window.ended):
+            for sentence in (*window.blind, *window.begun, *window.ended):
                 self._note(sentence)
         if window.begun and self.recipe.alarms == "stop":
+            self.accelerator.wait_for_everyone()  # every process notes the alarms of a log that is whole
             raise DivergedError("; ".join(window.begun))
 
     def _log(self, line: dict[str, float]) -> None:

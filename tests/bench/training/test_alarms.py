@@ -64,7 +64,7 @@ def watched(monitor: Monitor, figures: Sequence[dict[str, float]], start: int = 
     found = []
     for done, one in enumerate(figures, start=start + 1):
         if window := monitor.add(done, one):
-            found += [(done, sentence) for sentence in (*window.begun, *window.ended)]
+            found += [(done, sentence) for sentence in (*window.blind, *window.begun, *window.ended)]
     return found
 
 
@@ -113,6 +113,24 @@ def test_a_student_has_a_tenth_of_its_training_to_make_images_that_differ() -> N
     assert done == 105
     notes = alarm_notes([{"iteration": 100, "alarm/collapse": 0.3}], Recipe(iterations=1000))
     assert not notes and alarm_notes([{"iteration": 200, "alarm/collapse": 0.3}], Recipe(iterations=1000))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_chosen_threshold_of_an_alarm_that_can_see_nothing_is_named_once(name: str) -> None:
+    """A method without a critic has no critic's loss, and grey images have no colour cast."""
+    seen = {"loss/other": 1.0}
+    chosen = Recipe.model_validate({"iterations": 50, "alarm_window": WINDOW, f"alarm_{name}": 0.5})
+    ((done, sentence),) = watched(Monitor(chosen), [seen] * 20)
+    assert done == WINDOW and sentence == (
+        f"alarm {name} has nothing to watch: the first 5 iterations logged none of the figures that it reads, so "
+        f"alarm_{name}=0.5 has no effect"
+    )
+    assert not [said for _, said in watched(Monitor(chosen), [GOOD] * 20) if "nothing to watch" in said]
+    assert not watched(Monitor(Recipe(iterations=50, alarm_window=WINDOW)), [seen] * 20), (
+        "nobody chose a threshold"
+    )
+    off = Recipe.model_validate({"iterations": 50, "alarm_window": WINDOW, f"alarm_{name}": 0.0})
+    assert not watched(Monitor(off), [seen] * 20)
 
 
 def test_latents_are_compared_with_latents() -> None:
