@@ -20,7 +20,7 @@ def write_synthetic_records(folder: Path, count: int) -> None:
     from bench.core.files import digest
     from bench.metrics.intervals import t_interval
     from bench.metrics.result import MetricResult
-    from bench.runs.records import Cost, MethodInfo, Provenance, Record
+    from bench.runs.record import Cost, MethodInfo, Provenance, Record
 
     protocol = {"name": "synthetic-10k", "samples": 10_000, "repetitions": REPETITIONS, "smoke": False}
     recipe = {f"number_{i}": i / 7 for i in range(30)}

@@ -11,7 +11,7 @@ from typing import Any
 from bench.core.progress import SilentProgress
 from bench.runs.attempts import Attempt, attempts
 from bench.runs.plan import Run, plan_run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import load_catalogue
 from bench.runs.run_state import RunState
 from bench.runs.runner import Runner

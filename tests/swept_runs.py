@@ -9,7 +9,8 @@ from example_records import SAMPLER, changed
 
 from bench.runs.choice import best_of
 from bench.runs.derived_protocols import with_selection_seeds
-from bench.runs.records import Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import write_record
 from bench.runs.registry import Catalogue
 from bench.runs.sweep_plan import SweepPlan, sampler_points
 from bench.runs.sweep_points import Point, SamplerPoint

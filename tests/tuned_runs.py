@@ -7,7 +7,8 @@ from typing import Any
 from example_records import EXAMPLE, changed
 
 from bench.runs.plan import Run
-from bench.runs.records import Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import write_record
 
 
 def write_result(run: Run, fd: float | None, created: str = "2026-01-01") -> Record:

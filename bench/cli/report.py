@@ -19,7 +19,7 @@ from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bench.report.table import ReportTable
-    from bench.runs.records import Record
+    from bench.runs.record import Record
     from bench.runs.registry import Catalogue
     from bench.runs.suites import Curve
 

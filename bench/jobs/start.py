@@ -18,7 +18,7 @@ from bench.core.run_folder import JOB_SPEC, PLAN
 from bench.core.stopping import StopSignal, listening
 from bench.jobs.spec import JobStage
 from bench.runs.plan import BaselineRun, read_plan
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.students import measure_student

@@ -13,7 +13,7 @@ from bench.core.files import whole_file
 from bench.core.run_folder import METRICS
 from bench.report.lines import owner, suite_lines
 from bench.report.progress import read_progress
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.suites import Curve, SuiteScale
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from bench.runs.pending_runs import PendingRun
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]

@@ -12,7 +12,7 @@ from bench.report.cells import percent
 from bench.report.measured import Measured
 from bench.report.outside import outside_notes
 from bench.report.study.words import study_notes
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 from bench.training.alarms import AlarmNote
 from bench.training.budget import PASSES
 

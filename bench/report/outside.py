@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.runs.given import IMAGES, is_given
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 
 def outside_notes(records: Sequence[Record]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report.recipes import FilledRecipes
-from bench.runs.records import MethodInfo
+from bench.runs.record import MethodInfo
 
 ABSENT = object()
 """The value of a field that a method's recipe does not have."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bench.core.errors import UserError
-from bench.runs.records import MethodInfo
+from bench.runs.record import MethodInfo
 from bench.runs.registry import load_catalogue
 
 

@@ -29,7 +29,8 @@ from bench.report.cells import header, number
 from bench.report.comparison import Comparison, against_sampler, welch
 from bench.report.lines import owners, suite_lines
 from bench.report.summary import RECIPE, tidy
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import RESULTS, load_suite

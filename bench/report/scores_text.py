@@ -18,7 +18,7 @@ from bench.report.extremes import End, ScoredImage, extremes, group_size, shown
 from bench.report.selection import Found
 from bench.report.splits import Group, split_scores
 from bench.runs.evidence import evidence_of
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.repeat import command_of
 
 

@@ -11,7 +11,8 @@ from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
 from bench.report.recipes import FilledRecipes
 from bench.report.summary import recipe_sha256, variant_sha256
-from bench.runs.records import Loaded, Record, is_study, read_record
+from bench.runs.record import Record, is_study
+from bench.runs.records import Loaded, read_record
 from bench.runs.suites import Suite, SuiteScale
 
 

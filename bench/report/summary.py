@@ -14,7 +14,7 @@ from bench.metrics.result import MetricResult
 from bench.metrics.titles import shown_name
 from bench.report.recipes import FilledRecipes
 from bench.report.study.protocol import PAIRS
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
 """Records that agree in these columns are of the same recipe; only the training seed may differ."""

@@ -20,7 +20,8 @@ from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.summary import TRAINING_SEEDS, summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.pending_runs import PendingRun
-from bench.runs.records import Record, collector_paused, is_study
+from bench.runs.record import Record, is_study
+from bench.runs.records import collector_paused
 from bench.runs.suites import PaperTable, Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "best_rows", "suite_table", "task_table", "tidy"]

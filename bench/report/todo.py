@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
 from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.run_state import UNDER_WAY
 from bench.runs.settled import tune_command
 from bench.runs.suites import SuiteScale

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.core.run_folder import KEPT
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.repeat import command_of
 from bench.runs.sheets import Prepare, can_make_images, run_of, sampler_of_record
 

@@ -18,7 +18,8 @@ from bench.runs.checks.check import Checked, Checker
 from bench.runs.checks.doubled import same_values
 from bench.runs.checks.provenance import state_findings
 from bench.runs.evidence import SUFFIXES, evidence_of
-from bench.runs.records import Record, read_record, tuned_runs
+from bench.runs.record import Record
+from bench.runs.records import read_record, tuned_runs
 from bench.training.log import read_lines
 
 MOST_LINES = 300

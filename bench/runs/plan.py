@@ -14,7 +14,8 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import digest, read_object, read_text, write_text
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
-from bench.runs.records import MethodInfo, Record, read_record
+from bench.runs.record import MethodInfo, Record
+from bench.runs.records import read_record
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task

@@ -14,7 +14,7 @@ import torch
 from bench.core.commit import commit
 from bench.core.numerics import tf32_allowed
 from bench.runs.argv import published_argv, user_argv
-from bench.runs.records import Provenance
+from bench.runs.record import Provenance
 
 PACKAGES = (
     "distillation-bench",

@@ -18,7 +18,7 @@ from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
-from bench.runs.records import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
+from bench.runs.record import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset
 from bench.task.base import PreparedTask

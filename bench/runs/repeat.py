@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 
 def command_of(record: Record) -> str:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import torch
-from accelerate import Accelerator, PartialState
-from torch import Tensor
+from accelerate import PartialState
 
 from bench.core.distributed import from_main
 from bench.core.errors import UserError
-from bench.core.files import folder_sha256
 from bench.core.numerics import deterministic, tf32
 from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, KEPT, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
@@ -33,52 +29,34 @@ from bench.models.denoiser import Denoiser
 from bench.runs.given import GivenRun
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.provenance import provenance
+from bench.runs.record import CheckpointInfo, Provenance, Record
 from bench.runs.recording import (
     failure,
     parameters_of,
     record_of,
     sampling_cost,
-    trained_student,
     training_cost,
 )
-from bench.runs.records import CheckpointInfo, Provenance, Record, write_record
+from bench.runs.records import write_record
 from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
 from bench.runs.run_lock import locked
+from bench.runs.student_training import StudentTraining
 from bench.runs.tracked import results_of, tracked_run
 from bench.runs.trained import TrainedStudent, read_trained
-from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
 from bench.training.alarms import alarm_notes
-from bench.training.checkpoint import start_from
-from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog, read_lines
 from bench.training.recipe import Recipe
 from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.tracking import Tracking
-from bench.training.trainer import Cadence, Trainer
 
 T = TypeVar("T")
-
-CHECKPOINTS_PER_RUN = 20
-VALIDATIONS_PER_RUN = 10
-VALIDATION_SAMPLES = 1000
 
 
 def metrics_of(catalogue: Catalogue, prepared: PreparedTask) -> dict[str, MetricInfo]:
     """Return the metrics that a task's protocol names."""
     return {name: catalogue.metrics.get(name) for name in prepared.task.protocol.metrics}
-
-
-def validate_every(recipe: Recipe) -> int:
-    """Return the number of iterations between two validations; with keep_best the recipe may give it."""
-    given = recipe.best_every if recipe.keep_best else 0
-    return given or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
-
-
-def validation_samples(recipe: Recipe) -> int:
-    """Return the number of generated images of a validation; with keep_best the recipe gives it."""
-    return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
 @contextlib.contextmanager
@@ -125,7 +103,6 @@ class Runner:
         self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
-        self.stop = stop
         self.patience = patience
         self.track = track
         self.keep = keep
@@ -133,6 +110,7 @@ class Runner:
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         add_teacher_references(prepared, metrics.values(), further, progress)
         self.evaluator = Evaluator(prepared, metrics, progress, further)
+        self.students = StudentTraining(prepared, self.evaluator, progress, stop)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""
@@ -153,7 +131,7 @@ class Runner:
                 return done
             if PartialState().is_main_process:
                 remove_leftovers(run.folder)
-            record = self._recorded(run, partial(self._train, log=log))
+            record = self._recorded(run, partial(self.students.train, log=log))
             if not isinstance(record, Record):
                 return None
             if PartialState().is_main_process:
@@ -248,7 +226,7 @@ class Runner:
         )
 
     def _attempt(self, run: Run, made: Provenance, log: TrainingLog) -> Record:
-        trained = self._before(run) or self._train(run, made, log)
+        trained = self._before(run) or self.students.train(run, made, log)
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
         sampler = run.method.load().sampler(run.recipe, student)
         images = SampledImages(sampler, self.prepared)
@@ -290,61 +268,6 @@ class Runner:
             yield TrainingLog(path, tracking)
         finally:
             tracking.close()
-
-    def _train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
-        """Train a run's student, from its checkpoint if there is one, and save it."""
-        if run.recipe.keep_best and "fd" not in self.evaluator.metrics:
-            protocol = run.task.protocol.name
-            raise UserError(
-                f"keep_best selects by FD, which protocol {protocol!r} does not measure; "
-                "fix: --set keep_best=false"
-            )
-        accelerator = Accelerator(mixed_precision="bf16" if run.recipe.precision == "bf16" else "no")
-        torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
-        more_data: list[PreparedAsset] = []
-
-        def make_pairs(count: int) -> Pairs:
-            pairs = Pairs(*self.prepared.pairs(count))
-            more_data.append(self.prepared.asset_of_pairs(count))
-            return pairs
-
-        def pixels() -> Callable[[Tensor], Tensor]:
-            to_pixels, assets = self.prepared.pixels()
-            more_data.extend(assets)
-            return to_pixels
-
-        teacher = copy.deepcopy(self.prepared.teacher).to(accelerator.device)
-
-        def lpips_trunk() -> Path | None:
-            path = self.prepared.lpips_trunk()
-            if path is not None and path.is_file():
-                more_data.append(file_asset("lpips", path))
-            return path
-
-        latent = self.prepared.sample_shape != self.prepared.task.image_shape
-        null = self.prepared.null_condition
-        context = TrainingContext(accelerator, teacher, null, make_pairs, pixels, lpips_trunk, latent)
-        distiller = run.method.load()(run.recipe, context)
-        if run.recipe.init_from is not None:
-            initial = start_from(run.recipe.init_from, distiller)
-            more_data.append(file_asset("initial weights", initial))
-        indices, iterations = distiller.indices, run.recipe.iterations
-        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
-            Cadence(max(1, iterations // CHECKPOINTS_PER_RUN), validate_every(run.recipe)),
-            self.progress,
-            lambda student: self.evaluator.validate(
-                SampledImages(distiller.sampler(run.recipe, student), self.prepared),
-                validation_samples(run.recipe),
-            ),
-        )
-        folder = run.folder / STUDENT
-        if accelerator.is_main_process:
-            self.prepared.save_student(trained.student, folder, indices)
-        accelerator.wait_for_everyone()
-        found = trained_student(trained, folder_sha256(folder), self.prepared, more_data, made)
-        if accelerator.is_main_process:
-            found.write(run.folder)
-        return found
 
     def _pictures(self, run: Run, sampler: StudentSampler) -> None:
         """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError
 from bench.core.run_folder import OTHER_PROTOCOLS, PLAN, RECORD, SHEET, STUDENT
 from bench.runs.evidence import SUFFIXES, evidence_of
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.repeat import command_of
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.variations import names_sampler

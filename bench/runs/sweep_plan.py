@@ -15,7 +15,8 @@ from bench.core.stopping import DivergedError
 from bench.runs.choice import Rule
 from bench.runs.derived_protocols import seeds_of
 from bench.runs.plan import BaselineRun
-from bench.runs.records import Record, read_record
+from bench.runs.record import Record
+from bench.runs.records import read_record
 from bench.runs.sweep_points import Point, SamplerPoint
 from bench.runs.sweeps import SWEEPS, Reported, Sweep, SweptMetric, SweptPoint
 from bench.task.base import Task

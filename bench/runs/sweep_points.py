@@ -15,7 +15,8 @@ from bench.core.files import path_sha256, read_object, regular_file_or_folder
 from bench.core.run_folder import BEST, RECORD, STUDENT, student_of
 from bench.models.descriptions import DESCRIPTION
 from bench.runs.plan import BaselineRun
-from bench.runs.records import Record, load_records, other_protocol_path, read_record
+from bench.runs.record import Record
+from bench.runs.records import load_records, other_protocol_path, read_record
 from bench.task.base import Task
 
 if TYPE_CHECKING:

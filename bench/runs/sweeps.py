@@ -15,7 +15,8 @@ from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.choice import EVALUATIONS, Direction, Quantities, parse_rule
-from bench.runs.records import Name, Provenance, read_model
+from bench.runs.record import Name, Provenance
+from bench.runs.records import read_model
 
 SWEEPS = "sweeps"
 """The folder of sweeps' records in a folder of runs."""

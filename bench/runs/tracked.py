@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.core.escape import printable
 from bench.runs.plan import Run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.training.tracker import TrackedRun
 
 

@@ -12,7 +12,7 @@ from bench.core.errors import UserError
 from bench.core.files import folder_sha256, write_text
 from bench.core.run_folder import STUDENT, TRAINED
 from bench.metrics.result import Model
-from bench.runs.records import Asset, NetworkPasses, Provenance
+from bench.runs.record import Asset, NetworkPasses, Provenance
 from bench.training.checkpoint import refuse_another_teacher
 
 

@@ -19,7 +19,8 @@ from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.plan import plan_run
-from bench.runs.records import TUNING, Name, Provenance, read_model
+from bench.runs.record import Name, Provenance
+from bench.runs.records import TUNING, read_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.core.errors import UserError, counted, listed
 from bench.core.run_folder import LOG
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.runs.settled import recipe_of
 from bench.runs.tuning import Point, Question, Tuning, best, write_tuning

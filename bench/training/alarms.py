@@ -154,7 +154,7 @@ class Window:
     ended: list[str]
     """A sentence for each alarm that is over."""
     blind: list[str]
-    """A sentence for each alarm whose threshold was chosen, and that has nothing to read. It is in the first window alone."""
+    """A sentence for each alarm whose threshold was chosen and that has nothing to read; in the first window."""
 
 
 class Monitor:
@@ -183,7 +183,7 @@ class Monitor:
         return self._judged(done, means, blind) if means or blind else None
 
     def _blind(self, means: Mapping[str, float]) -> list[str]:
-        """Return a sentence for each alarm that had no value, if its threshold is not the default of all recipes."""
+        """Return a sentence for each alarm without a value whose threshold is not the default of all recipes."""
         found = []
         for alarm in self.alarms:
             key, threshold = f"alarm_{alarm.name}", threshold_of(alarm, self.recipe)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.report.progress import read_progress
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 
 HERE = Path(__file__).parent
 RECORDS = HERE.parents[1] / "results" / "records"

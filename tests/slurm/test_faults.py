@@ -20,7 +20,8 @@ from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.runs.attempts import attempts
 from bench.runs.plan import Run, plan_run
-from bench.runs.records import Record, read_record
+from bench.runs.record import Record
+from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.run_state import CANCELLED, RunState
 from slurm.submission import submissions

@@ -18,7 +18,8 @@ from bench.report.notes import notes, warnings
 from bench.report.site.entries import Entry
 from bench.report.summary import RECIPE, VARIANT, summarise
 from bench.report.table import best_rows
-from bench.runs.records import collector_paused, is_study
+from bench.runs.record import is_study
+from bench.runs.records import collector_paused
 
 
 @dataclass(frozen=True)

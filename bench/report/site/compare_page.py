@@ -14,7 +14,7 @@ from bench.report.comparing import ASSUMPTIONS
 from bench.report.recipes import FilledRecipes
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
-from bench.runs.records import is_study
+from bench.runs.record import is_study
 
 UNSCALED_WHY = "its features were not scaled, and its size has no meaning"
 """Why the site leaves out a KID of unscaled features."""

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from bench.core.files import digest
 from bench.runs.evidence import Evidence, evidence_of
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 
 
 @dataclass(frozen=True)

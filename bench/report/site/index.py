@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.report.lines import suite_lines
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Page, Site
-from bench.runs.records import is_study
+from bench.runs.record import is_study
 from bench.runs.suites import Suite, SuiteScale
 
 

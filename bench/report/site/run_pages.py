@@ -23,7 +23,7 @@ from bench.report.site.entries import Entry
 from bench.report.site.pages import Asset, Page, Site
 from bench.report.site.pictures import Picture
 from bench.report.summary import standard_error
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 from bench.runs.repeat import command_of
 
 MOST_LINKS = 8

@@ -16,7 +16,8 @@ from bench.core.files import file_sha256, path_sha256
 from bench.core.run_folder import RECORD, STUDENT
 from bench.evaluation.sheet import read_sheet
 from bench.runs.evidence import evidence_of
-from bench.runs.records import Record, read_record
+from bench.runs.record import Record
+from bench.runs.records import read_record
 from bench.task.variations import names_sampler
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from bench.metrics.result import Count, Model
 from bench.report.study.key import Subject
-from bench.runs.records import STUDY_KIND
+from bench.runs.record import STUDY_KIND
 
 NAME: Final = "study"
 """Name of every study's protocol; its digest says which study it is."""

@@ -12,7 +12,8 @@ from bench.report.study.key import Key
 from bench.report.study.protocol import NAME, StudyImages, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult
 from bench.report.study.statistics import LEVEL
-from bench.runs.records import Provenance, Record, other_protocol_path, read_record, write_record
+from bench.runs.record import Provenance, Record
+from bench.runs.records import other_protocol_path, read_record, write_record
 from bench.runs.suites import RESULTS
 
 

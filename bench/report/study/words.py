@@ -12,7 +12,7 @@ from bench.report.comparison import shown_p
 from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult, size_remark
 from bench.report.study.statistics import LEVEL, Share
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 
 def lines(result: StudyResult) -> list[str]:

@@ -15,7 +15,7 @@ from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
 from bench.runs.checks.finding import Finding, error, note, shortened, warning
 from bench.runs.evidence import evidence_of
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.training.log import read_lines
 
 FIX = "leave it out, or send the file that bench wrote"

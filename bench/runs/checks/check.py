@@ -21,7 +21,8 @@ from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
-from bench.runs.records import Record, record_files
+from bench.runs.record import Record
+from bench.runs.records import record_files
 from bench.runs.registry import Catalogue
 
 MOST_RECORD = 4 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.files import repeated_digest
 from bench.runs.checks.finding import Finding, error, warning
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 ROUNDING = 1e-5
 """Networks compute in float32, and other processors round otherwise: the same run's FD then differs by 1e-7."""

@@ -15,7 +15,7 @@ from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.given import GivenRun, is_given
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task

@@ -14,7 +14,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, warning
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 from bench.task.protocol import MAIN
 
 RELATIVE = 1e-9

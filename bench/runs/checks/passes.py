@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bench.core.errors import UserError
 from bench.runs.checks.finding import Finding, warning
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.training.cost import NO_PASSES, Passes
 from bench.training.recipe import Recipe, build_recipe

@@ -13,7 +13,7 @@ from typing import Any
 from bench.core.escape import printable
 from bench.runs.argv import MACHINE_PATH
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
 HOST = re.compile(

@@ -11,7 +11,7 @@ from bench.core.errors import listed
 from bench.core.numbers import is_finite
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.provenance import PACKAGES
-from bench.runs.records import Record, is_study
+from bench.runs.record import Record, is_study
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 REQUIRED = {"distillation-bench", "torch"}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bench.core.escape import printable
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 MOST_ERRORS = 50
 """A damaged file may have thousands; the rest is counted."""

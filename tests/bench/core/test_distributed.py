@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from bench.core.distributed import from_main
 from bench.core.errors import UserError
 from bench.runs.plan import Run
-from bench.runs.records import Record, read_record
+from bench.runs.record import Record
+from bench.runs.records import read_record
 from bench.runs.runner import Runner
 from bench.training.checkpoint import checkpoints
 

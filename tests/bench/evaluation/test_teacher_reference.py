@@ -20,7 +20,8 @@ from bench.evaluation.teacher_images import teacher_images
 from bench.metrics.catalogue import FD, FD_TEACHER
 from bench.report.table import task_table
 from bench.runs.plan import BaselineRun
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

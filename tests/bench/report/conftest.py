@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.files import digest
 from bench.metrics.intervals import t_interval
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 FAILURE = {"type": "OutOfMemoryError", "message": "", "traceback": "", "log_tail": []}
 

@@ -17,7 +17,7 @@ from bench.report.renderers.tex import TexRenderer
 from bench.report.site.cells import COSTS, costs
 from bench.report.summary import summarise, tidy
 from bench.report.table import ReportTable, suite_table
-from bench.runs.records import NetworkPasses, Record
+from bench.runs.record import NetworkPasses, Record
 from bench.runs.suites import load_suite
 from bench.training.budget import Budget
 

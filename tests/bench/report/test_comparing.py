@@ -16,7 +16,8 @@ from bench.report.comparing import Compared, compared
 from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_text import blocks, decimals_of, signed, to_data, to_markdown
 from bench.report.selection import Found, Selection, Side
-from bench.runs.records import Asset, Loaded, Record, load_records
+from bench.runs.record import Asset, Record
+from bench.runs.records import Loaded, load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import RESULTS, load_suite

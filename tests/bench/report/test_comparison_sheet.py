@@ -14,7 +14,8 @@ from bench.core.run_folder import RECORD, SHEET
 from bench.evaluation.sheet import Sheet, write_sheet
 from bench.report.comparison_sheet import Column, columns_of, draw_comparison
 from bench.report.selection import Found, Selection, Side
-from bench.runs.records import Loaded, Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import Loaded, write_record
 from bench.runs.registry import load_catalogue
 
 

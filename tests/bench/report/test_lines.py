@@ -13,7 +13,8 @@ from bench.core.errors import UserError
 from bench.report.lines import owners, suite_lines
 from bench.report.selection import Selection
 from bench.report.table import suite_table, task_table
-from bench.runs.records import Loaded, Record, load_records, write_record
+from bench.runs.record import Record
+from bench.runs.records import Loaded, load_records, write_record
 from bench.runs.suites import load_suite
 
 Make = Callable[..., Record]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.report.recipe_differences import recipe_differences
-from bench.runs.records import MethodInfo, Record, load_records
+from bench.runs.record import MethodInfo, Record
+from bench.runs.records import load_records
 from bench.runs.suites import RESULTS
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.metrics.intervals import t_interval
 from bench.report.render import to_csv, to_markdown
 from bench.report.table import ReportTable, suite_table, task_table
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]

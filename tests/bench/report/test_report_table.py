@@ -11,7 +11,8 @@ from bench.metrics.intervals import t_interval
 from bench.report.cells import one_result
 from bench.report.recipes import FilledRecipes, defaults
 from bench.report.table import ReportTable, suite_table, task_table, tidy
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 from bench.runs.registry import Catalogue, Registry, load_catalogue
 from bench.runs.suites import RESULTS, load_paper_table, load_suite
 from bench.training.alarms import AlarmNote

@@ -15,7 +15,7 @@ from bench.report.table import suite_table
 from bench.report.todo import left_of, left_text, work_of
 from bench.runs import attempts
 from bench.runs.pending_runs import PendingRun, pending_runs
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.run_state import RunState, run_state
 from bench.runs.suites import load_paper_table, load_suite
 

@@ -8,7 +8,8 @@ import pytest
 from bench.core.errors import UserError
 from bench.metrics.intervals import t_interval
 from bench.report.results_page import PAGE, TEMPLATE, Results, generated, page
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 from bench.runs.suites import RESULTS
 
 

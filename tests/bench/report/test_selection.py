@@ -9,7 +9,8 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.report.selection import Selection
-from bench.runs.records import Loaded, Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import Loaded, write_record
 from bench.runs.suites import load_suite
 
 Records = Callable[..., Record]

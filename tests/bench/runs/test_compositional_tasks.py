@@ -13,7 +13,8 @@ from compositional_files import save_blip_vqa, save_mask2former, write_metadata,
 from text_pipelines import save_sdxl
 
 from bench.core.errors import UserError
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "standin_compositional.py"

@@ -21,7 +21,8 @@ from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
 from bench.features.files import PORT
 from bench.runs.plan import plan_run
-from bench.runs.records import Record, load_records, read_record
+from bench.runs.record import Record
+from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.task_sources import pinned_task

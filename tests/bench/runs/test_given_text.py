@@ -18,7 +18,8 @@ from text_standin import choose_sdxl, declared
 from bench.core.progress import SilentProgress
 from bench.evaluation.pipeline_images import PipelineImages
 from bench.models.stock_pipelines import open_pipeline
-from bench.runs.records import Record, read_record
+from bench.runs.record import Record
+from bench.runs.records import read_record
 from bench.task.declaration import Sources
 
 

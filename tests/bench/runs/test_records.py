@@ -16,7 +16,8 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.report.render import to_csv, to_markdown
 from bench.report.table import task_table
-from bench.runs.records import Record, load_records, read_record, write_record
+from bench.runs.record import Record
+from bench.runs.records import load_records, read_record, write_record
 
 PROTOCOL = {"name": "fashion", "samples": 10_000, "repetitions": 3, "smoke": False}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from example_records import EXAMPLE, SAMPLER, changed
 
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.repeat import command_of, command_of_plan
 
 VALUES = {"lr": 1e-4, "prompt": "it's", "init_from": None, "gan": False}

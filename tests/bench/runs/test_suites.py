@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bench.core.errors import UserError
 from bench.report.lines import suite_lines
 from bench.runs.plan import Run, refuse_idle_overrides
-from bench.runs.records import Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import write_record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suite_plan import SuitePlan
 from bench.runs.suites import SuiteRow, SuiteScale, load_paper_table, load_suite, suite_names

@@ -25,7 +25,8 @@ from bench.features.aesthetic import PLACES, WIDTHS
 from bench.features.files import PORT
 from bench.features.published_images import AESTHETIC, CLIP_IMAGES
 from bench.features.scoring import CLIP_L14, CLIP_L14_336
-from bench.runs.records import Record, load_records
+from bench.runs.record import Record
+from bench.runs.records import load_records
 
 PLUGIN = ("--plugin", str(TEXT_PLUGIN))
 TINY = "tiny-openai"

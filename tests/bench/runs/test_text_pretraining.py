@@ -19,7 +19,7 @@ from bench.core.files import file_sha256
 from bench.core.progress import SilentProgress
 from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run, plan_run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.runner import Runner
 from bench.task.declaration import Sources
 from bench.task.pairs import PAIR_SEED

@@ -10,7 +10,8 @@ import pytest
 from bench.core.errors import UserError
 from bench.report.notes import differing_assets, rounded_networks
 from bench.report.selection import Selection
-from bench.runs.records import Record, load_records, read_record, write_record
+from bench.runs.record import Record
+from bench.runs.records import load_records, read_record, write_record
 from bench.runs.suites import RESULTS
 from bench.runs.twins import Sampled, find_twins
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import METRICS
 from bench.runs.plan import Run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

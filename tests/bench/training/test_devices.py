@@ -15,7 +15,7 @@ from torch import nn
 from bench.core.progress import SilentProgress
 from bench.evaluation.latency import latency_of
 from bench.runs.plan import BaselineRun, Run, plan_run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 
 from bench.core.errors import UserError
 from bench.runs.plan import Run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
 from bench.training.checkpoint import checkpoints, start_from

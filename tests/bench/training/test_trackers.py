@@ -24,7 +24,7 @@ from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.stopping import Stopped, StopSignal
 from bench.runs.plan import Run
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

@@ -11,7 +11,7 @@ import pytest
 
 from bench.report.renderer import Layout
 from bench.report.table import ReportTable, task_table
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.registry import load_catalogue
 
 Make = Callable[..., Record]

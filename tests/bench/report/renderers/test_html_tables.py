@@ -11,7 +11,7 @@ import pytest
 from bench.report.renderer import Layout
 from bench.report.renderers.html import HTMLRenderer
 from bench.report.table import ReportTable, suite_table
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]

@@ -15,7 +15,7 @@ from bench.report.renderers.tex import TexRenderer
 from bench.report.study.key import Subject
 from bench.report.study.protocol import StudyImages, StudyProtocol
 from bench.report.table import ReportTable, task_table
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 SHA256 = "ab" * 32
 

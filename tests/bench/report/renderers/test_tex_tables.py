@@ -13,7 +13,7 @@ from bench.report.renderer import Layout
 from bench.report.renderers.latex import tex
 from bench.report.renderers.tex import TexRenderer
 from bench.report.table import suite_table, task_table
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.suites import load_paper_table, load_suite
 
 Make = Callable[..., Record]

@@ -13,7 +13,8 @@ from bench.evaluation.sheet import Sheet, write_sheet
 from bench.report.site.build import build_site
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
-from bench.runs.records import Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import write_record
 
 
 class SiteOfRecords:

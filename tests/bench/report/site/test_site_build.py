@@ -20,7 +20,8 @@ from bench.report.site.data import BITS, FIRST_LETTER
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
 from bench.runs.bundles import write_zip
-from bench.runs.records import Record, read_record, write_record
+from bench.runs.record import Record
+from bench.runs.records import read_record, write_record
 
 Make = Callable[..., Record]
 REFUSAL = "is not a site that bench wrote"

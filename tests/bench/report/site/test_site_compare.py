@@ -13,7 +13,7 @@ from contrast import worst_contrast
 from scipy import stats
 
 from bench.report.comparison import holm, one_sample, paired, shown_p, welch
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 Make = Callable[..., Record]
 

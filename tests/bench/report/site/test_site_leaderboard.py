@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from contrast import worst_contrast
 
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 Make = Callable[..., Record]
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e"

@@ -12,7 +12,7 @@ import pytest
 from contrast import worst_contrast
 
 from bench.report.site.curves import curves_of
-from bench.runs.records import Record
+from bench.runs.record import Record
 from bench.runs.repeat import command_of
 
 Make = Callable[..., Record]

@@ -11,7 +11,7 @@ import pytest
 from bench.core.files import digest
 from bench.report.study.key import Subject
 from bench.report.study.protocol import QUESTIONS, StudyImages, StudyProtocol
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 Make = Callable[..., Record]
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.report.site.frontier import part_of
 from bench.report.site.suites import pages
-from bench.runs.records import Record
+from bench.runs.record import Record
 
 Make = Callable[..., Record]
 

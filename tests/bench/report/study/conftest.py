@@ -12,7 +12,8 @@ from study_support import Study
 from bench.core.files import digest, file_sha256
 from bench.report.study.images import Shown, Subject
 from bench.report.study.make import make_study
-from bench.runs.records import Record, write_record
+from bench.runs.record import Record
+from bench.runs.records import write_record
 
 SEED = 2**100 + 7
 

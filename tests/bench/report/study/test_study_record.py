@@ -17,7 +17,8 @@ from bench.report.study.results import StudyResult, result_of
 from bench.report.study.statistics import share
 from bench.report.summary import PAIRS, summarise, tidy
 from bench.report.table import suite_table, task_table
-from bench.runs.records import Record, load_records, read_record
+from bench.runs.record import Record
+from bench.runs.records import load_records, read_record
 from bench.runs.suites import load_paper_table, load_suite
 
 
