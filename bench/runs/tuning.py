@@ -46,16 +46,19 @@ class Question:
     """What each training may take; None: the recipe's iterations."""
     recipe_sha256: str = field(default="", kw_only=True)
     """Hash of the method's class, its plug-in file, and its recipe on the task but for the grid's values."""
+    protocol_sha256: str = field(default="", kw_only=True)
+    """Digest of the protocol as it is here. It is no part of the file's name."""
 
     def of(self, catalogue: Catalogue, task: Task) -> Question:
-        """Return the same question of the method as it is here: one that was changed since is tuned again.
+        """Return the same question of method and protocol as they are here: one that was changed is tuned again.
 
         Raises UserError for an unknown method, key or value.
         """
         run = plan_run(catalogue, self.method, task, {**self.fixed, **self.points[0]}, self.seed, Path())
         tried = {*self.grid, *(("iterations",) if self.budget else ())}
         recipe = {key: value for key, value in run.recipe.identity().items() if key not in tried}
-        return replace(self, recipe_sha256=digest([run.method.distiller, run.plugin_sha256, recipe]))
+        method = digest([run.method.distiller, run.plugin_sha256, recipe])
+        return replace(self, recipe_sha256=method, protocol_sha256=task.protocol.digest())
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -159,7 +162,10 @@ def read_tuning(path: Path) -> Tuning:
 
 
 def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
-    """Return the answer in the first of these folders that has it; None if none has. Raises UserError."""
+    """Return the answer in the first of these folders that has it; None if none has. Raises UserError.
+
+    What was measured under another version of the protocol is no answer.
+    """
     for path in (question.path(folder) for folder in folders):
         if path.exists():
             found = read_tuning(path)
@@ -168,7 +174,8 @@ def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
                     f"{path} answers another question than its name says; fix: rm {shlex.quote(str(path))}, then "
                     "bench tune again"
                 )
-            return found
+            if question.protocol_sha256 in ("", found.protocol_sha256):
+                return found
     return None
 
 

@@ -152,6 +152,17 @@ def test_a_tuning_answers_its_own_question_alone(catalogue: Catalogue, tmp_path:
         answer_to(other, [tmp_path])
 
 
+def test_a_tuning_under_another_version_of_the_protocol_is_no_answer(catalogue: Catalogue, tmp_path: Path) -> None:
+    asked = ASKED.of(catalogue, catalogue.tasks.get("tiny"))
+    plan = planned(catalogue, tmp_path, asked)
+    for run, value in zip(plan.runs, VALUES, strict=True):
+        write_result(run, value)
+    found = plan.write()
+    assert answer_to(asked, [tmp_path]) == found
+    changed = replace(asked, protocol_sha256="0" * 64)
+    assert changed.path(tmp_path) == plan.path and answer_to(changed, [tmp_path]) is None
+
+
 def test_the_same_tuning_again_keeps_its_record(catalogue: Catalogue, tmp_path: Path) -> None:
     plan = trained(catalogue, tmp_path, VALUES)
     before = plan.write().provenance.created
