@@ -65,7 +65,8 @@ def compare(
 ) -> None:
     """Compare results of one protocol: values, differences, a test for each pair, recipes, and images."""
     from bench.report.comparing import compared
-    from bench.report.comparison_text import blocks, to_data, to_markdown, to_rich
+    from bench.report.comparison_data import to_data
+    from bench.report.comparison_text import blocks, to_markdown, to_rich
     from bench.report.selection import Selection
     from bench.runs.records import collector_paused
     from bench.runs.registry import load_catalogue

@@ -14,7 +14,8 @@ from bench.evaluation.image_scores import SingleScores, write_scores
 from bench.metrics.intervals import bca_interval
 from bench.report.comparing import Compared, compared
 from bench.report.comparison import Comparison, one_sample, paired, welch
-from bench.report.comparison_text import blocks, decimals_of, signed, to_data, to_markdown
+from bench.report.comparison_data import to_data
+from bench.report.comparison_text import blocks, decimals_of, signed, to_markdown
 from bench.report.selection import Found, Selection, Side
 from bench.runs.record import Asset, Record
 from bench.runs.records import Loaded, load_records
