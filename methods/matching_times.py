@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.core.transfers import constant_on
 from bench.models.grid import grid_index
 from bench.models.schedules import NoiseSchedule
 from bench.training.context import Batch
@@ -33,7 +34,8 @@ def augmentation_times(
     Where the student's own time is cleaner than the whole span, it is the first of the span.
     """
     low, high = _bounds(schedule, span)
-    own = torch.searchsorted(schedule.grid.to(student_times.device, torch.float32), student_times.contiguous())
+    grid = constant_on(schedule.grid, student_times.device, torch.float32)
+    own = torch.searchsorted(grid, student_times.contiguous())
     if law == "capped":  # times beyond an end of the span become that end, so these are drawn more often
         first, last = torch.zeros_like(own), own
     else:
@@ -55,4 +57,4 @@ def _uniform(batch: Batch, count: int) -> Tensor:
 
 
 def _at(schedule: NoiseSchedule, positions: Tensor) -> Tensor:
-    return schedule.grid.to(positions.device, torch.float32)[positions]
+    return constant_on(schedule.grid, positions.device, torch.float32)[positions]

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bench.core.transfers import constant_on
 from bench.models.denoiser import Denoiser
 from bench.models.grid import student_indices
 from bench.models.schedules import per_sample
@@ -116,7 +117,7 @@ class Progressive(Distiller[ProgressiveRecipe]):
         stage = self.recipe.stage(batch.iteration)
         knots = self.positions(stage).to(batch.real.device)
         step = 2 * batch.rng.integers(0, len(knots) // 2, len(batch.real))
-        t = self.schedule.grid.to(knots.device, torch.float32)[knots[step]]
+        t = constant_on(self.schedule.grid, knots.device, torch.float32)[knots[step]]
         x_t = self.schedule.add_noise(batch.real, batch.rng.normal(batch.real), t)
         point = Noised(x_t, t, batch.real_condition)
         target = self.two_steps(self.target if stage else self.first_teacher, point, knots, step)
@@ -141,7 +142,7 @@ class Progressive(Distiller[ProgressiveRecipe]):
     @torch.no_grad()
     def two_steps(self, teacher: Denoiser | TargetNetwork, point: Noised, knots: Tensor, step: Tensor) -> Tensor:
         """Return the x0 with which one DDIM step from a point arrives where two of the teacher's do."""
-        grid = self.schedule.grid.to(knots.device)
+        grid = constant_on(self.schedule.grid, knots.device)
         middle = grid[knots[step + 1]].to(torch.float32)
         x_t, t, condition = point
         first: Tensor = teacher(*point)

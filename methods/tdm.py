@@ -18,6 +18,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bench.core.transfers import constant_on
 from bench.models.denoiser import Denoiser
 from bench.models.grid import grid_index, student_indices
 from bench.models.schedules import NoiseSchedule, per_sample
@@ -103,6 +104,8 @@ class TDM(Distiller[TDMRecipe]):
         critic = self.trainable_copy(self.teacher, recipe.critic_lora_rank, recipe.critic_lora_alpha)
         self.critic = self.add_model("critic", critic, recipe.critic_lr)
         self.mu_real = self.guided_teacher(recipe.guidance_scale)
+        self.positions = torch.tensor([*self.indices, 0], device=self.accelerator.device)
+        """Grid positions of the student's steps, descending, and 0, where the last segment ends."""
 
     @classmethod
     def sampler(cls, recipe: TDMRecipe, student: Denoiser) -> StudentSampler:
@@ -136,12 +139,11 @@ class TDM(Distiller[TDMRecipe]):
 
     def diffused(self, x0: Tensor, start: Noised, step: Tensor, batch: Batch) -> Diffused:
         """Follow the student's step from `start` towards x0 to a time s, then add noise up to a time t >= s."""
-        first = torch.tensor(self.indices, device=step.device)
-        end = torch.tensor([*self.indices[1:], 0], device=step.device)[step]
-        mid = _draw(batch, end, first[step]) if self.recipe.mid_times == "random" else end
+        first, end = self.positions[step], self.positions[step + 1]
+        mid = _draw(batch, end, first) if self.recipe.mid_times == "random" else end
         least = grid_index(self.recipe.least_noise, len(self.schedule.grid))
-        grid = self.schedule.grid.to(step.device, torch.float32)
-        s, t = grid[mid], grid[_draw(batch, mid.clamp(min=least), first[step])]
+        grid = constant_on(self.schedule.grid, step.device, torch.float32)
+        s, t = grid[mid], grid[_draw(batch, mid.clamp(min=least), first)]
         ratio, noisier = self.schedule.noise_between(s, t)
         x_s, noise = self.schedule.ode_point(start.x_t, x0, start.t, s), batch.rng.normal(x0)
         x_t = per_sample(ratio, x0) * x_s + per_sample(noisier, x0) * noise

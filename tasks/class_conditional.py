@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.core.transfers import sent
 from bench.models.backbones.dit import ClassTransformer
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
@@ -45,7 +46,8 @@ class PreparedClassTask(PairedTeacher):
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         # The images are moved to the device as bytes, and converted there.
-        return to_unit_range(self.real_images[positions].to(device)), self.real_conditions[positions].to(device)
+        images = sent(self.real_images[positions], device)
+        return to_unit_range(images), sent(self.real_conditions[positions], device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         assert isinstance(student, ClassDenoiser)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-
-CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @contextlib.contextmanager
@@ -33,19 +31,22 @@ def tf32_allowed() -> bool:
 def deterministic(on: bool) -> Iterator[None]:
     """Within a `with` block, let a GPU compute the same bits every time, or leave everything as it is.
 
-    An operation that has no deterministic kernel raises RuntimeError with its name. A CPU computes the same bits
-    in any case.
+    An operation that has no deterministic kernel raises RuntimeError with its name. Products of matrices have one
+    with the workspace of bench/core/device.py. A CPU computes the same bits in any case.
     """
     if not on:
         yield
         return
     cudnn = torch.backends.cudnn
-    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
-    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # torch refuses matrix products on a GPU without it
+    kernels: Any = torch.utils.deterministic  # a module whose attributes are made when they are asked for
+    before = torch.are_deterministic_algorithms_enabled(), kernels.fill_uninitialized_memory
+    before_cudnn = cudnn.deterministic, cudnn.benchmark
     torch.use_deterministic_algorithms(True)
+    kernels.fill_uninitialized_memory = False  # it would run a kernel for every new tensor
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        cudnn.deterministic, cudnn.benchmark = before[1:]
+        kernels.fill_uninitialized_memory = before[1]
+        cudnn.deterministic, cudnn.benchmark = before_cudnn

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.core.device import this_device
+from bench.core.numerics import tf32
 from bench.models.samplers import SampleNoise
 from bench.task.base import Sampled
 
@@ -106,7 +107,8 @@ def latency(
 def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> Latency:
     """Time a student or a baseline on the task that it is loaded for, image by image, on this process's device.
 
-    With `bf16`, denoising runs under autocast, and the rest in float32.
+    With `bf16`, denoising runs under autocast, and the rest in float32. TF32 is allowed where the protocol allows
+    it, as in evaluation.
     """
     prepared, device = subject.prepared, this_device()
 
@@ -115,14 +117,15 @@ def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> 
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return subject.sampler(noise, condition)
 
-    return latency(
-        lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),
-        denoise,
-        prepared.decode,
-        range(repetitions),
-        device,
-        warm_up=warm_up,
-    )
+    with tf32(prepared.task.protocol.tf32):
+        return latency(
+            lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),
+            denoise,
+            prepared.decode,
+            range(repetitions),
+            device,
+            warm_up=warm_up,
+        )
 
 
 def spread(seconds: Sequence[float]) -> Spread:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bench.core.transfers import constant_on
 from bench.models.denoiser import Denoiser
 from bench.models.schedules import karras_levels
 
@@ -69,7 +70,7 @@ def few_step(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indices:
     """
     schedule = denoiser.schedule
     eps = noise.draw()
-    first, *others = (schedule.grid[index].to(eps.device).expand(len(eps)) for index in indices)
+    first, *others = (constant_on(schedule.grid, eps.device)[index].expand(len(eps)) for index in indices)
     x0 = denoiser(schedule.prior(eps, first), first, condition)
     for t in others:
         x0 = denoiser(schedule.add_noise(x0, noise.draw(), t), t, condition)
@@ -83,7 +84,7 @@ def few_step_ode(denoiser: Denoiser, noise: SampleNoise, condition: Tensor, indi
     """
     schedule = denoiser.schedule
     eps = noise.draw()
-    times = [schedule.grid[index].to(eps.device).expand(len(eps)) for index in indices]
+    times = [constant_on(schedule.grid, eps.device)[index].expand(len(eps)) for index in indices]
     x_t = schedule.prior(eps, times[0])
     x0 = denoiser(x_t, times[0], condition)
     for t, s in itertools.pairwise(times):

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bench.core.transfers import constant_on
+
 Betas = Literal["scaled_linear", "linear"]
 """How the betas of a variance-preserving schedule grow: linear are their roots, or they themselves."""
 
@@ -67,7 +69,7 @@ class NoiseSchedule(ABC):
 
     def prior(self, eps: Tensor, t: Tensor | None = None) -> Tensor:
         """Return a sampler's first input: noise without signal, sigma_t eps, at times t [B] or the last time."""
-        at = self.grid[-1:].to(eps.device) if t is None else t
+        at = constant_on(self.grid, eps.device)[-1:] if t is None else t
         return per_sample(self.sigma(at), eps) * eps
 
     def flow_time(self, t: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ class VPSchedule(NoiseSchedule):
 
     def _alpha_bar(self, t: Tensor) -> Tensor:
         """Cumulative product of 1 - beta at real-valued t, linear in its logarithm between integers."""
-        table = self.log_alpha_bar.to(t.device)
+        table = constant_on(self.log_alpha_bar, t.device)
         t = t.to(torch.float64).clamp(0, len(table) - 1)
         below = t.floor().long()
         above = (below + 1).clamp(max=len(table) - 1)
@@ -191,7 +193,7 @@ class VPSchedule(NoiseSchedule):
         return (signal if self.prediction == "epsilon" else 1.0) / (1 - signal)
 
     def time_at(self, noise_level: Tensor) -> Tensor:
-        table = self.log_alpha_bar.to(noise_level.device)
+        table = constant_on(self.log_alpha_bar, noise_level.device)
         wanted = -torch.log1p(noise_level.to(torch.float64) ** 2)  # log alpha_bar, descending in t
         above = torch.searchsorted(-table, -wanted).clamp(1, len(table) - 1)
         low, high = table[above - 1], table[above]

@@ -24,6 +24,7 @@ from bench.runs.recording import trained_student
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
+from bench.training.accelerator import accelerator_of
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog
@@ -68,7 +69,7 @@ class StudentTraining(NamedTuple):
                 f"keep_best selects by FD, which protocol {protocol!r} does not measure; "
                 "fix: --set keep_best=false"
             )
-        accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+        accelerator = accelerator_of(recipe)
         torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
         more_data: list[PreparedAsset] = []
         distiller = run.method.load()(recipe, training_context(self.prepared, accelerator, more_data))

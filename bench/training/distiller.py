@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
+from bench.core.transfers import constant_on
 from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.grid import grid_index, student_indices
 from bench.training.compiling import compile_network
@@ -225,12 +226,13 @@ class Distiller(ABC, Generic[R]):
         """Draw `count` times uniformly from a part of the noise grid, both ends included."""
         low, high = (grid_index(end, len(self.schedule.grid)) for end in span)
         positions = batch.rng.integers(low, high + 1, count)
-        return self.schedule.grid.to(positions.device, torch.float32)[positions]
+        return constant_on(self.schedule.grid, positions.device, torch.float32)[positions]
 
     @property
     def step_times(self) -> Tensor:
         """The times [N] of the student's steps, descending."""
-        return self.schedule.grid[self.indices].to(self.accelerator.device, torch.float32)
+        grid = constant_on(self.schedule.grid, self.accelerator.device, torch.float32)
+        return torch.stack([grid[index] for index in self.indices])  # a list of indices would be copied
 
     def step_time(self, step: int, count: int) -> Tensor:
         """Return the time of one student step, repeated for `count` samples."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.transfers import sent
+
 
 class StepRNG:
     """The random numbers of one iteration, generated on the CPU in the order of the calls.
@@ -34,7 +36,7 @@ class StepRNG:
         self.shares = shares
 
     def _own(self, drawn: Tensor) -> Tensor:
-        return drawn.chunk(self.shares)[self.share].to(self.device)
+        return sent(drawn.chunk(self.shares)[self.share], self.device)
 
     def normal(self, like: Tensor) -> Tensor:
         """Draw standard normal noise in the shape of `like`, this share of the batch."""

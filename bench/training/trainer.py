@@ -273,7 +273,7 @@ class Trainer:
 
         The same exchange lets the processes agree whether one of them received a signal to stop.
         """
-        asked = torch.tensor(float(self.stop.heard is not None), device=self.accelerator.device)
+        asked = torch.full((), float(self.stop.heard is not None), device=self.accelerator.device)
         # All figures are read from the device in one transfer.
         stacked = torch.stack([*(f.detach().float().to(asked.device) for f in figures.values()), asked])
         *found, stop = self.accelerator.reduce(stacked, "mean").tolist()

@@ -14,6 +14,7 @@ from bench.core.errors import UserError
 from bench.core.files import digest, folder_sha256, path_sha256
 from bench.core.locks import made_once
 from bench.core.progress import Progress
+from bench.core.transfers import sent
 from bench.data.imagenet.classes import ClassImages
 from bench.data.imagenet.detect import open_source
 from bench.data.text.latents import pack_latents
@@ -175,4 +176,4 @@ class PreparedLatentImageNet(MeasuredImageNet):
         return len(self._latents)
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        return self._latents.gather(positions).to(device), self.real_conditions[positions].to(device)
+        return sent(self._latents.gather(positions), device), sent(self.real_conditions[positions], device)

@@ -16,6 +16,7 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file, whole_folder
 from bench.core.locks import made_once
 from bench.core.progress import Progress
+from bench.core.transfers import sent
 from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
@@ -144,8 +145,8 @@ class PreparedScenes(PairedTeacher):
         return self._conditions.to(indices.device)[indices]
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        images = to_model_space(self._images[positions].to(device), self.task.network)
-        return images, self._conditions[self._captions[positions]].to(device)
+        images = to_model_space(sent(self._images[positions], device), self.task.network)
+        return images, sent(self._conditions[self._captions[positions]], device)
 
     def decode(self, x0: Tensor) -> Tensor:
         return to_pixels(x0, self.task.network)

@@ -15,6 +15,7 @@ from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.core.progress import Progress
+from bench.core.transfers import sent
 from bench.data.text.packed import PackedLatents, open_latents
 from bench.features.references import RealImages
 from bench.models.backbones.text import TextFamily, TextPipeline
@@ -169,7 +170,7 @@ class PreparedText(PairedTeacher):
 
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         training = self.training
-        return training.latents.gather(positions).to(device), training.captions(positions.to(device))
+        return sent(training.latents.gather(positions), device), training.captions(sent(positions, device))
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
         """Return the tiny VAE's decoder: gradients through the whole VAE would take too much memory and time."""

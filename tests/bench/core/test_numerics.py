@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 
-from bench.core.numerics import CUBLAS_WORKSPACE, deterministic, tf32, tf32_allowed
+from bench.core.device import CUBLAS_WORKSPACE
+from bench.core.numerics import deterministic, tf32, tf32_allowed
 
 
 def flags() -> tuple[bool, bool]:
@@ -36,11 +37,18 @@ def test_a_machine_without_a_gpu_has_no_tf32(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_deterministic_kernels_are_asked_for_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(CUBLAS_WORKSPACE, raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     with deterministic(False):
         assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
     with deterministic(True):
         assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
-        assert not torch.backends.cudnn.benchmark and os.environ[CUBLAS_WORKSPACE] == ":4096:8"
+        assert not torch.backends.cudnn.benchmark
+        assert not torch.utils.deterministic.fill_uninitialized_memory, "new tensors are not filled for nothing"
     assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_the_workspace_of_matrix_products_is_set_before_anything_can_run_on_a_gpu() -> None:
+    """cuBLAS reads it once, at the first product of the process."""
+    assert os.environ[CUBLAS_WORKSPACE] in (":4096:8", ":16:8")

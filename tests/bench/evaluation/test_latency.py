@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from bench.evaluation.latency import Latency, device_name, latency, spread
+from bench.evaluation.latency import Latency, device_name, latency, latency_of, spread
+from bench.models.samplers import SampleNoise
+from bench.task.base import PreparedTask, Sampled
 
 CPU = torch.device("cpu")
 
@@ -105,3 +110,18 @@ def test_no_gradient_is_recorded_and_the_device_is_named() -> None:
 def test_no_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one prompt"):
         ScriptedStages().measure([])
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_student_is_timed_with_the_tf32_that_it_is_evaluated_with(tiny: PreparedTask, allowed: bool) -> None:
+    found: list[bool] = []
+
+    def sampler(noise: SampleNoise, condition: Tensor) -> Tensor:  # noqa: ARG001 (any class)
+        found.append(torch.backends.cuda.matmul.allow_tf32)
+        return noise.draw()
+
+    protocol = replace(tiny.task.protocol, tf32=allowed)
+    prepared = copy.copy(tiny)
+    prepared.task = replace(tiny.task, protocol=protocol)
+    latency_of(Sampled(prepared, sampler, ""), 1, 1, bf16=False)
+    assert set(found) == {allowed}
