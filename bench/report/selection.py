@@ -55,13 +55,14 @@ class Selection:
     def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
         once: dict[tuple[str, str], Found] = {}
         self._loaded = list(zip(loaded.records, loaded.paths, strict=True))
-        for record, path in self._loaded:
+        by_date = sorted(self._loaded, key=lambda one: one[0].provenance.created, reverse=True)
+        for record, path in by_date:  # of a run that was recorded twice the newest counts, as in tables
             if protocol is None or _is_of(record, protocol):
                 once.setdefault((record.run_id, record.task), Found(record, path))
         if protocol is not None and not once:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)
-        self.found = sorted(once.values(), key=lambda one: one.record.provenance.created, reverse=True)
+        self.found = list(once.values())
         self._filled = FilledRecipes()
 
     def side(self, name: str, task: str | None) -> Side:

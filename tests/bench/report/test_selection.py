@@ -38,6 +38,13 @@ def test_the_newest_record_of_a_seed_counts(make_record: Records) -> None:
     assert selection(old, new).side("dmd2", None).first.run_id == "again"
 
 
+def test_of_a_run_that_was_recorded_twice_the_newest_counts_as_in_tables(make_record: Records) -> None:
+    old, new = make_record(fd=(2.0, 2.2)), make_record(fd=(3.0, 3.2), created="2026-01-01T00:00:00+00:00")
+    assert old.run_id == new.run_id
+    for records in ((old, new), (new, old)):
+        assert selection(*records).side("dmd2", None).records == [new]
+
+
 def test_a_run_is_named_by_its_id_or_an_unambiguous_beginning(make_record: Records) -> None:
     named = {seed: make_record(seed=seed).model_copy(update={"run_id": f"dmd2-s{seed}-ab"}) for seed in (0, 1)}
     found = selection(*named.values())
