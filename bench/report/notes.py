@@ -101,11 +101,11 @@ def notes(records: Sequence[Record]) -> list[str]:
         return study_notes(records)
     students = [record for record in records if record.kind == "method" and record.status == "ok"]
     levels = sorted({metric.level for record in records for metric in record.metrics})
+    interval = " ".join([*filter(None, [_list(map(percent, levels))]), "Student-t interval"])
     lines = [
         f"Protocol {protocol.get('name')}, SHA-256 {records[0].protocol_sha256[:12]}: "
         f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s).",
-        f"± is the half width of the {_list(percent(level) for level in levels)} Student-t interval "
-        "over n training seeds; "
+        f"± is the half width of the {interval} over n training seeds; "
         "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
         "how much another training would differ, and it cannot rank methods.",
         "Bold: better than every other trained student by more than both intervals over training seeds. Nothing "

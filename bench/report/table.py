@@ -111,8 +111,14 @@ def task_table(records: Sequence[Record], task: str) -> ReportTable:
 
 
 def _measured_columns(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return the names of the metrics that records have, as tables show them."""
-    names = (shown_name(metric.name, record.protocol) for record in records for metric in record.metrics)
+    """Return the names of the metrics that records have, as tables show them.
+
+    If all of them failed, they are the protocol's, so that there are cells that say so.
+    """
+    names = [shown_name(metric.name, record.protocol) for record in records for metric in record.metrics]
+    declared = records[0].protocol.get("metrics") if records and not names else ()
+    if isinstance(declared, list):
+        names = [name for name in declared if isinstance(name, str)]
     return tuple(name for name in dict.fromkeys(names) if name != UNSCALED_KID)
 
 

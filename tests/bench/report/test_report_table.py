@@ -243,6 +243,15 @@ def test_without_any_record_every_row_is_missing() -> None:
     assert set(table.data["status"]) == {"missing"}
 
 
+def test_rows_that_all_failed_say_so_in_the_columns_of_their_protocol(make_record: Make) -> None:
+    failed = make_record(failed=True)
+    protocol = failed.protocol | {"metrics": ["fd", "recall"]}
+    failed = failed.model_copy(update={"protocol": protocol, "protocol_sha256": digest(protocol)})
+    (section,) = task_table([failed], "fashion").sections
+    assert section.cells[["fd", "recall"]].to_numpy().tolist() == [["failed: OutOfMemoryError"] * 2]
+    assert "  " not in " ".join(section.notes)
+
+
 def test_a_failed_seed_is_counted_beside_the_others(make_record: Make) -> None:
     records = [make_record(seed=0, fd=(2.0,)), make_record(seed=1, failed=True)]
     table = table3([*records, make_record("gan", failed=True)])
