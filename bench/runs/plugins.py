@@ -17,6 +17,9 @@ from bench.core.files import file_sha256, regular_file
 from bench.runs.kinds import ROWS, Kind
 from bench.runs.plugin_checks import importing
 
+FROM_FILE = "plug-in "
+"""How the origin of what a plug-in file defines begins; the file's name follows."""
+
 
 @dataclass(frozen=True)
 class Defined:
@@ -42,7 +45,7 @@ def definitions(path: Path) -> Iterator[Defined]:
         for kind in ROWS:
             taken = kind.taken(thing, "", f"plug-in {path}")
             if taken is not None:
-                yield Defined(kind, taken, f"plug-in {path.name}", sha256)
+                yield Defined(kind, taken, f"{FROM_FILE}{path.name}", sha256)
                 break
 
 

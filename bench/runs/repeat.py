@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from pathlib import PurePath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
+from bench.runs.plugins import FROM_FILE
 from bench.runs.record import Record
+from bench.task.declaration import default_cache
 
 
 def command_of(record: Record) -> str:
@@ -22,23 +24,29 @@ def command_of(record: Record) -> str:
     named = record.sampler.get("name") == method.name
     if record.kind == "baseline" and record.checkpoint is not None and not named:
         return shlex.join(record.provenance.argv)
-    plugin = PurePath(method.origin).name if method.plugin_sha256 else ""
+    from_file = method.plugin_sha256 or method.origin.startswith(FROM_FILE)  # a variant's file has no code
+    plugins = [PurePath(method.origin.removeprefix(FROM_FILE)).name] if from_file else []
     return _command(
-        record.kind, method.name, record.task, record.protocol, record.train_seed, method.passed, plugin
+        record.kind, method.name, record.task, record.protocol, record.train_seed, method.passed, plugins
     )
 
 
 def command_of_plan(plan: Mapping[str, Any]) -> str | None:
     """Return the command line that repeats a planned run, or None if the plan does not say what to run.
 
-    The plan is of this machine, so a plug-in's file has its whole path.
+    The plan is of this machine, so plug-in files have their whole paths, and a cache elsewhere is named.
     """
     name, task = plan.get("name"), plan.get("task")
     if not isinstance(name, str) or not isinstance(task, str):
         return None
     protocol, passed = (_mapping(plan.get(key)) for key in ("protocol", "passed"))
-    plugin = str(plan.get("origin", "")) if plan.get("plugin_sha256") else ""
-    return _command(str(plan.get("kind")), name, task, protocol, plan.get("seed"), passed, plugin)
+    job = _mapping(plan.get("job"))
+    command = _command(
+        str(plan.get("kind")), name, task, protocol, plan.get("seed"), passed, [*_mapping(job.get("plugins"))]
+    )
+    cache = job.get("cache")
+    elsewhere = isinstance(cache, str) and Path(cache) != default_cache()
+    return f"{command} --cache {shlex.quote(cache)}" if elsewhere else command
 
 
 def _command(
@@ -48,20 +56,19 @@ def _command(
     protocol: Mapping[str, Any],
     seed: int | None,
     passed: Mapping[str, Any],
-    plugin: str,
+    plugins: Sequence[str],
 ) -> str:
     """Return the command line; a protocol is named where it is not the task's own."""
     where, named = ["--task", task], protocol.get("name")
     if named and isinstance(named, str) and named != task:
         where += ["--protocol", named]
+    files = [word for path in plugins for word in ("--plugin", path)]
     if kind == "baseline":
-        return shlex.join(["bench", "eval", *where, "--sampler", method])
+        return shlex.join(["bench", "eval", *where, "--sampler", method, *files])
     words = ["bench", "run", "--method", method, *where, "--seed", str(seed)]
     for key, value in passed.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
-    if plugin:
-        words += ["--plugin", plugin]
-    return shlex.join(words)
+    return shlex.join([*words, *files])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -23,11 +23,15 @@ def test_a_method_is_repeated_with_its_seed_recipe_protocol_and_plugin() -> None
     own = EXAMPLE["protocol"] | {"name": "digits"}
     one = record(method=method, task="digits", protocol=own, train_seed=3)
     assert command_of(one) == f"bench run --method dmd2 --task digits --seed 3{SET}"
-    method |= {"passed": {}, "origin": "/home/someone/mine.py", "plugin_sha256": "ab"}
+    method |= {"passed": {}, "origin": "plug-in mine.py", "plugin_sha256": "ab"}
     other = record(method=method, task="digits", protocol=own | {"name": "digits-9k"}, train_seed=3)
     assert command_of(other) == (
         "bench run --method dmd2 --task digits --protocol digits-9k --seed 3 --plugin mine.py"
     )
+    variant = record(
+        method=method | {"origin": "plug-in my.toml", "plugin_sha256": ""}, task="digits", protocol=own
+    )
+    assert command_of(variant).endswith(" --plugin my.toml")
 
 
 def test_a_sampler_is_repeated_under_its_protocol() -> None:
@@ -46,8 +50,12 @@ def test_published_weights_are_repeated_by_the_recorded_command() -> None:
 def test_a_plan_is_repeated_with_its_protocol_and_the_whole_path_of_its_plugin() -> None:
     plan = {"kind": "method", "name": "mine", "task": "digits", "seed": 1, "passed": VALUES}
     assert command_of_plan(plan) == f"bench run --method mine --task digits --seed 1{SET}"
-    plan |= {"protocol": {"name": "digits-9k"}, "origin": "/home/me/mine.py", "plugin_sha256": "ab", "passed": {}}
+    plan |= {"protocol": {"name": "digits-9k"}, "origin": "plug-in mine.py", "plugin_sha256": "ab", "passed": {}}
+    plan |= {"job": {"plugins": {"/home/me/task.py": "12", "/home/me/my file.py": "ab"}, "cache": "/big/cache"}}
+    files = "--plugin /home/me/task.py --plugin '/home/me/my file.py' --cache /big/cache"
     assert command_of_plan(plan) == (
-        "bench run --method mine --task digits --protocol digits-9k --seed 1 --plugin /home/me/mine.py"
+        f"bench run --method mine --task digits --protocol digits-9k --seed 1 {files}"
     )
+    sampler = command_of_plan(plan | {"kind": "baseline", "name": "teacher-ode"})
+    assert sampler == f"bench eval --task digits --protocol digits-9k --sampler teacher-ode {files}"
     assert command_of_plan({}) is None
