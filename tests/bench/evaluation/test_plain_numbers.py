@@ -1,0 +1,42 @@
+"""What a plug-in's metric measured becomes plain numbers, or an error that names the metric."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.core.errors import UserError
+from bench.evaluation.evaluator import plain
+from bench.metrics.base import Measured
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    found: Any = Measured(
+        np.float32(0.5), 3, {"rank": np.int64(2), "full": np.bool_(True), "error": None}, [*np.float32([1, 2])]
+    )
+    text = json.dumps(vars(plain("mine", found)))
+    assert json.loads(text) == {
+        "value": 0.5,
+        "samples": 3,
+        "diagnostics": {"rank": 2, "full": True, "error": None},
+        "scores": [1.0, 2.0],
+        "reasons": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ("seven", "returned 'seven'; fix: let its result"),
+        (Measured(float("nan"), 3, {}), "has the value nan; fix"),
+        (Measured("0.5", 3, {}), "has the value '0.5'; fix"),
+        (Measured(0.5, 3, {"rank": float("inf")}), "has the diagnostic 'rank' inf; fix"),
+        (Measured(0.5, 3, {}, [1.0, None]), "has the score 1 None; fix"),
+    ],
+)
+def test_anything_else_is_refused_with_the_metrics_name(found: Any, reason: str) -> None:
+    with pytest.raises(UserError, match=f"metric 'mine' {reason}"):
+        plain("mine", found)
