@@ -28,7 +28,7 @@ from bench.task.declaration import Baseline
 MANIFEST = "manifest.json"
 NOT_OF_IMAGES = {
     *("name", "metrics", "reference", "features", "extractors", "neighbours", "smoke", "aggregate"),
-    *("covariance_start", "teacher_reference", "text"),
+    *("covariance_start", "teacher_reference", "text", "plugins"),
 }
 """Fields of a protocol that do not change the teacher's images."""
 NOT_OF_TEXT_IMAGES = {"compared_at", "small_patches", "prompts", "clip", "diversity", "first_alpha_bar"}

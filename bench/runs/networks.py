@@ -38,18 +38,26 @@ def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
 
 
 def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:
-    """Return the task with the networks of registered extractors in its protocol, which decide its numbers."""
+    """Return the task with what decides its numbers in its protocol, if that is registered.
+
+    These are the networks of registered extractors, and the files of metrics that plug-ins define.
+    """
     return replace(task, protocol=_named(task.protocol, catalogue, cache))
 
 
 def _named(protocol: Protocol, catalogue: Catalogue, cache: Path) -> Protocol:
     missing: dict[str, str] = {}
+    files: dict[str, str] = {}
     pinned = None
     for metric in protocol.metrics:
+        if sha256 := catalogue.metrics.find(metric).plugin_sha256:
+            files[metric] = sha256
         extractor = catalogue.metrics.get(metric).extractor
         if extractor == MAIN or extractor in protocol.extractors or extractor not in catalogue.extractors.entries:
             continue
         pinned = read_pinned(cache) if pinned is None else pinned
         entry = catalogue.extractors.find(extractor)
         missing[extractor] = entry.load().network(pinned, entry.plugin_sha256)
-    return replace(protocol, extractors={**protocol.extractors, **missing}) if missing else protocol
+    if not missing and files == protocol.plugins:
+        return protocol
+    return replace(protocol, extractors={**protocol.extractors, **missing}, plugins=files)

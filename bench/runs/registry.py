@@ -13,7 +13,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.escape import is_name
 from bench.runs.kinds import KINDS, ROWS, Kind
 from bench.runs.plugin_checks import NAMES, importing
-from bench.runs.plugins import definitions, existing
+from bench.runs.plugins import FROM_FILE, definitions, existing
 from bench.training.families import read_family, read_variants, resolve
 
 if TYPE_CHECKING:
@@ -150,12 +150,18 @@ def load_catalogue(plugins: Iterable[Path] = ()) -> Catalogue:
     points = list(_points(ROWS))
     found = Catalogue({kind.name: _registry(kind, points) for kind in ROWS})
     variants: list[Variant] = []
+    modules: dict[str, Path] = {}
     for path in plugins:
         if path.suffix == ".toml":
             variants += read_variants(existing(path))
             found.plugins.append(path)
-        else:
-            _add_plugin(found, path)
+            continue
+        other = modules.setdefault(path.stem, path)
+        if other is not path:  # a module of one name would take the place of the other
+            raise UserError(
+                f"two plug-in files are called {path.name}: {other} and {path}; fix: rename one, or name it once"
+            )
+        _add_plugin(found, path)
     methods = found.methods
     resolve(variants, lambda name: methods.find(name).load(), lambda *one: _add_variant(methods, *one))
     return found
@@ -202,7 +208,7 @@ def _family_file(point: EntryPoint) -> Path | None:
 def _add_variant(methods: Registry[Method], variant: Variant, method: Method) -> None:
     """Register a user's variant. It changes only the recipe, so its code is that of the method it extends."""
     code = methods.find(variant.extends).plugin_sha256
-    origin = f"plug-in {Path(variant.origin).name}"
+    origin = f"{FROM_FILE}{Path(variant.origin).name}"
     methods.add(Entry(variant.name, KINDS["method"], origin, plugin_sha256=code, thing=method))
 
 

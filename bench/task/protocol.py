@@ -82,6 +82,8 @@ class Protocol:
     always computed without it."""
     teacher_reference: TeacherReference | None = None
     """The teacher's images, if a metric compares with them."""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the plug-in file of each metric that is defined in one, by the metric's name."""
 
     def network(self, extractor: str) -> str:
         """Return the name of an extractor's network, by default the extractor's own name."""
@@ -90,14 +92,16 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data.
 
-        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed: the
-        protocols from before these fields keep their digests.
+        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed, or
+        for metrics' files where no metric is a plug-in's: protocols from before these fields keep their digests.
         """
         values = {**asdict(self), "metrics": list(self.metrics)}
         if self.teacher_reference is None:
             del values["teacher_reference"]
         if self.tf32:
             del values["tf32"]
+        if not self.plugins:
+            del values["plugins"]
         return values
 
     def digest(self) -> str:

@@ -12,7 +12,9 @@ from bench.core.errors import UserError
 from bench.core.stopping import Stopped
 from bench.runs.kinds import KINDS
 from bench.runs.registry import Registry, load_catalogue
+from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
+from tasks.digits import TASK as DIGITS
 
 METHOD = """
 from bench.training.distiller import Distiller
@@ -108,6 +110,39 @@ def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, reason: 
 )
 def test_a_task_of_wrong_types_is_refused(tmp_path: Path, field: str, reason: str) -> None:
     assert reason in refused(tmp_path, TASK.format(field=field))
+
+
+MEASURE = """
+from bench.metrics.base import Measured, Metric
+from bench.metrics.info import MetricInfo
+
+class Mine(Metric):
+    info = MetricInfo("{name}", "Mine", "lower", 10, "a metric", "here")
+    def update(self, batch): ...
+    def result(self): return Measured({value}, 10, {{}})
+"""
+
+
+def test_two_files_of_one_name_are_refused_since_the_second_would_be_run_for_both(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
+    for path in files:
+        path.parent.mkdir()
+        path.write_text(MEASURE.format(name=f"mine-{path.parent.name}", value=1.0))
+    with pytest.raises(
+        UserError, match=r"two plug-in files are called mine\.py: .*a/mine.* and .*b/mine.*; fix: re"
+    ):
+        load_catalogue(files)
+
+
+def test_a_metrics_file_is_part_of_the_protocol_that_it_measures_under(tmp_path: Path) -> None:
+    protocols = []
+    for value in (1.0, 2.0):
+        (tmp_path / "mine.py").write_text(MEASURE.format(name="mine", value=value))
+        task = pinned_task(load_catalogue([tmp_path / "mine.py"]), "digits", tmp_path, metrics=["fd", "mine"])
+        protocols.append(task.protocol)
+    assert [list(one.plugins) for one in protocols] == [["mine"], ["mine"]]
+    assert protocols[0].digest() != protocols[1].digest()
+    assert pinned_task(load_catalogue([tmp_path / "mine.py"]), "digits", tmp_path).protocol == DIGITS.protocol
 
 
 def test_a_plugin_that_is_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
