@@ -12,7 +12,7 @@ from pathlib import Path
 import bench
 from bench.core.commit import COMMIT_FILE, commit
 from bench.core.files import whole_folder
-from bench.core.locks import made_once
+from bench.core.made import made_once
 
 PACKAGES = ("bench", "methods", "tasks", "results", "slurm")
 PLUGINS = "plugins"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+PLUGIN_MODULE = "bench_plugin_"
+"""How the name of a plug-in file's module begins; the file's own name follows."""
+
 
 def load_class(path: str) -> Any:
     """Import `module:name` and return the class or function of that name."""

@@ -16,7 +16,6 @@ from bench.core.files import (
     named_if_full,
     not_permitted,
     regular_file,
-    remove_temporaries,
 )
 
 RETRY_SECONDS = 0.05
@@ -78,18 +77,3 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-@contextlib.contextmanager
-def made_once(path: Path) -> Iterator[bool]:
-    """Say whether `path` is missing, while no other process can be making it.
-
-    A second process waits here until the first has made it, and then finds it.
-    """
-    if path.exists():
-        yield False
-        return
-    with locked(path.parent / f".{path.name}.lock"):
-        if not path.exists():
-            remove_temporaries(path.parent, path.name)
-        yield not path.exists()

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.core.files import canonical_json, human_size, write_text
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 
 PLAN, DONE = "plan.json", "blocks.txt"

@@ -15,7 +15,7 @@ from accelerate import PartialState
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, folder_sha256, read_object, whole_folder, write_text
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
 from bench.evaluation.image_source import generate

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,14 +102,14 @@ def load_reference(store: Path, name: str) -> ReferenceStatistics:
     if not folder.is_dir():
         raise unknown("reference", name, (path.name for path in _folders(store)))
     about = _describe(folder)
+    if not (folder / ARRAYS).is_file():
+        raise UserError(f"{folder} is damaged: it has no {ARRAYS}; fix: {_again(folder)}")
     arrays = read_arrays(folder / ARRAYS, ("mu", "sigma"))
     rows = _rows(folder / ROWS) if about.kept else None
     if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
         arrays["mu"], arrays["sigma"], about.features, rows
     ):
-        raise UserError(
-            f"{folder} is damaged: its numbers are not those described; fix: delete it and import it again"
-        )
+        raise UserError(f"{folder} is damaged: its numbers are not those described; fix: {_again(folder)}")
     return ReferenceStatistics(arrays["mu"], arrays["sigma"], about, rows)
 
 
@@ -127,13 +128,15 @@ def _folder(store: Path, name: str) -> Path:
     return store / name
 
 
+def _again(folder: Path) -> str:
+    return f"rm -r {shlex.quote(str(folder))}, then import it again, or run again if a task made it"
+
+
 def _describe(folder: Path) -> Description:
     try:
         return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{folder / DESCRIPTION} is damaged ({error}); fix: delete {folder} and import it again"
-        ) from None
+        raise UserError(f"{folder / DESCRIPTION} is damaged ({error}); fix: {_again(folder)}") from None
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 from PIL.Image import Image
 
 from bench.core.errors import UserError
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.data.source import ItemSource
 from bench.features.batch import Extract, ImageBatch

@@ -9,7 +9,7 @@ from typing import IO
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, human_size, regular_file, whole_file
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 
 TIMEOUT = 30.0

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.core.errors import UserError, hint
 from bench.core.files import file_sha256, regular_file
+from bench.core.imports import PLUGIN_MODULE
 from bench.runs.kinds import ROWS, Kind
 from bench.runs.plugin_checks import importing
 
@@ -64,7 +65,7 @@ def function_in(path: Path, name: str) -> tuple[Callable[..., Any], str]:
 def _run(path: Path) -> tuple[str, ModuleType]:
     """Run a file as a module; return the hash of the file, and the module."""
     sha256 = file_sha256(existing(path))  # before the file runs, since it may change itself
-    name = f"bench_plugin_{path.stem}"
+    name = f"{PLUGIN_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file; fix: name one that ends in .py")

@@ -46,7 +46,7 @@ def command_of_plan(plan: Mapping[str, Any]) -> str | None:
     )
     cache = job.get("cache")
     elsewhere = isinstance(cache, str) and Path(cache) != default_cache()
-    return f"{command} --cache {shlex.quote(cache)}" if elsewhere else command
+    return f"{command} --cache {shlex.quote(str(cache))}" if elsewhere else command
 
 
 def _command(

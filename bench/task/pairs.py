@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, whole_file
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.models.samplers import SampleNoise, Sampler

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, folder_sha256, path_sha256
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.data.imagenet.classes import ClassImages

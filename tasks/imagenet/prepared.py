@@ -12,7 +12,7 @@ import torch
 
 from bench.core.errors import UserError
 from bench.core.files import folder_sha256, path_sha256
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file
-from bench.core.locks import made_once
+from bench.core.made import made_once, reading_made
 from bench.core.progress import Progress
 from bench.data.images import LabelledImages
 from bench.features.batch import ImageBatch
@@ -58,7 +56,8 @@ class PreparedMicroTask(PreparedClassTask):
         self._held_out = held_out
 
         teacher_path = self._teacher()
-        self.teacher = load_denoiser(teacher_path, FAMILIES[type(task.network)]).denoiser
+        with reading_made("the teacher", teacher_path):
+            self.teacher = load_denoiser(teacher_path, FAMILIES[type(task.network)]).denoiser
         if isinstance(self.teacher, ClassTransformer):
             self.null_condition = self.teacher.null_condition
         features_path = self._feature_network()
@@ -102,11 +101,8 @@ class PreparedMicroTask(PreparedClassTask):
                 share = accuracy(network, to_unit_range(held_out), torch.from_numpy(self._held_out.labels))
                 self.progress.note(f"feature network {self.task.protocol.features}: held-out accuracy {share:.3f}")
         self.network = FeatureClassifier(self.task.image_shape, self.classes, recipe.width, recipe.features).eval()
-        try:
+        with reading_made("the feature network", path):
             fill(self.network, read_state_dict(path), str(path), "the feature network")
-        except UserError as error:
-            reason, fix = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
-            raise UserError(f"cannot read the feature network {path}: {reason}; fix: {fix}") from None
         self.network.requires_grad_(False)
         return path
 

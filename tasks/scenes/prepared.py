@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, folder_sha256, folder_size, whole_file, whole_folder
-from bench.core.locks import made_once
+from bench.core.made import made_once, reading_made
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.features.batch import ImageBatch
@@ -61,7 +60,8 @@ class PreparedScenes(PairedTeacher):
         self._asked = torch.from_numpy(splits.held_out.labels)
 
         teacher_path, classifier_path = self._teacher(), self._classifier()
-        self._painter = load_denoiser(teacher_path / DENOISER, FAMILIES[type(task.network)]).denoiser
+        with reading_made("the teacher", teacher_path):
+            self._painter = load_denoiser(teacher_path / DENOISER, FAMILIES[type(task.network)]).denoiser
         self.teacher = self._painter
         self.encoder = self._load(build_encoder(task.network), teacher_path / ENCODER)
         self.classifier = self._load(SceneClassifier(task.classifier, task.image_shape), classifier_path)
@@ -120,11 +120,8 @@ class PreparedScenes(PairedTeacher):
         return path
 
     def _load(self, network: M, path: Path) -> M:
-        try:
+        with reading_made("the task's own network", path):
             fill(network, read_state_dict(path), str(path), "the task's own network")
-        except UserError as error:
-            reason, fix = str(error).partition("; fix:")[0], f"rm {shlex.quote(str(path))}, and run again"
-            raise UserError(f"cannot read {path}: {reason}; fix: {fix}") from None
         return network.eval().requires_grad_(False)
 
     def reference_images(self) -> RealImages:

@@ -25,7 +25,7 @@ from bench.core.files import (
     whole_folder,
     write_text,
 )
-from bench.core.locks import made_once
+from bench.core.made import made_once
 
 
 def names(folder: Path) -> list[str]:
@@ -124,7 +124,7 @@ def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> 
 MAKER = """
 import sys, time
 from pathlib import Path
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.core.files import write_text
 
 path, log, start = map(Path, sys.argv[1:])

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from bench.core import files
 from bench.core.files import DiskFullError, remove_temporaries, whole_file, whole_folder
-from bench.core.locks import made_once
+from bench.core.made import made_once
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

@@ -17,7 +17,7 @@ import pytest
 from bench.core import files
 from bench.core.errors import UserError
 from bench.core.files import DiskFullError, append_line, make_folder, remove_temporaries, whole_folder
-from bench.core.locks import made_once
+from bench.core.made import made_once
 from bench.runs import attempts
 from bench.runs.run_lock import locked
 

@@ -240,6 +240,24 @@ def test_a_damaged_asset_is_named_with_what_mends_it(
     assert str(named(own_cache)) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        (teacher_file("denoiser.json"), TASK.teacher_path),
+        (lambda cache: reference_folder(cache) / "statistics.npz", reference_folder),
+    ],
+    ids=["teacher", "reference"],
+)
+def test_what_lost_a_file_is_to_be_removed_and_made_again(
+    own_cache: Path, file: Callable[[Path], Path], named: Callable[[Path], Path]
+) -> None:
+    folder = named(own_cache)
+    file(own_cache).unlink()
+    with pytest.raises(UserError, match=r"fix: rm -r .* run again") as caught:
+        prepare(own_cache)
+    assert f"fix: rm -r {folder}, " in str(caught.value)
+
+
 def test_features_of_another_shape_are_named(own_cache: Path) -> None:
     """A readable file with the wrong network in it, say from an older layout of the classifier."""
     path = TASK.features_path(own_cache)

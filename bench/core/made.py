@@ -1,0 +1,42 @@
+"""What commands make once for all that need it, and make again if it was lost or damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.core.errors import UserError
+from bench.core.files import remove_temporaries
+from bench.core.locks import locked
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[bool]:
+    """Say whether `path` is missing, while no other process can be making it.
+
+    A second process waits here until the first has made it, and then finds it.
+    """
+    if path.exists():
+        yield False
+        return
+    with locked(path.parent / f".{path.name}.lock"):
+        if not path.exists():
+            remove_temporaries(path.parent, path.name)
+        yield not path.exists()
+
+
+@contextlib.contextmanager
+def reading_made(what: str, path: Path) -> Iterator[None]:
+    """Read inside what a command made itself; it can be made again.
+
+    Raises UserError whose fix is to remove the file or folder `path`, whatever fix the reading proposes.
+    """
+    try:
+        yield
+    except UserError as error:
+        reason, remove = str(error).partition("; fix:")[0], "rm -r" if path.is_dir() else "rm"
+        raise UserError(
+            f"cannot read {what} {path}: {reason}; fix: {remove} {shlex.quote(str(path))}, and run again"
+        ) from None
