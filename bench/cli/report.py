@@ -81,11 +81,11 @@ def report(
         shown_by = "--json" if as_json else f"--format {format_}"
         raise UserError(f"--wide is for the terminal, and {shown_by} has every column; fix: leave out --wide")
     with collector_paused():  # once for everything, since the collector searches all records at each end
-        records = _records(runs, committed)
+        recorded = _recorded(runs, committed)
         if suite is not None:
-            shown = _of_suite(records, catalogue, suite, scale or "micro", task, runs)
+            shown = _of_suite(recorded, catalogue, suite, scale or "micro", task, runs)
         else:
-            shown = _of_tasks(records, task, runs)
+            shown = _of_tasks(recorded, task, runs)
         if as_json:
             print_json({"tables": [to_data(table) for table in shown.tables]})
         else:
@@ -117,25 +117,38 @@ def _show_sweep(path: Path, format_: str | None, as_json: bool, figure: Path | N
         print(f"figure: {figure}", file=sys.stderr if as_json or format_ == "csv" else sys.stdout)
 
 
+Recorded = Sequence[tuple["Record", Path]]
+"""Records, each with its file."""
+
+
 @dataclass(frozen=True)
 class _Shown:
     """The tables of a report, and the logs for its figure."""
 
     tables: Sequence[ReportTable]
     logs: Callable[[], Mapping[str, Path]]
-    """Find the training logs of the tables' runs on this machine, by their labels in a figure."""
+    """Find the training logs beside the tables' records, by their labels in a figure."""
     curves: Sequence[Curve] = ("brightness", "fd")
     """The curves of its figure."""
 
 
-def _records(runs: Path, committed: bool) -> list[Record]:
-    """Return one record for each run; this machine's wins over a committed one. Broken files are warned of."""
+def _recorded(runs: Path, committed: bool) -> Recorded:
+    """Return one record for each run, with its file; this machine's wins over a committed one.
+
+    Broken files are warned of.
+    """
     found = known_records(runs, committed)
-    return list({(record.run_id, record.task): record for record in reversed(found.records)}.values())[::-1]
+    every = reversed(list(zip(found.records, found.paths, strict=True)))
+    return list({(one[0].run_id, one[0].task): one for one in every}.values())[::-1]
 
 
 def _of_suite(
-    records: Sequence[Record], catalogue: Catalogue, name: str, scale: str, task: str | None, runs: Path
+    recorded: Recorded,
+    catalogue: Catalogue,
+    name: str,
+    scale: str,
+    task: str | None,
+    runs: Path,
 ) -> _Shown:
     """Return a suite's table at a scale, on its own task or another. Raises UserError for unknown names."""
     from bench.jobs.run_states import state_lookup
@@ -146,6 +159,7 @@ def _of_suite(
 
     suite = load_suite(name)
     part = suite.scale(scale)
+    records = [record for record, _ in recorded]
     if task is not None:
         known = {record.task for record in records} | set(catalogue.tasks.entries)
         if task not in known and not (runs / task).is_dir():
@@ -156,37 +170,41 @@ def _of_suite(
     def logs() -> Mapping[str, Path]:
         from bench.report.figures import suite_logs
 
-        return suite_logs(part, records, runs)
+        return suite_logs(part, recorded)
 
     work = work_of(part, runs, state_lookup(runs))
     return _Shown([suite_table(suite, suite.paper_table(), records, part, work)], logs, suite.curves)
 
 
-def _of_tasks(records: Sequence[Record], task: str | None, runs: Path) -> _Shown:
+def _of_tasks(recorded: Recorded, task: str | None, runs: Path) -> _Shown:
     """Return a table of all records on one task, or on each task. Raises UserError if there are none."""
     from bench.report.table import task_table
 
-    recorded = {record.task for record in records}
-    if task is not None and task not in recorded:
-        raise unknown("task with records", task, recorded)
-    names = [task] if task else sorted(recorded)
+    records = [record for record, _ in recorded]
+    known = {record.task for record in records}
+    if task is not None and task not in known:
+        raise unknown("task with records", task, known)
+    names = [task] if task else sorted(known)
     if not names:
         raise UserError(f"no records in {runs}; fix: bench run --method dmd2 --task digits")
 
     def logs() -> Mapping[str, Path]:
         from bench.report.figures import task_logs
 
-        return task_logs(names, records, runs)
+        return task_logs(names, recorded)
 
     return _Shown([task_table(records, name) for name in names], logs)
 
 
 def _draw(shown: _Shown, figure: Path, runs: Path) -> None:
-    """Draw the runs' training. Raises UserError if none of their logs is on this machine."""
+    """Draw the runs' training. Raises UserError if no log lies beside their records."""
     from bench.report.figures import progress_figure
 
     logs = shown.logs()
     if not logs:
-        raise UserError(f"no training logs in {runs} to draw; fix: leave out --figure, or give --runs FOLDER")
+        raise UserError(
+            f"neither these records in {runs} nor the committed ones have a training log to draw; "
+            "fix: leave out --figure, or give --runs FOLDER"
+        )
     for problem in progress_figure(logs, figure, shown.curves):
         print(f"warning: {problem}", file=sys.stderr)

@@ -153,10 +153,11 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     folders = [run.folder for run in runs] + [run.folder for run in plan.baselines()]
     for student in part.published:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
-    records = load_records(folders).records
+    loaded = load_records(folders)
+    records = loaded.records
     paper, work = suite.paper_table(), work_of(part, plan.root, state_lookup(plan.root))
     print_tables([suite_table(suite, paper, records, part, work)])
-    logs = suite_logs(part, records, plan.root) if paper is None else {}
+    logs = suite_logs(part, zip(records, loaded.paths, strict=True)) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"
         for problem in progress_figure(logs, figure, suite.curves):

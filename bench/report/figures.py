@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.core.files import whole_file
-from bench.core.run_folder import METRICS
 from bench.report.lines import owner, suite_lines
 from bench.report.progress import read_progress
+from bench.runs.evidence import evidence_of
 from bench.runs.record import Record
 from bench.runs.suites import Curve, SuiteScale
 
@@ -61,24 +61,24 @@ def _legend(label: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def suite_logs(scale: SuiteScale, records: Iterable[Record], root: Path) -> dict[str, Path]:
-    """Return the training logs of a suite's runs in `root`, by the label of their line and the seed."""
+def suite_logs(scale: SuiteScale, recorded: Iterable[tuple[Record, Path]]) -> dict[str, Path]:
+    """Return the training logs beside the records of a suite's runs, by the label of their line and the seed."""
     lines = suite_lines(scale, None)
-    found = {}
-    for record in records:
+    found: dict[str, Path] = {}
+    for record, path in recorded:
         number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
-        log = root / record.task / record.run_id / METRICS
-        if number is not None and log.exists():
+        log = evidence_of(path).curves
+        if number is not None and log is not None and log not in found.values():
             label = f"{lines[number].label}, seed {record.train_seed}"
             found[label if label not in found else f"{label}: {record.run_id}"] = log
     return found
 
 
-def task_logs(tasks: Collection[str], records: Iterable[Record], root: Path) -> dict[str, Path]:
-    """Return the training logs in `root` of all runs on these tasks, by task and run."""
-    found = {}
-    for record in records:
-        log = root / record.task / record.run_id / METRICS
-        if record.kind == "method" and record.task in tasks and log.exists():
-            found[f"{record.task}: {record.run_id}"] = log
-    return found
+def task_logs(tasks: Collection[str], recorded: Iterable[tuple[Record, Path]]) -> dict[str, Path]:
+    """Return the training logs beside the records of all runs on these tasks, by task and run."""
+    logs = (
+        (f"{record.task}: {record.run_id}", evidence_of(path).curves)
+        for record, path in recorded
+        if record.kind == "method" and record.task in tasks
+    )
+    return {label: log for label, log in logs if log is not None}

@@ -248,6 +248,14 @@ def test_report_names_a_damaged_record_and_goes_on(
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_figure_draws_the_committed_logs_too(bench: Callable[..., Any], tmp_path: Path) -> None:
+    figure = tmp_path / "figure.png"
+    bench("report", "--suite", "table3", "--runs", str(tmp_path / "none"), "--figure", str(figure))
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    done = bench("report", "--task", "scenes", "--runs", str(tmp_path / "none"), "--figure", str(figure))
+    assert done.code == 2 and "have a training log to draw; fix: leave out --figure" in done.text
+
+
 @pytest.mark.parametrize(
     "command",
     [
