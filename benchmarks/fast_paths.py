@@ -16,9 +16,11 @@ import copy
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from imagenet_training import BLOCKS, HALF
@@ -33,6 +35,7 @@ from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 from bench.training.compiling import compiling
 from bench.training.distiller import TrainingContext
+from bench.training.trained_model import TrainedModel
 from bench.training.trainer import Trainer
 from tasks.class_conditional import PreparedClassTask
 from tasks.imagenet64 import TASK as IMAGENET64
@@ -81,8 +84,11 @@ def measure(prepared: PreparedClassTask, name: str, values: dict[str, Any], iter
         trainer = Trainer(distiller, prepared, int(name == ANOTHER), Path(folder), accelerator)
         with compiling(recipe, trainer.compiled):
             for iteration in range(iterations):
+                # Gradients are freed after a step, but for those that are compared.
+                kept = patch.object(TrainedModel, "release_gradients") if iteration == 0 else nullcontext()
                 begun = time.process_time()
-                figures = trainer.step(iteration)
+                with kept:
+                    figures = trainer.step(iteration)
                 seconds.append(time.process_time() - begun)
                 for loss, value in figures.items():
                     if loss.startswith("loss/"):

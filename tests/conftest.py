@@ -84,6 +84,14 @@ def quick_python(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.stash[QUICK_PYTHON]
 
 
+@pytest.fixture
+def kept_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the gradients of a step where a test can read them; otherwise they are freed at once."""
+    from bench.training.trained_model import TrainedModel
+
+    monkeypatch.setattr(TrainedModel, "release_gradients", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def quick_jobs(quick_python: Path) -> Iterator[None]:
     """Start the jobs of commands that tests call in this process by `quick_python`."""

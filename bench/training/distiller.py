@@ -161,7 +161,7 @@ class Distiller(ABC, Generic[R]):
         Gradients add up over an iteration's micro-batches; the optimiser steps after the last one.
         """
         if self.micro_batch.index == 0:
-            model.optimizer.zero_grad()
+            model.release_gradients()  # of a backward pass without a step
         if not any(output.requires_grad for output in outputs):
             raise ValueError(f"the loss of {self._name_of(model)} does not depend on any trained network")
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])

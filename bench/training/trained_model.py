@@ -62,7 +62,12 @@ class TrainedModel(OwnState):
         """Step the optimiser, from the gradients that the master has."""
         self.optimizer.step()
         self.refresh()
+        self.release_gradients()
         self.updates += 1
+
+    def release_gradients(self) -> None:
+        """Free the gradients, which are as large as the weights and would lie there while another network trains."""
+        self.optimizer.zero_grad()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trains = torch.is_grad_enabled() and any(one.requires_grad for one in self.network.parameters())

@@ -173,6 +173,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.usefixtures("kept_gradients")
 @pytest.mark.parametrize(("name", "values"), FORMS.values(), ids=FORMS)
 def test_gradients_are_those_of_the_formulas(name: str, values: dict[str, Any]) -> None:
     for iteration in (0, 5):  # both are the generator's turns

@@ -204,6 +204,7 @@ class TestTraining:
                 assert torch.equal(model.network.state_dict()[weight], other.network.state_dict()[weight])
 
 
+@pytest.mark.usefixtures("kept_gradients")
 class TestTextNetworks:
     @pytest.mark.parametrize("family", ["text", "sd3", "flux"])
     @pytest.mark.parametrize("settings", [{}, text.LORAS, text.ONE_BASE], ids=["whole", "LoRA", "one base"])

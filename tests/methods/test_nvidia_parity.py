@@ -87,6 +87,7 @@ class TestLosses:
         assert_close(denoising_loss(image, x0, torch.ones(4)), dsm("x0", image, x0=x0))
 
 
+@pytest.mark.usefixtures("kept_gradients")
 class TestSteps:
     @each_world
     @pytest.mark.parametrize("guidance", [1.0, 4.0])

@@ -41,6 +41,7 @@ def adapted(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
     yield from ((name, part) for name, part in network.named_modules() if isinstance(part, LoraLayer))
 
 
+@pytest.mark.usefixtures("kept_gradients")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_three_whole_networks_in_float64(
     checkpointing: bool, monkeypatch: pytest.MonkeyPatch

@@ -167,6 +167,7 @@ def test_only_the_student_and_the_weighting_are_trained_and_passes_are_counted(v
     assert list(method.models) == ["generator"] + ["weighting"] * (method.recipe.weighting == "learned")
 
 
+@pytest.mark.usefixtures("kept_gradients")
 def test_exact_tangents_and_finite_differences_train_alike() -> None:
     gradients = []
     for way in ("jvp", "finite-difference"):

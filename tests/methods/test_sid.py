@@ -232,6 +232,7 @@ def test_an_iteration_trains_both_networks_once_and_nothing_else(values: dict[st
     assert all(p.requires_grad for p in method.critic.network.parameters())
 
 
+@pytest.mark.usefixtures("kept_gradients")
 def test_the_generators_step_leaves_the_critics_gradients_alone() -> None:
     method = make("sida")
     method.update_critic(normal(4, BATCH, *SHAPE), make_batch().condition, make_batch())

@@ -186,6 +186,7 @@ def test_each_process_has_its_share_of_every_network_and_starts_a_second_stage_w
     in_processes(2, work)
 
 
+@pytest.mark.usefixtures("kept_gradients")
 def test_networks_on_one_base_have_the_same_shards() -> None:
     """A process has its share of a bf16 base once; of weights that two cannot halve each network has a copy.
 
