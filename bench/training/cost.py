@@ -58,9 +58,10 @@ class Cost:
     def least_memory(self, parameters: int) -> int:
         """Return the bytes that networks with this number of parameters take in training, without activations.
 
-        They are the weights of the teacher; weights, gradients and two moments of each trained network; averages.
+        They are the weights of the teacher; weights and two moments of each trained network, and the gradients of
+        one of them, since they are freed after its step; averages.
         """
-        return (1 + 4 * self.trained + self.averages) * BYTES * parameters
+        return (1 + 3 * self.trained + min(self.trained, 1) + self.averages) * BYTES * parameters
 
 
 def not_counted(one_base: bool) -> str:

@@ -66,7 +66,7 @@ class TrainedModel(OwnState):
         self.updates += 1
 
     def release_gradients(self) -> None:
-        """Free the gradients, which are as large as the weights and would lie there while another network trains."""
+        """Free the gradients, which are as large as the weights, while other networks train."""
         self.optimizer.zero_grad()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -111,8 +111,8 @@ def test_generator_updates_are_rounded_up() -> None:
 
 
 def test_memory_is_of_teacher_student_and_critic() -> None:
-    assert recipe().cost().least_memory(100) == 100 * 4 * (1 + 4 + 4)
-    assert recipe(ema_decay=0.9).cost().least_memory(100) == 100 * 4 * (1 + 4 + 1 + 4)
+    assert recipe().cost().least_memory(100) == 100 * 4 * (1 + 3 + 3 + 1)
+    assert recipe(ema_decay=0.9).cost().least_memory(100) == 100 * 4 * (1 + 3 + 3 + 1 + 1)
     assert METHODS.get("regression").recipe("", "paper", {}).cost().least_memory(100) == 100 * 4 * (1 + 4)
 
 
