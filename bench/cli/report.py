@@ -135,11 +135,11 @@ class _Shown:
 def _recorded(runs: Path, committed: bool) -> Recorded:
     """Return one record for each run, with its file; this machine's wins over a committed one.
 
-    Broken files are warned of.
+    Results of different networks are different ones, in tables of their own. Broken files are warned of.
     """
     found = known_records(runs, committed)
     every = reversed(list(zip(found.records, found.paths, strict=True)))
-    return list({(one[0].run_id, one[0].task): one for one in every}.values())[::-1]
+    return list({(one[0].run_id, one[0].task, one[0].networks_sha256): one for one in every}.values())[::-1]
 
 
 def _of_suite(

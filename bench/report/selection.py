@@ -53,12 +53,12 @@ class Selection:
     """
 
     def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
-        once: dict[tuple[str, str], Found] = {}
+        once: dict[tuple[str, ...], Found] = {}
         self._loaded = list(zip(loaded.records, loaded.paths, strict=True))
         by_date = sorted(self._loaded, key=lambda one: one[0].provenance.created, reverse=True)
         for record, path in by_date:  # of a run that was recorded twice the newest counts, as in tables
             if protocol is None or _is_of(record, protocol):
-                once.setdefault((record.run_id, record.task), Found(record, path))
+                once.setdefault((record.run_id, record.task, record.networks_sha256), Found(record, path))
         if protocol is not None and not once:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)
@@ -181,7 +181,7 @@ class Selection:
             recipes = sorted({recipe_sha256(one.record, self._filled)[:6] for one in found})
             raise UserError(f"{method} has no recipe #{digits}; {hint(digits, recipes)}")
         if len(variants) > 1:
-            raise _several(method, [ones[0].record for ones in variants.values()], self._filled)
+            raise _several(method, [ones[0] for ones in variants.values()], self._filled)
         (ones,) = variants.values()
         return _side(name, ones)
 
@@ -235,7 +235,8 @@ def comparable(sides: list[Side]) -> list[Side]:
             raise UserError(
                 f"{base.label} and {side.label} depend on different networks: {_networks(ours, theirs)}; "
                 "such numbers are never compared, unless the teacher's samplers show that they differ by rounding "
-                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, or measure both with the same"
+                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, measure both with the same, or leave "
+                "the committed records out by --no-committed"
             )
     return sides
 
@@ -265,8 +266,9 @@ def _run(found: Found) -> Side:
     return Side(found.record.run_id, (found,), whole=found.record.kind == "baseline")
 
 
-def _several(method: str, records: Sequence[Record], filled: FilledRecipes) -> UserError:
-    """Return the error for several recipes, protocols or checkpoints, with the way to choose one."""
+def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> UserError:
+    """Return the error for several recipes, protocols, networks or checkpoints, with the way to choose one."""
+    records = [one.record for one in found]
     recipes = {recipe_sha256(record, filled)[:6]: record for record in records}
     if len(recipes) > 1:
         shown = [
@@ -279,7 +281,13 @@ def _several(method: str, records: Sequence[Record], filled: FilledRecipes) -> U
         return UserError(
             f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {digits}"
         )
-    what = "different networks, checkpoints or samplers"
+    if len({record.networks_sha256 for record in records}) > 1:
+        return UserError(
+            f"{method} has results of different networks ({_networks(*records[:2])}), such as your teacher and "
+            f"that of the committed records; fix: name files, such as {listed(one.path for one in found)}, or "
+            "leave the committed ones out by --no-committed"
+        )
+    what = "different checkpoints or samplers"
     ids = listed(record.run_id for record in records)
     return UserError(f"{method} has results under {what}; fix: name single runs, such as {ids}")
 

@@ -45,6 +45,15 @@ def test_of_a_run_that_was_recorded_twice_the_newest_counts_as_in_tables(make_re
         assert selection(*records).side("dmd2", None).records == [new]
 
 
+def test_results_of_two_teachers_are_both_kept_and_named_by_their_files(make_record: Records) -> None:
+    """A sampler has the same id whatever its teacher, here that of this machine and that of committed records."""
+    mine, committed = (make_record("teacher-ode", None, kind="baseline", features=one) for one in ("ab", "cd"))
+    found = selection(mine, committed)
+    assert mine.run_id == committed.run_id and len(found.found) == 2
+    with pytest.raises(UserError, match=r"different networks \(features\).* fix: name files, .*--no-committed"):
+        found.side("teacher-ode", None)
+
+
 def test_a_run_is_named_by_its_id_or_an_unambiguous_beginning(make_record: Records) -> None:
     named = {seed: make_record(seed=seed).model_copy(update={"run_id": f"dmd2-s{seed}-ab"}) for seed in (0, 1)}
     found = selection(*named.values())
