@@ -235,8 +235,8 @@ def comparable(sides: list[Side]) -> list[Side]:
             raise UserError(
                 f"{base.label} and {side.label} depend on different networks: {_networks(ours, theirs)}; "
                 "such numbers are never compared, unless the teacher's samplers show that they differ by rounding "
-                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, measure both with the same, or leave "
-                "the committed records out by --no-committed"
+                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, measure both with the same, or "
+                "leave the committed records out by --no-committed"
             )
     return sides
 
