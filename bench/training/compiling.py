@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 
@@ -36,6 +37,8 @@ class CompileClock:
     def __init__(self) -> None:
         self.graphs = 0
         self.seconds = 0.0
+        self.reached: int | None = None
+        """The limit of graphs, if it was reached, so that something runs uncompiled."""
         self._begun = 0.0
 
     def start(self, _: object) -> None:
@@ -47,8 +50,32 @@ class CompileClock:
         self.graphs += 1
         self.seconds += time.perf_counter() - self._begun
 
+    @property
+    def state(self) -> tuple[int, bool]:
+        """What is new when it has changed: the number of graphs, and whether their limit was reached."""
+        return self.graphs, self.reached is not None
+
     def __str__(self) -> str:
-        return f"compiled {self.graphs} graphs in {self.seconds:.0f} s"
+        made = f"compiled {self.graphs} graphs in {self.seconds:.0f} s"
+        if self.reached is None:
+            return made
+        return (
+            f"{made}; a network or class of blocks needs more than compile_graphs={self.reached}, and runs "
+            f"uncompiled beyond them; --set compile_graphs={2 * self.reached} allows more"
+        )
+
+
+class _LimitHandler(logging.Handler):
+    """Tell a clock that the limit of graphs was reached, of which torch says no more than a line in its log."""
+
+    def __init__(self, clock: CompileClock, limit: int) -> None:
+        super().__init__(logging.WARNING)
+        self.clock = clock
+        self.limit = limit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "hit config." in str(record.msg):
+            self.clock.reached = self.limit
 
 
 @contextlib.contextmanager
@@ -66,10 +93,13 @@ def compiling(recipe: Recipe, clock: CompileClock) -> Iterator[None]:
     handler, most = torch._dynamo.callback.callback_handler, recipe.compile_graphs
     handler.register_start_callback(clock.start)
     handler.register_end_callback(clock.end)
+    log, of_limit = logging.getLogger("torch._dynamo.convert_frame"), _LimitHandler(clock, most)
+    log.addHandler(of_limit)
     try:
         with torch._dynamo.config.patch(recompile_limit=most, accumulated_recompile_limit=8 * most):
             yield
     finally:
+        log.removeHandler(of_limit)
         handler.remove_start_callback(clock.start)
         handler.remove_end_callback(clock.end)
 

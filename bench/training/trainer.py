@@ -146,9 +146,9 @@ class Trainer:
         self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
-        before, graphs = self.distiller.generator.updates, self.compiled.graphs
+        before, compiled = self.distiller.generator.updates, self.compiled.state
         figures = self._checked(self.step(iteration), iteration)
-        if self.compiled.graphs > graphs and self.accelerator.is_main_process:
+        if self.compiled.state != compiled and self.accelerator.is_main_process:
             self._note(f"{self.compiled} by iteration {iteration + 1}")
         done, updates = iteration + 1, self.distiller.generator.updates
         last = done == self.recipe.iterations

@@ -76,6 +76,8 @@ def test_more_graphs_than_the_recipe_allows_run_uncompiled() -> None:
     _, many = trained(make(**BLOCKS))
     found, few = trained(make(**BLOCKS, compile_graphs=1))
     assert 0 < few.graphs < many.graphs
+    assert many.reached is None and "compile_graphs" not in str(many)
+    assert "more than compile_graphs=1, and runs uncompiled beyond them; --set compile_graphs=2 allows" in str(few)
     expected, _ = trained(make())
     same(found, expected, 1e-5)
 
