@@ -103,6 +103,7 @@ class Runner:
         self.catalogue = catalogue
         self.prepared = prepared
         self.progress = progress
+        self.stop = stop
         self.patience = patience
         self.track = track
         self.keep = keep
@@ -110,7 +111,11 @@ class Runner:
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         add_teacher_references(prepared, metrics.values(), further, progress)
         self.evaluator = Evaluator(prepared, metrics, progress, further)
-        self.students = StudentTraining(prepared, self.evaluator, progress, stop)
+
+    @property
+    def students(self) -> StudentTraining:
+        """What trains the students of runs."""
+        return StudentTraining(self.prepared, self.evaluator, self.progress, self.stop)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""

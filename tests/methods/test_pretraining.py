@@ -74,6 +74,7 @@ def batch() -> Batch:
     return Batch(0, StepRNG(0, 0), nothing, torch.zeros(2, *LATENTS), nothing)
 
 
+@pytest.mark.usefixtures("kept_gradients")
 def test_a_step_is_that_of_the_composition_written_out(
     method: RegressionDistiller, space: LatentSpace, trunk: Path
 ) -> None:

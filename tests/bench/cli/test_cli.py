@@ -82,8 +82,8 @@ def test_doctor_shows_what_is_missing_and_the_fix(bench: Callable[..., Any], tmp
 @pytest.mark.parametrize(
     ("memory", "words"),
     [
-        (141 << 30, "86.1 GiB and activations, which leaves 54.9 GiB for these"),
-        (40 << 30, "too much for it; fix: --processes 3 --set sharding=fsdp2, or a LoRA (dmd2-4step-lora)"),
+        (141 << 30, "76.5 GiB and activations, which leaves 64.5 GiB for these"),
+        (40 << 30, "too much for it; fix: --processes 2 --set sharding=fsdp2, or a LoRA (dmd2-4step-lora)"),
     ],
 )
 def test_doctor_tells_what_a_gpu_can_do(

@@ -82,7 +82,7 @@ def test_a_dry_run_at_paper_scale_shows_what_is_missing(bench: Callable[..., Any
         "teacher           pipeline: missing; fix: bench prepare --task coco10k --teacher stabilityai",
         "missing; fix: bench prepare --task coco10k --reals FOLDER",
         "missing; fix: bench eval --task coco10k --sampler lightning-4 --download",
-        "dmd2-4step: 86.1 GiB on each GPU, plus activations",
+        "dmd2-4step: 76.5 GiB on each GPU, plus activations",
         "20000 iterations     4000 generator updates      2560000 training images    ",
         " passes   new",
     ):
