@@ -70,6 +70,7 @@ def test_a_daemon_that_died_is_started_again(own_cluster: Cluster) -> None:
     own_cluster.start(Settings(nodes=1))
     job = own_cluster.submit("sleep 600")
     own_cluster.wait(job, "RUNNING")
+    _until(lambda: "sleep" in pids(own_cluster).values())  # slurmd may still be starting it
     own_cluster.kill_node("127.0.0.1", daemon_only=True, noticed=False)
     assert own_cluster.daemons()["127.0.0.1"] is False
     assert "sleep" in pids(own_cluster).values()
