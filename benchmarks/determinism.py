@@ -122,7 +122,7 @@ def scatter(options: argparse.Namespace, attempts: Attempts) -> None:
     task = pinned_task(catalogue, options.task, None)
     runner = Runner(catalogue, task.prepare(sources_of(task, None), SilentProgress()), SilentProgress())
     seconds = time.perf_counter() - begun
-    show(f"prepare {options.task}: {seconds:.1f} s (0 to 2 if it was done before)", prepare_seconds=seconds)
+    show(f"prepare {options.task}: {seconds:.1f} s, without the start of a process", prepare_seconds=seconds)
     values: dict[str, Any] = {"iterations": options.iterations}
     for which in ("first", "second"):
         with attempts.of(f"{found.name}, {which}"), tempfile.TemporaryDirectory() as folder:

@@ -61,11 +61,11 @@ PARTS: Mapping[str, Part] = {
         "imagenet_training.py",
         f"{IMAGENET} --variants 'independent draws;shared draws;bf16 weights;bf16 weights, shared draws;"
         "bf16 weights, shared draws, cudnn.benchmark;bf16 weights, shared draws, channels_last'",
-        "--blocks 1 --variants 'independent draws;bf16 weights;bf16 weights, shared draws, channels_last'",
+        "--tiny --blocks 1 --variants 'independent draws;bf16 weights;bf16 weights, shared draws, channels_last'",
         110,
     ),
     "determinism": Part("determinism.py", "", "--iterations 100", 150),
-    "evaluation": Part("evaluation.py", "--full --images 800 --batch 200", "--images 8 --batch 8", 60),
+    "evaluation": Part("evaluation.py", "--full --images 800 --batch 200", "--images 2 --batch 2", 60),
     "sdxl": Part(
         "text_training.py",
         "--batches 4 --blocks 1 --variants 0,4 --repetitions 4",
@@ -80,7 +80,10 @@ PARTS: Mapping[str, Part] = {
     ),
     "flow": Part("flow_training.py", "--blocks 1", "--tiny --blocks 1", 70),
     "imagenet-compiled": Part(
-        "imagenet_training.py", f"{IMAGENET} --variants '{COMPILED}'", "--blocks 1 --variants 'shared draws'", 120
+        "imagenet_training.py",
+        f"{IMAGENET} --variants '{COMPILED}'",
+        "--tiny --blocks 1 --variants 'shared draws'",
+        120,
     ),
 }
 

@@ -2,6 +2,7 @@
 
     python benchmarks/imagenet_training.py [--blocks 5] [--batch 2]                      # CPU, a small network
     python benchmarks/imagenet_training.py --full --batch 40 --precision bf16            # one GPU, EDM's network
+    python benchmarks/imagenet_training.py --tiny                                        # to try the script
 
 Random weights in EDM's format. A block is five iterations: five critic turns, one of them the generator's, too.
 Variants follow each other in one process, each with the memory that the one before has released; the figure is the
@@ -19,7 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from methods.recipes import DMDRecipe
 from tasks.imagenet64 import TASK
 
 SMALL = EDMNetwork(64, 128, (1, 1, 1, 1), 1, frozenset((8,)), classes=10)
+TINY = EDMNetwork(16, 128, (1,), 1, frozenset(), classes=10)
 BLOCK = 5
 HALF = {"precision": "bf16-weights", "teacher_precision": "bf16"}
 BLOCKS = {"compile_backend": "inductor", "compile_units": "blocks", "compile_graphs": 160}
@@ -174,6 +176,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--full", action="store_true", help="EDM's network of 295.9 million parameters")
+    parser.add_argument("--tiny", action="store_true", help="a network of 16 x 16 pixels")
     parser.add_argument("--variants", default="independent draws;shared draws", help=f"of {'; '.join(VARIANTS)}")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -181,8 +184,9 @@ def main() -> None:
     if unknown := [name for name in names if name not in VARIANTS]:
         parser.error(f"no variant {unknown[0]!r}; there are {'; '.join(VARIANTS)}")
     torch.set_num_threads(options.threads)
-    network = IMAGENET64 if options.full else SMALL
-    prepared = RandomTask(TASK, new_teacher(network, "meta"), network.classes, images=512)
+    network = IMAGENET64 if options.full else TINY if options.tiny else SMALL
+    task = replace(TASK, image_shape=(3, network.resolution, network.resolution))
+    prepared = RandomTask(task, new_teacher(network, "meta"), network.classes, images=512)
     device = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     )
