@@ -1,72 +1,147 @@
-"""Compare two runs, and one that is killed and resumed, bit by bit, with and without deterministic kernels.
+"""Compare runs bit by bit, with and without deterministic kernels: two, and one that is killed and resumed.
 
     python benchmarks/determinism.py [--iterations 200] [--method dmd-ttur] [--task digits]
 
-Each run is a `bench run` of its own, on the GPU if there is one. Equal bits are an equal SHA-256 of the student's
-weights; FD and seconds of training stand beside. The task is prepared first, if it is not yet.
+First the task is prepared, if it is not yet, and two runs are trained in this process: the card's own scatter.
+Runs with deterministic=true are `bench run`s of their own, the first one timed as a whole. One is killed with all
+of its processes by SIGKILL, between two checkpoints, and then resumed. Equal bits are an equal SHA-256 of the
+student's weights. Without a GPU, two runs have the same bits in any case.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bench.core.run_folder import METRICS, RECORD
+from attempts import Attempts
+from process_trees import kill_below
+from rows import show
+
+from bench.core.progress import SilentProgress
+from bench.core.run_folder import CHECKPOINTS, RECORD, checkpoints
+from bench.runs.plan import plan_run
+from bench.runs.record import Record
 from bench.runs.records import read_record
-from bench.training.log import read_lines
+from bench.runs.registry import load_catalogue
+from bench.runs.runner import Runner
+from bench.runs.student_training import CHECKPOINTS_PER_RUN
+from bench.runs.task_sources import pinned_task, sources_of
 
-TIMEOUT = 600.0
-"""Seconds after which a run that shall be killed is given up."""
-
-
-class Outcome(NamedTuple):
-    """The end of a run."""
-
-    sha256: str
-    fd: float
-    seconds: float
+DETERMINISTIC = "deterministic=true"
 
 
-def command(options: argparse.Namespace, runs: Path, deterministic: bool) -> list[str]:
-    """Return the command of one run."""
-    values = {"iterations": options.iterations, "deterministic": str(deterministic).lower()}
-    settings = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+class Killed(NamedTuple):
+    """How a run was killed."""
+
+    checkpoint: int
+    """Iterations in the newest checkpoint."""
+    processes: int
+
+
+class Comparison:
+    """Runs that should have the same bits as the first one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.first: str | None = None
+
+    def add(self, which: str, record: Record, **more: float) -> None:
+        """Show a run's bits and numbers. Raises RuntimeError if the run failed."""
+        if record.checkpoint is None:
+            raise RuntimeError(f"the run failed: {record.error}")
+        found, fd = record.checkpoint.sha256, record.metrics[0].value
+        self.first = self.first or found
+        same, seconds = found == self.first, record.cost.train_seconds or 0.0
+        figures = "".join(f"  {key} {value:g}" for key, value in more.items())
+        show(
+            f"{self.name:<22}{which:<20}{found[:12]}  FD {fd:.6f}  {seconds:.2f} s of training{figures}  "
+            f"{'the same bits' if same else 'OTHER BITS'}",
+            variant=f"{self.name}, {which}",
+            sha256=found,
+            fd=fd,
+            train_seconds=seconds,
+            same_bits=same,
+            **more,
+        )
+
+
+def command(options: argparse.Namespace, runs: Path) -> list[str]:
+    """Return the command of one deterministic run."""
+    settings = ["--set", f"iterations={options.iterations}", "--set", DETERMINISTIC]
     named = ["--method", options.method, "--task", options.task, "--runs", str(runs), "--no-baselines"]
     return [sys.executable, "-m", "bench", "run", *named, *settings]
 
 
-def outcome(runs: Path) -> Outcome:
-    """Read the only record below a folder."""
+def completed(arguments: list[str], runs: Path) -> Record:
+    """Do a `bench run` and return its record. Raises RuntimeError with what it printed last if it fails."""
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {' / '.join(done.stdout.split(chr(10))[-6:])}")
     (path,) = runs.glob(f"*/*/{RECORD}")
-    record = read_record(path)
-    if record.checkpoint is None:
-        raise SystemExit(f"the run failed: {record.error}")
-    return Outcome(record.checkpoint.sha256, record.metrics[0].value or 0.0, record.cost.train_seconds or 0.0)
+    return read_record(path)
 
 
-def kill_halfway(arguments: list[str], runs: Path, iterations: int) -> None:
-    """Start a run and kill it with signal 9 when half of its iterations are logged."""
-    child = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    begun = time.monotonic()
-    while time.monotonic() - begun < TIMEOUT and child.poll() is None:
-        logged = [read_lines(path) for path in runs.glob(f"*/*/{METRICS}")]
-        if any(lines and int(lines[-1]["iteration"]) >= iterations // 2 for lines in logged):
-            break
-        time.sleep(0.05)
-    if child.poll() is not None:
-        raise SystemExit("the run ended before it could be killed; fix: more --iterations")
-    subprocess.run(["pkill", "-KILL", "-s", str(child.pid)], check=False)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+def newest(runs: Path) -> int:
+    """Return the iterations in the newest checkpoint of the only run below a folder, or 0."""
+    return max((int(path.stem) for one in runs.glob(f"*/*/{CHECKPOINTS}") for path in checkpoints(one)), default=0)
+
+
+def kill_halfway(arguments: list[str], runs: Path, iterations: int) -> Killed:
+    """Start a run and end it with all its processes by SIGKILL once half of its checkpoints are there.
+
+    Raises RuntimeError if it ended before, or wrote a checkpoint because it was ending.
+    """
+    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while child.poll() is None and newest(runs) < iterations // 2:
+            time.sleep(0.005)
+        early = child.poll()
+    finally:
+        child.send_signal(signal.SIGSTOP)  # it would notice the end of the others, as they would notice its own
+        killed = kill_below(child.pid)
+        child.kill()
+        child.wait()
+    found = newest(runs)
+    if early is not None or found >= iterations:
+        raise RuntimeError(f"the run ended with {early} before it was killed; fix: more --iterations")
+    if found % max(1, iterations // CHECKPOINTS_PER_RUN):
+        raise RuntimeError(f"the run was not killed but stopped: its last checkpoint has {found} iterations")
+    return Killed(found, killed + 1)
+
+
+def scatter(options: argparse.Namespace, attempts: Attempts) -> None:
+    """Prepare the task, and train twice in this process as recipes do by default."""
+    begun, found = time.perf_counter(), Comparison("deterministic=false")
+    catalogue = load_catalogue()
+    task = pinned_task(catalogue, options.task, None)
+    runner = Runner(catalogue, task.prepare(sources_of(task, None), SilentProgress()), SilentProgress())
+    seconds = time.perf_counter() - begun
+    show(f"prepare {options.task}: {seconds:.1f} s, without the start of a process", prepare_seconds=seconds)
+    values: dict[str, Any] = {"iterations": options.iterations}
+    for which in ("first", "second"):
+        with attempts.of(f"{found.name}, {which}"), tempfile.TemporaryDirectory() as folder:
+            found.add(which, runner.run(plan_run(catalogue, options.method, task, values, 0, Path(folder))))
+
+
+def repeated(options: argparse.Namespace, attempts: Attempts) -> None:
+    """Do deterministic runs as users do: one timed, one killed and resumed, one more."""
+    found = Comparison(DETERMINISTIC)
+    for which in ("first", "killed and resumed", "second"):
+        with attempts.of(f"{found.name}, {which}"), tempfile.TemporaryDirectory() as folder:
+            runs, more = Path(folder), dict[str, float]()
+            arguments = command(options, runs)
+            if which == "killed and resumed":
+                killed = kill_halfway(arguments, runs, options.iterations)
+                more = {"killed after the checkpoint": killed.checkpoint, "processes": killed.processes}
+            begun = time.perf_counter()
+            record = completed(arguments, runs)
+            found.add(which, record, **{"whole command": round(time.perf_counter() - begun, 1)}, **more)
 
 
 def main() -> None:
@@ -76,27 +151,11 @@ def main() -> None:
     parser.add_argument("--method", default="dmd-ttur")
     parser.add_argument("--task", default="digits")
     options = parser.parse_args()
-    subprocess.run([sys.executable, "-m", "bench", "prepare", "--task", options.task], check=True)
-    found: dict[str, dict[str, Outcome]] = {}
-    for deterministic in (False, True):
-        name = f"deterministic={str(deterministic).lower()}"
-        found[name] = {}
-        for which in ("first", "second", "killed and resumed"):
-            with tempfile.TemporaryDirectory() as folder:
-                arguments = command(options, Path(folder), deterministic)
-                if which == "killed and resumed":
-                    kill_halfway(arguments, Path(folder), options.iterations)
-                subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
-                found[name][which] = one = outcome(Path(folder))
-            same = one.sha256 == found[name]["first"].sha256
-            print(
-                f"{name}  {which:<20}{one.sha256[:12]}  FD {one.fd:.6f}  {one.seconds:.1f} s  "
-                f"{'the same bits' if same else 'other bits'}",
-                flush=True,
-            )
-    print(
-        json.dumps({name: {which: one._asdict() for which, one in runs.items()} for name, runs in found.items()})
-    )
+    attempts = Attempts()
+    with attempts.of("deterministic=false"):
+        scatter(options, attempts)
+    repeated(options, attempts)
+    attempts.end()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Measure images per second of ImageNet-64's evaluation by stage, and the fast Inception against the plain one.
 
     python benchmarks/evaluation.py [--images 24]                              # CPU, a small student
-    python benchmarks/evaluation.py --full --images 2000 --batch 200           # one GPU, EDM's network
+    python benchmarks/evaluation.py --full --images 800 --batch 200            # one GPU, EDM's network
 
 Random weights: speed does not depend on them. The stage with the fewest images per second limits the stream.
+TF32 is as in an evaluation: the protocol allows it to the student, and never to the Inception.
 """
 
 from __future__ import annotations
@@ -16,35 +17,54 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from attempts import Attempts
 from imagenet_training import SMALL
+from rows import show
 from torch import Tensor
 
+from bench.core.numerics import tf32
 from bench.features.inception_network import Inception
+from bench.features.precision import frozen_network
 from bench.features.statistics import GaussianStatistics
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet
 from bench.task.images import to_uint8
+from tasks.imagenet64 import TASK
 
 SHAPE = (3, 64, 64)
 ROUNDS = 5
+PLAIN, FAST = "Inception, plain", "Inception, folded and channels_last"
+Stages = dict[str, Callable[[], object]]
+"""What is timed in turn, by name."""
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Return the wall time of one call, including the device's queue."""
-    if device == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize()
     begun = time.perf_counter()
     work()
-    if device == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begun
 
 
+def timed(stages: Stages, rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Return the seconds of each stage in each round, after a round that warms up."""
+    times: dict[str, list[float]] = {name: [] for name in stages}
+    for round_ in range(rounds + 1):
+        for name, stage in stages.items():
+            took = seconds(stage, device)
+            if round_:
+                times[name].append(took)
+    return times
+
+
 @torch.no_grad()
 def main() -> None:
-    """Time each stage on the same images, in turn."""
+    """Time the stages one after the other, each on the same images; the two Inceptions take turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--batch", type=int, default=24)
@@ -53,42 +73,58 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    unet = edm_unet(IMAGENET64 if options.full else SMALL)
-    student = EDMDenoiser(unet, EDMSchedule()).eval().requires_grad_(False).to(device)
-    plain = Inception().eval().requires_grad_(False)
-    fast = copy.deepcopy(plain).faster().to(device)
-    plain = plain.to(device)
-    statistics_of = GaussianStatistics(np.zeros(2048))
-    labels = torch.zeros(options.batch, dtype=torch.long, device=device)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {options.threads} thread(s)"
+    print(f"{where}, batch {options.batch}, torch {torch.__version__}", flush=True)
     images = torch.zeros(options.batch, *SHAPE, dtype=torch.uint8)
-    found = np.zeros((options.batch, 2048))
+
+    def student() -> Stages:
+        with device:
+            unet = edm_unet(IMAGENET64 if options.full else SMALL)
+        network = EDMDenoiser(unet, EDMSchedule()).eval().requires_grad_(False)
+        labels = torch.zeros(options.batch, dtype=torch.long, device=device)
+
+        def generated() -> Tensor:
+            with tf32(TASK.protocol.tf32):
+                return to_uint8(few_step(network, noise(), labels, [999])).cpu()
+
+        return {"noise and one-step student": generated}
+
+    def inceptions() -> Stages:
+        with device:
+            plain = Inception().eval().requires_grad_(False)
+        fast = copy.deepcopy(plain).faster()
+
+        def of(network: Inception) -> Callable[[], object]:
+            def features() -> Tensor:
+                with frozen_network(device):
+                    return network(images.to(device), ["pool"])["pool"].cpu()
+
+            return features
+
+        return {PLAIN: of(plain), FAST: of(fast)}
 
     def noise() -> SampleNoise:
         return SampleNoise(range(options.batch), SHAPE, device)
 
-    def generated() -> Tensor:
-        return to_uint8(few_step(student, noise(), labels, [999])).cpu()
-
-    stages: dict[str, Callable[[], object]] = {
-        "noise of each sample": lambda: noise().draw(),
-        "noise and one-step student": generated,
-        "Inception, plain": lambda: plain(images.to(device), ["pool"])["pool"].cpu(),
-        "Inception, folded and channels_last": lambda: fast(images.to(device), ["pool"])["pool"].cpu(),
-        "float64 statistics": lambda: statistics_of.update(found),
+    statistics_of, found = GaussianStatistics(np.zeros(2048)), np.zeros((options.batch, 2048))
+    groups: dict[str, Callable[[], Stages]] = {
+        "student": student,
+        "Inceptions": inceptions,
+        "noise": lambda: {"noise of each sample": lambda: noise().draw()},
+        "statistics": lambda: {"float64 statistics": lambda: statistics_of.update(found)},
     }
-    times: dict[str, list[float]] = {name: [] for name in stages}
-    for round_ in range(max(1, options.images // options.batch) * ROUNDS + 1):
-        for name, stage in stages.items():
-            took = seconds(stage, device)
-            if round_:  # the first warms up
-                times[name].append(took)
-    for name, took_each in times.items():
-        print(f"{name:<38}{options.batch / statistics.median(took_each):10.1f} images/s")
-    pairs = zip(times["Inception, plain"], times["Inception, folded and channels_last"], strict=True)
-    print(f"folded and channels_last / plain: {statistics.median(p / f for p, f in pairs):.2f} times as fast")
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {options.threads} thread(s)"
-    print(f"{where}, batch {options.batch}, torch {torch.__version__}")
+    attempts = Attempts()
+    for name, build in groups.items():
+        with attempts.of(name):
+            times = timed(build(), max(1, options.images // options.batch) * ROUNDS, device)
+            for stage, took in times.items():
+                rate = options.batch / statistics.median(took)
+                show(f"{stage:<38}{rate:10.1f} images/s", variant=stage, images_per_second=rate)
+            if PLAIN in times:
+                ratio = statistics.median(p / f for p, f in zip(times[PLAIN], times[FAST], strict=True))
+                show(f"folded and channels_last / plain: {ratio:.2f} times as fast", variant="ratio", ratio=ratio)
+    attempts.end()
 
 
 if __name__ == "__main__":

@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator, PartialState
+from attempts import Attempts
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from fake_tensors import LongestSimulation, Operations, lasting_bytes, replace_tensors
+from rows import show
 from text_training import no_pairs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -43,11 +44,20 @@ from bench.models.backbones.text import TextFamily
 from bench.models.schedules import FlowSchedule, dynamic_shift
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
+from bench.runs.runner import computing_as
 from bench.training.distiller import Batch, Distiller, TrainingContext
 
 BLOCK = 5
 PEAKS = {"H100": 989, "H200": 989, "A100": 312, "B200": 2250, "L40S": 362}
 """TFLOP/s of dense products in bf16, by a part of the card's name (NVIDIA's data sheets; H100 SXM)."""
+
+
+class Cells(NamedTuple):
+    """What was measured of one training."""
+
+    text: str
+    """The cells of its line in the table."""
+    numbers: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -153,8 +163,8 @@ def of_block(both: float, critic: float) -> float:
     return (both + (BLOCK - 1) * critic) / BLOCK
 
 
-def counted(distiller: Distiller[Any]) -> str:
-    """Return the cells of memory that lasts, peak memory and operations, on fake tensors."""
+def counted(distiller: Distiller[Any]) -> Cells:
+    """Return memory that lasts, peak memory and operations, on fake tensors."""
     operations, peak, lasting = list[float](), 0, 0
     for iteration in (0, 1):
         with Operations() as done:  # by itself: Adam's moments begin
@@ -165,11 +175,13 @@ def counted(distiller: Distiller[Any]) -> str:
         with alive:
             train(distiller, range(iteration, iteration + 1))
         peak = max(peak, alive.peak)
-    return f"{lasting / 2**30:.1f} | {peak / 2**30:.1f} | {of_block(*operations):.4g}"
+    tera = of_block(*operations)
+    found = {"lasting_gib": lasting / 2**30, "gib": peak / 2**30, "tflop": tera}
+    return Cells(f"{lasting / 2**30:.1f} | {peak / 2**30:.1f} | {tera:.4g}", found)
 
 
-def measured(distiller: Distiller[Any], blocks: int) -> str:
-    """Return the cells of seconds, peak memory, operations, operations a second and their share of the card's."""
+def measured(distiller: Distiller[Any], blocks: int) -> Cells:
+    """Return seconds, peak memory, operations, operations a second and their share of the card's."""
     device, seconds = distiller.accelerator.device, list[float]()
     with Operations() as done:  # the block that warms up
         train(distiller, range(BLOCK))
@@ -181,8 +193,10 @@ def measured(distiller: Distiller[Any], blocks: int) -> str:
     name = device_name(device)
     card = next((peak for part, peak in PEAKS.items() if part in name), None)
     share = f"{tera / taken / card:.0%}" if card else ""
-    size = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if device.type == "cuda" else ""
-    return f"{taken:.3f} | {size} | {tera:.4g} | {tera / taken:.4g} | {share}"
+    peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    size = "" if peak is None else f"{peak:.1f}"
+    found = {"seconds": taken, "gib": peak, "tflop": tera, "tflops": tera / taken}
+    return Cells(f"{taken:.3f} | {size} | {tera:.4g} | {tera / taken:.4g} | {share}", found)
 
 
 def now(device: torch.device) -> float:
@@ -192,14 +206,14 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def row(training: Training, tiny: bool, batch: int, work: Callable[[Distiller[Any]], str]) -> str:
-    """Return a line of the table: `work` returns the cells of a distiller, which is gone afterwards."""
-    try:
-        distiller = distiller_of(training, tiny, batch)
-        millions = sum(parameter.numel() for parameter in distiller.teacher.parameters()) / 1e6
-        return f"| {training.summary} | {millions:.1f} | {batch} | {work(distiller)} |"
-    except torch.OutOfMemoryError:
-        return f"| {training.summary} | | {batch} | out of memory |"
+def show_row(training: Training, tiny: bool, batch: int, work: Callable[[Distiller[Any]], Cells]) -> None:
+    """Show a line of the table: `work` returns the cells of a distiller, which is gone afterwards."""
+    distiller = distiller_of(training, tiny, batch)
+    millions = sum(parameter.numel() for parameter in distiller.teacher.parameters()) / 1e6
+    with computing_as(distiller.recipe):
+        cells = work(distiller)
+    line = f"| {training.summary} | {millions:.1f} | {batch} | {cells.text} |"
+    show(line, variant=training.summary, millions=millions, batch=batch, **cells.numbers)
 
 
 def main() -> None:
@@ -220,14 +234,12 @@ def main() -> None:
     print(f"{'fake tensors' if counts else device_name(device)}, torch {torch.__version__}\n")
     print(f"| training | million parameters | batch | {columns} |")
     print("|---" * (4 + columns.count("|")) + "|")
+    attempts, work = Attempts(), counted if counts else partial(measured, blocks=options.blocks)
     for key in options.networks.split(","):
-        with FakeTensorMode(allow_non_fake_inputs=True) if counts else contextlib.nullcontext():
-            work = counted if counts else partial(measured, blocks=options.blocks)
-            print(row(TRAININGS[key], options.tiny, options.batch, work), flush=True)
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        fake = FakeTensorMode(allow_non_fake_inputs=True) if counts else contextlib.nullcontext()
+        with attempts.of(TRAININGS[key].summary), fake:
+            show_row(TRAININGS[key], options.tiny, options.batch, work)
+    attempts.end()
 
 
 if __name__ == "__main__":

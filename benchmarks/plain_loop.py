@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import per_sample
 from bench.task.base import Task
+from bench.training.accelerator import accelerator_of
 from bench.training.recipe import Recipe
 from methods.critic import discriminator_head
 from methods.recipes import DMDRecipe
@@ -21,7 +22,10 @@ from tasks.class_conditional import PreparedClassTask
 
 
 class RandomTask(PreparedClassTask):
-    """A prepared task with random images and untrained networks, since speed does not depend on weights."""
+    """A prepared task with random images and untrained networks, since speed does not depend on weights.
+
+    Its teacher may be on the device `meta`, if what trains is given another one.
+    """
 
     def __init__(self, task: Task, teacher: EDMDenoiser, classes: int, images: int = 6000) -> None:
         self.task = task
@@ -38,7 +42,7 @@ def new_accelerator(recipe: Recipe, cpu: bool = False) -> Accelerator:
     A process has one precision, and variants with several follow each other in one.
     """
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=cpu)
+    return accelerator_of(recipe, cpu)
 
 
 def run_in_bf16(network: nn.Module) -> None:
@@ -72,20 +76,24 @@ def _casting(part: Any) -> Any:
 class PlainLoop:
     """DMD2 in the official order, with separate forwards for each term, without logging and checkpoints.
 
-    In a recipe's precision bf16 it runs as the official code does (`run_in_bf16`).
+    In a recipe's precision bf16 it runs as the official code does (`run_in_bf16`), and where it differs it is the
+    faster one: attention never keeps its weights, which the official network has in float32, AdamW is fused, and
+    the student's average is one call for all weights.
     """
 
-    def __init__(self, prepared: RandomTask, recipe: DMDRecipe, device: torch.device) -> None:
+    def __init__(self, prepared: RandomTask, teacher: EDMDenoiser, recipe: DMDRecipe) -> None:
+        """`teacher` is its own from now on, and so is the teacher's device."""
+        device = next(teacher.parameters()).device
         self.recipe, self.device, self.done = recipe, device, 0
         self.classes, self.shape = prepared.classes, prepared.task.image_shape
-        self.teacher = copy.deepcopy(prepared.teacher).to(device)
+        self.teacher = teacher
         self.G, self.C = (copy.deepcopy(self.teacher).requires_grad_(True) for _ in range(2))
         if recipe.precision == "bf16":
             for one in (self.teacher, self.G, self.C):
                 run_in_bf16(one.network)
         self.head = discriminator_head(*self.C.feature_shapes).to(device)
         self.critic_parameters = [*self.C.parameters(), *self.head.parameters()]
-        settings = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
+        settings: dict[str, Any] = {"betas": recipe.betas, "weight_decay": recipe.weight_decay, "fused": True}
         self.g_optimizer = torch.optim.AdamW(self.G.parameters(), lr=recipe.lr, **settings)
         self.c_optimizer = torch.optim.AdamW(self.critic_parameters, lr=recipe.critic_lr, **settings)
         self.average = [p.detach().clone() for p in self.G.parameters()]

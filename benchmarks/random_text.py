@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from bench.core.device import this_device
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.backbones.text import TextPipeline
 from bench.models.text.conditions import PromptConditions
@@ -122,10 +122,15 @@ class RandomLatents:
 
 
 class RandomText(PreparedText):
-    """Random networks, latents and prompts, since speed does not depend on their values."""
+    """Random networks, latents and prompts, since speed does not depend on their values.
+
+    Networks are made on the device that they run on: on one thread of a CPU, billions of random weights and their
+    copies take minutes. The task's own teacher has no weights, so memory has none that training would not have.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         self.task = TASK_10K
+        self.sizes = sizes
         self.pipeline = _pipeline(sizes)
         self.teacher_sha256 = ""
         self.teacher = self.pipeline.denoiser().requires_grad_(False)
@@ -135,8 +140,11 @@ class RandomText(PreparedText):
         self._training = TrainingData(latents, prompts, prompts, "")
 
     def new_teacher(self) -> StableDiffusionDenoiser:
-        """Return a copy of the teacher, whose precision and device training changes."""
-        return copy.deepcopy(self.teacher)
+        """Return a teacher with weights, whose precision training changes."""
+        network = _network(self.sizes, this_device())
+        teacher = replace(self.pipeline, network=network).denoiser(self.pipeline.resolution)
+        assert isinstance(teacher, StableDiffusionDenoiser)
+        return teacher.eval().requires_grad_(False)
 
     def prompts_of(self, indices: Tensor) -> list[str]:
         return ["a prompt"] * len(indices)
@@ -147,12 +155,10 @@ def _pipeline(sizes: Sizes) -> TextPipeline:
     for config, said in zip(configs, sizes.encoders, strict=True):
         config.update(said)
     tokens = RandomTokens(49408)
-    first = CLIPTextModel(configs[0])
-    if len(configs) == 1:
-        encoder: Any = CLIPEncoder(tokens, first)  # type: ignore[arg-type]
-    else:
-        second = CLIPTextModelWithProjection(configs[1])
-        encoder = SDXLEncoder((tokens, tokens), (first, second))  # type: ignore[arg-type]
+    with this_device():
+        first = CLIPTextModel(configs[0])
+        second = CLIPTextModelWithProjection(configs[1]) if len(configs) > 1 else None
+    encoder: Any = CLIPEncoder(tokens, first) if second is None else SDXLEncoder((tokens, tokens), (first, second))
     vae = AutoencoderKL(
         block_out_channels=sizes.vae,
         down_block_types=("DownEncoderBlock2D",) * len(sizes.vae),
@@ -161,7 +167,12 @@ def _pipeline(sizes: Sizes) -> TextPipeline:
         latent_channels=4,
         norm_num_groups=sizes.groups,
     )
-    unet = UNet2DConditionModel(**sizes.network).eval()
+    unet = _network(sizes, torch.device("meta"))
     return TextPipeline(
         StableDiffusionDenoiser, unet, LatentSpace(vae), encoder.eval().requires_grad_(False), SCHEDULER
     )
+
+
+def _network(sizes: Sizes, device: torch.device) -> UNet2DConditionModel:
+    with device:
+        return UNet2DConditionModel(**sizes.network).eval()

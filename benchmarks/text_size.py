@@ -15,7 +15,6 @@ import time
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from fake_tensors import LongestSimulation, lasting_bytes, replace_tensors
 from random_text import NETWORKS
@@ -28,6 +27,7 @@ from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
+from bench.training.accelerator import accelerator_of
 from bench.training.distiller import Batch, Distiller, TrainingContext
 
 TOKENS = 77
@@ -43,7 +43,7 @@ def distiller_of(network: str, method: str, batch: int, values: dict[str, Any]) 
     layout = ConditionLayout(TOKENS, sizes["cross_attention_dim"], pooled)
     unet = UNet2DConditionModel(**sizes)
     teacher = StableDiffusionDenoiser(unet, VPSchedule(), layout, 1024 if pooled else None).requires_grad_(False)
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no", cpu=True)
+    accelerator = accelerator_of(recipe, cpu=True)
     distiller: Distiller[Any] = entry.load()(
         recipe, TrainingContext(accelerator, teacher, torch.zeros(1, layout.size), no_pairs)
     )

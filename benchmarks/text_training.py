@@ -8,40 +8,50 @@
 Random weights of the published sizes, the recipe of `coco10k`; prompts are encoded in each iteration, as in
 training. A block is five iterations: five critic turns, one of them the generator's, too. Variants follow each
 other, each with the memory that the one before has released. A variant that does not fit is listed as out of
-memory.
+memory. TF32 is as the recipe and the protocol say.
+
+The speed of a LoRA student is that of training and validation, with the LoRA beside its layers. Evaluations merge
+it into the weights, and then the student is as fast as a full one.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from attempts import Attempts
+from compile_watch import ToldClock, limits_met
 from imagenet_training import BLOCKS
 from plain_loop import new_accelerator
 from random_text import NETWORKS, RandomText
+from rows import show
 
+from bench.core.device import this_device
 from bench.core.errors import UserError
+from bench.core.numerics import tf32
 from bench.core.progress import SilentProgress
 from bench.evaluation.latency import device_name, latency_of
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import SampleNoise
 from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
+from bench.runs.runner import computing_as
 from bench.task.base import Sampled
+from bench.training.compiling import compiling
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.student_sampler import few_step_sampler
 from bench.training.trainer import Cadence, Trainer
 
 BLOCK = 5
+WARM_UP = 2
+"""Iterations that warm up: one with both turns, one with the critic's. Each takes seconds."""
+LORA = "dmd2-4step-lora"
 STEPS = {1: [399], 4: [999, 749, 499, 249]}
 SAVINGS: dict[str, dict[str, Any]] = {
     "the recipe: bf16, bf16 teacher, checkpointing": {},
@@ -70,23 +80,25 @@ def no_pairs(count: int) -> Pairs:
 
 
 def iteration_cost(prepared: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any]) -> Cost:
-    """Time one variant of the recipe as the median over blocks, after a warm-up block."""
+    """Time one variant of the recipe as the median over blocks, after two iterations that warm up."""
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
     accelerator = new_accelerator(recipe)
     device = accelerator.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    context = TrainingContext(accelerator, prepared.new_teacher().to(device), prepared.null_condition, no_pairs)
     never = Cadence(checkpoint_every=10**9, validate_every=10**9)
     seconds = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, computing_as(recipe):
+        teacher = prepared.new_teacher().to(device)
+        context = TrainingContext(accelerator, teacher, prepared.null_condition, no_pairs)
         trainer = Trainer(entry.load()(recipe, context), prepared, 0, Path(folder), accelerator)
+        del teacher, context
+        trainer.compiled = ToldClock()
         trainer.begin()
         for block in range(blocks + 1):
             begun = now(device)
-            for iteration in range(block * BLOCK, (block + 1) * BLOCK):
-                trainer.advance(iteration, never, SilentProgress(), lambda _: {})
+            for iteration in range(block * BLOCK, (block + 1) * BLOCK if block else WARM_UP):
+                with compiling(recipe, trainer.compiled):
+                    trainer.advance(iteration, never, SilentProgress(), lambda _: {})
             if block:
                 seconds.append((now(device) - begun) / BLOCK)
     return Cost(statistics.median(seconds), peak_memory())
@@ -99,42 +111,60 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def rows(prepared: RandomText, method: str, batch: int, blocks: int, variants: list[str]) -> Iterator[str]:
-    """Yield a line of the table for each variant. Without a GPU the memory is the process's peak so far."""
+def show_costs(
+    prepared: RandomText, method: str, batch: int, blocks: int, variants: list[str], attempts: Attempts
+) -> None:
+    """Show a line of the table for each variant. Without a GPU the memory is the process's peak so far."""
     first: Cost | None = None
     for name in variants:
-        found: Cost | None = None
-        with contextlib.suppress(torch.OutOfMemoryError):
+        with attempts.of(f"{name}, batch {batch}"), limits_met() as limits:
             found = iteration_cost(prepared, method, batch, blocks, SAVINGS[name])
-        torch.compiler.reset()
-        gc.collect()
-        torch.cuda.empty_cache()
-        if found is None:
-            yield f"| {name} | {batch} | out of memory | | | |"
-            continue
-        first = first or found
-        ratio, more = found.seconds / first.seconds, (found.peak - first.peak) / 2**30
-        size = f"{found.peak / 2**30:.1f}"
-        yield f"| {name} | {batch} | {found.seconds:.3f} | {ratio:.2f} | {size} | {more:+.1f} |"
+            first = found if name == variants[0] else first
+            ratio, more = (found.seconds / first.seconds, found.peak - first.peak) if first else (None, None)
+            apart = f"{ratio:.2f}" if ratio else "", "" if more is None else f"{more / 2**30:+.1f}"
+            size = found.peak / 2**30
+            label = f"{name} (limit of graphs met: partly uncompiled)" if limits else name
+            show(
+                f"| {label} | {batch} | {found.seconds:.3f} | {apart[0]} | {size:.1f} | {apart[1]} |",
+                variant=label,
+                batch=batch,
+                seconds=found.seconds,
+                ratio=ratio,
+                gib=size,
+            )
 
 
-def speeds(prepared: RandomText, batch: int, repetitions: int) -> Iterator[str]:
-    """Yield the latency by stage and the throughput of students of one and four steps in bf16."""
-    for steps, indices in STEPS.items():
-        subject = Sampled(prepared, few_step_sampler(prepared.new_teacher(), indices), "")
-        device = PartialState().device
+def student_of(prepared: RandomText, lora: bool) -> StableDiffusionDenoiser:
+    """Return an untrained student, a LoRA beside its layers if it is one."""
+    student = prepared.new_teacher()
+    if lora:
+        recipe = load_catalogue().methods.get(LORA).recipe("coco10k", "paper", {})
+        student.add_adapters(recipe.lora_rank, recipe.lora_alpha)
+    return student.eval().requires_grad_(False)
+
+
+def show_speed(prepared: RandomText, steps: int, batch: int, repetitions: int, lora: bool) -> None:
+    """Show the latency by stage and the throughput of a student in bf16."""
+    subject = Sampled(prepared, few_step_sampler(student_of(prepared, lora), STEPS[steps]), "")
+    device, times = this_device(), []
+    with tf32(prepared.task.protocol.tf32):
         found = latency_of(subject, repetitions, warm_up=1, bf16=True)
         condition = prepared.conditions(torch.arange(batch, device=device))
-        times = []
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             for _ in range(repetitions + 1):
                 begun = now(device)
                 noise = SampleNoise(range(batch), prepared.sample_shape, device)
                 prepared.decode(subject.sampler(noise, condition))
                 times.append(now(device) - begun)
-        stages = (found.text, found.denoising, found.decoding, found.together)
-        reason = " | ".join(f"{stage.median:.4f}" for stage in stages)
-        yield f"| {steps} | {reason} | {batch / statistics.median(times[1:]):.2f} |"
+    stages = {
+        "text": found.text.median,
+        "denoising": found.denoising.median,
+        "decoding": found.decoding.median,
+        "together": found.together.median,
+    }
+    rate, label = batch / statistics.median(times[1:]), f"{steps}{', LoRA' * lora}"
+    cells = " | ".join(f"{seconds:.4f}" for seconds in stages.values())
+    show(f"| {label} | {cells} | {rate:.2f} |", variant=f"student, {label}", **stages, images_per_second=rate)
 
 
 def main() -> None:
@@ -145,6 +175,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=3, help="timed, after one that warms up")
     parser.add_argument("--lora", action="store_true", help="the student is a LoRA of rank 64")
     parser.add_argument("--repetitions", type=int, default=10, help="images of the speed table")
+    parser.add_argument("--no-speeds", action="store_true", help="without the students' speed")
     parser.add_argument("--variants", default="all", help="numbers from 0, with commas: " + "; ".join(SAVINGS))
     parser.add_argument("--tiny", action="store_true", help="networks of a few channels, nothing compiled")
     options = parser.parse_args()
@@ -158,19 +189,24 @@ def main() -> None:
         raise UserError("networks of the published sizes require a GPU; fix: --tiny")
     torch.manual_seed(0)
     prepared = RandomText(NETWORKS[f"tiny-{options.network}" if options.tiny else options.network])
-    method = "dmd2-4step-lora" if options.lora else "dmd2-4step"
+    method = LORA if options.lora else "dmd2-4step"
     millions = sum(parameter.numel() for parameter in prepared.teacher.parameters()) / 1e6
     size = f"{'tiny ' if options.tiny else ''}{options.network}, {millions:.1f} million parameters"
-    print(f"{method} on {size}; {device_name(PartialState().device)}, torch {torch.__version__}")
+    print(f"{method} on {size}; {device_name(this_device())}, torch {torch.__version__}", flush=True)
+    attempts = Attempts()
     print("\n| variant | batch | seconds an iteration | of the recipe's | peak GiB | more than the recipe's |")
     print("|---|---|---|---|---|---|")
     for batch in batches:
-        for line in rows(prepared, method, batch, options.blocks, variants):
-            print(line, flush=True)
+        show_costs(prepared, method, batch, options.blocks, variants, attempts)
+    if options.no_speeds:
+        attempts.end()
+        return
     print("\n| student's steps | text s | denoising s | decoding s | together s | images/s in batches |")
-    print("|---|---|---|---|---|---|")
-    for line in speeds(prepared, batches[-1], options.repetitions):
-        print(line, flush=True)
+    print("|---|---|---|---|---|---|", flush=True)
+    for steps in (4,) if options.lora else STEPS:
+        with attempts.of(f"student, {steps}"):
+            show_speed(prepared, steps, batches[-1], options.repetitions, options.lora)
+    attempts.end()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ the ratio of the medians is what the harness costs. Nothing is prepared: speed d
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import statistics
 import tempfile
@@ -42,7 +43,7 @@ def main() -> None:
     total = options.blocks * options.iterations + 10
     recipe = method.recipe(TASK.name, TASK.scale, {"iterations": total})
     assert isinstance(recipe, DMDRecipe)
-    plain = PlainLoop(prepared, recipe, torch.device("cpu"))
+    plain = PlainLoop(prepared, copy.deepcopy(prepared.teacher), recipe)
     accelerator = Accelerator(mixed_precision="no")
     with tempfile.TemporaryDirectory() as folder:
         distiller = method.load()(recipe, TrainingContext(accelerator, prepared.teacher, None, prepared.pairs))
