@@ -106,7 +106,7 @@ def main() -> None:
         write_synthetic_records(Path(temporary), count)
         written = clock()
         with collector_paused():  # as the command does
-            records, problems = load_records([Path(temporary)])
+            records, problems, _ = load_records([Path(temporary)])
             loaded = clock()
             assert (len(records), len(problems)) == (count, 0)
             table = task_table(records, "synthetic")

@@ -91,7 +91,7 @@ def _teacher(selection: Selection, side: Side) -> Found | None:
     first = side.first
     found = [
         one
-        for one in selection.found
+        for one in selection.loaded
         if one.record.kind == "baseline" and not is_given(one.record.sampler)
         if one.record.protocol_sha256 == first.protocol_sha256
         if one.record.networks_sha256 == first.networks_sha256 and can_have_sheet(one.record, one.path)

@@ -54,11 +54,12 @@ class Selection:
 
     def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
         once: dict[tuple[str, ...], Found] = {}
-        self._loaded = list(zip(loaded.records, loaded.paths, strict=True))
-        by_date = sorted(self._loaded, key=lambda one: one[0].provenance.created, reverse=True)
-        for record, path in by_date:  # of a run that was recorded twice the newest counts, as in tables
-            if protocol is None or _is_of(record, protocol):
-                once.setdefault((record.run_id, record.task, record.networks_sha256), Found(record, path))
+        every = [Found(*one) for one in zip(loaded.records, loaded.paths, strict=True)]
+        self.loaded = sorted(every, key=lambda one: one.record.provenance.created, reverse=True)
+        """All records, newest first, and both of a run that was recorded twice."""
+        for one in self.loaded:  # of a run that was recorded twice the newest counts, as in tables
+            if protocol is None or _is_of(one.record, protocol):
+                once.setdefault((one.record.run_id, one.record.task, one.record.networks_sha256), one)
         if protocol is not None and not once:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)
@@ -134,7 +135,7 @@ class Selection:
                 f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status"
             )
         # A record that was loaded with the others knows which networks differ from its own by rounding alone.
-        loaded = (Found(record, path) for record, path in self._loaded if path.resolve() == file.resolve())
+        loaded = (one for one in self.loaded if one.path.resolve() == file.resolve())
         return next(loaded, None) or Found(read_record(file), file)
 
     def _on(self, task: str | None) -> list[Found]:
