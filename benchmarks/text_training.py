@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from attempts import Attempts
-from compile_watch import ToldClock, limits_met
+from compile_watch import ToldClock
 from imagenet_training import BLOCKS
 from plain_loop import new_accelerator
 from random_text import NETWORKS, RandomText
@@ -43,7 +43,7 @@ from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import computing_as
 from bench.task.base import Sampled
-from bench.training.compiling import compiling
+from bench.training.compiling import CompileClock, compiling
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.student_sampler import few_step_sampler
 from bench.training.trainer import Cadence, Trainer
@@ -79,8 +79,13 @@ def no_pairs(count: int) -> Pairs:
     raise AssertionError(f"{count} pairs requested")
 
 
-def iteration_cost(prepared: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any]) -> Cost:
-    """Time one variant of the recipe as the median over blocks, after two iterations that warm up."""
+def iteration_cost(
+    prepared: RandomText, method: str, batch: int, blocks: int, values: dict[str, Any], clock: CompileClock
+) -> Cost:
+    """Time one variant of the recipe as the median over blocks, after two iterations that warm up.
+
+    The clock notes what is compiled.
+    """
     entry = load_catalogue().methods.get(method)
     recipe = entry.recipe("coco10k", "paper", {"batch_size": batch, **values})
     accelerator = new_accelerator(recipe)
@@ -92,7 +97,7 @@ def iteration_cost(prepared: RandomText, method: str, batch: int, blocks: int, v
         context = TrainingContext(accelerator, teacher, prepared.null_condition, no_pairs)
         trainer = Trainer(entry.load()(recipe, context), prepared, 0, Path(folder), accelerator)
         del teacher, context
-        trainer.compiled = ToldClock()
+        trainer.compiled = clock
         trainer.begin()
         for block in range(blocks + 1):
             begun = now(device)
@@ -117,13 +122,14 @@ def show_costs(
     """Show a line of the table for each variant. Without a GPU the memory is the process's peak so far."""
     first: Cost | None = None
     for name in variants:
-        with attempts.of(f"{name}, batch {batch}"), limits_met() as limits:
-            found = iteration_cost(prepared, method, batch, blocks, SAVINGS[name])
+        with attempts.of(f"{name}, batch {batch}"):
+            clock = ToldClock()
+            found = iteration_cost(prepared, method, batch, blocks, SAVINGS[name], clock)
             first = found if name == variants[0] else first
             ratio, more = (found.seconds / first.seconds, found.peak - first.peak) if first else (None, None)
             apart = f"{ratio:.2f}" if ratio else "", "" if more is None else f"{more / 2**30:+.1f}"
             size = found.peak / 2**30
-            label = f"{name} (limit of graphs met: partly uncompiled)" if limits else name
+            label = f"{name} (limit of graphs met: partly uncompiled)" if clock.reached else name
             show(
                 f"| {label} | {batch} | {found.seconds:.3f} | {apart[0]} | {size:.1f} | {apart[1]} |",
                 variant=label,

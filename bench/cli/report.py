@@ -18,8 +18,8 @@ from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from bench.report.selection import Found
     from bench.report.table import ReportTable
-    from bench.runs.record import Record
     from bench.runs.registry import Catalogue
     from bench.runs.suites import Curve
 
@@ -117,10 +117,6 @@ def _show_sweep(path: Path, format_: str | None, as_json: bool, figure: Path | N
         print(f"figure: {figure}", file=sys.stderr if as_json or format_ == "csv" else sys.stdout)
 
 
-Recorded = Sequence[tuple["Record", Path]]
-"""Records, each with its file."""
-
-
 @dataclass(frozen=True)
 class _Shown:
     """The tables of a report, and the logs for its figure."""
@@ -132,18 +128,21 @@ class _Shown:
     """The curves of its figure."""
 
 
-def _recorded(runs: Path, committed: bool) -> Recorded:
+def _recorded(runs: Path, committed: bool) -> list[Found]:
     """Return one record for each run, with its file; this machine's wins over a committed one.
 
     Results of different networks are different ones, in tables of their own. Broken files are warned of.
     """
-    found = known_records(runs, committed)
-    every = reversed(list(zip(found.records, found.paths, strict=True)))
-    return list({(one[0].run_id, one[0].task, one[0].networks_sha256): one for one in every}.values())[::-1]
+    from bench.report.selection import Found
+
+    loaded, once = known_records(runs, committed), dict[tuple[str, ...], Found]()
+    for record, path in zip(loaded.records, loaded.paths, strict=True):
+        once.setdefault((record.run_id, record.task, record.networks_sha256), Found(record, path))
+    return list(once.values())
 
 
 def _of_suite(
-    recorded: Recorded,
+    recorded: Sequence[Found],
     catalogue: Catalogue,
     name: str,
     scale: str,
@@ -159,7 +158,7 @@ def _of_suite(
 
     suite = load_suite(name)
     part = suite.scale(scale)
-    records = [record for record, _ in recorded]
+    records = [one.record for one in recorded]
     if task is not None:
         known = {record.task for record in records} | set(catalogue.tasks.entries)
         if task not in known and not (runs / task).is_dir():
@@ -176,11 +175,11 @@ def _of_suite(
     return _Shown([suite_table(suite, suite.paper_table(), records, part, work)], logs, suite.curves)
 
 
-def _of_tasks(recorded: Recorded, task: str | None, runs: Path) -> _Shown:
+def _of_tasks(recorded: Sequence[Found], task: str | None, runs: Path) -> _Shown:
     """Return a table of all records on one task, or on each task. Raises UserError if there are none."""
     from bench.report.table import task_table
 
-    records = [record for record, _ in recorded]
+    records = [one.record for one in recorded]
     known = {record.task for record in records}
     if task is not None and task not in known:
         raise unknown("task with records", task, known)

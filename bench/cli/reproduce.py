@@ -145,6 +145,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
     from bench.jobs.run_states import state_lookup
     from bench.report.figures import progress_figure, suite_logs
+    from bench.report.selection import Found
     from bench.report.table import suite_table
     from bench.report.todo import work_of
     from bench.runs.records import load_records
@@ -157,7 +158,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     records = loaded.records
     paper, work = suite.paper_table(), work_of(part, plan.root, state_lookup(plan.root))
     print_tables([suite_table(suite, paper, records, part, work)])
-    logs = suite_logs(part, zip(records, loaded.paths, strict=True)) if paper is None else {}
+    logs = suite_logs(part, map(Found, records, loaded.paths)) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"
         for problem in progress_figure(logs, figure, suite.curves):

@@ -12,8 +12,8 @@ from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.report.lines import owner, suite_lines
 from bench.report.progress import read_progress
+from bench.report.selection import Found
 from bench.runs.evidence import evidence_of
-from bench.runs.record import Record
 from bench.runs.suites import Curve, SuiteScale
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
@@ -61,24 +61,25 @@ def _legend(label: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def suite_logs(scale: SuiteScale, recorded: Iterable[tuple[Record, Path]]) -> dict[str, Path]:
+def suite_logs(scale: SuiteScale, recorded: Iterable[Found]) -> dict[str, Path]:
     """Return the training logs beside the records of a suite's runs, by the label of their line and the seed."""
     lines = suite_lines(scale, None)
     found: dict[str, Path] = {}
-    for record, path in recorded:
+    for one in recorded:
+        record = one.record
         number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
-        log = evidence_of(path).curves
+        log = evidence_of(one.path).curves
         if number is not None and log is not None and log not in found.values():
             label = f"{lines[number].label}, seed {record.train_seed}"
             found[label if label not in found else f"{label}: {record.run_id}"] = log
     return found
 
 
-def task_logs(tasks: Collection[str], recorded: Iterable[tuple[Record, Path]]) -> dict[str, Path]:
+def task_logs(tasks: Collection[str], recorded: Iterable[Found]) -> dict[str, Path]:
     """Return the training logs beside the records of all runs on these tasks, by task and run."""
     logs = (
-        (f"{record.task}: {record.run_id}", evidence_of(path).curves)
-        for record, path in recorded
-        if record.kind == "method" and record.task in tasks
+        (f"{one.record.task}: {one.record.run_id}", evidence_of(one.path).curves)
+        for one in recorded
+        if one.record.kind == "method" and one.record.task in tasks
     )
     return {label: log for label, log in logs if log is not None}
