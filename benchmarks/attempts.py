@@ -20,7 +20,7 @@ class Attempts:
 
     @contextlib.contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Measure one variant. A failure is shown and remembered; what does not fit is no failure but an answer."""
+        """Measure one variant. A failure is shown and remembered; what does not fit is an answer."""
         _release_memory()
         try:
             yield
