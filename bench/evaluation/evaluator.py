@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from bench.evaluation.image_labels import image_labels
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.evaluation.image_source import ImageSource
 from bench.evaluation.kept import Keeping, KeptRepetition, made_of_images
+from bench.evaluation.plain_numbers import plain
 from bench.evaluation.png import as_png
 from bench.features.batch import Extract, ImageBatch
 from bench.features.views import Features
@@ -151,29 +151,6 @@ def measure(
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
 
 
-def plain(name: str, found: object) -> Measured:
-    """Return what a metric measured in plain numbers, of which records are made; NumPy's are converted.
-
-    Raises UserError that names the metric, which may be a plug-in's, for anything else.
-    """
-    if not isinstance(found, Measured):
-        raise UserError(f"metric {name!r} returned {found!r}; fix: let its result() return a Measured")
-    value, samples = _number(found.value), _number(found.samples)
-    diagnostics = {key: _number(one) for key, one in found.diagnostics.items()}
-    scores = [_number(score) for score in found.scores]
-    numbers = {"value": value, "samples": samples, **{f"score {n}": one for n, one in enumerate(scores)}}
-    numbers |= {f"diagnostic {key!r}": one for key, one in diagnostics.items() if one is not None}
-    for what, number in numbers.items():
-        if not isinstance(number, int | float) or not math.isfinite(number):
-            raise UserError(f"metric {name!r} has the {what} {number!r}; fix: let it return a finite number")
-    return Measured(value, samples, diagnostics, scores, found.reasons)
-
-
-def _number(found: Any) -> Any:
-    """Return a scalar of NumPy or torch as Python's number, and anything else as it is."""
-    return found.item() if getattr(found, "shape", None) == () else found
-
-
 @dataclass(frozen=True)
 class Repetition:
     """The content of the file of one pass over a protocol's images."""
@@ -274,7 +251,7 @@ class Evaluator:
         measured = measure(
             source, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress, kept=kept
         )
-        measured = {name: plain(name, found) for name, found in measured.items()}
+        measured = {name: plain(name, found, self.protocol.samples) for name, found in measured.items()}
         done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
             done.write(path)

@@ -67,6 +67,7 @@ class Measured:
 
     value: float
     samples: int
+    """The number of images that were added; `diagnostics` count those that the metric leaves out."""
     diagnostics: dict[str, float | int | bool]
     scores: Sequence[float] = ()
     """Where the value is a mean: the score of each image in order, or of each group of one prompt."""

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from bench.core.errors import UserError
-from bench.evaluation.evaluator import plain
+from bench.evaluation.plain_numbers import plain
 from bench.metrics.base import Measured
 
 
 def test_numbers_of_numpy_become_plain_ones() -> None:
     found: Any = Measured(
-        np.float32(0.5), 3, {"rank": np.int64(2), "full": np.bool_(True), "error": None}, [*np.float32([1, 2])]
+        np.float32(0.5), 3, {"rank": np.int64(2), "full": np.bool_(True), "error": None}, [*np.float32([1, 2, 3])]
     )
-    text = json.dumps(vars(plain("mine", found)))
+    text = json.dumps(vars(plain("mine", found, 3)))
     assert json.loads(text) == {
         "value": 0.5,
         "samples": 3,
         "diagnostics": {"rank": 2, "full": True, "error": None},
-        "scores": [1.0, 2.0],
+        "scores": [1.0, 2.0, 3.0],
         "reasons": [],
     }
 
@@ -35,8 +35,11 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
         (Measured("0.5", 3, {}), "has the value '0.5'; fix"),
         (Measured(0.5, 3, {"rank": float("inf")}), "has the diagnostic 'rank' inf; fix"),
         (Measured(0.5, 3, {}, [1.0, None]), "has the score 1 None; fix"),
+        (Measured(0.5, 2, {}), "says that it measured 2 samples, but 3 images were added to it; fix"),
+        (Measured(0.5, 3, {}, [1.0, 0.0]), "has 2 scores of 3 images; fix"),
+        (Measured(0.5, 3, {}, [1.0, 0.0, 0.5], ["dark"]), "has 1 reasons for 3 scores; fix"),
     ],
 )
 def test_anything_else_is_refused_with_the_metrics_name(found: Any, reason: str) -> None:
     with pytest.raises(UserError, match=f"metric 'mine' {reason}"):
-        plain("mine", found)
+        plain("mine", found, 3)

@@ -1,0 +1,47 @@
+"""What a metric returned, in plain numbers: a plug-in's metric may return anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.metrics.base import Measured
+
+
+def plain(name: str, found: object, images: int) -> Measured:
+    """Return in plain numbers what a metric measured of so many `images`; NumPy's numbers are converted.
+
+    Raises UserError that names the metric, which may be a plug-in's, for anything else, and for a value or scores
+    of another number of images.
+    """
+    if not isinstance(found, Measured):
+        raise UserError(f"metric {name!r} returned {found!r}; fix: let its result() return a Measured")
+    value, samples = _number(found.value), _number(found.samples)
+    diagnostics = {key: _number(one) for key, one in found.diagnostics.items()}
+    scores = [_number(score) for score in found.scores]
+    numbers = {"value": value, "samples": samples, **{f"score {n}": one for n, one in enumerate(scores)}}
+    numbers |= {f"diagnostic {key!r}": one for key, one in diagnostics.items() if one is not None}
+    for what, number in numbers.items():
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            raise UserError(f"metric {name!r} has the {what} {number!r}; fix: let it return a finite number")
+    if samples != images:
+        raise UserError(
+            f"metric {name!r} says that it measured {samples} samples, but {images} images were added to it; "
+            "fix: let it count all of them, and name those that it leaves out in its diagnostics"
+        )
+    if scores and images % len(scores):
+        raise UserError(
+            f"metric {name!r} has {len(scores)} scores of {images} images; fix: let it return one for each image, "
+            "or for each group of images of one prompt"
+        )
+    if len(found.reasons) not in (0, len(scores)):
+        raise UserError(
+            f"metric {name!r} has {len(found.reasons)} reasons for {len(scores)} scores; fix: return one each"
+        )
+    return Measured(value, samples, diagnostics, scores, found.reasons)
+
+
+def _number(found: Any) -> Any:
+    """Return a scalar of NumPy or torch as Python's number, and anything else as it is."""
+    return found.item() if getattr(found, "shape", None) == () else found
