@@ -25,7 +25,7 @@ TASKS, SEEDS = 4, 3
 
 def write_synthetic_records(folder: Path, count: int) -> None:
     """Write `count` plausible records as `folder`/TASK/RUN/record.json, made from committed ones."""
-    from bench.runs.suites import RESULTS
+    from bench.runs.result_files import RESULTS
 
     draw = random.Random(0)
     models = [json.loads(path.read_text()) for path in sorted((RESULTS / "records" / "fashion").glob("dmd*.json"))]

@@ -33,7 +33,12 @@ def compare(
         str | None, typer.Option("--task", help="The task of methods and samplers.", autocompletion=task_names)
     ] = None,
     suite: Annotated[
-        str | None, typer.Option("--suite", help="All rows of a suite's table.", autocompletion=suite_names)
+        str | None,
+        typer.Option(
+            "--suite",
+            help="All rows of a suite's table, by its name or its .toml file.",
+            autocompletion=suite_names,
+        ),
     ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")

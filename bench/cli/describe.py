@@ -43,7 +43,7 @@ def describe(
 ) -> None:
     """Describe one name: recipe, protocol, requirements, weights, licences, cost."""
     from bench.runs.registry import load_catalogue
-    from bench.runs.suites import load_suite, suite_names
+    from bench.runs.suites import is_suite_file, load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
     if name in catalogue.methods.entries:
@@ -59,7 +59,7 @@ def describe(
         data, show = _extractor_data(catalogue.extractors.get(name)), _print_extractor
     elif name in catalogue.datasets.entries:
         data, show = _dataset_data(catalogue.datasets.get(name)), _print_dataset
-    elif name in suite_names():
+    elif name in suite_names() or is_suite_file(name):
         data, show = _suite_data(load_suite(name)), _print_suite
     else:
         every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]
@@ -234,7 +234,7 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     """Return the training times, with their machines, from the committed records."""
     import json
 
-    from bench.runs.suites import RESULTS
+    from bench.runs.result_files import RESULTS
 
     lines = []
     for path in sorted((RESULTS / "records" / task).glob(f"{method}-s[0-9]*.json")):

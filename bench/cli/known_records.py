@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def known_records(runs: Path, committed: bool) -> Loaded:
     """Read the records of this machine before the committed ones; broken files are warned of."""
     from bench.runs.records import load_records
-    from bench.runs.suites import RESULTS
+    from bench.runs.result_files import RESULTS
 
     folders = [runs, RESULTS / "records"] if committed else [runs]
     found = load_records(folder for folder in folders if folder.is_dir())

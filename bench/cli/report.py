@@ -30,7 +30,11 @@ def report(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option("--suite", help="A suite's table, with the paper's values.", autocompletion=suite_names),
+        typer.Option(
+            "--suite",
+            help="The table of a suite, by its name or its .toml file, with the paper's values.",
+            autocompletion=suite_names,
+        ),
     ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")

@@ -41,7 +41,12 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    suite: Annotated[str, typer.Argument(help="The suite, such as table3.", autocompletion=suite_names)],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="The suite, such as table3, or the .toml file of your own.", autocompletion=suite_names
+        ),
+    ],
     scale: Annotated[str, typer.Option("--scale", help="micro or paper.")] = "micro",
     task: Annotated[
         str | None, typer.Option("--task", help="Another task than the suite's own.", autocompletion=task_names)

@@ -58,7 +58,11 @@ def tune(
     ] = [],
     suite: Annotated[
         str | None,
-        typer.Option("--suite", help="Tune the rows of a suite over its own grids.", autocompletion=suite_names),
+        typer.Option(
+            "--suite",
+            help="Tune the rows of a suite, by its name or its .toml file, over its own grids.",
+            autocompletion=suite_names,
+        ),
     ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
@@ -109,7 +113,7 @@ def tune(
     part: SuiteScale | None = None
     if suite is not None:
         _refuse_beside_suite({"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget})
-        part = _part(suite, scale or "micro", task, protocol, methods)
+        part = replace(_part(suite, scale or "micro", task, protocol, methods), plugins=tuple(plugin))
         questions = _of_suite(catalogue, part)
     else:
         if scale is not None:
@@ -131,9 +135,8 @@ def tune(
         return
     with exit_if_detached():
         request.execute()
-    more = (f" --protocol {protocol}" if protocol else "") + "".join(
-        f" --plugin {shlex.quote(str(path))}" for path in plugin
-    )
+    under = f" --protocol {protocol}" if protocol else ""
+    more = under + "".join(f" --plugin {shlex.quote(str(path))}" for path in plugin)
     problems = []
     for plan in plans:
         print(f"{plan.title}, best by {plan.metric}")
@@ -144,7 +147,7 @@ def tune(
             problems.append(str(error))
     if part is not None and not problems:
         rows = f" --method {','.join(methods)}" if methods else ""
-        print(f"next: bench reproduce {part.called}{rows}{more}")
+        print(f"next: bench reproduce {part.called}{rows}{under}")
     if problems:
         raise UserError("\n".join(problems))
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
 from bench.runs.record import Record
-from bench.runs.suites import PaperTable, SuiteRow, SuiteScale
+from bench.runs.suites import SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]
 """quoted: a row of the paper without a counterpart here."""

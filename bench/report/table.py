@@ -19,10 +19,11 @@ from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.summary import TRAINING_SEEDS, summarise, tidy
 from bench.report.todo import Left, left_of, left_text
+from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
 from bench.runs.record import Record, is_study
 from bench.runs.records import collector_paused
-from bench.runs.suites import PaperTable, Suite, SuiteScale
+from bench.runs.suites import Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "best_rows", "suite_table", "task_table", "tidy"]
 

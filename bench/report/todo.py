@@ -87,6 +87,7 @@ def left_text(left: Left, escaped: Callable[[str], str]) -> str:
 def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
     """Return the command that makes the results of a line, as markdown."""
     where = f"--task {scale.task}" + (f" --protocol {scale.protocol}" if scale.protocol else "")
+    where += scale.plugin_options
     if line.kind == "baseline" and line.steps is not None:
         return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"
     if line.kind == "baseline":

@@ -10,7 +10,8 @@ from typing import Any
 from bench.core.errors import UserError, listed, unknown
 from bench.metrics.titles import UNSCALED_KID
 from bench.runs.registry import Catalogue
-from bench.runs.suites import RESULTS, SuiteRow, SuiteScale
+from bench.runs.result_files import RESULTS
+from bench.runs.suites import SuiteRow, SuiteScale
 from bench.runs.tuning import Question, Tuning, answer_to
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -27,6 +28,7 @@ def settled(
     is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning among the seeds, and
     for overrides that contradict the suite.
     """
+    scale = replace(scale, plugins=tuple(catalogue.plugins))
     if scale.budget is None and not any(row.tune for row in scale.rows):
         return scale
     given = dict(overrides or {})

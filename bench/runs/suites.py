@@ -1,73 +1,23 @@
-"""The suites (named sets of runs) and the paper's tables, read from the TOML files of `results`."""
+"""Suites, which are named sets of runs: those of `results/suites`, and a user's own TOML files."""
 
 from __future__ import annotations
 
-import tomllib
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import results
 from bench.core.errors import UserError, unknown
-from bench.core.files import read_text
+from bench.core.files import regular_file
 from bench.runs.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
+from bench.runs.paper_tables import PaperTable, load_paper_table
+from bench.runs.result_files import file_named, file_names, read_toml, unreadable
 from bench.runs.tuning import TUNING_SEED
 from bench.training.budget import Budget
 
-RESULTS = Path(results.__file__).parent
-"""Folder of the paper's tables, the suites and our records, which is part of the package."""
-
 Curve = Literal["brightness", "fd"]
 """A curve over training: the mean pixel of the students' images (Fig. 8), or FD (Fig. 9)."""
-
-
-@dataclass(frozen=True)
-class PaperColumn:
-    """A column of a table of the paper."""
-
-    name: str
-    """Key of this column in `PaperRow.values`."""
-    title: str
-    """The printed title."""
-    direction: Literal["lower", "higher"]
-    """The direction of better values."""
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row of a table of the paper."""
-
-    key: str
-    """Stable slug, unique in its table."""
-    label: str
-    """The printed label."""
-    values: dict[str, float]
-    """Values by column name; a column is absent if the paper prints a dash. Latency is in seconds."""
-    source: str
-    """The paper's reference number with its authors, or the checkpoint published for the row."""
-    family: str = ""
-    """The heading above the row (Table 5)."""
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A table of the paper, as data."""
-
-    name: str
-    title: str
-    source: str
-    note: str
-    """The known and the unknown parts of its protocol."""
-    columns: tuple[PaperColumn, ...]
-    rows: tuple[PaperRow, ...]
-
-    def row(self, key: str) -> PaperRow:
-        """Return the row with this key. Raises UserError with the nearest keys."""
-        for row in self.rows:
-            if row.key == key:
-                return row
-        raise unknown(f"row of {self.name}", key, [row.key for row in self.rows])
 
 
 @dataclass(frozen=True)
@@ -117,6 +67,7 @@ class SuiteScale:
     """The runs and columns of a suite at one scale."""
 
     suite: str
+    """The suite's name, or the path of its file."""
     name: str
     task: str
     """Task whose protocol measures everything."""
@@ -141,11 +92,19 @@ class SuiteScale:
     """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
     moved: bool = False
     """Whether the task is another than the suite's own; not in the file."""
+    plugins: tuple[Path, ...] = ()
+    """Plug-in files that define methods or tasks of it; not in the file."""
+
+    @property
+    def plugin_options(self) -> str:
+        """The options that name the plug-in files, each after a blank."""
+        return "".join(f" --plugin {shlex.quote(str(path))}" for path in self.plugins)
 
     @property
     def called(self) -> str:
         """The suite's name with the options that choose this scale and task, as commands take them."""
-        return f"{self.suite} --scale {self.name}" + (f" --task {self.task}" if self.moved else "")
+        task = f" --task {self.task}" if self.moved else ""
+        return f"{shlex.quote(self.suite)} --scale {self.name}{task}{self.plugin_options}"
 
     def on(self, task: str) -> SuiteScale:
         """Return the same runs on another task, under that task's own protocol.
@@ -192,35 +151,80 @@ class Suite:
 
 
 def suite_names() -> list[str]:
-    """Return the names of all suites, sorted."""
-    return _names("suites")
+    """Return the names of the suites of `results`, sorted."""
+    return file_names("suites")
+
+
+def is_suite_file(name: str) -> bool:
+    """Return whether a suite is named by the path of its file."""
+    return name.endswith(".toml")
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite. Raises UserError with the nearest suites, or with the problem of its file.
+    """Read a suite of `results` by its name, or a user's own by the path of its TOML file.
 
-    A scale inherits every value that it does not set from the suite.
+    A scale inherits every value that it does not set from the suite. A suite with `extends = NAME` inherits from
+    that suite of `results`, and adds rows. Raises UserError with the nearest suites, or with the file's problem.
     """
-    data = _read("suite", "suites", name)
+    path = _own_file(Path(name)) if is_suite_file(name) else file_named("suite", "suites", name)
+    data = read_toml("suite", path)
     try:
-        scales = data.pop("scales")
-        about = {key: data.pop(key) for key in ("title", "paper", "curves") if key in data}
+        about, scales = _resolved(data)
+        if not scales:
+            raise KeyError("scales")
         found = Suite(
-            name=name,
+            name=path.stem,
             title=about["title"],
             paper=about.get("paper"),
             curves=entries(about.get("curves", ["brightness", "fd"])),
-            scales={scale: _scale({**data, **own}, name, scale) for scale, own in scales.items()},
+            scales={scale: _scale(values, name, scale) for scale, values in scales.items()},
         )
         return typed(found, {"tuple[Curve, ...]": lambda one: texts(one) and set(one) <= set(get_args(Curve))})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable("suite", "suites", name, error) from None
+        raise unreadable("suite", path, error) from None
+
+
+def _own_file(path: Path) -> Path:
+    """Return the path of a user's suite. Raises UserError if it is not there, or is called as one of `results`."""
+    if not path.exists():
+        raise UserError(f"there is no suite file {path}; fix: name an existing file, or one of bench list suites")
+    if path.stem in suite_names():
+        raise UserError(f"{path} is called as the suite {path.stem} of the package; fix: rename the file")
+    return regular_file(path)
+
+
+ABOUT = ("title", "paper", "curves", "extends")
+"""Keys of a suite that are not of its scales."""
+LISTS = ("rows", "baselines", "published")
+"""Lists to which a suite that extends another adds its own entries."""
+
+
+def _resolved(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return what a file says of its suite, and the values of each of its scales with those that it inherits."""
+    own = data.pop("scales", {})
+    about = {key: data.pop(key) for key in ABOUT if key in data}
+    if "extends" not in about:
+        return about, {scale: {**data, **values} for scale, values in own.items()}
+    first = file_named("suite to extend:", "suites", about["extends"])
+    others, inherited = _resolved(read_toml("suite", first))
+    scales = {
+        scale: _extended(inherited.get(scale, {}), {**data, **own.get(scale, {})})
+        for scale in {**inherited, **own}
+    }
+    return {**others, **about}, scales
+
+
+def _extended(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a scale with more of them: rows are added, other values replace those of the first."""
+    added = {key: [*first[key], *more[key]] for key in LISTS if key in first and key in more}
+    common = {"set": {**first["set"], **more["set"]}} if "set" in first and "set" in more else {}
+    return {**first, **more, **added, **common}
 
 
 def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
     common = data.pop("set", {})
-    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved"})
+    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved", "plugins"})
     rows = tuple(_row(row, common) for row in data["rows"])
     parts: dict[str, Any] = {
         "rows": rows,
@@ -263,39 +267,3 @@ def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     if row.tune and row.starts_from:
         raise ValueError(f"{row.label!r} starts from {row.starts_from} and has a grid to tune")
     return row
-
-
-def load_paper_table(name: str) -> PaperTable:
-    """Read a table of the paper. Raises UserError with the nearest tables, or with the problem of its file."""
-    data = _read("paper table", "paper", name)
-    try:
-        found = PaperTable(
-            name=name,
-            title=data["title"],
-            source=data["source"],
-            note=data["note"],
-            columns=tuple(made(PaperColumn, column, "a column") for column in data["columns"]),
-            rows=tuple(made(PaperRow, row, "a row") for row in data["rows"]),
-        )
-        return typed(found)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unreadable("paper table", "paper", name, error) from None
-
-
-def _names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (RESULTS / folder).glob("*.toml"))
-
-
-def _read(kind: str, folder: str, name: str) -> dict[str, Any]:
-    if name not in _names(folder):
-        raise unknown(kind, name, _names(folder))
-    try:
-        return tomllib.loads(read_text(RESULTS / folder / f"{name}.toml"))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(kind, folder, name, error) from None
-
-
-def _unreadable(kind: str, folder: str, name: str, error: Exception) -> UserError:
-    path = RESULTS / folder / f"{name}.toml"
-    problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-    return UserError(f"{kind} {name!r} cannot be read: {path}: {problem}")

@@ -10,22 +10,29 @@ from bench.core.errors import UserError, listed, unknown
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
 from bench.runs.bundles import is_bundle, opened
-from bench.runs.suites import RESULTS, load_suite, suite_names
+from bench.runs.result_files import RESULTS
+from bench.runs.suites import load_suite, suite_names
 
 
 @contextlib.contextmanager
 def chosen_site(
-    runs: Path, committed: bool, paths: Sequence[Path], suites: Sequence[str], tasks: Sequence[str]
+    runs: Path,
+    committed: bool,
+    paths: Sequence[Path],
+    suites: Sequence[str],
+    tasks: Sequence[str],
+    plugins: Sequence[Path] = (),
 ) -> Iterator[Site]:
     """Yield the site of these records; those that cannot be read are its first problems.
 
     `paths` are folders of runs or of records, and bundles, which are unpacked for as long as the site is made.
-    Named suites and tasks leave out all others. Raises UserError for unknown names and where nothing is left.
+    Named suites and tasks leave out all others; `plugins` are files with the methods and tasks of suites. Raises
+    UserError for unknown names and where nothing is left.
     """
     with contextlib.ExitStack() as stack:
         others = {stack.enter_context(_folder_of(path)): path for path in paths}
         folders = [runs, *others, *([RESULTS / "records"] if committed else [])]
-        site = _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks)
+        site = _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks, plugins)
         yield site
         site.problems[:] = [_told(problem, others) for problem in site.problems]
 
@@ -51,19 +58,27 @@ def _folder_of(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} is no folder of records and no bundle; fix: name a folder or a .zip file")
 
 
-def _site(folders: Sequence[Path], runs: Path, suites: Sequence[str], tasks: Sequence[str]) -> Site:
+def _site(
+    folders: Sequence[Path], runs: Path, suites: Sequence[str], tasks: Sequence[str], plugins: Sequence[Path]
+) -> Site:
     found = read_entries(folders)
     recorded = {entry.record.task for entry in found.entries}
     for task in tasks:
         if task not in recorded:
             raise unknown("task with records", task, recorded)
-    chosen = [load_suite(name) for name in (suites or suite_names())]
-    only = set(tasks) or ({scale.task for suite in chosen for scale in suite.scales.values()} if suites else set())
+    chosen = {name: load_suite(name) for name in (suites or suite_names())}
+    pages: dict[str, str] = {}
+    for name, suite in chosen.items():
+        if pages.setdefault(suite.name, name) != name:
+            raise UserError(f"two suites are called {suite.name}: {pages[suite.name]} and {name}; fix: rename one")
+    only = set(tasks) or (
+        {scale.task for suite in chosen.values() for scale in suite.scales.values()} if suites else set()
+    )
     entries = [entry for entry in found.entries if not only or entry.record.task in only]
     if not entries:
         raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
-    site = Site(entries, runs, (), only, found.problems)
-    site.suites = [suite.name for suite in chosen if site.scales(suite)]
+    site = Site(entries, runs, (), only, found.problems, plugins)
+    site.suites = [name for name, suite in chosen.items() if site.scales(suite)]
     for name in set(suites) - set(site.suites):
         raise UserError(f"suite {name} has nothing on {listed(tasks)}; fix: leave out --task")
     return site

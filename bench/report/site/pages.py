@@ -19,7 +19,7 @@ from bench.report.site.boards import Board, boards_of
 from bench.report.site.entries import Entry
 from bench.report.site.pictures import Picture, picture_of
 from bench.report.summary import tidy
-from bench.runs.registry import load_catalogue
+from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import Suite, SuiteScale, load_suite
 
@@ -59,11 +59,13 @@ class Site:
     runs: Path = Path("runs")
     """The folder of this machine's runs, for what is under way."""
     suites: Sequence[str] = ()
-    """Names of the suites that get a page."""
+    """Names of the suites that get a page, and paths of a user's own."""
     only: Collection[str] = ()
     """The tasks to which the site is limited; none: all."""
     problems: list[str] = field(default_factory=list)
     """One line for each file that cannot be shown; parts add to it."""
+    plugins: Sequence[Path] = ()
+    """Plug-in files with methods and tasks of the suites."""
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
     _boards: dict[str, list[Board]] = field(default_factory=dict, init=False)
     _suites: dict[str, Suite] = field(default_factory=dict, init=False)
@@ -73,6 +75,11 @@ class Site:
     def newest(self) -> str:
         """The day of the newest record, or an empty text."""
         return max((entry.record.provenance.created for entry in self.entries), default="")[:10]
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """All that is installed, and what the plug-in files define."""
+        return load_catalogue(self.plugins)
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks with records, sorted."""
@@ -85,8 +92,8 @@ class Site:
     def suite(self, name: str) -> Suite:
         """Read a suite, with all that it decides for its rows."""
         if name not in self._suites:
-            found, catalogue = load_suite(name), load_catalogue()
-            scales = {scale.name: settled(scale, catalogue, self.runs) for scale in found.scales.values()}
+            found = load_suite(name)
+            scales = {scale.name: settled(scale, self.catalogue, self.runs) for scale in found.scales.values()}
             self._suites[name] = replace(found, scales=scales)
         return self._suites[name]
 

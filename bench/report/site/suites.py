@@ -16,8 +16,9 @@ from bench.report.site.suite_charts import Chart, curve_charts, interval_charts
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
 from bench.report.table import best_rows
 from bench.report.todo import Left, command, left_of, work_of
+from bench.runs.paper_tables import PaperColumn, PaperTable
 from bench.runs.pending_runs import StateLookup
-from bench.runs.suites import PaperColumn, PaperTable, Suite, SuiteScale
+from bench.runs.suites import Suite, SuiteScale
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ def pages(site: Site) -> Iterator[Page]:
         paper = suite.paper_table()
         parts = [part_of(site, suite, paper, scale, lookup) for scale in site.scales(suite)]
         yield Page(
-            f"suites/{name}.html", "suite.html", suite.title, {"suite": suite, "paper": paper, "parts": parts}
+            f"suites/{suite.name}.html",
+            "suite.html",
+            suite.title,
+            {"suite": suite, "paper": paper, "parts": parts},
         )
 
 

@@ -14,7 +14,7 @@ from bench.report.study.results import QuestionResult, StudyResult
 from bench.report.study.statistics import LEVEL
 from bench.runs.record import Provenance, Record
 from bench.runs.records import other_protocol_path, read_record, write_record
-from bench.runs.suites import RESULTS
+from bench.runs.result_files import RESULTS
 
 
 def find_record(key: Key, runs: Path) -> Path | None:

@@ -66,7 +66,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let there be one suite, on a task."""
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
 
     def write(task: str = "tiny", more: str = "") -> None:
         (tmp_path / "suites").mkdir()

@@ -39,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Let there be one suite, and call workers in this process; return the labels of those that were."""
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "mine.toml").write_text(SUITE)
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     monkeypatch.setattr("bench.runs.settled.RESULTS", tmp_path)
     done = []
 

@@ -20,8 +20,9 @@ from bench.report.selection import Found, Selection, Side
 from bench.runs.record import Asset, Record
 from bench.runs.records import Loaded, load_records
 from bench.runs.registry import load_catalogue
+from bench.runs.result_files import RESULTS
 from bench.runs.settled import settled
-from bench.runs.suites import RESULTS, load_suite
+from bench.runs.suites import load_suite
 
 Records = Callable[..., Record]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bench.report.recipe_differences import recipe_differences
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import load_records
-from bench.runs.suites import RESULTS
+from bench.runs.result_files import RESULTS
 
 
 def shown(methods: list[MethodInfo]) -> dict[str, list[str]]:

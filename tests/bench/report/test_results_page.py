@@ -10,7 +10,7 @@ from bench.metrics.intervals import t_interval
 from bench.report.results_page import PAGE, TEMPLATE, Results, generated, page
 from bench.runs.record import Record
 from bench.runs.records import load_records
-from bench.runs.suites import RESULTS
+from bench.runs.result_files import RESULTS
 
 
 @pytest.fixture(scope="module")

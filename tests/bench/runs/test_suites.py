@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from bench.core.errors import UserError
 from bench.report.lines import suite_lines
+from bench.runs.paper_tables import load_paper_table
 from bench.runs.plan import Run, refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suite_plan import SuitePlan
-from bench.runs.suites import SuiteRow, SuiteScale, load_paper_table, load_suite, suite_names
+from bench.runs.suites import SuiteRow, SuiteScale, load_suite, suite_names
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_row_starts_from_one_other_row(monkeypatch: pytest.MonkeyPatch, tmp_pa
     scale = "[scales.micro]\ntask='digits'\nseeds=[0]\ncolumns=['fd']\n"
     rows = "[[rows]]\nmethod='dmd2'\nlabel='longer'\nstarts_from='dmd'\n"
     (tmp_path / "suites" / "mine.toml").write_text(f"title='mine'\n{scale}{rows}")
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     with pytest.raises(
         UserError, match=r"suite 'mine' cannot be read: .*'longer' starts from 'dmd', which is not"
     ):
@@ -285,7 +286,7 @@ def written(folder: Path, data: dict[str, Any]) -> None:
 def test_a_suite_of_any_values_is_read_or_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
 ) -> None:
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     written(tmp_path / "suites", SUITE)
     assert load_suite("odd").scale("micro").rows[0].label == "DMD2"
     written(tmp_path / "suites", SUITE | {field: value})
@@ -326,7 +327,7 @@ ROW = SUITE["rows"][0]
 def test_a_mistake_in_a_suite_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], problem: str
 ) -> None:
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     written(tmp_path / "suites", SUITE | change)
     with pytest.raises(UserError, match=f"suite 'odd' cannot be read: .*{problem}"):
         load_suite("odd")
@@ -337,7 +338,7 @@ def test_a_mistake_in_a_suite_is_named(
 def test_a_table_of_the_paper_of_any_values_is_read_or_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
 ) -> None:
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     written(tmp_path / "paper", PAPER | {field: value})
     try:
         assert load_paper_table("odd").rows is not None
@@ -349,7 +350,7 @@ def test_a_table_of_the_paper_of_any_values_is_read_or_named(
 def test_a_suite_that_is_no_toml_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
-    monkeypatch.setattr("bench.runs.suites.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     (tmp_path / "suites").mkdir()
     path = tmp_path / "suites" / "odd.toml"
     if content is None:

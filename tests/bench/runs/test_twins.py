@@ -12,7 +12,7 @@ from bench.report.notes import differing_assets, rounded_networks
 from bench.report.selection import Selection
 from bench.runs.record import Record
 from bench.runs.records import load_records, read_record, write_record
-from bench.runs.suites import RESULTS
+from bench.runs.result_files import RESULTS
 from bench.runs.twins import Sampled, find_twins
 
 
