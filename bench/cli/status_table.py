@@ -152,4 +152,6 @@ def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
 def _run_again(state: RunState, where: str) -> str:
     """Return the command that repeats a run of this machine, from its plan."""
     command = command_of_plan(read_object(state.folder / PLAN) or {})
-    return "the same command again" if command is None else f"{command}{where}"
+    if command is None:
+        return "the same command again"
+    return command if "--runs" in command else f"{command}{where}"

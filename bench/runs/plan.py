@@ -14,6 +14,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import digest, read_object, read_text, write_text
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
+from bench.runs.argv import user_argv
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import read_record
 from bench.runs.registry import Catalogue
@@ -100,9 +101,10 @@ class Planned(ABC):
         }
 
     def begin(self) -> None:
-        """Write the plan into its folder, unless the file is there already because a job started from it."""
+        """Write the plan and the command line into its folder, unless a job started from a plan that is there."""
         if (read_object(self.folder / PLAN) or {}).get("run_id") != self.id:
-            write_text(self.folder / PLAN, json.dumps(self.description(), indent=2) + "\n")
+            plan = {**self.description(), "argv": user_argv()}
+            write_text(self.folder / PLAN, json.dumps(plan, indent=2) + "\n")
 
     def finished(self) -> Record | None:
         """Return the record if nothing is left to do: it has a result, or a divergence, which would repeat."""

@@ -34,8 +34,12 @@ def command_of(record: Record) -> str:
 def command_of_plan(plan: Mapping[str, Any]) -> str | None:
     """Return the command line that repeats a planned run, or None if the plan does not say what to run.
 
-    The plan is of this machine, so plug-in files have their whole paths, and a cache elsewhere is named.
+    The plan is of this machine, so plug-in files have their whole paths, and a cache elsewhere is named. What is
+    no job's, such as an evaluation, is repeated by the command line itself.
     """
+    argv = plan.get("argv")
+    if isinstance(argv, list) and argv[:1] == ["bench"] and all(isinstance(word, str) for word in argv):
+        return shlex.join(argv)
     name, task = plan.get("name"), plan.get("task")
     if not isinstance(name, str) or not isinstance(task, str):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from example_records import EXAMPLE, SAMPLER, changed
@@ -59,3 +60,11 @@ def test_a_plan_is_repeated_with_its_protocol_and_the_whole_path_of_its_plugin()
     sampler = command_of_plan(plan | {"kind": "baseline", "name": "teacher-ode"})
     assert sampler == f"bench eval --task digits --protocol digits-9k --sampler teacher-ode {files}"
     assert command_of_plan({}) is None
+
+
+def test_what_no_job_did_is_repeated_by_its_command_line() -> None:
+    argv = ["bench", "eval", "--plugin", "my file.py", "--task", "digits", "--sampler", "teacher-ode"]
+    plan = {"kind": "baseline", "name": "teacher-ode", "task": "digits"}
+    assert command_of_plan(plan | {"argv": argv}) == shlex.join(argv)
+    own = "bench eval --task digits --sampler teacher-ode"  # not called by the command line
+    assert command_of_plan(plan | {"argv": ["ipykernel_launcher.py", "-f", "x.json"]}) == own
