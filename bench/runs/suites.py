@@ -164,7 +164,8 @@ def load_suite(name: str) -> Suite:
     """Read a suite of `results` by its name, or a user's own by the path of its TOML file.
 
     A scale inherits every value that it does not set from the suite. A suite with `extends = NAME` inherits from
-    that suite of `results`, and adds rows. Raises UserError with the nearest suites, or with the file's problem.
+    that suite of `results`, and adds rows; the scales that it names are then its only ones. Raises UserError with
+    the nearest suites, or with the file's problem.
     """
     path = _own_file(Path(name)) if is_suite_file(name) else file_named("suite", "suites", name)
     data = read_toml("suite", path)
@@ -208,8 +209,7 @@ def _resolved(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str,
     first = file_named("suite to extend:", "suites", about["extends"])
     others, inherited = _resolved(read_toml("suite", first))
     scales = {
-        scale: _extended(inherited.get(scale, {}), {**data, **own.get(scale, {})})
-        for scale in {**inherited, **own}
+        scale: _extended(inherited.get(scale, {}), {**data, **own.get(scale, {})}) for scale in own or inherited
     }
     return {**others, **about}, scales
 

@@ -48,6 +48,11 @@ def test_other_values_replace_those_of_the_suite_that_it_extends(tmp_path: Path)
     assert own(tmp_path, "extends = 'tournament-4step'\n").title == theirs.title
 
 
+def test_a_file_that_names_scales_has_these_alone(tmp_path: Path) -> None:
+    assert own(tmp_path, "extends = 'table4'\n").scales.keys() == {"micro", "paper"}
+    assert own(tmp_path, "extends = 'table4'\n[scales.micro]\nseeds = [7]\n").scales.keys() == {"micro"}
+
+
 def test_a_file_may_stand_for_itself(tmp_path: Path) -> None:
     scale = "[scales.micro]\ntask = 'digits'\nseeds = [0]\ncolumns = ['fd']\n"
     mine = own(tmp_path, f"title = 'Mine'\n{scale}[[scales.micro.rows]]\nmethod = 'dmd2'\nlabel = 'DMD2'\n")

@@ -75,7 +75,7 @@ def test_the_ablation_table_and_its_suite_agree_row_by_row() -> None:
 
 
 def test_every_table_and_figure_has_a_suite_at_both_scales() -> None:
-    ours = {"multistep", "tournament", "tournament-4step", "tournament-scenes"}
+    ours = {"multistep", "table4-constant", "tournament", "tournament-4step", "tournament-scenes"}
     flows = {"flow-sd35", "flow-sd35-large", "flow-flux", "flow-sana"}
     both = {"figure8", "figure9", "imagenet256"} | {f"table{n}" for n in range(1, 7)}
     assert set(suite_names()) == ours | flows | both
