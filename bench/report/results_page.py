@@ -51,14 +51,14 @@ class Results:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self.owned: dict[str, set[str]] = {}
-        """Names of the runs that belong to a suite's rows."""
+        self.owned: dict[str, list[Record]] = {}
+        """The records that belong to a suite's rows."""
         frame = tidy(records)
         kept = (frame["status"] == "ok") & (frame["selection"] != "best-by-test-metric")
         self.frame = frame[kept]
         self.protocols = {record.task: record.protocol for record in records}
         self.measured = {
-            (record.task, record.run_id, shown_name(one.name, record.protocol)): one
+            (record.task, record.run_id, record.networks_sha256, shown_name(one.name, record.protocol)): one
             for record in records
             for one in record.metrics
         }
@@ -72,7 +72,9 @@ class Results:
                 raise unknown(f"{column} of the page with records:", value, sorted(set(frame[column])))
             frame = frame[frame[column] == value]
         if suite:
-            frame = frame[frame["run_id"].isin(self._of_row(suite, method))]
+            owned = self._of_row(suite, method)
+            runs = zip(frame["run_id"], frame["networks_sha256"], strict=True)
+            frame = frame[[one in owned for one in runs]]
             if frame.empty:
                 raise UserError(f"no record of {method} on {task} has the recipe of its row in suite {suite}")
         if len(frame.drop_duplicates(RECIPE)) > 1:
@@ -82,18 +84,26 @@ class Results:
             )
         return frame.drop_duplicates("train_seed", keep="last").sort_values("train_seed")
 
-    def _of_row(self, suite: str, method: str) -> list[str]:
-        """Return the names of the runs that a suite's rows of a method have at micro scale."""
+    def _of_row(self, suite: str, method: str) -> set[tuple[str, str]]:
+        """Return the runs of a method or sampler in a suite's rows at micro scale, each with its networks.
+
+        A sampler was measured once for each teacher, and the suite's is that of its students.
+        """
         if suite not in self.owned:
             scale = settled(load_suite(suite).scale("micro"), load_catalogue(), RESULTS)
             lines = suite_lines(scale, None)
-            self.owned[suite] = {
-                record.run_id
+            self.owned[suite] = [
+                record
                 for record, number in zip(self.records, owners(lines, self.records), strict=True)
                 if number is not None and record.task == scale.task
-            }
+            ]
         owned = self.owned[suite]
-        return [one.run_id for one in self.records if one.run_id in owned and one.method.name == method]
+        trained = {one.networks_sha256 for one in owned if one.kind == "method"}
+        return {
+            (one.run_id, one.networks_sha256)
+            for one in owned
+            if one.method.name == method and (not trained or one.networks_sha256 in trained)
+        }
 
     def values(self, task: str, metric: str, method: str) -> list[float]:
         """Return one value per training seed; a sampler has one value."""
@@ -110,7 +120,8 @@ class Results:
         mine, theirs = first["value"].tolist(), second["value"].tolist()
         try:
             if set(second["kind"]) == {"baseline"}:
-                return against_sampler(mine, self.measured[task, second["run_id"].iloc[0], metric])
+                run, networks = second.iloc[0][["run_id", "networks_sha256"]]
+                return against_sampler(mine, self.measured[task, run, networks, metric])
             return welch(mine, theirs)
         except ValueError as error:
             raise UserError(f"{method} and {other} on {task}, {metric}: {error}") from None
