@@ -36,9 +36,9 @@ from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
 from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
-from tasks.text.reals import REALS, pinned_reals
+from tasks.text.reals import pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
-from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LATENTS, LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 AT_ONCE = 16
 """Number of images of 1,024 pixels that are generated and measured together."""
