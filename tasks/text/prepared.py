@@ -279,6 +279,11 @@ class PreparedText(PairedTeacher):
                     f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
                     "fix: name a student of this task"
                 )
+        elif not self.task.published_indices:
+            raise UserError(
+                f"task {self.task.name!r} does not say at which times students run that were not trained here, such "
+                f"as {folder}; fix: published_indices={{4: (999, 749, 499, 249)}} in the task, by number of steps"
+            )
         else:
             family, scheduler = self.pipeline.family, self.pipeline.scheduler
             network = load_published(folder, family, self.pipeline.network, self.progress.note, scheduler)
