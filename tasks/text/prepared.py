@@ -281,8 +281,8 @@ class PreparedText(PairedTeacher):
                 )
         elif not self.task.published_indices:
             raise UserError(
-                f"task {self.task.name!r} does not say at which times students run that were not trained here, such "
-                f"as {folder}; fix: published_indices={{4: (999, 749, 499, 249)}} in the task, by number of steps"
+                f"task {self.task.name!r} does not say at which times students run that were not trained here, "
+                f"such as {folder}; fix: published_indices={{4: (999, 749, 499, 249)}} in the task"
             )
         else:
             family, scheduler = self.pipeline.family, self.pipeline.scheduler
