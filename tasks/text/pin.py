@@ -38,9 +38,9 @@ from bench.models.text.pipelines import (
 )
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
-from tasks.text.reals import REALS, open_reals
+from tasks.text.reals import open_reals
 from tasks.text.sampling import weights_sha256
-from tasks.text.task import TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 KEPT = 10_000
 """Number of real images whose single features are kept, for KID and for precision and recall."""
@@ -239,8 +239,11 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
 def _reals(
     task: TextTask, sources: Sources, pinned: Mapping[str, PinnedAsset], progress: Progress
 ) -> dict[str, PinnedAsset]:
-    """Return the folder of real images, and references of them and their patches, both made once in one pass."""
-    if "features" not in pinned or "prompts" not in pinned:
+    """Return the folder of real images, and references of them and their patches, both made once in one pass.
+
+    Without the FID Inception it is the folder alone, which is enough where no metric of the protocol reads it.
+    """
+    if "prompts" not in pinned or ("features" in task.roles and "features" not in pinned):
         raise UserError(
             "the FID Inception and the prompts must be pinned before real images; "
             "fix: name --weights inception=FILE and --prompts first"
@@ -255,6 +258,9 @@ def _reals(
             f"{task.name} compares with; fix: unpack val2014.zip there again, and nothing else"
         )
     progress.note(files.tally())
+    asset = PinnedAsset(str(folder), files.index_sha256, f"{len(files):,} images of {folder.name}")
+    if "features" not in pinned:
+        return {REALS: asset}
     rules, network = task.rules, pinned["features"].name
     made_of = [files.index_sha256, network, rules.compared_at, rules.small_patches, KEPT]
     name = f"{task.name}-{digest(made_of)[:12]}"
@@ -282,6 +288,4 @@ def _reals(
         role: PinnedAsset(str(store / (name + suffix)), found[suffix].description.sha256, name + suffix)
         for suffix, role in roles.items()
     }
-    return references | {
-        REALS: PinnedAsset(str(folder), files.index_sha256, f"{len(files):,} images of {folder.name}")
-    }
+    return references | {REALS: asset}

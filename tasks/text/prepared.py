@@ -36,9 +36,9 @@ from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
 from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
-from tasks.text.reals import REALS, pinned_reals
+from tasks.text.reals import pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
-from tasks.text.task import LATENTS, LPIPS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LATENTS, LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 AT_ONCE = 16
 """Number of images of 1,024 pixels that are generated and measured together."""
@@ -279,6 +279,11 @@ class PreparedText(PairedTeacher):
                     f"{folder} is a student of another teacher than that of task {self.task.name!r}; "
                     "fix: name a student of this task"
                 )
+        elif not self.task.published_indices:
+            raise UserError(
+                f"task {self.task.name!r} does not say at which times students run that were not trained here, "
+                f"such as {folder}; fix: published_indices={{4: (999, 749, 499, 249)}} in the task"
+            )
         else:
             family, scheduler = self.pipeline.family, self.pipeline.scheduler
             network = load_published(folder, family, self.pipeline.network, self.progress.note, scheduler)

@@ -13,9 +13,6 @@ from bench.data.text.folders import ImageFiles
 from bench.features.references import RealImages, folder_images
 from bench.task.pinned import PinnedAsset
 
-REALS = "reals"
-"""The role of the folder itself, which feature extractors that the task does not have read for themselves."""
-
 
 def open_reals(folder: Path, names: Sequence[str]) -> ImageFiles:
     """Return the images of these names anywhere under a folder, or without names all of them.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LATENTS = "latents"
 """The role of the real images that students are trained on; evaluations do not read them."""
+REALS = "reals"
+"""The role of the folder of real images, which feature extractors that the task does not have read."""
 TRAINING_PROMPTS = "training_prompts"
 """An optional role; without it students are trained on the captions of the real latents."""
 TINY_VAE = "tiny_vae"
@@ -98,11 +100,11 @@ class TextTask(PinnedTask):
         """Name the FID Inception and the real images, which the metrics of the task's protocol may not read."""
         used = {*_metric_roles(protocol)} & self.pinned.keys()
         features = self.pinned["features"].name if "features" in used else protocol.features
-        reference = self.pinned["reference"].name if "reference" in used else protocol.reference
-        return replace(protocol, features=features, reference=reference)
+        return replace(protocol, features=features, reference=_reference_name(protocol, self.pinned))
 
     def identity(self) -> dict[str, str]:
-        return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in self.roles}
+        roles = [role for role in self.roles if role != REALS]  # the protocol names the images
+        return {role: self.pinned[role].sha256 if role in self.pinned else "not chosen" for role in roles}
 
     def identity_of(self, roles: Collection[str]) -> dict[str, str]:
         used = [LATENTS, TRAINING_PROMPTS, *([TINY_VAE] if TINY_VAE in roles else [])]
@@ -119,6 +121,7 @@ class TextTask(PinnedTask):
             "features": ("the FID Inception", f"{prepare} --weights inception=FILE, or --download"),
             "reference": ("real images", f"{prepare} --reals FOLDER"),
             "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
+            REALS: ("the folder of real images", f"{prepare} --reals FOLDER"),
             clip.role: (clip.architecture, f"{prepare} --weights {clip.role}=FILE ({clip.source})"),
             "lpips": ("LPIPS's trunk", f"{prepare} --weights lpips=FILE, or --download"),
         } | {
@@ -187,15 +190,26 @@ def _metric_roles(protocol: Protocol) -> tuple[str, ...]:
     """Return the roles of the networks and references that a protocol's metrics read."""
     metrics, patch = protocol.metrics, "patch-fd" in protocol.metrics
     on_main = [one for one in BUILT_IN if one.name in metrics and one.extractor == MAIN]
-    real = patch or any(one.needs_reference and one.compares_with == "real" for one in on_main)
+    with_real = [one for one in BUILT_IN if one.name in metrics and one.needs_reference]
+    extractors = {one.extractor for one in with_real if one.compares_with == "real"}
+    real = patch or MAIN in extractors
     return (
         *(("features",) if patch or on_main or protocol.teacher_reference else ()),
         *(("reference",) if real else ()),
         *(("patch_reference",) if patch else ()),
+        *((REALS,) if extractors - {MAIN, "patch"} else ()),
         *((_clip_role(protocol),) if "clip" in metrics else ()),
         *(("lpips",) if "diversity" in metrics else ()),
         *(name for name in PREFERENCES if name in metrics),
     )
+
+
+def _reference_name(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> str:
+    """Return the name of a protocol's real images: that of their features, or the folder's with its hash."""
+    used, reference, reals = _metric_roles(protocol), pinned.get("reference"), pinned.get(REALS)
+    if reference and ("reference" in used or protocol.reference == reference.name):
+        return reference.name
+    return f"{reals.name}, sha256 {reals.sha256[:12]}" if reals and REALS in used else protocol.reference
 
 
 def _with_pinned(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> Protocol:
@@ -218,7 +232,7 @@ def _with_pinned(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> Proto
     return replace(
         protocol,
         features=name("features", protocol.features),
-        reference=name("reference", protocol.reference),
+        reference=_reference_name(protocol, pinned),
         extractors={one: network_of(one, network) for one, network in protocol.extractors.items()},
         text=replace(protocol.text, prompts=name("prompts", protocol.text.prompts)),
     )

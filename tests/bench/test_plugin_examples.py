@@ -16,6 +16,7 @@ from command import Printed
 from PIL import Image
 from safetensors.torch import save_file
 from tests_support import TINY_PLUGIN
+from text_pipelines import SIDE, save_sd15
 
 from bench.core.errors import UserError
 from bench.core.imports import load_class
@@ -26,7 +27,7 @@ from bench.task.declaration import Sources
 from bench.task.protocol import MAIN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TEXTURE, CIFAR10 = EXAMPLES / "texture.py", EXAMPLES / "cifar10.py"
+TEXTURE, CIFAR10, TEXT_TASK = (EXAMPLES / f"{name}.py" for name in ("texture", "cifar10", "text_task"))
 HTML, ONE_BY_ONE, BACKBONE = (EXAMPLES / f"{name}.py" for name in ("html_report", "one_by_one", "backbone"))
 PLUGINS = ("--plugin", TEXTURE, "--plugin", TINY_PLUGIN)
 
@@ -142,6 +143,30 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
     task = small_cifar(cache).pin(Sources(cache, data=folder), SilentProgress())
     with pytest.raises(UserError, match=r"have 11 classes, but task 'cifar10' names 10; fix: "):
         task.prepare(Sources(cache), SilentProgress())
+
+
+def test_a_text_task_is_prepared_from_a_pipeline_captioned_images_and_prompts(tmp_path: Path) -> None:
+    """Its metrics read pixels and no network; images are as small as the tiny teacher's."""
+    found = load_catalogue([TEXT_TASK]).tasks.get("my-text")
+    text = replace(found.protocol.text, resolution=SIDE, compared_at=SIDE)
+    protocol = replace(found.protocol, text=text)
+    task = replace(found, image_shape=(3, SIDE, SIDE), protocol=protocol, protocols={protocol.name: protocol})
+    sources = Sources(tmp_path / "cache")
+    assert [one.role for one in task.missing(sources)] == ["teacher", "latents", "prompts", "reals"]
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 30), (80 * i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "images" / f"{i}.txt").write_text(f"red {i}\n")
+    (tmp_path / "prompts.txt").write_text("a red dog\na cat\n")
+    named = replace(sources, teacher=save_sd15(tmp_path / "sd15"), data=tmp_path / "images")
+    named = replace(named, prompts=tmp_path / "prompts.txt", reals=tmp_path / "images")
+    prepared = task.pin(named, SilentProgress()).prepare(sources, SilentProgress())
+    assert prepared.real_count == prepared.reference_images().count == 3 and not prepared.extractors
+    assert prepared.prompts_of(torch.tensor([0, 1, 2])) == ["a red dog", "a cat", "a red dog"]
+    assert prepared.task.protocol.reference.startswith("3 images of images, sha256 ")
+    prepared.task = replace(prepared.task, published_indices={})
+    with pytest.raises(UserError, match=r"'my-text' does not say at which times .*lora; fix: published_indices="):
+        prepared.load_student(tmp_path / "lora")
 
 
 def test_a_renderer_writes_a_page_in_which_text_from_records_is_escaped(bench: Callable[..., Printed]) -> None:

@@ -53,6 +53,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer) -> Any:
     """Read a tokenizer of the class `kind`. Raises UserError."""
+    if not folder.is_dir():  # transformers would look for its name on the hub
+        raise UserError(
+            f"{folder.parent} has no tokenizer: there is no folder {folder.name}; fix: download it again"
+        )
     refuse_special_files(folder)
     try:
         return kind.from_pretrained(folder, local_files_only=True)

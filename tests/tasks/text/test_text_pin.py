@@ -142,6 +142,40 @@ def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
         choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), pinned, RecordedNotes())
 
 
+def test_metrics_of_pixels_alone_need_the_folder_of_real_images_and_no_inception(tmp_path: Path) -> None:
+    """The protocol names the images by their hash, so that numbers against two folders never share a column."""
+    protocol = replace(TASK_10K.protocol, name="pixels", metrics=("saturation", "clip"), extractors={})
+    task = replace(TASK_10K, prompt_rule="list", protocol=protocol, protocols={"pixels": protocol})
+    fixes = {one.role: one.fix for one in task.requirements(Sources(tmp_path))}
+    assert fixes["reals"] == "bench prepare --task coco10k --reals FOLDER"
+    assert not fixes.keys() & {"features", "reference", "patch_reference"}
+    references = set()
+    for grey in (0, 90):
+        folder = tmp_path / str(grey)
+        folder.mkdir()
+        Image.new("RGB", (8, 8 + grey)).save(folder / "1.png")
+        (folder / "list.txt").write_text("a cat\n")
+        pinned = task.pin(Sources(tmp_path, prompts=folder / "list.txt", reals=folder), SilentProgress())
+        assert [one.role for one in pinned.missing(Sources(tmp_path))] == ["teacher", "latents", "clip"]
+        assert pinned.protocol.reference.startswith(f"1 images of {grey}, sha256 ")
+        references.add(pinned.protocol.reference)
+    assert len(references) == 2
+
+
+def test_real_images_of_a_protocol_with_fid_need_the_inception_first(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a cat\n")
+    with pytest.raises(UserError, match="the FID Inception and the prompts must be pinned before real images"):
+        TASK_10K.pin(Sources(tmp_path, prompts=tmp_path / "list.txt", reals=tmp_path), SilentProgress())
+
+
+def test_a_further_metric_keeps_the_name_of_the_real_images_that_the_protocol_has(tmp_path: Path) -> None:
+    """Numbers from before folders had names stay in their columns."""
+    named = {"reference": PinnedAsset("/r", "1" * 64, "coco10k-1"), "reals": PinnedAsset("/i", "2" * 64, "images")}
+    write_pinned(TASK_10K.pinned_path(tmp_path), named)
+    task = TASK_10K.located(tmp_path)
+    assert task.naming_pinned(replace(task.protocol, metrics=("cmmd",))).reference == "coco10k-1"
+
+
 def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     """Choosing bigG's for its protocol leaves the others, and the identity of runs, as they were."""
     g14, bigg = PinnedAsset("/g14", "1" * 64, "any"), PinnedAsset("/bigg", "2" * 64, "any")

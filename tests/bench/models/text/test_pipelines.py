@@ -246,6 +246,12 @@ class TestWhatIsWrong:
         with pytest.raises(UserError, match=r"text_encoder_2 has no config\.json"):
             load_pipeline(broken)
 
+    def test_its_tokenizer_is_not_there(self, broken: Path) -> None:
+        """The message is about the folder, and not about a name on the hub that transformers would look for."""
+        shutil.rmtree(broken / "tokenizer_2")
+        with pytest.raises(UserError, match=r"broken has no tokenizer: there is no folder tokenizer_2; fix"):
+            load_pipeline(broken)
+
     @pytest.mark.parametrize("name", ["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"])
     def test_weights_that_no_hash_would_name_are_not_read(self, broken: Path, name: str) -> None:
         (broken / "unet" / "diffusion_pytorch_model.safetensors").rename(broken / "unet" / name)
