@@ -220,7 +220,7 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
         plan.points[found.chosen].on(plan.reported).measure(runner)
         found = plan.answer()
     write_sweep(plan.path, found)
-    for line in (*to_lines(found), "", *choice_lines(found)):
+    for line in (*to_lines(found), "", *choice_lines(found, plan.task.options)):
         print(line)
     for path in (plan.path, *write_files(found, plan.path)):
         print(f"written: {path}")

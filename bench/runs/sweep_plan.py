@@ -181,8 +181,11 @@ class SweepPlan:
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def choice_lines(found: Sweep) -> Iterator[str]:
-    """Yield which point was chosen, by which rule and on which seeds, its reported result, and what comes next."""
+def choice_lines(found: Sweep, options: str = "") -> Iterator[str]:
+    """Yield which point was chosen, by which rule and on which seeds, its reported result, and what comes next.
+
+    `options` are further ones of the command that comes next (`Task.options`).
+    """
     rule = f"{found.rule}; of equal points the one with fewer network evaluations"
     chosen = found.choice
     if chosen is None:
@@ -198,7 +201,7 @@ def choice_lines(found: Sweep) -> Iterator[str]:
     if found.reported is None:
         named = f" --protocol {shlex.quote(found.reported_protocol)}"
         protocol = "" if found.reported_protocol == found.task else named
-        yield f"next: bench eval --task {found.task}{protocol} {chosen.command}    # its number for a table"
+        yield f"next: bench eval --task {found.task}{options}{protocol} {chosen.command}    # its number for a table"
     else:
         values = ", ".join(f"{name} {_shown(value)}" for name, value in found.reported.metrics.items())
         yield f"reported under {found.reported_protocol}: {values}; record: {found.reported.record}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +30,18 @@ def pinned_task(
     `metrics` replace those of the protocol. Raises UserError for an unknown name.
     """
     where = cache or default_cache()
-    task = catalogue.tasks.get(name).located(where)
+    task = replace(catalogue.tasks.get(name), options=_options(catalogue, where)).located(where)
     if protocol:
         task = under_protocol(task, protocol, catalogue)
     if metrics:
         task = with_metrics(task, metrics, catalogue)
     return with_registered_networks(task, catalogue, where)
+
+
+def _options(catalogue: Catalogue, cache: Path) -> str:
+    """Return what every command needs that finds the same things: plug-in files, and a cache elsewhere."""
+    plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in catalogue.plugins)
+    return plugins + (f" --cache {shlex.quote(str(cache))}" if cache != default_cache() else "")
 
 
 def sources_of(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:
@@ -46,6 +54,6 @@ def sources_of(task: Task, cache: Path | None, data: Path | None = None, downloa
         named = [f"--data {data}"] * (data is not None) + ["--download"] * download
         raise UserError(
             f"task {task.name!r} runs on assets that are pinned before its runs are planned; "
-            f"fix: bench prepare --task {task.name} {' '.join(named)}"
+            f"fix: bench prepare {task.called} {' '.join(named)}"
         )
     return found

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.models.samplers import Sampler
     from bench.task.assets import PreparedAsset
 
-ENOUGH_FOR_IMAGES = "what is there is enough to measure images: bench eval --task {task} --images PATH"
+ENOUGH_FOR_IMAGES = "what is there is enough to measure images: bench eval {called} --images PATH"
 """Said where only what images from outside do not need is missing."""
 
 
@@ -45,6 +45,8 @@ class Task(ABC):
     """Name of the task whose recipes are used on this one; empty: its own."""
     network_parameters: int | None = field(default=None, kw_only=True)
     """Parameters of the teacher, where it is so large that the number is useful before it is loaded."""
+    options: str = field(default="", kw_only=True, compare=False)
+    """Further options of commands on this task, each after a blank: its plug-in files, and a cache elsewhere."""
 
     takes: ClassVar[Collection[str]] = tuple(one.name for one in fields(Sources))
     """Fields of Sources that the task reads; `bench prepare` refuses all others."""
@@ -57,6 +59,11 @@ class Task(ABC):
 
     pinned_by_prepare: ClassVar[bool] = False
     """Whether only `bench prepare` takes the task's inputs; all other commands then refuse them."""
+
+    @property
+    def called(self) -> str:
+        """The options that name the task in a command."""
+        return f"--task {self.name}{self.options}"
 
     def located(self, cache: Path) -> Task:  # noqa: ARG002 (most tasks are what they are declared to be)
         """Return the task with the assets that `bench prepare` pinned for it, if it has any."""
@@ -116,7 +123,9 @@ class Task(ABC):
         missing = self.missing(sources)
         if any(training or not requirement.for_training for requirement in missing):
             lines = "".join(f"\n  {requirement.role}: {requirement.fix}" for requirement in missing)
-            enough = "" if self.for_images().missing(sources) else f"\n{ENOUGH_FOR_IMAGES.format(task=self.name)}"
+            enough = (
+                "" if self.for_images().missing(sources) else f"\n{ENOUGH_FOR_IMAGES.format(called=self.called)}"
+            )
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}{enough}")
 
     @abstractmethod

@@ -151,7 +151,7 @@ class PreparedLatentImageNet(MeasuredImageNet):
         """Raise UserError unless teacher and data are of the latents that the VAE makes of the task's images."""
         pinned, manifest = self.task.pinned, self._latents.manifest
         assert pinned.vae and pinned.data and pinned.teacher
-        prepare = f"bench prepare --task {self.task.name}"
+        prepare = f"bench prepare {self.task.called}"
         if self.teacher.sample_shape != self.sample_shape:
             raise UserError(
                 f"the teacher {pinned.teacher.name} is for latents {list(self.teacher.sample_shape)}, but the VAE "

@@ -137,7 +137,7 @@ class ImageNetTask(PinnedTask):
     @property
     def required(self) -> dict[str, tuple[str, str]]:
         """What the task requires by role: in words, and the command that gets it."""
-        prepare = f"bench prepare --task {self.name}"
+        prepare = f"bench prepare {self.called}"
         published = f"such as {', '.join(self.references.values())}"
         return {
             "data": ("training images, packed", f"{prepare} --data PATH"),
@@ -155,7 +155,7 @@ class ImageNetTask(PinnedTask):
         return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in required.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
-        fix = f"bench prepare --task {self.name} --weights lpips=FILE ({LPIPS_TRUNK})"
+        fix = f"bench prepare {self.called} --weights lpips=FILE ({LPIPS_TRUNK})"
         found = [requirement_of(LPIPS, "LPIPS's trunk, VGG16", self.pinned.lpips, fix, for_training=True)]
         return found if LPIPS in roles else []
 
@@ -184,7 +184,7 @@ class LatentImageNetTask(ImageNetTask):
 
     @property
     def required(self) -> dict[str, tuple[str, str]]:
-        prepare = f"bench prepare --task {self.name}"
+        prepare = f"bench prepare {self.called}"
         network = {"sit": "SiT", "dit": "DiT"}[self.teacher_family]
         vae = "stabilityai/sd-vae-ft-ema's; a pipeline's folder as teacher brings its own"
         return {

@@ -180,7 +180,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         }
 
     def requirements(self, sources: Sources) -> list[Requirement]:
-        prepare = f"bench prepare --task {self.name}"
+        prepare = f"bench prepare {self.called}"
         teacher, features = self.teacher_path(sources.cache), self.features_path(sources.cache)
         found = self.data.locate(sources.data, sources.cache)
         return [

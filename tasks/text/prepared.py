@@ -129,7 +129,7 @@ class PreparedText(PairedTeacher):
         """The training data. Raises UserError if none is pinned; evaluations do not read it."""
         if self._training is None:
             raise UserError(
-                f"task {self.task.name!r} has no training data; fix: bench prepare --task {self.task.name} "
+                f"task {self.task.name!r} has no training data; fix: bench prepare {self.task.called} "
                 "--data PATH (captioned images or latents)"
             )
         return self._training
@@ -146,8 +146,8 @@ class PreparedText(PairedTeacher):
         if other := [what for what in own if own[what] != found[what]]:
             raise UserError(
                 f"another VAE than that of the teacher {self.task.pinned['teacher'].name} made the latents of "
-                f"{manifest.source.name} (different {', '.join(other)}); fix: bench prepare --task "
-                f"{self.task.name} --data PATH"
+                f"{manifest.source.name} (different {', '.join(other)}); fix: bench prepare "
+                f"{self.task.called} --data PATH"
             )
 
     @property
@@ -177,7 +177,7 @@ class PreparedText(PairedTeacher):
         if TINY_VAE not in self.task.pinned:
             raise UserError(
                 "losses on pixels decode latents with a tiny VAE, and none is pinned; fix: bench prepare "
-                f"--task {self.task.name} --tiny-vae madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, "
+                f"{self.task.called} --tiny-vae madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, "
                 "of FLUX.1 taef1; or a folder)"
             )
         folder, assets = self._path(TINY_VAE), list[PreparedAsset]()
@@ -243,9 +243,9 @@ class PreparedText(PairedTeacher):
         if REALS not in task.pinned:
             raise UserError(
                 f"task {task.name!r} has no folder of real images for further feature extractors; "
-                f"fix: bench prepare --task {task.name} --reals FOLDER"
+                f"fix: bench prepare {task.called} --reals FOLDER"
             )
-        return pinned_reals(task.pinned[REALS], self._real_names, task.rules.compared_at, task.name)
+        return pinned_reals(task.pinned[REALS], self._real_names, task.rules.compared_at, task.called)
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Return a sampler of the teacher or of another model, with its own decoder, encoder and resolution."""

@@ -23,15 +23,16 @@ def open_reals(folder: Path, names: Sequence[str]) -> ImageFiles:
     return ImageFiles(folder, found.paths, found.skipped)
 
 
-def pinned_reals(asset: PinnedAsset, names: Sequence[str], side: int, task: str) -> RealImages:
+def pinned_reals(asset: PinnedAsset, names: Sequence[str], side: int, called: str) -> RealImages:
     """Return the images of a pinned folder, cropped to squares of `side` pixels, with their originals.
 
+    `called` are the options that name the task in a command (`Task.called`).
     Raises UserError if the folder is missing or has changed.
     """
     files = open_reals(Path(asset.path), names)
     if files.index_sha256 != asset.sha256:
         raise UserError(
             f"the real images in {asset.path} have changed since bench prepare pinned them; "
-            f"fix: bench prepare --task {task} --reals FOLDER"
+            f"fix: bench prepare {called} --reals FOLDER"
         )
     return folder_images(files, side)

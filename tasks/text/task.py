@@ -111,7 +111,7 @@ class TextTask(PinnedTask):
         return {role: self.pinned[role].sha256 for role in used if role in self.pinned}
 
     def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
-        prepare = f"bench prepare --task {self.name}"
+        prepare = f"bench prepare {self.called}"
         clip = clip_protocol(self.rules.clip)
         hint = "" if PREFERENCES.keys() & self.pinned.keys() else "; one preference model is enough"
         how = {
@@ -135,7 +135,7 @@ class TextTask(PinnedTask):
         ]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
-        prepare = f"bench prepare --task {self.name}"
+        prepare = f"bench prepare {self.called}"
         tiny = "madebyollin/taesdxl (of SD1.5 taesd, of SD3.5 taesd3, of FLUX.1 taef1; or a folder)"
         how = {
             TINY_VAE: ("a tiny VAE, for losses on pixels", f"{prepare} --tiny-vae {tiny}"),
@@ -155,7 +155,7 @@ class TextTask(PinnedTask):
         from tasks.text.hub import in_cache
 
         what = f"{weights.repository}{f', {weights.file}' if weights.file else ''} ({weights.licence})"
-        fix = f"bench eval --task {self.name} --sampler {baseline.name} --download"
+        fix = f"bench eval {self.called} --sampler {baseline.name} --download"
         return [Requirement(baseline.name, what, in_cache(weights), fix)]
 
     def pin(self, sources: Sources, progress: Progress) -> TextTask:
