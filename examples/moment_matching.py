@@ -53,7 +53,14 @@ class MomentMatching(Distiller[MomentMatchingRecipe]):
     recipe_model = MomentMatchingRecipe
     recipes: ClassVar = {
         "*": {"student_steps": 4},
-        "micro": {"iterations": 3000, "batch_size": 32, "lr": 6e-4, "auxiliary_lr": 6e-4, "warmup": 50},
+        "micro": {
+            "iterations": 3000,
+            "batch_size": 32,
+            "lr": 6e-4,
+            "auxiliary_lr": 6e-4,
+            "warmup": 50,
+            "ema_decay": 0.98,
+        },
     }
 
     def __init__(self, recipe: MomentMatchingRecipe, context: TrainingContext) -> None:
