@@ -46,6 +46,9 @@ def describe(
     from bench.runs.suites import is_suite_file, load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
+    every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]
+    if name not in every:
+        raise unknown("name", name, every)
     if name in catalogue.methods.entries:
         on = pinned_task(catalogue, task, cache) if task else None
         data, show = _method_data(catalogue, name, on, cache), _print_method
@@ -61,9 +64,8 @@ def describe(
         data, show = _dataset_data(catalogue.datasets.get(name)), _print_dataset
     elif name in suite_names() or is_suite_file(name):
         data, show = _suite_data(load_suite(name)), _print_suite
-    else:
-        every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]
-        raise unknown("name", name, every)
+    else:  # of a kind that has nothing more to show, such as a renderer
+        raise UserError(f"{name!r} has no description; fix: bench list shows its line")
     if as_json:
         print_json(data)
     else:

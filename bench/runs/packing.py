@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from bench.core.errors import UserError, listed, nearest
 from bench.core.files import read_bytes, whole_file
-from bench.core.run_folder import OTHER_PROTOCOLS, PLAN, RECORD
+from bench.core.run_folder import GO_ON, OTHER_PROTOCOLS, PLAN, RECORD
 from bench.runs.bundles import write_zip
 from bench.runs.checks.check import Checked, Checker
 from bench.runs.checks.doubled import same_values
@@ -104,7 +104,7 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
         if (folder / RECORD).is_file():
             paths += [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("*.json"))]
         else:
-            refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: bench resume")
+            refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: {GO_ON}")
     for checked in checker.check(paths) if paths else []:
         if reasons := list(_reasons(checked, allowed)):
             refused += [f"{checked}: {reason}" for reason in reasons]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import path_sha256, read_object
-from bench.core.run_folder import BEST, PLAN, RECORD, STUDENT, student_of
+from bench.core.run_folder import BEST, GO_ON, PLAN, RECORD, STUDENT, student_of
 from bench.core.stopping import DivergedError
 from bench.evaluation.image_scores import ImageScores, write_scores
 from bench.evaluation.image_source import SampledImages
@@ -98,7 +98,7 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         checkpoint = checkpoint.parent  # the record goes to the run's folder
     path = student_of(checkpoint)
     if path == checkpoint and (checkpoint / PLAN).is_file():
-        raise UserError(f"the run in {checkpoint} has no student yet: it is still training; fix: bench resume")
+        raise UserError(f"the run in {checkpoint} has no student yet: it is still training; fix: {GO_ON}")
     sha256 = path_sha256(path)
     student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():

@@ -13,10 +13,11 @@ OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/", PREFIX, REAL)
 
 
 def is_logged_update(updates: int, iterations: int) -> bool:
-    """Say whether the generator's update number `updates`, made in iteration number `iterations`, is logged.
+    """Say whether a network's update number `updates`, made in iteration number `iterations`, is logged.
 
-    If the generator has a turn in every fifth iteration, no tenth iteration may be one, and its losses would never
-    be logged. So about one of its updates in ten iterations is, chosen by numbers that a checkpoint restores.
+    If the generator has a turn in every fifth iteration, or a critic in every even one, no tenth iteration may be
+    one, and its losses would never be logged. So about one of its updates in ten iterations is, chosen by numbers
+    that a checkpoint restores.
     """
     return updates % max(1, round(LOG_EVERY * updates / iterations)) == 0
 

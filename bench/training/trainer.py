@@ -146,14 +146,15 @@ class Trainer:
         self, iteration: int, cadence: Cadence, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]
     ) -> None:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
-        before, compiled = self.distiller.generator.updates, self.compiled.state
+        before, compiled = self._updates(), self.compiled.state
         figures = self._checked(self.step(iteration), iteration)
         if self.compiled.state != compiled and self.accelerator.is_main_process:
             self._note(f"{self.compiled} by iteration {iteration + 1}")
-        done, updates = iteration + 1, self.distiller.generator.updates
+        done = iteration + 1
         last = done == self.recipe.iterations
         window = self.monitor.add(done, figures)
-        if window or done % LOG_EVERY == 0 or last or (updates > before and is_logged_update(updates, done)):
+        stepped = [updates for name, updates in self._updates().items() if updates > before[name]]
+        if window or done % LOG_EVERY == 0 or last or any(is_logged_update(updates, done) for updates in stepped):
             rate = self.recipe.lr * self.recipe.rate_at(iteration)
             self._log({"iteration": done, "lr": rate, **figures, **(window.means if window else {})})
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
@@ -177,7 +178,7 @@ class Trainer:
     def step(self, iteration: int) -> dict[str, Tensor]:
         """Train one iteration, which depends only on the networks, the seed and the iteration's number."""
         distiller = self.distiller
-        before = {name: model.updates for name, model in distiller.models.items()}
+        before = self._updates()
         distiller.set_rates(iteration)
         steps = [self._micro_step(iteration, index) for index in range(self.recipe.gradient_accumulation)]
         for figures, _ in steps:
@@ -205,6 +206,10 @@ class Trainer:
             stack.enter_context(self.accelerator.autocast())
             batch = self.batch(iteration, micro_batch)
             return self.distiller.training_step(batch), batch.real
+
+    def _updates(self) -> dict[str, int]:
+        """Return the number of optimiser steps of each model so far."""
+        return {name: model.updates for name, model in self.distiller.models.items()}
 
     def _real_statistics(self, figures: Collection[str], real: Tensor) -> dict[str, Tensor]:
         """Return the statistics of real images, if a training step returned those of the student's output."""

@@ -41,12 +41,15 @@ FIX_PATH = (
     "a run's id does not depend on them"
 )
 FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless it is a file of the repository"
+FIX_PLUGIN = "send the plug-in file with the record, which has its hash, unless it is a file of the repository"
 FIX_SECRET = "revoke it, keep it in the environment, and run again"
 
 
 def private_findings(record: Record) -> Iterator[Finding]:
     """Yield every text of a record that names a machine or a person, holds a secret, or is hostile."""
     own = _own_names()
+    argv = record.provenance.argv
+    plugins = {f"provenance.argv.{place}" for place, option in enumerate(argv, 1) if option == "--plugin"}
     for where, text in _texts(record.model_dump(mode="json"), ""):
         if len(text) > LONGEST:
             yield error(f"{where} is a text of {len(text):,} letters", UNCHANGED)
@@ -59,14 +62,12 @@ def private_findings(record: Record) -> Iterator[Finding]:
         if path := MACHINE_PATH.search(text):
             yield error(f"{where} has a path of one machine, {shortened(path[0])}", FIX_PATH)
         elif where.startswith("provenance.argv.") and RELATIVE_PATH.match(text):
-            yield warning(
-                f"{where} has a path that depends on the working folder, {shortened(text)}", FIX_RELATIVE
-            )
+            fix = FIX_PLUGIN if where in plugins else FIX_RELATIVE
+            yield warning(f"{where} has a path that depends on the working folder, {shortened(text)}", fix)
         if not where.startswith(NO_HOSTS) and (host := HOST.search(text)):
             yield error(f"{where} names a machine or an account, {shortened(host[0])}", FIX_PATH)
         if name := next((name for name in own if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)), None):
             yield error(f"{where} has {name!r}, the name of this machine or of its user", FIX_PATH)
-    argv = record.provenance.argv
     for option, value in itertools.pairwise(argv):
         if SECRET_OPTION.fullmatch(option):
             yield error(f"provenance.argv has a secret behind {option}, {value[:2]}...", FIX_SECRET)

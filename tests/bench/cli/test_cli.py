@@ -127,6 +127,8 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
         (["run", "--seed", "one"], "--seed takes whole numbers"),
         (["run", "--plugin", "nowhere.py"], "no plug-in file nowhere.py"),
         (["describe", "dmd22"], "did you mean 'dmd2'"),
+        (["describe", "dmd22", "--task", "digits"], "unknown name 'dmd22'; did you mean 'dmd2'"),
+        (["describe", "fd", "--task", "digits"], "--task needs a method, and 'fd' is not one"),
         (["report", "--suite", "table33"], "unknown suite 'table33'; did you mean 'table3'"),
         (["reproduce", "table3", "--scale", "huge"], "huge"),
         (["eval", "--task", "digits"], "bench eval takes one of --checkpoint PATH, --sampler NAME,"),

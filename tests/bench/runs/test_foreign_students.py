@@ -104,7 +104,10 @@ def test_a_run_that_is_still_training(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     printed = evaluated(tmp_path / "run", cache, tmp_path)
-    assert printed.code == 2 and "has no student yet: it is still training; fix: bench resume" in printed.text
+    assert (
+        printed.code == 2
+        and "has no student yet: it is still training; fix: the command that started it" in printed.text
+    )
 
 
 def test_a_start_where_the_student_says_it(student: Path, cache: Path, tmp_path: Path) -> None:

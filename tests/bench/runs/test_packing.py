@@ -163,7 +163,7 @@ def test_failed_and_unfinished_runs_are_never_packed(finished: Runs, checker: Ch
     with pytest.raises(UserError) as caught:
         packed([failed, unfinished], checker, ["smoke", "dirty"])
     assert "the run failed, 'OutOfMemoryError: no memory'" in str(caught.value)
-    assert "gan-s0-0123456789: it has no record.json, since it has not finished; fix: bench resume" in str(
+    assert "gan-s0-0123456789: it has no record.json, since it has not finished; fix: the command that" in str(
         caught.value
     )
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import METRICS
-from bench.runs.registry import Catalogue
+from bench.runs.registry import Catalogue, load_catalogue
 from bench.task.base import PreparedTask
 from bench.training.distiller import TrainingContext
 from bench.training.log import read_lines
@@ -42,6 +42,18 @@ def test_the_log_has_the_generators_terms_however_rare_its_turns_are(
     assert len(turns) >= 5
     assert all((iteration - 1) % turn == 0 for iteration in turns)
     assert {10, 20, 30, 40, 50, 60} <= {line["iteration"] for line in lines if "loss/denoising" in line}
+
+
+def test_the_log_has_the_terms_of_every_network_that_has_turns(tiny: PreparedTask, tmp_path: Path) -> None:
+    """With the auxiliary network's turns in even iterations, from 0, every tenth one is the student's."""
+    file = Path(__file__).parents[3] / "examples" / "moment_matching.py"
+    values = {"iterations": 60, "batch_size": 4, "alarms": "off"}
+    one = trainer(load_catalogue([file]), tiny, tmp_path, "moment-matching", **values)
+    one.run(Cadence(60, 60), SilentProgress(), lambda _: {})
+    lines = read_lines(tmp_path / METRICS)
+    for term, rest in (("loss/denoising", 1), ("gradient/auxiliary", 1), ("loss/moment", 0)):
+        turns = [line["iteration"] for line in lines if term in line]
+        assert len(turns) >= 5 and {iteration % 2 for iteration in turns} == {rest}, term
 
 
 @pytest.mark.parametrize("method", ["dmd2", "gan-ttur"])

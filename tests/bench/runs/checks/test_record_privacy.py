@@ -53,6 +53,12 @@ def test_what_only_looks_like_a_path_is_accepted(found_in: Found, word: str) -> 
 def test_a_relative_path_in_a_command_line_is_a_warning(found_in: Found, word: str) -> None:
     (line,) = found_in({"provenance.argv": [*ARGV, word]})
     assert line.startswith(f"warning: provenance.argv.{len(ARGV)} has a path that depends on the working folder")
+    assert "fix: set BENCH_RUNS and BENCH_CACHE" in line
+
+
+def test_the_relative_path_of_a_plugin_is_no_matter_of_folders(found_in: Found) -> None:
+    (line,) = found_in({"provenance.argv": [*ARGV, "--plugin", "examples/mine.py"]})
+    assert line.startswith("warning: ") and "fix: send the plug-in file with the record" in line
 
 
 @pytest.mark.parametrize("word", ["alice@node7", "10.1.2.3:29500", "gpu-01.cluster", "login.cs.internal"])
