@@ -201,7 +201,8 @@ def choice_lines(found: Sweep, options: str = "") -> Iterator[str]:
     if found.reported is None:
         named = f" --protocol {shlex.quote(found.reported_protocol)}"
         protocol = "" if found.reported_protocol == found.task else named
-        yield f"next: bench eval --task {found.task}{options}{protocol} {chosen.command}    # its number for a table"
+        where = f"--task {found.task}{options}{protocol}"
+        yield f"next: bench eval {where} {chosen.command}    # its number for a table"
     else:
         values = ", ".join(f"{name} {_shown(value)}" for name, value in found.reported.metrics.items())
         yield f"reported under {found.reported_protocol}: {values}; record: {found.reported.record}"
