@@ -47,7 +47,7 @@ def describe(
 
     catalogue = load_catalogue(plugin)
     every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]
-    if name not in every:
+    if name not in every and not is_suite_file(name):
         raise unknown("name", name, every)
     if name in catalogue.methods.entries:
         on = pinned_task(catalogue, task, cache) if task else None
