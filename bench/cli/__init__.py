@@ -16,7 +16,7 @@ from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, p
 from bench.core import launcher
 from bench.core.errors import UserError
 from bench.core.imports import load_class
-from bench.core.stopping import Stopped
+from bench.core.stopping import Interrupted, Stopped
 
 COMMANDS = {
     "list": "browse:list_",
@@ -94,16 +94,17 @@ def _root(
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Treat a signal that ends a command as Ctrl-C, so that its jobs stop too."""
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _hear_signals() -> None:
-    """Handle SIGTERM and SIGUSR2, which schedulers send, and SIGHUP unless `nohup` ignores it.
+    """Handle SIGTERM and SIGUSR2, which schedulers send, Ctrl-C, and SIGHUP unless `nohup` ignores it.
 
     In a script's background job SIGINT is ignored. That stays so, since SIGTERM ends such a job.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
+        may_be_ignored = number in (signal.SIGHUP, signal.SIGINT)
+        if not may_be_ignored or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 

@@ -133,6 +133,8 @@ def tune(
         for line in (*request.lines(), "", *(line for plan in plans for line in plan.lines())):
             print(line)
         return
+    for plan in plans:
+        plan.begin()
     with exit_if_detached():
         request.execute()
     under = f" --protocol {protocol}" if protocol else ""

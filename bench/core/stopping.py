@@ -22,6 +22,10 @@ class Stopped(BaseException):
         self.cause = cause
 
 
+class Interrupted(KeyboardInterrupt):
+    """A user or a signal ends the command. A plain KeyboardInterrupt may also be raised by foreign code."""
+
+
 class DivergedError(Exception):
     """Training reached a loss, a gradient or an image that is not finite, or an alarm that its recipe calls fatal.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.errors import UserError, first_line
 from bench.core.escape import is_name
-from bench.core.stopping import Stopped
+from bench.core.stopping import Interrupted, Stopped
 from bench.features.base import FeatureExtractor, Weights
 from bench.metrics.info import MetricInfo
 from bench.task.base import Task
@@ -26,12 +26,12 @@ def importing(tell: Callable[[BaseException], str]) -> Iterator[None]:
     """Import foreign code inside: whatever it raises is a UserError, and what it prints goes to stderr.
 
     `tell` says who it is and where it failed. SystemExit and KeyboardInterrupt of it end no command silently;
-    a scheduler's signal still does.
+    Ctrl-C and a scheduler's signal still do.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    except Stopped:
+    except (Stopped, Interrupted):
         raise
     except BaseException as error:
         raise UserError(f"{tell(error)}: {type(error).__name__}: {_message(error)}") from error

@@ -25,6 +25,8 @@ COMMITTED = "records"
 """The folder of committed records."""
 TUNING = "tuning"
 """The folder of tuning records, in a folder of runs and beside the committed records."""
+BEGUN = ".begun"
+"""Ending of the file that names a tuning's runs until its record is there."""
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
@@ -108,8 +110,11 @@ def load_records(folders: Iterable[Path]) -> Loaded:
 
 
 def tuned_runs(folders: Iterable[Path]) -> set[object]:
-    """Return the ids of the runs of all tunings whose records are in folders of runs."""
-    found = (read_object(path) or {} for folder in folders for path in folder.glob(f"{TUNING}/*/*.json"))
+    """Return the ids of the runs of all tunings, finished or begun, whose files are in folders of runs."""
+    files = (
+        path for folder in folders for path in folder.glob(f"{TUNING}/*/*") if path.suffix in (".json", BEGUN)
+    )
+    found = (read_object(path) or {} for path in files)
     points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
     return {point.get("run_id") for point in points if isinstance(point, dict)}
 

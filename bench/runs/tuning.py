@@ -20,7 +20,7 @@ from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.plan import plan_run
 from bench.runs.record import Name, Provenance
-from bench.runs.records import TUNING, read_model
+from bench.runs.records import BEGUN, TUNING, read_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -77,6 +77,10 @@ class Question:
             "budget": self.budget.as_dict() if self.budget else None,
             "recipe_sha256": self.recipe_sha256,
         }
+
+    def begun(self, folder: Path) -> Path:
+        """Return the file in a folder of runs that names the points until there is an answer."""
+        return self.path(folder).with_suffix(BEGUN)
 
     def path(self, folder: Path) -> Path:
         """Return the file of the answer in a folder of runs, or in the package's `results`."""

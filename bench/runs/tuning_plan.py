@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError, counted, listed
+from bench.core.files import write_text
 from bench.core.run_folder import LOG
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.record import Record
@@ -109,10 +110,20 @@ class TuningPlan:
             provenance=provenance("fp32"),
         )
 
+    def begin(self) -> None:
+        """Write which runs are points of the tuning, so that none counts as a result before there is an answer."""
+        if not self.path.exists():
+            points = [
+                {"values": point, "run_id": run.id}
+                for point, run in zip(self.question.points, self.runs, strict=True)
+            ]
+            write_text(self.question.begun(self.root), json.dumps({"points": points}, indent=2) + "\n")
+
     def write(self) -> Tuning:
         """Write the record of the tuning and return it. Raises UserError as `answer` does."""
         found = self.answer()
         write_tuning(self.path, found)
+        self.question.begun(self.root).unlink(missing_ok=True)
         return found
 
     def _point(self, values: dict[str, object], run: Run, record: Record) -> Point:

@@ -128,12 +128,13 @@ def test_the_last_line_is_the_command_that_trains_the_chosen_recipe(bench: Calla
 
 def test_a_suite_on_another_task_is_tuned_there(bench: Callable[..., Any], here: list[str]) -> None:
     plugin = ("--plugin", str(TINY_PLUGIN))
-    named = "bench tune --suite mine --scale micro --task digits --method dmd-ttur"
+    given = f"--scale micro --task digits --plugin {TINY_PLUGIN}"
+    named = f"bench tune --suite mine {given} --method dmd-ttur"
     assert f"fix: {named}" in bench("reproduce", "mine", "--task", "digits", *plugin).text
-    assert f"`{named}`, then `bench reproduce mine --scale micro --task digits`" in (
+    assert f"`{named}`, then `bench reproduce mine {given}`" in (
         bench("report", "--suite", "mine", "--task", "digits", *plugin).text
     )
-    assert "dmd-ttur on digits" in bench(*named.split()[1:], *plugin, "--dry-run").text and not here
+    assert "dmd-ttur on digits" in bench(*named.split()[1:], "--dry-run").text and not here
 
 
 def test_a_grid_is_read_like_set() -> None:

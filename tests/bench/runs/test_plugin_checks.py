@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.core.stopping import Stopped
+from bench.core.stopping import Interrupted, Stopped
 from bench.runs.kinds import KINDS
 from bench.runs.registry import Registry, load_catalogue
 from bench.runs.task_sources import pinned_task
@@ -162,6 +162,17 @@ def test_a_schedulers_signal_ends_the_command_though_it_arrives_in_an_import(tmp
     path = tmp_path / "plug.py"
     path.write_text("import signal\nfrom bench.core.stopping import Stopped\nraise Stopped(signal.SIGTERM)")
     with pytest.raises(Stopped):
+        load_catalogue([path])
+
+
+def test_a_user_who_interrupts_an_import_is_obeyed(tmp_path: Path) -> None:
+    """Ctrl-C raises Interrupted; a KeyboardInterrupt of the plug-in's own is its error."""
+    path = tmp_path / "slow.py"
+    path.write_text("from bench.core.stopping import Interrupted\nraise Interrupted")
+    with pytest.raises(Interrupted):
+        load_catalogue([path])
+    path.write_text("raise KeyboardInterrupt")
+    with pytest.raises(UserError, match="failed: KeyboardInterrupt"):
         load_catalogue([path])
 
 

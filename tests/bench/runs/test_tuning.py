@@ -11,6 +11,7 @@ import pytest
 from tuned_runs import write_result
 
 from bench.core.errors import UserError
+from bench.runs.records import load_records, tuned_runs
 from bench.runs.registry import Catalogue
 from bench.runs.tuning import Question, answer_to, best, read_tuning
 from bench.runs.tuning_plan import TuningPlan, tuning_lines
@@ -104,6 +105,19 @@ def test_a_tuning_needs_every_run(catalogue: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dmd2 is not tuned, since 5 of 6 runs have no result: dmd2-s100-"):
         plan.write()
     assert not plan.path.exists()
+
+
+def test_points_of_a_tuning_that_is_not_finished_are_no_results(catalogue: Catalogue, tmp_path: Path) -> None:
+    plan = planned(catalogue, tmp_path)
+    plan.begin()
+    write_result(plan.runs[0], 5.0)
+    assert tuned_runs([tmp_path]) == {run.id for run in plan.runs}
+    assert [record.of_tuning for record in load_records([tmp_path]).records] == [True]
+    for number, run in enumerate(plan.runs):
+        write_result(run, 5.0 + number)
+    plan.write()
+    assert [path.suffix for path in plan.path.parent.iterdir()] == [".json"]
+    assert tuned_runs([tmp_path]) == {run.id for run in plan.runs}
 
 
 def test_where_all_diverge_nothing_is_chosen(catalogue: Catalogue, tmp_path: Path) -> None:
