@@ -17,6 +17,7 @@ from bench.metrics.intervals import bca_interval, t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
+from bench.report.effort import unequal_effort
 from bench.report.notes import differing_assets, rounded_networks
 from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.selection import Side
@@ -114,7 +115,7 @@ class Compared:
     left_out: tuple[str, ...]
     """Metrics that are not shown, each with the reason."""
     warnings: tuple[str, ...]
-    """What makes the numbers incomparable although the protocol is one: another reference, for example."""
+    """What makes the numbers incomparable although the protocol is one, such as another reference or budget."""
 
     def differ(self, pair: Pair) -> bool:
         """Return whether a pair differs at the level, adjusted for the number of tests of its metric."""
@@ -148,7 +149,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
         trained,
         tuple(differences),
         tuple(f"{name} ({reason})" for name, reason in left.items()),
-        tuple(rounded_networks(records) + differing_assets(records)),
+        tuple(rounded_networks(records) + differing_assets(records) + unequal_effort(sides)),
     )
 
 

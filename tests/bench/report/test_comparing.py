@@ -17,7 +17,7 @@ from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_data import to_data
 from bench.report.comparison_text import blocks, decimals_of, signed, to_markdown
 from bench.report.selection import Found, Selection, Side
-from bench.runs.record import Asset, Record
+from bench.runs.record import Asset, NetworkPasses, Record
 from bench.runs.records import Loaded, load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.result_files import RESULTS
@@ -81,6 +81,29 @@ def test_pairs_without_a_test_are_counted(make_record: Records) -> None:
     sides = [method(make_record, "dmd2", 6.0, 6.2, 5.9), method(make_record, "gan", 9.0, 9.9, 9.4)]
     found = compared([*sides, method(make_record, "dmd", 7.0)])
     assert "FD: 1 of 3 pairs differ at 95 %, 2 without a test" in text(found)
+
+
+def test_unequal_trainings_are_told(make_record: Records) -> None:
+    """By the counted passes, or by the training images where a record has no count; samplers have no training."""
+
+    def spending(name: str, images: int, passes: int = 0, steps: int = 1) -> Side:
+        counted = {"student": NetworkPasses(forward=passes, backward=0)} if passes else {}
+        changes = {"generated_images": images, "passes": counted, "network_evaluations": steps}
+        records = [make_record(name, seed, (6.0 + seed,)) for seed in range(2)]
+        return side(*(one.model_copy(update={"cost": one.cost.model_copy(update=changes)}) for one in records))
+
+    def told(*sides: Side) -> list[str]:
+        return [line for line in compared([*sides, sampler(make_record, 5.0)]).warnings if "Not equal" in line]
+
+    few, many = spending("dmd2", 64_000, 300_000), spending("gan", 32_000, 290_000)
+    assert told(few, many) == []
+    (line,) = told(few, spending("gan", 64_000, 150_000))
+    assert line.startswith("Not equal: passes of a training: dmd2 300,000; gan 150,000. A test says that results")
+    (line,) = told(few, spending("gan", 32_000))
+    assert "training images of a training: dmd2 64,000; gan 32,000." in line
+    (line,) = told(few, spending("gan", 64_000, 300_000, steps=4))
+    assert "network evaluations of an image: dmd2 1; gan 4." in line
+    assert told(few) == []
 
 
 def test_other_data_behind_the_numbers_is_warned_of(make_record: Records) -> None:
