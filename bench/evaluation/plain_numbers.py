@@ -25,7 +25,7 @@ def plain(name: str, found: object, images: int) -> Measured:
     for what, number in numbers.items():
         if not isinstance(number, int | float) or not math.isfinite(number):
             raise UserError(f"metric {name!r} has the {what} {number!r}; fix: let it return a finite number")
-    if samples != images:
+    if samples < images or samples % images or (scores and samples != images):  # patches may be several an image
         raise UserError(
             f"metric {name!r} says that it measured {samples} samples, but {images} images were added to it; "
             "fix: let it count all of them, and name those that it leaves out in its diagnostics"

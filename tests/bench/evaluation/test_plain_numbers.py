@@ -27,6 +27,10 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     }
 
 
+def test_a_metric_of_patches_counts_several_of_each_image() -> None:
+    assert plain("mine", Measured(0.5, 6, {}), 3).samples == 6
+
+
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
@@ -36,6 +40,8 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
         (Measured(0.5, 3, {"rank": float("inf")}), "has the diagnostic 'rank' inf; fix"),
         (Measured(0.5, 3, {}, [1.0, None]), "has the score 1 None; fix"),
         (Measured(0.5, 2, {}), "says that it measured 2 samples, but 3 images were added to it; fix"),
+        (Measured(0.5, 4, {}), "says that it measured 4 samples, but 3 images were added to it; fix"),
+        (Measured(0.5, 6, {}, [1.0, 0.0, 0.5]), "says that it measured 6 samples, but 3 images"),
         (Measured(0.5, 3, {}, [1.0, 0.0]), "has 2 scores of 3 images; fix"),
         (Measured(0.5, 3, {}, [1.0, 0.0, 0.5], ["dark"]), "has 1 reasons for 3 scores; fix"),
     ],
