@@ -111,6 +111,30 @@ def batches_of(
             yield {**batch.found, **{name: parts[number] for name, parts in features.items()}}
 
 
+def started(
+    prepared: PreparedTask,
+    protocol: Protocol,
+    metrics: Mapping[str, MetricInfo],
+    spaces: Mapping[str, LoadedSpace],
+) -> dict[str, Metric]:
+    """Return the metrics before their first image, by their names; those of the first process alone.
+
+    Raises UserError, in all processes, for one that cannot be measured: without an extractor or a reference, or
+    with too few images.
+    """
+    if missing := {info.extractor for info in metrics.values()} - spaces.keys():
+        raise unknown(f"feature extractor for task {prepared.task.name!r}:", missing.pop(), spaces)
+    running: dict[str, Metric] = {}
+
+    def start() -> None:
+        for name, info in metrics.items():
+            running[name] = make_metric(info, spaces[info.extractor].reference_of(info), protocol)
+            running[name].check()
+
+    from_main(start)
+    return running
+
+
 def measure(
     source: ImageSource,
     prepared: PreparedTask,
@@ -126,16 +150,8 @@ def measure(
 
     What is `kept` of the repetition is read instead of made again.
     """
-    is_main = PartialState().is_main_process
     names = {info.extractor for info in metrics.values()}
-    if missing := names - spaces.keys():
-        raise unknown(f"feature extractor for task {prepared.task.name!r}:", missing.pop(), spaces)
-    running: dict[str, Metric] = {}
-    if is_main:
-        running = {
-            name: make_metric(info, spaces[info.extractor].reference_of(info), protocol)
-            for name, info in metrics.items()
-        }
+    running = started(prepared, protocol, metrics, spaces)
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
         at_once = batch_size or prepared.evaluation_batch
         extractors = {name: spaces[name].extract for name in sorted(names)}
@@ -197,6 +213,10 @@ class Evaluator:
         self.further = further
         self.spaces = with_teacher({**own_spaces(prepared), **further}, prepared)
         self.progress = progress
+
+    def require(self) -> None:
+        """Raise UserError if a metric cannot be measured here, before anything is trained or generated."""
+        started(self.prepared, self.protocol, self.metrics, self.spaces)
 
     def evaluate(
         self, source: ImageSource, folder: Path, subject: str, keeping: Keeping | None = None

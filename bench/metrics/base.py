@@ -67,7 +67,7 @@ class Measured:
 
     value: float
     samples: int
-    """The number of images that were added; `diagnostics` count those that the metric leaves out."""
+    """The images that were added, or their patches; `diagnostics` count those that the metric leaves out."""
     diagnostics: dict[str, float | int | bool]
     scores: Sequence[float] = ()
     """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
@@ -106,6 +106,10 @@ class Metric(ABC):
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003 (most need only the class)
         """Return sets on which the value of the metric `info` is known, for `bench metrics check`; empty: none."""
         return ()
+
+    def check(self) -> None:
+        """Raise UserError if the protocol, or the reference, has too few images; called before any is made."""
+        self.require(self.protocol.samples, "generated", defined=1)
 
     @abstractmethod
     def update(self, batch: Features) -> None:
@@ -149,6 +153,11 @@ class FeatureMetric(Metric):
             )
         self.real = reference.features
         self._batches: list[np.ndarray] = []
+
+    def check(self) -> None:
+        """Raise UserError if the protocol or the reference has too few images."""
+        super().check()
+        self.require(len(self.real), "reference", defined=1)
 
     def update(self, batch: Features) -> None:
         """Keep the batch's features."""

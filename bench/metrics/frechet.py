@@ -150,6 +150,16 @@ class FrechetDistance(Metric):
         super().__init__(reference, protocol, info)
         self._generated = GaussianStatistics(shift=self.reference.mean)
 
+    def check(self) -> None:
+        """Raise UserError if the protocol, or the reference, has no more images than features."""
+        self._require(self.protocol.samples)
+
+    def _require(self, generated: int) -> None:
+        full_rank = self.reference.dimensions + 1
+        self.require(generated, "generated", defined=2, sound=full_rank)
+        if self.reference.samples is not None:  # if it is unknown, the diagnostics still show the rank
+            self.require(self.reference.samples, "reference", defined=2, sound=full_rank)
+
     def update(self, batch: Features) -> None:
         """Add the batch's features to the sums."""
         self._generated.update(batch.features)
@@ -160,10 +170,7 @@ class FrechetDistance(Metric):
         Raises UserError if either side has no more images than features, so that it cannot have full rank.
         """
         reference, generated = self.reference, self._generated
-        full_rank = reference.dimensions + 1
-        self.require(generated.count, "generated", defined=2, sound=full_rank)
-        if reference.samples is not None:  # if it is unknown, the diagnostics still show the rank
-            self.require(reference.samples, "reference", defined=2, sound=full_rank)
+        self._require(generated.count)
         covariance = generated.covariance
         if self.protocol.covariance_start == "ones":
             covariance = covariance + 1 / (generated.count - 1)

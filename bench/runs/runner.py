@@ -99,6 +99,7 @@ class Runner:
 
         `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder; `track`
         names the trackers that runs send their logs to; `keep` names what evaluations keep: images, features.
+        Raises UserError if a metric cannot be measured, for example with too few real images.
         """
         self.catalogue = catalogue
         self.prepared = prepared
@@ -111,6 +112,7 @@ class Runner:
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         add_teacher_references(prepared, metrics.values(), further, progress)
         self.evaluator = Evaluator(prepared, metrics, progress, further)
+        self.evaluator.require()
 
     @property
     def students(self) -> StudentTraining:

@@ -16,6 +16,7 @@ from bench.core.progress import SilentProgress
 from bench.evaluation.evaluator import Evaluator, measure
 from bench.evaluation.feature_spaces import own_spaces
 from bench.evaluation.image_source import SampledImages, generate
+from bench.metrics.base import Reference
 from bench.metrics.catalogue import FD
 from bench.models.samplers import SampleNoise
 from bench.runs.plan import Run
@@ -121,18 +122,32 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> N
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
 
+def untouched(*_: object) -> torch.Tensor:
+    raise AssertionError("an image was made")
+
+
 def test_too_few_samples_are_refused_unless_the_protocol_is_a_smoke_test(tiny: PreparedTask) -> None:
     honest = replace(tiny.task.protocol, smoke=False)
-    with pytest.raises(UserError, match="at least"):
-        measure(
-            SampledImages(few_step_sampler(tiny.teacher, [999]), tiny),
-            tiny,
-            honest,
-            {"fd": FD},
-            own_spaces(tiny),
-            0,
-            SilentProgress(),
-        )
+    with pytest.raises(UserError, match=r"at least .* generated images, got 120"):
+        measure(SampledImages(untouched, tiny), tiny, honest, {"fd": FD}, own_spaces(tiny), 0, SilentProgress())
+
+
+@pytest.mark.parametrize("metric", ["fd", "precision"])
+def test_too_few_real_images_are_refused_before_an_image_is_made(
+    tiny: PreparedTask, catalogue: Catalogue, tmp_path: Path, metric: str
+) -> None:
+    infos = {metric: catalogue.metrics.get(metric)}
+    evaluator = Evaluator(tiny, infos, SilentProgress())
+    evaluator.protocol = replace(tiny.task.protocol, smoke=False, samples=2000)
+    space = evaluator.spaces[MAIN]
+    real = space.reference_of(infos[metric])
+    assert real is not None and real.features is not None
+    few = Reference.of(real.features[:20], "few", "0" * 64)
+    evaluator.spaces = {MAIN: replace(space, reference=few)}
+    with pytest.raises(UserError, match=r"at least .* reference images, got 20"):
+        evaluator.require()
+    with pytest.raises(UserError, match=r"at least .* reference images, got 20"):
+        evaluator.evaluate(SampledImages(untouched, tiny), tmp_path, "weights")
 
 
 def test_a_record_has_every_generation_seed_and_its_interval(plan: Callable[..., Run], runner: Runner) -> None:
