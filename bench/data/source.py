@@ -56,7 +56,7 @@ class ItemSource(ABC, Generic[Item]):
     def tally(self) -> str:
         """Describe the numbers of files, of items, and of skipped files, for people."""
         found = len(self) + sum(self.skipped.values())
-        return f"{found:,} found in {self.path}: {len(self):,} to pack, {described(self.skipped)}"
+        return f"{found:,} found in {self.path}: {len(self):,} to use, {described(self.skipped)}"
 
     def close(self) -> None:
         """Release open files; most sources keep none."""

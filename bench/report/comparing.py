@@ -278,7 +278,7 @@ def _over_seeds(one: MetricResult, other: MetricResult) -> Comparison:
     if one.low is None and len(one.values) > 1:
         raise NoTestError("a minimum over generation seeds has no test; fix: train more seeds")
     if len(one.values) != len(other.values) or len(one.values) < 2:
-        raise NoTestError("one generation seed has no test; fix: train more seeds")
+        raise NoTestError("one generation seed has no test; fix: train more seeds, or take a protocol of several")
     return paired(one.values, other.values)
 
 

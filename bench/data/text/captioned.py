@@ -45,7 +45,9 @@ def text_of(data: bytes, where: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
+        raise UserError(
+            f"{where} is not UTF-8 text ({error.reason} at byte {error.start:,}); fix: save it as UTF-8"
+        ) from None
 
 
 def json_of(data: bytes, where: str) -> object:

@@ -47,7 +47,9 @@ class PromptList:
         Raises ValueError unless there are as many categories as prompts, or none.
         """
         if not prompts:
-            raise UserError(f"{source} holds no prompts")
+            raise UserError(
+                f"{source} holds no prompts; fix: name a file with one prompt a line, or a table of them"
+            )
         for number, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
                 raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
@@ -90,7 +92,9 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     try:
         table = read(path)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,})") from None
+        raise UserError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,}); fix: save it as UTF-8"
+        ) from None
     except csv.Error as error:
         raise UserError(f"{path} is not a table of texts ({error}); fix: download it again") from None
     except OSError as error:

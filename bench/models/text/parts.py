@@ -47,7 +47,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a pipeline. Raises UserError if there is none."""
     found = read_object(path)
     if found is None:
-        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
+        problem = "it contains no JSON object" if path.exists() else "there is no such file"
+        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
     return found
 
 

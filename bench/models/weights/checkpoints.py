@@ -203,5 +203,6 @@ def _training_levels(root: Path) -> int:
 def _json(path: Path) -> dict[str, Any]:
     found = read_object(path)
     if found is None:
-        raise UserError(f"cannot read {path}: there is no JSON object; fix: download it again")
+        problem = "it contains no JSON object" if path.exists() else "there is no such file"
+        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
     return found

@@ -102,7 +102,7 @@ def test_litter_is_no_image_is_counted_aloud_and_in_the_manifest(
     assert len(packed) == len(small)
     assert packed.manifest.source.skipped == skipped
     count = sum(skipped.values())
-    assert any(f": {len(small)} to pack, {count} skipped (" in note for note in noted.notes)
+    assert any(f": {len(small)} to use, {count} skipped (" in note for note in noted.notes)
 
 
 def test_a_manifest_from_before_the_counting_still_opens(tmp_path: Path, small: list[Sample]) -> None:

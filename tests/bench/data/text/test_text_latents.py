@@ -196,7 +196,7 @@ def test_blocks_of_another_encoding_are_not_used(
         pack(Interrupted(folder, 9), tmp_path / "packed")
     resumed, progress = Interrupted(folder), Noted()
     pack(resumed, tmp_path / "packed", progress=progress, **change)
-    assert progress.notes[0] == f"11 found in {folder}: 11 to pack, nothing skipped"
+    assert progress.notes[0] == f"11 found in {folder}: 11 to use, nothing skipped"
     assert progress.notes[1].startswith("starting again because this has changed: ")
     assert sorted(resumed.seen) == list(range(11))
 

@@ -273,7 +273,7 @@ def test_weights_that_do_not_fit_the_config_are_not_left_random(bare: Path) -> N
     ("file", "content", "reason"),
     [
         ("config.json", b"{", "cannot read"),
-        ("config.json", b"[]", "there is no JSON object"),
+        ("config.json", b"[]", "it contains no JSON object"),
         ("config.json", b'{"_class_name": "AutoencoderKL"}', "holds a AutoencoderKL"),
         ("config.json", b'{"_class_name": "UNet2DModel"}', "for no classes"),
         ("diffusion_pytorch_model.safetensors", b"", "cannot read"),
