@@ -101,7 +101,8 @@ def suite_table(
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, compared)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
-    return replace(table, note=chosen.note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
+    note = " ".join(filter(None, [chosen.note, table.note]))
+    return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
@@ -141,6 +142,10 @@ def _compile(
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
         by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)
 
+    note = ""
+    if columns is not None and (apart := _without_students(by_protocol)):
+        by_protocol = {key: rows for key, rows in by_protocol.items() if key not in apart}
+        note = SAMPLERS_APART.format(task=task)
     sections, data = [], []
     for key, rows in (by_protocol or {("", ""): []}).items():
         here = [
@@ -157,7 +162,19 @@ def _compile(
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
     paper_columns = [f"paper_{column.name}" for column in paper.columns] if paper else []
     frame = pd.DataFrame(data, columns=[*_CSV, *paper_columns]).astype(dict.fromkeys(_COUNTS, "Int64"))
-    return ReportTable(title, tuple(sections), frame)
+    return ReportTable(title, tuple(sections), frame, note)
+
+
+SAMPLERS_APART = (
+    "Samplers that were measured through other networks or under another protocol than any student of this suite "
+    "are in `bench report --task {task}`."
+)
+
+
+def _without_students(by_protocol: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> set[tuple[str, str]]:
+    """Return the protocols and networks with samplers alone, if there are others with students."""
+    trained = {key for key, rows in by_protocol.items() if any(row["kind"] == "method" for row in rows)}
+    return set(by_protocol) - trained if trained else set()
 
 
 def _rows(

@@ -76,6 +76,15 @@ def test_protocols_are_never_mixed(make_record: Make) -> None:
     assert sorted(table.data["value"].dropna()) == [2.0, 9.0]
 
 
+def test_samplers_without_any_student_of_the_suite_have_no_table_and_are_named(make_record: Make) -> None:
+    sampler = make_record("teacher-ode", None, (3.0,), kind="baseline", protocol="other")
+    table = table3([make_record(fd=(2.0,)), sampler])
+    assert [section.heading.split()[1] for section in table.sections] == ["fashion"]
+    assert "than any student of this suite are in `bench report --task fashion`" in table.note
+    alone = table3([sampler])
+    assert row(alone, "teacher-ode")["FD ↓"] == "3.00" and "Samplers" not in alone.note
+
+
 def test_smoke_numbers_come_last_and_are_called_so(make_record: Make) -> None:
     table = table3([make_record(protocol="a-smoke", smoke=True), make_record()])
     assert ["smoke" in section.heading for section in table.sections] == [False, True]
