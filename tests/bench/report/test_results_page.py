@@ -55,10 +55,13 @@ def test_another_record_makes_another_page_or_none(records: list[Record]) -> Non
     [
         ("lower fashion fd table3/dmd2 table3/dmd-ttur", "n = 3 and 3"),
         ("lower digits fd dmd2 dmd-ttur", "p = .012, n = 3 and 3"),
-        ("level scenes fd dmd2-4step dmd2-4step-no-dm", "p = .16"),
-        ("level scenes alignment dmd2-4step-no-gan dmd2-4step", "p = .060,"),
-        ("higher scenes alignment dmd2-4step-no-backward-simulation dmd2-4step", "p = .025"),
-        ("higher scenes patch-fd dmd2-4step teacher-cfg3", "Welch's t = 29.86, p = .0011, n = 3 and 3"),
+        ("level scenes fd table4/dmd2-4step table4/dmd2-4step-no-dm", "p = .16"),
+        ("level scenes alignment table4/dmd2-4step-no-gan table4/dmd2-4step", "p = .060,"),
+        ("higher scenes alignment table4/dmd2-4step-no-backward-simulation table4/dmd2-4step", "p = .025"),
+        (
+            "higher scenes patch-fd table4/dmd2-4step table4/teacher-cfg3",
+            "Welch's t = 29.86, p = .0011, n = 3 and 3",
+        ),
     ],
 )
 def test_claims_carry_their_tests(committed: Results, claim: str, test: str) -> None:
@@ -95,6 +98,17 @@ def test_a_suite_names_one_of_several_recipes(committed: Results) -> None:
     """Table 3 on fashion has 1,400 generator updates a row; records of other trainings are not its row."""
     rows = committed.rows("fashion", "fd", "table3/dmd2")
     assert rows["generator_updates"].tolist() == [1400] * 3
+
+
+def test_a_suite_names_the_sampler_of_the_teacher_of_its_students(committed: Results) -> None:
+    """The samplers of two machines' teachers of `scenes` have the same run ids, and values 15 % apart."""
+    one, other = (
+        committed.rows("scenes", "patch-fd", f"{suite}/teacher-cfg3") for suite in ("table4", "tournament-scenes")
+    )
+    assert one["run_id"].tolist() == other["run_id"].tolist()
+    assert one["networks_sha256"].tolist() != other["networks_sha256"].tolist()
+    with pytest.raises(UserError, match="were measured through different networks"):
+        committed.compare("scenes", "fd", "tournament-scenes/tdm", "table4/teacher-cfg3")
 
 
 def test_cells_are_intervals_over_what_the_record_says(committed: Results, records: list[Record]) -> None:
