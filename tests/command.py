@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from typer.testing import CliRunner
 
 from bench.cli import command_line
 from bench.core.errors import UserError
+
+
+def bare(text: object) -> str:
+    """A message whose commands name no plug-in file and no cache, which are the test's own."""
+    return re.sub(r" --(plugin|cache) \S+", "", str(text))
 
 
 class Printed(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from command import bare
 from tests_support import EXAMPLE, TINY_PLUGIN
 
 from bench.runs.plan import Run
+from bench.runs.result_files import RESULTS
 from bench.runs.runner import Runner
 from bench.task.pinned import PinnedAsset
 from tasks.imagenet.task import PinnedImageNet
@@ -106,7 +109,7 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
     PinnedImageNet(teacher=PinnedAsset(str(weights), "0" * 64, "mine")).write(IMAGENET64.pinned_path(tmp_path))
     found = bench("doctor", "--cache", tmp_path).text
     assert f"EDM denoiser (mine): {weights}" in found
-    assert "training images, packed: MISSING; fix: bench prepare --task imagenet64 --data PATH" in found
+    assert "training images, packed: MISSING; fix: bench prepare --task imagenet64 --data PATH" in bare(found)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +257,11 @@ def test_a_figure_draws_the_committed_logs_too(bench: Callable[..., Any], tmp_pa
     figure = tmp_path / "figure.png"
     bench("report", "--suite", "table3", "--runs", str(tmp_path / "none"), "--figure", str(figure))
     assert figure.read_bytes().startswith(b"\x89PNG")
-    done = bench("report", "--task", "scenes", "--runs", str(tmp_path / "none"), "--figure", str(figure))
+    (sampler,) = (RESULTS / "records" / "digits").glob("teacher-ode-*.json")
+    (tmp_path / "runs" / "digits" / sampler.stem).mkdir(parents=True)
+    shutil.copy(sampler, tmp_path / "runs" / "digits" / sampler.stem / "record.json")
+    own = ("--runs", str(tmp_path / "runs"), "--no-committed")
+    done = bench("report", "--task", "digits", *own, "--figure", str(figure))
     assert done.code == 2 and "have a training log to draw; fix: leave out --figure" in done.text
 
 

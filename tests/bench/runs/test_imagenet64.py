@@ -127,7 +127,7 @@ def test_images_need_neither_training_data_nor_a_teacher(where: tuple[str, ...],
     bench("eval", *quick, "--cache", str(tmp_path / "cache"))
     (other,) = load_records([tmp_path / "runs"]).records
     assert (record.run_id, record.metrics, record.weights) == (other.run_id, other.metrics, other.weights)
-    with pytest.raises(UserError, match="is enough to measure images: bench eval --task standin64 --images PATH"):
+    with pytest.raises(UserError, match=r"enough to measure images: bench eval --task standin64 .* --images PATH"):
         bench("prepare", "--task", "standin64", "--cache", str(tmp_path / "cache"))
 
 

@@ -13,7 +13,7 @@ import open_clip
 import pytest
 import torch
 import torchvision
-from command import output
+from command import bare, output
 from diffusers import AutoencoderKL
 from inception_files import photographs, random_inception
 from PIL import Image
@@ -233,7 +233,7 @@ def test_evaluations_need_nothing_to_train_on(
         f"clip={files / 'clip.bin'}",
     )
     output = bench("prepare", *task, *needed, "--weights", f"lpips={files / 'alex.pth'}", "--own-weights", *cache)
-    assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", output)
+    assert re.search(r"latents +missing .*: bench prepare --task standin-parti --data PATH", bare(output))
     runs = ("--runs", str(tmp_path / "runs"))
     bench("eval", *task, "--sampler", "teacher", *cache, *runs)
     trained_on = prepared("parti")
@@ -269,7 +269,7 @@ def test_preferences_are_measured_by_the_models_that_were_chosen(
     with pytest.raises(UserError) as caught:
         bench(*evaluate)
     for name in ("pickscore", "hps", "image-reward"):
-        assert f"bench prepare --task standin-parti --weights {name}=PATH" in str(caught.value)
+        assert f"bench prepare --task standin-parti --weights {name}=PATH" in bare(caught.value)
     assert "one preference model is enough" in str(caught.value)
 
     pickscore, hps = save_pickscore(tmp_path / "pickscore"), save_hps(tmp_path / "HPS_v2.1_compressed.pt")
@@ -346,7 +346,7 @@ def test_what_is_missing_is_said_with_the_command_that_gets_it(files: Path, tmp_
         "--reals FOLDER",
         "--weights clip=FILE",
     ):
-        assert f"bench prepare --task standin-sdxl {option}" in str(caught.value)
+        assert f"bench prepare --task standin-sdxl {option}" in bare(caught.value)
     assert "--prompts" not in str(caught.value)
     chosen = json.loads((tmp_path / "chosen" / "standin-sdxl.json").read_text())
     assert chosen["prompts"]["name"].startswith("prompts, 3, sha256 ")

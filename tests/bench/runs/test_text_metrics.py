@@ -111,7 +111,9 @@ def evaluated(name: str, cache: Path, metrics: str) -> Record:
 def test_every_space_is_measured_in_one_pass(files: dict[str, tuple[str, ...]], tmp_path: Path) -> None:
     """The references are made of the folder of real images, which the task asks for by its option."""
     prepare("standin-sd15", tmp_path, *files["sd15"], *files["weights"])
-    with pytest.raises(UserError, match=r"has no folder of real images .*; fix: bench prepare --task .* --reals"):
+    with pytest.raises(
+        UserError, match=r"not prepared; missing:[^$]*reals: bench prepare --task .* --reals FOLDER"
+    ):
         evaluated("standin-sd15", tmp_path, "cmmd")
     prepare("standin-sd15", tmp_path, *files["reals"])
     distances = ("kid", "fd-dinov2", "cmmd", "saturation", "sharpness", "contrast")

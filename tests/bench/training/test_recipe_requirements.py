@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command import bench
+from command import bare, bench
 
 from bench.core.errors import UserError
 from bench.runs.dry_run import recipe_requirements, require_for_recipes
@@ -40,6 +40,7 @@ def test_dmd_on_imagenet_is_refused_before_it_runs_where_lpips_is_missing(tmp_pa
 @pytest.mark.parametrize(("method", "asked"), [("dmd", True), ("dmd-mse", False), ("dmd2", False)])
 def test_a_plan_shows_lpips_among_the_requirements_of_the_task(method: str, asked: bool, tmp_path: Path) -> None:
     reason = bench("run", "--task", "imagenet64", "--method", method, "--dry-run", "--cache", tmp_path).text
+    reason = bare(reason)
     assert ("missing; fix: bench prepare --task imagenet64 --weights lpips=FILE" in reason) == asked
     assert len(recipe_requirements([planned(method, tmp_path)])) == asked
 
@@ -48,6 +49,6 @@ def test_a_suite_names_all_missing_requirements_of_its_rows(tmp_path: Path) -> N
     options = ("--scale", "paper", "--cache", tmp_path, "--runs", tmp_path / "runs")
     reason = bench("reproduce", "table3", *options)
     assert reason.code == 2
-    assert "imagenet64, lpips: bench prepare --task imagenet64 --weights lpips=FILE" in reason.text
+    assert "imagenet64, lpips: bench prepare --task imagenet64 --weights lpips=FILE" in bare(reason.text)
     reason = bench("reproduce", "table2", *options)
     assert "coco10k, lpips: bench prepare" in reason.text and "coco10k, tiny_vae: bench prepare" in reason.text
