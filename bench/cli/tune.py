@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +100,7 @@ def tune(
     from bench.jobs.executor import ExecutorOptions
     from bench.jobs.request import PlannedRequest, make_executor
     from bench.jobs.spec import JobSettings, plugin_hashes
+    from bench.runs.argv import plugin_options
     from bench.runs.registry import load_catalogue
     from bench.runs.tuning import answer_to
     from bench.runs.tuning_plan import TuningPlan, tuning_lines
@@ -138,7 +138,7 @@ def tune(
     with exit_if_detached():
         request.execute()
     under = f" --protocol {protocol}" if protocol else ""
-    more = under + "".join(f" --plugin {shlex.quote(str(path))}" for path in plugin)
+    more = under + plugin_options(plugin)
     problems = []
     for plan in plans:
         print(f"{plan.title}, best by {plan.metric}")

@@ -270,6 +270,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that was downloaded. Raises UserError if there is none."""
+    found = read_object(path)
+    if found is None:
+        problem = "it contains no JSON object" if path.exists() else "there is no such file"
+        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
+    return found
+
+
 def canonical_json(value: Any) -> str:
     """Serialise plain data in the form that is hashed: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

@@ -17,9 +17,8 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from bench.core.device import this_device
 from bench.core.errors import UserError, first_line, listed, unknown
-from bench.core.files import folder_sha256, refuse_special_files
+from bench.core.files import folder_sha256, read_json, refuse_special_files
 from bench.models.text.hub import from_hub, local_path
-from bench.models.text.parts import read_json
 from bench.models.text.pipelines import INDEX
 
 FILES = ("**/*.safetensors", "**/*.json", "**/*.txt", "**/*.model")

@@ -1,13 +1,16 @@
-"""The user's command line (argv), which is also known in a job."""
+"""The user's command line (argv), which is also known in a job, and options of commands that messages propose."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
+
+from bench.task.declaration import default_cache
 
 COMMAND_VARIABLE = "BENCH_COMMAND"
 """Environment variable in which a job finds its user's command line."""
@@ -19,6 +22,16 @@ MACHINE_PATH = re.compile(
     r"|\\\\[\w.-]+\\[^\s'\",;)]*|file://[^\s'\",;)]*)|(?<=:)/(?=\w)[^\s'\",;)\]}>|]*"
 )
 """A path from the root or a home folder, a path of Windows, or a file: address; not that of a web address."""
+
+
+def plugin_options(paths: Iterable[Path]) -> str:
+    """Return the options of a command that name plug-in files, each after a blank."""
+    return "".join(f" --plugin {shlex.quote(str(path))}" for path in paths)
+
+
+def cache_option(cache: Path) -> str:
+    """Return the option of a command that names the cache, after a blank; empty if it is the usual one."""
+    return f" --cache {shlex.quote(str(cache))}" if cache != default_cache() else ""
 
 
 def user_argv() -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from bench.runs.argv import cache_option
 from bench.runs.plugins import FROM_FILE
 from bench.runs.record import Record
-from bench.task.declaration import default_cache
 
 
 def command_of(record: Record) -> str:
@@ -49,8 +49,7 @@ def command_of_plan(plan: Mapping[str, Any]) -> str | None:
         str(plan.get("kind")), name, task, protocol, plan.get("seed"), passed, [*_mapping(job.get("plugins"))]
     )
     cache = job.get("cache")
-    elsewhere = isinstance(cache, str) and Path(cache) != default_cache()
-    return f"{command} --cache {shlex.quote(str(cache))}" if elsewhere else command
+    return command + cache_option(Path(cache)) if isinstance(cache, str) else command
 
 
 def _command(

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from bench.core.errors import UserError, unknown
 from bench.core.files import regular_file
+from bench.runs.argv import plugin_options
 from bench.runs.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
 from bench.runs.paper_tables import PaperTable, load_paper_table
 from bench.runs.result_files import file_named, file_names, read_toml, unreadable
@@ -98,7 +99,7 @@ class SuiteScale:
     @property
     def plugin_options(self) -> str:
         """The options that name the plug-in files, each after a blank."""
-        return "".join(f" --plugin {shlex.quote(str(path))}" for path in self.plugins)
+        return plugin_options(self.plugins)
 
     @property
     def called(self) -> str:

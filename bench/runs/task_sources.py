@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
+from bench.runs.argv import cache_option, plugin_options
 from bench.runs.derived_protocols import under_protocol
 from bench.runs.networks import with_metrics, with_registered_networks
 from bench.task.base import Task
@@ -30,18 +30,13 @@ def pinned_task(
     `metrics` replace those of the protocol. Raises UserError for an unknown name.
     """
     where = cache or default_cache()
-    task = replace(catalogue.tasks.get(name), options=_options(catalogue, where)).located(where)
+    options = plugin_options(catalogue.plugins) + cache_option(where)
+    task = replace(catalogue.tasks.get(name), options=options).located(where)
     if protocol:
         task = under_protocol(task, protocol, catalogue)
     if metrics:
         task = with_metrics(task, metrics, catalogue)
     return with_registered_networks(task, catalogue, where)
-
-
-def _options(catalogue: Catalogue, cache: Path) -> str:
-    """Return what every command needs that finds the same things: plug-in files, and a cache elsewhere."""
-    plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in catalogue.plugins)
-    return plugins + (f" --cache {shlex.quote(str(cache))}" if cache != default_cache() else "")
 
 
 def sources_of(task: Task, cache: Path | None, data: Path | None = None, download: bool = False) -> Sources:

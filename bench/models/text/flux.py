@@ -12,13 +12,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
+from bench.core.files import read_json
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.text.encoders import TextEncoder, tokenize
 from bench.models.text.flux_names import diffusers_weights
 from bench.models.text.hub import from_hub
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
-from bench.models.text.parts import read_json, read_scheduler, read_tokenizer
+from bench.models.text.parts import read_scheduler, read_tokenizer
 from bench.models.text.t5 import T5Encoder, read_t5
 from bench.models.weights.folders import load_network
 from bench.models.weights.state_dicts import fill

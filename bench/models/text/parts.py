@@ -10,7 +10,7 @@ from typing import Any
 from transformers import CLIPTokenizer
 
 from bench.core.errors import UserError, first_line
-from bench.core.files import read_object, refuse_special_files
+from bench.core.files import read_json, refuse_special_files
 from bench.models.backbones.text import TextPipeline
 
 
@@ -41,15 +41,6 @@ def fitting() -> Iterator[None]:
 def read_scheduler(folder: Path) -> dict[str, Any]:
     """Read the scheduler's configuration of a pipeline's folder. Raises UserError."""
     return read_json(folder / "scheduler" / "scheduler_config.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a pipeline. Raises UserError if there is none."""
-    found = read_object(path)
-    if found is None:
-        problem = "it contains no JSON object" if path.exists() else "there is no such file"
-        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
-    return found
 
 
 def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer) -> Any:

@@ -9,11 +9,11 @@ from diffusers import AutoencoderTiny
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
+from bench.core.files import read_json
 from bench.models.backbones.base import every_family
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.text.hub import from_hub, local_path
 from bench.models.text.latents import LatentSpace
-from bench.models.text.parts import read_json
 from bench.models.weights.folders import WEIGHTS, load_network
 from bench.models.weights.state_dicts import file_kind, read_state_dict, require
 

@@ -10,11 +10,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import T5EncoderModel, T5TokenizerFast
 
+from bench.core.files import read_json
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.text.encoders import TextEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
-from bench.models.text.parts import read_json, read_scheduler, read_tokenizer
+from bench.models.text.parts import read_scheduler, read_tokenizer
 from bench.models.weights.folders import load_network
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}

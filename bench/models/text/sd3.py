@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
+from bench.core.files import read_json
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.text.encoders import TextEncoder, tokenize
 from bench.models.text.hub import from_hub
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.one_file import VAE, FileReader, reading, text_config
-from bench.models.text.parts import fitting, read_json, read_scheduler, read_tokenizer
+from bench.models.text.parts import fitting, read_scheduler, read_tokenizer
 from bench.models.text.sd3_names import diffusers_weights
 from bench.models.text.t5 import T5Encoder, read_t5
 from bench.models.weights.folders import WEIGHTS, load_network

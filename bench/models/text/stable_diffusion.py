@@ -12,12 +12,13 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
+from bench.core.files import read_json
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.schedules import Betas, VPSchedule
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
-from bench.models.text.parts import read_json, read_scheduler, read_tokenizer
+from bench.models.text.parts import read_scheduler, read_tokenizer
 from bench.models.weights.folders import load_network
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"

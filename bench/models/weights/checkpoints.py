@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError, listed, unknown
 from bench.core.escape import printable
-from bench.core.files import read_object
+from bench.core.files import read_json
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.models.saved import load_denoiser
@@ -157,7 +157,7 @@ def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
 
 
 def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> LoadedDenoiser:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("_class_name") != "UNet2DModel" or not config.get("num_class_embeds"):
         raise UserError(
             f"{folder} holds a {printable(config.get('_class_name'))[:80]} for "
@@ -167,7 +167,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
     root = folder.parent if folder.name == "unet" else folder
     index = root / "model_index.json"
     if preconditioning is None and index.is_file():
-        pipeline = _json(index).get("_class_name")
+        pipeline = read_json(index).get("_class_name")
         preconditioning = "consistency" if pipeline == "ConsistencyModelPipeline" else None
     if preconditioning is None:
         raise UserError(
@@ -194,15 +194,7 @@ def _training_levels(root: Path) -> int:
     path = root / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         raise UserError(f"{root} holds no scheduler/scheduler_config.json: a consistency model needs its levels")
-    levels = _json(path).get("num_train_timesteps")
+    levels = read_json(path).get("num_train_timesteps")
     if type(levels) is not int or levels < 2:
         raise UserError(f"{path}: num_train_timesteps is {levels!r}; fix: download it again")
     return levels
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found = read_object(path)
-    if found is None:
-        problem = "it contains no JSON object" if path.exists() else "there is no such file"
-        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
-    return found

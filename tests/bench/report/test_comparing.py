@@ -83,7 +83,7 @@ def test_pairs_without_a_test_are_counted(make_record: Records) -> None:
     assert "FD: 1 of 3 pairs differ at 95 %, 2 without a test" in text(found)
 
 
-def test_unequal_trainings_are_told(make_record: Records) -> None:
+def test_unequal_trainings_are_said(make_record: Records) -> None:
     """By the counted passes, or by the training images where a record has no count; samplers have no training."""
 
     def spending(name: str, images: int, passes: int = 0, steps: int = 1) -> Side:
@@ -92,18 +92,18 @@ def test_unequal_trainings_are_told(make_record: Records) -> None:
         records = [make_record(name, seed, (6.0 + seed,)) for seed in range(2)]
         return side(*(one.model_copy(update={"cost": one.cost.model_copy(update=changes)}) for one in records))
 
-    def told(*sides: Side) -> list[str]:
+    def unequal(*sides: Side) -> list[str]:
         return [line for line in compared([*sides, sampler(make_record, 5.0)]).warnings if "Not equal" in line]
 
     few, many = spending("dmd2", 64_000, 300_000), spending("gan", 32_000, 290_000)
-    assert told(few, many) == []
-    (line,) = told(few, spending("gan", 64_000, 150_000))
+    assert unequal(few, many) == []
+    (line,) = unequal(few, spending("gan", 64_000, 150_000))
     assert line.startswith("Not equal: passes of a training: dmd2 300,000; gan 150,000. A test says that results")
-    (line,) = told(few, spending("gan", 32_000))
+    (line,) = unequal(few, spending("gan", 32_000))
     assert "training images of a training: dmd2 64,000; gan 32,000." in line
-    (line,) = told(few, spending("gan", 64_000, 300_000, steps=4))
+    (line,) = unequal(few, spending("gan", 64_000, 300_000, steps=4))
     assert "network evaluations of an image: dmd2 1; gan 4." in line
-    assert told(few) == []
+    assert unequal(few) == []
 
 
 def test_other_data_behind_the_numbers_is_warned_of(make_record: Records) -> None:
