@@ -27,6 +27,7 @@ from bench.features.inception_network import Inception
 from bench.features.precision import frozen_network
 from bench.features.statistics import GaussianStatistics
 from bench.models.backbones.edm import EDMDenoiser
+from bench.models.bf16 import to_bf16
 from bench.models.samplers import SampleNoise, few_step
 from bench.models.schedules import EDMSchedule
 from bench.models.weights.edm_unet import IMAGENET64, edm_unet
@@ -35,6 +36,7 @@ from tasks.imagenet64 import TASK
 
 SHAPE = (3, 64, 64)
 ROUNDS = 5
+STUDENT = "noise and one-step student"
 PLAIN, FAST = "Inception, plain", "Inception, folded and channels_last"
 Stages = dict[str, Callable[[], object]]
 """What is timed in turn, by name."""
@@ -81,14 +83,19 @@ def main() -> None:
     def student() -> Stages:
         with device:
             unet = edm_unet(IMAGENET64 if options.full else SMALL)
-        network = EDMDenoiser(unet, EDMSchedule()).eval().requires_grad_(False)
+        full = EDMDenoiser(unet, EDMSchedule()).eval().requires_grad_(False)
+        half = copy.deepcopy(full)
+        to_bf16(half.network)
         labels = torch.zeros(options.batch, dtype=torch.long, device=device)
 
-        def generated() -> Tensor:
-            with tf32(TASK.protocol.tf32):
-                return to_uint8(few_step(network, noise(), labels, [999])).cpu()
+        def generating(network: EDMDenoiser) -> Callable[[], Tensor]:
+            def generated() -> Tensor:
+                with tf32(TASK.protocol.tf32):
+                    return to_uint8(few_step(network, noise(), labels, [999])).cpu()
 
-        return {"noise and one-step student": generated}
+            return generated
+
+        return {STUDENT: generating(full), f"{STUDENT}, protocol imagenet64.bf16": generating(half)}
 
     def inceptions() -> Stages:
         with device:
@@ -120,7 +127,7 @@ def main() -> None:
             times = timed(build(), max(1, options.images // options.batch) * ROUNDS, device)
             for stage, took in times.items():
                 rate = options.batch / statistics.median(took)
-                show(f"{stage:<38}{rate:10.1f} images/s", variant=stage, images_per_second=rate)
+                show(f"{stage:<52}{rate:10.1f} images/s", variant=stage, images_per_second=rate)
             if PLAIN in times:
                 ratio = statistics.median(p / f for p, f in zip(times[PLAIN], times[FAST], strict=True))
                 show(f"folded and channels_last / plain: {ratio:.2f} times as fast", variant="ratio", ratio=ratio)

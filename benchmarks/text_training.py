@@ -17,6 +17,7 @@ it into the weights, and then the student is as fast as a full one.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -39,6 +40,7 @@ from bench.core.progress import SilentProgress
 from bench.evaluation.latency import device_name, latency_of
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import SampleNoise
+from bench.runs.derived_protocols import sampled_in_bf16
 from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import computing_as
@@ -151,12 +153,15 @@ def student_of(prepared: RandomText, lora: bool) -> StableDiffusionDenoiser:
 
 def show_speed(prepared: RandomText, steps: int, batch: int, repetitions: int, lora: bool) -> None:
     """Show the latency by stage and the throughput of a student in bf16."""
-    subject = Sampled(prepared, few_step_sampler(student_of(prepared, lora), STEPS[steps]), "")
+    prepared = copy.copy(prepared)
+    prepared.task = sampled_in_bf16(prepared.task)
+    student = prepared.as_sampled(student_of(prepared, lora))
+    subject = Sampled(prepared, few_step_sampler(student, STEPS[steps]), "")
     device, times = this_device(), []
     with tf32(prepared.task.protocol.tf32):
-        found = latency_of(subject, repetitions, warm_up=1, bf16=True)
+        found = latency_of(subject, repetitions, warm_up=1)
         condition = prepared.conditions(torch.arange(batch, device=device))
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad():
             for _ in range(repetitions + 1):
                 begun = now(device)
                 noise = SampleNoise(range(batch), prepared.sample_shape, device)

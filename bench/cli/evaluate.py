@@ -78,7 +78,7 @@ def evaluate(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option("--dtype", help="float32 (the default), bfloat16 or float16, for --pipeline."),
+        typer.Option("--dtype", help="float32, bfloat16 or float16, for --pipeline."),
     ] = None,
     name: Annotated[
         str | None,

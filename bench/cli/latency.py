@@ -18,6 +18,7 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
+from bench.runs.derived_protocols import sampled_in_bf16
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.declaration import Baseline
 
@@ -39,7 +40,7 @@ def latency(
     student_start: StudentStartOption = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed images.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed images before them.")] = 3,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Denoise under bf16 autocast; else in float32.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Networks in bf16, as under a protocol TASK.bf16.")] = False,
     download: DownloadOption = False,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
@@ -50,6 +51,7 @@ def latency(
 
     catalogue = load_catalogue(plugin)
     declared = pinned_task(catalogue, task, cache)
+    declared = sampled_in_bf16(declared) if bf16 else declared
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     import torch
@@ -69,7 +71,7 @@ def latency(
     else:
         student, indices = loaded_student(prepared, student_of(chosen), steps, student_start)
         subject = Sampled(prepared, sampler_of(catalogue, chosen, student, indices), "")
-    _print(latency_of(subject, repetitions, warm_up, bf16))
+    _print(latency_of(subject, repetitions, warm_up))
 
 
 def _print(found: Latency) -> None:

@@ -75,7 +75,12 @@ CacheOption = Annotated[
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the task's data set.")]
 ProtocolOption = Annotated[
-    str | None, typer.Option("--protocol", help="Another of the task's protocols.", show_default="the task's own")
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="Another of the task's protocols, or NAME.bf16: networks in bf16.",
+        show_default="the task's own",
+    ),
 ]
 DownloadOption = Annotated[
     bool, typer.Option("--download", help="Allow data, and weights of baselines, to be downloaded.")

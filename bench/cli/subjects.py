@@ -24,6 +24,8 @@ FROM_OUTSIDE: tuple[Kind, ...] = ("function", "images", "pipeline")
 """The subjects that are neither students nor samplers of the task's teacher."""
 
 FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+"""What a pipeline runs in unless the user says it, by the protocol's precision of sampling."""
 GOES_WITH: dict[str, tuple[Kind, ...]] = {
     "steps": ("checkpoint", "pipeline"),
     "student_start": ("checkpoint",),
@@ -93,7 +95,10 @@ class Asked:
         name = checked_name(self.name or self._own_name, task, methods)
         if kind == "images":
             return self._of_images(name, runs, progress)
-        return self._of_function(name, runs) if kind == "function" else self._of_pipeline(name, runs, download)
+        if kind == "function":
+            return self._of_function(name, runs)
+        dtype = self.dtype or DTYPES[task.protocol.sampling_precision]
+        return self._of_pipeline(name, runs, download, dtype)
 
     @property
     def _own_name(self) -> str:
@@ -121,11 +126,11 @@ class Asked:
 
         return FunctionFile.at(file, self._function["name"]).measuring(Place(name, runs))
 
-    def _of_pipeline(self, name: str, runs: Path, download: bool) -> Measure:
+    def _of_pipeline(self, name: str, runs: Path, download: bool, dtype: str) -> Measure:
         from bench.runs.measure_given import PipelineFiles, Place
 
         assert self.pipeline is not None
-        found = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, self.dtype)
+        found = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, dtype)
         return found.measuring(Place(name, runs))
 
     def _of_the_task(self, task: Task, runs: Path) -> Measure:

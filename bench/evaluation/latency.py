@@ -104,18 +104,15 @@ def latency(
     return Latency(of_text, denoising, decoding, together, device_name(device), warm_up, len(prompts))
 
 
-def latency_of(subject: Sampled, repetitions: int, warm_up: int, bf16: bool) -> Latency:
+def latency_of(subject: Sampled, repetitions: int, warm_up: int) -> Latency:
     """Time a student or a baseline on the task that it is loaded for, image by image, on this process's device.
 
-    With `bf16`, denoising runs under autocast, and the rest in float32. TF32 is allowed where the protocol allows
-    it, as in evaluation.
+    TF32 is allowed where the protocol allows it, as in evaluation.
     """
     prepared, device = subject.prepared, this_device()
 
     def denoise(condition: Tensor) -> Tensor:
-        noise = SampleNoise([0], prepared.sample_shape, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return subject.sampler(noise, condition)
+        return subject.sampler(SampleNoise([0], prepared.sample_shape, device), condition)
 
     with tf32(prepared.task.protocol.tf32):
         return latency(

@@ -1,7 +1,8 @@
-"""Protocols that are made from a task's own: of some metrics alone, or on the seeds of a choice. Imports no torch.
+"""Protocols that are made from a task's own, with another name and digest. Imports no torch.
 
 Their names say how they are made, so that every command that takes the name of a protocol can make them again:
-`fashion.fd+recall` measures two metrics alone, and `fashion.sweep-1000` has 1,000 images on a sweep's own seeds.
+`fashion.fd+recall` measures two metrics alone, `fashion.bf16` samples in bf16, and `fashion.sweep-1000` has 1,000
+images on a sweep's own seeds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bench.core.errors import UserError
 from bench.runs.networks import with_metrics
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
 
 T = TypeVar("T", bound=Task)
+BF16: Final = "bf16"
+"""The end of the names of protocols that sample in bf16."""
 _SWEEP = re.compile(r"sweep-([1-9]\d*)(?:x([1-9]\d*))?")
 
 
@@ -31,6 +34,8 @@ def under_protocol(task: Task, protocol: str, catalogue: Catalogue) -> Task:
         return task.under(protocol)
     except UserError:
         base, _, made = protocol.rpartition(".")
+        if made == BF16 and base:
+            return sampled_in_bf16(task.under(base))
         sweep = _SWEEP.fullmatch(made)
         metrics = made.split("+")
         if not base or not (sweep or all(name in catalogue.metrics.entries for name in metrics)):
@@ -39,6 +44,12 @@ def under_protocol(task: Task, protocol: str, catalogue: Catalogue) -> Task:
     if sweep is None:
         return with_metrics(task, metrics, catalogue)
     return with_selection_seeds(task, int(sweep[1]), int(sweep[2] or 1))
+
+
+def sampled_in_bf16(task: T) -> T:
+    """Return the task under a protocol of its own name and digest, whose networks make the images in bf16."""
+    protocol = task.protocol
+    return replace(task, protocol=replace(protocol, name=f"{protocol.name}.{BF16}", sampling_precision=BF16))
 
 
 def seeds_of(protocol: Protocol) -> tuple[int, int]:

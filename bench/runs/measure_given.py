@@ -108,10 +108,10 @@ class PipelineFiles:
         scheduler: str | None,
         steps: int | None,
         guidance: float | None,
-        dtype: str | None,
+        dtype: str,
     ) -> PipelineFiles:
         """Find the pipeline's folder. Raises UserError if it is not there, or is not safe to load."""
-        return cls(open_pipeline(source, download, scheduler, steps, guidance, dtype or "float32"))
+        return cls(open_pipeline(source, download, scheduler, steps, guidance, dtype))
 
     def measuring(self, place: Place) -> Measure:
         """Return what loads the pipeline, makes one image, to check its size, and then measures all."""

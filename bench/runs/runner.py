@@ -216,7 +216,7 @@ class Runner:
         described: dict[str, Any],
     ) -> Record:
         """Evaluate images of a sampler that was not trained here and return its record."""
-        made = provenance("fp32")
+        made = provenance(evaluator.prepared.task.protocol.sampling_precision)
         keeping = self.keeping(plan.folder, described)
         metrics, seconds = evaluator.evaluate(images, plan.folder / EVALUATION, weights.sha256, keeping)
         if PartialState().is_main_process:
@@ -235,7 +235,7 @@ class Runner:
     def _attempt(self, run: Run, made: Provenance, log: TrainingLog) -> Record:
         trained = self._before(run) or self.students.train(run, made, log)
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
-        sampler = run.method.load().sampler(run.recipe, student)
+        sampler = run.method.load().sampler(run.recipe, self.prepared.as_sampled(student))
         images = SampledImages(sampler, self.prepared)
         keeping = self.keeping(run.folder, sampler.description)
         metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256, keeping)

@@ -99,9 +99,9 @@ def sampler_of_record(
             raise UserError(f"{record.task} has no sampler {record.method.name!r} any more; fix: evaluate another")
         sampled = prepared.sampled(prepared.task.baseline(record.method.name))
         return sampled.sampler, sampled.prepared
-    from bench.runs.students import sampler_of
+    from bench.runs.students import loaded_student, sampler_of
 
-    student, indices = prepared.load_student(run / STUDENT)
+    student, indices = loaded_student(prepared, run / STUDENT)
     return sampler_of(catalogue, run, student, indices), prepared
 
 

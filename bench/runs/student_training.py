@@ -79,7 +79,8 @@ class StudentTraining(NamedTuple):
             Cadence(max(1, recipe.iterations // CHECKPOINTS_PER_RUN), validate_every(recipe)),
             self.progress,
             lambda student: self.evaluator.validate(
-                SampledImages(distiller.sampler(recipe, student), self.prepared), validation_samples(recipe)
+                SampledImages(distiller.sampler(recipe, self.prepared.as_sampled(student)), self.prepared),
+                validation_samples(recipe),
             ),
         )
         folder = run.folder / STUDENT

@@ -30,17 +30,19 @@ from bench.training.student_sampler import StudentSampler, few_step_sampler
 
 
 def loaded_student(
-    prepared: PreparedTask, path: Path, steps: int | None, start: float | None
+    prepared: PreparedTask, path: Path, steps: int | None = None, start: float | None = None
 ) -> tuple[Denoiser, list[int]]:
-    """Read a student of a prepared task. `start` is its first noise level if its file does not say it.
+    """Read a student of a prepared task, in the protocol's precision of sampling.
 
-    Raises UserError as `PreparedTask.load_student` does, and if `start` is given for more than one step.
+    `start` is its first noise level if its file does not say it. Raises UserError as `PreparedTask.load_student`
+    does, and if `start` is given for more than one step.
     """
-    if start is None:
-        return prepared.load_student(path, steps)
-    if steps not in (None, 1):
+    if start is not None and steps not in (None, 1):
         raise UserError(f"--student-start is for students of one step; fix: leave out --steps {steps}")
-    return prepared.load_student_from(path, start)
+    student, indices = (
+        prepared.load_student(path, steps) if start is None else prepared.load_student_from(path, start)
+    )
+    return prepared.as_sampled(student), indices
 
 
 def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: Sequence[int]) -> StudentSampler:
@@ -140,7 +142,9 @@ def _keep_beside(
     if own and another and _same_students(runner.catalogue, record.task, prepared.task):
         target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
         write_scores(target.with_suffix(SUFFIXES["scores"]), scores)
-        write_record(target, under_another_protocol(record, prepared, provenance("fp32"), metrics))
+        write_record(
+            target, under_another_protocol(record, prepared, provenance(protocol.sampling_precision), metrics)
+        )
         return target
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -241,14 +242,28 @@ class PreparedTask(ABC):
             "metrics that compare with real images in a feature space of their own"
         )
 
+    def as_sampled(self, denoiser: Denoiser) -> Denoiser:
+        """Return a denoiser in the protocol's precision of sampling: itself, or a copy in bf16.
+
+        Raises UserError for a denoiser that cannot be converted.
+        """
+        if self.task.protocol.sampling_precision == "fp32":
+            return denoiser
+        from bench.models.bf16 import backbones_of, to_bf16
+
+        denoiser = copy.deepcopy(denoiser)
+        for backbone in backbones_of(denoiser, f"protocol {self.task.protocol.name!r}", "name another protocol"):
+            to_bf16(backbone)
+        return denoiser
+
     def sampled(self, baseline: Baseline) -> Sampled:
         """Return a loaded baseline; the default is a sampler of the teacher."""
         from bench.core.device import this_device
         from bench.task.baseline_sampler import baseline_sampler
 
         device, null = this_device(), self.null_condition
-        null = None if null is None else null.to(device)
-        return Sampled(self, baseline_sampler(self.teacher.to(device), null, baseline), self.teacher_sha256)
+        null, teacher = None if null is None else null.to(device), self.as_sampled(self.teacher)
+        return Sampled(self, baseline_sampler(teacher.to(device), null, baseline), self.teacher_sha256)
 
     @abstractmethod
     def pairs(self, count: int) -> tuple[Tensor, Tensor, Tensor]:

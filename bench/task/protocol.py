@@ -80,6 +80,9 @@ class Protocol:
     tf32: bool = True
     """Whether a GPU may use TF32 while it generates and decodes images, as DMD2's evaluation does. Features are
     always computed without it."""
+    sampling_precision: Literal["fp32", "bf16"] = "fp32"
+    """The precision of the networks that make the images. bf16 is about twice as fast on a GPU, and rounds their
+    weights and activations; the sampler's own arithmetic, the decoder and the features stay float32."""
     teacher_reference: TeacherReference | None = None
     """The teacher's images, if a metric compares with them."""
     plugins: Mapping[str, str] = field(default_factory=dict)
@@ -92,14 +95,17 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data.
 
-        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed, or
-        for metrics' files where no metric is a plug-in's: protocols from before these fields keep their digests.
+        Without a teacher's reference there is no key for it, nor is there one for TF32 where that is allowed, for
+        sampling in fp32, or for metrics' files where no metric is a plug-in's: protocols from before these fields
+        keep their digests.
         """
         values = {**asdict(self), "metrics": list(self.metrics)}
         if self.teacher_reference is None:
             del values["teacher_reference"]
         if self.tf32:
             del values["tf32"]
+        if self.sampling_precision == "fp32":
+            del values["sampling_precision"]
         if not self.plugins:
             del values["plugins"]
         return values

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
 from bench.models.backbones.base import BackboneFamily
-from bench.models.denoiser import Denoiser
+from bench.models.bf16 import backbones_of, to_bf16
 
 
 class HalfWeights:
@@ -27,14 +26,8 @@ class HalfWeights:
 
         Raises UserError for a denoiser that is not of a backbone family.
         """
-        denoisers = [part for part in network.modules() if isinstance(part, Denoiser)]
-        families = [part for part in denoisers if isinstance(part, BackboneFamily)]
-        backbones = [part.network for part in families]
-        if denoisers and not backbones:
-            raise UserError(
-                "precision=bf16-weights converts the networks of backbone families, and "
-                f"{type(denoisers[-1]).__name__} is of none; fix: --set precision=bf16"
-            )
+        backbones = backbones_of(network, "precision=bf16-weights", "--set precision=bf16")
+        families = [part for part in network.modules() if isinstance(part, BackboneFamily)]
         with_master = {id(weight) for one in backbones for weight in one.parameters() if weight.requires_grad}
         kept = [weight for weight in network.parameters() if id(weight) not in with_master]
         self.master = copy.deepcopy(network, {id(teacher): teacher} | {id(weight): weight for weight in kept})
@@ -44,8 +37,7 @@ class HalfWeights:
         self.base = frozenset(name for name, weight in network.named_parameters() if id(weight) in base)
         """Names of the weights under adapters. They are the teacher's, rounded, and no part of the state."""
         for backbone in backbones:
-            # Not diffusers' own `to`, which warns of a list of exceptions even if it is empty.
-            nn.Module.to(backbone, torch.bfloat16)
+            to_bf16(backbone)
         own, of_master = ([*one.parameters(), *one.buffers()] for one in (network, self.master))
         pairs = [(half, full) for half, full in zip(own, of_master, strict=True) if half is not full]
         self._halves, self._masters = [half for half, _ in pairs], [full for _, full in pairs]

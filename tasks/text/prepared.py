@@ -19,6 +19,7 @@ from bench.core.transfers import sent
 from bench.data.text.packed import PackedLatents, open_latents
 from bench.features.references import RealImages
 from bench.models.backbones.text import TextFamily, TextPipeline
+from bench.models.bf16 import copy_in_bf16
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
@@ -251,6 +252,9 @@ class PreparedText(PairedTeacher):
         """Return a sampler of the teacher or of another model, with its own decoder, encoder and resolution."""
         assert isinstance(baseline, TextBaseline)
         pipeline = load_baseline(baseline, self.pipeline, download=self.download, note=self.progress.note)
+        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.network)
+        if self.task.protocol.sampling_precision == "bf16":
+            pipeline = replace(pipeline, network=copy_in_bf16(pipeline.network))
         task_of_baseline = copy.copy(self)
         task_of_baseline._use(pipeline, baseline.resolution)
 
@@ -260,7 +264,6 @@ class PreparedText(PairedTeacher):
             assert null is not None
             return sample(pipeline, baseline, noise, condition, null.to(condition.device))
 
-        sha256 = self.teacher_sha256 if baseline.weights is None else weights_sha256(pipeline.network)
         return Sampled(task_of_baseline, generate, sha256)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:

@@ -125,7 +125,7 @@ def chosen_samples(prepared: PreparedTask, count: int) -> list[int]:
 
 def _sampled(catalogue: Catalogue, prepared: PreparedTask, subject: Subject) -> Sampled:
     """Return the sampler of a run's student, or of the teacher that it samples."""
-    from bench.runs.students import sampler_of
+    from bench.runs.students import loaded_student, sampler_of
     from bench.task.base import Sampled
 
     record, folder = subject.record, subject.path.parent
@@ -137,7 +137,7 @@ def _sampled(catalogue: Catalogue, prepared: PreparedTask, subject: Subject) -> 
                 "run of this machine, or --sheets for the images of its sample sheet"
             )
         sha256 = path_sha256(student)
-        denoiser, indices = prepared.load_student(student)
+        denoiser, indices = loaded_student(prepared, student)
         found = Sampled(prepared, sampler_of(catalogue, folder, denoiser, indices), sha256)
     elif names_sampler(prepared.task.baselines, record.method.name):
         found = prepared.sampled(prepared.task.baseline(record.method.name))

@@ -123,5 +123,5 @@ def test_a_student_is_timed_with_the_tf32_that_it_is_evaluated_with(tiny: Prepar
     protocol = replace(tiny.task.protocol, tf32=allowed)
     prepared = copy.copy(tiny)
     prepared.task = replace(tiny.task, protocol=protocol)
-    latency_of(Sampled(prepared, sampler, ""), 1, 1, bf16=False)
+    latency_of(Sampled(prepared, sampler, ""), 1, 1)
     assert set(found) == {allowed}

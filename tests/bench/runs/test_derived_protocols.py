@@ -36,7 +36,16 @@ def test_the_seeds_follow_those_of_every_protocol_of_the_task(catalogue: Catalog
 
 
 @pytest.mark.parametrize(
-    "name", ["fashion", "fashion.sweep-1000", "fashion.sweep-500x3", "fashion.fd+recall", "fashion.fd.sweep-500"]
+    "name",
+    [
+        "fashion",
+        "fashion.sweep-1000",
+        "fashion.sweep-500x3",
+        "fashion.fd+recall",
+        "fashion.fd.sweep-500",
+        "fashion.bf16",
+        "fashion.bf16.fd.sweep-500",
+    ],
 )
 def test_a_name_says_how_its_protocol_is_made(catalogue: Catalogue, name: str) -> None:
     made = under_protocol(task(catalogue), name, catalogue)
@@ -46,16 +55,35 @@ def test_a_name_says_how_its_protocol_is_made(catalogue: Catalogue, name: str) -
 
 def test_different_names_have_different_digests(catalogue: Catalogue) -> None:
     names = ("fashion", "fashion.fd", "fashion.sweep-500", "fashion.sweep-500x2", "fashion.fd.sweep-500")
+    names += ("fashion.bf16", "fashion.bf16.fd")
     made = [under_protocol(task(catalogue), name, catalogue).protocol.digest() for name in names]
     assert all(one != other for one, other in combinations(made, 2))
 
 
 @pytest.mark.parametrize(
-    "name", ["fashon", "fashion.sweep-0", "fashion.sweep-", "fashion.fid", "fashon.fd", ".fd"]
+    "name",
+    [
+        "fashon",
+        "fashion.sweep-0",
+        "fashion.sweep-",
+        "fashion.fid",
+        "fashon.fd",
+        ".fd",
+        ".bf16",
+        "fashion.bf16.bf16",
+        "fashion.fd.bf16",
+    ],
 )
 def test_a_name_of_no_protocol_is_refused(catalogue: Catalogue, name: str) -> None:
     with pytest.raises(UserError, match="unknown protocol of task 'fashion'"):
         under_protocol(task(catalogue), name, catalogue)
+
+
+def test_a_protocol_in_bf16_differs_in_the_precision_alone(catalogue: Catalogue) -> None:
+    own: Task = task(catalogue)
+    made = under_protocol(own, "fashion.bf16", catalogue).protocol
+    assert replace(made, name="fashion", sampling_precision="fp32") == own.protocol
+    assert made.as_dict() == {**own.protocol.as_dict(), "name": "fashion.bf16", "sampling_precision": "bf16"}
 
 
 def test_samples_that_do_not_fit_are_refused(catalogue: Catalogue) -> None:

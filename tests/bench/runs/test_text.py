@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -26,6 +27,7 @@ from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
 from bench.features.files import PORT
+from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import load_pipeline
 from bench.runs.plan import plan_run
@@ -194,6 +196,32 @@ def test_a_lora_is_trained_saved_alone_and_measured(prepared: Callable[[str], Wh
     student = run / "student"
     assert (student / "pytorch_lora_weights.safetensors").is_file() and not (student / "unet").exists()
     assert record.method.recipe["lora_rank"] == 4
+
+
+@pytest.mark.parametrize("subject", ["teacher", "student", "lora"])
+def test_everything_that_is_sampled_can_be_sampled_in_bf16(
+    subject: str, prepared: Callable[[str], Where], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text encoders and the decoder stay float32."""
+    where, dtypes = prepared("sdxl"), set[torch.dtype]()
+    of = ("--sampler", "teacher")
+    if subject != "teacher":
+        method, more = ("dmd2-4step-lora", {"lora_rank": 4}) if subject == "lora" else ("dmd2-4step", {})
+        of = ("--checkpoint", str(train("sdxl", method, where, iterations=1, **more)[1]))
+    predict = StableDiffusionDenoiser.predict
+
+    def seen(denoiser: StableDiffusionDenoiser, x: Tensor, *rest: Any) -> Tensor:
+        dtypes.update(weight.dtype for weight in denoiser.network.parameters())
+        return predict(denoiser, x, *rest)
+
+    monkeypatch.setattr(StableDiffusionDenoiser, "predict", seen)
+    found = []
+    for protocol, dtype in (("quick", torch.float32), ("quick.bf16", torch.bfloat16)):
+        dtypes.clear()
+        output = bench("eval", "--task", "standin-sdxl", *of, "--protocol", protocol, *where)
+        assert dtypes <= {dtype} and "CLIP score" in output
+        found.append(float(re.findall(r"^CLIP score.*?\s([\d.-]+)", output, re.MULTILINE)[0]))
+    assert found[0] == pytest.approx(found[1], abs=0.02)
 
 
 def test_training_prompts_are_another_run_than_the_captions(
