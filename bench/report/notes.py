@@ -37,6 +37,8 @@ class Facts:
     images: str
     generation_seeds: str
     training_seeds: tuple[int, ...]
+    precision: str
+    """What is said of networks that are not sampled in float32; empty for those that are."""
     levels: str
     """The level of the intervals, such as 95 %."""
     smoke: bool
@@ -57,6 +59,7 @@ def facts(records: Sequence[Record]) -> Facts | None:
         images=_count(protocol.get("samples")),
         generation_seeds=str(protocol.get("repetitions")),
         training_seeds=tuple(sorted(seeds)),
+        precision=_precision(protocol),
         levels=_list(percent(level) for level in levels),
         smoke=bool(protocol.get("smoke", False)),
         study=is_study(protocol),
@@ -104,7 +107,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     interval = " ".join([*filter(None, [_list(map(percent, levels))]), "Student-t interval"])
     lines = [
         f"Protocol {protocol.get('name')}, SHA-256 {records[0].protocol_sha256[:12]}: "
-        f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s).",
+        f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s)"
+        f"{_precision(protocol)}.",
         f"± is the half width of the {interval} over n training seeds; "
         "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
         "how much another training would differ, and it cannot rank methods.",
@@ -197,6 +201,12 @@ def _noticed(records: Sequence[Record]) -> list[str]:
         f"{title}: {NOTICED[key].format(most=f'{most:,}')} ({count} of {len(records)} records)."
         for (title, key), (count, most) in sorted(found.items())
     ]
+
+
+def _precision(protocol: Mapping[str, Any]) -> str:
+    """Say that a protocol samples in another precision than float32; empty if it does not."""
+    precision = protocol.get("sampling_precision", "fp32")
+    return "" if precision == "fp32" else f", networks sampled in {precision}"
 
 
 def _machine(record: Record) -> str:

@@ -62,7 +62,7 @@ def protocol_line(section: Section) -> str:
         return ""
     seeds = ", ".join(map(str, facts.training_seeds))
     trained = f", training seed{'s' if len(facts.training_seeds) > 1 else ''} {seeds}" if seeds else ""
-    return f"{facts.images} images, {facts.generation_seeds} generation seed(s){trained}."
+    return f"{facts.images} images, {facts.generation_seeds} generation seed(s){trained}{facts.precision}."
 
 
 def interval_line(section: Section) -> str:
