@@ -35,9 +35,10 @@ def check(
     from bench.runs.checks.check import Checker
     from bench.runs.registry import load_catalogue
 
-    found = Checker(load_catalogue(plugin), cache).check(paths)
+    found = Checker(load_catalogue(plugin), cache).check_all(paths)
     if as_json:
-        print_json({"records": [_data(one) for one in found]})
+        records = [_data(one) for one in found if one.kind == "record"]
+        print_json({"records": records, "others": [_other_data(one) for one in found if one.kind != "record"]})
     else:
         _print(found)
     if any(one.errors for one in found):
@@ -48,7 +49,9 @@ def check(
 def pack(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Runs: folders, run ids, or methods for all their seeds."),
+        typer.Argument(
+            metavar="RUN...", help="Runs: folders, ids, methods for all seeds, METHOD#DIGITS for a recipe."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", help="A .zip file, or a folder to add to, such as results/records.")
@@ -63,9 +66,10 @@ def pack(
     cache: CacheOption = None,
     plugin: PluginOption = [],
 ) -> None:
-    """Collect the records, sample sheets, curves and scores of finished runs; all of them, or nothing."""
+    """Collect the records of finished runs, their images, curves and plug-in files; all of them, or nothing."""
     from bench.runs.checks.check import Checker
-    from bench.runs.packing import STATES, find_runs, packed, write_packed
+    from bench.runs.named_runs import find_runs
+    from bench.runs.packing import STATES, packed, write_packed
     from bench.runs.registry import load_catalogue
 
     allowed = parse_names(allow, "--allow") if allow else []
@@ -80,15 +84,19 @@ def pack(
             f"{listed(one.name for one in meant.of_tuning)}; name them by their ids to pack them"
         )
     for kept in write_packed(found, out):
-        print(f"{kept} has the same result already, and stays; the files beside it are new")
+        print(f"{kept} says the same already, and stays; the files beside it are new")
     for one in found.checked:
         for finding in one.findings:
             print(f"{one}: {finding}")
+    for line in found.told:
+        print(line)
     kinds = Counter(Path(name).suffix for name in found.files)
     print(
-        f"{out}: {counted(kinds['.json'], 'record')}, {counted(kinds['.png'], 'sample sheet')}, "
+        f"{out}: {counted(len(found.records), 'record')}, {counted(kinds['.png'], 'sample sheet')}, "
         f"{kinds['.jsonl']} with curves, {kinds['.parquet'] + kinds['.csv']} with scores"
     )
+    for name in found.beside:
+        print(f"  beside them: {name}")
 
 
 def _print(found: Sequence[Checked]) -> None:
@@ -104,10 +112,20 @@ def _print(found: Sequence[Checked]) -> None:
         print(f"{listed(files, limit=1)}: {text}")
     levels = Counter(finding.level for one in found for finding in one.findings)
     levelled = ", ".join(counted(levels[level], level) for level in ("error", "warning", "note"))
-    print(f"{counted(len(found), 'record')}: {levelled}")
+    kinds = Counter(one.kind for one in found)
+    counts = ", ".join(counted(count, kind) for kind, count in kinds.items())
+    print(f"{counts}: {levelled}")
     known = Counter((one.record.task, one.record.protocol["name"]) for one in found if one.known and one.record)
     for (task, protocol), count in sorted(known.items()):
         print(f"  {counted(count, 'record')}: protocol {protocol!r}, as task {task!r} declares it here")
+
+
+def _other_data(one: Checked) -> dict[str, Any]:
+    return {"file": str(one), "kind": one.kind, "findings": _findings(one)}
+
+
+def _findings(one: Checked) -> list[dict[str, str]]:
+    return [{"level": found.level, "what": found.what, "fix": found.fix} for found in one.findings]
 
 
 def _data(one: Checked) -> dict[str, Any]:
@@ -117,5 +135,5 @@ def _data(one: Checked) -> dict[str, Any]:
         "task": one.record.task if one.record else None,
         "accepted": not one.errors,
         "protocol_known": one.known,
-        "findings": [{"level": f.level, "what": f.what, "fix": f.fix} for f in one.findings],
+        "findings": _findings(one),
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report.recipes import FilledRecipes
+from bench.runs.recipes import FilledRecipes
 from bench.runs.record import MethodInfo
 
 ABSENT = object()

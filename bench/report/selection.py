@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
-from bench.report.recipes import FilledRecipes
-from bench.report.summary import recipe_sha256, variant_sha256
+from bench.report.summary import variant_sha256
+from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
 from bench.runs.suites import Suite, SuiteScale
@@ -164,7 +164,7 @@ class Selection:
         if len(variants) == 1:
             return [_side(label, found)]
         return [
-            _side(f"{label}, {_passed(ones[0].record.method.passed)} #{variant[1][:6]}", ones)
+            _side(f"{label}, {shown_values(ones[0].record.method.passed)} #{variant[1][:6]}", ones)
             for variant, ones in variants.items()
         ]
 
@@ -176,10 +176,10 @@ class Selection:
             raise UserError(f"{method} has results on {listed(tasks)}; fix: choose one: --task {tasks[0]}")
         variants: dict[tuple[str, ...], list[Found]] = {}
         for one in found:
-            if recipe_sha256(one.record, self._filled).startswith(digits):
+            if recipe_sha256(one.record.method, self._filled).startswith(digits):
                 variants.setdefault(self._variant(one.record), []).append(one)
         if not variants:
-            recipes = sorted({recipe_sha256(one.record, self._filled)[:6] for one in found})
+            recipes = sorted({recipe_sha256(one.record.method, self._filled)[:6] for one in found})
             raise UserError(f"{method} has no recipe #{digits}; {hint(digits, recipes)}")
         if len(variants) > 1:
             raise _several(method, [ones[0] for ones in variants.values()], self._filled)
@@ -188,7 +188,7 @@ class Selection:
 
     def _variant(self, record: Record) -> tuple[str, ...]:
         return (
-            *(record.kind, recipe_sha256(record, self._filled), variant_sha256(record)),
+            *(record.kind, recipe_sha256(record.method, self._filled), variant_sha256(record)),
             *(record.protocol_sha256, record.networks_sha256),
         )
 
@@ -270,12 +270,9 @@ def _run(found: Found) -> Side:
 def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> UserError:
     """Return the error for several recipes, protocols, networks or checkpoints, with the way to choose one."""
     records = [one.record for one in found]
-    recipes = {recipe_sha256(record, filled)[:6]: record for record in records}
+    recipes = named_recipes((record.method for record in records), filled)
     if len(recipes) > 1:
-        shown = [
-            f"{method}#{digits} ({_passed(record.method.passed)})" for digits, record in sorted(recipes.items())
-        ]
-        return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(shown)}")
+        return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(recipes)}")
     protocols = {record.protocol_sha256: _protocol(record) for record in records}
     if len(protocols) > 1:
         digits = min(protocols)[:6]
@@ -291,10 +288,6 @@ def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> User
     what = "different checkpoints or samplers"
     ids = listed(record.run_id for record in records)
     return UserError(f"{method} has results under {what}; fix: name single runs, such as {ids}")
-
-
-def _passed(passed: Mapping[str, object]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in passed.items()) or "default"
 
 
 def _protocol(record: Record) -> str:

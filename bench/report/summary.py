@@ -12,8 +12,8 @@ from bench.core.files import repeated_digest
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import shown_name
-from bench.report.recipes import FilledRecipes
 from bench.report.study.protocol import PAIRS
+from bench.runs.recipes import FilledRecipes, recipe_sha256
 from bench.runs.record import Record, is_study
 
 RECIPE = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256"]
@@ -149,7 +149,7 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "passed": ", ".join(
             [*(f"{name}={value}" for name, value in record.method.passed.items()), *["tuning"] * record.of_tuning]
         ),
-        "recipe_sha256": recipe_sha256(record, filled),
+        "recipe_sha256": recipe_sha256(record.method, filled),
         "selection": selection,
         "weights": weights,
         "variant_sha256": variant_sha256(record),
@@ -168,12 +168,6 @@ def _core_hours(record: Record) -> float:
     """Return the core-hours of training on CPUs; 0 for training on a GPU."""
     cost = record.cost
     return 0.0 if record.provenance.gpu else cost.train_seconds * cost.threads * cost.processes / 3600
-
-
-def recipe_sha256(record: Record, filled: FilledRecipes) -> str:
-    """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
-    method = record.method
-    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled.identity(method)])
 
 
 def variant_sha256(record: Record) -> str:

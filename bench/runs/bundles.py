@@ -1,12 +1,15 @@
 """Bundles: records with the files beside them, which people send each other as a .zip file or a folder.
 
-Its layout is that of committed records: TASK/RUN.json, with RUN.png, RUN.jsonl and RUN.parquet beside it. A bundle
-may come from anyone, so nothing in it is trusted: names, sizes and counts are checked before anything is written.
+Its layout is that of committed records: TASK/RUN.json, with RUN.png, RUN.jsonl and RUN.parquet beside it. Beside
+the tasks lie `plugins/SHA256/FILE.py`, the plug-in files of the runs, and `tuning/TASK/METHOD-HASH.json`, the
+records of their tunings; they lie beside a folder that is called `records`, as in `results`. A bundle may come
+from anyone: names, sizes and counts are checked before anything is written, and no plug-in is run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
 import struct
 import tempfile
@@ -19,10 +22,15 @@ from bench.core.errors import UserError
 from bench.core.escape import is_name
 from bench.core.files import FULL, MOST_BYTES, human_size, regular_file
 from bench.runs.evidence import OLD_SCORES_SUFFIX, SUFFIXES
-from bench.runs.records import COMMITTED
+from bench.runs.records import COMMITTED, TUNING, folders_beside
 
 ALLOWED = (".json", *SUFFIXES.values(), OLD_SCORES_SUFFIX)
-"""Suffixes of the files in a bundle."""
+"""Suffixes of the files beside a record, and of the record."""
+PLUGINS = "plugins"
+"""The folder of plug-in files, each in a folder that is called as the file's SHA-256."""
+PLUGIN_SUFFIXES = (".py", ".toml")
+"""Suffixes of plug-in files: of code, and of variants as data."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_FILES = 20_000
 MOST_ZIPPED = 256 << 20
 """Largest .zip file."""
@@ -67,6 +75,24 @@ def opened(path: Path) -> Iterator[Path]:
         yield folder
 
 
+def place(folder: Path, name: str) -> Path:
+    """Return the path of a bundle's file in a folder; plug-ins and tunings lie beside one called `records`."""
+    first, _, rest = name.partition("/")
+    return folders_beside(folder, first)[-1] / rest if _is_plugin(name) or _is_tuning(name) else folder / name
+
+
+def plugin_files(folder: Path) -> list[Path]:
+    """Return the plug-in files that a folder of records has, sorted. They are somebody's code: data to look at."""
+    found = (path for root in folders_beside(folder, PLUGINS) for path in sorted(root.glob("*/*")))
+    return [path for path in found if _is_plugin("/".join(path.parts[-3:]))]
+
+
+def plugin_name(sha256: str, file: str) -> str | None:
+    """Return the name in a bundle of a plug-in file of this hash; None if a bundle holds no file called so."""
+    name = f"{PLUGINS}/{sha256}/{file}"
+    return name if _is_plugin(name) else None
+
+
 def _extract(path: Path, folder: Path) -> None:
     """Write the files of a .zip into a folder. Raises UserError."""
     size = regular_file(path).stat().st_size
@@ -78,7 +104,7 @@ def _extract(path: Path, folder: Path) -> None:
             members = _members(path, archive)
             left = MOST_TOGETHER
             for name, member in members.items():
-                left -= _extract_one(path, archive, member, folder / name, left)
+                left -= _extract_one(path, archive, member, place(folder, name), left)
     except _DAMAGED as problem:
         if isinstance(problem, OSError) and problem.errno in FULL:
             raise  # it is the disk's fault
@@ -114,8 +140,8 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(path, f"{name[:80]!r} is a link or a special file")
-        if name.endswith("/") and is_name(name[:-1]):
-            continue  # the folder of a task
+        if name.endswith("/") and _is_folder(name[:-1]):
+            continue
         _check_name(path, name)
         if name.lower() in seen:  # on some disks capital letters are the same
             raise _refused(path, f"it has two files called {name!r}")
@@ -135,7 +161,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 
 def _extract_one(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
     """Write one file and return its size. Raises UserError if it is larger than it says, or than what is left."""
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with archive.open(member) as source, target.open("xb") as file:
         while chunk := source.read(_CHUNK):
@@ -153,25 +179,46 @@ def _copy(path: Path, folder: Path) -> None:
         name = file.relative_to(path).as_posix()
         if file.is_symlink():
             raise _refused(path, f"{name[:80]!r} is a link or a special file")
-        if file.is_dir() and is_name(name):
+        if file.is_dir() and _is_folder(name):
             continue
         _check_name(path, name)
         size = regular_file(file).stat().st_size
         left, files = left - size, files + 1
         if size > MOST_BYTES or left < 0 or files > MOST_FILES:
             raise _refused(path, f"with {name!r} it is larger than a bundle may be")
-        target = folder / name
-        target.parent.mkdir(exist_ok=True)
+        target = place(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Raise UserError unless a name is TASK/RUN with one of the four suffixes."""
+    """Raise UserError unless a name is TASK/RUN with an allowed suffix, or that of a plug-in file or a tuning."""
+    if _is_plugin(name) or _is_tuning(name):
+        return
     task, _, file = name.partition("/")
     if not (is_name(task) and is_name(file)):
         raise _refused(path, f"{name[:80]!r} is not the name TASK/RUN of a file in a bundle")
     if Path(file).suffix not in ALLOWED:
         raise _refused(path, f"{name[:80]!r} has none of the suffixes {', '.join(ALLOWED)}")
+
+
+def _is_plugin(name: str) -> bool:
+    """Say whether a name is plugins/SHA256/FILE.py, or FILE.toml."""
+    folder, sha256, file = (*name.split("/", 2), "", "")[:3]
+    is_file = is_name(file) and Path(file).suffix in PLUGIN_SUFFIXES
+    return folder == PLUGINS and _SHA256.fullmatch(sha256) is not None and is_file
+
+
+def _is_tuning(name: str) -> bool:
+    """Say whether a name is tuning/TASK/FILE.json."""
+    folder, task, file = (*name.split("/", 2), "", "")[:3]
+    return folder == TUNING and is_name(task) and is_name(file) and Path(file).suffix == ".json"
+
+
+def _is_folder(name: str) -> bool:
+    """Say whether a name is that of a folder in a bundle: TASK, tuning/TASK or plugins/SHA256."""
+    first, _, second = name.partition("/")
+    return is_name(first) and (not second or (first in (PLUGINS, TUNING) and is_name(second)))
 
 
 def _refused(path: Path, reason: str, fix: str = "") -> UserError:

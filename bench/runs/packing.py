@@ -1,4 +1,4 @@
-"""Packing runs: their records, sample sheets, curves and scores, laid out as committed records are."""
+"""Packing runs: their records and what lies beside them, laid out as committed records are."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import json
 import math
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from bench.core.errors import UserError, listed, nearest
+from bench.core.errors import UserError
 from bench.core.files import read_bytes, whole_file
-from bench.core.run_folder import GO_ON, OTHER_PROTOCOLS, PLAN, RECORD
-from bench.runs.bundles import write_zip
+from bench.core.run_folder import GO_ON, OTHER_PROTOCOLS, RECORD
+from bench.runs.bundles import place, write_zip
 from bench.runs.checks.check import Checked, Checker
 from bench.runs.checks.doubled import same_values
 from bench.runs.checks.provenance import state_findings
 from bench.runs.evidence import SUFFIXES, evidence_of
+from bench.runs.packed_beside import Beside
 from bench.runs.record import Record
-from bench.runs.records import read_record, tuned_runs
+from bench.runs.records import read_record
+from bench.runs.tuning import Tuning, read_tuning
 from bench.training.log import read_lines
 
 MOST_LINES = 300
@@ -29,67 +31,21 @@ STATES = ("smoke", "dirty")
 """States in which a run is packed only by request."""
 
 
-class FoundRuns(NamedTuple):
-    """The runs that are meant, and those of a method that are not."""
-
-    folders: list[Path]
-    of_tuning: list[Path]
-    """Runs of a tuning of a named method, which are no results of it."""
-
-
-def find_runs(runs: Path, names: Sequence[str], task: str | None) -> FoundRuns:
-    """Return the folders of the runs that names mean: a folder, a run id, or a method, which is all its seeds.
-
-    The runs of a tuning are called by their own names alone. Raises UserError for a name that means none.
-    """
-    folders = sorted(path.parent for path in runs.glob(f"*/*/{PLAN}"))
-    if task is not None:
-        folders = [folder for folder in folders if folder.parent.name == task]
-    found: dict[Path, None] = {}
-    tuned, apart = tuned_runs([runs]), dict[Path, None]()
-    for name in names:
-        if "/" in name or (Path(name) / RECORD).is_file():
-            chosen = [Path(name)]
-            if not Path(name).is_dir():
-                raise UserError(f"no folder {name}; fix: name a run's folder, its id or its method")
-        else:
-            meant = [folder for folder in folders if name in (folder.name, _method(folder))]
-            if not meant:
-                raise _unknown(name, folders, runs, task)
-            chosen = [folder for folder in meant if folder.name == name or folder.name not in tuned]
-            apart.update(dict.fromkeys(folder for folder in meant if folder not in chosen))
-            if not chosen:
-                raise UserError(
-                    f"all runs of {name} are of its tuning, and no results: {listed(one.name for one in meant)}; "
-                    "fix: name them by their ids, if they are to be packed"
-                )
-        found.update(dict.fromkeys(chosen))
-    return FoundRuns([*found], [one for one in apart if one not in found])
-
-
-def _method(folder: Path) -> str:
-    """Return the method or sampler of a run by its folder's name, METHOD-sSEED-HASH or SAMPLER-HASH."""
-    stem, _, _ = folder.name.rpartition("-")
-    method, mark, seed = stem.rpartition("-s")
-    return method if mark and seed.isdigit() else stem
-
-
-def _unknown(name: str, folders: Iterable[Path], runs: Path, task: str | None) -> UserError:
-    known = [folder.name for folder in folders]
-    close = nearest(name, [*known, *dict.fromkeys(map(_method, map(Path, known)))])
-    where = f"{runs}/{task}" if task else str(runs)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there: {listed(known)}"
-    return UserError(f"no run or method {name!r} in {where}; {hint}; fix: bench status shows all runs")
-
-
 @dataclass(frozen=True)
 class Packed:
     """The files of a bundle."""
 
     files: dict[str, bytes]
-    """By their names in it, TASK/RUN.SUFFIX."""
+    """By their names in it (bench.runs.bundles)."""
     records: list[Record]
     checked: list[Checked]
+    told: Sequence[str] = ()
+    """Findings on the tunings."""
+
+    @property
+    def beside(self) -> list[str]:
+        """The names of the plug-in files and of the tunings."""
+        return [name for name in self.files if name.count("/") > 1]
 
 
 def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] = ()) -> Packed:
@@ -99,21 +55,27 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
     """
     found = Packed({}, [], [])
     refused: list[str] = []
-    paths: list[Path] = []
+    paths: dict[Path, Path] = {}
     for folder in folders:
         if (folder / RECORD).is_file():
-            paths += [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("*.json"))]
+            files = [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("*.json"))]
+            paths.update(dict.fromkeys(files, folder))
         else:
             refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: {GO_ON}")
+    of_folder: dict[Path, list[Record]] = {}
     for checked in checker.check(paths) if paths else []:
         if reasons := list(_reasons(checked, allowed)):
             refused += [f"{checked}: {reason}" for reason in reasons]
         elif checked.record is not None:
             _add(found, checked.path, checked.record)
             found.checked.append(checked)
+            of_folder.setdefault(paths[checked.path], []).append(checked.record)
+    beside = Beside(checker.catalogue.plugins)
+    for folder, records in of_folder.items():
+        refused += [f"{folder.name}: {reason}" for reason in beside.add(folder, records)]
     if refused:
         raise UserError("these are not packed:\n  " + "\n  ".join(refused))
-    return found
+    return replace(found, files={**beside.files, **found.files}, told=beside.told)
 
 
 def _reasons(checked: Checked, allowed: Collection[str]) -> Iterator[str]:
@@ -166,8 +128,9 @@ def _rounded(value: Any) -> Any:
 def write_packed(found: Packed, out: Path) -> list[Path]:
     """Write a bundle: a .zip file, or a folder such as results/records, to which it is added.
 
-    If the folder has a record of the same result already, that record stays, and gets the files beside it. Returns
-    these records. Raises UserError, before anything is written, if it has a record of another result of a run.
+    If the folder has a record of the same result already, that record stays, and gets the files beside it; so does
+    a tuning that chose the same. Returns these files. Raises UserError, before anything is written, if it has a
+    record of another result of a run.
     """
     zipped = out.suffix.lower() == ".zip"
     if out.exists() and out.is_dir() == zipped:
@@ -176,24 +139,36 @@ def write_packed(found: Packed, out: Path) -> list[Path]:
         with whole_file(out) as temporary:
             write_zip(temporary, found.files)
         return []
+    results = {f"{_stem(record)}.json": record for record in found.records}
     kept = []
-    for record in found.records:
-        name = f"{_stem(record)}.json"
-        path = out / name
-        if not path.exists() or read_bytes(path) == found.files[name]:
+    for name, content in found.files.items():
+        path = place(out, name)
+        if path.suffix != ".json" or not path.exists() or read_bytes(path) == content:
             continue
-        there = read_record(path)
-        if not same_values(there, record):
+        if name in results:
+            there = read_record(path)
+            same, what, made = same_values(there, results[name]), "result of this run", there.provenance.created
+        else:
+            tuning = read_tuning(path)
+            same, what, made = _same_choice(tuning, content), "answer of this tuning", tuning.provenance.created
+        if not same:
             raise UserError(
-                f"{path} has another result of this run ({there.provenance.created}), and records are immutable; "
+                f"{path} has another {what} ({made}), and records are immutable; "
                 f"fix: keep it, or rm {shlex.quote(str(path))} and say in the pull request why it is replaced"
             )
         kept.append(path)
     for name, content in found.files.items():
-        if out / name not in kept:
-            with whole_file(out / name) as temporary:
+        if (path := place(out, name)) not in kept:
+            with whole_file(path) as temporary:
                 temporary.write_bytes(content)
     return kept
+
+
+def _same_choice(there: Tuning, content: bytes) -> bool:
+    """Whether two answers to one question chose the same, among the same runs."""
+    ours = Tuning.model_validate_json(content)
+    runs = [[point.run_id for point in one.points] for one in (there, ours)]
+    return there.chosen == ours.chosen and runs[0] == runs[1]
 
 
 def _stem(record: Record) -> str:

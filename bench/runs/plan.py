@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bench.core.errors import UserError, unknown
-from bench.core.files import digest, read_object, read_text, write_text
+from bench.core.files import digest, file_sha256, read_object, read_text, write_text
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
 from bench.runs.argv import user_argv
@@ -100,10 +100,11 @@ class Planned(ABC):
             "seed": self.train_seed,
         }
 
-    def begin(self) -> None:
-        """Write the plan and the command line into its folder, unless a job started from a plan that is there."""
+    def begin(self, plugins: Iterable[Path] = ()) -> None:
+        """Write the plan, command line and plug-ins into its folder, unless a job started from a plan there."""
         if (read_object(self.folder / PLAN) or {}).get("run_id") != self.id:
-            plan = {**self.description(), "argv": user_argv()}
+            hashes = {str(path.absolute()): file_sha256(path) for path in plugins}
+            plan = {**self.description(), "argv": user_argv(), "plugins": hashes}
             write_text(self.folder / PLAN, json.dumps(plan, indent=2) + "\n")
 
     def finished(self) -> Record | None:

@@ -94,26 +94,43 @@ def collector_paused() -> Iterator[None]:
 
 @collector_paused()
 def load_records(folders: Iterable[Path]) -> Loaded:
-    """Read all records in `folders`; each broken file becomes a line in `problems`."""
-    folders, loaded = list(folders), Loaded([], [], [])
-    for path in (path for folder in folders for path in record_files(folder)):
-        try:
-            loaded.records.append(read_record(path))
+    """Read all records in `folders`; each broken file becomes a line in `problems`.
+
+    A folder's tunings are about its own records: those of a stranger say nothing about the results of others.
+    """
+    loaded, of_tuning = Loaded([], [], []), []
+    for folder in folders:
+        tuned = tuned_runs([folder])
+        for path in record_files(folder):
+            try:
+                record = read_record(path)
+            except UserError as error:
+                loaded.problems.append(str(error))
+                continue
+            loaded.records.append(record)
             loaded.paths.append(path)
-        except UserError as error:
-            loaded.problems.append(str(error))
+            of_tuning.append(record.run_id in tuned)
     twins = _twins(loaded.records)
-    tuned = tuned_runs(folder.parent if folder.name == COMMITTED else folder for folder in folders)
-    for record in loaded.records:
-        record.note(twins.get(record.own_networks_sha256) if twins else None, record.run_id in tuned)
+    for record, is_point in zip(loaded.records, of_tuning, strict=True):
+        record.note(twins.get(record.own_networks_sha256) if twins else None, is_point)
     return loaded
 
 
+def folders_beside(folder: Path, name: str) -> list[Path]:
+    """Return where a folder of runs or of records has its tunings, or what else lies beside the tasks.
+
+    That is a folder in it and, if it is called `records`, one beside it, as in `results`, which is the last.
+    """
+    if folder.resolve().name != COMMITTED:
+        return [folder / name]
+    parent = folder.parent if folder.name == COMMITTED else folder.resolve().parent
+    return [folder / name, parent / name]
+
+
 def tuned_runs(folders: Iterable[Path]) -> set[object]:
-    """Return the ids of the runs of all tunings, finished or begun, whose files are in folders of runs."""
-    files = (
-        path for folder in folders for path in folder.glob(f"{TUNING}/*/*") if path.suffix in (".json", BEGUN)
-    )
+    """Return the ids of the runs of all tunings, finished or begun, of folders of runs or of records."""
+    roots = (root for folder in folders for root in folders_beside(folder, TUNING))
+    files = (path for root in roots for path in root.glob("*/*") if path.suffix in (".json", BEGUN))
     found = (read_object(path) or {} for path in files)
     points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
     return {point.get("run_id") for point in points if isinstance(point, dict)}
@@ -136,7 +153,8 @@ def _twins(records: Sequence[Record]) -> dict[str, str]:
 def record_files(folder: Path) -> Iterator[Path]:
     """Yield the `record.json` of each run folder, the files in its `protocols`, and committed records.
 
-    Committed records are all other `*.json` directly in `folder`, or at any depth if it is called `records`.
+    Committed records are all other `*.json` directly in `folder`, or at any depth if it is called `records`, where
+    tunings are none.
     """
     if folder.is_dir():
         yield from _below(str(folder), here=True, deeper=folder.resolve().name == COMMITTED)
@@ -163,4 +181,4 @@ def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names if name.endswith(".json") and not name.startswith("."))
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(f"{folder}/{entry.name}", deeper, deeper)
+            yield from _below(f"{folder}/{entry.name}", deeper, deeper and entry.name != TUNING)

@@ -179,7 +179,7 @@ class Runner:
                 return done
             if PartialState().is_main_process:
                 remove_leftovers(plan.folder)
-                plan.begin()
+                plan.begin(self.catalogue.plugins)
             record = make()
             if PartialState().is_main_process:
                 write_record(plan.record, record)

@@ -19,14 +19,18 @@ from bench.training.recipe import Recipe
 
 
 def settled(
-    scale: SuiteScale, catalogue: Catalogue, runs: Path, overrides: Mapping[str, Any] | None = None
+    scale: SuiteScale,
+    catalogue: Catalogue,
+    runs: Path,
+    overrides: Mapping[str, Any] | None = None,
+    others: Sequence[Tuning] = (),
 ) -> SuiteScale:
     """Return a scale whose rows set every value that the suite decides; the note says how.
 
-    Tuned values are those of the tunings in `runs`, or else of the package's own. `overrides` are the user's own
-    values for every row. A row that is not tuned yet is marked, and one whose method is not installed stays as it
-    is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning among the seeds, and
-    for overrides that contradict the suite.
+    Tuned values are those of the tunings in `runs`, or of the package's own, or else of `others`. `overrides` are
+    the user's own values for every row. A row that is not tuned yet is marked, and one whose method is not
+    installed stays as it is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning
+    among the seeds, and for overrides that contradict the suite.
     """
     scale = replace(scale, plugins=tuple(catalogue.plugins))
     if scale.budget is None and not any(row.tune for row in scale.rows):
@@ -39,7 +43,7 @@ def settled(
         installed = row.method in catalogue.methods.entries
         if row.tune:
             folders = (runs, RESULTS)
-            tuning = answer_to(question_of(row, scale, catalogue, task), folders) if installed else None
+            tuning = answer_to(question_of(row, scale, catalogue, task), folders, others) if installed else None
             row = replace(row, untuned=tuning is None)
             if tuning is not None:
                 tunings.append(tuning)

@@ -7,8 +7,9 @@ whose name is of what was asked.
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,8 @@ from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.plan import plan_run
-from bench.runs.record import Name, Provenance
-from bench.runs.records import BEGUN, TUNING, read_model
+from bench.runs.record import Name, Provenance, Record
+from bench.runs.records import BEGUN, TUNING, folders_beside, read_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -82,9 +83,22 @@ class Question:
         """Return the file in a folder of runs that names the points until there is an answer."""
         return self.path(folder).with_suffix(BEGUN)
 
+    @property
+    def file(self) -> str:
+        """The name of the answer's file, TASK/METHOD-DIGEST.json."""
+        return _file(self.content())
+
     def path(self, folder: Path) -> Path:
         """Return the file of the answer in a folder of runs, or in the package's `results`."""
-        return folder / TUNING / self.task / f"{self.method}-{digest(self.content())[:10]}.json"
+        return folder / TUNING / self.file
+
+
+_ASKED = ("method", "task", "protocol", "grid", "fixed", "seed", "budget", "recipe_sha256")
+"""What names the file of a question and of its answer."""
+
+
+def _file(content: Mapping[str, Any]) -> str:
+    return f"{content['task']}/{content['method']}-{digest(content)[:10]}.json"
 
 
 class Point(Model):
@@ -122,7 +136,8 @@ class Tuning(Model):
 
     @model_validator(mode="after")
     def _is_the_best(self) -> Tuning:
-        if [point.values for point in self.points] != points_of(self.grid):
+        count = math.prod(len(values) for values in self.grid.values())  # of a stranger's grid, before it is made
+        if count != len(self.points) or [point.values for point in self.points] != points_of(self.grid):
             raise ValueError("the points are not those of the grid")
         if len({point.run_id for point in self.points}) < len(self.points):
             raise ValueError("two points are the same run")
@@ -130,10 +145,22 @@ class Tuning(Model):
             raise ValueError("the chosen values are not those of the best point")
         return self
 
+    @property
+    def file(self) -> str:
+        """The name of its file, which is that of the question."""
+        return _file(self.model_dump(include=set(_ASKED)))
+
     def answers(self, question: Question) -> bool:
         """Whether this is the answer to a question."""
-        asked = question.content()
-        return self.model_dump(include=set(asked)) == asked
+        return self.model_dump(include=set(_ASKED)) == question.content()
+
+    def is_of(self, record: Record) -> bool:
+        """Whether a record is one of the points, or its recipe has all values that were chosen."""
+        chosen, recipe = {**self.fixed, **self.chosen}, record.method.recipe
+        if record.run_id in {point.run_id for point in self.points}:
+            return True
+        same = record.method.name == self.method and record.task == self.task
+        return same and all(key in recipe and recipe[key] == value for key, value in chosen.items())
 
     def edges(self) -> list[str]:
         """Return the keys of which the first or last of three or more values was chosen."""
@@ -165,12 +192,30 @@ def read_tuning(path: Path) -> Tuning:
     return read_model(path, Tuning, "record of a tuning", "bench tune")
 
 
-def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
-    """Return the answer in the first of these folders that has it; None if none has. Raises UserError.
+def tuning_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of the tunings of a folder of runs or of records, sorted."""
+    for root in folders_beside(folder, TUNING):
+        yield from sorted(root.glob("*/*.json"))
 
-    What was measured under another version of the protocol is no answer.
+
+def read_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
+    """Return the tunings of a folder of others' runs or records, and one line for each file that is broken."""
+    found, problems = [], []
+    for path in tuning_files(folder):
+        try:
+            found.append(read_tuning(path))
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def answer_to(question: Question, folders: Iterable[Path], others: Iterable[Tuning] = ()) -> Tuning | None:
+    """Return the answer in the first of these folders that has it, or among `others`; None if none has it.
+
+    What was measured under another version of the protocol is no answer. Raises UserError for a broken file.
     """
-    for path in (question.path(folder) for folder in folders):
+    places = (root / question.file for folder in folders for root in folders_beside(folder, TUNING))
+    for path in places:
         if path.exists():
             found = read_tuning(path)
             if not found.answers(question):
@@ -180,7 +225,8 @@ def answer_to(question: Question, folders: Iterable[Path]) -> Tuning | None:
                 )
             if question.protocol_sha256 in ("", found.protocol_sha256):
                 return found
-    return None
+    same = (found for found in others if found.answers(question))
+    return next((found for found in same if question.protocol_sha256 in ("", found.protocol_sha256)), None)
 
 
 def write_tuning(path: Path, found: Tuning) -> None:

@@ -19,6 +19,7 @@ from tests_support import TINY_PLUGIN
 from text_pipelines import SIDE, save_sd15
 
 from bench.core.errors import UserError
+from bench.core.files import file_sha256
 from bench.core.imports import load_class
 from bench.core.progress import SilentProgress
 from bench.runs.kinds import ROWS, Kind
@@ -68,6 +69,8 @@ def test_a_metric_brings_its_network_and_is_measured_with_the_protocols_own(
     reason = bench(*evaluate).text
     assert "Texture distance" in reason and "KID" not in reason
     (path,) = (tmp_path / "runs" / "tiny").glob("*/record.json")
+    plugins = json.loads(path.with_name("run.json").read_text())["plugins"]  # bench records pack takes them
+    assert plugins == {str(one.absolute()): file_sha256(one) for one in (TEXTURE, TINY_PLUGIN)}
     record = json.loads(path.read_text())
     assert record["protocol"]["name"] == "tiny.fd+texture" and record["protocol"]["metrics"] == ["fd", "texture"]
     network = record["protocol"]["extractors"]["texture"]

@@ -10,8 +10,10 @@ from bench.core.errors import UserError, listed, unknown
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
 from bench.runs.bundles import is_bundle, opened
+from bench.runs.records import record_files
 from bench.runs.result_files import RESULTS
 from bench.runs.suites import load_suite, suite_names
+from bench.runs.tuning import read_tunings
 
 
 @contextlib.contextmanager
@@ -33,6 +35,10 @@ def chosen_site(
         others = {stack.enter_context(_folder_of(path)): path for path in paths}
         folders = [runs, *others, *([RESULTS / "records"] if committed else [])]
         site = _site([folder for folder in folders if folder.is_dir()], runs, suites, tasks, plugins)
+        for folder in others:
+            tunings, problems = read_tunings(folder)
+            site.tunings = [*site.tunings, *tunings]
+            site.problems += problems
         yield site
         site.problems[:] = [_told(problem, others) for problem in site.problems]
 
@@ -40,8 +46,8 @@ def chosen_site(
 def _told(problem: str, others: Mapping[Path, Path]) -> str:
     """Return a problem in the words of who named a path: not of the folder to which it was unpacked for a time."""
     for folder, path in others.items():
-        if str(folder) in problem and folder != path:
-            told = problem.replace(str(folder), str(path))
+        if folder != path and str(folder.parent) in problem:  # tunings lie beside the folder of records
+            told = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
             return f"{told.partition('; fix: ')[0]}; left out of the site; fix: mend it in {path}, or remove it"
     return problem
 
@@ -49,11 +55,11 @@ def _told(problem: str, others: Mapping[Path, Path]) -> str:
 @contextlib.contextmanager
 def _folder_of(path: Path) -> Iterator[Path]:
     """Yield the folder in which a path's records are found. Raises UserError if there can be none."""
-    if is_bundle(path) or any(path.glob("*/*.json")):
+    if path.is_dir() and any(record_files(path)):
+        yield path
+    elif path.is_dir() or is_bundle(path):
         with opened(path) as folder:
             yield folder
-    elif path.is_dir():
-        yield path
     else:
         raise UserError(f"{path} is no folder of records and no bundle; fix: name a folder or a .zip file")
 

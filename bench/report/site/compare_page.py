@@ -11,9 +11,9 @@ from markupsafe import Markup
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import header
 from bench.report.comparing import ASSUMPTIONS
-from bench.report.recipes import FilledRecipes
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
+from bench.runs.recipes import FilledRecipes
 from bench.runs.record import is_study
 
 UNSCALED_WHY = "its features were not scaled, and its size has no meaning"
@@ -60,7 +60,7 @@ def headings(entries: Iterable[Entry]) -> dict[str, str]:
 def added_defaults(entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:
     """Return the defaults of values that some recorded recipes lack, by method and class.
 
-    Such values were added to the method later, and the defaults are the behaviour before (bench.report.recipes).
+    Such values were added to the method later, and the defaults are the behaviour before (bench.runs.recipes).
     """
     filled = FilledRecipes()
     found: dict[str, dict[str, Any]] = {}

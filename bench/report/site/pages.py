@@ -22,6 +22,7 @@ from bench.report.summary import tidy
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import Suite, SuiteScale, load_suite
+from bench.runs.tuning import Tuning
 
 MOST_SEEDS = 12
 """A row of a table links to at most this many runs, and counts the others."""
@@ -66,6 +67,8 @@ class Site:
     """One line for each file that cannot be shown; parts add to it."""
     plugins: Sequence[Path] = ()
     """Plug-in files with methods and tasks of the suites."""
+    tunings: Sequence[Tuning] = ()
+    """Those of other people's records, for suites that neither this machine nor the package has tuned."""
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
     _boards: dict[str, list[Board]] = field(default_factory=dict, init=False)
     _suites: dict[str, Suite] = field(default_factory=dict, init=False)
@@ -93,7 +96,10 @@ class Site:
         """Read a suite, with all that it decides for its rows."""
         if name not in self._suites:
             found = load_suite(name)
-            scales = {scale.name: settled(scale, self.catalogue, self.runs) for scale in found.scales.values()}
+            scales = {
+                scale.name: settled(scale, self.catalogue, self.runs, others=self.tunings)
+                for scale in found.scales.values()
+            }
             self._suites[name] = replace(found, scales=scales)
         return self._suites[name]
 

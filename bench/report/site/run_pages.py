@@ -14,7 +14,6 @@ from bench.report.cells import NOTHING, header
 from bench.report.measured import Measured
 from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
-from bench.report.recipes import FilledRecipes
 from bench.report.site.boards import Board
 from bench.report.site.charts import as_file
 from bench.report.site.compare_page import UNSCALED_WHY
@@ -23,6 +22,7 @@ from bench.report.site.entries import Entry
 from bench.report.site.pages import Asset, Page, Site
 from bench.report.site.pictures import Picture
 from bench.report.summary import standard_error
+from bench.runs.recipes import FilledRecipes
 from bench.runs.record import Record, is_study
 from bench.runs.repeat import command_of
 

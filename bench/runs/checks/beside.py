@@ -1,21 +1,27 @@
-"""Whether the files beside a record are readable and belong to it: sample sheet, curves, scores."""
+"""Whether the files beside records are readable and belong to them: sheets, curves, scores, tunings, plug-ins."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+import shlex
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from bench.core.errors import UserError
+from bench.core.files import read_bytes
 from bench.core.run_folder import RECORD
 from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
-from bench.runs.checks.finding import Finding, error, note, shortened, warning
+from bench.runs.bundles import is_bundle
+from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
+from bench.runs.checks.private import private_findings
 from bench.runs.evidence import evidence_of
 from bench.runs.record import Record
+from bench.runs.tuning import read_tuning
 from bench.training.log import read_lines
 
 FIX = "leave it out, or send the file that bench wrote"
@@ -36,6 +42,45 @@ def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
             yield error(str(problem).partition("; fix:")[0], FIX)
     if record.status == "ok" and found.sheet is None:
         yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
+
+
+def tuning_findings(path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the record of a tuning."""
+    try:
+        found = read_tuning(path)
+        named = found.file
+    except UserError as problem:
+        yield error(str(problem).removeprefix(f"{path}: ").partition("; fix:")[0], UNCHANGED)
+        return
+    except (ValueError, RecursionError) as problem:  # a value without a digest
+        yield error(f"it has a value that plain JSON cannot hold ({problem})", UNCHANGED)
+        return
+    if f"{path.parent.name}/{path.name}" != named:
+        yield error(f"it answers another question than its name says, which would be {named}", UNCHANGED)
+    if found.provenance.git_dirty:
+        yield warning("the code of the tuning differed from its commit", "commit the code, and tune again")
+    yield from private_findings(found)
+
+
+def plugin_findings(path: Path, called: Path, given: Collection[str]) -> Iterator[Finding]:
+    """Yield what is wrong with a plug-in file of others, or how it is used unless it is one of the hashes `given`.
+
+    Nothing runs it. `called` is its path for messages, within that of a bundle.
+    """
+    sha256 = path.parent.name
+    if (found := hashlib.sha256(read_bytes(path)).hexdigest()) != sha256:
+        yield error(f"its SHA-256 is {found[:12]}..., and not that of its folder's name", FIX)
+    elif sha256 not in given:
+        bundle = next((folder for folder in called.parents if is_bundle(folder)), None)
+        how, file = "", called
+        if bundle is not None:
+            folder = bundle.with_suffix("")
+            how = f"unzip {shlex.quote(str(bundle))} -d {shlex.quote(str(folder))}, and "
+            file = folder / called.relative_to(bundle)
+        yield note(
+            "a plug-in file of these runs, which nothing here has run",
+            f"read it, {how}give --plugin {shlex.quote(str(file))} to check with it or to repeat a run",
+        )
 
 
 def name_findings(record: Record, path: Path) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""All checks of records together: of files, of folders of records or of runs, and of bundles."""
+"""All checks together: of records, of folders of records or of runs, of bundles, and of what lies beside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.core.files import read_bytes
-from bench.runs.bundles import is_bundle, opened
-from bench.runs.checks.beside import evidence_findings, name_findings
+from bench.core.files import file_sha256, read_bytes
+from bench.runs.bundles import is_bundle, opened, plugin_files
+from bench.runs.checks.beside import evidence_findings, name_findings, plugin_findings, tuning_findings
 from bench.runs.checks.doubled import doubled_findings
 from bench.runs.checks.finding import Finding, error
 from bench.runs.checks.identity import declared_task, identity_findings
@@ -24,6 +25,9 @@ from bench.runs.checks.schema import parsed
 from bench.runs.record import Record
 from bench.runs.records import record_files
 from bench.runs.registry import Catalogue
+from bench.runs.tuning import tuning_files
+
+Kind = Literal["record", "tuning", "plug-in file"]
 
 MOST_RECORD = 4 << 20
 """Size limit of a record; those of three generation seeds and six metrics take ten kilobytes."""
@@ -35,12 +39,13 @@ class Checked:
 
     path: Path
     record: Record | None
-    """None if it is no record at all."""
+    """None if it is no record at all, or not meant to be one."""
     findings: Sequence[Finding]
     known: bool = False
     """Whether a registered task declares its protocol."""
     name: str = ""
     """What messages call it: within a bundle, the bundle's path and the file's in it."""
+    kind: Kind = "record"
 
     @property
     def errors(self) -> list[Finding]:
@@ -64,15 +69,35 @@ class Checker:
 
     def check(self, paths: Iterable[Path]) -> list[Checked]:
         """Check records beside each other. Raises UserError for a path with no records, or a hostile bundle."""
+        return [one for one in self.check_all(paths) if one.kind == "record"]
+
+    def check_all(self, paths: Iterable[Path]) -> list[Checked]:
+        """Check records as `check` does, and then the tunings and plug-in files that lie beside them."""
         with ExitStack() as stack:
             # A file that is named twice is one.
-            named = {file: Path(name) for path in paths for file, name in _files(path, stack)}
-            found = [self.check_file(file) for file in named]
-        doubled = doubled_findings({named[one.path]: one.record for one in found if one.record is not None})
-        every = [(one, named[one.path]) for one in found]
+            named = {one.path: one for path in paths for one in _files(path, stack)}
+            records = {one.path: Path(one.name) for one in named.values() if one.kind == "record"}
+            found = [self.check_file(file) for file in records]
+            others = [
+                Checked(one.path, None, list(self._of_other(one)), name=one.name, kind=one.kind)
+                for one in named.values()
+                if one.kind != "record"
+            ]
+        doubled = doubled_findings({records[one.path]: one.record for one in found if one.record is not None})
+        every = [(one, records[one.path]) for one in found]
         return [
-            replace(one, findings=[*one.findings, *doubled.get(name, [])], name=str(name)) for one, name in every
+            *(
+                replace(one, findings=[*one.findings, *doubled.get(name, [])], name=str(name))
+                for one, name in every
+            ),
+            *others,
         ]
+
+    def _of_other(self, found: _Found) -> Iterator[Finding]:
+        if found.kind == "tuning":
+            return tuning_findings(found.path)
+        given = {file_sha256(path) for path in self.catalogue.plugins}
+        return plugin_findings(found.path, Path(found.name), given)
 
     def check_file(self, path: Path) -> Checked:
         """Check one record by itself, and the files beside it."""
@@ -102,18 +127,34 @@ def _of_file(record: Record, path: Path) -> Iterator[Finding]:
     yield from evidence_findings(record, path)
 
 
-def _files(path: Path, stack: ExitStack) -> Iterator[tuple[Path, str]]:
-    """Yield the records that a path names, each with its name for messages. Raises UserError if there are none."""
+class _Found(NamedTuple):
+    """A file to check."""
+
+    path: Path
+    name: str
+    """What messages call it."""
+    kind: Kind = "record"
+
+
+def _files(path: Path, stack: ExitStack) -> Iterator[_Found]:
+    """Yield the records that a path names, and what lies beside them. Raises UserError without any record."""
     if not path.exists():
         raise UserError(f"no file or folder {path}; fix: name a record's file, a folder of records, or a bundle")
     if path.is_dir() and (found := list(record_files(path))):
-        yield from ((file, str(file)) for file in found)
+        yield from (_Found(file, str(file)) for file in found)
+        yield from (_Found(file, str(file), kind) for file, kind in _beside(path))
         return
     if not (path.is_dir() or is_bundle(path)):
-        yield path, str(path)
+        yield _Found(path, str(path))
         return
     folder = stack.enter_context(opened(path))
     found = list(record_files(folder))
-    yield from ((file, f"{path}/{file.relative_to(folder)}") for file in found)
+    yield from (_Found(file, f"{path}/{file.relative_to(folder)}") for file in found)
+    yield from (_Found(file, f"{path}/{'/'.join(file.parts[-3:])}", kind) for file, kind in _beside(folder))
     if not found:
         raise UserError(f"{path} has no records; fix: name a record's file, a run's folder, or a folder of either")
+
+
+def _beside(folder: Path) -> Iterator[tuple[Path, Kind]]:
+    yield from ((file, "tuning") for file in tuning_files(folder))
+    yield from ((file, "plug-in file") for file in plugin_files(folder))

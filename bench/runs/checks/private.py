@@ -14,6 +14,7 @@ from bench.core.escape import printable
 from bench.runs.argv import MACHINE_PATH
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
 from bench.runs.record import Record
+from bench.runs.tuning import Tuning
 
 RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
 HOST = re.compile(
@@ -41,12 +42,12 @@ FIX_PATH = (
     "a run's id does not depend on them"
 )
 FIX_RELATIVE = "set BENCH_RUNS and BENCH_CACHE next time, unless it is a file of the repository"
-FIX_PLUGIN = "send the plug-in file with the record, which has its hash, unless it is a file of the repository"
+FIX_PLUGIN = "send it in a bundle, as bench records pack does, unless it is a file of the repository"
 FIX_SECRET = "revoke it, keep it in the environment, and run again"
 
 
-def private_findings(record: Record) -> Iterator[Finding]:
-    """Yield every text of a record that names a machine or a person, holds a secret, or is hostile."""
+def private_findings(record: Record | Tuning) -> Iterator[Finding]:
+    """Yield every text of a result or a tuning that names a machine or a person, holds a secret, or is hostile."""
     own = _own_names()
     argv = record.provenance.argv
     plugins = {f"provenance.argv.{place}" for place, option in enumerate(argv, 1) if option == "--plugin"}

@@ -9,9 +9,9 @@ import pytest
 from bench.core.files import digest
 from bench.metrics.intervals import t_interval
 from bench.report.cells import one_result
-from bench.report.recipes import FilledRecipes, defaults
 from bench.report.table import ReportTable, suite_table, task_table, tidy
 from bench.runs.paper_tables import load_paper_table
+from bench.runs.recipes import FilledRecipes, defaults
 from bench.runs.record import Record
 from bench.runs.records import load_records
 from bench.runs.registry import Catalogue, Registry, load_catalogue

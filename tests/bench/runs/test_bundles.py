@@ -17,7 +17,7 @@ from example_records import COMMITTED, EXAMPLE
 
 from bench.core.errors import UserError
 from bench.runs import bundles
-from bench.runs.bundles import opened, write_zip
+from bench.runs.bundles import opened, plugin_files, write_zip
 from bench.runs.records import load_records
 
 NAME = f"digits/{EXAMPLE['run_id']}.json"
@@ -65,6 +65,37 @@ def test_a_folder_is_read_by_the_same_rules(tmp_path: Path) -> None:
         assert len(load_records([folder]).records) == 1
     (tmp_path / "theirs" / "digits" / "x.html").touch()
     refused(tmp_path / "theirs", "'digits/x.html' has none of the suffixes .json, .png, .jsonl, .parquet")
+
+
+SHA256 = "ab" * 32
+
+
+def test_plug_ins_and_tunings_lie_beside_the_records(zipped: Zipped, tmp_path: Path) -> None:
+    names = (f"plugins/{SHA256}/mine.py", f"plugins/{SHA256}/mine.toml", "tuning/digits/dmd2-0123456789.json")
+    folders = ("plugins/", f"plugins/{SHA256}/", "tuning/", "tuning/digits/", "digits/")
+    path = zipped(*((name, b"") for name in folders), (NAME, GOOD[NAME]), *((name, b"{}") for name in names))
+    with opened(path) as folder:
+        assert [file.relative_to(folder).as_posix() for file in folder.rglob("*.*")] == [NAME]
+        assert all((folder.parent / name).read_bytes() == b"{}" for name in names)
+        assert plugin_files(folder) == [folder.parent / name for name in names[:2]]
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "theirs")
+    with opened(tmp_path / "theirs") as folder:
+        assert plugin_files(folder) == [folder.parent / name for name in names[:2]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plugins/mine.py", f"plugins/{SHA256[:-1]}/mine.py", f"plugins/{SHA256.upper()}/mine.py"),
+        *(f"plugins/{SHA256}/mine.so", f"plugins/{SHA256}/a/mine.py", f"plugins/{SHA256}/../mine.py"),
+        *(f"plugins/{SHA256}/.py", f"plugins/{SHA256}", f"other/{SHA256}/mine.py", f"digits/{SHA256}.py"),
+        *("tuning/digits/x.py", "tuning/digits/a/x.json", "tuning/../x.json", "tuning/.x/x.json"),
+        *("tuning/digits/x.begun", "tuning//x.json", "tuning/a b/x.json", "digits/tuning/x.json"),
+    ],
+)
+def test_what_only_looks_like_a_plug_in_or_a_tuning_is_refused(zipped: Zipped, name: str) -> None:
+    refused(zipped((name, b"")), "is not read: ")
 
 
 def test_a_folder_of_records_is_itself() -> None:

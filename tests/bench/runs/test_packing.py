@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from example_records import EXAMPLE, SAMPLER, changed
+from finished_runs import finished_run
 
 from bench.core.errors import UserError
-from bench.evaluation.sheet import Sheet, write_sheet
 from bench.runs.checks.check import Checker
-from bench.runs.packing import MOST_LINES, find_runs, packed, thinned, write_packed
+from bench.runs.packing import MOST_LINES, packed, thinned, write_packed
 from bench.runs.registry import load_catalogue
 from bench.training.log import read_lines
 
@@ -23,30 +24,16 @@ RUN = EXAMPLE["run_id"]
 Runs = Callable[..., Path]
 
 
+@pytest.fixture
+def finished(tmp_path: Path) -> Runs:
+    """Return a function that makes the folder of a finished run from a record."""
+    return partial(finished_run, tmp_path / "runs")
+
+
 @pytest.fixture(scope="module")
 def checker() -> Checker:
     """The checks of this installation."""
     return Checker(load_catalogue())
-
-
-@pytest.fixture
-def finished(tmp_path: Path) -> Runs:
-    """Return a function that makes the folder of a finished run, RUNS/TASK/RUN, from a record."""
-
-    def make(values: Mapping[str, Any] = {}, base: Mapping[str, Any] = EXAMPLE) -> Path:
-        record = changed(base, values)
-        folder = tmp_path / "runs" / record["task"] / record["run_id"]
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text("{}")
-        (folder / "record.json").write_text(json.dumps(record))
-        write_sheet(folder / "sheet.png", Sheet(np.zeros((1, 8, 8, 1), np.uint8), (), "ab"))
-        if record["kind"] == "method":
-            lines = [{"iteration": step, "loss/a": step / 7} for step in range(1, 1501)]
-            lines[9:9] = [{"iteration": 10, "fd": 12.3456789, "fd_samples": 1000}]
-            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return folder
-
-    return make
 
 
 def test_a_bundle_has_the_layout_of_committed_records(finished: Runs, checker: Checker, tmp_path: Path) -> None:
@@ -175,22 +162,6 @@ def test_damaged_files_beside_a_record_are_not_packed(finished: Runs, checker: C
         packed([folder], checker)
 
 
-def test_runs_are_named_by_folder_id_or_method(finished: Runs, tmp_path: Path) -> None:
-    first, other = finished(), finished({"run_id": "dmd2-s10-0123456789", "train_seed": 10})
-    sampler = finished(base=SAMPLER)
-    elsewhere = finished({"task": "fashion"})
-    runs = tmp_path / "runs"
-    assert find_runs(runs, [str(first)], None).folders == [first]
-    assert find_runs(runs, [RUN], "digits").folders == [first]
-    assert find_runs(runs, ["dmd2"], "digits").folders == [first, other]
-    assert find_runs(runs, ["dmd2", RUN], None).folders == [first, other, elsewhere]
-    assert find_runs(runs, ["teacher-ode"], None).folders == [sampler]
-    with pytest.raises(UserError, match=r"no run or method 'dmd3' in .*; did you mean 'dmd2'"):
-        find_runs(runs, ["dmd3"], None)
-    with pytest.raises(UserError, match="no folder"):
-        find_runs(runs, ["runs/nowhere"], None)
-
-
 def test_a_long_log_is_thinned_evenly_and_keeps_every_fd() -> None:
     lines: list[dict[str, Any]] = [{"iteration": step, "loss/a": step / 3} for step in range(1, 10_001)]
     for step in range(10_000, 0, -500):
@@ -219,17 +190,3 @@ def test_a_bundle_takes_no_folders_place_and_a_folder_no_files(
     for name, reason in (("folder.zip", "is a folder already"), ("file", "is a file already")):
         with pytest.raises(UserError, match=reason):
             write_packed(found, tmp_path / name)
-
-
-def test_runs_of_a_tuning_are_packed_by_their_own_names_alone(finished: Runs, tmp_path: Path) -> None:
-    result, point = finished(), finished({"run_id": "dmd2-s100-0123456789", "train_seed": 100})
-    runs = tmp_path / "runs"
-    tuning = runs / "tuning" / "digits" / "dmd2-0123456789.json"
-    tuning.parent.mkdir(parents=True)
-    tuning.write_text(json.dumps({"points": [{"run_id": point.name}]}))
-    assert find_runs(runs, ["dmd2"], None) == ([result], [point])
-    assert find_runs(runs, [point.name], None) == ([point], [])
-    assert find_runs(runs, ["dmd2", str(point)], None) == ([result, point], [])
-    tuning.write_text(json.dumps({"points": [{"run_id": point.name}, {"run_id": result.name}]}))
-    with pytest.raises(UserError, match=r"all runs of dmd2 are of its tuning.*fix: name them by their ids"):
-        find_runs(runs, ["dmd2"], None)

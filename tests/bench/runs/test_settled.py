@@ -13,6 +13,7 @@ from bench.core.errors import UserError
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import question_of, require_rows, settled
 from bench.runs.suites import SuiteRow, SuiteScale, load_suite
+from bench.runs.tuning import Tuning, best, read_tunings, tuning_files, write_tuning
 from bench.runs.tuning_plan import TuningPlan
 from bench.training.budget import Budget, Spent
 
@@ -80,6 +81,25 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     assert settled(TUNED, catalogue, tmp_path, {"warmup": 1}).note.endswith(
         " It was tuned without --set warmup=1."
     )
+
+
+def test_tunings_of_others_count_where_there_is_none(catalogue: Catalogue, tmp_path: Path) -> None:
+    tune(catalogue, tmp_path / "theirs")
+    others, problems = read_tunings(tmp_path / "theirs")
+    assert settled(TUNED, catalogue, RUNS).rows[0].untuned and not problems
+    assert settled(TUNED, catalogue, RUNS, others=others).rows[0].overrides["lr"] == 1e-3
+    (path,) = tuning_files(tmp_path / "theirs")
+    mine = tmp_path / "mine" / path.relative_to(tmp_path / "theirs")
+    write_tuning(mine, reversed_choice(others[0]))
+    assert settled(TUNED, catalogue, tmp_path / "mine", others=others).rows[0].overrides["lr"] == 1e-4
+    assert settled(TUNED, catalogue, tmp_path / "mine" / "records", others=others).rows[0].overrides["lr"] == 1e-4
+
+
+def reversed_choice(found: Tuning) -> Tuning:
+    """Return an answer in which the points have each other's values, so that another one is the best."""
+    values = [point.value for point in reversed(found.points)]
+    points = [point.model_copy(update={"value": value}) for point, value in zip(found.points, values, strict=True)]
+    return found.model_copy(update={"points": points, "chosen": best(points, found.direction).values})
 
 
 def test_values_that_another_version_of_the_method_was_tuned_to_are_not_the_rows(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from bench.report.site.pages import Site
 from bench.runs.bundles import write_zip
 from bench.runs.record import Record
 from bench.runs.records import read_record, write_record
+from bench.runs.result_files import RESULTS
+from bench.runs.tuning import read_tuning
 
 Make = Callable[..., Record]
 REFUSAL = "is not a site that bench wrote"
@@ -134,6 +136,30 @@ def test_bundles_and_folders_of_others_are_read(tmp_path: Path, make_record: Mak
     write_record(tmp_path / "other" / "loose" / f"{loose.run_id}.json", loose)
     tasks = chosen(tmp_path, tmp_path / "b.zip", tmp_path / "other").tasks()
     assert {"bundled", "loose", "digits"} <= set(tasks)
+
+
+def test_a_folder_of_runs_with_a_sweep_is_no_bundle(tmp_path: Path, make_record: Make) -> None:
+    record = make_record(task="loose")
+    write_record(tmp_path / "theirs" / "loose" / record.run_id / "record.json", record)
+    (tmp_path / "theirs" / "sweeps").mkdir()
+    (tmp_path / "theirs" / "sweeps" / "steps.json").write_text("{}")
+    assert "loose" in chosen(tmp_path, tmp_path / "theirs").tasks()
+
+
+def test_a_bundles_tunings_are_those_of_its_suites(tmp_path: Path, make_record: Make) -> None:
+    record = make_record(task="bundled")
+    (good,) = (RESULTS / "tuning" / "fashion").glob("gan-*.json")
+    files = {
+        f"bundled/{record.run_id}.json": record.model_dump_json().encode(),
+        f"tuning/fashion/{good.name}": good.read_bytes(),
+        "tuning/fashion/broken.json": b"{}",
+    }
+    write_zip(tmp_path / "b.zip", files)
+    site = chosen(tmp_path, tmp_path / "b.zip")
+    assert site.tunings == [read_tuning(good)]
+    (problem,) = site.problems
+    assert problem.startswith(f"{tmp_path}/b.zip/tuning/fashion/broken.json: not a complete and valid record of a")
+    assert problem.endswith(f"left out of the site; fix: mend it in {tmp_path}/b.zip, or remove it")
 
 
 def test_a_problem_in_a_bundle_names_the_bundle(tmp_path: Path, make_record: Make) -> None:

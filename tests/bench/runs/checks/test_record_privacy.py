@@ -58,7 +58,7 @@ def test_a_relative_path_in_a_command_line_is_a_warning(found_in: Found, word: s
 
 def test_the_relative_path_of_a_plugin_is_no_matter_of_folders(found_in: Found) -> None:
     (line,) = found_in({"provenance.argv": [*ARGV, "--plugin", "examples/mine.py"]})
-    assert line.startswith("warning: ") and "fix: send the plug-in file with the record" in line
+    assert line.startswith("warning: ") and "fix: send it in a bundle, as bench records pack does" in line
 
 
 @pytest.mark.parametrize("word", ["alice@node7", "10.1.2.3:29500", "gpu-01.cluster", "login.cs.internal"])

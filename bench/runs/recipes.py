@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bench.core.errors import UserError
+from bench.core.files import repeated_digest
 from bench.runs.record import MethodInfo
 from bench.runs.registry import load_catalogue
+
+DIGITS = 6
+"""Digits of a recipe's digest in its name."""
 
 
 class _Model(NamedTuple):
@@ -73,6 +77,22 @@ class FilledRecipes:
         except (UserError, ImportError, AttributeError):  # not installed, or broken: its records are shown anyway
             model = Recipe
         return _Model(defaults(model), model.all_added_later())
+
+
+def recipe_sha256(method: MethodInfo, filled: FilledRecipes) -> str:
+    """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
+    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled.identity(method)])
+
+
+def named_recipes(methods: Iterable[MethodInfo], filled: FilledRecipes) -> list[str]:
+    """Return the recipes as a command line names them, each once: `dmd2#b8b7ac (batch_size=64)`."""
+    found = {recipe_sha256(method, filled)[:DIGITS]: method for method in methods}
+    return [f"{one.name}#{digits} ({shown_values(one.passed)})" for digits, one in sorted(found.items())]
+
+
+def shown_values(passed: Mapping[str, object]) -> str:
+    """Return the values that a user gave to a recipe, for people."""
+    return ", ".join(f"{key}={value}" for key, value in passed.items()) or "default"
 
 
 def defaults(model: Any) -> dict[str, Any]:
