@@ -7,7 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from bench.core.errors import UserError, hint
 from bench.core.files import file_sha256, regular_file
 from bench.core.imports import PLUGIN_MODULE
+from bench.metrics.info import MetricInfo
 from bench.runs.kinds import ROWS, Kind
 from bench.runs.plugin_checks import importing
 
@@ -46,8 +47,20 @@ def definitions(path: Path) -> Iterator[Defined]:
         for kind in ROWS:
             taken = kind.taken(thing, "", f"plug-in {path}")
             if taken is not None:
+                if isinstance(taken, MetricInfo):  # it names its class, where all other things hold theirs
+                    taken = replace(taken, implementation=_in_this_file(taken.implementation, module))
                 yield Defined(kind, taken, f"{FROM_FILE}{path.name}", sha256)
                 break
+
+
+def _in_this_file(implementation: str, module: ModuleType) -> str:
+    """Return the import path of a class of a plug-in file that stays its own when another file has its name."""
+    name, _, attribute = implementation.partition(":")
+    if name != module.__name__:
+        return implementation
+    own = f"{name}@{id(module):x}"
+    sys.modules[own] = module
+    return f"{own}:{attribute}"
 
 
 def function_in(path: Path, name: str) -> tuple[Callable[..., Any], str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
+from bench.core.imports import load_class
 from bench.core.stopping import Interrupted, Stopped
 from bench.runs.kinds import KINDS
 from bench.runs.registry import Registry, load_catalogue
@@ -132,6 +133,28 @@ def test_two_files_of_one_name_are_refused_since_the_second_would_be_run_for_bot
         UserError, match=r"two plug-in files are called mine\.py: .*a/mine.* and .*b/mine.*; fix: re"
     ):
         load_catalogue(files)
+
+
+BY_NAME = """
+class Mine(Metric):
+    def update(self, batch): ...
+    def result(self): return Measured({value}, 10, {{}})
+
+INFO = MetricInfo("{name}", "Mine", "lower", 10, "a metric", "here", implementation=f"{{__name__}}:Mine")
+"""
+
+
+@pytest.mark.parametrize("code", [MEASURE, MEASURE.partition("class ")[0] + BY_NAME], ids=["class", "by name"])
+def test_two_catalogues_have_files_of_one_name_each_with_its_own_metric(tmp_path: Path, code: str) -> None:
+    found = []
+    for value in (1.0, 2.0):
+        path = tmp_path / str(value) / "mine.py"
+        path.parent.mkdir()
+        path.write_text(code.format(name="mine", value=value))
+        found.append(load_catalogue([path]).metrics.get("mine"))
+    results = [load_class(info.implementation).result(None).value for info in found]
+    assert results == [1.0, 2.0]
+    assert {load_class(info.implementation).__module__ for info in found} == {"bench_plugin_mine"}
 
 
 def test_a_metrics_file_is_part_of_the_protocol_that_it_measures_under(tmp_path: Path) -> None:
