@@ -270,12 +270,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that was downloaded. Raises UserError if there is none."""
+def read_json(path: Path, fix: str = "download it again") -> dict[str, Any]:
+    """Read a JSON object, such as one that was downloaded. Raises UserError with the fix if there is none."""
     found = read_object(path)
     if found is None:
         problem = "it contains no JSON object" if path.exists() else "there is no such file"
-        raise UserError(f"cannot read {path}: {problem}; fix: download it again")
+        raise UserError(f"cannot read {path}: {problem}; fix: {fix}")
     return found
 
 

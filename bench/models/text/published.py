@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
-from bench.core.files import read_object, refuse_special_files
+from bench.core.files import read_json, refuse_special_files
 from bench.models.backbones.text import TextFamily
 from bench.models.text.lora import LoRASpec, Note, low_rank, merge_lora
 from bench.models.text.lora_files import PEFT_FILE, is_lora, read_settings
@@ -100,9 +100,7 @@ class _Folders:
 
     def _refuse_another_network(self, path: Path) -> None:
         """Raise UserError if a network's configuration differs from the teacher's beyond the tensors' shapes."""
-        config = read_object(path)
-        if config is None:
-            raise UserError(f"cannot read {path}: it is no JSON object; fix: download it again")
+        config = read_json(path)
         wanted = type(self.teacher).__name__
         named = config.get("_class_name", wanted)
         if named != wanted:
@@ -120,9 +118,7 @@ class _Folders:
         """Raise UserError if a pipeline's network has another prediction or noise schedule than the teacher's."""
         if not path.is_file():
             return
-        config = read_object(path)
-        if config is None:
-            raise UserError(f"cannot read {path}: it is no JSON object; fix: download it again")
+        config = read_json(path)
         found, wanted = self.family.schedule_options(config), self.family.schedule_options(teacher)
         if other := [key for key in found | wanted if found.get(key) != wanted.get(key)]:
             what = ", ".join(f"{key} {found.get(key)} for {wanted.get(key)}" for key in other)

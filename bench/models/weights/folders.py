@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import printable
-from bench.core.files import read_object, refuse_special_files, regular_file
+from bench.core.files import read_json, refuse_special_files, regular_file
 from bench.models.weights.compare import not_weights, problems
 from bench.models.weights.state_dicts import read_state_dict
 
@@ -88,9 +88,7 @@ def load_network(
 
 def _check_config(kind: Any, folder: Path, fix: str) -> None:
     """Raise UserError if a configuration is unreadable, of another class, or for quantised weights."""
-    config = read_object(folder / "config.json")
-    if config is None:
-        raise UserError(f"cannot read {folder / 'config.json'}: it is not a JSON object; fix: {fix}")
+    config = read_json(folder / "config.json", fix)
     named = config.get("_class_name", kind.__name__)
     if named == "Transformer2DModel":
         named = FORMER.get(str(config.get("norm_type")), named)
@@ -147,8 +145,7 @@ def read_parts(index: Path) -> dict[str, Tensor]:
 
     Raises UserError if a part is missing, or the parts do not hold what the index says.
     """
-    found = read_object(index)
-    places = found.get("weight_map") if found is not None else None
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(_is_name(part) for part in places.values()):
         raise UserError(f"{index} has no valid list of tensors and their files; fix: download it again")
     state: dict[str, Tensor] = {}

@@ -98,7 +98,7 @@ def test_a_named_pipe_in_a_folder_does_not_hang(folder: Path, name: str) -> None
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_a_configuration_that_is_none(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"config\.json: it is not a JSON object"):
+    with pytest.raises(UserError, match=r"cannot read .*config\.json: it contains no JSON object; fix: "):
         load_network(UNet2DModel, folder)
 
 
@@ -146,6 +146,11 @@ def test_an_index_names_files_beside_it_alone(tmp_path: Path, place: object) -> 
     index = tmp_path / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": place}}))
     with pytest.raises(UserError, match="has no valid list of tensors and their files"):
+        read_parts(index)
+    index.write_text("[]")
+    with pytest.raises(
+        UserError, match=r"cannot read .*index\.json: it contains no JSON object; fix: download it"
+    ):
         read_parts(index)
 
 
