@@ -149,4 +149,6 @@ def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
         for line in lines:
             complete = complete and line.is_here
             print(f"    {line.role:<15}  {line.text}")
+    print("  of one task alone: bench describe TASK")
+    print("  what a method takes there, memory too: bench describe METHOD --task TASK")
     return complete

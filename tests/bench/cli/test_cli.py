@@ -80,6 +80,7 @@ def test_doctor_shows_what_is_missing_and_the_fix(bench: Callable[..., Any], tmp
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0
     assert "MISSING; fix: bench prepare --task digits" in found.text
+    assert "  of one task alone: bench describe TASK\n" in found.text
 
 
 @pytest.mark.parametrize(
