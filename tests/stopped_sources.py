@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from PIL import Image
-
 from bench.core.progress import SilentProgress
+from bench.data.altered import Decoded
 
 
 class Stops:
@@ -22,7 +21,7 @@ class Stops:
         name: str = self.inner.name(index)
         return name
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         for index, image in zip(range(start, stop), self.inner.read(start, stop), strict=True):
             if index == self.stop_at:
                 raise KeyboardInterrupt

@@ -25,6 +25,7 @@ from bench.task.declaration import default_cache
 if TYPE_CHECKING:
     import numpy as np
 
+    from bench.core.progress import Progress
     from bench.features.references import RealImages
 
 app = typer.Typer(help="Reference statistics of real images: import, build, list.", no_args_is_help=True)
@@ -106,7 +107,7 @@ def build(
         raise UserError(f"--device {device}: torch finds no CUDA device here; fix: --device cpu")
     torch.set_num_threads(threads)
     progress = StatusProgress(Console(stderr=True))
-    real = _real_images(images, size, batch_size)
+    real = _real_images(images, size, batch_size, progress)
     if crop is not None:
         real = replace(real, crop=crop)
     spaces: dict[str, FeatureSpace] = {}
@@ -140,7 +141,7 @@ def list_(cache: CacheOption = None) -> None:
         )
 
 
-def _real_images(path: Path, size: int | None, batch_size: int) -> RealImages:
+def _real_images(path: Path, size: int | None, batch_size: int, progress: Progress) -> RealImages:
     """Return the images of a .npy file or a folder. Raises UserError if there are none, or an option is idle."""
     from bench.core.files import file_sha256
     from bench.data.source import images_under
@@ -151,7 +152,9 @@ def _real_images(path: Path, size: int | None, batch_size: int) -> RealImages:
         if size is None:
             raise UserError(f"{path} is a folder of images of different sizes; fix: --size PIXELS")
         found = images_under(path)
-        return folder_images(ImageFiles(path, found.paths, found.skipped), size, batch_size=batch_size)
+        files = ImageFiles(path, found.paths, found.skipped)
+        progress.note(files.tally())
+        return folder_images(files, size, batch_size=batch_size)
     if size is not None:
         raise UserError(f"--size goes with a folder, and {path} is none; fix: leave it out")
     return array_images(_images(path), path.name, file_sha256(path), batch_size)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from bench.core.made import made_once
 from bench.core.progress import Progress
 
 PLAN, DONE = "plan.json", "blocks.txt"
-DONE_LINE = re.compile(r"(\d+) (\d+)\n")
-"""Block number and tally; a line without its end was cut short by a kill."""
+DONE_LINE = re.compile(r"(\d+) (\{.*\})\n")
+"""Block number and tally as JSON; a line without its end was cut short by a kill."""
 
-Make = Callable[[int, int], tuple[np.ndarray, int]]
-"""Makes a block, given its first item and the one after its last: values [B, ...] and a count of the caller's."""
+Tally = Mapping[str, int]
+"""Counts of the caller's, by what they count."""
+Make = Callable[[int, int], tuple[np.ndarray, Tally]]
+"""Makes a block, given its first item and the one after its last: values [B, ...] and their tally."""
 Finish = Callable[[int, np.ndarray], np.ndarray]
 """Turns the values of Make, given the block's first item, into the values that are written, [B, *shape]."""
 
@@ -70,7 +73,7 @@ class Block(NamedTuple):
 
     number: int
     values: np.ndarray
-    tally: int
+    tally: Tally
 
 
 def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
@@ -100,7 +103,7 @@ def fill(
     workers: int,
     progress: Progress,
     finish: Finish = lambda _first, values: values,
-) -> int:
+) -> Counter[str]:
     """Write all blocks of `file` into `partial`, continue an earlier call, and return the sum of the tallies.
 
     `make` runs in `workers` threads and `finish` in the caller's thread. A block always has the same items, so
@@ -127,14 +130,17 @@ def fill(
             array.seek(header + block.number * file.bytes(file.block))
             array.write(np.ascontiguousarray(values).data)
             _flush(array)
-            finished.write(f"{block.number} {block.tally}\n")
+            finished.write(_line(block.number, block.tally))
             _flush(finished)
             done[block.number] = block.tally
             bar.advance(len(values))
-    return sum(done.values())
+    total = Counter[str]()
+    for tally in done.values():
+        total.update(tally)
+    return total
 
 
-def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]:
+def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, Tally]:
     """Return the blocks that an earlier call finished, with their tallies; start the file if there is none."""
     plan = file.plan()
     if (partial / PLAN).is_file():
@@ -142,7 +148,7 @@ def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]
         if before == plan:
             lines = DONE_LINE.findall((partial / DONE).read_text(encoding="utf-8"))
             write_text(partial / DONE, "".join(f"{number} {tally}\n" for number, tally in lines))
-            return {int(number): int(tally) for number, tally in lines}
+            return {int(number): json.loads(tally) for number, tally in lines}
         progress.note(f"starting again because this has changed: {_changed(before, plan)}")
     if partial.exists():
         shutil.rmtree(partial)
@@ -152,6 +158,11 @@ def _begun(partial: Path, file: ArrayFile, progress: Progress) -> dict[int, int]
     write_text(partial / DONE, "")
     write_text(partial / PLAN, plan)
     return {}
+
+
+def _line(number: int, tally: Tally) -> str:
+    """Write the line that notes a block as done."""
+    return f"{number} {json.dumps(tally)}\n"
 
 
 def _changed(before: str, now: str) -> str:

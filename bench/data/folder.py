@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.core.errors import UserError
 from bench.core.files import whole_folder, write_text
 from bench.core.progress import Progress
 from bench.data.base import Dataset, SplitHashes
+from bench.data.kinds import described, is_image, litter, other_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,13 +57,16 @@ class ImageFolder(Dataset):
         """Read all images of a folder, check them and pack them. Raises UserError that names what is wrong."""
         import numpy as np
 
+        from bench.data.altered import described_altered
+
         classes = _classes(folder / self.splits[0])
         if (other := _classes(folder / self.splits[1])) != classes:
             strange = sorted(set(classes) ^ set(other))
             raise UserError(
                 f"{folder}: the class {strange[0]!r} is in one split alone; fix: add or remove it there"
             )
-        found = [self._read(folder / split, classes, progress) for split in self.splits]
+        skipped, altered = Counter[str](), Counter[str]()
+        found = [self._read(folder / split, classes, skipped, altered, progress) for split in self.splits]
         hashes = SplitHashes(*(split.sha256 for split in found))
         with whole_folder(self._packed(cache, hashes)) as temporary:
             for split, images in zip(self.splits, found, strict=True):
@@ -69,8 +74,11 @@ class ImageFolder(Dataset):
                 np.save(temporary / f"{split}-labels.npy", images.labels, allow_pickle=False)
         write_text(self._pin(cache), json.dumps(asdict(hashes), indent=2) + "\n")
         progress.note(
-            f"{self.name}: {len(found[0]):,} + {len(found[1]):,} images of {len(classes)} classes packed"
+            f"{self.name}: {len(found[0]):,} + {len(found[1]):,} images of {len(classes)} classes packed, "
+            f"{described(skipped)}"
         )
+        if told := described_altered(altered, len(found[0]) + len(found[1]), "images"):
+            progress.note(told)
 
     def load(
         self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
@@ -88,26 +96,37 @@ class ImageFolder(Dataset):
         )
         return Splits(train, held_out, str(packed))
 
-    def _read(self, folder: Path, classes: list[str], progress: Progress) -> LabelledImages:
+    def _read(
+        self,
+        folder: Path,
+        classes: list[str],
+        skipped: Counter[str],
+        altered: Counter[str],
+        progress: Progress,
+    ) -> LabelledImages:
+        """Read a split; count the files that are no images, and what was changed in images beyond the crop."""
         import numpy as np
 
         from bench.data.images import LabelledImages
 
-        files = list(_files(folder, classes))
+        files = list(_files(folder, classes, skipped))
         images = np.empty((len(files), self.channels, self.size, self.size), np.uint8)
         with progress.bar(f"{self.name}: {folder.name}", len(files)) as bar:
             for place, (path, _) in enumerate(files):
-                images[place] = self._image(path)
+                images[place] = self._image(path, altered)
                 bar.advance()
         return LabelledImages.of(images, np.array([label for _, label in files], np.int64))
 
-    def _image(self, path: Path) -> np.ndarray:
+    def _image(self, path: Path, altered: Counter[str]) -> np.ndarray:
         import numpy as np
 
+        from bench.data.altered import ENLARGED
         from bench.data.imagenet.crops import decode, edm
         from bench.data.source import read_bytes
 
-        image = decode(read_bytes(path), str(path))
+        image, changes = decode(read_bytes(path), str(path))
+        altered.update(changes)
+        altered[ENLARGED] += min(image.size) < self.size
         if image.size != (self.size, self.size):
             image = edm(image, self.size)
         pixels = np.asarray(image if self.channels == 3 else image.convert("L"))
@@ -124,18 +143,29 @@ def _classes(folder: Path) -> list[str]:
     """Return the names of the class folders. Raises UserError if there are none."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; fix: put the images at {folder}/CLASS/NAME.png")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not litter(path.name))
     if not found:
         raise UserError(f"{folder} has no folders of classes; fix: put the images at {folder}/CLASS/NAME.png")
     return found
 
 
-def _files(folder: Path, classes: list[str]) -> Iterator[tuple[Path, int]]:
-    """Yield each image and its class. Raises UserError for a class without images."""
+def _files(folder: Path, classes: list[str], skipped: Counter[str]) -> Iterator[tuple[Path, int]]:
+    """Yield each image and its class, and count all other files.
+
+    Raises UserError for a class without images, and for an image that lies in no class.
+    """
     from bench.data.source import images_under
 
+    for path in sorted(folder.iterdir()):
+        if (kind := litter(path.name)) is not None:
+            skipped[kind] += 1
+        elif is_image(path.name) and not path.is_dir():
+            raise UserError(f"{path} is in no folder of a class; fix: put it at {folder}/CLASS/{path.name}")
+        elif not path.is_dir():
+            skipped[other_kind(path.name, str(path))] += 1
     for label, name in enumerate(classes):
-        paths = images_under(folder / name).paths
+        paths, others = images_under(folder / name)
+        skipped.update(others)
         if not paths:
             raise UserError(f"{folder / name} has no images; fix: put some there, or remove the folder")
         yield from ((path, label) for path in paths)

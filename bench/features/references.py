@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL.Image import Image
 
 from bench.core.errors import UserError
 from bench.core.made import made_once
 from bench.core.progress import Progress
+from bench.data.altered import ENLARGED, Decoded, described_altered
 from bench.data.source import ItemSource
 from bench.features.batch import Extract, ImageBatch
 from bench.features.preprocess import square
@@ -40,6 +41,8 @@ class RealImages:
     """A function that begins a pass over all of them."""
     crop: str | None = None
     """The crop and resize that they went through, if known."""
+    altered: Counter[str] = field(default_factory=Counter)
+    """Images by what was changed in them beyond the crop (bench.data.altered), counted in the last pass."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,26 @@ def array_images(stack: np.ndarray, source: str, source_sha256: str, batch_size:
     return RealImages(source, source_sha256, len(stack), batches)
 
 
-def folder_images(files: ItemSource[Image], side: int, note: str = "", batch_size: int = 32) -> RealImages:
+def folder_images(files: ItemSource[Decoded], side: int, note: str = "", batch_size: int = 32) -> RealImages:
     """Return the images of files, whose centre squares are resized to `side` pixels with LANCZOS.
 
     `note` is added to the description of their crop.
     """
 
+    altered = Counter[str]()
+
     def batches() -> Iterator[ImageBatch]:
+        altered.clear()
         for rows in row_blocks(len(files), batch_size):
-            read = files.read(rows.start, rows.stop)
-            originals = [torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] for image in read]
+            originals = []
+            for image, changes in files.read(rows.start, rows.stop):
+                altered.update(changes)
+                altered[ENLARGED] += min(image.size) < side
+                originals.append(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None])
             yield ImageBatch(torch.cat([square(image, side) for image in originals]), originals=originals)
 
     crop = "; ".join(part for part in (f"centre square, {side} px", note) if part)
-    return RealImages(files.path.name, files.index_sha256, len(files), batches, crop)
+    return RealImages(files.path.name, files.index_sha256, len(files), batches, crop, altered)
 
 
 def make_references(
@@ -104,6 +113,8 @@ def make_references(
                     kept.append(features.features[is_kept[done : done + len(batch)]].astype(np.float32))
             done += len(batch)
             bar.advance(len(batch))
+    if told := described_altered(images.altered, images.count, f"images of {images.source}"):
+        progress.note(told)
     made = {}
     for suffix, space in spaces.items():
         found = gathered[suffix]

@@ -106,6 +106,9 @@ class Asset(Model):
     role: str
     sha256: str
     bytes: Count
+    altered: dict[str, Count] = Field(default_factory=dict)
+    """Of packed images: their numbers by what was changed in them beyond the crop, such as transparency that was
+    dropped; none in records from before it was kept."""
 
 
 class Provenance(Model):

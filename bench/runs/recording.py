@@ -234,4 +234,7 @@ def parameters_of(network: nn.Module) -> int:
 
 def _assets(assets: Iterable[PreparedAsset]) -> list[Asset]:
     """Return assets for a record, without their paths on this machine."""
-    return [Asset(role=asset.role, sha256=asset.sha256, bytes=asset.bytes) for asset in assets]
+    return [
+        Asset(role=asset.role, sha256=asset.sha256, bytes=asset.bytes, altered=dict(asset.altered))
+        for asset in assets
+    ]

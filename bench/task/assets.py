@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.core.files import file_sha256, folder_size
@@ -17,6 +18,8 @@ class PreparedAsset:
     path: Path | None
     sha256: str
     bytes: int
+    altered: Mapping[str, int] = field(default_factory=dict)
+    """Of packed images: their numbers by what was changed in them beyond the crop (bench.data.altered)."""
 
 
 def file_asset(role: str, path: Path) -> PreparedAsset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.core.errors import UserError
@@ -11,12 +12,17 @@ from bench.task.assets import PreparedAsset
 from bench.task.pinned import PinnedAsset
 
 
-def verified(role: str, asset: PinnedAsset, sha256: str) -> PreparedAsset:
-    """Return a pinned asset as a prepared one. Raises UserError if `sha256`, that of its bytes now, differs."""
+def verified(
+    role: str, asset: PinnedAsset, sha256: str, altered: Mapping[str, int] | None = None
+) -> PreparedAsset:
+    """Return a pinned asset as a prepared one; `altered` is that of its manifest.
+
+    Raises UserError if `sha256`, that of its bytes now, differs.
+    """
     path = Path(asset.path)
     if sha256 != asset.sha256:
         raise UserError(f"{path} has changed since bench prepare pinned it; fix: run bench prepare with it again")
-    return PreparedAsset(role, path, sha256, folder_size(path))
+    return PreparedAsset(role, path, sha256, folder_size(path), altered or {})
 
 
 def verified_reference(

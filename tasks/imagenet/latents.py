@@ -145,7 +145,7 @@ class PreparedLatentImageNet(MeasuredImageNet):
             verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path))),
             verified(VAE, pinned.vae, folder_sha256(Path(pinned.vae.path), VAE_FILES)),
         ]
-        self.data = [verified("data", pinned.data, digest(latents.manifest.sha256))]
+        self.data = [verified("data", pinned.data, digest(latents.manifest.sha256), latents.manifest.altered)]
 
     def _check_shapes(self) -> None:
         """Raise UserError unless teacher and data are of the latents that the VAE makes of the task's images."""

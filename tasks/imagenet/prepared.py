@@ -99,7 +99,7 @@ class PreparedImageNet(MeasuredImageNet):
         self.teacher_sha256 = pinned.teacher.sha256
         self.teacher_name = pinned.teacher.name
         self.weights = [verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path)))]
-        self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"])]
+        self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"], packed.manifest.altered)]
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Write the student with a model card that shows how to use it with diffusers alone."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.core.device import this_device
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.files import digest, file_sha256, folder_sha256, write_text
 from bench.core.progress import Progress
 from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file
@@ -75,9 +75,13 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
         keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
-        _note_count(task, len(kept_prompts(Path(pinned["prompts"].path))[0]), progress)
+        prompts, _ = kept_prompts(Path(pinned["prompts"].path))
+        _note_count(task, len(prompts), progress)
+        _note_empty(prompts, progress)
     if sources.training_prompts is not None:
-        keep(TRAINING_PROMPTS, _kept(read_prompts(sources.training_prompts), (), sources.cache))
+        own_prompts = read_prompts(sources.training_prompts)
+        keep(TRAINING_PROMPTS, _kept(own_prompts, (), sources.cache))
+        _note_empty(own_prompts, progress)
     if sources.tiny_vae is not None:
         keep(TINY_VAE, _tiny_vae(sources))
     if "inception" in sources.weights or (sources.download and "features" not in pinned):
@@ -203,6 +207,12 @@ def _note_count(task: TextTask, found: int, progress: Progress) -> None:
     if found != used:
         how = f"the first {used:,} are used" if found > used else "they are repeated from the first on"
         progress.note(f"{found:,} prompts, but protocol {task.protocol.name} has {used:,}: {how}")
+
+
+def _note_empty(prompts: PromptList, progress: Progress) -> None:
+    """Show a note if prompts are empty, as it is shown of captions."""
+    if empty := prompts.empty():
+        progress.note(f"{len(prompts):,} prompts: {len(empty):,} empty, at {listed(empty)} (counted from 0)")
 
 
 def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:

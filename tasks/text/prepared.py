@@ -116,7 +116,8 @@ class PreparedText(PairedTeacher):
     def _open_training(self) -> TrainingData:
         """Open the training data. Raises UserError if it has changed since it was pinned."""
         latents = open_latents(self._path(LATENTS))
-        self._checked(LATENTS, self.data, digest(latents.manifest.sha256))
+        manifest = latents.manifest
+        self.data.append(verified(LATENTS, self.task.pinned[LATENTS], digest(manifest.sha256), manifest.altered))
         self._check_vae(latents)
         captions = PromptConditions(self.pipeline.encoder, latents.captions)
         if TRAINING_PROMPTS not in self.task.pinned:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from bench.data.altered import is_turned
 from bench.data.imagenet.crops import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC
 
 LOSSY = ("JPEG", "WEBP")
@@ -56,6 +57,10 @@ def decode_exactly(data: bytes, shape: tuple[int, int, int]) -> Pixels:
                 raise OddImageError(f"not of the mode {mode} ({'grey' if channels == 1 else 'colour'})", found)
             if getattr(image, "n_frames", 1) > 1:
                 raise OddImageError("animations", f"{getattr(image, 'n_frames', 1)} pictures")
+            if is_turned(image):
+                raise OddImageError(
+                    "turned by EXIF data, which are not applied", "stored as viewers do not show it"
+                )
             levels = np.array(image)
     except OddImageError:
         raise

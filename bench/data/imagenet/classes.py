@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from PIL import Image
-
 from bench.core.files import digest
+from bench.data.altered import Decoded
 from bench.data.imagenet.pack import check_labels
 from bench.data.imagenet.source import Source
 from bench.data.text.captioned import Captioned
 
 
-class ClassImages(Captioned[Image.Image]):
+class ClassImages(Captioned[Decoded]):
     """The images of a labelled source, each with the number of its class as its caption."""
 
     def __init__(self, source: Source, classes: int) -> None:
@@ -27,7 +26,7 @@ class ClassImages(Captioned[Image.Image]):
     def name(self, index: int) -> str:
         return self.source.name(index)
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         return self.source.read(start, stop)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from PIL import Image, features
 
 from bench.core.errors import UserError
+from bench.data.altered import Decoded, altered_by_rgb
 from bench.data.kinds import IMAGE_KINDS
 
 CropRule = Callable[[Image.Image, int], Image.Image]
@@ -25,17 +26,19 @@ RGB_RULE = (
 )
 
 
-def decode(data: bytes, name: str) -> Image.Image:
+def decode(data: bytes, name: str) -> Decoded:
     """Decode a JPEG, PNG or WebP to RGB by RGB_RULE; `name` is the image's name in messages.
 
-    EXIF orientation is not applied, as is usual in the field. Raises UserError if the image is damaged, cut
-    short, of another format, animated or of more than 8 bits per channel.
+    EXIF orientation is not applied, as is usual in the field; the result says so, and what the conversion lost.
+    Raises UserError if the image is damaged, cut short, of another format, animated or of more than 8 bits per
+    channel.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             problem = _unread(image, data)
             if not problem:
-                return image.convert("RGB")
+                rgb = image.convert("RGB")
+                return Decoded(rgb, tuple(altered_by_rgb(image)))
     except Image.UnidentifiedImageError:
         problem = f"its {len(data):,} bytes are not a {IMAGE_KINDS} image"
     except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
 from bench.core.files import digest, human_size
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source
 from bench.data.kinds import is_image, litter, other_kind
@@ -41,7 +41,7 @@ class _EDM(Source):
     def _bytes(self, index: int) -> bytes:
         """Read one file."""
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         for index in range(start, stop):
             yield decode(self._bytes(index), self.name(index))

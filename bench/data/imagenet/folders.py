@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from bench.core.errors import UserError
 from bench.core.files import digest
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source, numbered
 from bench.data.kinds import IMAGE_KINDS, is_image, litter, other_kind
@@ -43,7 +42,7 @@ class ClassFolders(Source):
         """Return the image's path."""
         return str(self.path / self._names[index])
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         for index in range(start, stop):
             name = self.name(index)

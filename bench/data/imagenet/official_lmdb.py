@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.core.errors import UserError
 from bench.core.files import digest
+from bench.data.altered import Decoded
 from bench.data.imagenet.source import Source
 from bench.data.lmdbs import FIX, ReadOnlyLMDB
 
@@ -43,13 +44,13 @@ class OfficialLMDB(Source):
         """Return the LMDB and the key in it."""
         return f"{self.path}: images_{index}_data"
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         with self._lmdb.reading() as values:
             for index in range(start, stop):
                 value = values.of(f"images_{index}_data", int(np.prod(IMAGE_SHAPE)))
                 pixels = np.frombuffer(value, np.uint8).reshape(IMAGE_SHAPE)
-                yield Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+                yield Decoded(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
 
     def close(self) -> None:
         """Unmap the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import digest, file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
+from bench.data.altered import ENLARGED, described_altered
 from bench.data.blocks import ArrayFile, fill, pack_once
 from bench.data.imagenet.crops import CROPS, RGB_RULE, decoder
 from bench.data.imagenet.detect import open_source
@@ -25,6 +27,8 @@ from bench.data.imagenet.packed import (
 from bench.data.imagenet.source import Source
 from bench.data.packed_folder import MANIFEST, SourceRecord
 
+CROPPED = "cropped"
+"""The key of the images of another resolution in the tallies of blocks."""
 BLOCK = 512
 """Number of images in a block, which one thread decodes before it is written: 6 MiB, seconds of work."""
 
@@ -68,6 +72,8 @@ def pack_source(
             f"rule {manifest.crop}, not from {source.format} {source.path.name} with {crop}; "
             "fix: delete it, or name another folder"
         )
+    if told := described_altered(manifest.altered, manifest.count, "images"):
+        progress.note(told)
     return packed
 
 
@@ -106,13 +112,14 @@ def _fill(partial: Path, source: Source, crop: str, classes: int, workers: int, 
             "decoder": decoder(),
         },
     )
-    cropped = fill(partial, file, lambda start, stop: _decode(source, crop, start, stop), workers, progress)
+    tally = fill(partial, file, lambda start, stop: _decode(source, crop, start, stop), workers, progress)
     np.save(partial / LABELS, source.labels)
     manifest = Manifest(
         count=len(source),
         resolution=RESOLUTION,
-        crop=crop if cropped else "none",
-        cropped=cropped,
+        crop=crop if tally[CROPPED] else "none",
+        cropped=tally.pop(CROPPED, 0),
+        altered=+tally,
         rgb=RGB_RULE,
         decoder=decoder(),
         class_names=None if source.class_names is None else list(source.class_names),
@@ -123,15 +130,17 @@ def _fill(partial: Path, source: Source, crop: str, classes: int, workers: int, 
     write_text(partial / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
-def _decode(source: Source, crop: str, start: int, stop: int) -> tuple[np.ndarray, int]:
-    """Read and crop images `start` ... `stop - 1`; count those that had another resolution.
+def _decode(source: Source, crop: str, start: int, stop: int) -> tuple[np.ndarray, Counter[str]]:
+    """Read and crop images `start` ... `stop - 1`; count those that had another resolution or were altered.
 
     Raises UserError if an image is damaged.
     """
-    images, cropped = np.empty((stop - start, *IMAGE_SHAPE), np.uint8), 0
-    for image, out in zip(source.read(start, stop), images, strict=True):
+    images, tally = np.empty((stop - start, *IMAGE_SHAPE), np.uint8), Counter[str]()
+    for (image, altered), out in zip(source.read(start, stop), images, strict=True):
+        tally.update(altered)
         if image.size != (RESOLUTION, RESOLUTION):
+            tally[CROPPED] += 1
+            tally[ENLARGED] += min(image.size) < RESOLUTION
             image = CROPS[crop](image, RESOLUTION)
-            cropped += 1
         out[:] = np.asarray(image).transpose(2, 0, 1)
-    return images, cropped
+    return images, tally

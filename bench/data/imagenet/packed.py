@@ -31,6 +31,8 @@ class Manifest(BaseModel):
     """The crop rule, or "none" if every image had the resolution already."""
     cropped: int
     """Number of images that were cropped."""
+    altered: dict[str, int] = {}
+    """Number of images by what was changed in them beyond the crop (bench.data.altered)."""
     rgb: str
     decoder: str
     """Libraries whose versions decide the pixels."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from bench.core.errors import UserError, listed
 from bench.core.extras import optional_module
 from bench.core.files import digest, regular_file
 from bench.core.safe_pickle import shown
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source
 
@@ -70,7 +70,7 @@ class Parquet(Source):
         group = self._groups[self._group_of(index)]
         return f"{group.file}: row {index - group.first} of row group {group.number}"
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         while start < stop:
             group = self._groups[self._group_of(start)]

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from bench.data.altered import Decoded
 from bench.data.source import ItemSource
 
 
-class Source(ItemSource[Image.Image]):
+class Source(ItemSource[Decoded]):
     """A source of labelled images."""
 
     def __init__(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from PIL import Image
-
 from bench.core.errors import UserError
 from bench.core.files import digest
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.imagenet.source import Source, numbered
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
@@ -61,7 +60,7 @@ class ClassTars(Source):
         member = self._members[index]
         return f"{member.archive}: {member.class_name}/{member.name}"
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         wanted = zip(range(start, stop), self._members[start:stop], strict=True)
         for archive, members in itertools.groupby(wanted, lambda pair: pair[1].archive):

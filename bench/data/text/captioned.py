@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from bench.core.errors import UserError
 from bench.data.source import ItemSource
-from bench.data.text.prompts import COLUMNS, caption_column
+from bench.data.text.prompts import COLUMNS, caption_column, is_unicode
 
 Item = TypeVar("Item", covariant=True)
 
@@ -22,12 +23,20 @@ class Captioned(ItemSource[Item]):
     ) -> None:
         """Store what is known without decoding an item; `index_sha256` covers the captions too.
 
-        Raises UserError if there are no items.
+        Raises UserError if there are no items, or if a caption cannot be written as UTF-8.
         """
         if not captions:
             raise UserError(f"{path} holds no images; fix: name a complete copy of the data set")
         super().__init__(path, len(captions), index_sha256, skipped)
         self.captions = tuple(captions)
+        self.empty_captions = sum(not caption.strip() for caption in captions)
+        """Number of captions that are empty or blank; these images are trained on without a text."""
+        for index, caption in enumerate(captions):
+            if not is_unicode(caption):
+                raise UserError(
+                    f"the caption of {self.name(index)} holds half a character (a lone surrogate); "
+                    "fix: write it again"
+                )
 
 
 def caption_in(record: object, where: str) -> str:
@@ -35,7 +44,9 @@ def caption_in(record: object, where: str) -> str:
     column = caption_column(record) if isinstance(record, dict) else None
     if column is None or not isinstance(record, dict) or not isinstance(record[column], str):
         found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{where} has {found or 'nothing'} but no text under {', '.join(COLUMNS)}")
+        raise UserError(
+            f"{where} has {found or 'nothing'} but no text under {', '.join(COLUMNS)}; fix: write it there"
+        )
     caption: str = record[column]
     return caption
 
@@ -51,9 +62,16 @@ def text_of(data: bytes, where: str) -> str:
 
 
 def json_of(data: bytes, where: str) -> object:
-    """Decode JSON. Raises UserError if the bytes are not JSON."""
+    """Decode JSON. Raises UserError if the bytes are not JSON in UTF-8, or if an object has a key twice."""
+
+    def whole(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+            raise UserError(f"{where} has {twice[0]!r} twice; fix: keep one of them")
+        return dict(pairs)
+
+    text = text_of(data, where)
     try:
-        content: object = json.loads(data)
+        content: object = json.loads(text, object_pairs_hook=whole)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON or is cut short ({error})") from None
+        raise UserError(f"{where} is not JSON or is cut short ({error}); fix: write it again") from None
     return content

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from PIL import Image
-
 from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
+from bench.data.altered import Decoded
 from bench.data.lmdbs import DATA_FILE, MAGIC, MAGIC_OFFSET
 from bench.data.text.captioned import Captioned
 from bench.data.text.folders import CaptionedFolder
@@ -22,7 +21,7 @@ FORMS = (
 HEAD = 512
 
 
-def open_captioned(path: Path) -> Captioned[Image.Image] | LatentLMDB:
+def open_captioned(path: Path) -> Captioned[Decoded] | LatentLMDB:
     """Open captioned images or latents in any of their forms; the caller closes it.
 
     Raises UserError if `path` is missing, damaged or of no known form.

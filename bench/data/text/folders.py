@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from bench.core.errors import UserError
 from bench.core.files import digest
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.source import ItemSource, images_under, read_bytes
 from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
@@ -19,7 +18,7 @@ Rows = list[tuple[str, str]]
 """Rows of (path of the image below the folder, caption)."""
 
 
-class ImageFiles(ItemSource[Image.Image]):
+class ImageFiles(ItemSource[Decoded]):
     """Given image files in a given order, such as the real images that an evaluation compares with."""
 
     format = "image files"
@@ -34,13 +33,13 @@ class ImageFiles(ItemSource[Image.Image]):
         """Return the image's path."""
         return str(self._files[index])
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         for file in self._files[start:stop]:
             yield decode(read_bytes(file), str(file))
 
 
-class CaptionedFolder(Captioned[Image.Image]):
+class CaptionedFolder(Captioned[Decoded]):
     """Images at any depth, with their captions in one of three places.
 
     `metadata.jsonl`: one JSON object a line, with `file_name` and `text` (or `caption`, `prompt`);
@@ -63,6 +62,7 @@ class CaptionedFolder(Captioned[Image.Image]):
             _check(rows, images, path / listings[0])
             skipped[f"{PurePosixPath(listings[0]).suffix} files"] -= 1
         else:
+            _refuse_shared(path, images)
             rows = [(name, _sidecar(path, name)) for name in images]
             skipped[".txt files"] -= len(rows)
         self._names = [name for name, _ in rows]
@@ -73,7 +73,7 @@ class CaptionedFolder(Captioned[Image.Image]):
         """Return the image's path."""
         return str(self.path / self._names[index])
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         for index in range(start, stop):
             name = self.name(index)
@@ -115,6 +115,18 @@ def _sidecar(folder: Path, name: str) -> str:
             f"fix: write one, or {METADATA} with the captions of all images into {folder}"
         )
     return text_of(read_bytes(path), str(path)).strip()
+
+
+def _refuse_shared(folder: Path, images: list[str]) -> None:
+    """Raise UserError if two images have one caption file, as a.jpg and a.png have."""
+    first: dict[PurePosixPath, str] = {}
+    for name in images:
+        caption = PurePosixPath(name).with_suffix(".txt")
+        if (other := first.setdefault(caption, name)) != name:
+            raise UserError(
+                f"{folder} holds {other} and {name}, both with the caption {caption}; fix: remove or rename "
+                f"one of them, or write {METADATA} with the captions of all images"
+            )
 
 
 def _check(rows: Rows, images: list[str], listing: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
+from bench.data.altered import EMPTY_CAPTION, ENLARGED, Decoded, described_altered
 from bench.data.blocks import ArrayFile, Make, fill, pack_once
 from bench.data.imagenet.crops import CROPS, RGB_RULE, CropRule, decoder
 from bench.data.packed_folder import MANIFEST, SourceRecord
@@ -44,7 +45,7 @@ LMDB_BLOCK = 256
 
 
 def pack_latents(
-    source: Captioned[Image.Image],
+    source: Captioned[Decoded],
     folder: Path,
     encode: Encode,
     *,
@@ -103,7 +104,7 @@ def pack_latent_lmdb(
         Encoding(scaling=scaling, shift=shift, vae_sha256=vae_sha256, images=None),
         lambda: source.shape,
         block=LMDB_BLOCK,
-        make=lambda start, stop: (np.stack(list(source.read(start, stop))), 0),
+        make=lambda start, stop: (np.stack(list(source.read(start, stop))), {}),
         finish=lambda latents: latents,
         workers=1,
         progress=progress or SilentProgress(),
@@ -123,14 +124,15 @@ def encoded(encode: Encode, pixels: np.ndarray) -> np.ndarray:
 
 
 def _decode(
-    source: Captioned[Image.Image], resolution: int, crop: CropRule, start: int, stop: int
-) -> tuple[np.ndarray, int]:
-    """Read images `start` ... `stop - 1` as uint8 [B, 3, R, R]; count those that had to be enlarged."""
-    pixels, upsampled = np.empty((stop - start, 3, resolution, resolution), np.uint8), 0
-    for image, out in zip(source.read(start, stop), pixels, strict=True):
-        upsampled += min(image.size) < resolution
+    source: Captioned[Decoded], resolution: int, crop: CropRule, start: int, stop: int
+) -> tuple[np.ndarray, Counter[str]]:
+    """Read images `start` ... `stop - 1` as uint8 [B, 3, R, R]; count those that were altered, by how."""
+    pixels, tally = np.empty((stop - start, 3, resolution, resolution), np.uint8), Counter[str]()
+    for (image, altered), out in zip(source.read(start, stop), pixels, strict=True):
+        tally.update(altered)
+        tally[ENLARGED] += min(image.size) < resolution
         out[:] = np.asarray(crop(image, resolution)).transpose(2, 0, 1)
-    return pixels, upsampled
+    return pixels, tally
 
 
 def _pack(
@@ -168,14 +170,15 @@ def _pack(
                 "shape": [channels, height, width],
             },
         )
-        upsampled = fill(partial_folder, file, make, workers, progress, checked)
+        altered = fill(partial_folder, file, make, workers, progress, checked)
+        altered[EMPTY_CAPTION] = source.empty_captions
         captions = "".join(f"{json.dumps(caption)}\n" for caption in source.captions)
         write_text(partial_folder / CAPTIONS, captions)
         manifest = LatentManifest(
             count=len(source),
             shape=(channels, height, width),
             encoding=encoding,
-            upsampled=upsampled,
+            altered=+altered,
             source=SourceRecord.of(source),
             sha256={name: file_sha256(partial_folder / name) for name in (LATENTS, CAPTIONS)},
         )
@@ -184,6 +187,8 @@ def _pack(
     pack_once(folder, write)
     packed = open_latents(folder)
     _check_same(packed, source, encoding)
+    if told := described_altered(packed.manifest.altered, len(packed), "latents"):
+        progress.note(told)
     return packed
 
 

@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.data.altered import ENLARGED
 from bench.data.packed_folder import SourceRecord, fix_for, open_array, read_manifest, verify
 from bench.data.source import read_bytes
 
@@ -59,11 +60,20 @@ class LatentManifest(BaseModel):
     shape: tuple[int, int, int]
     """The shape of one latent, [C, h, w]."""
     encoding: Encoding
-    upsampled: int
-    """Number of images whose shorter side was below the resolution."""
+    altered: dict[str, int] = {}
+    """Number of images by what was changed beyond the crop (bench.data.altered), or whose caption is empty."""
     source: SourceRecord
     sha256: dict[str, str]
     """Hashes of latents.npy and captions.jsonl, as `sha256sum` prints them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_upsampled(cls, found: Any) -> Any:
+        """Read folders of before transparency was counted, which count the enlarged images alone."""
+        if isinstance(found, dict) and "upsampled" in found:
+            older = {ENLARGED: found["upsampled"]} if found["upsampled"] else {}
+            return {key: value for key, value in found.items() if key != "upsampled"} | {"altered": older}
+        return found
 
 
 @dataclass(frozen=True, eq=False)

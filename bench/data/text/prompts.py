@@ -53,7 +53,7 @@ class PromptList:
         for number, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
                 raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
-            if not _is_unicode(prompt):
+            if not is_unicode(prompt):
                 raise UserError(
                     f"{source}: prompt {number} holds half a character (a lone surrogate); fix: write it again"
                 )
@@ -66,6 +66,10 @@ class PromptList:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.prompts)
+
+    def empty(self) -> list[int]:
+        """Return the numbers of the prompts that are empty or blank; such an image is made without a text."""
+        return [number for number, prompt in enumerate(self.prompts) if not prompt.strip()]
 
     def unique(self) -> PromptList:
         """Return the list with each prompt only at its first position; its name ends in `-unique`."""
@@ -138,7 +142,7 @@ def _text_file(path: Path, newline: str | None = None) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(read_bytes(path, MAX_TEXT)), encoding="utf-8-sig", newline=newline)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Say whether text can be written as UTF-8."""
     try:
         text.encode()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from PIL import Image
-
 from bench.core.errors import UserError
 from bench.core.files import digest, human_size
+from bench.data.altered import Decoded
 from bench.data.imagenet.crops import decode
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
 from bench.data.source import MAX_BYTES, Files, files_under
@@ -32,7 +31,7 @@ class Sample:
     caption: str
 
 
-class WebDataset(Captioned[Image.Image]):
+class WebDataset(Captioned[Decoded]):
     """One shard or a folder of them; files whose names agree up to the first dot are one sample.
 
     The image is the `.jpg`, `.png`, `.webp` or another kind that is read; the caption is the `.txt` or, without
@@ -54,7 +53,7 @@ class WebDataset(Captioned[Image.Image]):
         sample = self._samples[index]
         return f"{sample.shard}: {sample.name}"
 
-    def read(self, start: int, stop: int) -> Iterator[Image.Image]:
+    def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
         wanted = zip(range(start, stop), self._samples[start:stop], strict=True)
         for shard, samples in itertools.groupby(wanted, lambda pair: pair[1].shard):

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bench.data.given.pixels import OddImageError, decode_exactly
 
@@ -62,6 +62,17 @@ def test_a_file_that_is_cut_short_is_refused(kind: str, share: float) -> None:
 def test_a_file_that_lacks_only_its_end_is_refused(kind: str) -> None:
     with pytest.raises(OddImageError, match="damaged or cut short"):
         decode_exactly(encoded(Image.fromarray(RGB), kind)[:-4], SHAPE)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_image_that_viewers_turn_is_refused(kind: str) -> None:
+    """A square one has the right size, and would be measured lying on its side."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    with pytest.raises(OddImageError, match="turned by EXIF data, which are not applied"):
+        decode_exactly(encoded(Image.fromarray(RGB), kind, exif=exif), SHAPE)
+    exif[ExifTags.Base.Orientation] = 1
+    assert decode_exactly(encoded(Image.fromarray(RGB), kind, exif=exif), SHAPE).format == kind
 
 
 def test_an_animation_is_refused() -> None:

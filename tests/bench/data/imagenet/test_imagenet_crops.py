@@ -65,17 +65,17 @@ def stored(image: Image.Image, kind: str = "PNG") -> bytes:
 def test_grey_is_repeated_alpha_dropped_and_a_palette_looked_up(china: np.ndarray) -> None:
     grey = china[:20, :30, 0]
     for image in (Image.fromarray(grey), Image.merge("LA", [Image.fromarray(grey), Image.new("L", (30, 20), 7)])):
-        assert np.array_equal(decode(stored(image), "x"), np.repeat(grey[..., None], 3, axis=2))
+        assert np.array_equal(decode(stored(image), "x").image, np.repeat(grey[..., None], 3, axis=2))
     transparent = Image.fromarray(np.dstack([china[:20, :30], np.zeros((20, 30), np.uint8)]))
-    assert np.array_equal(decode(stored(transparent), "x"), china[:20, :30])
+    assert np.array_equal(decode(stored(transparent), "x").image, china[:20, :30])
     palette = Image.fromarray(china[:20, :30]).quantize(16)
     colours = np.asarray(palette.getpalette()).reshape(-1, 3)
-    assert np.array_equal(decode(stored(palette), "x"), colours[np.asarray(palette)])
+    assert np.array_equal(decode(stored(palette), "x").image, colours[np.asarray(palette)])
 
 
 def test_cmyk_is_converted_without_a_profile() -> None:
     ink = Image.new("CMYK", (16, 16), (0, 128, 255, 51))
-    red, green, blue = np.asarray(decode(stored(ink, "JPEG"), "x"))[0, 0].astype(int)
+    red, green, blue = np.asarray(decode(stored(ink, "JPEG"), "x").image)[0, 0].astype(int)
     light = 1 - 51 / 255
     expected = [255 * light, (255 - 128) * light, 0]
     assert np.allclose([red, green, blue], expected, atol=3)  # JPEG's loss
@@ -111,7 +111,7 @@ def png(colour_type: int, channels: int, depth: int) -> bytes:
     ("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"]
 )
 def test_a_png_of_16_bits_is_refused_whatever_pillow_makes_of_it(colour_type: int, channels: int) -> None:
-    assert np.all(np.asarray(decode(png(colour_type, channels, 8), "x")) == 0x12)
+    assert np.all(np.asarray(decode(png(colour_type, channels, 8), "x").image) == 0x12)
     with pytest.raises(UserError, match="x cannot be decoded: it has 16 bits per channel, not 8; fix:"):
         decode(png(colour_type, channels, 16), "x")
 
@@ -119,7 +119,7 @@ def test_a_png_of_16_bits_is_refused_whatever_pillow_makes_of_it(colour_type: in
 def test_webp_is_read(china: np.ndarray) -> None:
     data = io.BytesIO()
     Image.fromarray(china[:20, :30]).save(data, "WEBP", lossless=True)
-    assert np.array_equal(decode(data.getvalue(), "x"), china[:20, :30])
+    assert np.array_equal(decode(data.getvalue(), "x").image, china[:20, :30])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -141,6 +141,6 @@ def test_whatever_the_bytes_an_image_is_decoded_or_refused_by_name(
 ) -> None:
     data = sound[:at] + put + (b"" if cut else sound[at + len(put) :])
     try:
-        assert decode(data, "a.png").mode == "RGB"
+        assert decode(data, "a.png").image.mode == "RGB"
     except UserError as error:
         assert str(error).startswith("a.png cannot be decoded: ")

@@ -81,7 +81,7 @@ def test_any_run_of_images_can_be_read(form: Form, tmp_path: Path, small: list[S
     with open_source(made(form, tmp_path, small)) as source:
         assert len(source) == 21
         for start, stop in ((0, 21), (5, 6), (6, 15), (20, 21), (4, 4)):
-            read = [image.tobytes() for image in source.read(start, stop)]
+            read = [decoded.image.tobytes() for decoded in source.read(start, stop)]
             assert read == [s.pixels.tobytes() for s in small[start:stop]]
 
 

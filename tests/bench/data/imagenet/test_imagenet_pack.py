@@ -95,7 +95,7 @@ def test_a_line_torn_by_the_kill_does_not_count(tmp_path: Path, source: Path) ->
     with pytest.raises(KeyboardInterrupt):
         pack_one_by_one(Interrupted(source, 9), tmp_path / "packed")
     blocks = tmp_path / ".packed.partial" / "blocks.txt"
-    blocks.write_text(blocks.read_text() + "5 1")
+    blocks.write_text(blocks.read_text() + '5 {"cropped": 1}')
     resumed = Interrupted(source)
     result = pack_one_by_one(resumed, tmp_path / "packed")
     assert 20 in resumed.seen  # of block 5

@@ -1,5 +1,6 @@
 """Packed latents: equal to a direct encoding, resumed after a kill, refused where they would mislead."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
+from bench.data.altered import EMPTY_CAPTION, ENLARGED, TRANSPARENT, Decoded
 from bench.data.text import latents as packing
 from bench.data.text.captioned import Captioned
 from bench.data.text.detect import open_captioned
@@ -28,7 +30,7 @@ from bench.data.text.packed import PackedLatents, open_latents
 RESOLUTION, SCALING = 32, 0.18215
 
 
-class Interrupted(Stops, Captioned[Image.Image]):
+class Interrupted(Stops, Captioned[Decoded]):
     """A source that stops at image `stop_at`, as a kill does; it keeps what was read."""
 
     format = "image folder with captions"
@@ -118,13 +120,39 @@ def test_what_a_finished_folder_holds(tmp_path: Path, folder: Path, pack: Pack) 
     files, manifest = contents(tmp_path / "packed"), packed.manifest
     assert set(files) == {"latents.npy", "captions.jsonl", "manifest.json"}
     assert manifest.sha256 == {name: files[name] for name in ("latents.npy", "captions.jsonl")}
-    assert (manifest.count, manifest.shape, manifest.upsampled) == (11, (4, 16, 16), 2)
+    assert (manifest.count, manifest.shape, manifest.altered) == (11, (4, 16, 16), {ENLARGED: 2})
     assert (manifest.encoding.scaling, manifest.encoding.vae_sha256) == (SCALING, "ab")
     assert manifest.encoding.images is not None
     assert manifest.encoding.images.resolution == RESOLUTION
     assert "LANCZOS" in manifest.encoding.images.crop
     assert str(tmp_path) not in (tmp_path / "packed" / "manifest.json").read_text()
     packed.verify()
+
+
+def test_what_is_lost_is_counted_told_and_kept(tmp_path: Path, made: list[Picture], pack: Pack) -> None:
+    """After a kill, and when a finished folder is opened again, the counts are those of all images."""
+    folder = sidecar_folder(tmp_path / "data", made)
+    for number in (0, 10):
+        Image.new("RGBA", (64, 64), (9, 9, 9, 100)).save(folder / f"a{number:04d}.png")
+        (folder / f"a{number:04d}.txt").write_text(" \n")
+    with pytest.raises(KeyboardInterrupt):
+        pack(Interrupted(folder, 9), tmp_path / "packed")
+    for _ in range(2):
+        progress = Noted()
+        packed = pack(Interrupted(folder), tmp_path / "packed", progress=progress)
+        assert packed.manifest.altered == {ENLARGED: 2, EMPTY_CAPTION: 2, TRANSPARENT: 2}
+        assert progress.notes[-1] == (
+            "13 latents: 2 smaller than the resolution and enlarged; 2 with an empty caption; "
+            "2 with transparency, which was dropped"
+        )
+
+
+def test_folders_of_before_transparency_was_counted_are_read(tmp_path: Path, folder: Path, pack: Pack) -> None:
+    manifest = pack(open_captioned(folder), tmp_path / "packed").folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["altered"]
+    manifest.write_text(json.dumps(content | {"upsampled": 2}))
+    assert open_latents(tmp_path / "packed").manifest.altered == {ENLARGED: 2}
 
 
 def test_gathering_and_sending_to_another_process(tmp_path: Path, folder: Path, pack: Pack) -> None:

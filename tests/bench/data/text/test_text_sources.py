@@ -44,9 +44,9 @@ def test_every_form_gives_the_same_images_and_captions(form: Form, tmp_path: Pat
     with open_captioned(form(tmp_path / "data", made)) as source:
         assert source.format == FORMS[form]
         assert list(source.captions) == [picture.caption for picture in made]
-        for image, picture in zip(source.read(0, len(source)), made, strict=True):
+        for (image, _), picture in zip(source.read(0, len(source)), made, strict=True):
             np.testing.assert_array_equal(np.asarray(image), picture.pixels)
-        (third,) = source.read(3, 4)
+        ((third, _),) = source.read(3, 4)
         np.testing.assert_array_equal(np.asarray(third), made[3].pixels)
         assert made[3].name in source.name(3)
 
@@ -160,7 +160,7 @@ def test_given_files_such_as_coco_s_reals(tmp_path: Path, made: list[Picture]) -
     names = [picture.name for picture in made[4:1:-1]]
     reals = ImageFiles(folder, locate_images(folder, names))
     assert len(reals) == 3
-    for image, picture in zip(reals.read(0, 3), made[4:1:-1], strict=True):
+    for (image, _), picture in zip(reals.read(0, 3), made[4:1:-1], strict=True):
         np.testing.assert_array_equal(np.asarray(image), picture.pixels)
 
 
