@@ -20,6 +20,7 @@ from bench.core.errors import UserError, first_line, listed, unknown
 from bench.core.files import folder_sha256, read_json, refuse_special_files
 from bench.models.text.hub import from_hub, local_path
 from bench.models.text.pipelines import INDEX
+from bench.models.weights.folders import quiet
 
 FILES = ("**/*.safetensors", "**/*.json", "**/*.txt", "**/*.model")
 """Weights, configurations and tokenizers: what a pipeline is loaded from, and what its hash covers."""
@@ -80,13 +81,14 @@ class StockPipeline:
         """Load the pipeline on this process's device. Raises UserError if a part cannot be read."""
         takes = inspect.signature(self.kind.__init__).parameters
         try:
-            pipeline = self.kind.from_pretrained(
-                self.folder,
-                torch_dtype=DTYPES[self.dtype],
-                use_safetensors=True,
-                local_files_only=True,
-                **{name: value for name, value in UNCHANGED.items() if name in takes},
-            )
+            with quiet():
+                pipeline = self.kind.from_pretrained(
+                    self.folder,
+                    torch_dtype=DTYPES[self.dtype],
+                    use_safetensors=True,
+                    local_files_only=True,
+                    **{name: value for name, value in UNCHANGED.items() if name in takes},
+                )
             if self.scheduler is not None:
                 pipeline.scheduler = self.scheduler.from_config(pipeline.scheduler.config)
         except Exception as error:  # diffusers and transformers raise many types

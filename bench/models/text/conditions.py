@@ -16,7 +16,9 @@ KEPT_BYTES = 2**31
 class PromptConditions:
     """Conditions [B, K] by position in a list of prompts.
 
-    Each prompt is encoded alone, so that its condition does not depend on the rest of the batch.
+    Each prompt is encoded alone, so that its condition does not depend on the rest of the batch: with others beside
+    it, the same network rounds differently (by up to 7e-7 of values up to 3.6 with tiny encoders of SDXL and SD3).
+    A prompt that a batch has several times, as where there are several images of it, is encoded once.
     """
 
     def __init__(self, encoder: TextEncoder, prompts: Sequence[str], kept_bytes: int = KEPT_BYTES) -> None:
@@ -31,7 +33,9 @@ class PromptConditions:
     def __call__(self, positions: Tensor) -> Tensor:
         """Return conditions [B, K] on the device of `positions` [B]; the encoder moves there."""
         self.encoder.to(positions.device)
-        return torch.stack([self._of(self.prompts[i]) for i in positions.tolist()]).to(positions.device)
+        prompts = [self.prompts[i] for i in positions.tolist()]
+        found = {prompt: self._of(prompt) for prompt in dict.fromkeys(prompts)}
+        return torch.stack([found[prompt] for prompt in prompts]).to(positions.device)
 
     def _of(self, prompt: str) -> Tensor:
         if prompt not in self._kept:

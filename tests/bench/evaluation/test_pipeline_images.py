@@ -154,3 +154,11 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(UserError, match=r"cannot be loaded: .*; fix: give a complete folder .* with safetensors"):
         opened(other).load()
+
+
+def test_loading_and_sampling_draw_no_bars_of_their_own(
+    sd15: Path, tiny: PreparedTask, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They would be drawn among those of the command, on the same lines."""
+    images_of(opened(sd15, steps=1), prepared(tiny, PROMPTS, SIDE)).batch(0, 0, 1)
+    assert capfd.readouterr() == ("", "")
