@@ -16,8 +16,8 @@ KEPT_BYTES = 2**31
 class PromptConditions:
     """Conditions [B, K] by position in a list of prompts.
 
-    Each prompt is encoded alone, so that its condition does not depend on the rest of the batch: with others beside
-    it, the same network rounds differently (by up to 7e-7 of values up to 3.6 with tiny encoders of SDXL and SD3).
+    Each prompt is encoded alone, so that its condition does not depend on the rest of the batch. With others
+    beside it, a network rounds differently: tiny encoders of SDXL and SD3 by up to 7e-7, in values up to 3.6.
     A prompt that a batch has several times, as where there are several images of it, is encoded once.
     """
 

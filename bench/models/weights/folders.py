@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide the libraries' progress bars and reports from the terminal; errors are raised instead."""
+    """Hide the libraries' progress bars, reports and announcements of later versions; errors are raised instead."""
     logs: list[Any] = [diffusers_log]
     if "transformers" in sys.modules:  # micro tasks do not import it
         logs.append(importlib.import_module("transformers.utils.logging"))
@@ -200,7 +201,9 @@ def quiet() -> Iterator[None]:
     for library in shown:
         library.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of names of arguments that earlier versions need
+            yield
     finally:
         for library, level in zip(logs, levels, strict=True):
             library.set_verbosity(level)

@@ -1,4 +1,4 @@
-"""Conditions of prompts: those of each prompt alone, whatever else the batch has, and encoded no more than needed."""
+"""Conditions of prompts: those of each prompt alone, whatever is in the batch, encoded no more than needed."""
 
 from collections.abc import Sequence
 from pathlib import Path
