@@ -30,19 +30,19 @@ def altered_by_rgb(image: Image.Image) -> Iterator[str]:
     # Drawing programs give most images an alpha channel; one that hides nothing is no loss.
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (OPAQUE, OPAQUE):
         yield TRANSPARENT
-    if is_turned(image):
+    if orientation(image) != UPRIGHT:
         yield TURNED
     if image.mode == "CMYK":
         yield CMYK
 
 
-def is_turned(image: Image.Image) -> bool:
-    """Say whether viewers turn or mirror an image, because its EXIF data ask for it."""
+def orientation(image: Image.Image) -> int:
+    """Return EXIF's number, 1 to 8, for how viewers turn and mirror an image; UPRIGHT if it says nothing."""
     try:
         found: object = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except Exception:  # Pillow raises many types on damaged EXIF data, by which viewers turn nothing
-        return False
-    return found in range(UPRIGHT + 1, 9)
+        return UPRIGHT
+    return found if isinstance(found, int) and found in range(UPRIGHT, 9) else UPRIGHT
 
 
 def described_altered(altered: Mapping[str, int], count: int, what: str) -> str:

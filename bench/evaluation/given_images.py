@@ -18,6 +18,7 @@ from bench.data.given.files import GivenFiles
 from bench.data.given.pixels import LOSSY, OddImageError, Pixels, decode_exactly
 from bench.data.given.placing import Wanted, placed
 from bench.data.given.rows import rows_of
+from bench.data.kinds import described
 from bench.evaluation.image_source import Generated, ImageSource, classes_of
 from bench.task.base import PreparedTask
 
@@ -49,6 +50,8 @@ class GivenImages(ImageSource):
         self.protocol = prepared.task.protocol
         self.files = files
         wanted = wanted_of(prepared)
+        if files.skipped:
+            progress.note(f"{len(files.images):,} images found in {files.path}, {described(files.skipped)}")
         self._names = placed(list(self.files.images), rows_of(self.files, manifest), wanted)
         self.repetitions = len(self._names) // wanted.samples
         self._kept: list[np.ndarray] | None = None

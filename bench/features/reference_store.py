@@ -8,7 +8,8 @@ import math
 import re
 import shlex
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class Description:
     """Number of real images whose features are stored with the statistics."""
     fallbacks: int | None = None
     """Number of images that were too small for a patch, and were squashed or padded; None: not counted."""
+    altered: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Number of images by what was changed in them beyond the crop (bench.data.altered); older ones have none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,7 +122,7 @@ def make_references(
         about = Description(
             name + suffix, space.network, found.count, images.crop, images.source, images.source_sha256
         )
-        about = replace(about, fallbacks=found.without_patch)
+        about = replace(about, fallbacks=found.without_patch, altered=dict(+images.altered))
         rows = np.concatenate(kept) if keep and not suffix else found.rows()
         made[suffix] = checked_reference(mean, cov, about, images.source, rows)
     return made

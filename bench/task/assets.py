@@ -30,4 +30,5 @@ def file_asset(role: str, path: Path) -> PreparedAsset:
 def reference_asset(role: str, store: Path, reference: ReferenceStatistics) -> PreparedAsset:
     """Return the asset that a stored reference is, with its hash and size."""
     folder = store / reference.description.name
-    return PreparedAsset(role, folder, reference.description.sha256, folder_size(folder))
+    about = reference.description
+    return PreparedAsset(role, folder, about.sha256, folder_size(folder), about.altered)

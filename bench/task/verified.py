@@ -39,4 +39,4 @@ def verified_reference(
             f"the reference {about.name!r} was made with {about.features}, but the feature network is {network}, "
             f"so their distance has no meaning; fix: run bench prepare again with {option}"
         )
-    return found, verified(role, asset, about.sha256)
+    return found, verified(role, asset, about.sha256, about.altered)

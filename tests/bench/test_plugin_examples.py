@@ -15,6 +15,7 @@ import torch
 from command import Printed
 from PIL import Image
 from safetensors.torch import save_file
+from stopped_sources import Noted
 from tests_support import TINY_PLUGIN
 from text_pipelines import SIDE, save_sd15
 
@@ -127,6 +128,20 @@ def test_a_folder_of_images_is_a_class_conditional_task(folder: Path, tmp_path: 
     torch.testing.assert_close(images[0], torch.from_numpy(first).permute(2, 0, 1) / 127.5 - 1)
 
 
+def test_what_is_lost_or_left_out_of_a_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (30, 40), (9, 9, 9, 100)).save(folder / "train" / "cat" / "0.png")
+    for name in ("train/notes.txt", "test/cat/.hidden.png", "train/Thumbs.db"):
+        (folder / name).write_bytes(b"")
+    (folder / "train" / "__MACOSX").mkdir()
+    progress = Noted()
+    small_cifar(tmp_path / "cache").pin(Sources(tmp_path / "cache", data=folder), progress)
+    assert progress.notes[-2:] == [
+        "cifar10: 120 + 40 images of 10 classes packed, "
+        "4 skipped (1 .txt files, 1 Thumbs.db, 1 __MACOSX, 1 hidden files)",
+        "160 images: 1 smaller than the resolution and enlarged; 1 with transparency, which was dropped",
+    ]
+
+
 def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
@@ -140,7 +155,9 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(folder: Path, tmp_path: P
     (folder / "test" / "lorry").rename(folder / "test" / "truck")
     (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
     assert str(folder / "train" / "cat" / "0.png") in refused()
-    (folder / "train" / "cat" / "0.png").unlink()
+    (folder / "train" / "cat" / "0.png").rename(folder / "train" / "0.png")
+    assert "0.png is in no folder of a class; fix: put it at" in refused()
+    (folder / "train" / "0.png").unlink()
     for split in ("train", "test"):
         (folder / split / "zebra").mkdir()
         Image.new("RGB", (40, 50)).save(folder / split / "zebra" / "0.png")

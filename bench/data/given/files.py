@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -45,8 +46,10 @@ class GivenFiles:
     form: Form
     images: Mapping[str, Read]
     """The images in order of their names, 9.png before 10.png."""
-    texts: Mapping[str, Text]
-    """By the image's name: a .txt (its prompt), .json or .cls (its class) of the same name beside it."""
+    texts: Mapping[str, Sequence[Text]]
+    """By the image's name: the .txt (its prompt), .json and .cls (its class) of the same name beside it."""
+    skipped: Mapping[str, int]
+    """Number of files that are left out, by kind: hidden ones, litter, and what GenEval's script writes."""
 
 
 def open_given(path: Path, manifest: Path | None = None) -> GivenFiles:
@@ -57,11 +60,14 @@ def open_given(path: Path, manifest: Path | None = None) -> GivenFiles:
     are no images.
     """
     path = path.expanduser()
-    form, every = _listed(path)
+    skipped = Counter[str]()
+    form, every = _listed(path, skipped)
     if manifest is not None and form == "folder":
         every = {name: read for name, read in every.items() if (path / name).resolve() != manifest.resolve()}
     if any(re.fullmatch(r"\d+/samples/[^/]+", name) for name in every):
-        every = {name: read for name, read in every.items() if not GENEVAL_FILES.fullmatch(name)}
+        written = [name for name in every if GENEVAL_FILES.fullmatch(name)]
+        every = {name: read for name, read in every.items() if name not in written}
+        skipped.update(PurePosixPath(name).name for name in written)
     images = {name: every[name] for name in sorted(every, key=natural) if is_image(name)}
     texts, strays = _beside(images, every)
     if strays:
@@ -71,40 +77,41 @@ def open_given(path: Path, manifest: Path | None = None) -> GivenFiles:
         )
     if not images:
         raise UserError(f"{path} holds no images; fix: name {FORMS}")
-    return GivenFiles(path, form, images, texts)
+    return GivenFiles(path, form, images, texts, skipped)
 
 
-def _beside(images: Mapping[str, Read], every: Mapping[str, Read]) -> tuple[dict[str, Text], list[str]]:
+def _beside(images: Mapping[str, Read], every: Mapping[str, Read]) -> tuple[dict[str, list[Text]], list[str]]:
     """Return the texts beside images, by the images' names, and the names of all other files."""
     by_stem = {str(PurePosixPath(name).with_suffix("")): name for name in images}
-    texts: dict[str, Text] = {}
+    texts: dict[str, list[Text]] = {}
     strays = []
     for name in sorted(every.keys() - images.keys()):
         inside = PurePosixPath(name)
         image = by_stem.get(str(inside.with_suffix("")))
         if image is None or inside.suffix.lower() not in TEXT_SUFFIXES:
             strays.append(name)
-        elif image not in texts or inside.suffix.lower() == ".json":  # it says more than a .txt
-            texts[image] = Text(name, every[name])
+        else:
+            texts.setdefault(image, []).append(Text(name, every[name]))
     return texts, strays
 
 
-def _listed(path: Path) -> tuple[Form, dict[str, Read]]:
-    """Return the form of what is at a path, and all its files but litter, by name."""
+def _listed(path: Path, skipped: Counter[str]) -> tuple[Form, dict[str, Read]]:
+    """Return the form of what is at a path, and all its files but litter, by name; count the litter."""
     if not path.exists():
         if shards := list(_expanded(str(path))):
-            return "webdataset", _of_shards([Path(shard) for shard in shards])
+            return "webdataset", _of_shards([Path(shard) for shard in shards], skipped)
         raise UserError(f"there is nothing at {path}; fix: name {FORMS}")
     regular_file_or_folder(path)
     if path.is_dir():
-        files = files_under(path).paths
+        files, hidden = files_under(path)
+        skipped.update(hidden)
         if files and all(file.suffix.lower() == ".tar" for file in files):
-            return "webdataset", _of_shards(files)
+            return "webdataset", _of_shards(files, skipped)
         return "folder", {file.relative_to(path).as_posix(): partial(read_bytes, file) for file in files}
     if path.suffix.lower() == ".tar":
-        return "webdataset", _of_shards([path])
+        return "webdataset", _of_shards([path], skipped)
     if zipfile.is_zipfile(path):
-        return "zip", _of_zip(path)
+        return "zip", _of_zip(path, skipped)
     raise UserError(f"{path} is neither a zip nor a tar; fix: name {FORMS}")
 
 
@@ -117,7 +124,7 @@ def _expanded(pattern: str) -> Iterator[str]:
             yield f"{pattern[: found.start()]}{number:0{len(first)}d}{pattern[found.end() :]}"
 
 
-def _of_zip(path: Path) -> dict[str, Read]:
+def _of_zip(path: Path, skipped: Counter[str]) -> dict[str, Read]:
     """List a zip's files. Raises UserError if it is damaged, encrypted, or holds a name twice."""
     try:
         archive = zipfile.ZipFile(path)
@@ -125,7 +132,10 @@ def _of_zip(path: Path) -> dict[str, Read]:
         raise UserError(f"{path} cannot be read as a zip: {error}; fix: make it again") from None
     found: dict[str, Read] = {}
     for info in archive.infolist():
-        if info.is_dir() or litter(info.filename):
+        if info.is_dir():
+            continue
+        if (kind := litter(info.filename)) is not None:
+            skipped[kind] += 1
             continue
         if info.filename in found:
             raise UserError(f"{path} holds {info.filename} twice; fix: make it again with one of the two")
@@ -151,16 +161,17 @@ def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         raise UserError(f"{where} cannot be read: {error}; fix: make the zip again, without encryption") from None
 
 
-def _of_shards(shards: list[Path]) -> dict[str, Read]:
+def _of_shards(shards: list[Path], skipped: Counter[str]) -> dict[str, Read]:
     """List the files of tars; where there are several, each name begins with its shard's."""
     if gone := [str(shard) for shard in shards if not shard.is_file()]:
         raise UserError(f"{counted(len(gone), 'shard')} of {len(shards)} missing: {listed(gone)}; fix: add them")
     found: dict[str, Read] = {}
     for shard in shards:
         with shard.open("rb") as file:
-            entries = search(file, str(shard)).entries
+            contents = search(file, str(shard))
+        skipped.update(contents.skipped)
         prefix = f"{shard.name}/" if len(shards) > 1 else ""
-        found |= {f"{prefix}{entry.name}": partial(_member, shard, entry) for entry in entries}
+        found |= {f"{prefix}{entry.name}": partial(_member, shard, entry) for entry in contents.entries}
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bench.data.altered import is_turned
+from bench.data.altered import UPRIGHT, orientation
 from bench.data.imagenet.crops import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC
 
 LOSSY = ("JPEG", "WEBP")
@@ -57,10 +57,8 @@ def decode_exactly(data: bytes, shape: tuple[int, int, int]) -> Pixels:
                 raise OddImageError(f"not of the mode {mode} ({'grey' if channels == 1 else 'colour'})", found)
             if getattr(image, "n_frames", 1) > 1:
                 raise OddImageError("animations", f"{getattr(image, 'n_frames', 1)} pictures")
-            if is_turned(image):
-                raise OddImageError(
-                    "turned by EXIF data, which are not applied", "stored as viewers do not show it"
-                )
+            if (turned := orientation(image)) != UPRIGHT:
+                raise OddImageError("turned by EXIF data, which are not applied", f"orientation {turned}")
             levels = np.array(image)
     except OddImageError:
         raise

@@ -97,11 +97,10 @@ def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
     found = {}
     for name, row in rows.items():
         if row.number is not None:
+            _refuse_other(name, row.number, row, wanted)
             found[name] = row.number
             continue
-        key = row.prompt if row.prompt is not None else row.label
-        assert key is not None
-        numbers = _of_key(name, row, wanted)
+        key, numbers = _of_key(name, row, wanted)
         place = seen[numbers[0]] if row.image is None else row.image
         seen[numbers[0]] += 1
         found[name] = _nth(numbers, place, name, key)
@@ -117,20 +116,40 @@ def _nth(numbers: Sequence[int], place: int, name: str, key: str) -> int:
     return numbers[place]
 
 
-def _of_key(name: str, row: Row, wanted: Wanted) -> Sequence[int]:
-    """Return the numbers of all images of a row's prompt or class. Raises UserError if the protocol has none."""
-    if row.prompt is not None:
+def _refuse_other(name: str, number: int, row: Row, wanted: Wanted) -> None:
+    """Raise UserError if a row's prompt or class, where it gives one beside the number, is another image's."""
+    said = row.prompt if wanted.prompts else row.label
+    if said is None or number >= wanted.total:
+        return
+    if wanted.prompts:
+        agrees = said == wanted.prompts[number % wanted.samples].strip()
+    else:
+        agrees = number in (_of_class(said, wanted) or ())
+    if not agrees:
+        raise UserError(
+            f"{name} is given as number {number} and as of {said!r}, but number {number} is of another "
+            f"{'prompt' if wanted.prompts else 'class'}; fix: correct one of them, or leave one out"
+        )
+
+
+def _of_key(name: str, row: Row, wanted: Wanted) -> tuple[str, Sequence[int]]:
+    """Return a row's prompt or class, whichever the protocol has, and the numbers of all its images.
+
+    Raises UserError if the protocol has none.
+    """
+    if row.prompt is not None and (wanted.prompts or row.label is None):
         if row.prompt not in wanted.of_prompt:
             close = nearest(row.prompt, wanted.of_prompt, 1)
             raise UserError(
                 f"{name}: the protocol has no prompt {row.prompt!r}"
                 f"{f'; the nearest is {close[0]!r}' if close else ''}; fix: correct it, or give the index instead"
             )
-        return wanted.of_prompt[row.prompt]
-    numbers = _of_class(str(row.label), wanted)
+        return row.prompt, wanted.of_prompt[row.prompt]
+    label = str(row.label)
+    numbers = _of_class(label, wanted)
     if numbers is None:
-        raise UserError(f"{name}: the protocol has no class {row.label!r}; fix: {_classes(wanted)}")
-    return numbers
+        raise UserError(f"{name}: the protocol has no class {label!r}; fix: {_classes(wanted)}")
+    return label, numbers
 
 
 def _of_class(label: str, wanted: Wanted) -> Sequence[int] | None:
@@ -164,11 +183,12 @@ def _by_prompt_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[s
     """Place PROMPT/NUMBER.png and GenEval's PROMPT/samples/NUMBER.png, where PROMPT is the prompt's number."""
     each = wanted.images_per_prompt
     found = {}
-    for path in paths:
+    counts = Counter(int(path.stem) for path in paths)
+    for path in sorted(paths, key=lambda path: counts[int(path.stem)] == 1):  # the repeated ones are named first
         prompt, image = path.parts[0], int(path.stem)
         if len(path.parts) < 2 or not prompt.isdigit() or int(prompt) * each >= wanted.samples:
             raise UserError(
-                f"{path}: several images have the same number, and its folder is no number of a prompt "
+                f"{path}: {counts[image]} images have this number, and its folder is no number of a prompt "
                 f"(0 to {(wanted.samples - 1) // each}); {MANIFEST_FIX}"
             )
         numbers = [

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.core.errors import UserError, counted, hint, listed
-from bench.core.files import read_text
 from bench.data.given.files import GivenFiles, Text
+from bench.data.source import read_bytes
 from bench.data.text.captioned import json_of, text_of
+from bench.data.text.prompts import refuse_repeated
 
 FILE = ("file", "file_name", "filename", "path")
 NUMBER = ("index", "number")
@@ -25,7 +26,7 @@ WANTED = "file, and index, prompt or class (with a prompt or class also image, t
 
 @dataclass(frozen=True)
 class Row:
-    """What one image is of: exactly one of number, prompt and class is given."""
+    """What is said of one image: its number, or else its prompt or class; what is said besides has to agree."""
 
     number: int | None = None
     """Its number over all repetitions: repetition * samples + index."""
@@ -49,7 +50,7 @@ def rows_of(files: GivenFiles, manifest: Path | None) -> dict[str, Row]:
             f"{files.path}: {counted(len(files.texts), 'image')} of {len(files.images)} have a text beside them, "
             f"and others have none: {listed(without)}; fix: give every image one, or move the texts away"
         )
-    return {name: _of_text(files.texts[name], f"{files.path}: {files.texts[name].name}") for name in files.texts}
+    return {name: _of_texts(texts, files.path) for name, texts in files.texts.items()}
 
 
 def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
@@ -62,7 +63,7 @@ def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
         name = PurePosixPath(name).as_posix()  # ./a.png is a.png
         if name in found:
             raise UserError(f"{where} repeats {name}; fix: keep one line for each image")
-        found[name] = _row(values, where)
+        found[name] = _row(_said(values, where), values, where)
     for what, names in (
         (f"in {manifest} but not in {files.path}", [name for name in found if name not in files.images]),
         (f"in {files.path} but not in {manifest}", [name for name in files.images if name not in found]),
@@ -74,49 +75,75 @@ def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
 
 def _read(manifest: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """Read a CSV with a header, or JSON lines, with the numbers of the lines."""
-    text = read_text(manifest)
+    text = text_of(read_bytes(manifest), str(manifest))
     if manifest.suffix.lower() in (".jsonl", ".json"):
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Not splitlines, which also splits at characters that JSON may have in a text.
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         return [(number, _object(json_of(line.encode(), f"{manifest}: line {number}"))) for number, line in lines]
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     header = rows.fieldnames or ()
     if not set(header) & set(FILE):
         raise UserError(f"{manifest} has the columns {listed(header)}; fix: give it {WANTED}, or name it .jsonl")
+    refuse_repeated(manifest, header)
+    found: list[tuple[int, Mapping[str, Any]]] = []
     try:
-        return [(rows.line_num, {key: value for key, value in row.items() if value}) for row in rows]
+        for row in rows:
+            if None in row:
+                raise UserError(
+                    f"{manifest}: line {rows.line_num} has more fields than the header, which has {len(header)}; "
+                    "fix: put texts with commas in quotes"
+                )
+            found.append((rows.line_num, {key: value for key, value in row.items() if value}))
     except csv.Error as error:
-        raise UserError(f"{manifest}: line {rows.line_num} is not CSV: {error}") from None
+        raise UserError(f"{manifest}: line {rows.line_num} is not CSV: {error}; fix: close its quotes") from None
+    return found
 
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _of_text(text: Text, where: str) -> Row:
+def _of_texts(texts: Sequence[Text], path: Path) -> Row:
+    """Read the files beside an image. Raises UserError if they say nothing of it, or contradict each other."""
+    said: dict[str, str | int] = {}
+    where = f"{path}: {' and '.join(text.name for text in texts)}"
+    first: Mapping[str, Any] = {}
+    for text in texts:
+        values = _values(text, f"{path}: {text.name}")
+        first = first or values
+        for field, value in _said(values, f"{path}: {text.name}").items():
+            if said.setdefault(field, value) != value:
+                raise UserError(
+                    f"{where}: they say the {field} {said[field]!r} and {value!r}; fix: correct or remove one"
+                )
+    return _row(said, first, where)
+
+
+def _values(text: Text, where: str) -> Mapping[str, Any]:
     """Read a file beside an image: a .txt is its prompt, a .cls its class, a .json an object as in a manifest."""
     suffix, content = PurePosixPath(text.name).suffix.lower(), text.read()
-    if suffix == ".txt":
-        return Row(prompt=text_of(content, where).strip())
-    if suffix == ".cls":
-        return Row(label=text_of(content, where).strip())
-    return _row(_object(json_of(content, where)), where)
+    if suffix == ".json":
+        return _object(json_of(content, where))
+    return {(PROMPT if suffix == ".txt" else CLASS)[0]: text_of(content, where)}
 
 
-def _row(values: Mapping[str, Any], where: str) -> Row:
-    given = {
-        field: next((values[key] for key in keys if values.get(key) is not None), None)
-        for field, keys in (("number", NUMBER), ("prompt", PROMPT), ("label", CLASS), ("image", IMAGE))
-    }
-    if given["number"] is not None:
-        return Row(number=_count(given["number"], "index", where))
-    image = None if given["image"] is None else _count(given["image"], "image", where)
-    if given["prompt"] is not None:
-        return Row(prompt=str(given["prompt"]).strip(), image=image)
-    if given["label"] is not None:
-        return Row(label=str(given["label"]).strip(), image=image)
-    keys = (*NUMBER, *PROMPT, *CLASS)
-    odd = next(iter(values), "")
-    raise UserError(f"{where} has no {', '.join(keys)}; {hint(str(odd), keys)}; fix: give it {WANTED}")
+def _said(values: Mapping[str, Any], where: str) -> dict[str, str | int]:
+    """Return what an object says of an image: its index, prompt, class and image, as far as it does."""
+    found: dict[str, str | int] = {}
+    for keys in (NUMBER, PROMPT, CLASS, IMAGE):
+        value = next((values[key] for key in keys if values.get(key) is not None), None)
+        if value is not None:
+            found[keys[0]] = _count(value, keys[0], where) if keys in (NUMBER, IMAGE) else str(value).strip()
+    return found
+
+
+def _row(said: Mapping[str, Any], values: Mapping[str, Any], where: str) -> Row:
+    """Return what is said of an image, found in `values`. Raises UserError if that is nothing."""
+    if not said.keys() - {IMAGE[0]}:
+        keys = (*NUMBER, *PROMPT, *CLASS)
+        odd = next(iter(values), "")
+        raise UserError(f"{where} has no {', '.join(keys)}; {hint(str(odd), keys)}; fix: give it {WANTED}")
+    return Row(said.get(NUMBER[0]), said.get(PROMPT[0]), said.get(CLASS[0]), said.get(IMAGE[0]))
 
 
 def _count(value: object, what: str, where: str) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from bench.core.errors import UserError
 from bench.data.source import ItemSource
-from bench.data.text.prompts import COLUMNS, caption_column, is_unicode
+from bench.data.text.prompts import COLUMNS, caption_column, distinct_keys, is_unicode
 
 Item = TypeVar("Item", covariant=True)
 
@@ -63,15 +62,9 @@ def text_of(data: bytes, where: str) -> str:
 
 def json_of(data: bytes, where: str) -> object:
     """Decode JSON. Raises UserError if the bytes are not JSON in UTF-8, or if an object has a key twice."""
-
-    def whole(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise UserError(f"{where} has {twice[0]!r} twice; fix: keep one of them")
-        return dict(pairs)
-
     text = text_of(data, where)
     try:
-        content: object = json.loads(text, object_pairs_hook=whole)
+        content: object = json.loads(text, object_pairs_hook=distinct_keys(where))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not JSON or is cut short ({error}); fix: write it again") from None
     return content

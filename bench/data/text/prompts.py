@@ -117,7 +117,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     with _text_file(path, newline="") as file:
         reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = next(reader, [])
-        _refuse_repeated(path, header)
+        refuse_repeated(path, header)
         rows = []
         for fields in reader:
             if len(fields) != len(header):
@@ -151,11 +151,24 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+def refuse_repeated(path: Path, names: Sequence[str]) -> None:
     """Raise UserError if two columns have the same name: a reader by name would lose one of them."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
+
+
+def distinct_keys(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Return a hook of `json.loads` that raises UserError if an object has a key twice: a value would be lost."""
+
+    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise UserError(f"{where} has {shown(twice)!r} twice; fix: keep one of them")
+        return found
+
+    return whole
 
 
 def _text(path: Path) -> Table:
@@ -178,7 +191,7 @@ def _parquet(path: Path) -> Table:
                 for field in parquet.schema_arrow
                 if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
             ]
-            _refuse_repeated(path, parquet.schema_arrow.names)
+            refuse_repeated(path, parquet.schema_arrow.names)
             table: dict[str, list[Any]] = {name: [] for name in texts}
             # A small file can repeat a dictionary-encoded text a million times, so few rows are decoded at once.
             stored = max(1, _stored_bytes(parquet.metadata))
@@ -205,7 +218,8 @@ def _stored_bytes(metadata: Any) -> int:
 
 def _json(path: Path) -> Table:
     try:
-        content = json.loads(read_bytes(path, MAX_TEXT).decode("utf-8-sig"))
+        text = read_bytes(path, MAX_TEXT).decode("utf-8-sig")
+        content = json.loads(text, object_pairs_hook=distinct_keys(str(path)))
     except UnicodeDecodeError:
         raise
     except (ValueError, RecursionError) as error:

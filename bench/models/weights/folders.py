@@ -190,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide the libraries' progress bars, reports and announcements of later versions; errors are raised instead."""
+    """Hide the libraries' progress bars, reports and notices of later versions; errors are raised instead."""
     logs: list[Any] = [diffusers_log]
     if "transformers" in sys.modules:  # micro tasks do not import it
         logs.append(importlib.import_module("transformers.utils.logging"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from given_forms import write_folder
 from PIL import Image
+from stopped_sources import Noted
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
@@ -55,6 +56,13 @@ def test_the_hash_is_of_pixels_and_order_alone(pixels: np.ndarray, tiny: Prepare
 
     assert hash_of("a", pixels) == given(write_folder(tmp_path / "b", pixels), tiny).sha256
     assert hash_of("c", pixels[::-1]) != hash_of("d", pixels)
+
+
+def test_what_is_no_image_and_is_left_out_is_told(folder: Path, tiny: PreparedTask) -> None:
+    (folder / ".DS_Store").write_bytes(b"x")
+    progress = Noted()
+    GivenImages(open_given(folder), None, tiny, progress)
+    assert progress.notes == [f"120 images found in {folder}, 1 skipped (1 .DS_Store)"]
 
 
 def test_jpeg_is_measured_and_called_lossy(folder: Path, tiny: PreparedTask) -> None:

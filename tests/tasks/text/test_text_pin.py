@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
+from bench.data.altered import ENLARGED, TRANSPARENT
 from bench.data.text.folders import ImageFiles
 from bench.data.text.prompts import PromptList
 from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
-from bench.features.references import folder_images
+from bench.features.references import FeatureSpace, folder_images, make_references
 from bench.features.views import NO_PATCH
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, write_pinned
@@ -76,6 +78,27 @@ def test_the_count_is_kept_with_the_reference(tmp_path: Path) -> None:
     assert load_reference(tmp_path, "reals-patch").description.fallbacks is None
 
 
+def test_what_is_lost_of_real_images_is_told_and_kept_with_the_reference(tmp_path: Path) -> None:
+    for number, alpha in enumerate((255, 100, 0)):
+        Image.new("RGBA", (20 + 20 * number, 50), (90 * number, 9, 9, alpha)).save(tmp_path / f"{number}.png")
+    files = ImageFiles(tmp_path, sorted(tmp_path.glob("*.png")))
+    images, progress = folder_images(files, side=32), RecordedNotes()
+    spaces = {"": FeatureSpace("pixels", partial(inception_of_squares, features, 32))}  # type: ignore[arg-type]
+    for _ in range(2):  # a second pass does not count twice
+        made = make_references(images, spaces, "reals", progress)[""]
+        assert made.description.altered == {ENLARGED: 1, TRANSPARENT: 2}
+    assert (
+        progress.notes[0]
+        == progress.notes[1]
+        == (
+            f"3 images of {tmp_path.name}: 1 smaller than the resolution and enlarged; "
+            "2 with transparency, which was dropped"
+        )
+    )
+    save_reference(made, tmp_path / "store")
+    assert load_reference(tmp_path / "store", "reals").description.altered == made.description.altered
+
+
 def test_a_teacher_in_one_file_may_get_its_configuration(
     sdxl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +152,15 @@ def test_another_number_of_prompts_than_of_samples_is_said(count: int, reason: s
     assert progress.notes[1:] == (
         [f"{count:,} prompts, but protocol coco10k has 10,000: {reason}"] if reason else []
     )
+
+
+@pytest.mark.parametrize("role", ["prompts", "training_prompts"])
+def test_empty_prompts_are_told(role: str, tmp_path: Path) -> None:
+    """They are used: an image without a text is what some lists ask for."""
+    (tmp_path / "list.json").write_text(json.dumps(["a cat", "", "a dog", " "]))
+    progress, named = RecordedNotes(), {role: tmp_path / "list.json"}
+    choose.pin(TASK_10K, Sources(tmp_path / "cache", **named), progress)  # type: ignore[arg-type]
+    assert progress.notes[-1] == "4 prompts: 2 empty, at 1, 3 (counted from 0)"
 
 
 def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:

@@ -58,14 +58,25 @@ def test_litter_and_what_genevals_script_writes_are_no_strays(tmp_path: Path) ->
     (folder / "00000" / "metadata.jsonl").write_text("{}")
     (folder / ".DS_Store").write_bytes(b"x")
     (folder / "Thumbs.db").write_bytes(b"x")
-    assert list(open_given(folder).images) == ["00000/samples/0000.png", "00001/samples/0000.png"]
+    found = open_given(folder)
+    assert list(found.images) == ["00000/samples/0000.png", "00001/samples/0000.png"]
+    assert found.skipped == {"grid.png": 1, "metadata.jsonl": 1, ".DS_Store": 1, "Thumbs.db": 1}
+
+
+def test_what_is_left_out_is_counted_in_every_form(folder: Path, tmp_path: Path) -> None:
+    assert open_given(folder).skipped == {}
+    write_folder(folder, IMAGES[:1], [".000012.png"])
+    shards_of(folder, tmp_path / "shards", 2)
+    for form in (folder, zip_of(folder, tmp_path / "a.zip"), tmp_path / "shards", tmp_path / "shards" / "000.tar"):
+        assert open_given(form).skipped == {"hidden files": 1}
 
 
 def test_a_text_beside_an_image_belongs_to_it(folder: Path) -> None:
     (folder / "000003.txt").write_text("a red bird")
     (folder / "000003.json").write_text('{"prompt": "a red bird"}')
     texts = open_given(folder).texts
-    assert list(texts) == ["000003.png"] and texts["000003.png"].name == "000003.json"
+    assert list(texts) == ["000003.png"]
+    assert [text.name for text in texts["000003.png"]] == ["000003.json", "000003.txt"]
 
 
 def test_a_damaged_archive_or_none_is_a_sentence(folder: Path, tmp_path: Path) -> None:

@@ -100,8 +100,11 @@ NAMES = ["w.png", "x.png", "y.png", "z.png"]
          '{"file": "x.png", "prompt": "two dogs, in the snow", "image": 0}\n\n'
          '{"file": "y.png", "prompt": "a red bird", "image": 1}\n'
          '{"file_name": "./z.png", "caption": "a red bird", "image": 0}\n', PROMPTS),
+        ("m.csv", "file,index,class\nw.png,3,1\nx.png,2,cat\ny.png,1,1\nz.png,0,0\n", CLASSES),
+        ("m.jsonl", "".join(f'{{"file": "{name}.png", "index": {number}, "text": "\u2028"}}\n'
+         for number, name in enumerate("zyxw")), CLASSES),
     ],
-    ids=["index", "class", "prompt", "prompt and image"],
+    ids=["index", "class", "prompt", "prompt and image", "index and class", "line separator in a text"],
 )  # fmt: skip
 def test_a_manifest_says_what_each_file_is(name: str, content: str, wanted: Wanted, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine", IMAGES, NAMES)
@@ -131,6 +134,16 @@ def test_a_manifest_says_what_each_file_is(name: str, content: str, wanted: Want
             "file,class,image\nw.png,0,9\nx.png,0,0\ny.png,1,0\nz.png,1,1\n",
             r"w\.png is image 9 of '0', of which .* 4",
         ),
+        (
+            "file,index,class\nw.png,0,1\nx.png,1,1\ny.png,2,0\nz.png,3,1\n",
+            r"w\.png is given as number 0 and as of '1', but number 0 is of another class",
+        ),
+        ("file,index,index\nw.png,0,3\n", r"m\.csv has two columns 'index'; fix:"),
+        (
+            "file,prompt\nw.png,two dogs, in the snow\n",
+            r"line 2 has more fields than the header, which has 2; fix:",
+        ),
+        ('file,prompt\nw.png,"a dog\n', r"is not CSV: .*; fix: close its quotes"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_a_sentence(content: str, problem: str, tmp_path: Path) -> None:
@@ -139,6 +152,20 @@ def test_a_manifest_that_does_not_fit_is_a_sentence(content: str, problem: str, 
     manifest.write_text(content)
     with pytest.raises(UserError, match=problem):
         placed(list(files.images), rows_of(files, manifest), CLASSES)
+
+
+def test_a_prompt_beside_a_number_has_to_be_that_of_the_number(tmp_path: Path) -> None:
+    """Else alignment would be measured with another prompt than the one that the image was made for."""
+    files = open_given(write_folder(tmp_path / "mine", IMAGES, NAMES))
+    manifest = tmp_path / "m.csv"
+    lines = [f'{name},{number},"{PROMPTS.prompts[number]}"' for number, name in enumerate(NAMES)]
+    manifest.write_text("\n".join(["file,index,prompt", *lines]))
+    assert placed(list(files.images), rows_of(files, manifest), PROMPTS) == NAMES
+    manifest.write_text("\n".join(["file,index,prompt", *lines[:3], "z.png,3,a red bird"]))
+    with pytest.raises(
+        UserError, match=r"z\.png .* as number 3 and as of 'a red bird', but .* another prompt; fix:"
+    ):
+        placed(list(files.images), rows_of(files, manifest), PROMPTS)
 
 
 def test_texts_beside_images_say_what_they_are(tmp_path: Path) -> None:
@@ -152,6 +179,20 @@ def test_texts_beside_images_say_what_they_are(tmp_path: Path) -> None:
         (folder / f"{name}.cls").write_text(str(label))
     files = open_given(folder)
     assert placed(list(files.images), rows_of(files, None), CLASSES) == ["y.png", "w.png", "z.png", "x.png"]
+    for name, prompt in zip("wxyz", PROMPTS.prompts[::-1], strict=True):  # as webdatasets of both have them
+        (folder / f"{name}.txt").write_text(prompt)
+        (folder / f"{name}.json").write_text('{"width": 4}')
+    files = open_given(folder)
+    assert placed(list(files.images), rows_of(files, None), PROMPTS) == ["y.png", "z.png", "w.png", "x.png"]
+    assert placed(list(files.images), rows_of(files, None), CLASSES) == ["y.png", "w.png", "z.png", "x.png"]
+    (folder / "w.json").write_text('{"caption": "a cat"}')
+    with pytest.raises(
+        UserError, match=r"w\.json and w\.txt: they say the prompt 'a cat' and 'two dogs, .*; fix:"
+    ):
+        rows_of(open_given(folder), None)
+    for name in "wxyz":
+        (folder / f"{name}.json").unlink()
+        (folder / f"{name}.txt").unlink()
     (folder / "w.cls").unlink()
     with pytest.raises(UserError, match=r"3 images of 4 have a text beside them, and others have none: w\.png"):
         rows_of(open_given(folder), None)

@@ -51,6 +51,7 @@ def test_any_bytes_are_prompts_or_one_line(
         ("a.json", b"[" * 200_000),
         ("a.json", b"[" + b"1" * 10_000 + b"]"),
         ("a.json", rb'["\ud800"]'),
+        ("a.json", b'{"prompt": ["a"], "prompt": ["b"]}'),
         ("a.tsv", b"prompt\tprompt\na\tb\n"),
         ("a.pkl", pickle.dumps(["a"]) + pickle.dumps(["lost"])),
         ("a.pkl", pickle.dumps(["\ud800"])),

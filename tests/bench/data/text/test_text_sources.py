@@ -203,14 +203,31 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
         ('{"file_name": "a.jpg", "caption": null}', "line 12 has file_name, caption but no text"),
         ('{"text": "a"}', r"line 12 has no file_name; fix:"),
         ("[1]", "line 12 has list but no text"),
+        ('{"file_name": "a.jpg", "text": "a", "text": "b"}', r"line 12 has 'text' twice; fix: keep one of them"),
+        ('{"file_name": "a.jpg", "text": "\xe9"}', "line 12 is not UTF-8 text .*; fix: save it as UTF-8"),
         ('{"file_name": "../a.jpg", "text": "a"}', r"names \.\./a.jpg, which is not there"),
     ],
 )
 def test_damaged_metadata(line: str, message: str, tmp_path: Path, made: list[Picture]) -> None:
     folder = metadata_folder(tmp_path / "data", made)
-    with (folder / "metadata.jsonl").open("a") as file:
+    with (folder / "metadata.jsonl").open("a", encoding="latin-1") as file:
         file.write(line)
     refused(folder, message)
+
+
+def test_half_a_character_in_a_caption(tmp_path: Path, made: list[Picture]) -> None:
+    """JSON can write it, and no tokenizer reads it."""
+    folder = metadata_folder(tmp_path / "data", made)
+    listing = folder / "metadata.jsonl"
+    listing.write_text(listing.read_text().replace("thing 4", r"thing \ud800"))
+    refused(folder, r"the caption of .*00004.jpg holds half a character \(a lone surrogate\); fix:")
+
+
+def test_two_images_of_one_caption(tmp_path: Path, made: list[Picture]) -> None:
+    """In a shard they are refused, too."""
+    folder = sidecar_folder(tmp_path / "data", made)
+    (folder / "00002.png").write_bytes(made[1].data)
+    refused(folder, r"holds 00002.jpg and 00002.png, both with the caption 00002.txt; fix:")
 
 
 def test_an_image_without_its_text_beside_it(tmp_path: Path, made: list[Picture]) -> None:
