@@ -26,6 +26,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
+from bench.data.altered import EMPTY_CAPTION
 from bench.features.files import PORT
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.encoders import SDXLEncoder
@@ -78,7 +79,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
         for i, photo in enumerate(photographs(5, 40)):
             Image.fromarray(photo.permute(1, 2, 0).numpy()).save(root / folder / f"{i}.png")
-            (root / folder / f"{i}.txt").write_text(f"photograph {i}")
+            (root / folder / f"{i}.txt").write_text(f"photograph {i}" if i < 4 else " ")
     return root
 
 
@@ -147,6 +148,8 @@ def test_a_student_is_trained_stopped_and_resumed_to_the_same_bits(
     assert whole.checkpoint is not None and whole.checkpoint == resumed.checkpoint
     assert [metric.value for metric in whole.metrics] == [metric.value for metric in resumed.metrics]
     assert whole.sampler["times"] == [999, 749, 499, 249]
+    (latents,) = (one for one in whole.data if one.role == "latents")
+    assert latents.altered == {EMPTY_CAPTION: 1}
 
 
 @pytest.mark.parametrize(("name", "official"), [("sd15", "coco30k-as-official"), ("sdxl", "coco10k-as-official")])
