@@ -23,7 +23,7 @@ class Entry:
     path: Path
     """The record's file."""
     name: str
-    """Name in addresses, unique on the site: the run's id, unless another task has the same id."""
+    """Name in addresses, unique on the site: the run's id, unless another task or set of networks has the same."""
 
     @property
     def page(self) -> str:
@@ -49,17 +49,20 @@ class Entries(NamedTuple):
 
 
 def read_entries(folders: Iterable[Path]) -> Entries:
-    """Read the records in `folders`: one entry for each run and task, from the first folder that has it."""
+    """Read the records in `folders`: one entry for each run, task and set of networks, from the first that has it.
+
+    A sampler has one id whatever the teacher: measured with two teachers, it is two results.
+    """
     loaded = load_records(folders)
-    found: dict[tuple[str, str], tuple[Record, Path]] = {}
+    found: dict[tuple[str, str, str], tuple[Record, Path]] = {}
     for record, path in zip(loaded.records, loaded.paths, strict=True):
-        found.setdefault((record.run_id, record.task), (record, path))
+        found.setdefault((record.run_id, record.task, record.networks_sha256), (record, path))
     taken: set[str] = set()
     entries = []
-    for record, path in found.values():
+    for key, (record, path) in found.items():
         name = record.run_id
         if name.casefold() in taken:  # some file systems do not distinguish case
-            name = f"{name}.{digest([record.run_id, record.task])[:8]}"
+            name = f"{name}.{digest(list(key))[:8]}"
         taken.add(name.casefold())
         entries.append(Entry(record, path, name))
     return Entries(entries, loaded.problems)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from example_records import SAMPLER, changed
 
 from bench.core.errors import UserError
 from bench.report.site.build import build_site
@@ -88,6 +89,17 @@ def test_equal_ids_on_two_tasks_have_pages_of_their_own(make_record: Make, tmp_p
         write_record(tmp_path / task / "run" / "record.json", make_record(task=task))
     entries = read_entries([tmp_path]).entries
     assert len(entries) == 2
+    assert len({entry.page for entry in entries}) == 2
+
+
+def test_a_sampler_of_two_teachers_is_two_results_with_pages_of_their_own(tmp_path: Path) -> None:
+    """Its id does not name the teacher; the students of either one stand beside their own."""
+    for place, fd in (("here", 50.0), ("there", 60.0)):
+        values = {"weights.0.sha256": place, "metrics.0.values": [fd] * 3, "metrics.0.value": fd}
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "record.json").write_text(json.dumps(changed(SAMPLER, values)))
+    entries = read_entries([tmp_path]).entries
+    assert [entry.record.metrics[0].value for entry in entries] == [50.0, 60.0]
     assert len({entry.page for entry in entries}) == 2
 
 
