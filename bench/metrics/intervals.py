@@ -16,6 +16,8 @@ BLOCK = 2**21
 """Number of indices that are drawn together."""
 MOST_DRAWS = 2**25
 """Number of indices that one BCa interval draws, but for very many values."""
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""Values that differ by no more than this part of their size are equal: the difference is rounding."""
 
 
 class Interval(NamedTuple):
@@ -35,15 +37,30 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     n = len(values)
     if n == 0:
         raise ValueError("t_interval needs at least one value")
-    mean = math.fsum(values) / n
     if n == 1:
-        return Interval(mean, None, None, None)
+        return Interval(float(values[0]), None, None, None)
+    mean, std = mean_and_std(values)
     # scipy.special rather than scipy.stats: the same quantile, a quarter of the import time.
     from scipy.special import stdtrit
 
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * std / math.sqrt(n)
     return Interval(mean, std, mean - half, mean + half)
+
+
+def mean_and_std(values: Sequence[float], size: float = 0.0) -> tuple[float, float]:
+    """Return the mean and the sample standard deviation of two or more values, of any size that float64 has.
+
+    Values that are equal up to rounding have the deviation 0: rounding is not evidence of anything. `size` is that
+    of the numbers from which the values were computed, where they are differences.
+    """
+    largest = max(map(abs, values))
+    if max(values) - min(values) <= ROUNDING * max(largest, size):
+        return float(values[0]), 0.0
+    exponent = math.frexp(largest)[1]  # a power of two changes no digit, and keeps sums and squares in range
+    scaled = [math.ldexp(value, -exponent) for value in values]
+    mean = math.fsum(scaled) / len(scaled)
+    variance = math.fsum((value - mean) ** 2 for value in scaled) / (len(scaled) - 1)
+    return math.ldexp(mean, exponent), math.ldexp(math.sqrt(variance), exponent)
 
 
 def bootstrap_interval(
@@ -70,11 +87,12 @@ def bca_interval(
     from scipy.special import ndtr, ndtri
 
     values = np.asarray(values, dtype=np.float64)
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
+        return float(values[0]), float(values[0])
     mean = values.mean()
     deviations = values - mean
+    deviations /= np.abs(deviations).max()  # the acceleration has no unit
     spread = np.square(deviations).sum()
-    if not spread:
-        return float(mean), float(mean)
     means = _resampled_means(values, min(resamples, max(2000, MOST_DRAWS // len(values))), seed)
     below = np.count_nonzero(means < mean) + np.count_nonzero(means == mean) / 2
     bias = ndtri(np.clip(below, 0.5, len(means) - 0.5) / len(means))

@@ -9,7 +9,7 @@ from typing import Any
 from bench.core.files import human_size
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, shown_name, shown_title
-from bench.report.measured import NOTHING, decimals
+from bench.report.measured import NOTHING, decimals, fixed
 from bench.report.summary import GENERATION_SEEDS, standard_error
 
 NO_RECORD = ("missing", "quoted")
@@ -36,7 +36,7 @@ def number(value: float | None) -> str:
         return NOTHING
     if isinstance(value, int):
         return str(value)
-    return f"{value:.{decimals(value)}f}"
+    return fixed(value, decimals(value))
 
 
 def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.metrics.intervals import mean_and_std
 from bench.metrics.result import MetricResult
 
 Test = Literal["Welch's t", "one-sample t", "paired t"]
@@ -59,10 +60,10 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Comparison:
     normal values of any two variances. Raises ValueError for fewer than two of either, or if neither varies.
     Sources: Welch 1938; Hsu 1938; Mickey and Brown 1966.
     """
-    (mean, variance), (other, others) = _moments(first), _moments(second)
-    if variance + others == 0:
+    (mean, error), (other, its_error) = _mean_and_error(first), _mean_and_error(second)
+    error = math.hypot(error, its_error)
+    if error == 0:
         raise ValueError("values without any spread cannot be compared by Welch's test")
-    error = math.sqrt(variance / len(first) + others / len(second))
     counts = len(first), len(second)
     return Comparison("Welch's t", mean - other, error, min(counts) - 1, counts)
 
@@ -91,7 +92,8 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """
     if len(first) != len(second):
         raise ValueError(f"pairs need as many values on both sides, got {len(first)} and {len(second)}")
-    return _student("paired t", [one - other for one, other in zip(first, second, strict=True)], 0.0)
+    size = max(map(abs, (*first, *second)), default=0.0)
+    return _student("paired t", [one - other for one, other in zip(first, second, strict=True)], 0.0, size)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -117,16 +119,16 @@ def shown_p(p: float, alpha: float = 0.05) -> str:
     return f"= {p:.{decimals}f}".replace("= 0.", "= .")
 
 
-def _student(test: Test, values: Sequence[float], number: float) -> Comparison:
-    mean, variance = _moments(values)
-    if variance == 0:
+def _student(test: Test, values: Sequence[float], number: float, size: float = 0.0) -> Comparison:
+    mean, error = _mean_and_error(values, size)
+    if error == 0:
         raise ValueError("values without any spread cannot be compared by Student's test")
-    return Comparison(test, mean - number, math.sqrt(variance / len(values)), len(values) - 1, (len(values),))
+    return Comparison(test, mean - number, error, len(values) - 1, (len(values),))
 
 
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"a test over training seeds needs two or more, got {n}")
-    mean = math.fsum(values) / n
-    return mean, math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+def _mean_and_error(values: Sequence[float], size: float = 0.0) -> tuple[float, float]:
+    """Return the mean and its standard error, which is 0 for values that are equal up to rounding."""
+    if len(values) < 2:
+        raise ValueError(f"a test over training seeds needs two or more, got {len(values)}")
+    mean, std = mean_and_std(values, size)
+    return mean, std / math.sqrt(len(values))

@@ -13,7 +13,7 @@ from bench.report import cells
 from bench.report.cells import percent
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
 from bench.report.comparison import Comparison, shown_p
-from bench.report.measured import decimals
+from bench.report.measured import NO_SPREAD, decimals, fixed
 from bench.report.recipe_differences import Difference
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
@@ -117,7 +117,8 @@ def _values(metric: Metric, compared: Compared) -> Block:
         interval = ""
         if measured.low is not None and measured.high is not None:
             digits = decimals(times * measured.mean)
-            interval = f"[{times * measured.low:.{digits}f}, {times * measured.high:.{digits}f}]"
+            low, high = (fixed(times * end, digits) for end in (measured.low, measured.high))
+            interval = f"[{low}, {high}]" if measured.low < measured.high else NO_SPREAD
         seeds = f"n = {len(measured.values)}"
         over = {TRAINING_SEEDS: seeds, GENERATION_SEEDS: "gen."}.get(measured.interval, "")
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
@@ -198,7 +199,7 @@ def _digits(test: Comparison, bounds: tuple[float, float], factor: float) -> int
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return ("" if value < 0 else "+") + fixed(value, digits).replace("-", "−")
 
 
 def decimals_of(error: float) -> int:

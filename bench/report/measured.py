@@ -11,6 +11,10 @@ from bench.metrics.titles import TIMES
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 NOTHING = "–"
+NO_SPREAD = "no spread"
+"""In place of an interval where all values are equal, from which no error follows."""
+LARGE = 1e9
+"""From here on numbers have an exponent: their digits before the point would be more than they have."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,25 @@ class Measured:
         )
 
     @property
+    def half(self) -> str:
+        """The half width of the interval with its sign, or that the values have no spread; empty without one."""
+        if self.value is None or self.low is None or self.high is None or not self.interval:
+            return ""
+        return NO_SPREAD if self.flat else f"± {self.format(self.high - self.value)}"
+
+    @property
+    def ends(self) -> str:
+        """The interval in brackets, or that the values have no spread; empty without one."""
+        if self.value is None or self.low is None or self.high is None or not self.interval:
+            return ""
+        return f"[{NO_SPREAD}]" if self.flat else f"[{self.format(self.low)}, {self.format(self.high)}]"
+
+    @property
+    def flat(self) -> bool:
+        """Whether all values behind the interval are equal."""
+        return self.low is not None and self.low == self.high
+
+    @property
     def ranks(self) -> bool:
         """Whether the interval is over training seeds, the only kind that can rank methods."""
         return self.interval == TRAINING_SEEDS
@@ -68,7 +91,7 @@ class Measured:
 
     def format(self, number: float) -> str:
         """Format a number with the decimals of the value."""
-        return f"{number:.{decimals(self.value or 0)}f}"
+        return fixed(number, decimals(self.value or 0))
 
     def __str__(self) -> str:
         """Return the text of Markdown tables, which names the kind of uncertainty.
@@ -79,16 +102,22 @@ class Measured:
         if self.value is None:
             return self.state or NOTHING
         text = self.format(self.value)
-        if self.low is not None and self.high is not None and self.interval:
-            half, ends = self.format(self.high - self.value), (self.format(self.low), self.format(self.high))
-            text += f" ± {half}" if self.ranks else f" [{ends[0]}, {ends[1]}]"
-            text += f" over {self.interval}"
+        if interval := self.half if self.ranks else self.ends:
+            text += f" {interval} over {self.interval}"
         more = [] if self.n is None else [f"n={self.n}"]
         if self.standard_error is not None:
             more.append(f"SE {self.format(self.standard_error)} over images")
         if self.failed:
             more.append(f"{self.failed} failed")
         return f"{text} ({'; '.join(more)})" if more else text
+
+
+def fixed(number: float, digits: int) -> str:
+    """Format a number with decimals; with an exponent where they would show a false 0, or hundreds of digits."""
+    text = f"{number:.{digits}f}"
+    if abs(number) >= LARGE or (number and not float(text)):
+        return f"{number:.1e}"
+    return text if number else text.removeprefix("-")
 
 
 def decimals(value: float) -> int:

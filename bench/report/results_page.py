@@ -28,7 +28,8 @@ from bench.metrics.titles import shown_name, shown_title
 from bench.report.cells import header, number
 from bench.report.comparison import Comparison, against_sampler, welch
 from bench.report.lines import owners, suite_lines
-from bench.report.summary import RECIPE, tidy
+from bench.report.measured import NO_SPREAD, Measured
+from bench.report.summary import GENERATION_SEEDS, RECIPE, TRAINING_SEEDS, tidy
 from bench.runs.record import Record
 from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
@@ -162,20 +163,21 @@ class Results:
             "`mean ± half` is the 95 % interval over the training seeds, with their values; `[low, high]` is the "
             "interval over the generation seeds of a single training or sampler, which cannot rank methods."
         )
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}"
+        grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        if NO_SPREAD in grid:
+            note += f" `{NO_SPREAD}`: all values are equal, from which no error follows."
+        return f"{grid}\n\n{note}"
 
     def cell(self, task: str, metric: str, method: str) -> str:
         """Return mean, interval and values over training seeds, or the interval over generation seeds."""
         rows = self.rows(task, metric, method)
         values = rows["value"].tolist()
         if len(values) > 1:
-            mean, _, _, high = t_interval(values)
-            seeds = ", ".join(number(value) for value in values)
-            shown = number(mean)
-            decimals = len(shown.partition(".")[2])
-            return f"{shown} ± {(high or mean) - mean:.{decimals}f} ({seeds})"
+            mean, _, low, high = t_interval(values)
+            over_seeds = Measured(value=mean, low=low, high=high, interval=TRAINING_SEEDS)
+            return f"{number(mean)} {over_seeds.half} ({', '.join(map(number, values))})"
         value, low, high = rows.iloc[0][["value", "low", "high"]]
-        return f"{number(value)} [{number(low)}, {number(high)}]"
+        return f"{number(value)} {Measured(value=value, low=low, high=high, interval=GENERATION_SEEDS).ends}"
 
 
 def page(template: str, results: Results) -> str:

@@ -281,7 +281,8 @@ def ranked_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
 
     The best trained student beats every other by more than both intervals over training seeds. The second exists
     only beside a best: it beats all others but the best in the same way. If any row has fewer than two training
-    seeds, there is neither, because an interval over generation seeds is not evidence about the method. A
+    seeds, there is neither, because an interval over generation seeds is not evidence about the method; nor is a
+    row the best whose seeds have equal values, and so no interval. A
     checkpoint selected by the test metric does not compete.
     """
     rivals = [
@@ -294,8 +295,8 @@ def ranked_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
         return []
     ordered = sorted((*_span(row), number) for number, row in rivals)
     shown = []
-    for (_, worst, number), (nearest, _, _) in pairwise(ordered[:3]):
-        if worst >= nearest:
+    for (best, worst, number), (nearest, _, _) in pairwise(ordered[:3]):
+        if worst >= nearest or worst == best:  # equal values have no error that a lead could exceed
             break
         shown.append(number)
     return shown

@@ -211,6 +211,9 @@ class Record(Model):
             raise ValueError("the protocol has a name or extractors that are not text")
         if self.protocol_sha256 != repeated_digest(self.protocol):
             raise ValueError("protocol_sha256 is not the digest of protocol")
+        names = [metric.name for metric in self.metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"metrics has several results of {twice[0]!r}, where a test would count a seed twice")
         if (self.status == "failed") != (self.error is not None):
             raise ValueError("status and error disagree")
         return self

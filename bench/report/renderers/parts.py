@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from bench.report.measured import NO_SPREAD
+
 if TYPE_CHECKING:
     from bench.report.columns import Column
     from bench.report.measured import Measured
@@ -41,13 +43,12 @@ def parts(value: Measured, with_n: bool, ends: bool = False) -> tuple[str, str]:
     more = []
     if value.low is not None and value.high is not None:
         below, above = value.value - value.low, value.high - value.value
-        half = f"± {value.format(above)}"
         if value.ranks:
-            more.append(half)
+            more.append(value.half)
         elif not ends and value.over_generation_seeds and math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
-            more.append(f"[{half}]")
+            more.append(f"[{value.half}]")
         else:
-            more.append(f"[{value.format(value.low)}, {value.format(value.high)}]")
+            more.append(value.ends)
     if with_n and value.n:
         more.append(f"n={value.n}")
     if value.failed:
@@ -74,6 +75,8 @@ def interval_line(section: Section) -> str:
     lines: list[str] = []
     if counts:
         lines.append(f"±: half width of the {level} Student-t interval over {seeds} training seeds.")
+    if any(value.flat for value in found):
+        lines.append(f"{NO_SPREAD}: all values are equal, from which no error follows.")
     if any(value.over_generation_seeds for value in found):
         over = "the generation seeds of one result, which cannot rank methods"
         lines.append(f"[±]: half width of the {level} interval over {over}.")

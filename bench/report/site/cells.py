@@ -42,11 +42,8 @@ def measured(row: Mapping[str, Any] | None, best: bool = False, seeds: int = 0) 
     one = Measured.of(dict(row)) if row is not None else Measured()
     if one.value is None:
         return Cell(one.state, words=True) if one.state else EMPTY
-    spread = ""
-    if one.low is not None and one.high is not None and one.interval:
-        ends = f"[{one.format(one.low)}, {one.format(one.high)}]"
-        spread = f"± {one.format(one.high - one.value)}" if one.ranks else ends
-    elif one.standard_error is not None:
+    spread = one.half if one.ranks else one.ends
+    if not spread and one.standard_error is not None:
         spread = f"SE {one.format(one.standard_error)}"
     if one.n is not None and one.n < seeds:
         spread = f"{spread}, n={one.n}" if spread else f"n={one.n}"

@@ -11,7 +11,7 @@ from bench.core.errors import UserError
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import NOTHING, header
-from bench.report.measured import Measured
+from bench.report.measured import NO_SPREAD, Measured
 from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
 from bench.report.site.boards import Board
@@ -123,11 +123,12 @@ def _measured(metric: MetricResult, record: Record) -> dict[str, Any]:
     if name == UNSCALED_KID:
         return {"title": title, "left_out": UNSCALED_WHY, "error": ""}
     times = TIMES.get(name, 1)
-    one = Measured(value=None if metric.value is None else times * metric.value)
+    value, low, high = (None if n is None else times * n for n in (metric.value, metric.low, metric.high))
+    one = Measured(value=value)
     error = standard_error(metric)
     interval = ""
-    if metric.low is not None and metric.high is not None:
-        interval = f"{one.format(times * metric.low)} to {one.format(times * metric.high)}"
+    if low is not None and high is not None:
+        interval = f"{one.format(low)} to {one.format(high)}" if low < high else NO_SPREAD
     return {
         "title": title,
         "left_out": "",

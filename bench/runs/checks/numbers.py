@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from bench.core.errors import listed
@@ -24,9 +23,6 @@ RELATIVE = 1e-9
 def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterator[Finding]:
     """Yield what is wrong with the values of a successful record; `metrics` are the registered ones, by name."""
     recorded = _recorded_names(record, metrics)
-    for name, times in Counter(metric.name for metric in record.metrics).items():
-        if times > 1:
-            yield error(f"the metric {name!r} is given {times} times", UNCHANGED)
     declared = record.protocol.get("metrics")
     if isinstance(declared, list):
         names = list(map(str, declared))

@@ -48,6 +48,18 @@ def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
     assert covered == pytest.approx(0.95, abs=0.035)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_an_interval_does_not_depend_on_the_unit(size: float) -> None:
+    values = np.array([3.0, 5.0, 4.5])
+    assert np.divide(t_interval(size * values), size) == pytest.approx(t_interval(values), rel=1e-9)
+    assert np.divide(bca_interval(size * values), size) == pytest.approx(bca_interval(values), rel=1e-9)
+
+
+def test_equal_values_have_no_spread_although_their_mean_is_rounded() -> None:
+    assert t_interval([0.1] * 3) == (0.1, 0.0, 0.1, 0.1)
+    assert bca_interval(np.full(3, 0.1)) == (0.1, 0.1)
+
+
 def test_the_bootstrap_of_equal_values_is_a_point() -> None:
     assert bootstrap_interval(np.full(9, 0.25)) == (0.25, 0.25)
 

@@ -176,3 +176,22 @@ def test_holm_keeps_the_level_over_all_pairs(spread: float, pairs: int) -> None:
         p = [welch(values[i], values[j]).p for i in range(pairs) for j in range(i)]
         found += min(holm(p)) < LEVEL
     assert found <= stats.binom.ppf(1 - 1e-4, simulations, LEVEL)
+
+
+def test_rounding_is_no_spread() -> None:
+    """The mean of three times 0.1 is not 0.1 in float64, and equal seeds were found to differ at p < .0001."""
+    with pytest.raises(ValueError, match="without any spread"):
+        welch([0.1] * 3, [0.7] * 3)
+    with pytest.raises(ValueError, match="without any spread"):
+        one_sample([0.1] * 3, 0.7)
+    with pytest.raises(ValueError, match="without any spread"):
+        paired([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])  # the differences vary in their last digit
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-150, 1.0, 1e300])
+def test_a_test_does_not_depend_on_the_unit(size: float) -> None:
+    first, second = np.array([3.0, 5.0, 4.0]), np.array([8.0, 9.5, 7.0])
+    found, plain = welch(size * first, size * second), welch(first, second)
+    assert (found.t, found.p) == pytest.approx((plain.t, plain.p), rel=1e-9)
+    assert paired(size * first, size * second).p == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-9)
+    assert one_sample(size * first, size).p == pytest.approx(stats.ttest_1samp(first, 1.0).pvalue, rel=1e-9)

@@ -236,6 +236,13 @@ def test_an_odd_record_is_named_and_the_rest_is_shown(
     assert "\n" not in problems[0]
 
 
+def test_a_record_with_two_results_of_one_metric_is_refused() -> None:
+    """A comparison would count its training seed twice."""
+    metric = example().metrics[0]
+    with pytest.raises(ValidationError, match=f"several results of '{metric.name}'"):
+        example(metrics=[metric.model_dump(), metric.model_dump()])
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "bytes", "zero", "huge"])
 def test_a_record_that_is_no_text_file_neither_hangs_nor_hides_others(tmp_path: Path, kind: str) -> None:
     write_record(tmp_path / "runs" / "fashion" / "good" / "record.json", example(run_id="good"))

@@ -156,7 +156,16 @@
   // ---- Metrics.
 
   const minus = (text) => text.replace("-", "−");
-  const number = (value) => minus(value.toFixed(Math.abs(value) < 1 ? 3 : 2));
+  const LARGE = 1e9;
+
+  // Format a number as bench.report.measured.fixed does.
+  function fixed(value, decimals) {
+    const text = value.toFixed(decimals);
+    if (Math.abs(value) < LARGE && (Number(text) || !value)) return text;
+    return value.toExponential(1).replace(/e([+-])(\d)$/, (_, sign, digit) => `e${sign}0${digit}`);
+  }
+
+  const number = (value) => minus(fixed(value, Math.abs(value) < 1 ? 3 : 2));
 
   // Format a p-value as bench.report.comparison.shown_p does.
   function shownP(p) {
@@ -215,7 +224,7 @@
   function signed(values, error) {
     let decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(error / 3))));
     while (decimals < 6 && values.slice(1).some((end) => end && !Number(end.toFixed(decimals)))) decimals += 1;
-    return values.map((value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(decimals)}`);
+    return values.map((value) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(value), decimals)}`);
   }
 
   function comparedCell(own, tested, several) {

@@ -2,11 +2,19 @@
 // Student's t distribution and the tests of comparisons, as in bench.report.comparison.
 
 const statistics = (() => {
-  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const variance = (values) => {
+  const ROUNDING = 8 * Number.EPSILON;
+  const mean = (values) => values.reduce((sum, value) => sum + value / values.length, 0);
+  const largest = (values) => Math.max(...values.map(Math.abs));
+
+  // Return the standard error of the mean; 0 for values that are equal up to rounding (bench.metrics.intervals).
+  // `size` is that of the numbers from which the values were computed, where they are differences.
+  function errorOf(values, size = 0) {
+    const scale = largest(values);
+    if (Math.max(...values) - Math.min(...values) <= ROUNDING * Math.max(scale, size)) return 0;
     const middle = mean(values);
-    return values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1);
-  };
+    const squares = values.reduce((sum, value) => sum + ((value - middle) / scale) ** 2, 0);
+    return scale * Math.sqrt(squares / (values.length - 1) / values.length);
+  }
 
   // Return the logarithm of the gamma function for x > 0: Stirling's series, after shifting x to 10 or more.
   function logGamma(x) {
@@ -78,23 +86,23 @@ const statistics = (() => {
   // freedom (bench.report.comparison says why). Null for fewer than two of either, or no spread; so below.
   function welch(first, second) {
     if (first.length < 2 || second.length < 2) return null;
-    const error = Math.sqrt(variance(first) / first.length + variance(second) / second.length);
+    const error = Math.hypot(errorOf(first), errorOf(second));
     if (error === 0) return null;
     const n = [first.length, second.length];
     return tested("Welch's t", mean(first) - mean(second), error, Math.min(...n) - 1, n);
   }
 
   // Compare the mean of independent values with a number.
-  function oneSample(values, number, name = "one-sample t") {
+  function oneSample(values, number, name = "one-sample t", size = 0) {
     if (values.length < 2) return null;
-    const error = Math.sqrt(variance(values) / values.length);
+    const error = errorOf(values, size);
     return error === 0 ? null : tested(name, mean(values) - number, error, values.length - 1, [values.length]);
   }
 
   // Compare values that belong together in pairs.
   function paired(first, second) {
     if (first.length !== second.length) return null;
-    return oneSample(first.map((value, place) => value - second[place]), 0, "paired t");
+    return oneSample(first.map((value, place) => value - second[place]), 0, "paired t", largest([...first, ...second]));
   }
 
   // Return p-values adjusted for their number (Holm 1979).

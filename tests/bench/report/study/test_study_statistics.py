@@ -63,6 +63,13 @@ def test_unanimous_answers_still_have_an_interval() -> None:
     assert clustered([0.6]) == (0.6, 0.0, 1.0)
 
 
+def test_pairs_that_all_have_the_same_majority_still_have_an_interval() -> None:
+    """Two of three raters chose A in each pair: the shares do not vary, which is no certainty."""
+    mean, low, high = clustered([2 / 3] * 20)
+    below, above = share(13, 20), share(14, 20)
+    assert (mean, low, high) == (2 / 3, below.low, above.high)
+
+
 def test_the_interval_over_pairs_covers_and_the_naive_one_does_not() -> None:
     """Answers about a pair agree: each pair has its own chance to be won, uniform in 0 ... 1; the mean is 1/2."""
     rng = np.random.default_rng(1)

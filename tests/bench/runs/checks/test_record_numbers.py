@@ -34,7 +34,7 @@ VALUES = EXAMPLE["metrics"][FD]["values"]
         ({"metrics.0.direction": "higher"}, "metric 'fd': higher is said to be better, but lower is"),
         ({"metrics.2.values.0": 1.25}, "metric 'precision': 1.25 is not between 0 and 1"),
         ({"metrics.0.values.0": -1.0}, "metric 'fd': -1 is not between 0 and inf"),
-        ({"metrics.1": EXAMPLE["metrics"][FD]}, "the metric 'fd' is given 2 times"),
+        ({"metrics.1": EXAMPLE["metrics"][FD]}, "metrics has several results of 'fd'"),
         ({"metrics.3": GONE}, "no value of recall, which the protocol declares"),
         ({"metrics.3.name": "beauty"}, "values of beauty, which the protocol does not declare"),
         ({"metrics": []}, "no metrics, although the status is ok"),

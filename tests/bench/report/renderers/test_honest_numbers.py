@@ -1,0 +1,103 @@
+"""Numbers of any size and spread in each format: no zero, no certainty and no digits that are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.core.run_folder import RECORD
+from bench.report.comparing import compared
+from bench.report.comparison_text import blocks, to_markdown
+from bench.report.measured import fixed
+from bench.report.renderer import Layout
+from bench.report.selection import Found, Side
+from bench.report.site.cells import measured
+from bench.report.summary import summarise
+from bench.report.table import ReportTable, task_table, tidy
+from bench.runs.record import Record
+from bench.runs.registry import load_catalogue
+
+Make = Callable[..., Record]
+FORMATS = ("terminal", "md", "tex", "html")
+
+
+def rendered(name: str, table: ReportTable) -> str:
+    """Return a table in a format, without the tags and signs of HTML and LaTeX."""
+    text = load_catalogue().renderers.get(name).render([table], Layout(200))
+    return " ".join(re.sub(r"<[^>]+>|[&{}]", " ", text).split())
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "text"),
+    [
+        (4.567, 2, "4.57"),
+        (0.0, 3, "0.000"),
+        (-0.0, 3, "0.000"),
+        (-0.25, 3, "-0.250"),
+        (1 / 30_000, 3, "3.3e-05"),
+        (-1e-9, 3, "-1.0e-09"),
+        (5e-324, 3, "4.9e-324"),
+        (123_456_789.0, 2, "123456789.00"),
+        (3e300, 2, "3.0e+300"),
+    ],
+)
+def test_a_number_is_never_shown_as_a_zero_that_it_is_not_nor_with_hundreds_of_digits(
+    number: float, digits: int, text: str
+) -> None:
+    assert fixed(number, digits) == text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_equal_values_have_no_spread_instead_of_an_error_of_zero_and_are_not_the_best(
+    make_record: Make, name: str
+) -> None:
+    records = [make_record("flat", seed, (0.1, 0.1, 0.1)) for seed in range(3)]
+    records += [make_record("gan", seed, (9.0 + seed,)) for seed in range(3)]
+    records += [make_record("teacher", None, (0.3, 0.3), kind="baseline")]
+    table = task_table(records, "fashion")
+    text = rendered(name, table)
+    assert table.sections[0].best == frozenset()
+    assert "0.100 no spread" in text
+    assert re.search(r"0\.300 \[ ?no spread", text) or "0.300 [ ]no spread" in text
+    assert not re.search(r"± ?0\.0+\b", text)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_small_spread_is_a_number_and_not_zero(make_record: Make, name: str) -> None:
+    records = [make_record(seed=seed, fd=(0.3 + 1e-6 * seed,)) for seed in range(3)]
+    assert "2.5e-06" in rendered(name, task_table(records, "fashion"))
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "csv"])
+@pytest.mark.parametrize("size", [1e300, 1e-300, 1e-320])
+def test_numbers_of_any_size_have_a_mean_and_an_interval(make_record: Make, name: str, size: float) -> None:
+    records = [make_record("dmd2", seed, (size * (seed + 1),)) for seed in range(3)]
+    text = rendered(name, task_table(records, "fashion"))
+    assert re.search(r"\b2(\.0)?e[+-]3[02]0\b|\b1\.99\d*e-320\b", text)
+    assert not re.search(r"\d{20}", text)
+
+
+def test_a_comparison_tests_numbers_of_any_size_and_no_values_without_spread(make_record: Make) -> None:
+    def side(name: str, *fd: float) -> Side:
+        records = [make_record(name, seed, (value,)) for seed, value in enumerate(fd)]
+        return Side(name, tuple(Found(record, Path("nowhere") / RECORD) for record in records))
+
+    sizes = to_markdown(blocks(compared([side("a", 1e300, 2e300, 3e300), side("b", 7e300, 8e300, 9e300)])))
+    assert "−6.0e+300" in sizes
+    assert ".018" in sizes
+    assert not re.search(r"\d{20}", sizes)
+    (metric,) = compared([side("a", 0.1, 0.1, 0.1), side("b", 0.7, 0.7, 0.7)]).metrics
+    assert metric.pairs[0].test is None
+    equal = to_markdown(blocks(compared([side("a", 0.1, 0.1, 0.1), side("b", 0.1, 0.1, 0.1)])))
+    assert "| 0.100 | no spread |" in equal
+
+
+def test_a_cell_of_the_site_says_that_there_is_no_spread(make_record: Make) -> None:
+    records = [make_record(seed=seed, fd=(5.0, 5.0)) for seed in range(2)]
+    (row,) = summarise(tidy(records)).to_dict("records")
+    assert measured(row).spread == "no spread"
+    (alone,) = summarise(tidy(records[:1])).to_dict("records")
+    assert measured(alone).spread == "[no spread]"
