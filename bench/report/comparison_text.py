@@ -13,7 +13,7 @@ from bench.report import cells
 from bench.report.cells import percent
 from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
 from bench.report.comparison import Comparison, shown_p
-from bench.report.measured import NO_SPREAD, decimals, fixed
+from bench.report.measured import MOST_DECIMALS, bracketed, decimals, fixed
 from bench.report.recipe_differences import Difference
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 FEW = 3
 """Up to this many sides, each has a column for its recipe values; with more, each value has a line."""
-MOST_DECIMALS = 6
-"""Decimals of a difference at most."""
 _NUMBER = re.compile(r"$|[\d.,+−–<\[]")
 """How a number, an interval or an empty cell begins; columns of them are aligned to the right."""
 
@@ -116,9 +114,7 @@ def _values(metric: Metric, compared: Compared) -> Block:
             continue
         interval = ""
         if measured.low is not None and measured.high is not None:
-            digits = decimals(times * measured.mean)
-            low, high = (fixed(times * end, digits) for end in (measured.low, measured.high))
-            interval = f"[{low}, {high}]" if measured.low < measured.high else NO_SPREAD
+            interval = bracketed(times * measured.low, times * measured.high, decimals(times * measured.mean))
         seeds = f"n = {len(measured.values)}"
         over = {TRAINING_SEEDS: seeds, GENERATION_SEEDS: "gen."}.get(measured.interval, "")
         rows.append((str(number), side.label, cells.number(times * measured.mean), interval, over))
@@ -204,7 +200,9 @@ def _signed(value: float, digits: int) -> str:
 
 def decimals_of(error: float) -> int:
     """Return the decimals that show one digit of a standard error, or two where the first is small."""
-    return min(MOST_DECIMALS, max(0, -math.floor(math.log10(error / 3)))) if error > 0 else MOST_DECIMALS
+    if not 0 < error < math.inf:
+        return MOST_DECIMALS
+    return min(MOST_DECIMALS, max(0, -math.floor(math.log10(error / 3 or error))))  # a third of the least is 0
 
 
 def _p(p: float, level: float) -> str:

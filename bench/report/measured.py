@@ -13,6 +13,8 @@ from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 NOTHING = "–"
 NO_SPREAD = "no spread"
 """In place of an interval where all values are equal, from which no error follows."""
+MOST_DECIMALS = 6
+"""Decimals of an end of an interval, or of a difference, at most."""
 LARGE = 1e9
 """From here on numbers have an exponent: their digits before the point would be more than they have."""
 
@@ -72,7 +74,7 @@ class Measured:
         """The interval in brackets, or that the values have no spread; empty without one."""
         if self.value is None or self.low is None or self.high is None or not self.interval:
             return ""
-        return f"[{NO_SPREAD}]" if self.flat else f"[{self.format(self.low)}, {self.format(self.high)}]"
+        return bracketed(self.low, self.high, decimals(self.value))
 
     @property
     def flat(self) -> bool:
@@ -110,6 +112,18 @@ class Measured:
         if self.failed:
             more.append(f"{self.failed} failed")
         return f"{text} ({'; '.join(more)})" if more else text
+
+
+def bracketed(low: float, high: float, digits: int) -> str:
+    """Format an interval with decimals, or with as many more as show that its ends differ; of a point, that it is.
+
+    Ends that have more digits in common than a reader can use are given with the most.
+    """
+    if low == high:
+        return f"[{NO_SPREAD}]"
+    while digits < MOST_DECIMALS and fixed(low, digits) == fixed(high, digits):
+        digits += 1
+    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def fixed(number: float, digits: int) -> str:

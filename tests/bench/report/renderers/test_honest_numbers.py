@@ -92,7 +92,10 @@ def test_a_comparison_tests_numbers_of_any_size_and_no_values_without_spread(mak
     (metric,) = compared([side("a", 0.1, 0.1, 0.1), side("b", 0.7, 0.7, 0.7)]).metrics
     assert metric.pairs[0].test is None
     equal = to_markdown(blocks(compared([side("a", 0.1, 0.1, 0.1), side("b", 0.1, 0.1, 0.1)])))
-    assert "| 0.100 | no spread |" in equal
+    assert "| 0.100 | [no spread] |" in equal
+    close = to_markdown(blocks(compared([side("a", 1000, 1000.001), side("b", 1e-323, 3e-323)])))
+    assert "| 1000.00 | [999.99, 1000.01] |" in close
+    assert "−0.0" not in close
 
 
 def test_a_cell_of_the_site_says_that_there_is_no_spread(make_record: Make) -> None:
