@@ -114,7 +114,7 @@ def main() -> None:
     def noise() -> SampleNoise:
         return SampleNoise(range(options.batch), SHAPE, device)
 
-    statistics_of, found = GaussianStatistics(np.zeros(2048)), np.zeros((options.batch, 2048))
+    statistics_of, found = GaussianStatistics(2048), np.zeros((options.batch, 2048))
     groups: dict[str, Callable[[], Stages]] = {
         "student": student,
         "Inceptions": inceptions,

@@ -64,8 +64,8 @@ class OnePass:
     def __init__(self, inception: InceptionFeatures, scorer: CLIPScorer) -> None:
         self.inception = inception
         self.scorer = scorer
-        self.whole = GaussianStatistics(np.zeros(TAPS["pool"]))
-        self.patches = GaussianStatistics(np.zeros(TAPS["pool"]))
+        self.whole = GaussianStatistics(TAPS["pool"])
+        self.patches = GaussianStatistics(TAPS["pool"])
         self.scores: list[np.ndarray] = []
 
     def see(self, files: Sequence[Path], prompts: Sequence[str]) -> Squares:

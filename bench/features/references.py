@@ -204,7 +204,7 @@ class _Sums(_Gathered):
     def add(self, rows: np.ndarray) -> None:
         rows = rows.astype(np.float64)
         if self._sums is None:
-            self._sums = GaussianStatistics(shift=rows.mean(axis=0))
+            self._sums = GaussianStatistics(rows.shape[1])
         self._sums.update(rows)
 
     @property

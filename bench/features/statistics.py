@@ -29,11 +29,12 @@ def mean_and_covariance(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class GaussianStatistics:
     """Mean and covariance of a stream of rows, in float64.
 
-    Sums are kept about `shift` [D], a rough mean, so that a large mean does not cancel against itself.
+    Sums are kept about the mean of the first rows, so that a large mean does not cancel against itself, and rows
+    that are all equal have the covariance 0.
     """
 
-    def __init__(self, shift: np.ndarray) -> None:
-        self.shift = np.asarray(shift, dtype=np.float64)
+    def __init__(self, dimensions: int) -> None:
+        self.shift = np.zeros(dimensions)
         self.count = 0
         self._sum = np.zeros(self.shift.shape)
         self._outer = np.zeros(self.shift.shape * 2)
@@ -42,6 +43,8 @@ class GaussianStatistics:
         """Add rows [n, D]; n may be 0."""
         if rows.shape[1:] != self.shift.shape:
             raise ValueError(f"rows must be [n, {self.shift.size}], got {list(rows.shape)}")
+        if self.count == 0 and len(rows):
+            self.shift = rows.mean(axis=0, dtype=np.float64)
         shifted = rows - self.shift
         self.count += len(rows)
         self._sum += shifted.sum(axis=0)

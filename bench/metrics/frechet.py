@@ -64,7 +64,7 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
 
     traces = float(np.trace(cov1) + np.trace(cov2))
     definite = _definite_trace_of_root(cov1, cov2)
-    rounding = float(np.finfo(np.float64).eps * max(mean1 @ mean1, mean2 @ mean2))
+    rounding = max(_rounding(mean1), _rounding(mean2))
     trace_of_root, result = definite or _semidefinite_trace_of_root(cov1, cov2, rounding)
     value = float((mean1 - mean2) @ (mean1 - mean2)) + traces - 2 * trace_of_root
     if not np.isfinite(value) or value < -ROUNDING * traces:
@@ -72,10 +72,10 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
     return FrechetResult(max(value, 0.0), *result, by_factors=definite is None)
 
 
-def spectrum(cov: np.ndarray) -> Spectrum:
-    """Return the rank and the smallest eigenvalue of a symmetric matrix [D, D]."""
+def spectrum(cov: np.ndarray, rounding: float = 0.0) -> Spectrum:
+    """Return the rank and the smallest eigenvalue of a symmetric matrix [D, D] whose entries are rounded so."""
     eigenvalues = np.linalg.eigvalsh(cov)
-    rank = int((eigenvalues > _resolution(eigenvalues)).sum())
+    rank = int((eigenvalues > max(_resolution(eigenvalues), rounding)).sum())
     return Spectrum(rank, float(eigenvalues[0]), int((eigenvalues < 0).sum()), rank < len(cov))
 
 
@@ -121,8 +121,13 @@ def _factor(cov: np.ndarray, rounding: float) -> tuple[np.ndarray, int]:
     eigenvalues, vectors = np.linalg.eigh(cov)
     if eigenvalues[0] < -ROUNDING * np.abs(eigenvalues).sum() - rounding:
         raise FloatingPointError(f"not a covariance matrix: it has an eigenvalue {eigenvalues[0]}")
-    kept = eigenvalues > _resolution(eigenvalues)
+    kept = eigenvalues > max(_resolution(eigenvalues), rounding)
     return vectors[:, kept] * np.sqrt(eigenvalues[kept]), int((eigenvalues < 0).sum())
+
+
+def _rounding(mean: np.ndarray) -> float:
+    """Return the rounding of the squares of features with this mean [D]: less is no variance."""
+    return float(np.finfo(np.float64).eps * (mean @ mean))
 
 
 def _resolution(eigenvalues: np.ndarray) -> float:
@@ -148,7 +153,7 @@ class FrechetDistance(Metric):
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         """Start the sums. Raises UserError if there is no reference."""
         super().__init__(reference, protocol, info)
-        self._generated = GaussianStatistics(shift=self.reference.mean)
+        self._generated = GaussianStatistics(self.reference.dimensions)
 
     def check(self) -> None:
         """Raise UserError if the protocol, or the reference, has no more images than features."""
@@ -176,8 +181,8 @@ class FrechetDistance(Metric):
             covariance = covariance + 1 / (generated.count - 1)
         distance = frechet_distance(generated.mean, covariance, reference.mean, reference.cov)
         sides = {
-            "generated": spectrum(covariance),
-            "reference": reference.once("spectrum", lambda: spectrum(reference.cov)),
+            "generated": spectrum(covariance, _rounding(generated.mean)),
+            "reference": reference.once("spectrum", lambda: spectrum(reference.cov, _rounding(reference.mean))),
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
         diagnostics |= {"clipped": distance.clipped, "by_factors": distance.by_factors}

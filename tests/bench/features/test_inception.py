@@ -53,7 +53,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 def streamed_fid(generated: Tensor, real: Tensor) -> float:
     """FID as an evaluation takes it: both sides in batches, the real one kept as statistics alone."""
-    sums = GaussianStatistics(shift=real[0].double().numpy())
+    sums = GaussianStatistics(real[0].numel())
     for rows in real.split(7):
         sums.update(rows.double().numpy())
     reference = Reference(sums.mean, sums.covariance, sums.count, "photographs", "0" * 64)

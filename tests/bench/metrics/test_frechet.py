@@ -155,6 +155,19 @@ def test_a_generator_of_one_image_has_a_distance() -> None:
     assert found.value == pytest.approx(12 + 3) and found.rank_deficient
 
 
+@pytest.mark.parametrize("batch", [1, 50, 1800])
+def test_images_that_are_all_alike_have_a_distance_and_no_rank(
+    protocol: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric], batch: int
+) -> None:
+    """A collapsed student: its covariance was what rounding left of a large mean, and ended in an error."""
+    rng = np.random.default_rng(12)
+    real, image = rng.normal(3.0, 1.0, (1200, 32)), rng.normal(0.0, 12.0, 32).astype(np.float32)
+    measured = feed(make_metric(FD, as_reference(real), protocol), np.tile(image, (1800, 1)), batch).result()
+    distance = np.square(image - real.mean(axis=0)).sum() + np.cov(real.T).trace()
+    assert measured.value == pytest.approx(distance, rel=1e-12)
+    assert measured.diagnostics["generated_rank"] == 0
+
+
 def test_spectrum_tells_rank_from_rounding() -> None:
     cov = random_covariance(np.random.default_rng(7), 10, rank=4)
     found = spectrum(cov)
@@ -167,7 +180,7 @@ def test_spectrum_tells_rank_from_rounding() -> None:
 def test_streaming_statistics_equal_numpys_for_any_split(cuts: list[int]) -> None:
     """A mean a million times the deviation would cost all digits of a plain sum of squares."""
     rows = np.random.default_rng(8).normal(1e6, 1.0, size=(100, 5))
-    statistics = GaussianStatistics(shift=rows[:10].mean(axis=0))
+    statistics = GaussianStatistics(5)
     for start, stop in itertools.pairwise([0, *cuts, 100]):
         statistics.update(rows[start:stop])
     assert statistics.count == 100

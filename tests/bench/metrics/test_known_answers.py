@@ -64,10 +64,7 @@ def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Float32Sums(statistics.GaussianStatistics):
-    """Sums in float32, not about a rough mean."""
-
-    def __init__(self, shift: np.ndarray) -> None:
-        super().__init__(np.zeros_like(shift))
+    """Sums in float32."""
 
     def update(self, rows: np.ndarray) -> None:
         super().update(rows.astype(np.float32))
