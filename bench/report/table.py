@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,8 @@ from bench.report.columns import COMPARED, Column, metric_column, paper_column
 from bench.report.lines import Line, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
-from bench.report.summary import TRAINING_SEEDS, summarise, tidy
+from bench.report.ranking import ranked_rows
+from bench.report.summary import summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
@@ -25,7 +25,7 @@ from bench.runs.record import Record, is_study
 from bench.runs.records import collector_paused
 from bench.runs.suites import Suite, SuiteScale
 
-__all__ = ["ReportTable", "Section", "best_rows", "suite_table", "task_table", "tidy"]
+__all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
 
 _COUNTS = (
     *("n_seeds", "n_failed", "nfe", "iterations_low", "iterations_high", "generator_updates_low"),
@@ -269,39 +269,3 @@ def _labels(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
     """Return a label for each row: its line's, and its recipe's digest where several rows have that label."""
     counts = Counter(label for label, _ in rows)
     return [f"{label} {cells.recipe(row)}" if counts[label] > 1 else label for label, row in rows]
-
-
-def best_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
-    """Return the row whose trained student beats every other by more than both intervals over training seeds."""
-    return ranked_rows(lines, name)[:1]
-
-
-def ranked_rows(lines: list[dict[str, dict[str, Any]]], name: str) -> list[int]:
-    """Return the best row, and the second; each only if it is shown to be it.
-
-    The best trained student beats every other by more than both intervals over training seeds. The second exists
-    only beside a best: it beats all others but the best in the same way. If any row has fewer than two training
-    seeds, there is neither, because an interval over generation seeds is not evidence about the method; nor is a
-    row the best whose seeds have equal values, and so no interval. A
-    checkpoint selected by the test metric does not compete.
-    """
-    rivals = [
-        (number, metrics[name])
-        for number, metrics in enumerate(lines)
-        if name in metrics and metrics[name]["kind"] == "method" and pd.notna(metrics[name]["value"])
-        if metrics[name]["selection"] != "best-by-test-metric"
-    ]
-    if any(row["interval"] != TRAINING_SEEDS for _, row in rivals):
-        return []
-    ordered = sorted((*_span(row), number) for number, row in rivals)
-    shown = []
-    for (best, worst, number), (nearest, _, _) in pairwise(ordered[:3]):
-        if worst >= nearest or worst == best:  # equal values have no error that a lead could exceed
-            break
-        shown.append(number)
-    return shown
-
-
-def _span(row: dict[str, Any]) -> tuple[float, float]:
-    """Return a row's interval, the better end first, with its sign set so that lower is better."""
-    return (row["low"], row["high"]) if row["direction"] == "lower" else (-row["high"], -row["low"])

@@ -15,9 +15,9 @@ from bench.metrics.titles import UNSCALED_KID, shown_title
 from bench.report.cells import header
 from bench.report.measured import Measured
 from bench.report.notes import notes, warnings
+from bench.report.ranking import best_rows
 from bench.report.site.entries import Entry
 from bench.report.summary import RECIPE, VARIANT, summarise
-from bench.report.table import best_rows
 from bench.runs.record import is_study
 from bench.runs.records import collector_paused
 
