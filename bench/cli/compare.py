@@ -16,7 +16,8 @@ from bench.cli.terminal import print
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.report.selection import Selection, Side
+    from bench.report.selection import Selection
+    from bench.report.sides import Side
     from bench.runs.registry import Catalogue
 
 

@@ -18,7 +18,7 @@ from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from bench.report.selection import Found
+    from bench.report.sides import Found
     from bench.report.table import ReportTable
     from bench.runs.registry import Catalogue
     from bench.runs.suites import Curve
@@ -137,7 +137,7 @@ def _recorded(runs: Path, committed: bool) -> list[Found]:
 
     Results of different networks are different ones, in tables of their own. Broken files are warned of.
     """
-    from bench.report.selection import Found
+    from bench.report.sides import Found
 
     loaded, once = known_records(runs, committed), dict[tuple[str, ...], Found]()
     for record, path in zip(loaded.records, loaded.paths, strict=True):

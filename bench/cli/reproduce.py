@@ -150,7 +150,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     """Print the suite's table, of these runs alone, and draw a figure of what has no printed values."""
     from bench.jobs.run_states import state_lookup
     from bench.report.figures import progress_figure, suite_logs
-    from bench.report.selection import Found
+    from bench.report.sides import Found
     from bench.report.table import suite_table
     from bench.report.todo import work_of
     from bench.runs.records import load_records

@@ -18,7 +18,7 @@ from bench.core.errors import UserError
 if TYPE_CHECKING:
     from bench.report.extremes import End
     from bench.report.scores_text import Listed, Scored
-    from bench.report.selection import Found
+    from bench.report.sides import Found
 
 
 def scores(

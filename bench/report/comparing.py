@@ -20,7 +20,7 @@ from bench.report.comparison import Comparison, against_sampler, holm, paired, w
 from bench.report.effort import unequal_effort
 from bench.report.notes import differing_assets, rounded_networks
 from bench.report.recipe_differences import Difference, recipe_differences
-from bench.report.selection import Side
+from bench.report.sides import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 from bench.runs.evidence import evidence_of
 

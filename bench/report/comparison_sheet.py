@@ -11,7 +11,8 @@ from bench.core.errors import UserError
 from bench.core.files import whole_file
 from bench.evaluation.sheet import Sheet, read_sheet
 from bench.report.drawing import FAINT, GAP, INK, LINE, MARGIN, PAPER, font_of, tile, wrapped, zoom_of
-from bench.report.selection import Found, Selection, Side
+from bench.report.selection import Selection
+from bench.report.sides import Found, Side
 from bench.runs.evidence import evidence_of
 from bench.runs.given import is_given
 from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer

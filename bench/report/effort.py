@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from bench.report.selection import Side
+from bench.report.sides import Side
 
 TOLERANCE = 1.1
 """Training that differs by less than this factor counts as equal: a budget holds a whole number of iterations."""

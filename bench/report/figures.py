@@ -12,7 +12,7 @@ from bench.core.escape import printable
 from bench.core.files import whole_file
 from bench.report.lines import owner, suite_lines
 from bench.report.progress import read_progress
-from bench.report.selection import Found
+from bench.report.sides import Found
 from bench.runs.evidence import evidence_of
 from bench.runs.suites import Curve, SuiteScale
 

@@ -15,7 +15,7 @@ from bench.metrics.titles import shown_title
 from bench.report import cells
 from bench.report.comparison_text import Block
 from bench.report.extremes import End, ScoredImage, extremes, group_size, shown
-from bench.report.selection import Found
+from bench.report.sides import Found
 from bench.report.splits import Group, split_scores
 from bench.runs.evidence import evidence_of
 from bench.runs.record import Record

@@ -1,48 +1,19 @@
-"""The sides of a comparison: what a name on the command line stands for, and the records of each."""
+"""What a name on the command line of a comparison stands for: the records of a method, a run or a sampler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
 from bench.report.lines import owners, suite_lines
+from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
 from bench.runs.suites import Suite, SuiteScale
-
-
-@dataclass(frozen=True)
-class Found:
-    """A record and its file."""
-
-    record: Record
-    path: Path
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison: a method with all its training seeds, one run, or a sampler."""
-
-    label: str
-    found: tuple[Found, ...]
-    """One for each training seed, in their order; a sampler and a single run have one."""
-    whole: bool = True
-    """Whether the side is a method or a sampler; otherwise it is a single run of a method."""
-
-    @property
-    def records(self) -> list[Record]:
-        """The records, one for each training seed."""
-        return [one.record for one in self.found]
-
-    @property
-    def first(self) -> Record:
-        """The record of the first training seed."""
-        return self.found[0].record
 
 
 class Selection:
@@ -66,14 +37,15 @@ class Selection:
         self.found = list(once.values())
         self._filled = FilledRecipes()
 
-    def side(self, name: str, task: str | None) -> Side:
+    def side(self, name: str, task: str | None, networks: str | None = None) -> Side:
         """Return the side that a name stands for: a folder or file, a run id or its beginning, or a method.
 
-        A method or sampler may be narrowed by the first digits of its recipe's digest: `dmd2#b8b7ac`.
-        Raises UserError with the nearest names if there is none, or with all names if there are several.
+        A method or sampler may be narrowed by the first digits of its recipe's digest: `dmd2#b8b7ac`, and by the
+        digest of its `networks`. Raises UserError with the nearest names if there is none, or with all names if
+        there are several.
         """
         path = Path(name)
-        if path.exists() and (path.is_dir() or path.suffix == ".json"):
+        if _is_path(path):
             return _run(self._at(path))
         exact = [one for one in self._on(task) if one.record.run_id == name]
         runs = [one for one in self._measured(task) if one.record.run_id.startswith(name)]
@@ -82,7 +54,21 @@ class Selection:
             return self._one_run(name, exact or runs)
         if not methods:
             raise self._unknown(name, task)
-        return self._method(name, methods)
+        of_networks = [one for one in methods if networks in (None, one.record.networks_sha256)]
+        return self._method(name, of_networks or methods)
+
+    def shared_networks(self, names: Sequence[str], task: str | None) -> str | None:
+        """Return the digest of the only networks that the results of all names have; None without such ones.
+
+        A sampler of the teacher may have been measured with several teachers: beside a student, its own is meant.
+        """
+        every: list[set[str]] = []
+        for name in names:
+            found = [self._at(Path(name))] if _is_path(Path(name)) else self._named(name.partition("#")[0], task)
+            found = found or [one for one in self._measured(task) if one.record.run_id.startswith(name)]
+            every.append({one.record.networks_sha256 for one in found})
+        shared = set.intersection(*every)
+        return shared.pop() if len(shared) == 1 else None
 
     def sides(self, names: Iterable[str], task: str | None) -> list[Side]:
         """Return a side for each name.
@@ -92,7 +78,8 @@ class Selection:
         names = list(names)
         if len(names) < 2:
             raise UserError("a comparison takes two or more results; fix: bench compare dmd2 gan --task fashion")
-        sides = [self.side(name, task) for name in names]
+        networks = self.shared_networks(names, task)
+        sides = [self.side(name, task, networks) for name in names]
         for number, side in enumerate(sides):
             for other in sides[:number]:
                 if {one.record.run_id for one in side.found} & {one.record.run_id for one in other.found}:
@@ -204,42 +191,8 @@ class Selection:
         return unknown(f"run, method or sampler{where}:", name, names | ids if nearest(name, ids) else names)
 
 
-def comparable(sides: list[Side]) -> list[Side]:
-    """Return the sides if their numbers are of the same quantity.
-
-    Raises UserError for results of different protocols, or of different teachers or feature networks, for a run
-    without results, and for a user study.
-    """
-    for side in sides:
-        for record in side.records:
-            if is_study(record.protocol):
-                raise UserError(
-                    f"{side.label} is a user study, and its preference already compares two runs; "
-                    f"fix: bench report --task {record.task}, which shows it"
-                )
-            if record.error is not None:
-                raise UserError(
-                    f"{side.label} has no result: it failed with {record.error.type}; "
-                    f"fix: bench logs {record.task}/{record.run_id}"
-                )
-    base = sides[0]
-    for side in sides[1:]:
-        ours, theirs = base.first, side.first
-        if ours.protocol_sha256 != theirs.protocol_sha256:
-            raise UserError(
-                f"{base.label} was measured under {_protocol(ours)} and {side.label} under {_protocol(theirs)}; "
-                f"numbers of two protocols are never compared; "
-                f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again, or "
-                "--protocol NAME, which leaves out those of others"
-            )
-        if ours.networks_sha256 != theirs.networks_sha256:
-            raise UserError(
-                f"{base.label} and {side.label} depend on different networks: {_networks(ours, theirs)}; "
-                "such numbers are never compared, unless the teacher's samplers show that they differ by rounding "
-                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, measure both with the same, or "
-                "leave the committed records out by --no-committed"
-            )
-    return sides
+def _is_path(path: Path) -> bool:
+    return path.exists() and (path.is_dir() or path.suffix == ".json")
 
 
 def _is_of(record: Record, protocol: str) -> bool:
@@ -273,28 +226,19 @@ def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> User
     recipes = named_recipes((record.method for record in records), filled)
     if len(recipes) > 1:
         return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(recipes)}")
-    protocols = {record.protocol_sha256: _protocol(record) for record in records}
+    protocols = {record.protocol_sha256: protocol_of(record) for record in records}
     if len(protocols) > 1:
         digits = min(protocols)[:6]
         return UserError(
             f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {digits}"
         )
     if len({record.networks_sha256 for record in records}) > 1:
+        roles = differing_roles(*records[:2])
         return UserError(
-            f"{method} has results of different networks ({_networks(*records[:2])}), such as your teacher and "
+            f"{method} has results of different networks ({roles}), such as your teacher and "
             f"that of the committed records; fix: name files, such as {listed(one.path for one in found)}, or "
             "leave the committed ones out by --no-committed"
         )
     what = "different checkpoints or samplers"
     ids = listed(record.run_id for record in records)
     return UserError(f"{method} has results under {what}; fix: name single runs, such as {ids}")
-
-
-def _protocol(record: Record) -> str:
-    return f"protocol {record.protocol.get('name', '')} {record.protocol_sha256[:12]} on {record.task}"
-
-
-def _networks(ours: Record, theirs: Record) -> str:
-    """Name the roles whose files differ."""
-    first, second = (sorted((asset.role, asset.sha256) for asset in one.weights) for one in (ours, theirs))
-    return listed(sorted({role for role, _ in set(first) ^ set(second)}))

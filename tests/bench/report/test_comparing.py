@@ -16,7 +16,8 @@ from bench.report.comparing import Compared, compared
 from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_data import to_data
 from bench.report.comparison_text import blocks, decimals_of, signed, to_markdown
-from bench.report.selection import Found, Selection, Side
+from bench.report.selection import Selection
+from bench.report.sides import Found, Side
 from bench.runs.record import Asset, NetworkPasses, Record
 from bench.runs.records import Loaded, load_records
 from bench.runs.registry import load_catalogue

@@ -13,7 +13,8 @@ from bench.core.errors import UserError
 from bench.core.run_folder import RECORD, SHEET
 from bench.evaluation.sheet import Sheet, write_sheet
 from bench.report.comparison_sheet import Column, columns_of, draw_comparison
-from bench.report.selection import Found, Selection, Side
+from bench.report.selection import Selection
+from bench.report.sides import Found, Side
 from bench.runs.record import Record
 from bench.runs.records import Loaded, write_record
 from bench.runs.registry import load_catalogue

@@ -54,6 +54,15 @@ def test_results_of_two_teachers_are_both_kept_and_named_by_their_files(make_rec
         found.side("teacher-ode", None)
 
 
+def test_beside_a_student_its_own_teacher_is_meant(make_record: Records) -> None:
+    own, other = (make_record("teacher-ode", None, kind="baseline", features=one) for one in ("ab", "cd"))
+    student = make_record("dmd2", features="ab")
+    assert selection(own, other, student).sides(["dmd2", "teacher-ode"], None)[1].records == [own]
+    both = selection(own, other, student, make_record("gan", features="cd"))
+    with pytest.raises(UserError, match=r"teacher-ode has results of different networks"):
+        both.sides(["dmd2", "gan", "teacher-ode"], None)
+
+
 def test_a_run_is_named_by_its_id_or_an_unambiguous_beginning(make_record: Records) -> None:
     named = {seed: make_record(seed=seed).model_copy(update={"run_id": f"dmd2-s{seed}-ab"}) for seed in (0, 1)}
     found = selection(*named.values())

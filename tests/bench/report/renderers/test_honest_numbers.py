@@ -13,7 +13,7 @@ from bench.report.comparing import compared
 from bench.report.comparison_text import blocks, to_markdown
 from bench.report.measured import fixed
 from bench.report.renderer import Layout
-from bench.report.selection import Found, Side
+from bench.report.sides import Found, Side
 from bench.report.site.cells import measured
 from bench.report.summary import summarise
 from bench.report.table import ReportTable, task_table, tidy
