@@ -51,23 +51,24 @@ def pages(site: Site) -> Iterator[Page]:
 
 
 def leaderboards(boards: Sequence[Board], task: str, suites: Sequence[Suite]) -> list[Table]:
-    """Return a task's tables; a line of a suite that was not run is in the first table that it belongs to."""
-    found, placed = list(suites_on(task, suites)), set[str]()
+    """Return a task's tables; a line of a suite that no table has is in the first one that it belongs to."""
+    found = list(suites_on(task, suites))
+    fitting = [[] if board.smoke else [one for one in found if fits(board, one[0])] for board in boards]
+    placed = {line.key for board, here in zip(boards, fitting, strict=True) for line in _run(board, here)}
     tables = []
-    for board in boards:
-        here = [] if board.smoke else [(scale, lines) for scale, lines in found if fits(board, scale)]
-        missing = {line.key: line for line in _not_run(board, here) if line.key not in placed}
+    for board, here in zip(boards, fitting, strict=True):
+        missing = {line.key: line for _, lines in here for line in lines if line.key not in placed}
         placed.update(missing)
         tables.append(_table(board, here, list(missing.values()), len(boards)))
     return tables
 
 
-def _not_run(board: Board, scales: Sequence[tuple[SuiteScale, list[Placed]]]) -> Iterator[Placed]:
-    """Yield the lines of suites to which no variant of a board belongs."""
+def _run(board: Board, scales: Sequence[tuple[SuiteScale, list[Placed]]]) -> Iterator[Placed]:
+    """Yield the lines of suites to which variants of a board belong."""
     for _, placed in scales:
         lines = [one.line for one in placed]
-        run = {owner_of(variant, lines) for variant in board.variants}
-        yield from (one for number, one in enumerate(placed) if number not in run)
+        owners = {owner_of(variant, lines) for variant in board.variants}
+        yield from (one for number, one in enumerate(placed) if number in owners)
 
 
 def _table(

@@ -32,6 +32,8 @@ class Part:
     """Whether any of the charts is of curves."""
     left: Sequence[Left]
     """What is missing, and the commands that make it."""
+    samplers_apart: bool
+    """Whether samplers are left to the task's page: of networks or protocols that no student of the suite has."""
 
     @property
     def any_run(self) -> bool:
@@ -59,7 +61,8 @@ def pages(site: Site) -> Iterator[Page]:
 def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScale, lookup: StateLookup) -> Part:
     """Return a suite at one scale, from the records of the scale's task."""
     lines = suite_lines(scale, paper)
-    found = [(board, _owned(board, lines)) for board in site.boards(scale.task) if fits(board, scale)]
+    every = [(board, _owned(board, lines)) for board in site.boards(scale.task) if fits(board, scale)]
+    found = [one for one in every if _has_students(one[1])] or every
     tables = [
         _table(scale, paper, lines, board, owned, first=number == 0)
         for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
@@ -69,7 +72,13 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]
-    return Part(scale, tables, charts, bool(curves), left)
+    apart = sum(bool(owned) for _, owned in every) > sum(bool(owned) for _, owned in found)
+    return Part(scale, tables, charts, bool(curves), left, apart)
+
+
+def _has_students(owned: Mapping[int, Sequence[Variant]]) -> bool:
+    """Whether any line of a suite has a student, and not samplers alone."""
+    return any(variant.some["kind"] == "method" for variants in owned.values() for variant in variants)
 
 
 def _owned(board: Board, lines: Sequence[Line]) -> dict[int, list[Variant]]:

@@ -79,3 +79,20 @@ def test_the_frontier_is_of_quality_against_cost(records: Any, make_record: Make
     assert chart.caption.startswith("FD ↓ against network evaluations for one image")
     assert all(method in chart.svg for method in ("one-step", "four-step", "slow"))
     assert part.note == "No metric of diversity was measured under this protocol."
+
+
+def test_samplers_of_another_teacher_than_any_students_are_left_to_the_page_of_the_task(
+    records: Any, make_record: Make
+) -> None:
+    """Both teachers are on the task's page, which shows what was run with either as run."""
+    records.add(make_record("dmd-ttur", 0, (2.0, 2.2), features="ab"))
+    for features in ("ab", "cd"):
+        sampler = make_record("teacher-ode", None, (3.0, 3.2), kind="baseline", features=features)
+        records.add(sampler.model_copy(update={"run_id": f"teacher-ode-{features}"}))
+    site = records.build(("table3",))
+    suite = (site / "suites/table3.html").read_text()
+    assert suite.count("through other networks or under another protocol than any student") == 1
+    assert suite.count(">teacher-ode<") == 2 and suite.count(">DMD, no regression, TTUR<") == 2  # micro and paper
+    task = (site / "tasks/fashion.html").read_text()
+    assert task.count(">teacher-ode<") == 2
+    assert task.count("bench run --method dmd-no-regression") == 1 and "bench run --method dmd-ttur" not in task
