@@ -10,21 +10,17 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.core.transfers import sent
-from bench.models.backbones.dit import ClassTransformer
-from bench.models.backbones.edm import EDMDenoiser
+from bench.models.backbones.classes import ClassFamily
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.task.images import to_unit_range
 from bench.task.pairs import PairedTeacher
 
-ClassDenoiser = EDMDenoiser | ClassTransformer
-"""Denoisers that are conditioned on a class alone; the transformers have a null class, for guidance."""
-
 
 class PreparedClassTask(PairedTeacher):
     """A prepared task whose teacher is conditioned on a class."""
 
-    teacher: ClassDenoiser
+    teacher: ClassFamily
     null_condition: Tensor | None = None
     classes: int
     real_images: Tensor
@@ -50,7 +46,7 @@ class PreparedClassTask(PairedTeacher):
         return to_unit_range(images), sent(self.real_conditions[positions], device)
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
-        assert isinstance(student, ClassDenoiser)
+        assert isinstance(student, ClassFamily)
         save_denoiser(student, folder, indices)
 
     def load_student(self, folder: Path, steps: int | None = None) -> tuple[Denoiser, list[int]]:

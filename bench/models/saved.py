@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from safetensors.torch import save_file
 
 from bench.core.errors import UserError, first_line
+from bench.core.escape import printable
 from bench.core.files import whole_folder
 from bench.models.backbones.base import BackboneFamily, find_family
 from bench.models.descriptions import described, indices_of, removal, write_description
@@ -57,13 +58,16 @@ def load_denoiser(folder: Path, family: type[F], teacher: F | None = None) -> Sa
     """Read what `save_denoiser` wrote, of this family, frozen and in evaluation mode.
 
     `saved_family` finds the family where the caller does not know it. A LoRA is merged into a copy of the
-    teacher's network. Raises UserError that names the broken file, or what of a LoRA does not fit the teacher, or
-    if there is none.
+    teacher's network. Raises UserError that names the broken file, another family, or what of a LoRA does not fit
+    the teacher, or if there is none.
     """
     with described(folder) as about:
-        kind = about["kind"]
+        kind = _kind_of(about)
         if kind != family.name:
-            raise ValueError(f"unknown kind {kind!r}, expected {family.name!r}")
+            raise UserError(
+                f"{folder} is of the backbone family {printable(kind)!r}, and {family.name!r} is wanted; "
+                "fix: name another folder"
+            )
         options = family.options(about)
         indices = indices_of(about, len(options["schedule"].grid))
         lora = family.lora_targets and about["weights"] == "lora"
@@ -107,10 +111,16 @@ def _read_interval(denoiser: BackboneFamily, path: Path, fix: str) -> None:
 def saved_family(folder: Path) -> type[BackboneFamily]:
     """Return the family of a saved denoiser, by its name in the description. Raises UserError."""
     with described(folder) as about:
-        kind = about["kind"]
-        if not isinstance(kind, str):
-            raise ValueError(f"unknown kind {kind!r}")
+        kind = _kind_of(about)
     return find_family(kind)
+
+
+def _kind_of(about: Mapping[str, Any]) -> str:
+    """Return the name of a description's family. Raises ValueError if it is none."""
+    kind = about["kind"]
+    if not isinstance(kind, str):
+        raise ValueError(f"unknown kind {kind!r}")
+    return kind
 
 
 def require_student(folder: Path, indices: Sequence[int]) -> None:

@@ -20,6 +20,7 @@ def compile_network(network: nn.Module, recipe: Recipe) -> None:
 
     Blocks of one class and shape have one graph, whatever network they are in, since weights are inputs of a
     graph. They are compiled wherever they run, also where features are taken, and what is between them is not.
+    Raises UserError for blocks of a family that names none.
     """
     if recipe.compile_backend == "none":
         return
@@ -27,7 +28,13 @@ def compile_network(network: nn.Module, recipe: Recipe) -> None:
         network.compile(backend=recipe.compile_backend)
         return
     for backbone in [part for part in network.modules() if isinstance(part, BackboneFamily)]:
-        for block in backbone.repeated_blocks():
+        blocks = list(backbone.repeated_blocks())
+        if not blocks:
+            raise UserError(
+                f"compile_units=blocks would compile nothing: the backbone family {backbone.name!r} names no "
+                "repeated_blocks; fix: --set compile_units=network"
+            )
+        for block in blocks:
             block.compile(backend=recipe.compile_backend, dynamic=False)
 
 

@@ -2,6 +2,7 @@
 
 from tasks.micro.task import (
     ClassifierRecipe,
+    DenoiserSpec,
     FlowTeacherRecipe,
     MicroTask,
     NetworkSpec,
@@ -13,6 +14,7 @@ from tasks.micro.task import (
 
 __all__ = [
     "ClassifierRecipe",
+    "DenoiserSpec",
     "FlowTeacherRecipe",
     "MicroTask",
     "NetworkSpec",

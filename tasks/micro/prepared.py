@@ -16,18 +16,18 @@ from bench.features.batch import ImageBatch
 from bench.features.reference_store import reference_store
 from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
 from bench.features.views import Features
-from bench.models.backbones.dit import ClassTransformer
-from bench.models.saved import load_denoiser, save_denoiser
+from bench.models.backbones.classes import ClassFamily
+from bench.models.saved import save_denoiser
 from bench.models.weights.state_dicts import fill, read_state_dict
 from bench.task.assets import PreparedAsset, file_asset, reference_asset
 from bench.task.declaration import Sources
 from bench.task.images import to_unit_range
 from bench.task.protocol import MAIN
-from tasks.class_conditional import ClassDenoiser, PreparedClassTask
+from tasks.class_conditional import PreparedClassTask
 from tasks.micro.classifier import accuracy, train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.micro.task import MicroTask
-from tasks.micro.teacher import FAMILIES, train_teacher
+from tasks.micro.teacher import load_teacher, train_teacher
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> PreparedMicroTask:
@@ -57,9 +57,8 @@ class PreparedMicroTask(PreparedClassTask):
 
         teacher_path = self._teacher()
         with reading_made("the teacher", teacher_path):
-            self.teacher = load_denoiser(teacher_path, FAMILIES[type(task.network)]).denoiser
-        if isinstance(self.teacher, ClassTransformer):
-            self.null_condition = self.teacher.null_condition
+            self.teacher = load_teacher(teacher_path)
+        self.null_condition = self.teacher.null_condition
         features_path = self._feature_network()
         self.extractors = {MAIN: self._extract}
         space, store = FeatureSpace(task.protocol.features, self._extract), reference_store(self.cache)
@@ -84,7 +83,7 @@ class PreparedMicroTask(PreparedClassTask):
                 save_denoiser(self._train_teacher(), path)
         return path
 
-    def _train_teacher(self) -> ClassDenoiser:
+    def _train_teacher(self) -> ClassFamily:
         task, images = self.task, to_unit_range(self.real_images)
         return train_teacher(images, self.real_conditions, self.classes, task.network, task.teacher, self.progress)
 

@@ -5,13 +5,15 @@ This module imports no torch, so that `bench list` and `bench describe` start at
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from bench.core.errors import UserError
-from bench.core.files import digest
+from bench.core.files import digest, file_sha256
 from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.data.base import Dataset
@@ -20,11 +22,22 @@ from bench.task.declaration import Requirement, Sources
 
 if TYPE_CHECKING:
     from bench.data.images import Splits
+    from bench.models.backbones.classes import ClassFamily
     from bench.task.base import PreparedTask
+
+PACKAGE = __name__.partition(".")[0]
+
+
+class DenoiserSpec(ABC):
+    """A subclass is a dataclass: the size of the networks that teacher, critic and student share."""
+
+    @abstractmethod
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> ClassFamily:
+        """Build an untrained denoiser for images (C, H, W); its weights come from torch's global generator."""
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
+class NetworkSpec(DenoiserSpec):
     """Size of a UNet that teacher, critic and student share, with EDM's preconditioning."""
 
     channels: tuple[int, ...]
@@ -35,9 +48,12 @@ class NetworkSpec:
     attention_head_dim: int = 16
     norm_groups: int = 8
 
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> ClassFamily:
+        return _build("edm_denoiser", self, image_shape, classes)
+
 
 @dataclass(frozen=True)
-class TransformerSpec:
+class TransformerSpec(DenoiserSpec):
     """Size of a transformer that teacher, critic and student share: DiT's, as a rectified flow (SiT)."""
 
     width: int
@@ -45,6 +61,15 @@ class TransformerSpec:
     layers: int
     heads: int
     patch_size: int
+
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> ClassFamily:
+        return _build("sit_denoiser", self, image_shape, classes)
+
+
+def _build(name: str, spec: DenoiserSpec, image_shape: tuple[int, int, int], classes: int) -> ClassFamily:
+    """Call a function of tasks.micro.teacher, which imports torch."""
+    built: ClassFamily = load_class(f"tasks.micro.teacher:{name}")(spec, image_shape, classes)
+    return built
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,10 @@ class TeacherRecipe(TrainingRecipe):
 
 @dataclass(frozen=True)
 class FlowTeacherRecipe(TeacherRecipe):
-    """The training of a rectified flow, at logit-normal times (Esser et al., 2024): the same law."""
+    """The training of a rectified flow, at logit-normal times (Esser et al., 2024): the same law.
+
+    It serves any network with a null class.
+    """
 
     p_mean: float = 0.0
     p_std: float = 1.0
@@ -115,11 +143,17 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
     def teacher_key(self) -> str:
         """Return the hash of everything that decides the teacher: data, network, recipe."""
-        return digest(["teacher", 1, self.train_sha256, *self._as_data(self.network, self.teacher)])
+        return digest(
+            ["teacher", 1, self.train_sha256, *self._as_data(self.network, self.teacher), *self._own_code()]
+        )
 
     def features_key(self) -> str:
         """Return the hash of everything that decides the feature network."""
         return digest(["features", 1, self.train_sha256, *self._as_data(self.classifier)])
+
+    def _own_code(self) -> list[str]:
+        """Return hashes of code of the user's own that decides the teacher."""
+        return []
 
     @staticmethod
     def _as_data(*parts: Any) -> list[dict[str, Any]]:
@@ -155,6 +189,11 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
     def splits(self, sources: Sources, progress: Progress) -> Splits:
         """Return the images. Raises UserError if they are missing, or are not those of the task."""
         splits = self.data.load(sources.data, sources.cache, sources.download, progress)
+        if not (self.train_sha256 and self.held_out_sha256):
+            raise UserError(
+                f"task {self.name!r} does not say by their hashes which images of {self.data.name!r} it has; "
+                f'fix: give it train_sha256="{splits.train.sha256}", held_out_sha256="{splits.held_out.sha256}"'
+            )
         for name, found, expected in (
             ("training", splits.train.sha256, self.train_sha256),
             ("held-out", splits.held_out.sha256, self.held_out_sha256),
@@ -193,13 +232,23 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
 
 @dataclass(frozen=True)
-class MicroTask(TrainedTask[NetworkSpec | TransformerSpec, TeacherRecipe, ClassifierRecipe]):
-    """A class-conditional micro task with a small teacher, a UNet or a transformer, and a feature classifier."""
+class MicroTask(TrainedTask[DenoiserSpec, TeacherRecipe, ClassifierRecipe]):
+    """A class-conditional micro task with a small teacher and a feature classifier.
+
+    The teacher is a UNet, a transformer, or of a family of your own: then `network` is a `DenoiserSpec` of yours.
+    """
 
     class_names: tuple[str, ...]
 
     teacher_kind: ClassVar[str] = "class-conditional denoiser"
     modules: ClassVar[Collection[str]] = ("tasks.micro.prepared",)
+
+    def _own_code(self) -> list[str]:
+        kind = type(self.network)
+        # Not the module's file: of two plug-in files of one name, the one that was loaded last has the module.
+        file = Path(inspect.unwrap(kind.build).__code__.co_filename)
+        built_in = kind.__module__.partition(".")[0] == PACKAGE
+        return [] if built_in or not file.is_file() else [file_sha256(file)]
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:
         found = super().splits(sources, progress)

@@ -3,51 +3,84 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
 from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.models.backbones import dit, edm
+from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.dit import SiTDenoiser
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
+from bench.models.descriptions import removal
+from bench.models.saved import load_denoiser, saved_family
 from bench.models.schedules import EDMSchedule, FlowSchedule, per_sample
-from tasks.class_conditional import ClassDenoiser
-from tasks.micro.task import FlowTeacherRecipe, NetworkSpec, TeacherRecipe, TrainingRecipe, TransformerSpec
+from tasks.micro.task import (
+    DenoiserSpec,
+    FlowTeacherRecipe,
+    NetworkSpec,
+    TeacherRecipe,
+    TrainingRecipe,
+    TransformerSpec,
+)
 
 M = TypeVar("M", bound=nn.Module)
 
 
-FAMILIES: Mapping[type[NetworkSpec | TransformerSpec], type[ClassDenoiser]] = {
-    NetworkSpec: EDMDenoiser,
-    TransformerSpec: SiTDenoiser,
-}
-"""The families of backbones, by the kind of network."""
-
-
-def build_denoiser(
-    network: NetworkSpec | TransformerSpec, image_shape: tuple[int, int, int], classes: int
-) -> EDMDenoiser | SiTDenoiser:
-    """Build an untrained micro denoiser; its weights come from torch's global generator."""
-    if isinstance(network, TransformerSpec):
-        transformer = dit.small_network(
-            image_shape, classes, network.width, network.layers, network.heads, network.patch_size
-        )
-        return SiTDenoiser(transformer, FlowSchedule())  # no shift: little noise hides small images
+def edm_denoiser(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int) -> EDMDenoiser:
+    """Build an untrained UNet under EDM's preconditioning."""
     built = edm.small_network(
         image_shape,
         classes,
-        network.channels,
-        network.patch_size,
-        network.layers_per_block,
-        network.attention_head_dim,
-        network.norm_groups,
+        spec.channels,
+        spec.patch_size,
+        spec.layers_per_block,
+        spec.attention_head_dim,
+        spec.norm_groups,
     )
-    return EDMDenoiser(built, EDMSchedule(network.sigma_data), network.patch_size, taps=("mid",))
+    return EDMDenoiser(built, EDMSchedule(spec.sigma_data), spec.patch_size, taps=("mid",))
+
+
+def sit_denoiser(spec: TransformerSpec, image_shape: tuple[int, int, int], classes: int) -> SiTDenoiser:
+    """Build an untrained transformer of a rectified flow."""
+    built = dit.small_network(image_shape, classes, spec.width, spec.layers, spec.heads, spec.patch_size)
+    return SiTDenoiser(built, FlowSchedule())  # no shift: little noise hides small images
+
+
+def build_denoiser(network: DenoiserSpec, image_shape: tuple[int, int, int], classes: int) -> ClassFamily:
+    """Build an untrained micro denoiser; its weights come from torch's global generator.
+
+    Raises UserError if what the network's own class built is not for such images and classes.
+    """
+    denoiser = network.build(image_shape, classes)
+    if not isinstance(denoiser, ClassFamily):
+        raise UserError(
+            f"{type(network).__name__}.build made a {type(denoiser).__name__}, and the teacher of a micro task is "
+            "of a class-conditional family; fix: derive it from bench.models.backbones.classes.ClassFamily"
+        )
+    found, wanted = (denoiser.sample_shape, denoiser.classes), (image_shape, classes)
+    if found != wanted:
+        raise UserError(
+            f"{type(network).__name__}.build made a denoiser of images {found[0]} with {found[1]} classes, and "
+            f"the task has {wanted[0]} with {wanted[1]}; fix: use the arguments of build"
+        )
+    return denoiser
+
+
+def load_teacher(folder: Path) -> ClassFamily:
+    """Read a saved teacher. Raises UserError if it is damaged, or is of another kind."""
+    denoiser = load_denoiser(folder, saved_family(folder)).denoiser
+    if not isinstance(denoiser, ClassFamily):
+        raise UserError(
+            f"{folder} has a {denoiser.name!r}, which is not class-conditional; fix: {removal(folder)}"
+        )
+    return denoiser
 
 
 def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
@@ -64,31 +97,38 @@ def train_teacher(
     images: Tensor,
     labels: Tensor,
     classes: int,
-    network: NetworkSpec | TransformerSpec,
+    network: DenoiserSpec,
     recipe: TeacherRecipe,
     progress: Progress,
-) -> EDMDenoiser | SiTDenoiser:
+) -> ClassFamily:
     """Train the teacher on images [N, C, H, W] in [-1, 1].
 
     The noise level has ln(sigma / alpha) ~ N(p_mean, p_std^2) (EDM, Table 1); a flow's time is then logit-normal.
 
     Returns the EMA weights. Training is seeded: the same images, recipe, thread count and machine
-    give the same weights.
+    give the same weights. Raises UserError for a class dropout without a null class.
     """
     image_shape = (images.shape[1], images.shape[2], images.shape[3])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         denoiser = build_denoiser(network, image_shape, classes)
+    null = denoiser.null_condition
+    dropout = recipe.class_dropout if isinstance(recipe, FlowTeacherRecipe) else 0.0
+    if dropout and null is None:
+        raise UserError(
+            f"the teacher's recipe has class_dropout={dropout:g}, and {type(denoiser).__name__} has no null "
+            "class; fix: give the task a TeacherRecipe, or the denoiser a null_condition"
+        )
 
-    def loss_of(trained: EDMDenoiser | SiTDenoiser, generator: torch.Generator) -> Tensor:
+    def loss_of(trained: ClassFamily, generator: torch.Generator) -> Tensor:
         indices = torch.randint(len(images), (recipe.batch_size,), generator=generator)
         ln_level = recipe.p_mean + recipe.p_std * torch.randn(recipe.batch_size, generator=generator)
         t = trained.schedule.time_at(ln_level.exp())
         eps = torch.randn(recipe.batch_size, *images.shape[1:], generator=generator)
         condition = labels[indices]
-        if isinstance(recipe, FlowTeacherRecipe):
-            dropped = torch.rand(recipe.batch_size, generator=generator) < recipe.class_dropout
-            condition = condition.masked_fill(dropped, classes)  # the null class follows the others
+        if dropout and null is not None:
+            dropped = torch.rand(recipe.batch_size, generator=generator) < dropout
+            condition = condition.masked_fill(dropped, null.item())
         return denoiser_loss(trained, images[indices], t, eps, condition)
 
     return train_averaged(denoiser, loss_of, recipe, progress)

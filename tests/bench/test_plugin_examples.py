@@ -36,8 +36,8 @@ PLUGINS = ("--plugin", TEXTURE, "--plugin", TINY_PLUGIN)
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short(path: Path) -> None:
-    """Each shows one idea; the one of a method with everything is longer."""
-    assert len(path.read_text().splitlines()) <= (140 if path.stem == "moment_matching" else 60)
+    """Each shows one idea; a method with everything, and a family with a task of its own, are longer."""
+    assert len(path.read_text().splitlines()) <= {"moment_matching": 140, "backbone": 110}.get(path.stem, 60)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

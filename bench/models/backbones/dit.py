@@ -10,6 +10,7 @@ import torch
 from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
+from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.transformer import TransformerFamily
 from bench.models.descriptions import number_of, taps_of, whole_of
 from bench.models.schedules import FlowSchedule, NoiseSchedule, VPSchedule
@@ -22,7 +23,7 @@ FREQUENCY_SHIFTS = {"diffusers": 1, "official": 0}
 which the published weights were trained, 10000^(-i / 128)."""
 
 
-class ClassTransformer(TransformerFamily):
+class ClassTransformer(TransformerFamily, ClassFamily):
     """What DiT and SiT share: the network, its classes, and the null class that follows them, for guidance.
 
     Each block of diffusers' network has an embedder of time and class of its own; those of published weights are
@@ -74,12 +75,10 @@ class ClassTransformer(TransformerFamily):
 
     @property
     def classes(self) -> int:
-        """Number of classes that the network is conditioned on, without the null class."""
         return int(self.network.config.num_embeds_ada_norm)
 
     @property
     def null_condition(self) -> Tensor:
-        """The null class, [1]: what the network takes for unconditional images."""
         return torch.tensor([self.classes])
 
     @property

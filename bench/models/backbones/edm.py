@@ -10,13 +10,14 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
+from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.unet import UNetFamily, read_taps
 from bench.models.descriptions import number_of, whole_of
 from bench.models.schedules import EDMSchedule, per_sample
 from bench.models.weights.folders import load_network
 
 
-class EDMDenoiser(UNetFamily):
+class EDMDenoiser(UNetFamily, ClassFamily):
     """EDM's preconditioning around a class-conditional network (EDM, Table 1; DMD2's ImageNet-64 networks).
 
     The network runs in its own dtype: one in bf16 takes float32 images; x0 is float32.
@@ -58,7 +59,6 @@ class EDMDenoiser(UNetFamily):
 
     @property
     def classes(self) -> int:
-        """Number of classes that the network is conditioned on."""
         return int(self.network.config.num_class_embeds)
 
     def _inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,13 @@ from bench.core.errors import UserError
 from bench.models.backbones import base
 from bench.models.backbones.base import BackboneFamily, find_family
 from bench.models.backbones.edm import EDMDenoiser, small_network
+from bench.models.bf16 import to_bf16
 from bench.models.samplers import SampleNoise, few_step, heun
 from bench.models.saved import load_denoiser, save_denoiser, saved_family
 from bench.models.schedules import EDMSchedule, FlowSchedule
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, TrainingContext
+from bench.training.compiling import compile_network
+from bench.training.distiller import Batch, Recipe, TrainingContext
 from bench.training.step_rng import StepRNG
 from methods.critic import Critic, Noised, discriminator_head
 from methods.dmd import DMD
@@ -109,7 +111,6 @@ def test_a_lora_is_trained_saved_and_merged_into_a_copy_of_the_teacher(
 ) -> None:
     teacher, denoiser = teacher_of(toy), teacher_of(toy)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    denoiser.network.add_adapter = lambda config, adapter_name: inject(denoiser.network, config, adapter_name)
     denoiser.add_adapters(2, 4)
     with torch.no_grad():
         for name, parameter in denoiser.named_parameters():
@@ -126,11 +127,25 @@ def test_a_lora_is_trained_saved_and_merged_into_a_copy_of_the_teacher(
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def inject(network: torch.nn.Module, config: Any, name: str) -> None:
-    """What diffusers' `add_adapter` does, for a network that is none of diffusers'."""
-    from peft import inject_adapter_in_model
+def test_its_network_runs_in_bf16_and_its_images_and_features_are_float32(toy: type[BackboneFamily]) -> None:
+    teacher = teacher_of(toy)
+    one, t = batch(0), torch.full((6,), 0.7)
+    expected = teacher(one.real, t, one.condition)
+    to_bf16(teacher.network)
+    found = teacher(one.real, t, one.condition)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+    assert not torch.equal(found, expected)
+    assert {features.dtype for features in teacher.features(one.real, t, one.condition)} == {torch.float32}
 
-    inject_adapter_in_model(config, network, name)
+
+def test_blocks_of_a_family_that_names_none_are_not_left_uncompiled_in_silence(
+    toy: type[BackboneFamily], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(compile_backend="aot_eager", compile_units="blocks")
+    compile_network(teacher_of(toy), recipe)
+    monkeypatch.setattr(toy, "repeated_blocks", BackboneFamily.repeated_blocks)
+    with pytest.raises(UserError, match="'pixel-transformer' names no repeated_blocks; fix: --set compile_units"):
+        compile_network(teacher_of(toy), recipe)
 
 
 def test_the_teacher_of_a_flow_is_sampled_from_the_largest_level_with_signal(toy: type[BackboneFamily]) -> None:

@@ -111,7 +111,7 @@ def with_value(key: str, value: object) -> Callable[[str], str]:
         without("patch_size"),
         without("bottleneck"),
         without("student_indices"),
-        with_value("kind", "vp"),
+        with_value("kind", 3),
         with_value("sigma_data", "wide"),
         with_value("patch_size", None),
         with_value("bottleneck", "middle"),
@@ -125,6 +125,16 @@ def test_a_damaged_description_is_named(folder: Path, damage: Callable[[str], st
         load_denoiser(folder, EDMDenoiser)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_denoiser_of_another_family_is_not_called_damaged(folder: Path) -> None:
+    path = folder / DESCRIPTION
+    path.write_text(with_value("kind", "vp")(path.read_text()))
+    with pytest.raises(UserError) as caught:
+        load_denoiser(folder, EDMDenoiser)
+    assert str(caught.value) == (
+        f"{folder} is of the backbone family 'vp', and 'edm' is wanted; fix: name another folder"
+    )
 
 
 def test_a_description_that_is_no_text_is_named(folder: Path) -> None:

@@ -109,7 +109,7 @@ class TestWhatIsWrong:
             load_denoiser(tmp_path / "student", StableDiffusionDenoiser, other)
 
     @pytest.mark.parametrize(
-        ("key", "value"), [("kind", "edm"), ("betas", 3), ("weights", "all"), ("layout", {"tokens": 1})]
+        ("key", "value"), [("kind", ["text"]), ("betas", 3), ("weights", "all"), ("layout", {"tokens": 1})]
     )
     def test_a_damaged_description(self, saved: Path, sdxl_folder: Path, key: str, value: object) -> None:
         file = saved / "denoiser.json"
@@ -118,7 +118,7 @@ class TestWhatIsWrong:
             load_denoiser(saved, StableDiffusionDenoiser, load_pipeline(sdxl_folder).denoiser())
 
     def test_an_edm_task_does_not_take_it(self, saved: Path) -> None:
-        with pytest.raises(UserError, match=r"unknown kind 'text', expected 'edm'"):
+        with pytest.raises(UserError, match=r"the backbone family 'text', and 'edm' is wanted; fix: name another"):
             load_denoiser(saved, EDMDenoiser)
 
     def test_missing_weights(self, saved: Path, sdxl_folder: Path) -> None:

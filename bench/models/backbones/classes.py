@@ -1,0 +1,23 @@
+"""What families of class-conditional networks say besides: their classes, and the condition without one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from bench.models.backbones.base import BackboneFamily
+
+
+class ClassFamily(BackboneFamily):
+    """A family whose networks are conditioned on a class alone, a whole number [B] below `classes`."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of classes that the network is conditioned on, without a null class."""
+
+    @property
+    def null_condition(self) -> Tensor | None:
+        """The null class, [1]: what the network takes for unconditional images; None if it has none."""
+        return None
