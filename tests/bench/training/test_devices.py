@@ -14,6 +14,7 @@ from torch import nn
 
 from bench.core.progress import SilentProgress
 from bench.evaluation.latency import latency_of
+from bench.runs.derived_protocols import sampled_in_bf16
 from bench.runs.plan import BaselineRun, Run, plan_run
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
@@ -83,10 +84,11 @@ def test_text_to_image_is_that_of_the_cpu(values: dict[str, Any], tmp_path: Path
         same_numbers(one, other)
 
 
-def test_latency_is_timed_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", [lambda task: task, sampled_in_bf16], ids=["float32", "bf16"])
+def test_latency_is_timed_there(made: Callable[[Any], Any], tmp_path: Path) -> None:
     cache = choose_sdxl(tmp_path)
     with pretended_device():
-        task = declared(cache)
+        task = made(declared(cache))
         prepared = task.prepare(Sources(cache), SilentProgress())
-        found = latency_of(prepared.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0, bf16=False)
+        found = latency_of(prepared.sampled(task.baselines["teacher"]), repetitions=1, warm_up=0)
     assert found.denoising.median > 0
