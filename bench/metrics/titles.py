@@ -19,6 +19,9 @@ SCALED_KID = "kid-rms"
 """Name of a KID of features that were divided by their root mean square over the real images."""
 UNSCALED_KID = "kid-unscaled"
 """Name in tables of a KID of unscaled features, which older records call `kid`."""
+NO_SPREAD = "no spread"
+"""What is shown in place of an interval where all values are equal, from which no error follows."""
+
 TIMES = {KID.name: 1000, SCALED_KID: 1000}
 """Factors by which tables multiply a metric's values, as is customary; records and CSV have the plain values."""
 

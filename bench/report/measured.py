@@ -7,12 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics.titles import TIMES
+from bench.metrics.titles import NO_SPREAD, TIMES
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 NOTHING = "–"
-NO_SPREAD = "no spread"
-"""In place of an interval where all values are equal, from which no error follows."""
 MOST_DECIMALS = 6
 """Decimals of an end of an interval, or of a difference, at most."""
 LARGE = 1e9

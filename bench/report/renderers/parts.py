@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from bench.report.measured import NO_SPREAD
+from bench.metrics.titles import NO_SPREAD
 
 if TYPE_CHECKING:
     from bench.report.columns import Column

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from bench.core.errors import UserError
 from bench.metrics.result import MetricResult
-from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
+from bench.metrics.titles import NO_SPREAD, TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import NOTHING, header
-from bench.report.measured import NO_SPREAD, Measured
+from bench.report.measured import Measured
 from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
 from bench.report.site.boards import Board

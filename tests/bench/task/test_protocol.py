@@ -41,6 +41,7 @@ CHANGES: dict[str, Any] = {
     "extractors": {"spatial": "inception-2015-12-05-spatial"},
     "teacher_reference": TeacherReference("teacher-ode", {"steps": 18}),
     "tf32": False,
+    "sampling_precision": "bf16",
 }
 
 
@@ -68,7 +69,7 @@ def test_as_dict_survives_json() -> None:
 
 
 def test_every_field_is_part_of_the_digest() -> None:
-    optional = ("teacher_reference", "tf32", "plugins")
+    optional = ("teacher_reference", "tf32", "sampling_precision", "plugins")
     compared = replace(PROTOCOL, **{name: CHANGES[name] for name in optional})
     assert compared.as_dict().keys() == {field.name for field in fields(Protocol)}
     assert not {*optional} & PROTOCOL.as_dict().keys()  # older digests stand
