@@ -66,6 +66,16 @@ def test_baselines_have_rows_without_training_seeds(make_record: Make) -> None:
     assert row(table, "teacher-sde")["FD ↓"] == "missing"
 
 
+def test_a_table_of_a_task_calls_nothing_missing_under_a_protocol_that_it_was_not_asked_for(
+    make_record: Make,
+) -> None:
+    """The points of a sweep have a protocol of their own, and so has what is sampled in bf16."""
+    records = [make_record("dmd2"), make_record("teacher-ode+steps4", None, kind="baseline", protocol="sweep")]
+    table = task_table(records, "fashion")
+    assert [[*section.cells["method"]] for section in table.sections] == [["dmd2"], ["teacher-ode+steps4"]]
+    assert set(table.data["status"]) == {"ok"}
+
+
 def test_protocols_are_never_mixed(make_record: Make) -> None:
     records = [make_record(seed=0, fd=(2.0,)), make_record(seed=1, fd=(9.0,), protocol="other")]
     table = table3(records)
