@@ -43,6 +43,19 @@ def distribution_matching_loss(
     return 0.5 * F.mse_loss(x, target)
 
 
+def trajectory_matching_loss(x0: Tensor, real: Tensor, fake: Tensor, huber_c: float) -> Tensor:
+    """Return TDM's surrogate loss, whose gradient in x0 is g / w / numel, with w = mean |x0 - real| of a sample.
+
+    The direction d = fake - real is g for huber_c 0 (DMD2, Eq. 2), else g = d / sqrt(d^2 + c^2). All [B, C, H, W].
+    """
+    if huber_c == 0:
+        return distribution_matching_loss(x0, real, fake)
+    target = (x0 + real - fake).detach()
+    distance = ((x0 - target) ** 2 + huber_c**2).sqrt() - huber_c
+    weight = (x0.detach() - real).abs().flatten(1).mean(1)
+    return (distance / per_sample(weight.clamp(min=1e-8), x0)).mean()
+
+
 def augmentation_loss(
     x: Tensor, conditional: Tensor, unconditional: Tensor, factor: float, divisor: Divisor = "teacher"
 ) -> Tensor:

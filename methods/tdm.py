@@ -26,7 +26,7 @@ from bench.training.cost import Cost, Passes
 from bench.training.distiller import Batch, Distiller, Noised, TrainingContext
 from bench.training.simulation import ode_step
 from bench.training.student_sampler import StudentSampler, ode_sampler
-from methods.losses import distribution_matching_loss
+from methods.losses import trajectory_matching_loss
 from methods.terms import CriticRecipe
 
 
@@ -166,19 +166,6 @@ class TDM(Distiller[TDMRecipe]):
         (gradient,) = torch.autograd.grad(loss, image)
         self.backward_from_gradients(self.generator, [x0], [gradient])
         return {"loss/dm": loss.detach(), "image_gradient/dm": gradient.norm()}
-
-
-def trajectory_matching_loss(x0: Tensor, real: Tensor, fake: Tensor, huber_c: float) -> Tensor:
-    """Return a surrogate loss whose gradient in x0 is g / w / numel, with w = mean |x0 - real| of each sample.
-
-    The direction d = fake - real is g for huber_c 0 (DMD2, Eq. 2), else g = d / sqrt(d^2 + c^2). All [B, C, H, W].
-    """
-    if huber_c == 0:
-        return distribution_matching_loss(x0, real, fake)
-    target = (x0 + real - fake).detach()
-    distance = ((x0 - target) ** 2 + huber_c**2).sqrt() - huber_c
-    weight = (x0.detach() - real).abs().flatten(1).mean(1)
-    return (distance / per_sample(weight.clamp(min=1e-8), x0)).mean()
 
 
 def x0_loss(found: Tensor, x0: Tensor, diffused: Diffused, schedule: NoiseSchedule) -> Tensor:

@@ -18,8 +18,8 @@ from bench.models.schedules import EDMSchedule, FlowSchedule, VPSchedule, per_sa
 from bench.training.distiller import Noised
 from bench.training.recipe import build_recipe
 from bench.training.step_rng import StepRNG
-from methods.losses import distribution_matching_gradient
-from methods.tdm import TDM, Diffused, TDMRecipe, score_loss, trajectory_matching_loss, x0_loss
+from methods.losses import distribution_matching_gradient, trajectory_matching_loss
+from methods.tdm import TDM, Diffused, TDMRecipe, score_loss, x0_loss
 
 EDM = EDMSchedule()
 MEAN, STD = 0.3, 0.5
