@@ -24,6 +24,10 @@ class Decoded(NamedTuple):
     altered: tuple[str, ...] = ()
     """Of TRANSPARENT, TURNED and CMYK, those that hold."""
 
+    def altered_at(self, side: int) -> tuple[str, ...]:
+        """Return what is changed in all if the image is resized to a square of `side` pixels."""
+        return (*self.altered, ENLARGED) if min(self.image.size) < side else self.altered
+
 
 def altered_by_rgb(image: Image.Image) -> Iterator[str]:
     """Yield what is lost when a decoded image is converted to RGB as it is stored."""

@@ -120,13 +120,12 @@ class ImageFolder(Dataset):
     def _image(self, path: Path, altered: Counter[str]) -> np.ndarray:
         import numpy as np
 
-        from bench.data.altered import ENLARGED
         from bench.data.imagenet.crops import decode, edm
         from bench.data.source import read_bytes
 
-        image, changes = decode(read_bytes(path), str(path))
-        altered.update(changes)
-        altered[ENLARGED] += min(image.size) < self.size
+        decoded = decode(read_bytes(path), str(path))
+        image = decoded.image
+        altered.update(decoded.altered_at(self.size))
         if image.size != (self.size, self.size):
             image = edm(image, self.size)
         pixels = np.asarray(image if self.channels == 3 else image.convert("L"))

@@ -14,7 +14,7 @@ import torch
 from bench.core.errors import UserError
 from bench.core.made import made_once
 from bench.core.progress import Progress
-from bench.data.altered import ENLARGED, Decoded, described_altered
+from bench.data.altered import Decoded, described_altered
 from bench.data.source import ItemSource
 from bench.features.batch import Extract, ImageBatch
 from bench.features.preprocess import square
@@ -75,10 +75,9 @@ def folder_images(files: ItemSource[Decoded], side: int, note: str = "", batch_s
         altered.clear()
         for rows in row_blocks(len(files), batch_size):
             originals = []
-            for image, changes in files.read(rows.start, rows.stop):
-                altered.update(changes)
-                altered[ENLARGED] += min(image.size) < side
-                originals.append(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None])
+            for decoded in files.read(rows.start, rows.stop):
+                altered.update(decoded.altered_at(side))
+                originals.append(torch.from_numpy(np.array(decoded.image)).permute(2, 0, 1)[None])
             yield ImageBatch(torch.cat([square(image, side) for image in originals]), originals=originals)
 
     crop = "; ".join(part for part in (f"centre square, {side} px", note) if part)

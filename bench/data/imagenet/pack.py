@@ -11,7 +11,7 @@ from bench.core.errors import UserError, unknown
 from bench.core.files import digest, file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
-from bench.data.altered import ENLARGED, described_altered
+from bench.data.altered import described_altered
 from bench.data.blocks import ArrayFile, fill, pack_once
 from bench.data.imagenet.crops import CROPS, RGB_RULE, decoder
 from bench.data.imagenet.detect import open_source
@@ -136,11 +136,11 @@ def _decode(source: Source, crop: str, start: int, stop: int) -> tuple[np.ndarra
     Raises UserError if an image is damaged.
     """
     images, tally = np.empty((stop - start, *IMAGE_SHAPE), np.uint8), Counter[str]()
-    for (image, altered), out in zip(source.read(start, stop), images, strict=True):
-        tally.update(altered)
+    for decoded, out in zip(source.read(start, stop), images, strict=True):
+        image = decoded.image
+        tally.update(decoded.altered_at(RESOLUTION))
         if image.size != (RESOLUTION, RESOLUTION):
             tally[CROPPED] += 1
-            tally[ENLARGED] += min(image.size) < RESOLUTION
             image = CROPS[crop](image, RESOLUTION)
         out[:] = np.asarray(image).transpose(2, 0, 1)
     return images, tally

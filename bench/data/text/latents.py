@@ -17,7 +17,7 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
-from bench.data.altered import EMPTY_CAPTION, ENLARGED, Decoded, described_altered
+from bench.data.altered import EMPTY_CAPTION, Decoded, described_altered
 from bench.data.blocks import ArrayFile, Make, fill, pack_once
 from bench.data.imagenet.crops import CROPS, RGB_RULE, CropRule, decoder
 from bench.data.packed_folder import MANIFEST, SourceRecord
@@ -128,10 +128,9 @@ def _decode(
 ) -> tuple[np.ndarray, Counter[str]]:
     """Read images `start` ... `stop - 1` as uint8 [B, 3, R, R]; count those that were altered, by how."""
     pixels, tally = np.empty((stop - start, 3, resolution, resolution), np.uint8), Counter[str]()
-    for (image, altered), out in zip(source.read(start, stop), pixels, strict=True):
-        tally.update(altered)
-        tally[ENLARGED] += min(image.size) < resolution
-        out[:] = np.asarray(crop(image, resolution)).transpose(2, 0, 1)
+    for decoded, out in zip(source.read(start, stop), pixels, strict=True):
+        tally.update(decoded.altered_at(resolution))
+        out[:] = np.asarray(crop(decoded.image, resolution)).transpose(2, 0, 1)
     return pixels, tally
 
 
