@@ -22,6 +22,7 @@ from imagenet_training import SMALL
 from rows import show
 from torch import Tensor
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.numerics import tf32
 from bench.features.inception_network import Inception
 from bench.features.precision import frozen_network
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="EDM's network of 295.9 million parameters")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    compute_on_cpu(options.threads)
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {options.threads} thread(s)"

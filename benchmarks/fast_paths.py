@@ -27,6 +27,7 @@ from imagenet_training import BLOCKS, HALF
 from plain_loop import RandomTask, new_accelerator
 from torch import Tensor, nn
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.progress import SilentProgress
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule
@@ -153,7 +154,7 @@ def main() -> None:
     least = 2 * POINTS * TURN  # the first loss of distribution matching is 0, so no point may be that alone
     if options.iterations < least:
         parser.error(f"a curve of {POINTS} points takes {least} iterations, not {options.iterations}")
-    torch.set_num_threads(1)
+    compute_on_cpu(1)
     torch.manual_seed(0)
     prepared = task_of(options.task, options.cache)
     base: dict[str, Any] = {"precision": "fp32", "teacher_precision": "fp32"}

@@ -30,6 +30,7 @@ from compile_watch import ToldClock
 from plain_loop import PlainLoop, RandomTask, new_accelerator
 from rows import show
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.progress import SilentProgress
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule
@@ -187,7 +188,7 @@ def main() -> None:
     names = options.variants.split(";")
     if unknown := [name for name in names if name not in VARIANTS]:
         parser.error(f"no variant {unknown[0]!r}; there are {'; '.join(VARIANTS)}")
-    torch.set_num_threads(options.threads)
+    compute_on_cpu(options.threads)
     network = IMAGENET64 if options.full else TINY if options.tiny else SMALL
     task = replace(TASK, image_shape=(3, network.resolution, network.resolution))
     prepared = RandomTask(task, new_teacher(network, "meta"), network.classes, images=512)

@@ -56,6 +56,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import Dinov2Config, Dinov2Model
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.files import human_size
 from bench.features.aesthetic import AestheticHead, AestheticPredictor
 from bench.features.batch import Extract, ImageBatch
@@ -263,7 +264,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="the peak of the one pass, without the tools")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    compute_on_cpu(options.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         networks = Networks(options.networks == "small", Path(folder))

@@ -41,6 +41,7 @@ from text_networks import (
 )
 from torch import Tensor, nn
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.files import human_size
 from bench.features.clip import CLIPScorer
 from bench.features.inception import InceptionFeatures
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--net", choices=["alex", "vgg"], default="vgg", help="trunk of LPIPS")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    compute_on_cpu(options.threads)
     torch.manual_seed(0)
     if options.what == "stream":
         stream(options.images or 500, options.clip)

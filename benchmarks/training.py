@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from plain_loop import PlainLoop, RandomTask
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.progress import SilentProgress
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import TrainingContext
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=25, help="per block; a multiple of 5")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    compute_on_cpu(1)
     torch.manual_seed(0)
     classes = len(TASK.class_names)
     prepared = RandomTask(TASK, build_denoiser(TASK.network, TASK.image_shape, classes), classes)

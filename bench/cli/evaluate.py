@@ -121,12 +121,11 @@ def evaluate(
     progress = StatusProgress(Console(stderr=True))
     measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
 
-    import torch
-
+    from bench.core.cpu import compute_on_cpu
     from bench.report.cells import one_result
     from bench.runs.runner import Runner
 
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     prepared = declared.prepare(where, progress)
     measured = measure(Runner(catalogue, prepared, progress, keep=kinds))
     if measured.record is not None:

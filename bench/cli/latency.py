@@ -54,16 +54,16 @@ def latency(
     declared = sampled_in_bf16(declared) if bf16 else declared
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
-    import torch
     from rich.console import Console
 
+    from bench.core.cpu import compute_on_cpu
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
     from bench.runs.students import loaded_student, sampler_of
     from bench.task.base import Sampled
 
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     where = sources_of(declared, cache, download=download)
     prepared = declared.prepare(where, StatusProgress(Console(stderr=True)))
     if isinstance(chosen, Baseline):

@@ -54,11 +54,10 @@ def check(
     for name in names:
         catalogue.metrics.find(name)
 
-    import torch
-
+    from bench.core.cpu import compute_on_cpu
     from bench.runs.installation.check import installation_checks
 
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     done: list[Checked] = []
     for one in installation_checks(catalogue, names, cache or default_cache()):
         if not as_json:

@@ -107,15 +107,15 @@ def prepare(
     refuse_idle(declared, inputs)
     refuse_special(inputs, named)
 
-    import torch
     from rich.console import Console
 
+    from bench.core.cpu import compute_on_cpu
     from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find
     from bench.task.assets import PreparedAsset
 
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     progress = StatusProgress(Console(stderr=True))
     try:
         chosen = declared.pin(inputs, progress)

@@ -98,6 +98,7 @@ def build(
     import torch
     from rich.console import Console
 
+    from bench.core.cpu import compute_on_cpu
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find, pin
     from bench.features.reference_store import reference_store, save_reference
@@ -105,7 +106,7 @@ def build(
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch finds no CUDA device here; fix: --device cpu")
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     progress = StatusProgress(Console(stderr=True))
     real = _real_images(images, size, batch_size, progress)
     if crop is not None:

@@ -53,14 +53,14 @@ def make(
     if sheets:
         shown = from_sheets(subjects, prompts)
     else:
-        import torch
         from rich.console import Console
 
+        from bench.core.cpu import compute_on_cpu
         from bench.core.progress_bars import StatusProgress
         from bench.runs.registry import load_catalogue
         from bench.runs.task_sources import pinned_task, sources_of
 
-        torch.set_num_threads(threads)
+        compute_on_cpu(threads)
         catalogue = load_catalogue(plugin)
         task = pinned_task(catalogue, first.task, cache, str(first.protocol.get("name", "")))
         sources = sources_of(task, cache, download=download)

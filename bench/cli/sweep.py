@@ -198,9 +198,9 @@ def _refuse_with_students(given: dict[str, Any]) -> None:
 
 def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, report: bool) -> None:
     """Measure what is missing, write the record, the table and the figures, and say what was chosen."""
-    import torch
     from rich.console import Console
 
+    from bench.core.cpu import compute_on_cpu
     from bench.core.stacked_bars import StackedProgress
     from bench.report.sweep_files import write_files
     from bench.report.sweep_table import to_lines
@@ -208,7 +208,7 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
     from bench.runs.sweep_plan import choice_lines
     from bench.runs.sweeps import write_sweep
 
-    torch.set_num_threads(threads)
+    compute_on_cpu(threads)
     progress = StackedProgress(Console(stderr=True))
     for line in plan.header():
         print(line)

@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import torch
 from rich.console import Console
 
+from bench.core.cpu import compute_on_cpu
 from bench.core.distributed import join_workers
 from bench.core.errors import UserError, unknown
 from bench.core.files import file_sha256, read_object, regular_file
@@ -62,7 +63,7 @@ def gpu_count() -> int:
 
 def _settings(settings: dict[str, Any]) -> tuple[Catalogue, Sources]:
     """Read what all jobs of a plan share."""
-    torch.set_num_threads(settings["threads"])
+    compute_on_cpu(settings["threads"])
     data = settings["data"]
     sources = Sources(Path(settings["cache"]), None if data is None else Path(data), settings["download"])
     return load_catalogue(_plugins(settings["plugins"])), sources
