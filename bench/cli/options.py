@@ -13,7 +13,7 @@ import typer
 from bench.cli.completion import tracker_names
 from bench.core.errors import UserError, hint, unknown
 from bench.core.files import read_text, regular_file_or_folder
-from bench.core.run_folder import KEPT_KINDS
+from bench.core.run_folder import KEPT_KINDS, student_of
 from bench.task.base import Task
 from bench.task.declaration import Baseline
 
@@ -167,7 +167,8 @@ def subject_of(
     if checkpoint is not None:
         if not checkpoint.exists():
             raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
-        return regular_file_or_folder(checkpoint)
+        student_of(regular_file_or_folder(checkpoint))
+        return checkpoint
     if steps is not None:
         raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
     return task.baseline(sampler or "")  # one of the two was given

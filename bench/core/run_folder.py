@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.core.files import remove_temporaries
+from bench.core.errors import UserError
+from bench.core.files import read_object, remove_temporaries
 
 PLAN = "run.json"
 """The plan of the run (bench.runs.plan), and how its jobs do it (bench.jobs.spec)."""
@@ -67,6 +68,28 @@ def remove_leftovers(folder: Path) -> None:
         remove_temporaries(place)
 
 
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder of a student's run, if `checkpoint` is in one: the run's, or its `student` or `best`."""
+    folder = checkpoint.resolve()
+    for name in (STUDENT, BEST):
+        folder = folder.parent if folder.name == name else folder
+    return folder
+
+
 def student_of(path: Path) -> Path:
-    """Return the student's folder if `path` is a run's, else `path` itself: a student or published weights."""
-    return path / STUDENT if (path / STUDENT).is_dir() else path
+    """Return the student's folder if `path` is a run's, else `path` itself: a student or published weights.
+
+    Raises UserError if the run has no student: it has not finished, or it is a sampler's.
+    """
+    student = path / STUDENT
+    if student.is_dir():
+        return student
+    if not (path / PLAN).is_file():
+        return path
+    plan = read_object(path / PLAN) or {}
+    if plan.get("kind") == "baseline":
+        raise UserError(
+            f"the run in {path} is of a sampler of the teacher, and has no student; "
+            f"fix: --sampler {plan.get('name')}"
+        )
+    raise UserError(f"the run in {path} has no student yet: it is still training; fix: {GO_ON}")

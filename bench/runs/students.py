@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import path_sha256, read_object
-from bench.core.run_folder import BEST, GO_ON, PLAN, RECORD, STUDENT, student_of
+from bench.core.run_folder import PLAN, RECORD, STUDENT, run_of, student_of
 from bench.core.stopping import DivergedError
 from bench.evaluation.image_scores import ImageScores, write_scores
 from bench.evaluation.image_source import SampledImages
@@ -50,9 +50,7 @@ def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: S
 
     `folder` is the run's, or its `student` or `best`. Raises UserError if the run's method is not registered.
     """
-    run = folder
-    for name in (STUDENT, BEST):
-        run = run.parent if run.name == name else run
+    run = run_of(folder)
     plan = read_object(run / PLAN) or {}
     if plan.get("kind") != "method":
         return few_step_sampler(student, indices)
@@ -99,8 +97,6 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
     if checkpoint.name == STUDENT and (checkpoint / DESCRIPTION).is_file():
         checkpoint = checkpoint.parent  # the record goes to the run's folder
     path = student_of(checkpoint)
-    if path == checkpoint and (checkpoint / PLAN).is_file():
-        raise UserError(f"the run in {checkpoint} has no student yet: it is still training; fix: {GO_ON}")
     sha256 = path_sha256(path)
     student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():

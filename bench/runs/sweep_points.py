@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, counted
 from bench.core.files import path_sha256, read_object, regular_file_or_folder
-from bench.core.run_folder import BEST, RECORD, STUDENT, student_of
+from bench.core.run_folder import BEST, RECORD, run_of, student_of
 from bench.models.descriptions import DESCRIPTION
 from bench.runs.plan import BaselineRun
 from bench.runs.record import Record
@@ -129,7 +129,7 @@ class StudentPoint(Point):
 
     @property
     def name(self) -> str:
-        return _run_of(self.checkpoint).name if self._of_a_run else self.checkpoint.resolve().name
+        return run_of(self.checkpoint).name if self._of_a_run else self.checkpoint.resolve().name
 
     @property
     def key(self) -> str:
@@ -156,7 +156,7 @@ class StudentPoint(Point):
     def path(self) -> Path | None:
         if not self._of_a_run:
             return self._published()
-        run, protocol = _run_of(self.checkpoint), self.task.protocol
+        run, protocol = run_of(self.checkpoint), self.task.protocol
         best = self.checkpoint.name == BEST
         if not best and read_record(run / RECORD).protocol_sha256 == protocol.digest():
             return run / RECORD
@@ -234,7 +234,7 @@ def _steps_of(checkpoint: Path) -> int | None:
     student = student_of(regular_file_or_folder(checkpoint))
     if not (student / DESCRIPTION).is_file():
         return None
-    if not (_run_of(checkpoint) / RECORD).is_file():
+    if not (run_of(checkpoint) / RECORD).is_file():
         raise UserError(
             f"{checkpoint} is a student without a finished run, whose folder would keep its records; "
             "fix: name the folder of a finished run"
@@ -243,11 +243,3 @@ def _steps_of(checkpoint: Path) -> int | None:
     if not isinstance(indices, list) or not indices:
         raise UserError(f"{student} is no student: its {DESCRIPTION} names no steps; fix: name a student")
     return len(indices)
-
-
-def _run_of(checkpoint: Path) -> Path:
-    """Return the folder of a student's run."""
-    folder = checkpoint.resolve()
-    for name in (STUDENT, BEST):
-        folder = folder.parent if folder.name == name else folder
-    return folder

@@ -100,14 +100,28 @@ def test_a_student_of_other_images_or_classes(student: Path, cache: Path, tmp_pa
         assert printed.code == 2 and message in printed.text and str(student) in printed.text
 
 
-def test_a_run_that_is_still_training(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
-    printed = evaluated(tmp_path / "run", cache, tmp_path)
-    assert (
-        printed.code == 2
-        and "has no student yet: it is still training; fix: the command that started it" in printed.text
-    )
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        pytest.param(
+            "{}", "has no student yet: it is still training; fix: the command that started it", id="training"
+        ),
+        pytest.param(
+            '{"kind": "baseline", "name": "teacher-ode"}',
+            "has no student; fix: --sampler teacher-ode",
+            id="a sampler",
+        ),
+    ],
+    ids=["training", "a sampler"],
+)
+def test_a_run_without_a_student_is_refused_before_the_task_is_prepared(
+    plan: str, message: str, tmp_path: Path
+) -> None:
+    run, empty = tmp_path / "run", tmp_path / "cache"
+    run.mkdir()
+    (run / "run.json").write_text(plan)
+    printed = evaluated(run, empty, tmp_path)
+    assert printed.code == 2 and message in printed.text and not empty.exists()
 
 
 def test_a_start_where_the_student_says_it(student: Path, cache: Path, tmp_path: Path) -> None:
