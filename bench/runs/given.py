@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.core.errors import UserError
 from bench.runs.plan import Untrained
+from bench.runs.record import Record
 from bench.task.base import Task
 from bench.task.variations import names_sampler
 
@@ -31,6 +33,12 @@ class GivenRun(Untrained):
     """Hash of the images' pixels, of the pipeline's files, or of the function's file."""
     sampler: Mapping[str, Any]
     """The description for the record: how the images were made, under the key `images`, and all settings."""
+    code: tuple[Path, ...] = ()
+    """The user's file whose function made them, which is packed with the record as plug-in files are."""
+
+    def begin(self, plugins: Iterable[Path] = ()) -> None:
+        """Write the plan, as for all runs, with the file of the function among the plug-in files."""
+        super().begin([*plugins, *self.code])
 
     @property
     def name(self) -> str:
@@ -59,6 +67,13 @@ def checked_name(name: str, task: Task, methods: Collection[str]) -> str:
             'other images must not join; fix: --name "my model"'
         )
     return name
+
+
+def function_of(record: Record) -> tuple[str, str] | None:
+    """Return the hash of the file with the function that made a record's images, and its name; None for others."""
+    if record.sampler.get(IMAGES) != "function" or record.checkpoint is None:
+        return None
+    return record.checkpoint.sha256, str(record.sampler.get("function"))
 
 
 def is_given(sampler: Mapping[str, Any]) -> bool:

@@ -31,9 +31,9 @@ class Place:
     called: str
     runs: Path
 
-    def run(self, runner: Runner, sha256: str, described: dict[str, Any]) -> GivenRun:
+    def run(self, runner: Runner, sha256: str, described: dict[str, Any], code: tuple[Path, ...] = ()) -> GivenRun:
         """Return the plan of their evaluation."""
-        return GivenRun(runner.prepared.task, self.runs, self.called, sha256, described)
+        return GivenRun(runner.prepared.task, self.runs, self.called, sha256, described, code)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class FunctionFile:
         def measure(runner: Runner) -> Measured:
             images = FunctionImages(self.function, f"{self.file.name}:{self.name}", runner.prepared)
             described = {IMAGES: "function", "file": self.file.name, "function": self.name}
-            run = place.run(runner, self.sha256, described)
+            run = place.run(runner, self.sha256, described, (self.file,))
             if run.finished() is None:
                 images.batch(0, 0, 1)
             record = runner.given(run, images, Weights(None, self.sha256, "none", None))

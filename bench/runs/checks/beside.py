@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +62,13 @@ def tuning_findings(path: Path) -> Iterator[Finding]:
     yield from private_findings(found)
 
 
-def plugin_findings(path: Path, called: Path, given: Collection[str]) -> Iterator[Finding]:
+def plugin_findings(
+    path: Path, called: Path, given: Collection[str], functions: Mapping[str, str]
+) -> Iterator[Finding]:
     """Yield what is wrong with a plug-in file of others, or how it is used unless it is one of the hashes `given`.
 
-    Nothing runs it. `called` is its path for messages, within that of a bundle.
+    Nothing runs it. `called` is its path for messages, within that of a bundle. `functions` has the names of
+    functions that made images, by the hashes of their files.
     """
     sha256 = path.parent.name
     if (found := hashlib.sha256(read_bytes(path)).hexdigest()) != sha256:
@@ -77,10 +80,11 @@ def plugin_findings(path: Path, called: Path, given: Collection[str]) -> Iterato
             folder = bundle.with_suffix("")
             how = f"unzip {shlex.quote(str(bundle))} -d {shlex.quote(str(folder))}, and "
             file = folder / called.relative_to(bundle)
-        yield note(
-            "a plug-in file of these runs, which nothing here has run",
-            f"read it, {how}give --plugin {shlex.quote(str(file))} to check with it or to repeat a run",
-        )
+        what, use = "a plug-in file", f"--plugin {shlex.quote(str(file))} to check with it or to repeat a run"
+        if sha256 in functions:
+            what = "the file of a function"
+            use = f"--sampler {shlex.quote(f'{file}:{functions[sha256]}')} to bench eval to repeat one"
+        yield note(f"{what} of these runs, which nothing here has run", f"read it, {how}give {use}")
 
 
 def name_findings(record: Record, path: Path) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
+from bench.runs.given import function_of
 from bench.runs.record import Record
 from bench.runs.records import record_files
 from bench.runs.registry import Catalogue
@@ -78,8 +79,9 @@ class Checker:
             named = {one.path: one for path in paths for one in _files(path, stack)}
             records = {one.path: Path(one.name) for one in named.values() if one.kind == "record"}
             found = [self.check_file(file) for file in records]
+            functions = dict(made for one in found if one.record and (made := function_of(one.record)))
             others = [
-                Checked(one.path, None, list(self._of_other(one)), name=one.name, kind=one.kind)
+                Checked(one.path, None, list(self._of_other(one, functions)), name=one.name, kind=one.kind)
                 for one in named.values()
                 if one.kind != "record"
             ]
@@ -93,11 +95,11 @@ class Checker:
             *others,
         ]
 
-    def _of_other(self, found: _Found) -> Iterator[Finding]:
+    def _of_other(self, found: _Found, functions: Mapping[str, str]) -> Iterator[Finding]:
         if found.kind == "tuning":
             return tuning_findings(found.path)
         given = {file_sha256(path) for path in self.catalogue.plugins}
-        return plugin_findings(found.path, Path(found.name), given)
+        return plugin_findings(found.path, Path(found.name), given, functions)
 
     def check_file(self, path: Path) -> Checked:
         """Check one record by itself, and the files beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,30 @@ def test_a_function_gives_the_numbers_of_the_sampler_whose_images_it_returns(
     assert record.metrics == runner.baseline(run).metrics
     assert record.sampler == {"images": "function", "file": "mine.py", "function": "draw"}
     assert record.checkpoint is not None and record.checkpoint.sha256 == file_sha256(plugin)
+
+
+def test_the_file_of_a_function_is_packed_with_its_record(
+    evaluate: Evaluate, bench: Evaluate, tmp_path: Path
+) -> None:
+    mine, out = tmp_path / "mine.py", tmp_path / "mine.zip"
+    mine.write_text(
+        "import numpy as np\n"
+        "def draw(classes, seeds):\n"
+        "    return np.stack([np.full((1, 8, 8), seed % 256, np.uint8) for seed in seeds])\n"
+    )
+    run = record_in(evaluate("--sampler", f"{mine}:draw")).parent
+    pack = "records", "pack", "--plugin", TINY_PLUGIN, "--allow", "dirty,smoke", run, "--out", out
+    mine.rename(tmp_path / "moved.py")
+    refused = bench(*pack)
+    assert refused.code == 2 and "the file of its function, mine.py, is gone or was changed" in refused.text
+    assert f"fix: put it back at {mine} as it was, or evaluate again" in refused.text
+    (tmp_path / "moved.py").rename(mine)
+    assert bench(*pack).code == 0
+    with zipfile.ZipFile(out) as archive:
+        assert archive.read(f"plugins/{file_sha256(mine)}/mine.py") == mine.read_bytes()
+    checked = bench("records", "check", out, "--plugin", TINY_PLUGIN)
+    assert "the file of a function of these runs, which nothing here has run" in checked.text
+    assert f"--sampler {tmp_path}/mine/plugins/{file_sha256(mine)}/mine.py:draw" in checked.text
 
 
 def test_the_images_of_one_repetition_give_a_single_value(folder: Path, evaluate: Evaluate) -> None:
