@@ -17,6 +17,8 @@ from bench.core.files import read_object
 from bench.models.text.layout import ConditionLayout
 
 DESCRIPTION = "denoiser.json"
+MAX_TIMES = 100_000
+"""Times of a noise schedule; those of the published networks have 1,000."""
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
@@ -62,6 +64,21 @@ def whole_of(about: Mapping[str, Any], key: str) -> int:
     if type(value) is not int or not 0 < value < 1 << 31:
         raise ValueError(f"{key} is {value!r}, and a positive whole number is wanted")
     return value
+
+
+def betas_of(
+    about: Mapping[str, Any], names: tuple[str, str, str] = ("start", "end", "times")
+) -> tuple[float, float, int]:
+    """Return the first beta, the last one and the number of times of a description's noise schedule.
+
+    Raises ValueError, which calls the three by their `names`, unless betas rise and are below 1.
+    """
+    start, end, times = about["betas"]
+    betas = dict(zip(names, (start, end, times), strict=True))
+    start, end, times = number_of(betas, names[0]), number_of(betas, names[1]), whole_of(betas, names[2])
+    if not start <= end < 1 or times > MAX_TIMES:
+        raise ValueError(f"betas are {about['betas']!r}")
+    return start, end, times
 
 
 def layout_of(about: Mapping[str, Any]) -> ConditionLayout:

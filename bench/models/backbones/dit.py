@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +11,9 @@ from torch import Tensor, nn
 
 from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.transformer import TransformerFamily
-from bench.models.descriptions import number_of, taps_of, whole_of
+from bench.models.descriptions import betas_of, number_of, taps_of
 from bench.models.schedules import FlowSchedule, NoiseSchedule, VPSchedule
-from bench.models.weights.folders import load_network
 
-MAX_TIMES = 100_000
-"""Times of a noise schedule; DiT's has 1,000."""
 FREQUENCY_SHIFTS = {"diffusers": 1, "official": 0}
 """How the frequencies of the time's embedding are counted: diffusers has 10000^(-i / 127), the official code, with
 which the published weights were trained, 10000^(-i / 128)."""
@@ -30,6 +26,7 @@ class ClassTransformer(TransformerFamily, ClassFamily):
     copies of one. It runs in the network's own dtype; x0 has the type of x_t.
     """
 
+    network_class = DiTTransformer2DModel
     ending = ("norm_out", "proj_out_1", "proj_out_2")
     lora_targets = (
         *("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"),
@@ -61,10 +58,6 @@ class ClassTransformer(TransformerFamily, ClassFamily):
             embedder.time_proj.downscale_freq_shift = FREQUENCY_SHIFTS[frequencies]
             # In training diffusers replaces classes by the null class at random, in each block on its own.
             embedder.class_embedder.dropout_prob = 0.0
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(DiTTransformer2DModel, folder, fix, finite)
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,12 +112,7 @@ class DiTDenoiser(ClassTransformer):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        start, end, times = about["betas"]
-        betas = {"start": start, "end": end, "times": times}
-        start, end, times = number_of(betas, "start"), number_of(betas, "end"), whole_of(betas, "times")
-        if not start <= end < 1 or times > MAX_TIMES:
-            raise ValueError(f"betas are {about['betas']!r}")
-        return {"schedule": linear_schedule(start, end, times), **super().options(about)}
+        return {"schedule": linear_schedule(*betas_of(about)), **super().options(about)}
 
     def describe(self) -> dict[str, Any]:
         schedule = self.schedule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.unet import UNetFamily, read_taps
 from bench.models.descriptions import number_of, whole_of
 from bench.models.schedules import EDMSchedule, per_sample
-from bench.models.weights.folders import load_network
 
 
 class EDMDenoiser(UNetFamily, ClassFamily):
@@ -24,6 +22,7 @@ class EDMDenoiser(UNetFamily, ClassFamily):
     """
 
     name = "edm"
+    network_class = UNet2DModel
     schedule: EDMSchedule
 
     def __init__(
@@ -37,10 +36,6 @@ class EDMDenoiser(UNetFamily, ClassFamily):
                 f"the network takes {config.in_channels} channels and gives {config.out_channels} in patches of "
                 f"{patch_size}x{patch_size}: that is no denoiser of images"
             )
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(UNet2DModel, folder, fix, finite)
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from bench.models.text.flow_scheduler import flow_schedule
 from bench.models.text.flux_names import diffusers_lora, diffusers_weights
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import is_lora
-from bench.models.weights.folders import load_network
 
 PATCH = 2
 """Side of the patches of latents that are packed into tokens, before the network."""
@@ -38,6 +37,7 @@ class FluxDenoiser(FlowTextFamily):
 
     name = "flux"
     summary = "FLUX.1 (dev, schnell): FluxTransformer2DModel, a rectified flow"
+    network_class = FluxTransformer2DModel
     block_lists = ("transformer_blocks", "single_transformer_blocks")
     lora_targets = (
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
@@ -80,10 +80,6 @@ class FluxDenoiser(FlowTextFamily):
         if embedded_guidance is None and config.guidance_embeds:
             embedded_guidance = EMBEDDED_GUIDANCE
         self.embedded_guidance = embedded_guidance
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(FluxTransformer2DModel, folder, fix, finite)
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:

@@ -13,13 +13,9 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.backbones.transformer import TransformerFamily
-from bench.models.descriptions import layout_of, number_of, taps_of, whole_of
+from bench.models.descriptions import betas_of, layout_of, taps_of, whole_of
 from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
-from bench.models.weights.folders import load_network
-
-MAX_TIMES = 100_000
-"""Times of a noise schedule; PixArt's has 1,000."""
 
 
 class PixArtDenoiser(TransformerFamily, TextFamily):
@@ -31,6 +27,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
 
     name = "pixart"
     summary = "PixArt-alpha and -Sigma: PixArtTransformer2DModel, epsilon, variance preserving"
+    network_class = PixArtTransformer2DModel
     prediction = "epsilon"
     schedule: VPSchedule
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
@@ -66,10 +63,6 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
                 f"a network with use_additional_conditions {network.use_additional_conditions} does not go with "
                 f"resolution {resolution}: the size of images is an input of networks with these alone"
             )
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(PixArtTransformer2DModel, folder, fix, finite)
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:
@@ -110,13 +103,8 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        start, end, times = about["betas"]
-        betas = {"start": start, "end": end, "times": times}
-        start, end, times = number_of(betas, "start"), number_of(betas, "end"), whole_of(betas, "times")
-        if not start <= end < 1 or times > MAX_TIMES:
-            raise ValueError(f"betas are {about['betas']!r}")
         return {
-            "schedule": VPSchedule("epsilon", start, end, times, betas="linear"),
+            "schedule": VPSchedule("epsilon", *betas_of(about), betas="linear"),
             "layout": layout_of(about),
             "side": whole_of(about, "side"),
             "resolution": None if about["resolution"] is None else whole_of(about, "resolution"),

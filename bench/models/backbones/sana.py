@@ -16,7 +16,6 @@ from bench.models.backbones.text import TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
-from bench.models.weights.folders import load_network
 
 GUIDANCE = 4.5
 """The scale that SANA-Sprint's authors give to its network."""
@@ -36,6 +35,7 @@ class SanaDenoiser(FlowTextFamily):
 
     name = "sana"
     summary = "SANA and SANA-Sprint: SanaTransformer2DModel, a rectified flow"
+    network_class = SanaTransformer2DModel
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.conv_inverted", "ff.conv_point")
     """The maps of both attentions, and of the feed-forward all but its depthwise convolution."""
     pipelines = ("SanaPipeline", "SanaSprintPipeline")
@@ -68,10 +68,6 @@ class SanaDenoiser(FlowTextFamily):
                 f"a network with guidance_embeds {config.guidance_embeds} does not go with embedded_guidance "
                 f"{embedded_guidance}: the scale is an input of networks with guidance_embeds alone"
             )
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(SanaTransformer2DModel, folder, fix, finite)
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:

@@ -16,7 +16,6 @@ from bench.models.backbones.text import PipelineFile, TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
 from bench.models.text.layout import ConditionLayout
-from bench.models.weights.folders import load_network
 
 
 class SD3Denoiser(FlowTextFamily):
@@ -28,6 +27,7 @@ class SD3Denoiser(FlowTextFamily):
 
     name = "sd3"
     summary = "Stable Diffusion 3 and 3.5: SD3Transformer2DModel, a rectified flow"
+    network_class = SD3Transformer2DModel
     lora_targets = (
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
@@ -66,10 +66,6 @@ class SD3Denoiser(FlowTextFamily):
                 f"latents of side {self.side} are larger than the network's positions, "
                 f"{config.pos_embed_max_size} patches of {config.patch_size}"
             )
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(SD3Transformer2DModel, folder, fix, finite)
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:

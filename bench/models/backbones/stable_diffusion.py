@@ -13,15 +13,11 @@ from torch import Tensor
 
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.backbones.unet import UNetFamily, read_taps
-from bench.models.descriptions import layout_of, number_of, whole_of
+from bench.models.descriptions import betas_of, layout_of, whole_of
 from bench.models.predictions import prediction_to_x0
 from bench.models.schedules import VPSchedule
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.lora_files import adaptable_layers, names_of
-from bench.models.weights.folders import load_network
-
-MAX_TIMES = 100_000
-"""Times of a noise schedule; Stable Diffusion's has 1,000."""
 
 
 class StableDiffusionDenoiser(UNetFamily, TextFamily):
@@ -31,6 +27,7 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
     """
 
     name = "text"
+    network_class = UNet2DConditionModel
     schedule: VPSchedule
     lora_targets = (
         *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -66,10 +63,6 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
                 f"a UNet with addition_embed_type {network.config.addition_embed_type!r} does not go with "
                 f"{layout} and resolution {resolution}: pooled and resolution are for 'text_time' alone"
             )
-
-    @classmethod
-    def read_network(cls, folder: Path, fix: str = "download it again", finite: bool = True) -> Any:
-        return load_network(UNet2DConditionModel, folder, fix, finite)
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:
@@ -111,15 +104,12 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
 
     @classmethod
     def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        prediction, (beta_start, beta_end, steps) = about["prediction"], about["betas"]
+        prediction = about["prediction"]
         if prediction not in ("epsilon", "v"):
             raise ValueError(f"unknown prediction {prediction!r}")
-        betas = {"beta_start": beta_start, "beta_end": beta_end, "steps": steps}
-        start, end, times = number_of(betas, "beta_start"), number_of(betas, "beta_end"), whole_of(betas, "steps")
-        if not start <= end < 1 or times > MAX_TIMES:
-            raise ValueError(f"betas are {about['betas']!r}")
+        betas = betas_of(about, ("beta_start", "beta_end", "steps"))
         return {
-            "schedule": VPSchedule(prediction, start, end, times),
+            "schedule": VPSchedule(prediction, *betas),
             "layout": layout_of(about),
             "resolution": None if about["resolution"] is None else whole_of(about, "resolution"),
             "patch_size": whole_of(about, "patch_size"),

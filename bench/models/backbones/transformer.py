@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.models.backbones.base import BackboneFamily
-from bench.models.backbones.unet import write_diffusers
+from bench.models.backbones.diffusers_network import DiffusersFamily, view_of
 from bench.models.denoiser import FeatureShape
-from bench.models.interval import IntervalEmbedding
 from bench.models.predictions import Prediction, prediction_to_x0
 from bench.models.schedules import NoiseSchedule
 
@@ -25,7 +21,7 @@ DEPTHS = {"early": 0.25, "middle": 0.5, "late": 0.75, "last": 1.0}
 """The places of features, and the share of the blocks that have run there."""
 
 
-class TransformerFamily(BackboneFamily):
+class TransformerFamily(DiffusersFamily):
     """A denoiser whose network is a transformer of diffusers over the patches of square images or latents.
 
     Features are the image's tokens after a block, as a map [B, D, h, w]. They and x0 have the type of x_t,
@@ -82,10 +78,6 @@ class TransformerFamily(BackboneFamily):
         """Size of a token."""
 
     @abstractmethod
-    def time_embedders(self) -> Iterable[nn.Module]:
-        """Return the modules that embed the time, [B, width] each: there an interval is added."""
-
-    @abstractmethod
     def _run(self, network: Any, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Run the network, or a view of its first blocks: its prediction [B, C, H, W], in its own dtype."""
 
@@ -93,32 +85,10 @@ class TransformerFamily(BackboneFamily):
     def sample_shape(self) -> tuple[int, int, int]:
         return self.channels, self.side, self.side
 
-    def write_network(self, folder: Path) -> None:
-        write_diffusers(self.network, folder)
-
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, interval: Tensor | None = None) -> Tensor:
         with self._over(t, interval):
             predicted = self._run(self.network, x_t, t, condition)
         return prediction_to_x0(x_t, predicted, t, self.schedule, self.prediction)
-
-    def add_interval(self) -> None:
-        weight = next(iter(self.time_embedders())).get_parameter("linear_2.weight")
-        self.interval = IntervalEmbedding(weight.shape[0]).to(weight.device)
-
-    @contextlib.contextmanager
-    def _over(self, t: Tensor, interval: Tensor | None) -> Iterator[None]:
-        """Within it, the network sees the intervals [B] of steps that start at t [B]; none leads to the image."""
-        if self.interval is None:
-            assert interval is None, "a network takes an interval after add_interval()"
-            yield
-            return
-        added = self.interval(self.schedule.flow_time(t) if interval is None else interval)
-        with contextlib.ExitStack() as hooks:
-            for embedder in self.time_embedders():
-                hooks.enter_context(
-                    embedder.register_forward_hook(lambda _, __, time: time + added.to(time.dtype))
-                )
-            yield
 
     # Features.
 
@@ -178,24 +148,16 @@ class TransformerFamily(BackboneFamily):
         yield from (one for name, one in view.named_parameters() if "." in name and id(one) not in unused)
 
     def _through(self, depth: int) -> Any:
-        """Return an object of the network's class that shares its modules and runs its first `depth` blocks.
-
-        See `encoder_view` of the UNets, which says when such a view may be called.
-        """
-        view = copy.copy(self.network)
-        # What a wrapper may have put on the instance would run the full network.
-        for patched in ("forward", "_original_forward", "_compiled_call_impl"):
-            view.__dict__.pop(patched, None)
-        modules: dict[str, Any] = dict(self.network._modules)
+        """Return a view of the network that runs its first `depth` blocks."""
+        replaced: dict[str, nn.Module] = {}
         left = depth
         for name in self.block_lists:
-            modules[name] = nn.ModuleList(list(modules[name])[:left])
-            left -= len(modules[name])
+            replaced[name] = blocks = nn.ModuleList(list(getattr(self.network, name))[:left])
+            left -= len(blocks)
         norm, *linears = self.ending
-        modules[norm] = _First()
-        modules.update({name: _Zeros(modules[name].out_features) for name in linears})
-        view.__dict__["_modules"] = modules
-        return view
+        replaced[norm] = _First()
+        replaced.update({name: _Zeros(getattr(self.network, name).out_features) for name in linears})
+        return view_of(self.network, replaced)
 
     # How the network is adapted and trained.
 
@@ -208,7 +170,7 @@ class TransformerFamily(BackboneFamily):
         return scaled_lora_state(self.network, self.folder) if has_lora(self.network) else None
 
     def checkpoint_gradients(self) -> None:
-        self.network.enable_gradient_checkpointing()
+        super().checkpoint_gradients()
         self._make_views()  # the network itself has the switch, and a view has a copy of it
 
     def repeated_blocks(self) -> Iterable[nn.Module]:

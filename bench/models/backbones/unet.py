@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from diffusers.models.attention import BasicTransformerBlock
@@ -15,13 +12,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.backbones.base import BackboneFamily
+from bench.models.backbones.diffusers_network import DiffusersFamily, view_of
 from bench.models.denoiser import FeatureShape
-from bench.models.interval import IntervalEmbedding
 from bench.models.schedules import NoiseSchedule
 
 
-class UNetFamily(BackboneFamily):
+class UNetFamily(DiffusersFamily):
     """A denoiser whose network is a diffusers UNet.
 
     With `patch_size` p the network sees p x p patches as channels: p^2 times fewer positions.
@@ -49,9 +45,6 @@ class UNetFamily(BackboneFamily):
         side = self.network.config.sample_size // 2 ** (len(channels) - 1)
         return ((channels[-1], side, side),) * len(self.taps)
 
-    def write_network(self, folder: Path) -> None:
-        write_diffusers(self.network, folder)
-
     def _folded(self, x: Tensor) -> Tensor:
         return F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x
 
@@ -66,20 +59,8 @@ class UNetFamily(BackboneFamily):
     def _run(self, network: Any, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the network, or the view of its encoder, on scaled input [B, C, H, W]."""
 
-    def add_interval(self) -> None:
-        last = self.network.time_embedding.linear_2
-        self.interval = IntervalEmbedding(last.out_features).to(last.weight.device)
-
-    @contextlib.contextmanager
-    def _over(self, t: Tensor, interval: Tensor | None) -> Iterator[None]:
-        """Within it, the network sees the intervals [B] of steps that start at t [B]; none leads to the image."""
-        if self.interval is None:
-            assert interval is None, "a network takes an interval after add_interval()"
-            yield
-            return
-        added = self.interval(self.schedule.flow_time(t) if interval is None else interval)
-        with self.network.time_embedding.register_forward_hook(lambda _, __, time: time + added.to(time.dtype)):
-            yield
+    def time_embedders(self) -> Iterable[nn.Module]:
+        return (self.network.time_embedding,)
 
     def _network(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Run the whole network on scaled input: [B, C, H, W] -> [B, C, H, W] in float32."""
@@ -133,9 +114,6 @@ class UNetFamily(BackboneFamily):
     def feature_parameters(self) -> Iterator[nn.Parameter]:
         yield from self._encoder[0].parameters()
 
-    def checkpoint_gradients(self) -> None:
-        self.network.enable_gradient_checkpointing()
-
     def repeated_blocks(self) -> Iterable[nn.Module]:
         kinds = (ResnetBlock2D, BasicTransformerBlock)
         return (part for part in self.network.modules() if isinstance(part, kinds))
@@ -145,34 +123,13 @@ class UNetFamily(BackboneFamily):
         yield from (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
 
 
-def write_diffusers(network: Any, folder: Path) -> None:
-    """Write a network as diffusers does, without the path it was read from: equal networks have equal hashes."""
-    network.save_pretrained(folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.pop("_name_or_path", None) is not None:
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def encoder_view(network: Any, through_mid: bool) -> Any:
-    """Return an object of the UNet's class that shares its modules and stops at the bottleneck.
-
-    The class's own forward runs, with no decoder to run through: nothing is copied, gradients reach the
-    shared parameters. The view owns no parameters of its own. Build it before the UNet is wrapped
-    (accelerate, DDP, compile), and again if a top-level module of the UNet is replaced. Under DDP call it
-    only inside the wrapped module's forward: `ddp.module(...)` leaves gradients silently unsynchronised.
-    """
-    view = copy.copy(network)
-    # What a wrapper may have put on the instance would run the full network.
-    for patched in ("forward", "_original_forward", "_compiled_call_impl"):
-        view.__dict__.pop(patched, None)
-    modules: dict[str, Any] = dict(network._modules)
-    modules["up_blocks"] = nn.ModuleList()
-    modules.update({name: nn.Identity() for name in ("conv_norm_out", "conv_act", "conv_out")})
+    """Return a view of a UNet that stops at the bottleneck; it owns no parameters of its own."""
+    replaced: dict[str, nn.Module | None] = {"up_blocks": nn.ModuleList()}
+    replaced.update({name: nn.Identity() for name in ("conv_norm_out", "conv_act", "conv_out")})
     if not through_mid:
-        modules["mid_block"] = None
-    view.__dict__["_modules"] = modules
-    return view
+        replaced["mid_block"] = None
+    return view_of(network, replaced)
 
 
 def read_taps(about: Mapping[str, Any]) -> tuple[str, ...]:
