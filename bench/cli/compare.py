@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.completion import metric_names, suite_names, task_names
+from bench.cli.completion import metric_names, suite_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.known_records import known_records
-from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
-from bench.cli.terminal import print
+from bench.cli.known_records import CommittedOption, ResultsProtocolOption, ResultsTaskOption, known_records
+from bench.cli.options import CacheOption, PluginOption, RunsOption, ScaleOption, parse_names, refuse_scale_alone
+from bench.cli.terminal import print, print_blocks
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    task: Annotated[
-        str | None, typer.Option("--task", help="The task of methods and samplers.", autocompletion=task_names)
-    ] = None,
+    task: ResultsTaskOption = None,
     suite: Annotated[
         str | None,
         typer.Option(
@@ -41,17 +39,8 @@ def compare(
             autocompletion=suite_names,
         ),
     ] = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="Only results under this protocol, by name or the beginning of its digest.",
-            show_default="all",
-        ),
-    ] = None,
+    scale: ScaleOption = None,
+    protocol: ResultsProtocolOption = None,
     metric: Annotated[
         list[str],
         typer.Option(
@@ -63,7 +52,7 @@ def compare(
         Path | None, typer.Option("--sheet", help="Also draw images with identical noise side by side, a PNG.")
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=50, help="Rows of --sheet.")] = 10,
-    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
+    committed: CommittedOption = True,
     runs: RunsOption = Path("runs"),
     cache: CacheOption = None,
     plugin: PluginOption = [],
@@ -72,13 +61,12 @@ def compare(
     """Compare results of one protocol: values, differences, a test for each pair, recipes, and images."""
     from bench.report.comparing import compared
     from bench.report.comparison_data import to_data
-    from bench.report.comparison_text import blocks, to_markdown, to_rich
+    from bench.report.comparison_text import blocks
     from bench.report.selection import Selection
     from bench.runs.records import collector_paused
     from bench.runs.registry import load_catalogue
 
-    if scale is not None and suite is None:
-        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+    refuse_scale_alone(scale, suite)
     if suite is not None and results:
         raise UserError(f"--suite compares all rows of {suite}; fix: leave out {' '.join(results)}, or --suite")
     if sheet is not None and sheet.suffix != ".png":
@@ -94,12 +82,8 @@ def compare(
         found = compared(sides, parse_names(metric, "--metric") if metric else columns, level)
     if as_json:
         print_json(to_data(found))
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(to_rich(blocks(found)))
     else:
-        print(to_markdown(blocks(found)))
+        print_blocks(blocks(found))
     if sheet is not None:
         from bench.report.comparison_sheet import columns_of, draw_comparison
 

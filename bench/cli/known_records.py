@@ -1,15 +1,31 @@
-"""The records that a command reads: those of this machine, and those that come with the package."""
+"""The records that a command reads, of this machine and of the package, and the options that choose among them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from bench.cli.completion import task_names
 from bench.cli.terminal import print
 
 if TYPE_CHECKING:
     from bench.runs.records import Loaded
+
+CommittedOption = Annotated[bool, typer.Option(help="Also read the records that are part of the package.")]
+ResultsTaskOption = Annotated[
+    str | None, typer.Option("--task", help="The task of methods and samplers.", autocompletion=task_names)
+]
+ResultsProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="Only results under this protocol, by name or the beginning of its digest.",
+        show_default="all",
+    ),
+]
 
 
 def known_records(runs: Path, committed: bool) -> Loaded:

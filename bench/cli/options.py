@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,6 +137,9 @@ ConfigOption = Annotated[
         callback=read_config,
     ),
 ]
+ScaleOption = Annotated[
+    str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 SetOption = Annotated[list[str], typer.Option("--set", help="Override a recipe value, key=value; repeatable.")]
 StepsOption = Annotated[
@@ -172,6 +175,19 @@ def subject_of(
     if steps is not None:
         raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
     return task.baseline(sampler or "")  # one of the two was given
+
+
+def refuse_scale_alone(scale: str | None, suite: str | None) -> None:
+    """Raise UserError for --scale without --suite."""
+    if scale is not None and suite is None:
+        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+
+
+def refuse_given(options: Mapping[str, Any], reason: str) -> None:
+    """Raise UserError, "OPTION `reason`", for the first of these options that has a value."""
+    for option, value in options.items():
+        if value not in (None, []):
+            raise UserError(f"{option} {reason}")
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import typer
 
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.known_records import known_records
-from bench.cli.options import PluginOption, RunsOption
+from bench.cli.known_records import CommittedOption, known_records
+from bench.cli.options import PluginOption, RunsOption, ScaleOption, refuse_given, refuse_scale_alone
 from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 
@@ -36,9 +36,7 @@ def report(
             autocompletion=suite_names,
         ),
     ] = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
-    ] = None,
+    scale: ScaleOption = None,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +55,7 @@ def report(
     sweep: Annotated[
         Path | None, typer.Option("--sweep", help="The table of a sweep, from its record RUNS/sweeps/NAME.json.")
     ] = None,
-    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
+    committed: CommittedOption = True,
     runs: RunsOption = Path("runs"),
     plugin: PluginOption = [],
     as_json: JsonOption = False,
@@ -67,16 +65,14 @@ def report(
     from bench.runs.records import collector_paused
     from bench.runs.registry import load_catalogue
 
-    if scale is not None and suite is None:
-        raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+    refuse_scale_alone(scale, suite)
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure takes a .png, .pdf or .svg file, not {figure}; fix: --figure figure.png")
     if as_json and format_ is not None:
         raise UserError(f"--json is a format of its own; fix: leave out --format {format_}")
     if sweep is not None:
-        for option, value in {"--task": task, "--suite": suite, "--wide": wide}.items():
-            if value:
-                raise UserError(f"{option} does not go with --sweep, a table of its own; fix: leave it out")
+        given = {"--task": task, "--suite": suite, "--wide": wide or None}
+        refuse_given(given, "does not go with --sweep, a table of its own; fix: leave it out")
         _show_sweep(sweep, format_, as_json, figure)
         return
     catalogue = load_catalogue(plugin)

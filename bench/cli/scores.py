@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.completion import metric_names, task_names
+from bench.cli.completion import metric_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.known_records import known_records
+from bench.cli.known_records import CommittedOption, ResultsProtocolOption, ResultsTaskOption, known_records
 from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
-from bench.cli.terminal import print
+from bench.cli.terminal import print, print_blocks
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,18 +42,9 @@ def scores(
         Path | None, typer.Option("--sheet", help="Draw the listed images of one run in one metric, a PNG.")
     ] = None,
     level: Annotated[float, typer.Option("--level", help="Confidence of intervals.")] = 0.95,
-    task: Annotated[
-        str | None, typer.Option("--task", help="The task of methods and samplers.", autocompletion=task_names)
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="Only results under this protocol, by name or the beginning of its digest.",
-            show_default="all",
-        ),
-    ] = None,
-    committed: Annotated[bool, typer.Option(help="Also read the records that are part of the package.")] = True,
+    task: ResultsTaskOption = None,
+    protocol: ResultsProtocolOption = None,
+    committed: CommittedOption = True,
     runs: RunsOption = Path("runs"),
     cache: CacheOption = None,
     plugin: PluginOption = [],
@@ -61,7 +52,6 @@ def scores(
     as_json: JsonOption = False,
 ) -> None:
     """Show the scores of single images: means by group with intervals, and the worst and best images."""
-    from bench.report.comparison_text import to_markdown, to_rich
     from bench.report.scores_text import (
         listed_blocks,
         listed_images,
@@ -98,12 +88,8 @@ def scores(
         print_json(to_data(rows, images, by, level))
     elif as_csv:
         print(to_csv(rows).rstrip("\n"))
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(to_rich(blocks))
     else:
-        print(to_markdown(blocks))
+        print_blocks(blocks)
     if sheet is not None:
         _draw(chosen[0], found[0], images, sheet, cache, plugin)
         print(f"sheet: {sheet}", file=sys.stderr if as_json or as_csv else sys.stdout)

@@ -20,6 +20,7 @@ from bench.cli.options import (
     StudentStartOption,
     ThreadsOption,
     parse_names,
+    refuse_given,
 )
 from bench.cli.terminal import print
 from bench.core.errors import UserError
@@ -113,7 +114,8 @@ def sweep(
     rule = best_of(metrics[0].name, metrics[0].direction) if choose is None else parse_rule(choose, directions)
     grid = _grid(guidance, steps, solver, churn)
     if checkpoint:
-        _refuse_with_students({"--sampler": sampler, "--guidance": guidance, "--solver": solver, "--churn": churn})
+        given = {"--sampler": sampler, "--guidance": guidance, "--solver": solver, "--churn": churn}
+        refuse_given(given, "is for samplers of the teacher, not for students; fix: leave it out")
         model, points, grid = _students(selecting, runs, checkpoint, grid, student_start)
     else:
         model, points, grid = _samplers(selecting, runs, sampler, grid, student_start)
@@ -187,13 +189,6 @@ def _students(
     for line in notes:
         print(f"note: {line}")
     return "students", points, {"checkpoint": names, **grid}
-
-
-def _refuse_with_students(given: dict[str, Any]) -> None:
-    """Raise UserError for options of the teacher's samplers."""
-    for option, value in given.items():
-        if value not in (None, []):
-            raise UserError(f"{option} is for samplers of the teacher, not for students; fix: leave it out")
 
 
 def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, report: bool) -> None:

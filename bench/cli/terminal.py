@@ -19,6 +19,7 @@ from bench.core.escape import printable
 from bench.core.imports import PLUGIN_MODULE
 
 if TYPE_CHECKING:
+    from bench.report.blocks import Block
     from bench.report.renderer import Renderer
     from bench.report.table import ReportTable
 
@@ -51,6 +52,18 @@ def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None
         builtins.print(text, end="")  # with its styles; it has made printable what it quotes
     else:
         print(text)
+
+
+def print_blocks(blocks: Sequence[Block]) -> None:
+    """Print headings, tables and texts: laid out for the terminal, or as Markdown where stdout is none."""
+    from bench.report.blocks import to_markdown, to_rich
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(to_rich(blocks))
+    else:
+        print(to_markdown(blocks))
 
 
 def open_streams() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,12 +24,15 @@ from bench.cli.options import (
     ProfileOption,
     ProtocolOption,
     RunsOption,
+    ScaleOption,
     SetOption,
     ThreadsOption,
     TrackOption,
     parse_grid,
     parse_names,
     parse_overrides,
+    refuse_given,
+    refuse_scale_alone,
 )
 from bench.cli.terminal import exit_if_detached, print
 from bench.core.errors import UserError, listed
@@ -63,9 +66,7 @@ def tune(
             autocompletion=suite_names,
         ),
     ] = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", help="The suite's scale: micro or paper.", show_default="micro")
-    ] = None,
+    scale: ScaleOption = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -112,12 +113,12 @@ def tune(
     catalogue = load_catalogue(plugin)
     part: SuiteScale | None = None
     if suite is not None:
-        _refuse_beside_suite({"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget})
+        given = {"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget}
+        refuse_given(given, "does not go with --suite, whose file says it; fix: leave out one of the two")
         part = replace(_part(suite, scale or "micro", task, protocol, methods), plugins=tuple(plugin))
         questions = _of_suite(catalogue, part)
     else:
-        if scale is not None:
-            raise UserError("--scale needs a suite; fix: add --suite NAME, or leave out --scale")
+        refuse_scale_alone(scale, suite)
         questions = _of_methods(catalogue, methods, task, protocol, grid, overrides, seed, budget)
     asked = questions[0]
     on = pinned_task(catalogue, asked.task, cache, asked.protocol)
@@ -152,15 +153,6 @@ def tune(
         print(f"next: bench reproduce {part.called}{rows}{under}")
     if problems:
         raise UserError("\n".join(problems))
-
-
-def _refuse_beside_suite(given: dict[str, Any]) -> None:
-    """Raise UserError for options that a suite gives itself."""
-    for option, value in given.items():
-        if value not in (None, []):
-            raise UserError(
-                f"{option} does not go with --suite, whose file says it; fix: leave out one of the two"
-            )
 
 
 def _part(name: str, scale: str, task: str | None, protocol: str | None, methods: Sequence[str]) -> SuiteScale:

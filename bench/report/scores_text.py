@@ -13,7 +13,7 @@ from bench.core.escape import csv_text
 from bench.evaluation.image_scores import ImageScores, read_scores
 from bench.metrics.titles import shown_title
 from bench.report import cells
-from bench.report.comparison_text import Block
+from bench.report.blocks import Block
 from bench.report.extremes import End, ScoredImage, extremes, group_size, shown
 from bench.report.sides import Found
 from bench.report.splits import Group, split_scores

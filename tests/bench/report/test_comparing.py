@@ -12,10 +12,11 @@ from bench.core.errors import UserError
 from bench.core.run_folder import RECORD, SCORES
 from bench.evaluation.image_scores import SingleScores, write_scores
 from bench.metrics.intervals import bca_interval
+from bench.report.blocks import to_markdown, to_rich
 from bench.report.comparing import Compared, compared
 from bench.report.comparison import Comparison, one_sample, paired, welch
 from bench.report.comparison_data import to_data
-from bench.report.comparison_text import blocks, decimals_of, signed, to_markdown
+from bench.report.comparison_text import blocks, decimals_of, signed
 from bench.report.selection import Selection
 from bench.report.sides import Found, Side
 from bench.runs.record import Asset, NetworkPasses, Record
@@ -232,8 +233,6 @@ def width(found: Compared) -> int:
     import io
 
     from rich.console import Console
-
-    from bench.report.comparison_text import to_rich
 
     out = io.StringIO()
     Console(file=out, width=80, force_terminal=False).print(to_rich(blocks(found)))

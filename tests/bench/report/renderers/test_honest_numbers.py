@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.core.run_folder import RECORD
+from bench.report.blocks import to_markdown
 from bench.report.comparing import compared
-from bench.report.comparison_text import blocks, to_markdown
+from bench.report.comparison_text import blocks
 from bench.report.measured import fixed
 from bench.report.renderer import Layout
 from bench.report.sides import Found, Side
