@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from bench.core.escape import printable
 from bench.core.files import whole_file
+from bench.report.site.charts.axis import is_wide
 from bench.report.site.charts.drawing import PALETTE
 from bench.report.site.frontier import WIDE_RANGE
 from bench.report.sweep_frontier import Panel, panels
@@ -86,11 +87,10 @@ def _scale(axes: Axes, plane: Panel, points: Sequence[SweptPoint]) -> None:
     """Make axes logarithmic whose positive values differ much; network evaluations always."""
     for name, quantity in (("x", plane.x), ("y", plane.y)):
         values = [value for point in points if (value := quantity.of(point)) is not None]
-        wide = bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
         if quantity.name == "evaluations" and values:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
-        elif wide:
+        elif is_wide(values, WIDE_RANGE):
             axes.set(**{f"{name}scale": "log"})
 
 

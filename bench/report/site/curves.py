@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.report.site.charts import Series, line_chart
+from bench.report.site.charts.axis import is_wide
 
 WIDE_RANGE = 30
 """Positive values whose greatest is this many times the least get a logarithmic axis."""
@@ -39,18 +41,11 @@ def curves_of(log: Sequence[Mapping[str, Any]]) -> Iterator[Chart]:
         found = [key for key in keys if key == wanted or (wanted.endswith("/") and key.startswith(wanted))]
         series = [Series(key.removeprefix(wanted) or y_label, [_points(log, key)]) for key in found]
         if series:
-            logarithmic = _is_wide([y for one in series for _, y in one.curves[0] if y is not None])
-            yield Chart(
-                name,
-                title,
-                line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=logarithmic),
-            )
+            values = [y for one in series for _, y in one.curves[0] if y is not None and abs(y) < math.inf]
+            logarithmic = is_wide(values, WIDE_RANGE)
+            svg = line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=logarithmic)
+            yield Chart(name, title, svg)
 
 
 def _points(log: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float | None]]:
     return [(line["iteration"], line[key]) for line in log if key in line]
-
-
-def _is_wide(values: Sequence[float]) -> bool:
-    finite = [value for value in values if abs(value) < float("inf")]
-    return bool(finite) and min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite)

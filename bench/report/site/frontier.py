@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bench.report.site.boards import Board, Metric, Variant
 from bench.report.site.charts import Dot, scatter_chart
-from bench.report.site.pages import Page, Site
+from bench.report.site.charts.axis import is_wide
+from bench.report.site.pages import Chart, Page, Site
 
 DIVERSITY = ("recall", "diversity", "vendi-prompt", "diversity-dino", "vendi", "vendi-dinov2")
 """Metrics of diversity, the first of which a protocol has is drawn."""
@@ -29,14 +30,6 @@ COSTS = (
     Cost("core_hours", "core-hours of training"),
     Cost("gpu_hours", "GPU-hours of training"),
 )
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart on the page."""
-
-    svg: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ def _against_cost(board: Board, names: dict[int, str], quality: Metric, cost: Co
             x_label=cost.title,
             y_label=quality.title,
             log_x=cost.log,
-            log_y=_is_wide(dots),
+            log_y=is_wide([dot.y for dot in dots], WIDE_RANGE),
             better_y=quality.direction,
         )
         yield Chart(
@@ -109,7 +102,7 @@ def _against_diversity(board: Board, names: dict[int, str], quality: Metric, div
         title=title,
         x_label=diversity.title,
         y_label=quality.title,
-        log_y=_is_wide(dots),
+        log_y=is_wide([dot.y for dot in dots], WIDE_RANGE),
         better_x=diversity.direction,
         better_y=quality.direction,
     )
@@ -123,12 +116,6 @@ def _dot(variant: Variant, names: dict[int, str], quality: Metric, x: float) -> 
         return None
     low, high = (one.low, one.high) if one.interval else (None, None)
     return Dot(names[id(variant)], x, one.value, low, high)
-
-
-def _is_wide(dots: Sequence[Dot]) -> bool:
-    """Whether values differ so much that only a logarithmic axis shows them apart."""
-    values = [dot.y for dot in dots]
-    return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
 def _labels(board: Board) -> dict[int, str]:

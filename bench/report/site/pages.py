@@ -30,6 +30,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A chart on a page."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Page:
     """One page: a template and the values that it shows."""
 

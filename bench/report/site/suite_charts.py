@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any
 
 from bench.core.errors import UserError
@@ -12,7 +11,8 @@ from bench.metrics.titles import shown_title
 from bench.report.lines import Line
 from bench.report.site.boards import Variant
 from bench.report.site.charts import Interval, Series, interval_chart, line_chart
-from bench.report.site.pages import Site
+from bench.report.site.charts.axis import is_wide
+from bench.report.site.pages import Chart, Site
 from bench.report.site.tables import Table
 from bench.report.summary import GENERATION_SEEDS
 from bench.runs.suites import Curve, SuiteScale
@@ -29,14 +29,6 @@ PANELS: Mapping[Curve, tuple[str, str, str]] = {
 """For each curve: its key in a run's log, its title, and the label of y."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart on a page."""
-
-    svg: str
-    caption: str
-
-
 def interval_charts(scale: SuiteScale, tables: Sequence[Table]) -> Iterator[Chart]:
     """Yield a chart of each table's first metrics: one dot with its interval for each row that was run."""
     for table in tables:
@@ -50,8 +42,7 @@ def interval_charts(scale: SuiteScale, tables: Sequence[Table]) -> Iterator[Char
         for name in [name for name in scale.columns if name in titles][:MOST_INTERVALS]:
             rows = [_interval(row.label, row.variant, name) for row in run if row.variant]
             ends = [one.value for one in rows if one.value is not None]
-            wide = bool(ends) and min(ends) > 0 and max(ends) > WIDE_RANGE * min(ends)
-            svg = interval_chart(rows, title=titles[name], x_label=titles[name], log_x=wide)
+            svg = interval_chart(rows, title=titles[name], x_label=titles[name], log_x=is_wide(ends, WIDE_RANGE))
             yield Chart(svg, f"{titles[name]}: {INTERVALS}")
 
 

@@ -12,8 +12,8 @@ from bench.report.ranking import best_rows
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import fits, owner_of
-from bench.report.site.pages import Page, Site
-from bench.report.site.suite_charts import Chart, curve_charts, interval_charts
+from bench.report.site.pages import Chart, Page, Site
+from bench.report.site.suite_charts import curve_charts, interval_charts
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
 from bench.report.todo import Left, command, left_of, work_of
 from bench.runs.paper_tables import PaperColumn, PaperTable

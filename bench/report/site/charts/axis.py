@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
+
+
+def is_wide(values: Sequence[float], ratio: float) -> bool:
+    """Whether values are positive, with the greatest over `ratio` times the least; of no values it is false."""
+    return bool(values) and min(values) > 0 and max(values) > ratio * min(values)
 
 
 @dataclass(frozen=True)
