@@ -281,14 +281,14 @@ def parse_names(texts: Iterable[str], option: str = "--method") -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def parse_paths(option: str, texts: Iterable[str]) -> dict[str, Path]:
-    """Read `name=path` pairs of a repeatable option. Raises UserError."""
+def parse_weights(texts: Iterable[str]) -> dict[str, Path]:
+    """Read `name=path` pairs of --weights. Raises UserError."""
     found: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise UserError(f"{option} takes NAME=PATH, not {text!r}")
+            raise UserError(f"--weights takes NAME=PATH, not {text!r}")
         if name in found:
-            raise UserError(f"{option} gives {name!r} twice")
+            raise UserError(f"--weights gives {name!r} twice")
         found[name] = Path(path)
     return found

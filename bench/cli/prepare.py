@@ -19,7 +19,7 @@ from bench.cli.options import (
     ProtocolOption,
     ThreadsOption,
     WeightsOption,
-    parse_paths,
+    parse_weights,
     refuse_unknown_weights,
 )
 from bench.cli.terminal import print
@@ -85,7 +85,7 @@ def prepare(
 
     catalogue = load_catalogue(plugin)
     declared = pinned_task(catalogue, task, cache, protocol)
-    named = parse_paths("--weights", weights)
+    named = parse_weights(weights)
     registered = {one.name: one for entry in catalogue.extractors for one in entry.load().weights}
     refuse_unknown_weights(named, [*registered, *declared.weight_names])
     own = {name: path for name, path in named.items() if name in declared.weight_names}

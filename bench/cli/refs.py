@@ -15,7 +15,7 @@ from bench.cli.options import (
     ThreadsOption,
     WeightsOption,
     parse_names,
-    parse_paths,
+    parse_weights,
     refuse_unknown_weights,
 )
 from bench.cli.terminal import print
@@ -92,7 +92,7 @@ def build(
 
     catalogue, where = load_catalogue(plugin), cache or default_cache()
     entries = [catalogue.extractors.find(one) for one in parse_names([extractor], "--extractor")]
-    named = parse_paths("--weights", weights)
+    named = parse_weights(weights)
     refuse_unknown_weights(named, [one.name for entry in entries for one in entry.load().weights])
 
     import torch

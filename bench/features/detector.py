@@ -68,19 +68,17 @@ def scaled(image: Tensor, side: int) -> Tensor:
     return (resized - mean) / std
 
 
-def objects_of(
-    logits: Tensor, masks: Tensor, size: tuple[int, ...], names: Mapping[int, str], threshold: float = THRESHOLD
-) -> list[Detection]:
+def objects_of(logits: Tensor, masks: Tensor, size: tuple[int, ...], names: Mapping[int, str]) -> list[Detection]:
     """Return the objects of an image [height, width], from logits [Q, classes + 1] and masks [Q, h, w].
 
-    The last class is no object. Objects whose class is no more probable than the threshold are left out early:
+    The last class is no object. Objects whose class is no more probable than THRESHOLD are left out early:
     their scores, products with another probability, cannot exceed it. Each has a mask, and the box around it.
     """
     probable = logits.softmax(dim=1)[:, :-1]
     values, places = probable.flatten().topk(min(MOST, probable.numel()))
     found = []
     for value, place in zip(values.tolist(), places.tolist(), strict=True):
-        if value <= threshold:
+        if value <= THRESHOLD:
             break
         query, label = divmod(place, probable.shape[1])
         mask = F.interpolate(masks[None, None, query], size=size, mode="bilinear", align_corners=False)[0, 0]

@@ -72,14 +72,14 @@ def square(images: Tensor, side: int) -> Tensor:
     return lanczos(centre_square(images), side)
 
 
-def clean_resize(images: Tensor, side: int = INCEPTION_SIDE) -> Tensor:
-    """Resize [B, 3, H, W] in 0 ... 255 as clean-fid does: bicubic with antialias, clipped, not rounded; float32.
+def clean_resize(images: Tensor) -> Tensor:
+    """Resize [B, 3, H, W] in 0 ... 255 to 299 pixels as clean-fid does: bicubic, clipped, not rounded; float32.
 
     Equal to clean-fid's resize (Pillow's, on float) to 3e-5 grey levels, on any device.
     Source: Parmar et al. 2022, arXiv:2104.11222.
     """
     # In float32 torch's filter weights would be 1e-5 off, and white noise 1e-2; float64 costs a tenth more.
-    resized = F.interpolate(images.double(), (side, side), mode="bicubic", antialias=True)
+    resized = F.interpolate(images.double(), (INCEPTION_SIDE,) * 2, mode="bicubic", antialias=True)
     return resized.clamp_(0, 255).float()
 
 
@@ -91,12 +91,12 @@ class Patches(NamedTuple):
     fallbacks: int
 
 
-def centre_patches(images: Tensor, small: SmallImages, side: int = INCEPTION_SIDE) -> Patches:
+def centre_patches(images: Tensor, small: SmallImages) -> Patches:
     """Cut one patch out of the middle of each image [B, 3, H, W], without resizing, for patch FID.
 
     Raises UserError for images smaller than the patch if `small` is `error`.
     """
-    count, _, height, width = images.shape
+    side, (count, _, height, width) = INCEPTION_SIDE, images.shape
     if min(height, width) >= side:
         return Patches(centre_crop(images, side, side), 0)
     if small == "error":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -73,6 +74,9 @@ def _blocks(rows: int, columns: int) -> list[slice]:
 class _Support(FeatureMetric):
     """The base class of precision and recall, which checks the number of images on both sides."""
 
+    half: ClassVar[tuple[np.ndarray, np.ndarray]]
+    """Generated and real points, half of which lie inside the other ones' balls."""
+
     def sets(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the generated and the real features. Raises UserError if there are too few of either."""
         generated, real = self.features(), self.real
@@ -82,10 +86,11 @@ class _Support(FeatureMetric):
 
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
-        """Return the same set twice, and sets apart."""
+        """Return the same set twice, sets apart, and points of which half lie inside the other ones' balls."""
         return (
             KnownAnswer.of_features("the same images", 1.0, ON_LINE, ON_LINE),
             KnownAnswer.of_features("images apart from all others", 0.0, ON_LINE + 1000, ON_LINE),
+            KnownAnswer.of_features("half inside the third neighbours' balls", 0.5, *cls.half, neighbours=3),
         )
 
     def measured(self, value: float, generated: np.ndarray) -> Measured:
@@ -98,13 +103,7 @@ class _Support(FeatureMetric):
 class Precision(_Support):
     """The fraction of generated images within the support of the real ones: fidelity."""
 
-    @classmethod
-    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return also generated points of which half lie inside the real ones' balls."""
-        half = KnownAnswer.of_features(
-            "half inside the third neighbours' balls", 0.5, AT_ENDS, ON_LINE, neighbours=3
-        )
-        return (*super().known_answers(info), half)
+    half = (AT_ENDS, ON_LINE)
 
     def result(self) -> Measured:
         """Return the precision; the real set's radii are computed once per reference."""
@@ -117,13 +116,7 @@ class Precision(_Support):
 class Recall(_Support):
     """The fraction of real images within the support of the generated ones: coverage."""
 
-    @classmethod
-    def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
-        """Return also real points of which half lie inside the generated ones' balls."""
-        half = KnownAnswer.of_features(
-            "half inside the third neighbours' balls", 0.5, ON_LINE, AT_ENDS, neighbours=3
-        )
-        return (*super().known_answers(info), half)
+    half = (ON_LINE, AT_ENDS)
 
     def result(self) -> Measured:
         """Return the recall."""

@@ -45,13 +45,13 @@ class Difference:
     """One for each side."""
 
 
-def recipe_differences(methods: Sequence[MethodInfo], filled: FilledRecipes | None = None) -> list[Difference]:
+def recipe_differences(methods: Sequence[MethodInfo]) -> list[Difference]:
     """Return the fields in which recipes differ, in the order of the fields.
 
     Recorded recipes are completed with the defaults of fields that were added later. A recipe without a field that
     another has differs in it, too.
     """
-    fill = filled or FilledRecipes()
+    fill = FilledRecipes()
     recipes = [fill(method) for method in methods]
     fields = dict.fromkeys(name for recipe in recipes for name in recipe)
     found = [

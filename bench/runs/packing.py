@@ -103,13 +103,13 @@ def _add(found: Packed, path: Path, record: Record) -> None:
     found.files[f"{stem}.json"] = read_bytes(path)  # the last: packing that is stopped leaves no record alone
 
 
-def thinned(lines: Sequence[dict[str, Any]], most: int = MOST_LINES) -> list[dict[str, Any]]:
-    """Return at most about `most` lines of a log, evenly chosen, with figures of six digits.
+def thinned(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return at most about MOST_LINES lines of a log, evenly chosen, with figures of six digits.
 
     Every line with an FD is kept, and so are the first and the last line.
     """
     plain = [position for position, line in enumerate(lines) if "fd" not in line]
-    room = max(2, most - (len(lines) - len(plain)))
+    room = max(2, MOST_LINES - (len(lines) - len(plain)))
     if len(plain) > room:
         step = (len(plain) - 1) / (room - 1)
         plain = [plain[round(place * step)] for place in range(room)]

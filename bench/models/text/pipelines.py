@@ -42,10 +42,10 @@ def load_pipeline(
     return pipeline_family(folder).read_pipeline(folder)
 
 
-def load_tiny_vae(source: str | Path, download: bool = False) -> LatentSpace:
+def load_tiny_vae(source: str | Path) -> LatentSpace:
     """Read a tiny VAE, a folder or a hub's model ("madebyollin/taesdxl"), as another latent space of a model."""
     path = Path(source)
-    folder = path if path.is_dir() else from_hub(str(source), download, TINY_VAE_FILES)
+    folder = path if path.is_dir() else from_hub(str(source), False, TINY_VAE_FILES)
     return LatentSpace(load_network(AutoencoderTiny, folder))
 
 

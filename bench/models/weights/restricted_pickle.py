@@ -91,25 +91,29 @@ class OfficialPickle:
     """All other entries at the top of the file."""
 
 
-def read_official_pickle(path: Path, key: str = "ema") -> OfficialPickle:
-    """Read the network under `key` of an official EDM pickle; tensors on the CPU, bit for bit.
+KEY = "ema"
+"""The entry of an official file that holds the network with averaged weights."""
+
+
+def read_official_pickle(path: Path) -> OfficialPickle:
+    """Read the averaged network of an official EDM pickle; tensors on the CPU, bit for bit.
 
     Raises UnsafePickleError, a UserError that names the file, for anything but such a pickle.
     """
     with reading(path, "EDM's network"), path.open("rb") as file:
-        return _network(unpickle(file, STAND_INS, "an official EDM file"), key)
+        return _network(unpickle(file, STAND_INS, "an official EDM file"))
 
 
-def _network(top: Any, key: str) -> OfficialPickle:
+def _network(top: Any) -> OfficialPickle:
     """Find the network's tensors and values in the records."""
     if not isinstance(top, dict):
-        raise UnsafePickleError(f"holds a {type(top).__name__} where a dictionary with the key {key!r} is due")
+        raise UnsafePickleError(f"holds a {type(top).__name__} where a dictionary with the key {KEY!r} is due")
     names = [shown(name) for name in top if isinstance(name, str)]
-    if key not in top:
-        raise UnsafePickleError(f"has no key {key!r}, only {', '.join(names[:8]) or 'none'}")
-    network = top[key]
+    if KEY not in top:
+        raise UnsafePickleError(f"has no key {KEY!r}, only {', '.join(names[:8]) or 'none'}")
+    network = top[KEY]
     if not isinstance(network, PersistentObject):
-        raise UnsafePickleError(f"holds a {type(network).__name__} under {key!r}, not a network")
+        raise UnsafePickleError(f"holds a {type(network).__name__} under {KEY!r}, not a network")
     found = _Walk()
     found.module(network, "", 0)
     state = _attributes_of(network)
@@ -121,7 +125,7 @@ def _network(top: Any, key: str) -> OfficialPickle:
         init_args=tuple(_plain(arg) for arg in args) if isinstance(args, tuple | list) else (),
         init_kwargs={name: _plain(value) for name, value in kwargs.items()},
         attributes=found.attributes,
-        other_keys=[name for name in names if name != key],
+        other_keys=[name for name in names if name != KEY],
     )
 
 

@@ -39,19 +39,19 @@ def share(count: int, total: int, level: float = LEVEL) -> Share:
     return Share(count, total, count / total, float(interval.low), float(interval.high), float(test.pvalue))
 
 
-def clustered(shares: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+def clustered(shares: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean of the pairs' shares and its Student-t interval over pairs, clipped to 0 ... 1.
 
     A pair is a cluster: its raters saw the same images, so their answers are not independent, but the pairs are.
     If the shares do not vary, the interval is the exact one in which each pair counts as one answer; of a count
     that is not whole, the interval of both neighbours. A single pair says nothing about others: 0 ... 1.
     """
-    mean, std, low, high = t_interval(shares, level)
+    mean, std, low, high = t_interval(shares, LEVEL)
     if low is None or high is None:
         return mean, 0.0, 1.0
     if std == 0:
         pairs = len(shares)
-        below, above = (share(whole(mean * pairs), pairs, level) for whole in (math.floor, math.ceil))
+        below, above = (share(whole(mean * pairs), pairs) for whole in (math.floor, math.ceil))
         return mean, below.low or 0.0, 1.0 if above.high is None else above.high
     return mean, max(low, 0.0), min(high, 1.0)
 

@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import torch
-
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.features.reference_store import reference_store
@@ -21,14 +19,12 @@ from bench.runs.registry import Catalogue, Entry
 from bench.runs.weights import located_weights
 
 
-def installation_checks(
-    catalogue: Catalogue, metrics: Collection[str], cache: Path, device: torch.device | None = None
-) -> Iterator[Checked]:
+def installation_checks(catalogue: Catalogue, metrics: Collection[str], cache: Path) -> Iterator[Checked]:
     """Test the arithmetic, the resizes, these metrics, and what they read; all registered ones if none is named.
 
     Raises UserError for an unknown name.
     """
-    device = device or this_device()
+    device = this_device()
     chosen = [catalogue.metrics.find(name) for name in metrics] or list(catalogue.metrics)
     yield from arithmetic_checks(device)
     yield from resize_checks(device)

@@ -25,6 +25,9 @@ MOST_POINTS = 300
 
 Point = tuple[float, float | None]
 
+HEIGHT = 280
+"""Height of a chart, without its legend and notes, in pixels."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -35,13 +38,11 @@ class Series:
     """For each seed, x and y in order of x; a y that is None or NaN breaks the line."""
 
 
-def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_y: bool = False, height: int = 280
-) -> str:
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_y: bool = False) -> str:
     """Draw a line for each series; several seeds become their mean in a band from least to greatest."""
     kept = [[[p for p in curve if holds(p[0], False)] for curve in one.curves] for one in series]
     shown = [y for curves in kept for curve in curves for _, y in curve if y is not None and holds(y, log_y)]
-    left, top, bottom = 58.0, 26.0, height - 40.0
+    left, top, bottom = 58.0, 26.0, HEIGHT - 40.0
     xs = axis_over((x for curves in kept for curve in curves for x, _ in curve), left, WIDTH - 12.0)
     ys = axis_over(shown, bottom, top, log=log_y)
     parts = frame(xs, ys, x_label, y_label) if shown else []
@@ -51,7 +52,7 @@ def line_chart(
     if not shown:
         parts.append(text((left + WIDTH) / 2, (top + bottom) / 2, "no values", "middle"))
     legend = [(line_sign(number), one.label) for number, one in enumerate(series)] if len(series) > 1 else []
-    return whole(title, parts, height, legend, notes)
+    return whole(title, parts, HEIGHT, legend, notes)
 
 
 def _series(label: str, curves: Sequence[Sequence[Point]], number: int, xs: Axis, ys: Axis) -> str:

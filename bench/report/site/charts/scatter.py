@@ -17,6 +17,9 @@ HALO = ' paint-order="stroke" stroke="var(--paper,#fff)" stroke-width="3"'
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
+HEIGHT = 340
+"""Height of a chart, without its legend and notes, in pixels."""
+
 
 @dataclass(frozen=True)
 class Dot:
@@ -40,12 +43,11 @@ def scatter_chart(
     log_y: bool = False,
     better_x: str = "lower",
     better_y: str = "lower",
-    height: int = 340,
 ) -> str:
     """Draw labelled points; those that no other point beats in both directions are full and joined by steps."""
     kept = [one for one in dots if holds(one.x, log_x) and holds(one.y, log_y)]
     bounds = [end for one in kept for end in (one.low, one.high) if end is not None and holds(end, log_y)]
-    left, top, bottom = 58.0, 26.0, height - 40.0
+    left, top, bottom = 58.0, 26.0, HEIGHT - 40.0
     xs = axis_over((one.x for one in kept), left, WIDTH - 14.0, log=log_x)
     ys = axis_over([*(one.y for one in kept), *bounds], bottom, top, log=log_y)
     best = pareto(kept, better_x, better_y)
@@ -67,7 +69,7 @@ def scatter_chart(
     )
     notes += [f"no room for the labels of: {', '.join(unlabelled)}"] if unlabelled else []
     legend = [(dot(11, 0), "no other is better in both"), (dot(11, 0, full=False), "another is better in both")]
-    return whole(title, [*parts, *labels], height, legend, notes)
+    return whole(title, [*parts, *labels], HEIGHT, legend, notes)
 
 
 def pareto(dots: Sequence[Dot], better_x: str, better_y: str) -> list[int]:
