@@ -82,18 +82,16 @@ def reproduce(
 ) -> None:
     """Run all rows of a suite, side by side, and print its table with the paper's values."""
     from bench.jobs.executor import ExecutorOptions
-    from bench.jobs.request import make_executor, raise_failures, say_not_sent
-    from bench.jobs.run_states import state_lookup
+    from bench.jobs.request import make_executor, raise_failures
     from bench.jobs.spec import JobSettings, plugin_hashes
-    from bench.jobs.suite import elsewhere_jobs, published_jobs, remaining_lines
+    from bench.jobs.suite import PlannedSuite
     from bench.report.lines import suite_lines
-    from bench.runs.dry_run import plan_lines, require_all
     from bench.runs.plan import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
     from bench.runs.settled import require_rows, settled
     from bench.runs.suite_plan import SuitePlan
     from bench.runs.suites import load_suite
-    from bench.training.trackers import require_trackers, tracker_lines
+    from bench.training.trackers import require_trackers
 
     trackers = parse_names(track, "--track") if track else []
     require_trackers(trackers)
@@ -122,28 +120,17 @@ def reproduce(
     found = plan.published(published) if published is not None else []
     settings = JobSettings(runs, where, threads, plugin_hashes(catalogue.plugins), trackers)
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
+    planned = PlannedSuite(measured_by, first, baselines, settings, workers, plan, found)
     if dry_run:
-        look = state_lookup(runs)
-        tracked = tracker_lines(trackers, runs)
-        for line in (*plan_lines(first, baselines, where, look), *remaining_lines(plan, found, look), *tracked):
+        for line in planned.lines():
             print(line)
-        if reason := workers.dry_run(first, baselines):
-            print(reason)
         return
-    require_all([trained_on, measured_by], first, baselines, where)
-    say_not_sent(first, trackers)
-
     with exit_if_detached():
-        wanted = workers.execute(first, baselines)
-        workers.evaluate(published_jobs(plan, found, settings), measured_by)
-        later, _ = plan.later()
-        wanted += workers.execute(later, [])
-        workers.evaluate(elsewhere_jobs(plan, [*first, *later], settings), measured_by)
-    _print_table(plan, chosen, first + later)
-    for line in tracker_lines(trackers, runs):
+        wanted = planned.execute()
+    _print_table(plan, chosen, planned.trained())
+    for line in planned.tracker_lines():
         print(line)
-    missing = published_jobs(plan, found, settings) + elsewhere_jobs(plan, [*first, *later], settings)
-    raise_failures(wanted, [spec.label for spec in missing])
+    raise_failures(wanted, planned.not_measured())
 
 
 def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:

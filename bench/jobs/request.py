@@ -13,6 +13,7 @@ from bench.jobs.executor import Executor, ExecutorOptions, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.dry_run import plan_lines, require_for_recipes
+from bench.runs.pending_runs import StateLookup
 from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.task_sources import pinned_task, sources_of
@@ -85,9 +86,14 @@ class PlannedRequest:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
         sources, lookup = self.settings.sources, state_lookup(self.settings.runs)
         yield from plan_lines(self.runs, self.baselines, sources, lookup)
+        yield from self.later_lines(lookup)
         yield from self.tracker_lines()
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
+
+    def later_lines(self, lookup: StateLookup) -> Iterator[str]:  # noqa: ARG002 (a suite has such work)
+        """Say what would be done after the runs."""
+        return iter(())
 
     def tracker_lines(self) -> list[str]:
         """Say how to look at what the trackers are sent."""
