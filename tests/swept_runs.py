@@ -7,14 +7,14 @@ from pathlib import Path
 
 from example_records import SAMPLER, changed
 
-from bench.runs.choice import best_of
 from bench.runs.derived_protocols import with_selection_seeds
 from bench.runs.record import Record
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue
-from bench.runs.sweep_plan import SweepPlan, sampler_points
-from bench.runs.sweep_points import Point, SamplerPoint
-from bench.runs.sweeps import SweptMetric
+from bench.runs.sweeps.choice import best_of
+from bench.runs.sweeps.plan import SweepPlan, sampler_points
+from bench.runs.sweeps.points import Point, SamplerPoint
+from bench.runs.sweeps.record import SweptMetric
 
 METRICS = [
     SweptMetric(name="fd", title="FD (fashion-cnn64)", direction="lower"),

@@ -59,9 +59,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare results of one protocol: values, differences, a test for each pair, recipes, and images."""
-    from bench.report.comparing import compared
-    from bench.report.comparison_data import to_data
-    from bench.report.comparison_text import blocks
+    from bench.report.comparison.comparing import compared
+    from bench.report.comparison.data import to_data
+    from bench.report.comparison.text import blocks
     from bench.report.selection import Selection
     from bench.runs.records import collector_paused
     from bench.runs.registry import load_catalogue
@@ -85,7 +85,7 @@ def compare(
     else:
         print_blocks(blocks(found))
     if sheet is not None:
-        from bench.report.comparison_sheet import columns_of, draw_comparison
+        from bench.report.comparison.sheet import columns_of, draw_comparison
 
         draw_comparison(columns_of(sides, selection, catalogue, cache, _say), samples, sheet)
         print(f"sheet: {sheet}", file=sys.stderr if as_json else sys.stdout)

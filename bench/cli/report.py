@@ -97,10 +97,10 @@ def report(
 
 def _show_sweep(path: Path, format_: str | None, as_json: bool, figure: Path | None) -> None:
     """Print a sweep's table from its record, and draw its figure. Raises UserError for a format it has not."""
-    from bench.report.sweep_figure import sweep_figure
-    from bench.report.sweep_table import to_csv, to_lines
-    from bench.runs.sweep_plan import choice_lines
-    from bench.runs.sweeps import read_sweep
+    from bench.report.sweeps.figure import sweep_figure
+    from bench.report.sweeps.table import to_csv, to_lines
+    from bench.runs.sweeps.plan import choice_lines
+    from bench.runs.sweeps.record import read_sweep
 
     found = read_sweep(path)
     if format_ not in (None, "md", "csv"):

@@ -16,8 +16,8 @@ from bench.cli.terminal import print, print_blocks
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.report.extremes import End
-    from bench.report.scores_text import Listed, Scored
+    from bench.report.scores.extremes import End
+    from bench.report.scores.text import Listed, Scored
     from bench.report.sides import Found
 
 
@@ -52,7 +52,7 @@ def scores(
     as_json: JsonOption = False,
 ) -> None:
     """Show the scores of single images: means by group with intervals, and the worst and best images."""
-    from bench.report.scores_text import (
+    from bench.report.scores.text import (
         listed_blocks,
         listed_images,
         rows_of,
@@ -104,7 +104,7 @@ def _draw(
     plugin: list[Path],
 ) -> None:
     """Draw the listed images; they are those that were kept, or are made again."""
-    from bench.report.score_sheet import Labelled, draw_scored
+    from bench.report.scores.sheet import Labelled, draw_scored
     from bench.runs.images_of import images_of
     from bench.runs.registry import load_catalogue
     from bench.runs.sheets import preparer

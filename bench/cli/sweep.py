@@ -28,9 +28,9 @@ from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
-    from bench.runs.sweep_plan import SweepPlan
-    from bench.runs.sweep_points import Point
-    from bench.runs.sweeps import Sweep, SweptMetric
+    from bench.runs.sweeps.plan import SweepPlan
+    from bench.runs.sweeps.points import Point
+    from bench.runs.sweeps.record import Sweep, SweptMetric
     from bench.task.base import Task
 
 
@@ -98,10 +98,10 @@ def sweep(
     plugin: PluginOption = [],
 ) -> None:
     """Measure a grid of samplers on seeds of its own, choose a point by a rule, and draw the frontier."""
-    from bench.runs.choice import best_of, parse_rule
     from bench.runs.derived_protocols import require_samples, with_selection_seeds
     from bench.runs.registry import load_catalogue
-    from bench.runs.sweep_plan import SweepPlan
+    from bench.runs.sweeps.choice import best_of, parse_rule
+    from bench.runs.sweeps.plan import SweepPlan
 
     catalogue = load_catalogue(plugin)
     reported = pinned_task(catalogue, task, cache, protocol)
@@ -130,7 +130,7 @@ def sweep(
 def _swept_metrics(catalogue: Catalogue, task: Task) -> list[SweptMetric]:
     """Return the metrics of a task's protocol as its records name them."""
     from bench.metrics.titles import name_of, title_of
-    from bench.runs.sweeps import SweptMetric
+    from bench.runs.sweeps.record import SweptMetric
 
     found = []
     for name in task.protocol.metrics:
@@ -163,7 +163,7 @@ def _samplers(
     task: Task, runs: Path, sampler: Sequence[str], grid: dict[str, list[Any]], start: float | None
 ) -> tuple[str, Sequence[Point], dict[str, list[Any]]]:
     """Return the name of the model, its points, and the grid with the samplers if there are several."""
-    from bench.runs.sweep_plan import sampler_points
+    from bench.runs.sweeps.plan import sampler_points
 
     if start is not None:
         raise UserError("--student-start goes with --checkpoint; fix: leave it out")
@@ -182,7 +182,7 @@ def _students(
     task: Task, runs: Path, checkpoint: Sequence[str], grid: dict[str, list[Any]], start: float | None
 ) -> tuple[str, Sequence[Point], dict[str, list[Any]]]:
     """Return what is sampled, the points of the students, and the grid with their names."""
-    from bench.runs.sweep_points import student_points
+    from bench.runs.sweeps.points import student_points
 
     names = parse_names(checkpoint, "--checkpoint")
     points, notes = student_points(task, runs, [Path(name) for name in names], grid.get("steps"), start)
@@ -197,11 +197,11 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
 
     from bench.core.cpu import compute_on_cpu
     from bench.core.stacked_bars import StackedProgress
-    from bench.report.sweep_files import write_files
-    from bench.report.sweep_table import to_lines
+    from bench.report.sweeps.files import write_files
+    from bench.report.sweeps.table import to_lines
     from bench.runs.runner import Runner
-    from bench.runs.sweep_plan import choice_lines
-    from bench.runs.sweeps import write_sweep
+    from bench.runs.sweeps.plan import choice_lines
+    from bench.runs.sweeps.record import write_sweep
 
     compute_on_cpu(threads)
     progress = StackedProgress(Console(stderr=True))

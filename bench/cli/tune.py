@@ -41,7 +41,7 @@ from bench.runs.task_sources import pinned_task, sources_of
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
     from bench.runs.suites import SuiteScale
-    from bench.runs.tuning import Question
+    from bench.runs.tuning.record import Question
     from bench.task.base import Task
     from bench.training.budget import Budget
 
@@ -103,8 +103,8 @@ def tune(
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.argv import plugin_options
     from bench.runs.registry import load_catalogue
-    from bench.runs.tuning import answer_to
-    from bench.runs.tuning_plan import TuningPlan, tuning_lines
+    from bench.runs.tuning.plan import TuningPlan, tuning_lines
+    from bench.runs.tuning.record import answer_to
     from bench.training.trackers import require_trackers
 
     trackers = parse_names(track, "--track") if track else []
@@ -192,7 +192,7 @@ def _of_methods(
     budget: str | None,
 ) -> list[Question]:
     """Return a question for each method, all with the same grid."""
-    from bench.runs.tuning import TUNING_SEED, Question
+    from bench.runs.tuning.record import TUNING_SEED, Question
 
     if not methods:
         raise UserError(

@@ -26,7 +26,7 @@ from bench.core.files import write_text
 from bench.metrics.intervals import t_interval
 from bench.metrics.titles import NO_SPREAD, shown_name, shown_title
 from bench.report.cells import header, number
-from bench.report.comparison import Comparison, against_sampler, welch
+from bench.report.comparison.significance import Comparison, against_sampler, welch
 from bench.report.lines import owners, suite_lines
 from bench.report.measured import Measured
 from bench.report.summary import GENERATION_SEEDS, RECIPE, TRAINING_SEEDS, tidy

@@ -17,7 +17,7 @@ from bench.runs.checks.beside import tuning_findings
 from bench.runs.given import function_of
 from bench.runs.record import Record
 from bench.runs.records import TUNING, tuned_runs
-from bench.runs.tuning import read_tuning, tuning_files
+from bench.runs.tuning.record import read_tuning, tuning_files
 
 
 @dataclass

@@ -21,7 +21,7 @@ from bench.runs.evidence import SUFFIXES, evidence_of
 from bench.runs.packed_beside import Beside
 from bench.runs.record import Record
 from bench.runs.records import read_record
-from bench.runs.tuning import Tuning, read_tuning
+from bench.runs.tuning.record import Tuning, read_tuning
 from bench.training.log import read_lines
 
 MOST_LINES = 300

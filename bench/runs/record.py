@@ -177,7 +177,7 @@ class Record(Model):
     def of_tuning(self) -> bool:
         """Whether it is a point of a tuning's grid: chosen as the best of several, it is too good a result.
 
-        That is known of records that are loaded beside the tuning's own record (bench/runs/tuning.py).
+        That is known of records that are loaded beside the tuning's own record (bench/runs/tuning/record.py).
         """
         return self._of_tuning
 

@@ -12,7 +12,7 @@ from bench.metrics.titles import UNSCALED_KID
 from bench.runs.registry import Catalogue
 from bench.runs.result_files import RESULTS
 from bench.runs.suites import SuiteRow, SuiteScale
-from bench.runs.tuning import Question, Tuning, answer_to
+from bench.runs.tuning.record import Question, Tuning, answer_to
 from bench.task.base import Task
 from bench.training.budget import Budget
 from bench.training.recipe import Recipe

@@ -14,7 +14,7 @@ from bench.runs.argv import plugin_options
 from bench.runs.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
 from bench.runs.paper_tables import PaperTable, load_paper_table
 from bench.runs.result_files import file_named, file_names, read_toml, unreadable
-from bench.runs.tuning import TUNING_SEED
+from bench.runs.tuning.record import TUNING_SEED
 from bench.training.budget import Budget
 
 Curve = Literal["brightness", "fd"]

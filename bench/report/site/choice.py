@@ -13,7 +13,7 @@ from bench.runs.bundles import is_bundle, opened
 from bench.runs.records import record_files
 from bench.runs.result_files import RESULTS
 from bench.runs.suites import load_suite, suite_names
-from bench.runs.tuning import read_tunings
+from bench.runs.tuning.record import read_tunings
 
 
 @contextlib.contextmanager

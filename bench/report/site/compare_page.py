@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import header
-from bench.report.comparing import ASSUMPTIONS
+from bench.report.comparison.comparing import ASSUMPTIONS
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
 from bench.runs.recipes import FilledRecipes

@@ -22,7 +22,7 @@ from bench.report.summary import tidy
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import Suite, SuiteScale, load_suite
-from bench.runs.tuning import Tuning
+from bench.runs.tuning.record import Tuning
 
 MOST_SEEDS = 12
 """A row of a table links to at most this many runs, and counts the others."""

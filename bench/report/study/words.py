@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from bench.metrics.result import MetricResult
 from bench.report.cells import percent
-from bench.report.comparison import shown_p
+from bench.report.comparison.significance import shown_p
 from bench.report.study.protocol import PAPER_PAIRS, PAPER_RATERS, StudyProtocol
 from bench.report.study.results import QuestionResult, StudyResult, size_remark
 from bench.report.study.statistics import LEVEL, Share

@@ -21,7 +21,7 @@ from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened
 from bench.runs.checks.private import private_findings
 from bench.runs.evidence import evidence_of
 from bench.runs.record import Record
-from bench.runs.tuning import read_tuning
+from bench.runs.tuning.record import read_tuning
 from bench.training.log import read_lines
 
 FIX = "leave it out, or send the file that bench wrote"

@@ -26,7 +26,7 @@ from bench.runs.given import function_of
 from bench.runs.record import Record
 from bench.runs.records import record_files
 from bench.runs.registry import Catalogue
-from bench.runs.tuning import tuning_files
+from bench.runs.tuning.record import tuning_files
 
 Kind = Literal["record", "tuning", "plug-in file"]
 

@@ -14,7 +14,7 @@ from bench.core.escape import printable
 from bench.runs.argv import MACHINE_PATH
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened, warning
 from bench.runs.record import Record
-from bench.runs.tuning import Tuning
+from bench.runs.tuning.record import Tuning
 
 RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
 HOST = re.compile(

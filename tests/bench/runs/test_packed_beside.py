@@ -20,7 +20,7 @@ from bench.runs.checks.check import Checker
 from bench.runs.packing import packed, write_packed
 from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
-from bench.runs.tuning import Tuning
+from bench.runs.tuning.record import Tuning
 
 CODE = """\
 from bench.metrics.base import Measured, Metric

@@ -13,8 +13,8 @@ from bench.core.errors import UserError
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import question_of, require_rows, settled
 from bench.runs.suites import SuiteRow, SuiteScale, load_suite
-from bench.runs.tuning import Tuning, best, read_tunings, tuning_files, write_tuning
-from bench.runs.tuning_plan import TuningPlan
+from bench.runs.tuning.plan import TuningPlan
+from bench.runs.tuning.record import Tuning, best, read_tunings, tuning_files, write_tuning
 from bench.training.budget import Budget, Spent
 
 RUNS = Path("no-runs")

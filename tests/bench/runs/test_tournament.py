@@ -9,7 +9,7 @@ import pytest
 from bench.runs.registry import Catalogue
 from bench.runs.settled import question_of
 from bench.runs.suites import SuiteScale, load_suite
-from bench.runs.tuning_plan import TuningPlan
+from bench.runs.tuning.plan import TuningPlan
 from bench.training.budget import Spent
 
 SCALES = [

@@ -10,8 +10,8 @@ import pytest
 
 from bench.core.run_folder import RECORD
 from bench.report.blocks import to_markdown
-from bench.report.comparing import compared
-from bench.report.comparison_text import blocks
+from bench.report.comparison.comparing import compared
+from bench.report.comparison.text import blocks
 from bench.report.measured import fixed
 from bench.report.renderer import Layout
 from bench.report.sides import Found, Side

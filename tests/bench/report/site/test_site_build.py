@@ -24,7 +24,7 @@ from bench.runs.bundles import write_zip
 from bench.runs.record import Record
 from bench.runs.records import read_record, write_record
 from bench.runs.result_files import RESULTS
-from bench.runs.tuning import read_tuning
+from bench.runs.tuning.record import read_tuning
 
 Make = Callable[..., Record]
 REFUSAL = "is not a site that bench wrote"

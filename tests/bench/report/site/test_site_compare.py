@@ -12,7 +12,7 @@ import pytest
 from contrast import worst_contrast
 from scipy import stats
 
-from bench.report.comparison import holm, one_sample, paired, shown_p, welch
+from bench.report.comparison.significance import holm, one_sample, paired, shown_p, welch
 from bench.runs.record import Record
 
 Make = Callable[..., Record]

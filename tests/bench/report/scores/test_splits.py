@@ -10,8 +10,8 @@ import pytest
 from bench.core.errors import UserError
 from bench.evaluation.image_scores import SingleScores
 from bench.metrics.intervals import t_interval
-from bench.report.extremes import extremes, group_size
-from bench.report.splits import Group, split_scores
+from bench.report.scores.extremes import extremes, group_size
+from bench.report.scores.splits import Group, split_scores
 
 PROMPTS = ["a cat", "a red cat on a mat", "two dogs", "the word OPEN on a sign in the rain at night"]
 CATEGORIES = ["animals", "animals", "animals", None]

@@ -16,10 +16,10 @@ from bench.evaluation.image_scores import ImageScores, SingleScores, by_prompt, 
 from bench.metrics.intervals import bca_interval, t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
-from bench.report.comparison import Comparison, against_sampler, holm, paired, welch
-from bench.report.effort import unequal_effort
+from bench.report.comparison.effort import unequal_effort
+from bench.report.comparison.recipe_differences import Difference, recipe_differences
+from bench.report.comparison.significance import Comparison, against_sampler, holm, paired, welch
 from bench.report.notes import differing_assets, rounded_networks
-from bench.report.recipe_differences import Difference, recipe_differences
 from bench.report.sides import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 from bench.runs.evidence import evidence_of

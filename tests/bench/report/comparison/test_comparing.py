@@ -13,10 +13,10 @@ from bench.core.run_folder import RECORD, SCORES
 from bench.evaluation.image_scores import SingleScores, write_scores
 from bench.metrics.intervals import bca_interval
 from bench.report.blocks import to_markdown, to_rich
-from bench.report.comparing import Compared, compared
-from bench.report.comparison import Comparison, one_sample, paired, welch
-from bench.report.comparison_data import to_data
-from bench.report.comparison_text import blocks, decimals_of, signed
+from bench.report.comparison.comparing import Compared, compared
+from bench.report.comparison.data import to_data
+from bench.report.comparison.significance import Comparison, one_sample, paired, welch
+from bench.report.comparison.text import blocks, decimals_of, signed
 from bench.report.selection import Selection
 from bench.report.sides import Found, Side
 from bench.runs.record import Asset, NetworkPasses, Record

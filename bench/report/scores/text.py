@@ -14,9 +14,9 @@ from bench.evaluation.image_scores import ImageScores, read_scores
 from bench.metrics.titles import shown_title
 from bench.report import cells
 from bench.report.blocks import Block
-from bench.report.extremes import End, ScoredImage, extremes, group_size, shown
+from bench.report.scores.extremes import End, ScoredImage, extremes, group_size, shown
+from bench.report.scores.splits import Group, split_scores
 from bench.report.sides import Found
-from bench.report.splits import Group, split_scores
 from bench.runs.evidence import evidence_of
 from bench.runs.record import Record
 from bench.runs.repeat import command_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.files import write_text
-from bench.report.sweep_figure import sweep_figure
-from bench.report.sweep_table import to_csv, to_lines
-from bench.runs.sweep_plan import choice_lines
-from bench.runs.sweeps import Sweep
+from bench.report.sweeps.figure import sweep_figure
+from bench.report.sweeps.table import to_csv, to_lines
+from bench.runs.sweeps.plan import choice_lines
+from bench.runs.sweeps.record import Sweep
 
 
 def write_files(found: Sweep, record: Path) -> list[Path]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from swept_runs import planned, write_point
 
-from bench.report.sweep_files import write_files
-from bench.report.sweep_frontier import panels
-from bench.report.sweep_table import to_csv, to_lines
+from bench.report.sweeps.files import write_files
+from bench.report.sweeps.frontier import panels
+from bench.report.sweeps.table import to_csv, to_lines
 from bench.runs.registry import Catalogue
-from bench.runs.sweeps import Sweep, SweptMetric
+from bench.runs.sweeps.record import Sweep, SweptMetric
 
 RESULTS = [(30.0, 0.2), (28.0, 0.7), (20.0, 0.3), (12.0, 0.5), (11.0, 0.4), (10.0, 0.6)]
 """FD and recall at 2, 4 and 8 steps, each without and with guidance."""

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from bench.core.errors import UserError
-from bench.runs.choice import Quantities, best_of, parse_rule
+from bench.runs.sweeps.choice import Quantities, best_of, parse_rule
 
 METRICS: dict[str, Literal["lower", "higher"]] = {"fd": "lower", "recall": "higher"}
 

@@ -15,14 +15,14 @@ from swept_runs import METRICS, planned, write_point
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.core.stopping import DivergedError
-from bench.runs.choice import parse_rule
 from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
 from bench.runs.suite_plan import SuitePlan
 from bench.runs.suites import SuiteBaseline, SuiteScale
-from bench.runs.sweep_plan import SweepPlan, choice_lines
-from bench.runs.sweep_points import SamplerPoint, student_points
-from bench.runs.sweeps import read_sweep, write_sweep
+from bench.runs.sweeps.choice import parse_rule
+from bench.runs.sweeps.plan import SweepPlan, choice_lines
+from bench.runs.sweeps.points import SamplerPoint, student_points
+from bench.runs.sweeps.record import read_sweep, write_sweep
 
 DIRECTIONS = {one.name: one.direction for one in METRICS}
 RESULTS = [(30.0, 0.2), (20.0, 0.3), (10.0, 0.6), (28.0, 0.7), (12.0, 0.5), (10.0, 0.9)]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
-from bench.runs.choice import Rule
 from bench.runs.derived_protocols import seeds_of
 from bench.runs.plan import BaselineRun
 from bench.runs.record import Record
 from bench.runs.records import read_record
-from bench.runs.sweep_points import Point, SamplerPoint
-from bench.runs.sweeps import SWEEPS, Reported, Sweep, SweptMetric, SweptPoint
+from bench.runs.sweeps.choice import Rule
+from bench.runs.sweeps.points import Point, SamplerPoint
+from bench.runs.sweeps.record import SWEEPS, Reported, Sweep, SweptMetric, SweptPoint
 from bench.task.base import Task
 from bench.task.variations import variation
 

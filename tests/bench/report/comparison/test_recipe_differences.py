@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.report.recipe_differences import recipe_differences
+from bench.report.comparison.recipe_differences import recipe_differences
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import load_records
 from bench.runs.result_files import RESULTS

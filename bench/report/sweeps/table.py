@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 
 from bench.report.cells import number
-from bench.report.sweep_frontier import panels, quantities_of
-from bench.runs.choice import EVALUATIONS
-from bench.runs.sweeps import Sweep
+from bench.report.sweeps.frontier import panels, quantities_of
+from bench.runs.sweeps.choice import EVALUATIONS
+from bench.runs.sweeps.record import Sweep
 
 CHOSEN = "chosen"
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
-from bench.report.comparison import against_sampler, holm, one_sample, paired, shown_p, welch
+from bench.report.comparison.significance import against_sampler, holm, one_sample, paired, shown_p, welch
 
 stats = pytest.importorskip("scipy.stats")
 

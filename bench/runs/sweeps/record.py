@@ -14,9 +14,9 @@ from pydantic import model_validator
 from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
-from bench.runs.choice import EVALUATIONS, Direction, Quantities, parse_rule
 from bench.runs.record import Name, Provenance
 from bench.runs.records import read_model
+from bench.runs.sweeps.choice import EVALUATIONS, Direction, Quantities, parse_rule
 
 SWEEPS = "sweeps"
 """The folder of sweeps' records in a folder of runs."""
@@ -70,7 +70,7 @@ class Sweep(Model):
     """What is sampled: the name of the teacher's sampler that is varied, or `students`."""
     grid: dict[str, list[Any]]
     rule: str
-    """The rule that chose, as `bench.runs.choice.parse_rule` reads it."""
+    """The rule that chose, as `bench.runs.sweeps.choice.parse_rule` reads it."""
     protocol: dict[str, Any]
     """The selection protocol."""
     protocol_sha256: str

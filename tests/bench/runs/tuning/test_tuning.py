@@ -13,8 +13,8 @@ from tuned_runs import write_result
 from bench.core.errors import UserError
 from bench.runs.records import load_records, tuned_runs
 from bench.runs.registry import Catalogue
-from bench.runs.tuning import Question, answer_to, best, read_tuning
-from bench.runs.tuning_plan import TuningPlan, tuning_lines
+from bench.runs.tuning.plan import TuningPlan, tuning_lines
+from bench.runs.tuning.record import Question, answer_to, best, read_tuning
 from bench.training.budget import Budget, Spent
 
 ASKED = Question(

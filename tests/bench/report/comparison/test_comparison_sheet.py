@@ -12,7 +12,7 @@ from PIL import Image
 from bench.core.errors import UserError
 from bench.core.run_folder import RECORD, SHEET
 from bench.evaluation.sheet import Sheet, write_sheet
-from bench.report.comparison_sheet import Column, columns_of, draw_comparison
+from bench.report.comparison.sheet import Column, columns_of, draw_comparison
 from bench.report.selection import Selection
 from bench.report.sides import Found, Side
 from bench.runs.record import Record

@@ -16,8 +16,8 @@ from bench.core.files import whole_file
 from bench.report.site.charts.axis import is_wide
 from bench.report.site.charts.drawing import PALETTE
 from bench.report.site.frontier import WIDE_RANGE
-from bench.report.sweep_frontier import Panel, panels
-from bench.runs.sweeps import Sweep, SweptPoint
+from bench.report.sweeps.frontier import Panel, panels
+from bench.runs.sweeps.record import Sweep, SweptPoint
 
 STYLES = ("-", "--", ":", "-.")
 """Dashes of the lines, which tell apart those that share a colour."""

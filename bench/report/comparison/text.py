@@ -9,10 +9,10 @@ from typing import Any
 from bench.report import cells
 from bench.report.blocks import Block
 from bench.report.cells import percent
-from bench.report.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
-from bench.report.comparison import Comparison, shown_p
+from bench.report.comparison.comparing import ASSUMPTIONS, Compared, Kind, Metric, Pair
+from bench.report.comparison.recipe_differences import Difference
+from bench.report.comparison.significance import Comparison, shown_p
 from bench.report.measured import MOST_DECIMALS, bracketed, decimals, fixed
-from bench.report.recipe_differences import Difference
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 
 FEW = 3

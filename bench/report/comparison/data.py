@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report.comparing import Compared, Pair
+from bench.report.comparison.comparing import Compared, Pair
 
 
 def to_data(compared: Compared) -> dict[str, Any]:

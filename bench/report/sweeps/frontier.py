@@ -9,8 +9,8 @@ from bench.metrics.titles import TIMES
 from bench.report.cells import header
 from bench.report.site.charts.scatter import Dot, pareto
 from bench.report.site.frontier import DIVERSITY
-from bench.runs.choice import EVALUATIONS, parse_rule
-from bench.runs.sweeps import Sweep, SweptPoint
+from bench.runs.sweeps.choice import EVALUATIONS, parse_rule
+from bench.runs.sweeps.record import Sweep, SweptPoint
 
 FIDELITY = ("precision", "alignment", "clip", "geneval", "dpg", "accuracy")
 """Metrics of how good single images are, the first of which a sweep has is drawn against diversity too."""

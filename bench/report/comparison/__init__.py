@@ -1,0 +1,1 @@
+"""Comparisons of results: values, tests of differences, recipes, and images of the same noise."""

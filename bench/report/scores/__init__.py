@@ -1,0 +1,1 @@
+"""Scores of single images: by group, and the worst and best of them."""

@@ -1,0 +1,1 @@
+"""The table, the frontiers and the figure of a sweep."""
