@@ -120,7 +120,7 @@ class ImageFolder(Dataset):
     def _image(self, path: Path, altered: Counter[str]) -> np.ndarray:
         import numpy as np
 
-        from bench.data.imagenet.crops import decode, edm
+        from bench.data.decoding import decode, edm
         from bench.data.source import read_bytes
 
         decoded = decode(read_bytes(path), str(path))

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bench.data.altered import UPRIGHT, orientation
-from bench.data.imagenet.crops import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC
+from bench.data.decoding import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC
 
 LOSSY = ("JPEG", "WEBP")
 """Formats whose images are, or may be, not the pixels that a model made."""

@@ -15,7 +15,7 @@ from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
 from bench.core.files import digest, human_size
 from bench.data.altered import Decoded
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 from bench.data.imagenet.source import Source
 from bench.data.kinds import is_image, litter, other_kind
 from bench.data.source import MAX_BYTES, images_under, read_bytes

@@ -13,7 +13,7 @@ from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
 from bench.data.altered import described_altered
 from bench.data.blocks import ArrayFile, fill, pack_once
-from bench.data.imagenet.crops import CROPS, RGB_RULE, decoder
+from bench.data.decoding import CROPS, RGB_RULE, decoder
 from bench.data.imagenet.detect import open_source
 from bench.data.imagenet.packed import (
     IMAGE_SHAPE,

@@ -18,7 +18,7 @@ from bench.core.extras import optional_module
 from bench.core.files import digest, regular_file
 from bench.core.safe_pickle import shown
 from bench.data.altered import Decoded
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 from bench.data.imagenet.source import Source
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")

@@ -12,7 +12,7 @@ from typing import IO, cast
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 from bench.data.imagenet.source import Source, numbered
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
 from bench.data.source import files_under

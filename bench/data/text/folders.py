@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 from bench.data.source import ItemSource, images_under, read_bytes
 from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
 

@@ -19,7 +19,7 @@ from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
 from bench.data.altered import EMPTY_CAPTION, Decoded, described_altered
 from bench.data.blocks import ArrayFile, Make, fill, pack_once
-from bench.data.imagenet.crops import CROPS, RGB_RULE, CropRule, decoder
+from bench.data.decoding import CROPS, RGB_RULE, CropRule, decoder
 from bench.data.packed_folder import MANIFEST, SourceRecord
 from bench.data.text.captioned import Captioned
 from bench.data.text.latent_lmdb import LatentLMDB

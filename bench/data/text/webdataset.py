@@ -12,7 +12,7 @@ from typing import IO
 from bench.core.errors import UserError
 from bench.core.files import digest, human_size
 from bench.data.altered import Decoded
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
 from bench.data.source import MAX_BYTES, Files, files_under
 from bench.data.tar_files import Entry, search

@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from bench.data.altered import CMYK, ENLARGED, TRANSPARENT, TURNED, described_altered
-from bench.data.imagenet.crops import decode
+from bench.data.decoding import decode
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8))
 GREY = RGB.convert("L")

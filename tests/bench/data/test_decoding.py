@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from bench.core.errors import UserError
-from bench.data.imagenet.crops import CROPS, PNG_MAGIC, CropRule, adm, decode, edm
+from bench.data.decoding import CROPS, PNG_MAGIC, CropRule, adm, decode, edm
 
 BOX, BICUBIC, LANCZOS = Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 
