@@ -84,7 +84,7 @@ class SlurmExecutor(Executor):
 
     @classmethod
     def submit_waiting(cls, runs: Path) -> int:
-        """Submit runs that found no room in the queue before, as far as there is some now."""
+        """Submit waiting runs, as many as the queue has room for now."""
         if not (runs / SUBMISSIONS).is_dir():
             return 0
         from slurm.later import submit_later

@@ -1,7 +1,7 @@
 """Jobs that did not fit in the queue and are submitted as others end.
 
-It is noted in the file of its submission. Whoever looks at the runs submits what fits by then, and so does each
-job when it is over; while few jobs have ended since the queue was full, Slurm is not asked again.
+The file of their submission lists them. Every command that shows runs submits those that fit at that time, and
+so does each job when it ends; Slurm is not asked again until enough jobs have ended since the queue was full.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ NO_ROOM = "Slurm takes no more of your jobs for now; it is submitted as jobs end
 
 
 def left(made: Sequence[Submission]) -> list[tuple[Submission, tuple[Batch, ...]]]:
-    """Return the submissions, given oldest first, of which something waits, each with what that is.
+    """Return the submissions with work that still waits, each with that work; `made` has the oldest first.
 
-    What a later submission holds waits no more: a process that was killed may not have noted that it submitted it.
+    Work in a later submission no longer waits: a process that was killed may not have noted that it submitted it.
     """
     found: list[tuple[Submission, tuple[Batch, ...]]] = []
     newer: set[Path] = set()
@@ -86,7 +86,7 @@ def submit_later_here(runs: Path) -> int:
 
 
 def cancel_later(runs: Path, folders: set[Path]) -> set[Path]:
-    """Let runs of these folders wait no more; return the folders of those that did. `bench resume` knows them."""
+    """Let runs of these folders no longer wait; return those that waited. `bench resume` still knows them."""
     if not folders & waiting_runs(runs):
         return set()
     with submitting(runs):
@@ -106,7 +106,7 @@ def cancel_later(runs: Path, folders: set[Path]) -> set[Path]:
 
 
 def _submit_rest(one: Submission, rest: tuple[Batch, ...], runs: Path) -> bool:
-    """Submit what fits of a submission's rest, as one of its own; return whether nothing of it waits any more."""
+    """Submit as much of the rest as fits, as a new submission; return whether nothing is left to wait."""
     queued = len(queue.queued_jobs())
     if one.full and queued > (1 - FREE) * one.full:
         return False

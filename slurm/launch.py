@@ -87,8 +87,8 @@ def _planned(
 def launch(runs: Path, plan: Callable[[], Launch]) -> Submission:
     """Put what `plan` finds to do into the queue, with the code frozen as it is now.
 
-    What killed submissions left there is mended first, and what waits for room goes first. Raises UserError with
-    what Slurm refuses.
+    Before that it cleans up after submissions that were killed, and submits the jobs that wait for room. Raises
+    UserError with the reason if Slurm refuses a job.
     """
     with submitting(runs):
         repair(runs)

@@ -74,9 +74,9 @@ def slurm(*command: str) -> str:
 
 
 def all_jobs(users: Iterable[str] = ()) -> dict[str, QueuedJob]:
-    """All our jobs that the queue still knows, by id, the ended ones too; elements of arrays one by one.
+    """Return all our jobs in the queue by id, also those that ended recently; each element of an array is one job.
 
-    One question to the controller. `users` are others whose jobs are wanted, too, as far as Slurm shows them.
+    This asks the controller once. `users` are other users whose jobs are returned too, where Slurm shows them.
     """
     whose = [f"--user={','.join(sorted({str(os.getuid()), *users}))}"] if users else ["--me"]
     text = slurm("squeue", *whose, "-h", "-r", "--states=all", "-o", "%i|%j|%T|%r|%N")
@@ -90,14 +90,14 @@ def queued_jobs() -> dict[str, QueuedJob]:
 
 
 def under_way(jobs: Mapping[str, QueuedJob]) -> dict[str, QueuedJob]:
-    """Return those of some jobs that have not ended."""
+    """Return the jobs that have not ended."""
     return {number: job for number, job in jobs.items() if job.state not in ENDED}
 
 
 def ended_states(ids: Iterable[str], known: Mapping[str, QueuedJob] | None = None) -> dict[str, str]:
-    """Return how jobs ended that left the queue, from the queue if it still knows, else from the accounts.
+    """Return the final states of jobs that have ended, from the queue if it has them, else from the accounts.
 
-    `known` is what `all_jobs` has just said. What the accounts say of a job is asked once: it stays so.
+    `known` is the latest result of `all_jobs`. The accounts are asked about a job once, since its state is final.
     """
     wanted = set(ids)
     if not wanted:

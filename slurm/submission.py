@@ -1,9 +1,9 @@
-"""Putting a graph into the queue so that nothing is lost or done twice, wherever the submitting is cut short.
+"""Putting a graph into the queue so that nothing is lost or done twice, wherever the process is killed.
 
 All arrays are submitted on hold. If Slurm refuses one, they are taken back; else their numbers are written into
-the file that describes the submission, and then they are let go, all at once. What a killed submission left on
-hold is mended by the next one: jobs that no file has the numbers of are taken out, the others are let go.
-Where the queue takes no more jobs of this user for now, what found room goes, and the rest is kept for later.
+the file that describes the submission, and then all of them are released at once. The next submission cleans up
+after one that was killed: jobs whose numbers are in no file are cancelled, the others are released. Where the
+queue takes no more jobs of this user for now, those that have room are released, and the rest is kept for later.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _fill(planned: Submission, profile: Profile, room: int | None) -> Submission
 
 
 def _with(submission: Submission, unit: Unit, profile: Profile) -> Submission:
-    """Add a unit on hold, or nothing of it."""
+    """Add all batches of a unit on hold, or none."""
     added: dict[str, str] = {}
     try:
         for batch in unit:
@@ -285,7 +285,7 @@ def _let_go(submission: Submission, jobs: Sequence[str]) -> Submission:
 
 
 def _take_back(submission: Submission, queued: Mapping[str, queue.QueuedJob]) -> None:
-    """Leave nothing of a submission. By its jobs' names: the number of one that sbatch was at may not be known."""
+    """Remove a submission and cancel its jobs, by name: sbatch may not have returned the last one's number."""
     queue.cancel(_numbers(submission, queued))
     shutil.rmtree(submission.folder)
 
@@ -327,10 +327,10 @@ def _script(submission: Submission, batch: Batch, profile: Profile, hold: bool) 
 
 
 def require_fit(submission: Submission, batch: Batch, profile: Profile) -> None:
-    """Raise UserError if no node could ever take a batch's jobs: of jobs on hold, sbatch does not ask.
+    """Raise UserError if no node could ever take a batch's jobs, which sbatch does not check for jobs on hold.
 
-    It is asked with the script that will be submitted; where the queue has no room for so many jobs, with that of
-    one of them. The submission shows how many fit in the queue.
+    The check uses the script that will be submitted, or that of one job if the queue has no room for all of them.
+    Submitting then shows how many fit in the queue.
     """
     for specs in (batch.specs, batch.specs[:1]):
         asked = replace(batch, after=None, specs=specs)

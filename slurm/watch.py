@@ -39,7 +39,7 @@ class _Submitted:
     jobs: list[str] = field(default_factory=list)
     """Jobs of the last submission, in the order of their stages."""
     before: list[Path] = field(default_factory=list)
-    """Folders of the work that its jobs waited for, besides its own."""
+    """Folders of other work that its jobs waited for."""
     queued: list[QueuedJob] = field(default_factory=list)
     """Jobs of all submissions."""
     handles: set[str] = field(default_factory=set)

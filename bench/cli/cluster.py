@@ -202,7 +202,7 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
 
 
 def _submit_later(runs: Path) -> str:
-    """Submit what found no room in a queue before, as far as there is some now; return what keeps it from that."""
+    """Submit waiting runs, as many as the queues have room for now; return the error that prevents it, if any."""
     from bench.jobs.executor import installed_executors
 
     try:

@@ -61,7 +61,7 @@ def _trackers() -> None:
 
 
 LARGE = ("dmd2-4step", "coco10k")
-"""The method and the task whose fit on a GPU is told: the paper's largest training."""
+"""The method and the task of the paper's largest training: each GPU is checked for whether it fits."""
 
 
 def _devices(catalogue: Catalogue) -> None:

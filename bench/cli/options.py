@@ -54,7 +54,7 @@ def config_defaults(path: Path, options: set[str]) -> dict[str, Any]:
 
 
 _FIELDS = {"set": "overrides"}
-"""Keys that are not called as the parameter that they fill."""
+"""The parameter that a key fills, where the two names differ."""
 
 PluginOption = Annotated[
     list[Path],
@@ -234,7 +234,7 @@ def _parts(text: str) -> list[str]:
 
 
 def refuse_unknown_weights(named: Iterable[str], known: Collection[str]) -> None:
-    """Raise UserError for weights that are none of these."""
+    """Raise UserError for a name that no known weights have."""
     for name in named:
         if name not in known:
             raise unknown("weights", name, known)

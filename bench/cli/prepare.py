@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from bench.task.assets import PreparedAsset
     from bench.task.base import PreparedTask
 
-SPELT = {"references": "reference"}
-"""Options that are not called as the field of Sources that they fill."""
+OPTION_NAMES = {"references": "reference"}
+"""Names of options by the field of Sources that they fill, where the two names differ."""
 
 
 def prepare(
@@ -175,7 +175,7 @@ def refuse_idle(task: Task, inputs: Sources) -> None:
     """Raise UserError for options that the task does not read."""
 
     def options(names: Iterable[str]) -> str:
-        return ", ".join(f"--{SPELT.get(name, name).replace('_', '-')}" for name in names)
+        return ", ".join(f"--{OPTION_NAMES.get(name, name).replace('_', '-')}" for name in names)
 
     if idle := [name for name in inputs.given if name not in task.takes]:
         raise UserError(

@@ -88,7 +88,7 @@ def pack(
     for one in found.checked:
         for finding in one.findings:
             print(f"{one}: {finding}")
-    for line in found.told:
+    for line in found.findings:
         print(line)
     kinds = Counter(Path(name).suffix for name in found.files)
     print(

@@ -112,7 +112,7 @@ def _draw(
     catalogue = load_catalogue(plugin)
     every = [one for listed in images for one in listed.images]
     places = [(one.repetition, one.index) for one in every]
-    pixels, whence = images_of(
+    pixels, origin = images_of(
         found.record,
         found.path,
         places,
@@ -122,7 +122,7 @@ def _draw(
     )
     (metric,) = result.scores
     what = " and ".join(listed.end for listed in images)
-    title = f"{found.record.run_id}: {what} in {result.title(metric)}; images {whence}"
+    title = f"{found.record.run_id}: {what} in {result.title(metric)}; images {origin}"
     tiles = [
         Labelled(
             image,

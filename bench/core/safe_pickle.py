@@ -54,7 +54,7 @@ class _Sizes:
         self.memo: dict[int, int] = {}
 
     def follow(self, opcode: Any, argument: Any) -> None:
-        """Do to the stack what an instruction does. Raises UnsafePickleError if it takes what is not there."""
+        """Apply an instruction to the stack. Raises UnsafePickleError if it takes more than the stack has."""
         name, stack = opcode.name, self.stack
         if name == "MARK":
             stack.append(MARK)

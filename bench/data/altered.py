@@ -1,4 +1,4 @@
-"""What reading changes in images beyond the crop: it is counted, told to the user, and kept in manifests."""
+"""What reading changes in images beyond the crop: it is counted, shown to the user, and kept in manifests."""
 
 from __future__ import annotations
 

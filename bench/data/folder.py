@@ -77,8 +77,8 @@ class ImageFolder(Dataset):
             f"{self.name}: {len(found[0]):,} + {len(found[1]):,} images of {len(classes)} classes packed, "
             f"{described(skipped)}"
         )
-        if told := described_altered(altered, len(found[0]) + len(found[1]), "images"):
-            progress.note(told)
+        if note := described_altered(altered, len(found[0]) + len(found[1]), "images"):
+            progress.note(note)
 
     def load(
         self, folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None

@@ -133,7 +133,7 @@ def write_scores(path: Path, scores: ImageScores) -> None:
 def read_scores(path: Path) -> ImageScores:
     """Read a file of scores: a `.parquet`, or a `.csv` that an earlier version wrote.
 
-    Raises UserError with what is not as `write_scores` writes it.
+    Raises UserError that says where the file differs from the form that `write_scores` writes.
     """
     read = _read_csv if path.suffix == ".csv" else _read_parquet
     try:

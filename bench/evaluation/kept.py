@@ -91,7 +91,7 @@ class KeptRepetition:
         self.repetition = int(made_of["repetition"])
 
     def features(self, extractor: str) -> list[Features] | None:
-        """Return an extractor's output by batches, as it was kept; None if it is not there or of other images."""
+        """Return an extractor's kept output by batches; None if there is none, or it is of other images."""
         path = self._features_path(extractor)
         if path is None or not _is_of(path, self._made_of_features(extractor), self.keeping.note):
             return None
@@ -167,7 +167,7 @@ class KeptRepetition:
 
 
 def _is_of(path: Path, made_of: Mapping[str, Any], note: Callable[[str], None]) -> bool:
-    """Return whether a file is there, made of the same, and unchanged; `note` is told why not if it is there."""
+    """Whether a file is unchanged and was made of `made_of`; `note` gets the reason if one that exists is not."""
     if not path.exists():
         return False
     found = read_object(path.with_suffix(".json"))

@@ -10,10 +10,10 @@ from bench.metrics.base import Measured
 
 
 def plain(name: str, found: object, images: int) -> Measured:
-    """Return in plain numbers what a metric measured of so many `images`; NumPy's numbers are converted.
+    """Return the result of a metric over `images` images in Python's own numbers, converted from NumPy's.
 
-    Raises UserError that names the metric, which may be a plug-in's, for anything else, and for a value or scores
-    of another number of images.
+    Raises UserError that names the metric, which may be a plug-in's, if it returned anything else, or a value or
+    scores of another number of images.
     """
     if not isinstance(found, Measured):
         raise UserError(f"metric {name!r} returned {found!r}; fix: let its result() return a Measured")

@@ -76,7 +76,7 @@ Tower = list[tuple[Step, ...]]
 def tower(name: str, *layers: tuple[int, Size], stride: int = 1, fork: int = 0) -> Tower:
     """Chain `layers` (channels, kernel): `name`_1, `name`_2, ..., the last one with `stride`.
 
-    `fork` > 0 ends the tower in a 1 x 3 and a 3 x 1 convolution of so many channels each.
+    `fork` > 0 ends the tower in a 1 x 3 and a 3 x 1 convolution of `fork` channels each.
     """
     alone = len(layers) == 1 and not fork
     steps: Tower = [

@@ -112,8 +112,8 @@ def make_references(
                     kept.append(features.features[is_kept[done : done + len(batch)]].astype(np.float32))
             done += len(batch)
             bar.advance(len(batch))
-    if told := described_altered(images.altered, images.count, f"images of {images.source}"):
-        progress.note(told)
+    if note := described_altered(images.altered, images.count, f"images of {images.source}"):
+        progress.note(note)
     made = {}
     for suffix, space in spaces.items():
         found = gathered[suffix]

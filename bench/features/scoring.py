@@ -1,4 +1,4 @@
-"""The scores of text-to-image students besides FID, as data. Imports no torch."""
+"""The scores of text-to-image students other than FID, as data. Imports no torch."""
 
 from __future__ import annotations
 

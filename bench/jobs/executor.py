@@ -76,9 +76,9 @@ class Executor(ABC):
 
     @classmethod
     def submit_waiting(cls, runs: Path) -> int:  # noqa: ARG003
-        """Submit runs that found no room in the queue before, as far as there is some now; return their number.
+        """Submit waiting runs, as many as the queue has room for now; return their number.
 
-        Raises UserError with what keeps it from that.
+        Raises UserError with the reason if they cannot be submitted.
         """
         return 0
 

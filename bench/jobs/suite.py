@@ -21,7 +21,7 @@ class PlannedSuite(PlannedRequest):
 
     plan: SuitePlan
     published: Sequence[tuple[SuiteStudent, Path]]
-    """The published students that are measured besides, each with its file or folder."""
+    """The published students that are measured as well, each with its file or folder."""
 
     def later_lines(self, lookup: StateLookup) -> Iterator[str]:
         later, waiting = self.plan.later()

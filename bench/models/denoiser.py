@@ -109,7 +109,7 @@ def _with_hooks(name: str, features: Callable[..., tuple[Tensor, ...]]) -> Calla
 
 
 class WrappedDenoiser(Denoiser):
-    """A denoiser around another one, of which a subclass changes the output; the features are the other's."""
+    """A denoiser around another one, whose output a subclass changes; the features are those of the inner one."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def removal(folder: Path) -> str:
 
 
 def number_of(about: Mapping[str, Any], key: str) -> float:
-    """Return the positive, finite number under a description's key. Raises ValueError if there is none such."""
+    """Return the number under a description's key. Raises ValueError unless it is positive and finite."""
     value = about[key]
     if type(value) not in (int, float) or not 0 < value < math.inf:
         raise ValueError(f"{key} is {value!r}, and a positive number is wanted")
@@ -59,7 +59,7 @@ def number_of(about: Mapping[str, Any], key: str) -> float:
 
 
 def whole_of(about: Mapping[str, Any], key: str) -> int:
-    """Return the positive whole number under a description's key. Raises ValueError if there is none such."""
+    """Return the whole number under a description's key. Raises ValueError unless it is positive."""
     value = about[key]
     if type(value) is not int or not 0 < value < 1 << 31:
         raise ValueError(f"{key} is {value!r}, and a positive whole number is wanted")
@@ -102,7 +102,7 @@ def taps_of(about: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...]:
 
 
 def indices_of(about: Mapping[str, Any], grid: int) -> list[int]:
-    """Return the grid positions of a student's steps, none of another denoiser's, on a grid of so many times.
+    """Return the positions of a student's steps on a grid of `grid` times; other denoisers have none.
 
     Raises ValueError unless they are whole numbers below `grid` that descend: noise falls from step to step.
     """

@@ -252,7 +252,7 @@ def dynamic_shift(
     base_tokens: int = 256,
     max_tokens: int = 4096,
 ) -> float:
-    """Return the shift e^mu for so many tokens of an image; mu is linear in them (FLUX.1's scheduler)."""
+    """Return the shift e^mu for an image of `tokens` tokens; mu is linear in their number (FLUX.1's scheduler)."""
     slope = (max_shift - base_shift) / (max_tokens - base_tokens)
     return math.exp(base_shift + slope * (tokens - base_tokens))
 

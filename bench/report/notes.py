@@ -38,12 +38,12 @@ class Facts:
     generation_seeds: str
     training_seeds: tuple[int, ...]
     precision: str
-    """What is said of networks that are not sampled in float32; empty for those that are."""
+    """The note on networks that are not sampled in float32; empty for those that are."""
     levels: str
     """The level of the intervals, such as 95 %."""
     smoke: bool
     study: bool
-    """Whether people were asked, of whom the notes tell."""
+    """Whether the numbers are preferences of people, whom the notes describe."""
 
 
 def facts(records: Sequence[Record]) -> Facts | None:

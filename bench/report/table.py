@@ -154,7 +154,7 @@ def _compile(
             for row in _rows(number, line, rows, unfinished)
         ]
         made = [r for r in used if (r.protocol_sha256, r.networks_sha256) == key]
-        if columns is None:  # of a suite rows are missing; nobody asked for all of a task under each protocol
+        if columns is None:  # a suite shows its missing rows; a task has no list of rows that should be there
             here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
         heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
         shown = _measured_columns(made) if columns is None else columns

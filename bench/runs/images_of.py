@@ -29,10 +29,10 @@ def images_of(
     prepare: Prepare,
     say: Callable[[str], None],
 ) -> tuple[list[np.ndarray], str]:
-    """Return images [H, W, C] uint8 by their places, and in words where they come from.
+    """Return images [H, W, C] uint8 by their places, and a phrase that says where they come from.
 
-    They are those that the evaluation kept; else the task is prepared and they are made again, of which `say` is
-    told. Raises UserError if there are no kept images, and no student or sampler on disk.
+    They are those that the evaluation kept; else the task is prepared and they are made again, and `say` reports
+    it. Raises UserError if there are no kept images, and no student or sampler on disk.
     """
     from bench.evaluation.kept import kept_pixels
 

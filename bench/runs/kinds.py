@@ -24,7 +24,7 @@ def _as_is(thing: type[Any], name: str, origin: str) -> Any:  # noqa: ARG001 (th
 
 
 def _no_more(thing: Any, called: str) -> None:
-    """Check nothing besides the name and the summary."""
+    """Check nothing more than the name and the summary."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Beside:
     given: Sequence[Path] = ()
     """Plug-in files that the user named, for those that are no longer where they were."""
     files: dict[str, bytes] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     """What a reviewer of the tunings would find, though they are packed."""
 
     def add(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
@@ -68,7 +68,7 @@ class Beside:
             points |= {point.run_id for point in found.points}
             if name not in self.files:
                 self.files[name] = read_bytes(path)
-                self.told += [f"{path}: {one}" for one in findings]
+                self.findings += [f"{path}: {one}" for one in findings]
         if folder.name in tuned_runs([runs]) - points:
             yield "it is a point of a tuning that has no answer yet; fix: the same bench tune goes on with it"
 

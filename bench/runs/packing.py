@@ -39,7 +39,7 @@ class Packed:
     """By their names in it (bench.runs.bundles)."""
     records: list[Record]
     checked: list[Checked]
-    told: Sequence[str] = ()
+    findings: Sequence[str] = ()
     """Findings on the tunings."""
 
     @property
@@ -49,7 +49,7 @@ class Packed:
 
 
 def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] = ()) -> Packed:
-    """Collect the files of finished runs. `allowed` are the STATES that are accepted besides good ones.
+    """Collect the files of finished runs. `allowed` are the STATES that are accepted as well as good ones.
 
     Raises UserError that names every run that is refused, with the reason and the fix.
     """
@@ -75,7 +75,7 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
         refused += [f"{folder.name}: {reason}" for reason in beside.add(folder, records)]
     if refused:
         raise UserError("these are not packed:\n  " + "\n  ".join(refused))
-    return replace(found, files={**beside.files, **found.files}, told=beside.told)
+    return replace(found, files={**beside.files, **found.files}, findings=beside.findings)
 
 
 def _reasons(checked: Checked, allowed: Collection[str]) -> Iterator[str]:

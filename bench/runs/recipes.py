@@ -39,8 +39,8 @@ class FilledRecipes:
         from bench.training.recipe import ALARM_KEYS
 
         own = self.class_defaults(method)
-        told = {} if method.recipe.get("alarms") == "stop" else {key: own[key] for key in ALARM_KEYS & own.keys()}
-        return {**own, **method.recipe, **told}
+        fixed = {} if method.recipe.get("alarms") == "stop" else {key: own[key] for key in ALARM_KEYS & own.keys()}
+        return {**own, **method.recipe, **fixed}
 
     def identity(self, method: MethodInfo) -> dict[str, Any]:
         """Return the values by which a recipe is named: of fields added later, those that are not their defaults.

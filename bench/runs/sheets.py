@@ -28,7 +28,7 @@ def ensure_sheet(
 ) -> Path:
     """Return the sample sheet of a record; if its student or sampler is on disk, make one that is missing.
 
-    Making it prepares the task and generates at most 50 images, which `say` is told. Raises UserError if there is
+    Making it prepares the task and generates at most 50 images, and `say` reports it. Raises UserError if there is
     no sheet and nothing to make it from.
     """
     found = evidence_of(path).sheet

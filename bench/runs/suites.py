@@ -90,7 +90,7 @@ class SuiteScale:
     budget: Budget | None = None
     """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
     tuning_seed: Seed = TUNING_SEED
-    """Training seed on which the rows' grids are tuned; it is none of `seeds`."""
+    """Training seed on which the rows' grids are tuned; it is not among `seeds`."""
     moved: bool = False
     """Whether the task is another than the suite's own; not in the file."""
     plugins: tuple[Path, ...] = ()

@@ -1,4 +1,4 @@
-"""What trackers are told about a run besides its log: its configuration, and the results of its record."""
+"""The data that trackers get about a run with its log: its configuration, and the results of its record."""
 
 from __future__ import annotations
 

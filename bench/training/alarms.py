@@ -152,7 +152,7 @@ class Window:
     begun: list[str]
     """A sentence for each alarm that begins with this window."""
     ended: list[str]
-    """A sentence for each alarm that is over."""
+    """A sentence for each alarm that ends with this window."""
     blind: list[str]
     """A sentence for each alarm whose threshold was chosen and that has nothing to read; in the first window."""
 

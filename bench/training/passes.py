@@ -43,8 +43,7 @@ class PassCounter:
     def _hook(self, watched: nn.Module, name: str) -> Callable[..., None]:
         """Return a hook for calls of one network.
 
-        A deep copy of the network has the hook too, and is none of the training's networks: it may be a student
-        that is validated.
+        A deep copy of the network has the hook too, and is not counted: it may be a student that is validated.
         """
         counts = self.counts
 

@@ -63,7 +63,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def open(self, lines: Sequence[Line]) -> None:
-        """Open the run, or a new one, to be sent those of these lines that it does not have, and later ones."""
+        """Open the run, or a new one, and send it the lines that it does not have; later ones follow."""
 
     def has(self, name: str, step: int) -> bool:  # noqa: ARG002
         """Say whether the tracker has had this figure since before it was opened."""

@@ -96,7 +96,7 @@ class ImageNetTask(PinnedTask):
     """The pinned assets that `located` found in the cache."""
 
     of_training: ClassVar[Collection[str]] = ("data", "teacher")
-    """The roles of which images from outside need none."""
+    """The roles that images from outside do not need."""
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
         *("weights", "references", "own_weights"),

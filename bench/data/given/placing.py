@@ -64,8 +64,8 @@ class Wanted:
 def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> list[str]:
     """Return the names of images in order of their numbers: those of the first repetition, or of all.
 
-    `rows` is what is said about images, if anything is; otherwise their names say it. Raises UserError with counts
-    and the first few names if images are missing, doubled, too many, or not understood.
+    `rows` are the descriptions of images, if there are any; otherwise their names give their numbers. Raises
+    UserError with counts and the first few names if images are missing, doubled, too many, or not understood.
     """
     numbers = _by_rows(rows, wanted) if rows else _by_names(names, wanted)
     repeated = {number for number, count in Counter(numbers.values()).items() if count > 1}
@@ -92,7 +92,7 @@ def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> lis
 
 
 def _by_rows(rows: Mapping[str, Row], wanted: Wanted) -> dict[str, int]:
-    """Return the numbers of images by what is said about them, whatever their names."""
+    """Return the numbers of images by their descriptions, whatever their names."""
     seen = Counter[int]()  # by the first image of the prompt or class, which may be spelled in several ways
     found = {}
     for name, row in rows.items():

@@ -26,7 +26,7 @@ WANTED = "file, and index, prompt or class (with a prompt or class also image, t
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of one image: its number, or else its prompt or class; what is said besides has to agree."""
+    """The description of one image: its number, or else its prompt or class; all of it has to agree."""
 
     number: int | None = None
     """Its number over all repetitions: repetition * samples + index."""
@@ -38,9 +38,9 @@ class Row:
 
 
 def rows_of(files: GivenFiles, manifest: Path | None) -> dict[str, Row]:
-    """Return what is said about images, by name, in the order in which it is said; empty if nothing is.
+    """Return the descriptions of images by name, in their order; empty without a manifest and text files.
 
-    Raises UserError if it is not said of every image, of something else, or not understood.
+    Raises UserError if an image has no description, a description no image, or if one cannot be understood.
     """
     if manifest is not None:
         return _of_manifest(files, manifest)
@@ -104,7 +104,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _of_texts(texts: Sequence[Text], path: Path) -> Row:
-    """Read the files beside an image. Raises UserError if they say nothing of it, or contradict each other."""
+    """Read the text files beside an image. Raises UserError if they do not describe it, or disagree."""
     said: dict[str, str | int] = {}
     where = f"{path}: {' and '.join(text.name for text in texts)}"
     first: Mapping[str, Any] = {}
@@ -128,7 +128,7 @@ def _values(text: Text, where: str) -> Mapping[str, Any]:
 
 
 def _said(values: Mapping[str, Any], where: str) -> dict[str, str | int]:
-    """Return what an object says of an image: its index, prompt, class and image, as far as it does."""
+    """Return the index, prompt, class and image that an object gives, without those that it lacks."""
     found: dict[str, str | int] = {}
     for keys in (NUMBER, PROMPT, CLASS, IMAGE):
         value = next((values[key] for key in keys if values.get(key) is not None), None)
@@ -138,7 +138,7 @@ def _said(values: Mapping[str, Any], where: str) -> dict[str, str | int]:
 
 
 def _row(said: Mapping[str, Any], values: Mapping[str, Any], where: str) -> Row:
-    """Return what is said of an image, found in `values`. Raises UserError if that is nothing."""
+    """Return the description of an image. Raises UserError if it has neither number, prompt nor class."""
     if not said.keys() - {IMAGE[0]}:
         keys = (*NUMBER, *PROMPT, *CLASS)
         odd = next(iter(values), "")

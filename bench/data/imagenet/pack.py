@@ -72,8 +72,8 @@ def pack_source(
             f"rule {manifest.crop}, not from {source.format} {source.path.name} with {crop}; "
             "fix: delete it, or name another folder"
         )
-    if told := described_altered(manifest.altered, manifest.count, "images"):
-        progress.note(told)
+    if note := described_altered(manifest.altered, manifest.count, "images"):
+        progress.note(note)
     return packed
 
 

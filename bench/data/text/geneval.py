@@ -26,7 +26,7 @@ class Wanted:
 
     name: str
     count: int
-    """Included: at least so many. Excluded: fewer than so many."""
+    """The least number of included objects; of excluded ones an image must have fewer."""
     colour: str | None = None
     position: tuple[str, int] | None = None
     """A relation, and the place in `include` of the objects that it relates to."""

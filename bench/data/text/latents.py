@@ -186,8 +186,8 @@ def _pack(
     pack_once(folder, write)
     packed = open_latents(folder)
     _check_same(packed, source, encoding)
-    if told := described_altered(packed.manifest.altered, len(packed), "latents"):
-        progress.note(told)
+    if note := described_altered(packed.manifest.altered, len(packed), "latents"):
+        progress.note(note)
     return packed
 
 

@@ -25,7 +25,7 @@ FAMILIES: dict[str, type[BackboneFamily]] = {}
 class BackboneFamily(Denoiser):
     """A denoiser whose network is of one kind; a subclass describes that kind, its family, completely.
 
-    `network`, `schedule`, `taps` and what a family's `__init__` takes besides (size of patches, ...) make one
+    `network`, `schedule`, `taps` and the other arguments of a family's `__init__` (size of patches, ...) make one
     denoiser of it. Whatever differs between families is here: nothing outside asks for a network's class.
     """
 

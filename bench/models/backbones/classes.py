@@ -1,4 +1,4 @@
-"""What families of class-conditional networks say besides: their classes, and the condition without one."""
+"""The interface of a family of class-conditional networks: its classes, and the condition without one."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ DYNAMIC: Mapping[str, float] = {
 
 
 def flow_schedule(scheduler: Mapping[str, Any], tokens: int) -> FlowSchedule:
-    """Return the schedule for images of so many `tokens`, on which a dynamic shift depends and a static not.
+    """Return the schedule for images of this number of tokens, on which only a dynamic shift depends.
 
     Raises UserError for a scheduler of another kind, or with options that change the times in other ways.
     """

@@ -49,10 +49,10 @@ def columns_of(
     cache: Path | None,
     say: Callable[[str], None],
 ) -> list[Column]:
-    """Return a column for each side, samplers of the teacher first; one of them is added if no side is one.
+    """Return a column for each side, samplers of the teacher first; one is added if no side is a sampler.
 
     A method with several training seeds shows the first that has a sheet. A missing sheet is made if the student
-    is on disk, of which `say` is told. Raises UserError if one is missing, or if two are not of the same noise.
+    is on disk, and `say` reports it. Raises UserError if one is missing, or if two are not of the same noise.
     """
     prepare = preparer(catalogue, cache)
     ordered = sorted(sides, key=lambda side: side.first.kind == "method")

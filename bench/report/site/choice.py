@@ -44,11 +44,11 @@ def chosen_site(
 
 
 def _told(problem: str, others: Mapping[Path, Path]) -> str:
-    """Return a problem in the words of who named a path: not of the folder to which it was unpacked for a time."""
+    """Return a problem with the path that the user named, not the temporary folder to which it was unpacked."""
     for folder, path in others.items():
         if folder != path and str(folder.parent) in problem:  # tunings lie beside the folder of records
-            told = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
-            return f"{told.partition('; fix: ')[0]}; left out of the site; fix: mend it in {path}, or remove it"
+            named = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
+            return f"{named.partition('; fix: ')[0]}; left out of the site; fix: mend it in {path}, or remove it"
     return problem
 
 

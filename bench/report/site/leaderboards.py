@@ -119,8 +119,9 @@ def study_table(board: Board) -> Table:
         for method in [str(variant.some["method"])]
     ]
     heading = f"{rows[0].label}{other}, study {str(board.protocol.get('study'))[:8]}"
-    told = (board.notes, board.warnings)
-    return Table(board.id, heading, columns, rows, False, *told, board.sha256, keys_of(board))
+    return Table(
+        board.id, heading, columns, rows, False, board.notes, board.warnings, board.sha256, keys_of(board)
+    )
 
 
 def keys_of(board: Board) -> list[tuple[str, str]]:

@@ -82,7 +82,7 @@ def study_notes(records: Sequence[Record]) -> list[str]:
 
 
 def _told(metric: MetricResult) -> str:
-    """Return what the record of a preference says besides its value."""
+    """Return the facts in the record of a preference other than its value."""
     of = metric.diagnostics[0]
     kappa = of.get("kappa")
     agreed = f", Fleiss' kappa {kappa:.2f}" if isinstance(kappa, float) else ""

@@ -119,6 +119,6 @@ def _weights(record: Record) -> Hashable | None:
 
 
 def _distances(record: Record) -> Hashable | None:
-    """Return the values of which no two runs have the same, to the last digit; None if there are none."""
+    """Return the values in which no two runs agree to the last digit; None if there are too few."""
     values = tuple(value for metric in record.metrics for value in metric.values if value != int(value))
     return (record.task, record.protocol_sha256, values) if len(values) > 1 else None

@@ -118,7 +118,7 @@ class Sweep(Model):
         return None if self.chosen is None else self.points[self.chosen]
 
     def edges(self) -> list[str]:
-        """Return the axes of which the least or the greatest of three or more numbers was chosen."""
+        """Return the axes with three or more numbers whose least or greatest one was chosen."""
         chosen = self.choice
         return [
             axis

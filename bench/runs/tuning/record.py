@@ -163,7 +163,7 @@ class Tuning(Model):
         return same and all(key in recipe and recipe[key] == value for key, value in chosen.items())
 
     def edges(self) -> list[str]:
-        """Return the keys of which the first or last of three or more values was chosen."""
+        """Return the keys with three or more values whose first or last one was chosen."""
         return [
             key
             for key, values in self.grid.items()

@@ -67,7 +67,7 @@ def test_images_are_split_by_class_and_the_worst_are_drawn(bench: Bench, evaluat
     again = bench("scores", str(evaluated), *options)
     assert "has no kept images; preparing tiny and making 6 from their seeds" in again.text
     made = np.asarray(Image.open(sheet))
-    assert np.array_equal(kept[60:], made[60:]), "the same images, to the bit, below a title that says whence"
+    assert np.array_equal(kept[60:], made[60:]), "the same images, to the bit, below a title that says where from"
     assert not np.array_equal(kept, made)
 
 

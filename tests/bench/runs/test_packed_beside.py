@@ -134,11 +134,11 @@ def test_the_tuning_that_chose_a_recipe_is_packed(checker: Checker, tmp_path: Pa
     path = tuning(runs)
     found = packed(folders, checker)
     assert found.beside == [f"tuning/digits/{path.name}"]
-    assert found.files[found.beside[0]] == path.read_bytes() and not found.told
+    assert found.files[found.beside[0]] == path.read_bytes() and not found.findings
     answer = json.loads(path.read_text())
     path.write_text(json.dumps(answer | {"provenance": answer["provenance"] | {"git_dirty": True}}))
-    (told,) = packed(folders, checker).told
-    assert told.startswith(f"{path}: warning: the code of the tuning differed from its commit; fix: ")
+    (finding,) = packed(folders, checker).findings
+    assert finding.startswith(f"{path}: warning: the code of the tuning differed from its commit; fix: ")
     path.rename(path.with_name("dmd2-of-another-question.json"))
     with pytest.raises(UserError, match=r"dmd2-of-another-question\.json: it answers another question"):
         packed(folders, checker)
