@@ -10,14 +10,12 @@ import pytest
 import torch
 from class_conditional_vp import VPDenoiser
 from gaussian_data import each_schedule
-from tiny_task_context import BATCH, CLASSES, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
+from tiny_task_context import BATCH, SHAPE, make_batch, make_context, make_teacher, normal, same, weights
 from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.schedules import NoiseSchedule, VPSchedule
 from bench.runs.registry import load_catalogue
-from bench.training.cost import Passes
-from bench.training.passes import PassCounter
 from bench.training.step_rng import StepRNG
 from methods.diff_instruct import DiffInstruct, DiffInstructRecipe, integral_kl_gradient
 from methods.noise_levels import lognormal_times
@@ -126,17 +124,6 @@ def test_an_iteration_trains_both_networks_once_and_nothing_else(values: dict[st
         method.training_step(make_batch(iteration))
     assert [name for name, network in networks.items() if same(before[name], network)] == ["teacher"]
     assert method.generator.updates == method.critic.updates == 3
-
-
-@pytest.mark.parametrize("values", [{}, {"guidance_scale": 3.0}])
-def test_costs_are_the_passes_that_iterations_make(values: dict[str, Any]) -> None:
-    """Guidance doubles the teacher's batch."""
-    method = make(null=torch.tensor([CLASSES - 1]), **values, iterations=3)
-    counter = PassCounter(method)
-    for iteration in range(3):
-        method.training_step(make_batch(iteration))
-    found = {name: Passes(*(images / BATCH for images in count)) for name, count in counter.counts.items()}
-    assert found == {name: passes for name, passes in method.recipe.cost().passes.items() if any(passes)}
 
 
 def test_the_script_starts_at_noise_level_1() -> None:

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from processes import in_processes
-from text_pipelines import LATENT_SIDE, SIDE, normal, tiny_unet
+from text_pipelines import LATENT_SIDE, normal
+from tiny_sdxl import LAYOUT, teacher, text_context
 from torch import Tensor
 
-from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import few_step
-from bench.models.schedules import VPSchedule
-from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, Pairs, TrainingContext
+from bench.training.distiller import Batch
 from bench.training.step_rng import StepRNG
 from methods.dmd import DMD
 
-LAYOUT = ConditionLayout(tokens=77, width=40, pooled=24)
 CATALOGUE = load_catalogue()
-
-
-@lru_cache(maxsize=1)
-def teacher() -> StableDiffusionDenoiser:
-    """A tiny SDXL's UNet, frozen; methods copy it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet = tiny_unet(sdxl=True)
-    return StableDiffusionDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
-
-
-def no_pairs(count: int) -> Pairs:
-    raise AssertionError(f"{count} pairs asked for")
 
 
 def make(name: str = "dmd2-4step", **values: Any) -> DMD:
@@ -45,7 +27,7 @@ def make(name: str = "dmd2-4step", **values: Any) -> DMD:
     settings = {"guidance_scale": 8.0, "batch_size": 2, "lr": 1e-4, "critic_lr": 1e-4, **values}
     recipe = CATALOGUE.methods.get(name).recipe("tiny", "paper", settings)
     torch.manual_seed(0)
-    return DMD(recipe, TrainingContext(Accelerator(cpu=True), teacher(), torch.zeros(1, LAYOUT.size), no_pairs))
+    return DMD(recipe, text_context())
 
 
 def make_batch(iteration: int, size: int = 2, rank: int = 0, processes: int = 1) -> Batch:

@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
-from text_pipelines import LATENT_SIDE, SIDE, normal, tiny_unet
+from text_pipelines import LATENT_SIDE, normal
+from tiny_sdxl import LAYOUT, teacher, text_context
 
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import SampleNoise
 from bench.models.saved import load_denoiser, save_denoiser
-from bench.models.schedules import VPSchedule
-from bench.models.text.layout import ConditionLayout
 from bench.runs.registry import load_catalogue
-from bench.training.distiller import Batch, Distiller, Pairs, TrainingContext
+from bench.training.distiller import Batch, Distiller
 from bench.training.step_rng import StepRNG
 
-LAYOUT = ConditionLayout(tokens=77, width=40, pooled=24)
 CATALOGUE = load_catalogue()
 NAMES = ["consistency-4step", "scm-4step", "meanflow-4step"]
-
-
-@lru_cache(maxsize=1)
-def teacher() -> StableDiffusionDenoiser:
-    """A tiny SDXL's UNet, frozen; methods copy it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet = tiny_unet(sdxl=True)
-    return StableDiffusionDenoiser(unet, VPSchedule(), LAYOUT, resolution=SIDE).eval().requires_grad_(False)
-
-
-def no_pairs(count: int) -> Pairs:
-    raise AssertionError(f"{count} pairs asked for")
 
 
 def make(name: str, **values: Any) -> Distiller[Any]:
     settings = {"guidance_scale": 8.0, "batch_size": 2, "lr": 1e-4, "warmup": 0, **values}
     method = CATALOGUE.methods.get(name)
-    context = TrainingContext(Accelerator(cpu=True), teacher(), torch.zeros(1, LAYOUT.size), no_pairs, latent=True)
-    return method.load()(method.recipe("tiny", "paper", settings), context)
+    return method.load()(method.recipe("tiny", "paper", settings), text_context(latent=True))
 
 
 def step(distiller: Distiller[Any], iteration: int = 0) -> dict[str, float]:

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_double import DoubleDenoiser, central_differences
-from tiny_task_context import BATCH, CLASSES, SHAPE, make_batch, make_context, normal, same, weights
+from tiny_task_context import BATCH, SHAPE, make_batch, make_context, normal, same, weights
 from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser
 from bench.runs.registry import load_catalogue
-from bench.training.cost import Passes
 from bench.training.distiller import Noised, frozen
-from bench.training.passes import PassCounter
 from bench.training.step_rng import StepRNG
 from methods.sid import (
     SiD,
@@ -240,17 +238,6 @@ def test_the_generators_step_leaves_the_critics_gradients_alone() -> None:
     start = method.simulate(make_batch())
     method.update_generator(method.generator(*start), start.condition, make_batch())
     assert all(torch.equal(a, p.grad) for a, p in zip(kept, method.critic.network.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("values", [{}, {"gan": True}, {"guidance_scale": 3.0}])
-def test_costs_are_the_passes_that_iterations_make(values: dict[str, Any]) -> None:
-    """Guidance doubles the teacher's batch."""
-    method = make(null=torch.tensor([CLASSES - 1]), **values, iterations=3)
-    counter = PassCounter(method)
-    for iteration in range(3):
-        method.training_step(make_batch(iteration))
-    found = {name: Passes(*(images / BATCH for images in count)) for name, count in counter.counts.items()}
-    assert found == {name: passes for name, passes in method.recipe.cost().passes.items() if any(passes)}
 
 
 def test_recipes_are_the_authors() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import bare
+from jobs_here import run_jobs_here
 from tests_support import TINY_PLUGIN
 
-from bench.jobs.spec import JobSpec
-from bench.jobs.start import main
 from bench.runs.registry import Catalogue
 from bench.runs.suite_plan import SuitePlan
 from bench.runs.suites import SuiteScale, SuiteStudent
@@ -50,18 +49,7 @@ OTHER = replace(TINY, name="elsewhere", recipes="tiny", protocol=PROTOCOL)
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Workers are called in this process; the labels of those that were."""
-    done = []
-
-    def run_jobs(jobs: Sequence[JobSpec], *_: object) -> list[Any]:
-        for job in jobs:
-            job.write()
-            main(str(job.folder), job.stage)
-            done.append(job.label)
-        return []
-
-    monkeypatch.setattr("bench.jobs.local_jobs.run_jobs", run_jobs)
-    return done
+    return run_jobs_here(monkeypatch)
 
 
 @pytest.fixture

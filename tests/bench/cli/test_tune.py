@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs_here import run_jobs_here
 from tests_support import TINY_PLUGIN
 
 from bench.cli.options import parse_grid
-from bench.jobs.spec import JobSpec
-from bench.jobs.start import main
 
 SUITE = """\
 title = "Mine"
@@ -41,17 +40,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     (tmp_path / "suites" / "mine.toml").write_text(SUITE)
     monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
     monkeypatch.setattr("bench.runs.settled.RESULTS", tmp_path)
-    done = []
-
-    def run_jobs(jobs: Sequence[JobSpec], *_: object) -> list[Any]:
-        for job in jobs:
-            job.write()
-            main(str(job.folder), job.stage)
-            done.append(job.label)
-        return []
-
-    monkeypatch.setattr("bench.jobs.local_jobs.run_jobs", run_jobs)
-    return done
+    return run_jobs_here(monkeypatch)
 
 
 def test_a_suite_is_tuned_and_then_reproduced(bench: Callable[..., Any], here: list[str], tmp_path: Path) -> None:
