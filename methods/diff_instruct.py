@@ -23,13 +23,9 @@ class DiffInstructRecipe(CriticRecipe):
     batch_size: int = Field(128, ge=1)
     """Images per update, over all processes."""
     lr: float = Field(1e-5, gt=0)
-    """Learning rate of the generator."""
     betas: tuple[float, float] = (0.0, 0.999)
-    """AdamW's betas for all networks."""
     weight_decay: float = Field(0.0, ge=0)
-    """AdamW's weight decay for all networks."""
     warmup: int = Field(0, ge=0)
-    """Iterations over which learning rates rise linearly to their full values."""
     student_start: float = Field(0.403, gt=0, le=1)
     """Position on the noise grid at which the student starts: 0.403 is the script's noise level of 1 on EDM's
     grid."""
