@@ -114,11 +114,9 @@ def evaluate(
     if asked.kind in FROM_OUTSIDE:
         declared = declared.for_images()
 
-    from rich.console import Console
-
     from bench.core.progress_bars import StatusProgress
 
-    progress = StatusProgress(Console(stderr=True))
+    progress = StatusProgress()
     measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
 
     from bench.core.cpu import compute_on_cpu

@@ -54,8 +54,6 @@ def latency(
     declared = sampled_in_bf16(declared) if bf16 else declared
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
-    from rich.console import Console
-
     from bench.core.cpu import compute_on_cpu
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
@@ -65,7 +63,7 @@ def latency(
 
     compute_on_cpu(threads)
     where = sources_of(declared, cache, download=download)
-    prepared = declared.prepare(where, StatusProgress(Console(stderr=True)))
+    prepared = declared.prepare(where, StatusProgress())
     if isinstance(chosen, Baseline):
         subject = prepared.sampled(chosen)
     else:

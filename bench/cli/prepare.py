@@ -107,8 +107,6 @@ def prepare(
     refuse_idle(declared, inputs)
     refuse_special(inputs, named)
 
-    from rich.console import Console
-
     from bench.core.cpu import compute_on_cpu
     from bench.core.files import folder_size, human_size
     from bench.core.progress_bars import StatusProgress
@@ -116,7 +114,7 @@ def prepare(
     from bench.task.assets import PreparedAsset
 
     compute_on_cpu(threads)
-    progress = StatusProgress(Console(stderr=True))
+    progress = StatusProgress()
     try:
         chosen = declared.pin(inputs, progress)
     except UserError:  # the error follows; these are the requirements that are still missing

@@ -96,7 +96,6 @@ def build(
     refuse_unknown_weights(named, [one.name for entry in entries for one in entry.load().weights])
 
     import torch
-    from rich.console import Console
 
     from bench.core.cpu import compute_on_cpu
     from bench.core.progress_bars import StatusProgress
@@ -107,7 +106,7 @@ def build(
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch finds no CUDA device here; fix: --device cpu")
     compute_on_cpu(threads)
-    progress = StatusProgress(Console(stderr=True))
+    progress = StatusProgress()
     real = _real_images(images, size, batch_size, progress)
     if crop is not None:
         real = replace(real, crop=crop)

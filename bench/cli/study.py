@@ -53,8 +53,6 @@ def make(
     if sheets:
         shown = from_sheets(subjects, prompts)
     else:
-        from rich.console import Console
-
         from bench.core.cpu import compute_on_cpu
         from bench.core.progress_bars import StatusProgress
         from bench.runs.registry import load_catalogue
@@ -64,7 +62,7 @@ def make(
         catalogue = load_catalogue(plugin)
         task = pinned_task(catalogue, first.task, cache, str(first.protocol.get("name", "")))
         sources = sources_of(task, cache, download=download)
-        prepared = task.prepare(sources, StatusProgress(Console(stderr=True)))
+        prepared = task.prepare(sources, StatusProgress())
         shown = from_students(catalogue, prepared, subjects, prompts)
     key = make_study(out, subjects, shown, "sheets" if sheets else "students", number)
     print(f"page for raters: {out}")

@@ -193,7 +193,6 @@ def _students(
 
 def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, report: bool) -> None:
     """Measure what is missing, write the record, the table and the figures, and say what was chosen."""
-    from rich.console import Console
 
     from bench.core.cpu import compute_on_cpu
     from bench.core.stacked_bars import StackedProgress
@@ -204,7 +203,7 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
     from bench.runs.sweeps.record import write_sweep
 
     compute_on_cpu(threads)
-    progress = StackedProgress(Console(stderr=True))
+    progress = StackedProgress()
     for line in plan.header():
         print(line)
     if any(record is None for record in plan.measured()):

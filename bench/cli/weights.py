@@ -170,12 +170,10 @@ def get(
     catalogue = load_catalogue(plugin)
     _refuse_unknown(catalogue, names)
 
-    from rich.console import Console
-
     from bench.core.progress_bars import StatusProgress
     from bench.runs.weights import get_weights
 
-    progress = StatusProgress(Console(stderr=True))
+    progress = StatusProgress()
     for name in dict.fromkeys(names):
         found = get_weights(
             *(catalogue, name, None if path is None else path.expanduser(), cache or default_cache(), progress),

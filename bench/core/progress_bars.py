@@ -42,9 +42,9 @@ def figures_text(figures: dict[str, float]) -> str:
 class StatusProgress:
     """Progress as bars at a terminal and as occasional lines elsewhere; it can keep a status file as well."""
 
-    def __init__(self, console: Console, path: Path | None = None) -> None:
-        """`path` is the status file, or None."""
-        self.console = console
+    def __init__(self, console: Console | None = None, path: Path | None = None) -> None:
+        """`console` is that of stderr by default; `path` is the status file, or None."""
+        self.console = console or Console(stderr=True)
         self.path = path
         self.status = Status("", 0, 0)
         self._written = 0.0

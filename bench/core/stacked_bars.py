@@ -16,9 +16,10 @@ from bench.core.progress_bars import StatusProgress, bars, figures_text
 class StackedProgress:
     """Progress as bars below each other at a terminal; elsewhere each part has its lines."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._plain = StatusProgress(console)
+    def __init__(self, console: Console | None = None) -> None:
+        """`console` is that of stderr by default."""
+        self.console = console or Console(stderr=True)
+        self._plain = StatusProgress(self.console)
         self._bars: RichBars | None = None
 
     @contextlib.contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from rich.console import Console
 
 from bench.core.cpu import compute_on_cpu
 from bench.core.distributed import join_workers
@@ -51,7 +50,7 @@ def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) 
 def prepare(content: dict[str, Any]) -> None:
     """Do a preparation that is described as in `job.json`; bars are drawn on stderr. Raises UserError."""
     catalogue, sources = _settings(content["job"])
-    prepared = _task(content, catalogue, sources).prepare(sources, StatusProgress(Console(stderr=True)))
+    prepared = _task(content, catalogue, sources).prepare(sources, StatusProgress())
     if content["pairs"]:
         prepared.pairs(content["pairs"])
 
@@ -112,7 +111,7 @@ def _run(
 
 def _measure(content: dict[str, Any], catalogue: Catalogue, sources: Sources) -> None:
     """Measure a saved student."""
-    task, progress = _task(content, catalogue, sources), StatusProgress(Console(stderr=True))
+    task, progress = _task(content, catalogue, sources), StatusProgress()
     runner = Runner(catalogue, task.prepare(sources, progress), progress)
     runs = Path(content["job"]["runs"])
     measured = measure_student(runner, Path(content["checkpoint"]), content["steps"], None, runs)

@@ -64,7 +64,6 @@ def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
 
     Raises UserError if a task is not prepared, or has changed since the record was made.
     """
-    from rich.console import Console
 
     from bench.core.progress_bars import StatusProgress
 
@@ -78,7 +77,7 @@ def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
                     f"{record.run_id} was measured under a protocol {record.protocol.get('name')!r} that "
                     f"{record.task} no longer has, so its images cannot be made again; fix: run it again"
                 )
-            progress = StatusProgress(Console(stderr=True))
+            progress = StatusProgress()
             done[record.protocol_sha256] = task.prepare(sources_of(task, cache), progress)
         return done[record.protocol_sha256]
 
