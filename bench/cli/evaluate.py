@@ -21,7 +21,7 @@ from bench.cli.options import (
     parse_keep,
     parse_names,
 )
-from bench.cli.subjects import FROM_OUTSIDE, Asked
+from bench.cli.subjects import FROM_OUTSIDE, Subject
 from bench.cli.terminal import print
 from bench.runs.task_sources import pinned_task, sources_of
 
@@ -104,20 +104,20 @@ def evaluate(
 
     catalogue = load_catalogue(plugin)
     kinds = parse_keep(keep)
-    metrics_asked = parse_names(metric, "--metric") if metric else ()
-    declared = pinned_task(catalogue, task, cache, protocol, metrics_asked)
+    metrics = parse_names(metric, "--metric") if metric else ()
+    declared = pinned_task(catalogue, task, cache, protocol, metrics)
     where = sources_of(declared, cache, data, download)
-    asked = Asked(
+    subject = Subject(
         checkpoint, sampler, images, pipeline, steps, student_start, manifest, scheduler, guidance, dtype, name
     )
 
-    if asked.kind in FROM_OUTSIDE:
+    if subject.kind in FROM_OUTSIDE:
         declared = declared.for_images()
 
     from bench.core.progress_bars import StatusProgress
 
     progress = StatusProgress()
-    measure = asked.measuring(declared, runs, catalogue.methods.entries, progress, download)
+    measure = subject.measuring(declared, runs, catalogue.methods.entries, progress, download)
 
     from bench.core.cpu import compute_on_cpu
     from bench.report.cells import one_result

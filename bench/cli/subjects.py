@@ -39,7 +39,7 @@ GOES_WITH: dict[str, tuple[Kind, ...]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Subject:
     """The options of `bench eval` that say what is evaluated; None for one that was not given."""
 
     checkpoint: Path | None = None

@@ -105,8 +105,8 @@ def sweep(
 
     catalogue = load_catalogue(plugin)
     reported = pinned_task(catalogue, task, cache, protocol)
-    asked = parse_names(metric, "--metric") if metric else []
-    measured = pinned_task(catalogue, task, cache, protocol, asked) if asked else reported
+    names = parse_names(metric, "--metric") if metric else []
+    measured = pinned_task(catalogue, task, cache, protocol, names) if names else reported
     selecting = with_selection_seeds(measured, samples, repetitions)
     require_samples(selecting.protocol, [catalogue.metrics.get(name) for name in selecting.protocol.metrics])
     metrics = _swept_metrics(catalogue, selecting)

@@ -120,8 +120,8 @@ def tune(
     else:
         refuse_scale_alone(scale, suite)
         questions = _of_methods(catalogue, methods, task, protocol, grid, overrides, seed, budget)
-    asked = questions[0]
-    on = pinned_task(catalogue, asked.task, cache, asked.protocol)
+    first = questions[0]
+    on = pinned_task(catalogue, first.task, cache, first.protocol)
     plans = [TuningPlan.of(question, catalogue, on, runs) for question in questions]
     for question in questions:
         answer_to(question, [runs])  # a file that could not be replaced is named now, not after the trainings

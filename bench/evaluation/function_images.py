@@ -41,10 +41,10 @@ class FunctionImages(ImageSource):
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         conditions = None if prompts else classes_of(self.prepared, repetition, indices)
-        asked = list(prompts) if conditions is None else conditions.tolist()
+        given = list(prompts) if conditions is None else conditions.tolist()
         try:
             with tf32(self.protocol.tf32):
-                made = self.function(asked, seeds_of(self.protocol, repetition, indices))
+                made = self.function(given, seeds_of(self.protocol, repetition, indices))
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(

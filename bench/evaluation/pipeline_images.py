@@ -58,13 +58,13 @@ class PipelineImages(ImageSource):
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         conditions = None if prompts else classes_of(self.prepared, repetition, indices)
-        asked = {"prompt": list(prompts)} if conditions is None else {"class_labels": conditions.tolist()}
+        given = {"prompt": list(prompts)} if conditions is None else {"class_labels": conditions.tolist()}
         seeds = seeds_of(self.protocol, repetition, indices)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self._passes = 0
         try:
             with tf32(self.protocol.tf32):
-                made = self.pipeline(**asked, **self._arguments, generator=generators, output_type="np").images
+                made = self.pipeline(**given, **self._arguments, generator=generators, output_type="np").images
         except Exception as error:
             raise UserError(
                 f"{self._called} failed: {type(error).__name__}: {first_line(error)}; fix: try the same call with "

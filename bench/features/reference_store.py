@@ -167,9 +167,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(member)
-    asked = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or asked > min(info.file_size, MAX_ARRAY_BYTES):
-        what = "Python objects" if dtype.hasobject else f"{asked:,} bytes"
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or size > min(info.file_size, MAX_ARRAY_BYTES):
+        what = "Python objects" if dtype.hasobject else f"{size:,} bytes"
         raise ValueError(
             f"{info.filename} asks for {what}, of {info.file_size:,} there and {MAX_ARRAY_BYTES:,} at most"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -73,12 +73,6 @@ class Measured:
     """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
     reasons: Sequence[str] = ()
     """In words, why each score is what it is; empty without reasons."""
-
-    def indexed_scores(self) -> Iterator[tuple[int, float]]:
-        """Yield each score with the index of its image, or of the first image of its group."""
-        group = self.samples // max(1, len(self.scores))
-        for number, score in enumerate(self.scores):
-            yield number * group, score
 
 
 class Metric(ABC):

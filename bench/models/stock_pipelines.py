@@ -40,7 +40,7 @@ class StockPipeline:
     folder: Path
     kind: type[DiffusionPipeline]
     """The class of the pipeline."""
-    asked: Mapping[str, Any]
+    options: Mapping[str, Any]
     """The arguments of its call that the user gave."""
     scheduler: type[SchedulerMixin] | None
     """None: the folder's own."""
@@ -66,7 +66,7 @@ class StockPipeline:
             "scheduler": scheduler,
             **{
                 name: value
-                for name, value in {**known, **self.asked}.items()
+                for name, value in {**known, **self.options}.items()
                 if value is not inspect.Parameter.empty
             },
             "dtype": self.dtype,
@@ -108,7 +108,7 @@ def open_pipeline(
     guidance: float | None,
     dtype: str,
 ) -> StockPipeline:
-    """Find a pipeline and check how it is asked to sample; nothing is loaded, or downloaded without `download`.
+    """Find a pipeline and check the options of its sampling; nothing is loaded, or downloaded without `download`.
 
     Raises UserError if it is no pipeline of diffusers that takes prompts or class labels, or if it has no such
     setting.
@@ -121,9 +121,9 @@ def open_pipeline(
     if dtype not in DTYPES:
         raise unknown("--dtype", dtype, DTYPES)
     given = {"num_inference_steps": steps, "guidance_scale": guidance}
-    asked = {name: value for name, value in given.items() if value is not None}
-    found = StockPipeline(source, folder, kind, asked, _scheduler(scheduler), dtype)
-    for name in asked:
+    options = {name: value for name, value in given.items() if value is not None}
+    found = StockPipeline(source, folder, kind, options, _scheduler(scheduler), dtype)
+    for name in options:
         if name not in found.takes:
             option = {"num_inference_steps": "--steps", "guidance_scale": "--guidance"}[name]
             raise UserError(f"{kind.__name__} takes no {name}; fix: leave out {option}")

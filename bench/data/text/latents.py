@@ -204,17 +204,17 @@ def _check_finite(latents: np.ndarray, source: Captioned[Any], first: int) -> No
 def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encoding) -> None:
     """Raise UserError if an existing folder was packed from another source or with another encoding."""
     manifest = packed.manifest
-    for what, found, asked in (
+    for what, found, wanted in (
         ("source", manifest.source.index_sha256, source.index_sha256),
         ("scaling", manifest.encoding.scaling, encoding.scaling),
         ("shift", manifest.encoding.shift, encoding.shift),
         ("VAE", manifest.encoding.vae_sha256, encoding.vae_sha256),
         ("resolution", _resolution(manifest.encoding), _resolution(encoding)),
     ):
-        if found != asked:
+        if found != wanted:
             raise UserError(
                 f"{packed.folder} holds latents of {manifest.source.format} {manifest.source.name} whose {what} "
-                f"is {found}, not {asked}; fix: delete it, or name another folder"
+                f"is {found}, not {wanted}; fix: delete it, or name another folder"
             )
 
 

@@ -70,8 +70,8 @@ def pages(site: Site) -> Iterator[Page | Asset]:
 def title_of(record: Record) -> str:
     """Return a record's title: its method, task and training seed, and whether it is of a user study."""
     seed = "" if record.train_seed is None else f", seed {record.train_seed}"
-    asked = "User study: " if is_study(record.protocol) else ""
-    return f"{asked}{record.method.name} on {record.task}{seed}"
+    study = "User study: " if is_study(record.protocol) else ""
+    return f"{study}{record.method.name} on {record.task}{seed}"
 
 
 def _address(board: Board) -> str:

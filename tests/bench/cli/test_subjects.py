@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench.cli.subjects import Asked
+from bench.cli.subjects import Subject
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from tasks.digits.task import TASK
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind"),
+    ("options", "kind"),
     [
         ({"checkpoint": Path("runs/x"), "steps": 4}, "checkpoint"),
         ({"sampler": "teacher-ode"}, "sampler"),
@@ -23,12 +23,12 @@ from tasks.digits.task import TASK
         ({"pipeline": "owner/name", "scheduler": "DDIMScheduler", "steps": 8, "guidance": 2.0}, "pipeline"),
     ],
 )
-def test_the_kind_of_what_is_asked(asked: dict[str, Any], kind: str) -> None:
-    assert Asked(**asked).kind == kind
+def test_the_kind_of_a_subject(options: dict[str, Any], kind: str) -> None:
+    assert Subject(**options).kind == kind
 
 
 @pytest.mark.parametrize(
-    ("asked", "problem"),
+    ("options", "problem"),
     [
         ({}, "bench eval takes one of --checkpoint PATH, .* and none is given"),
         ({"images": Path("a"), "sampler": "teacher-ode"}, "not --sampler and --images together"),
@@ -51,13 +51,13 @@ def test_the_kind_of_what_is_asked(asked: dict[str, Any], kind: str) -> None:
         ),
     ],
 )
-def test_what_does_not_go_together(asked: dict[str, Any], problem: str) -> None:
+def test_what_does_not_go_together(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        _ = Asked(**asked).kind
+        _ = Subject(**options).kind
 
 
 @pytest.mark.parametrize(
-    ("asked", "problem"),
+    ("options", "problem"),
     [
         ({"images": Path("nothing-there")}, "there is nothing at nothing-there; fix: name a folder of images"),
         ({"sampler": "nothing.py:draw"}, r"there is no plug-in file nothing\.py"),
@@ -66,6 +66,6 @@ def test_what_does_not_go_together(asked: dict[str, Any], problem: str) -> None:
         ({"images": Path("dmd2")}, "'dmd2' is the name of a method"),
     ],
 )
-def test_what_is_not_there(asked: dict[str, Any], problem: str, tmp_path: Path) -> None:
+def test_what_is_not_there(options: dict[str, Any], problem: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=problem):
-        Asked(**asked).measuring(TASK, tmp_path, ["dmd2"], SilentProgress(), download=False)
+        Subject(**options).measuring(TASK, tmp_path, ["dmd2"], SilentProgress(), download=False)
