@@ -220,7 +220,7 @@
     return different.size > 1;
   }
 
-  // Write a difference and its interval as bench.report.comparison_text does: a bound near zero keeps its side of it.
+  // Write a difference and its interval as bench.report.comparison.text does: a bound near zero keeps its side of it.
   function signed(values, error) {
     let decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(error / 3))));
     while (decimals < 6 && values.slice(1).some((end) => end && !Number(end.toFixed(decimals)))) decimals += 1;
