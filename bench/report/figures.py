@@ -63,9 +63,10 @@ def _legend(label: str) -> str:
 
 def suite_logs(scale: SuiteScale, recorded: Iterable[Found]) -> dict[str, Path]:
     """Return the training logs beside the records of a suite's runs, by the label of their line and the seed."""
-    lines = suite_lines(scale, None)
+    every = list(recorded)
+    lines = suite_lines(scale, None, [one.record for one in every])
     found: dict[str, Path] = {}
-    for one in recorded:
+    for one in every:
         record = one.record
         number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
         log = evidence_of(one.path).curves

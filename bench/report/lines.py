@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from bench.report.recipe_differences import told_differences
 from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
-from bench.runs.record import Record
+from bench.runs.recipes import DIGITS, FilledRecipes, recipe_sha256
+from bench.runs.record import MethodInfo, Record, is_study
 from bench.runs.suites import SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]
@@ -34,6 +36,12 @@ class Line:
     """The suite's row, for a method that a suite trains."""
     tuning_seed: int | None = None
     """The training seed that chose the line's recipe: the best of several there is no result."""
+    recipe_sha256: str = ""
+    """The recipe of the line's records; empty: any with the row's values, since the row's recipe is not known."""
+    differs: str = ""
+    """What distinguishes the recipe from that of the suite's row, for a line of records of another one."""
+    filled: FilledRecipes = field(default_factory=FilledRecipes, compare=False, repr=False)
+    """Names the recipes of records."""
 
     @property
     def overrides(self) -> Mapping[str, Any]:
@@ -51,18 +59,23 @@ class Line:
 
     def fits(self, record: Record) -> bool:
         """Whether a record has this line's method and recipe."""
-        return (
-            record.kind == self.kind
-            and self._reports(record.train_seed)
-            and self.names(record.method.name)
-            and self.steps in (None, record.cost.network_evaluations)
-            and self._has(record.method.recipe)
-        )
+        steps = self.steps in (None, record.cost.network_evaluations)
+        return steps and self._takes(record.kind, record.method, record.train_seed)
+
+    def resembles(self, record: Record) -> bool:
+        """Whether a record has the values that the suite's row sets, whatever the rest of its recipe."""
+        return self.names(record.method.name) and replace(self, recipe_sha256="").fits(record)
 
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
-        same = work.kind == self.kind and self.names(work.method) and self._has(work.recipe)
-        return same and self._reports(work.seed)
+        return self._takes(work.kind, work.planned, work.seed)
+
+    def _takes(self, kind: str, method: MethodInfo, seed: int | None) -> bool:
+        if kind != self.kind or not self._reports(seed) or not self.names(method.name):
+            return False
+        if self.recipe_sha256:
+            return recipe_sha256(method, self.filled) == self.recipe_sha256
+        return self._has(method.recipe)
 
     def _reports(self, seed: int | None) -> bool:
         """Whether a training with this seed can be a result of the line."""
@@ -74,12 +87,24 @@ class Line:
         return same and (not starts or recipe.get("init_from") is not None)
 
 
-def suite_lines(scale: SuiteScale, paper: PaperTable | None) -> list[Line]:
+def suite_lines(scale: SuiteScale, paper: PaperTable | None, records: Iterable[Record] = ()) -> list[Line]:
     """Return the lines of a suite's table, in the order of the paper's rows.
 
     For the same row, the teacher's samplers and other models come before our methods. A line without a row of the
-    paper follows the line before it. Raises UserError for an unknown row of the paper.
+    paper follows the line before it. A row of a settled scale has the records of the recipe that it has now. Those
+    of `records` that have the values which it sets, but another recipe, have lines of their own after it, without
+    values of the paper. Raises UserError for an unknown row of the paper.
     """
+    here = [
+        one for one in records if (one.kind, one.task) == ("method", scale.task) and not is_study(one.protocol)
+    ]
+    first = {row.method: row.recipe for row in scale.rows if row.recipe and row.starts_from is None}
+    filled = FilledRecipes({one.run_id: one.method for one in here} | first)
+    return _with_other_recipes(_own_lines(scale, paper, filled), here)
+
+
+def _own_lines(scale: SuiteScale, paper: PaperTable | None, filled: FilledRecipes) -> list[Line]:
+    """Return the lines of a suite's own rows."""
 
     def values(key: str | None) -> dict[str, float]:
         return paper.row(key).values if paper and key else {}
@@ -94,8 +119,15 @@ def suite_lines(scale: SuiteScale, paper: PaperTable | None) -> list[Line]:
         lines.append((student.paper_row, found))
     for row in scale.rows:
         chosen_on = scale.tuning_seed if row.tune else None
-        shown = values(row.paper_row)
-        lines.append((row.paper_row, Line("method", row.method, row.label, shown, row=row, tuning_seed=chosen_on)))
+        recipe = recipe_sha256(row.recipe, filled) if row.recipe else ""
+        found = Line(
+            *("method", row.method, row.label, values(row.paper_row)),
+            row=row,
+            tuning_seed=chosen_on,
+            recipe_sha256=recipe,
+            filled=filled,
+        )
+        lines.append((row.paper_row, found))
     if paper is None:
         return [line for _, line in lines]
     if scale.all_paper_rows:
@@ -111,6 +143,37 @@ def _in_the_papers_order(lines: Iterable[tuple[str | None, Line]], keys: Sequenc
         place = keys.index(key) if key else place
         placed.append((place, line))
     return [line for _, line in sorted(placed, key=lambda found: found[0])]
+
+
+def _with_other_recipes(lines: Sequence[Line], records: Sequence[Record]) -> list[Line]:
+    """Return the lines with those of other recipes after them, of which that of the newest record is first."""
+    others: dict[int, dict[str, Line]] = {}
+    newest = sorted(records, key=lambda record: record.provenance.created, reverse=True)
+    for record, number in zip(newest, owners(lines, newest), strict=True):
+        alike = [place for place, line in enumerate(lines) if number is None and line.resembles(record)]
+        if alike:
+            place = max(alike, key=lambda place: _says(lines[place]))
+            line, digest = lines[place], recipe_sha256(record.method, lines[place].filled)
+            others.setdefault(place, {}).setdefault(digest, _of_another_recipe(line, record.method, digest))
+    return [one for place, line in enumerate(lines) for one in (line, *others.get(place, {}).values())]
+
+
+def _of_another_recipe(line: Line, method: MethodInfo, digest: str) -> Line:
+    """Return the line of records of another recipe than a line's row has now."""
+    assert line.row is not None and line.row.recipe is not None  # other lines take every record that resembles
+    differs = "; ".join(told_differences(line.row.recipe, method, line.filled))
+    label = f"{line.label}, recipe #{digest[:DIGITS]}"
+    return replace(line, label=label, paper={}, recipe_sha256=digest, differs=differs)
+
+
+def other_recipes(lines: Iterable[Line]) -> list[str]:
+    """Return a note for each line of another recipe than its row has now, once."""
+    every = (
+        f"{line.label}: another recipe than the suite's row has now. {line.differs}."
+        for line in lines
+        if line.differs
+    )
+    return list(dict.fromkeys(every))
 
 
 def recorded_lines(records: Iterable[Record]) -> list[Line]:

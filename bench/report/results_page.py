@@ -92,7 +92,7 @@ class Results:
         """
         if suite not in self.owned:
             scale = settled(load_suite(suite).scale("micro"), load_catalogue(), RESULTS)
-            lines = suite_lines(scale, None)
+            lines = [line for line in suite_lines(scale, None, self.records) if not line.differs]
             self.owned[suite] = [
                 record
                 for record, number in zip(self.records, owners(lines, self.records), strict=True)

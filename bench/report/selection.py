@@ -35,7 +35,7 @@ class Selection:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)
         self.found = list(once.values())
-        self._filled = FilledRecipes()
+        self._filled = FilledRecipes({one.record.run_id: one.record.method for one in self.loaded})
 
     def side(self, name: str, task: str | None, networks: str | None = None) -> Side:
         """Return the side that a name stands for: a folder or file, a run id or its beginning, or a method.
@@ -91,16 +91,16 @@ class Selection:
     def suite(self, suite: Suite, chosen: SuiteScale) -> list[Side]:
         """Return the rows of a suite's table that have results, in its order.
 
-        `chosen` is one of the suite's scales, settled: with its budget and its tuned values. As in tables, a row
-        with results of several recipes is several sides, named by their recipes. Raises UserError if there are
-        fewer than two sides, or if they are not comparable.
+        `chosen` is one of the suite's scales, settled: with its budget, its tuned values and its recipes. As in
+        tables, results of another recipe than a row has now are a side of their own, named by it. Raises UserError
+        if there are fewer than two sides, or if they are not comparable.
         """
-        lines = suite_lines(chosen, suite.paper_table())
         here = [
             one
             for one in self._measured(chosen.task)
             if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
         ]
+        lines = suite_lines(chosen, suite.paper_table(), [one.record for one in here])
         rows: dict[int, list[Found]] = {}
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:

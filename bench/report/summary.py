@@ -51,7 +51,7 @@ def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _:
     Times are in seconds, sizes in bytes. `line_of` returns the line of a table that a record belongs to.
     """
     records = sorted(records, key=lambda record: record.provenance.created)
-    filled = FilledRecipes()
+    filled = FilledRecipes({record.run_id: record.method for record in records})
     facts = pd.DataFrame(
         [{**_facts(record, filled), "line": line_of(record)} for record in records], columns=_FACTS
     )
@@ -135,6 +135,7 @@ def _interval(row: dict[str, Any]) -> dict[str, Any]:
 def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
     checkpoint = record.checkpoint
     selection, weights = (checkpoint.selection, checkpoint.weights) if checkpoint else ("", "")
+    passed = (f"{name}={value}" for name, value in filled.passed(record.method).items())
     return {
         "run_id": record.run_id,
         "created": record.provenance.created,
@@ -146,9 +147,7 @@ def _facts(record: Record, filled: FilledRecipes) -> dict[str, Any]:
         "measured_over": PAIRS if is_study(record.protocol) else GENERATION_SEEDS,
         "kind": record.kind,
         "method": record.method.name,
-        "passed": ", ".join(
-            [*(f"{name}={value}" for name, value in record.method.passed.items()), *["tuning"] * record.of_tuning]
-        ),
+        "passed": ", ".join([*passed, *["tuning"] * record.of_tuning]),
         "recipe_sha256": recipe_sha256(record.method, filled),
         "selection": selection,
         "weights": weights,

@@ -13,7 +13,7 @@ from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
 from bench.report.columns import COMPARED, Column, metric_column, paper_column
-from bench.report.lines import Line, owners, recorded_lines, suite_lines
+from bench.report.lines import Line, other_recipes, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
@@ -93,9 +93,9 @@ def suite_table(
     `unfinished` are the pending runs on that task. Raises UserError for an unknown scale or row of the paper.
     """
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
-    lines = suite_lines(chosen, paper)
     measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
     of_task = [record for record in measured if record.task == chosen.task]
+    lines = suite_lines(chosen, paper, of_task)
     title = f"{suite.title}: {chosen.task}"
     compared = chosen.budget is not None
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, compared)
@@ -182,7 +182,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Return the summary rows of one line; a line without records has one row with its pending runs."""
     found = [row for row in rows if row["line"] == number]
-    if found:
+    if found or line.differs:  # nobody asked for another recipe under each protocol
         return found
     status = "quoted" if line.kind == "quoted" else "missing"
     nothing: dict[str, Any] = {"kind": line.kind, "method": line.name, "status": status, "metric": ""}
@@ -245,6 +245,7 @@ def _section(
     labels = _labels([(line.label, next(iter(rows.values()))) for line, rows in variants.values()])
     ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
     seeds = () if made and is_study(made[0].protocol) else seeds_notes(labels, values)
+    others = other_recipes(line for line, _ in here)
     frame = pd.DataFrame(shown)
     known = [Column("method", "method"), Column("recipe", "recipe"), *metrics.values()]
     known += map(paper_column, paper.columns if paper else ())
@@ -254,8 +255,8 @@ def _section(
         frame,
         best=frozenset((rows[0], name) for name, rows in ranked.items() if rows),
         second=frozenset((rows[1], name) for name, rows in ranked.items() if len(rows) > 1),
-        notes=(*notes(made), *seeds),
-        warnings=(*warnings(made), *seeds),
+        notes=(*notes(made), *seeds, *others),
+        warnings=(*warnings(made), *seeds, *others),
         columns=tuple(
             kinds.get(name) or Column(name, "cost", compared=compared_costs and name in COMPARED)
             for name in frame.columns

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
+from bench.runs.argv import set_options
 from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
 from bench.runs.record import Record
 from bench.runs.run_state import UNDER_WAY
@@ -52,6 +51,8 @@ def left_of(
             newest[number, record.train_seed] = record
     left = []
     for number, line in enumerate(lines):
+        if line.differs:  # a recipe that the suite does not ask for
+            continue
         states: dict[str, list[int | None]] = {}
         for seed in scale.seeds if line.kind == "method" else (None,) * (line.kind == "baseline"):
             last = newest.get((number, seed))
@@ -96,8 +97,6 @@ def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
         return f"`{tune_command(scale, [line.name])}`, then `bench reproduce {scale.called}`"
     chosen = f"--seed {','.join(map(str, seeds))}"
     if scale.trained_on or (line.row and line.row.starts_from):
-        return f"`bench reproduce {scale.called} {chosen}`"
-    values = "".join(
-        f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in line.overrides.items()
-    )
+        return f"`bench reproduce {scale.called} {chosen}{set_options(scale.given)}`"
+    values = set_options({**line.overrides, **scale.given})
     return f"`bench run --method {line.name} {where} {chosen} --no-baselines{values}`"

@@ -7,8 +7,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from bench.task.declaration import default_cache
 
@@ -27,6 +28,12 @@ MACHINE_PATH = re.compile(
 def plugin_options(paths: Iterable[Path]) -> str:
     """Return the options of a command that name plug-in files, each after a blank."""
     return "".join(f" --plugin {shlex.quote(str(path))}" for path in paths)
+
+
+def set_options(values: Mapping[str, Any]) -> str:
+    """Return the options of a command that set recipe values, each after a blank."""
+    pairs = (f"{key}={json.dumps(value)}" for key, value in values.items())
+    return "".join(f" --set {shlex.quote(pair)}" for pair in pairs)
 
 
 def cache_option(cache: Path) -> str:

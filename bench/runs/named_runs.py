@@ -33,7 +33,8 @@ def find_runs(runs: Path, names: Sequence[str], task: str | None) -> FoundRuns:
     if task is not None:
         folders = [folder for folder in folders if folder.parent.name == task]
     found: dict[Path, None] = {}
-    tuned, apart, filled = tuned_runs([runs]), dict[Path, None](), FilledRecipes()
+    tuned, apart = tuned_runs([runs]), dict[Path, None]()
+    filled = FilledRecipes({folder.name: one for folder in folders if (one := _planned(folder)) is not None})
     for name in names:
         if "/" in name or (Path(name) / RECORD).is_file():
             chosen = [Path(name)]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.core.files import read_object
 from bench.core.run_folder import PLAN, RECORD
+from bench.runs.record import MethodInfo
 from bench.runs.run_state import RunState, run_state
 
 StateLookup = Callable[[Path], RunState]
 """A function that returns the state of the run in a folder."""
+
+
+_UNTOLD = {"origin": "", "distiller": "", "passed": {}, "recipe": {}}
+"""What a plan need not say of its method."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,17 @@ class PendingRun:
     """A run or an evaluation without a result."""
 
     kind: Literal["method", "baseline"]
-    method: str
-    """Name of the method or of the sampler."""
+    planned: MethodInfo
+    """The method with its recipe, or the sampler."""
     protocol: str
     """Name of the protocol."""
-    recipe: dict[str, Any]
     seed: int | None
     at: RunState
+
+    @property
+    def method(self) -> str:
+        """Name of the method or of the sampler."""
+        return self.planned.name
 
     def __str__(self) -> str:
         where = "" if self.at.completed is None else f" at {self.at.stage} {self.at.completed}/{self.at.total}"
@@ -44,13 +53,19 @@ def read_pending(folder: Path, lookup: StateLookup = run_state) -> PendingRun | 
     about = read_object(folder / PLAN)
     if about is None or not about.keys() >= {"name", "protocol", "seed"}:
         return None
-    protocol, recipe, seed = about["protocol"], about.get("recipe", {}), about["seed"]
-    if not (isinstance(about["name"], str) and isinstance(protocol, dict) and isinstance(recipe, dict)):
+    protocol, seed = about["protocol"], about["seed"]
+    if not isinstance(protocol, dict) or not isinstance(protocol.get("name", ""), str):
         return None
-    if not isinstance(protocol.get("name", ""), str) or not isinstance(seed, int | None):
+    if not isinstance(seed, int | None):
+        return None
+    try:
+        planned = MethodInfo.model_validate(
+            {**_UNTOLD, **{key: about[key] for key in MethodInfo.model_fields & about.keys()}}
+        )
+    except ValueError:
         return None
     at = lookup(folder)
     if not at.under_way and (folder / RECORD).exists():
         return None
     kind = about.get("kind", "baseline" if seed is None else "method")
-    return PendingRun(kind, about["name"], protocol.get("name", ""), recipe, seed, at)
+    return PendingRun(kind, planned, protocol.get("name", ""), seed, at)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from bench.core.errors import UserError
 from bench.core.files import repeated_digest
+from bench.core.run_folder import BEST
 from bench.runs.record import MethodInfo
-from bench.runs.registry import load_catalogue
+from bench.runs.registry import Entry, Registry, installed
+from bench.training.method import Method
 
+START = "init_from"
+"""The recipe key of the student from which a run starts."""
 DIGITS = 6
 """Digits of a recipe's digest in its name."""
 
@@ -19,6 +25,21 @@ class _Model(NamedTuple):
 
     defaults: Mapping[str, Any]
     added_later: frozenset[str]
+    paths: frozenset[str]
+    """Fields that are paths of files, which may be anywhere."""
+
+
+class _Start(NamedTuple):
+    """A known student from which a run starts."""
+
+    name: str
+    sha256: str
+    """Digest of its recipe."""
+    best: bool
+    """Whether it is the best one by validation, and not the last."""
+
+    def __str__(self) -> str:
+        return f"{self.name}#{self.sha256[:DIGITS]}{f'/{BEST}' if self.best else ''}"
 
 
 class FilledRecipes:
@@ -27,8 +48,9 @@ class FilledRecipes:
     Every new option adds a field to a recipe; the field's default is the behaviour before the option existed.
     """
 
-    def __init__(self) -> None:
-        self._methods = load_catalogue().methods
+    def __init__(self, students: Mapping[str, MethodInfo] = {}) -> None:
+        self._students = students
+        """The methods of known students, from which others may start (`init_from`), by the names of their runs."""
         self._models: dict[tuple[str, str], _Model] = {}
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
@@ -45,17 +67,42 @@ class FilledRecipes:
     def identity(self, method: MethodInfo) -> dict[str, Any]:
         """Return the values by which a recipe is named: of fields added later, those that are not their defaults.
 
-        So a recipe keeps its name when fields are added to its class.
+        So a recipe keeps its name when fields are added to its class. Paths of files are no part of it. A known
+        student from which a run starts is named by its recipe, so that the training seeds of both are one recipe.
         """
         values = self(method)
         if not values:
             return values
         model = self._model(method)
-        return {
-            name: value
+        kept = {
+            name: None if name in model.paths and name != START else value
             for name, value in values.items()
             if name not in model.added_later or value != model.defaults.get(name)
         }
+        start = self._start(kept.get(START))
+        return kept if start is None else kept | {START: [start.name, start.sha256, start.best]}
+
+    def passed(self, method: MethodInfo) -> Mapping[str, Any]:
+        """Return the values that a user gave to a recipe; a known student is named by its recipe."""
+        start = self._start(method.passed.get(START))
+        return method.passed if start is None else method.passed | {START: str(start)}
+
+    def start(self, method: MethodInfo) -> str:
+        """Return what a run starts from: a known student by its recipe, another by its path, or the teacher."""
+        path = method.recipe.get(START)
+        return str(self._start(path) or path or "the teacher")
+
+    def _start(self, path: object) -> _Start | None:
+        """Return the known student in a run's folder, or in its `best` folder."""
+        if not isinstance(path, str):
+            return None
+        folder = PurePosixPath(path)
+        best = folder.name == BEST and folder.parent.name in self._students
+        student = self._students.get(folder.parent.name if best else folder.name)
+        if student is None:
+            return None
+        plain = FilledRecipes()  # its own start keeps its path, so that there is an end
+        return _Start(student.name, recipe_sha256(student, plain), best)
 
     def class_defaults(self, method: MethodInfo) -> Mapping[str, Any]:
         """Return the defaults of the recipe's class; a baseline has none."""
@@ -68,15 +115,29 @@ class FilledRecipes:
         return self._models[key]
 
     def _model_of(self, method: MethodInfo) -> _Model:
-        """Return what is read of an installed method's recipe class, or of the base class for other methods."""
+        """Return what is read of the recipe's class of an installed distiller, or else of the base class.
+
+        Methods of a user's own file of variants have installed distillers, too.
+        """
         from bench.training.recipe import Recipe
 
         try:
-            found = self._methods.get(method.name)
-            model = found.recipe_model() if found.distiller == method.distiller else Recipe
-        except (UserError, ImportError, AttributeError):  # not installed, or broken: its records are shown anyway
+            name = next((entry.name for entry in _methods() if _distiller(entry) == method.distiller), None)
+            model = _methods().get(name).recipe_model() if name else Recipe
+        except (UserError, ImportError, AttributeError):  # it is broken: its records are shown anyway
             model = Recipe
-        return _Model(defaults(model), model.all_added_later())
+        return _Model(defaults(model), model.all_added_later(), model.path_keys())
+
+
+@cache
+def _methods() -> Registry[Method]:
+    """Return the installed methods, read once."""
+    return installed("method")
+
+
+def _distiller(entry: Entry[Method]) -> str:
+    """Return the import path of a method's class; one of a family's file need not be imported for it."""
+    return entry.thing.distiller if entry.thing else entry.point.value if entry.point else ""
 
 
 def recipe_sha256(method: MethodInfo, filled: FilledRecipes) -> str:
@@ -87,7 +148,7 @@ def recipe_sha256(method: MethodInfo, filled: FilledRecipes) -> str:
 def named_recipes(methods: Iterable[MethodInfo], filled: FilledRecipes) -> list[str]:
     """Return the recipes as a command line names them, each once: `dmd2#b8b7ac (batch_size=64)`."""
     found = {recipe_sha256(method, filled)[:DIGITS]: method for method in methods}
-    return [f"{one.name}#{digits} ({shown_values(one.passed)})" for digits, one in sorted(found.items())]
+    return [f"{one.name}#{digits} ({shown_values(filled.passed(one))})" for digits, one in sorted(found.items())]
 
 
 def shown_values(passed: Mapping[str, object]) -> str:

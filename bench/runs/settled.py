@@ -9,6 +9,8 @@ from typing import Any
 
 from bench.core.errors import UserError, listed, unknown
 from bench.metrics.titles import UNSCALED_KID
+from bench.runs.plan import plan_run
+from bench.runs.record import MethodInfo
 from bench.runs.registry import Catalogue
 from bench.runs.result_files import RESULTS
 from bench.runs.suites import SuiteRow, SuiteScale
@@ -25,19 +27,21 @@ def settled(
     overrides: Mapping[str, Any] | None = None,
     others: Sequence[Tuning] = (),
 ) -> SuiteScale:
-    """Return a scale whose rows set every value that the suite decides; the note says how.
+    """Return a scale whose rows set every value that the suite decides, and have their recipes; the note says how.
 
     Tuned values are those of the tunings in `runs`, or of the package's own, or else of `others`. `overrides` are
     the user's own values for every row. A row that is not tuned yet is marked, and one whose method is not
-    installed stays as it is. Raises UserError for a budget that a method cannot keep, for the seed of the tuning
-    among the seeds, and for overrides that contradict the suite.
+    installed stays as it is. Raises UserError for a bad recipe, a budget that a method cannot keep, the seed of
+    the tuning among the seeds, and for overrides that contradict the suite.
     """
-    scale = replace(scale, plugins=tuple(catalogue.plugins))
-    if scale.budget is None and not any(row.tune for row in scale.rows):
-        return scale
     given = dict(overrides or {})
+    scale = replace(scale, plugins=tuple(catalogue.plugins), given=given)
+    trained_on = scale.trained_on or scale.task
+    decides = scale.budget is not None or any(row.tune for row in scale.rows)
+    if not decides and trained_on not in catalogue.tasks.entries:
+        return scale  # records of a task that is not installed can be shown
     _refuse_contradictions(scale, given)
-    task = catalogue.tasks.get(scale.trained_on or scale.task)
+    task = catalogue.tasks.get(trained_on)
     rows, tunings = [], []
     for row in scale.rows:
         installed = row.method in catalogue.methods.entries
@@ -52,6 +56,8 @@ def settled(
             recipe = recipe_of(row.method, {**row.overrides, **given}, catalogue, task)
             within = scale.budget.iterations(recipe, row.method)
             row = replace(row, overrides={**row.overrides, "iterations": within})
+        if installed and not row.untuned:
+            row = replace(row, recipe=_resolved(row, given, catalogue, task))
         rows.append(row)
     notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings, given)]
     return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
@@ -67,6 +73,12 @@ def question_of(row: SuiteRow, scale: SuiteScale, catalogue: Catalogue, task: Ta
 def recipe_of(method: str, values: Mapping[str, Any], catalogue: Catalogue, task: Task) -> Recipe:
     """Return a method's recipe on a task with these values. Raises UserError for a bad one."""
     return catalogue.methods.get(method).recipe(task.recipes or task.name, task.scale, values)
+
+
+def _resolved(row: SuiteRow, given: Mapping[str, Any], catalogue: Catalogue, task: Task) -> MethodInfo:
+    """Return a row's method with its recipe; a row that starts from another names that one in `init_from`."""
+    starts = {"init_from": row.starts_from} if row.starts_from else {}
+    return plan_run(catalogue, row.method, task, {**row.overrides, **given, **starts}, 0, Path()).method_info
 
 
 def require_rows(scale: SuiteScale, catalogue: Catalogue) -> None:

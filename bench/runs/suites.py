@@ -13,6 +13,7 @@ from bench.core.files import regular_file
 from bench.runs.argv import plugin_options
 from bench.runs.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
 from bench.runs.paper_tables import PaperTable, load_paper_table
+from bench.runs.record import MethodInfo
 from bench.runs.result_files import file_named, file_names, read_toml, unreadable
 from bench.runs.tuning.record import TUNING_SEED
 from bench.training.budget import Budget
@@ -61,6 +62,9 @@ class SuiteRow:
     """The grid of values that `bench tune` tries for each of these recipe keys; the best ones are this row's."""
     untuned: bool = False
     """Whether the grid was not tuned yet, so that no run is this row's (bench.runs.settled); not in the file."""
+    recipe: MethodInfo | None = None
+    """The method and the recipe that the row's runs have now (bench.runs.settled); None if that is not known, as
+    of a method that is not installed; not in the file."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class SuiteScale:
     """Training seed on which the rows' grids are tuned; it is not among `seeds`."""
     moved: bool = False
     """Whether the task is another than the suite's own; not in the file."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The user's own recipe values for every row (`--set`); not in the file."""
     plugins: tuple[Path, ...] = ()
     """Plug-in files that define methods or tasks of it; not in the file."""
 
@@ -225,7 +231,7 @@ def _extended(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
     common = data.pop("set", {})
-    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved", "plugins"})
+    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved", "given", "plugins"})
     rows = tuple(_row(row, common) for row in data["rows"])
     parts: dict[str, Any] = {
         "rows": rows,
@@ -259,7 +265,7 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
 
 def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     """Build one row from its own values and those that are set for all rows."""
-    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned"})
+    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned", "recipe"})
     row = replace(row, overrides={**common, **row.overrides})
     for key, values in row.tune.items():
         refuse_doubles(values, f"{key} to tune of {row.label!r}")

@@ -199,13 +199,17 @@ class Recipe(BaseModel):
         that was added later is part of it only with another value than its default, which is what runs did before.
         """
         fields = type(self).model_fields
-        left_out = {
-            key for key, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))
-        }
+        left_out = set(self.path_keys())
         left_out |= {key for key in self.all_added_later() if getattr(self, key) == fields[key].default}
         if self.alarms != "stop":
             left_out |= ALARM_KEYS
         return self.model_dump(mode="json", exclude=left_out)
+
+    @classmethod
+    def path_keys(cls) -> frozenset[str]:
+        """Return the keys whose values are paths of files."""
+        fields = cls.model_fields.items()
+        return frozenset(key for key, field in fields if Path in (field.annotation, *get_args(field.annotation)))
 
     @classmethod
     def all_added_later(cls) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.runs.recipes import FilledRecipes
+from bench.runs.recipes import DIGITS, START, FilledRecipes
 from bench.runs.record import MethodInfo
 
 ABSENT = object()
@@ -28,12 +28,16 @@ class Value:
         """The value for JSON: None also for a field that the recipe does not have."""
         return None if self.value is ABSENT else self.value
 
-    def __str__(self) -> str:
-        """Return the value as text, with a star if the user set it."""
+    @property
+    def text(self) -> str:
+        """The value as text."""
         if self.value is ABSENT:
             return "–"
-        text = self.value if isinstance(self.value, str) else json.dumps(self.value)
-        return f"{text} *" if self.passed else text
+        return self.value if isinstance(self.value, str) else json.dumps(self.value)
+
+    def __str__(self) -> str:
+        """Return the value as text, with a star if the user set it."""
+        return f"{self.text} *" if self.passed and self.value is not ABSENT else self.text
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,24 @@ def recipe_differences(methods: Sequence[MethodInfo]) -> list[Difference]:
         for name in fields
     ]
     return [row for row in found if len({_identity(one.value) for one in row.values}) > 1]
+
+
+def told_differences(now: MethodInfo, other: MethodInfo, filled: FilledRecipes) -> list[str]:
+    """Say in which values another recipe of a method differs from the one that it has now."""
+    told = []
+    if now.distiller != other.distiller:
+        told.append(f"The class is {other.distiller} and not {now.distiller}")
+    if now.plugin_sha256 != other.plugin_sha256:
+        files = [sha256[:DIGITS] or "none" for sha256 in (other.plugin_sha256, now.plugin_sha256)]
+        told.append(f"The plug-in file is {files[0]} and not {files[1]}")
+    ours, theirs = filled.identity(now), filled.identity(other)
+    if ours.get(START) != theirs.get(START):
+        told.append(f"It starts from {filled.start(other)} and not from {filled.start(now)}")
+    for row in recipe_differences([now, other], filled):
+        same = ours.get(row.field, ABSENT) == theirs.get(row.field, ABSENT)  # as paths of files are
+        if row.field != START and not same:
+            told.append(f"{row.field} is {row.values[1].text} and not {row.values[0].text}")
+    return told or ["Its numbers are of other types"]
 
 
 def _identity(value: Any) -> str:

@@ -13,6 +13,7 @@ from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import Placed, fits, owner_of, suites_on
 from bench.report.site.pages import Page, Site
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, values, variant_row
+from bench.runs.record import Record
 from bench.runs.suites import Suite, SuiteScale
 
 PAPER_COLUMN = {
@@ -36,7 +37,8 @@ def pages(site: Site) -> Iterator[Page]:
     suites = [site.suite(name) for name in site.suites]
     for task in site.tasks():
         boards = site.boards(task)
-        tables = leaderboards([board for board in boards if not board.study], task, suites)
+        records = [entry.record for entry in site.entries_of(task)]
+        tables = leaderboards([board for board in boards if not board.study], task, suites, records)
         studies = [study_table(board) for board in boards if board.study]
         named = [suite for suite in suites if any(scale.task == task for scale in suite.scales.values())]
         shown = {
@@ -50,9 +52,11 @@ def pages(site: Site) -> Iterator[Page]:
         yield Page(f"tasks/{task}.html", "leaderboard.html", f"Leaderboard: {task}", shown)
 
 
-def leaderboards(boards: Sequence[Board], task: str, suites: Sequence[Suite]) -> list[Table]:
+def leaderboards(
+    boards: Sequence[Board], task: str, suites: Sequence[Suite], records: Sequence[Record]
+) -> list[Table]:
     """Return a task's tables; a line of a suite that no table has is in the first one that it belongs to."""
-    found = list(suites_on(task, suites))
+    found = list(suites_on(task, suites, records))
     fitting = [[] if board.smoke else [one for one in found if fits(board, one[0])] for board in boards]
     placed = {line.key for board, here in zip(boards, fitting, strict=True) for line in _run(board, here)}
     tables = []

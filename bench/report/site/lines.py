@@ -9,6 +9,7 @@ from bench.core.files import digest
 from bench.report.lines import Line, owner, suite_lines
 from bench.report.site.boards import Board, Variant
 from bench.report.todo import command
+from bench.runs.record import Record
 from bench.runs.suites import Suite, SuiteScale
 
 
@@ -31,13 +32,15 @@ class Placed:
         return command(self.line, self.scale.seeds if self.line.kind == "method" else (), self.scale)
 
 
-def suites_on(task: str, suites: Sequence[Suite]) -> Iterator[tuple[SuiteScale, list[Placed]]]:
-    """Yield the scales of suites on a task, each with its lines that can be run."""
+def suites_on(
+    task: str, suites: Sequence[Suite], records: Sequence[Record]
+) -> Iterator[tuple[SuiteScale, list[Placed]]]:
+    """Yield the scales of suites on a task, whose records these are, each with its lines that can be run."""
     for suite in suites:
         for scale in suite.scales.values():
             if scale.task == task:
-                lines = suite_lines(scale, suite.paper_table())
-                yield scale, [Placed(line, scale) for line in lines if line.kind != "quoted"]
+                lines = suite_lines(scale, suite.paper_table(), records)
+                yield scale, [Placed(line, scale) for line in lines if line.kind != "quoted" and not line.differs]
 
 
 def owner_of(variant: Variant, lines: Sequence[Line]) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import catalogue
 from bench.report.cells import header
-from bench.report.lines import Line, suite_lines
+from bench.report.lines import Line, other_recipes, suite_lines
 from bench.report.ranking import best_rows
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import EMPTY, Cell, quoted
@@ -60,7 +60,8 @@ def pages(site: Site) -> Iterator[Page]:
 
 def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScale, lookup: StateLookup) -> Part:
     """Return a suite at one scale, from the records of the scale's task."""
-    lines = suite_lines(scale, paper)
+    records = [entry.record for entry in site.entries_of(scale.task)]
+    lines = suite_lines(scale, paper, records)
     every = [(board, _owned(board, lines)) for board in site.boards(scale.task) if fits(board, scale)]
     found = [one for one in every if _has_students(one[1])] or every
     tables = [
@@ -68,7 +69,7 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
         for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
     ]
     work = work_of(scale, site.runs, lookup)
-    left = left_of(lines, scale, [entry.record for entry in site.entries_of(scale.task)], work)
+    left = left_of(lines, scale, records, work)
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]
@@ -115,7 +116,7 @@ def _table(
     for number, line in enumerate(lines):
         if number in owned:
             ordered += [rows[id(variant)] for variant in owned[number]]
-        elif first:
+        elif first and not line.differs:
             ordered.append(_empty(scale, paper, line))
     protocol = f"Protocol {board.protocol.get('name')}" if board else scale.task
     table = Table(
@@ -124,7 +125,7 @@ def _table(
         [*columns, *COST_COLUMNS],
         ordered,
         board.smoke if board else False,
-        warnings=board.warnings if board else (),
+        warnings=[*(board.warnings if board else ()), *other_recipes(lines[number] for number in owned)],
     )
     return table.without_empty_columns()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from bench.core.errors import UserError, counted, listed
 from bench.core.files import write_text
 from bench.core.run_folder import LOG
+from bench.runs.argv import set_options
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
@@ -143,10 +143,10 @@ def tuning_lines(found: Tuning, plan: TuningPlan, options: str = "") -> Iterator
     if edges := found.edges():
         yield f"note: {', '.join(edges)} at the edge of the grid; values beyond it may be better"
     chosen = plan.runs[plan.question.points.index(found.chosen)]
-    values = " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in chosen.passed.items())
     seeds = ",".join([str(seed) for seed in range(4) if seed != found.seed][:3])
     yield f"tuning: {plan.path}"
-    yield f"run: bench run --method {found.method} --task {found.task}{options} --seed {seeds} {values}"
+    values = set_options(chosen.passed)
+    yield f"run: bench run --method {found.method} --task {found.task}{options} --seed {seeds}{values}"
 
 
 def _shown(values: Mapping[str, object]) -> str:

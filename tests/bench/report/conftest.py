@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from bench.core.files import digest
 from bench.metrics.intervals import t_interval
+from bench.runs.plan import plan_run
 from bench.runs.record import Record
+from bench.runs.registry import Catalogue, load_catalogue
 
 FAILURE = {"type": "OutOfMemoryError", "message": "", "traceback": "", "log_tail": []}
 
@@ -61,9 +64,18 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     assert complaints == []
 
 
+@cache
+def installed_things() -> Catalogue:
+    """Return the catalogue without plug-ins, read once."""
+    return load_catalogue()
+
+
 @pytest.fixture
 def make_record() -> Callable[..., Record]:
-    """Return a function that makes the record of one run; `fd` has one value per generation seed."""
+    """Return a function that makes the record of one run; `fd` has one value per generation seed.
+
+    With `now` it has the whole recipe that the method has on the task now, as rows of suites ask for it.
+    """
 
     def make(
         method: str = "dmd2",
@@ -86,7 +98,19 @@ def make_record() -> Callable[..., Record]:
         extractors: dict[str, str] | None = None,
         diagnostics: list[dict[str, Any]] | None = None,
         error: str = "OutOfMemoryError",
+        now: bool = False,
     ) -> Record:
+        passed = {"iterations": TABLE3.get(method, 7000)} | (recipe or {})
+        about: dict[str, Any] = {
+            "name": method,
+            "origin": "distillation-bench",
+            "distiller": "methods:X",
+            "passed": recipe or {},
+            "recipe": {"lr": 3e-4} | passed,
+        }
+        if now:
+            found = installed_things()
+            about = plan_run(found, method, found.tasks.get(task), passed, 0, Path()).method_info.model_dump()
         mean, std, low, high = t_interval(fd)
         measured = {
             "name": metric,
@@ -107,13 +131,7 @@ def make_record() -> Callable[..., Record]:
                 "run_id": digest([method, seed, protocol, recipe, selection, nfe]),
                 "kind": kind,
                 "status": "failed" if failed else "ok",
-                "method": {
-                    "name": method,
-                    "origin": "distillation-bench",
-                    "distiller": "methods:X",
-                    "passed": recipe or {},
-                    "recipe": {"lr": 3e-4, "iterations": TABLE3.get(method, 7000)} | (recipe or {}),
-                },
+                "method": about,
                 "task": task,
                 "protocol": declared,
                 "protocol_sha256": digest(declared),

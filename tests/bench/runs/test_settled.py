@@ -46,10 +46,19 @@ def test_the_users_own_values_count_but_for_the_iterations(catalogue: Catalogue)
         settled(SCALE, catalogue, RUNS, {"iterations": 5})
 
 
-def test_a_suite_without_a_budget_stays_as_it_is_and_knows_its_plug_ins(catalogue: Catalogue) -> None:
+def test_a_suite_without_a_budget_stays_as_it_is_and_knows_its_recipes_and_plug_ins(catalogue: Catalogue) -> None:
     scale = load_suite("table4").scale("micro")
-    assert settled(scale, load_catalogue(), RUNS, {"iterations": 5}) == scale
-    assert settled(scale, catalogue, RUNS) == replace(scale, plugins=(TINY_PLUGIN,))
+    found = settled(scale, catalogue, RUNS, {"batch_size": 5})
+    assert (found.plugins, found.given) == ((TINY_PLUGIN,), {"batch_size": 5})
+    assert {row.recipe.recipe["batch_size"] for row in found.rows if row.recipe} == {5}
+    rows = tuple(replace(row, recipe=None) for row in found.rows)
+    assert replace(found, rows=rows, plugins=(), given={}) == scale
+
+
+def test_a_suite_on_a_task_that_is_not_installed_has_no_recipes(catalogue: Catalogue) -> None:
+    """The records of a stranger's task can be shown without it."""
+    elsewhere = load_suite("table4").scale("micro").on("their-task")
+    assert [row.recipe for row in settled(elsewhere, catalogue, RUNS).rows] == [None] * 4
 
 
 MINE = """\

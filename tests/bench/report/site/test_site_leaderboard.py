@@ -134,7 +134,7 @@ def test_protocols_are_apart_and_smoke_is_no_result(records: Any, visit: Any, ma
 def test_what_a_suite_has_and_nobody_ran_is_shown_with_its_command(
     records: Any, visit: Any, make_record: Make
 ) -> None:
-    records.add(make_record("dmd2", 0, (2.0, 2.2)))  # on fashion, the task of Table 3
+    records.add(make_record("dmd2", 0, (2.0, 2.2), now=True))  # on fashion, the task of Table 3
     page = visit(records.build(["table3"]) / "tasks" / "fashion.html")
     row = page.locator("tbody tr").filter(has=page.get_by_role("rowheader", name="gan-ttur", exact=True))
     assert "not run" in row.inner_text() and "2.52" in row.inner_text()  # the paper's value stays

@@ -22,7 +22,7 @@ def page(records: Any, make_record: Make) -> Callable[..., str]:
     def build(place: str, suites: tuple[str, ...], log: int = 0, logs: int = 3) -> str:
         for method, first in (("dmd-no-regression", 9.0), ("dmd-ttur", 2.0)):
             for seed in range(3):
-                record = make_record(method, seed, (first + seed / 10, first + seed / 10))
+                record = make_record(method, seed, (first + seed / 10, first + seed / 10), now=True)
                 records.add(record, log=log if seed < logs else 0)
         return Path(records.build(suites) / place).read_text()
 
@@ -58,6 +58,16 @@ def test_a_page_says_where_there_are_no_curves(page: Any) -> None:
     assert "No curves: no record here has its training log beside it." in text
 
 
+def test_curves_of_another_recipe_are_a_line_of_their_own(records: Any, make_record: Make) -> None:
+    """They were in the band of the row's seeds."""
+    for seed, recipe in enumerate([{}, {}, {"lr": 1e-3}]):
+        records.add(make_record("dmd-ttur", seed, now=True, recipe=recipe), log=5)
+    text = (records.build(("figure8",)) / "suites/figure8.html").read_text()
+    assert "the mean over 1 or 2 training seeds whose logs are kept" in text
+    warned = text.index("another recipe than the suite&#39;s row has now. lr is 0.001 and not 0.0006.")
+    assert "5 fake diffusion updates (TTUR), recipe #" in text[:warned]
+
+
 def test_every_suite_has_a_page_without_any_record(records: Any) -> None:
     from bench.report.site.pages import Site
     from bench.runs.suites import suite_names
@@ -85,7 +95,7 @@ def test_samplers_of_another_teacher_than_any_students_are_left_to_the_page_of_t
     records: Any, make_record: Make
 ) -> None:
     """Both teachers are on the task's page, which shows what was run with either as run."""
-    records.add(make_record("dmd-ttur", 0, (2.0, 2.2), features="ab"))
+    records.add(make_record("dmd-ttur", 0, (2.0, 2.2), features="ab", now=True))
     for features in ("ab", "cd"):
         sampler = make_record("teacher-ode", None, (3.0, 3.2), kind="baseline", features=features)
         records.add(sampler.model_copy(update={"run_id": f"teacher-ode-{features}"}))

@@ -1,0 +1,160 @@
+"""A row of a suite has the results of the recipe that it has now; those of another one are apart, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.escape import markdown
+from bench.report.lines import suite_lines
+from bench.report.render import to_markdown
+from bench.report.results_page import Results
+from bench.report.selection import Selection
+from bench.report.table import ReportTable, suite_table
+from bench.report.todo import left_of, left_text
+from bench.runs.pending_runs import PendingRun
+from bench.runs.record import Record
+from bench.runs.records import Loaded, load_records
+from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.result_files import RESULTS
+from bench.runs.run_state import RunState
+from bench.runs.settled import settled
+from bench.runs.suites import SuiteRow, SuiteScale, load_suite
+
+Make = Callable[..., Record]
+SUITE = load_suite("table3")
+DMD2 = "DMD, no regression, TTUR, GAN (DMD2)"
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue()
+
+
+@pytest.fixture
+def scale(catalogue: Catalogue, tmp_path: Path) -> SuiteScale:
+    """Table 3 at micro scale, with the recipes that its rows have now."""
+    return settled(SUITE.scale("micro"), catalogue, tmp_path)
+
+
+def both(make: Make, **changed: Any) -> list[Record]:
+    """Return three seeds of the recipe that dmd2 had before some values were changed, and one of that of now."""
+    earlier = [make("dmd2", seed, (9.0 + seed, 9.0 + seed), now=True) for seed in range(3)]
+    changes = ({"run_id": f"{one.run_id}-earlier", "method": other(one, **changed)} for one in earlier)
+    copies = [one.model_copy(update=change) for one, change in zip(earlier, changes, strict=True)]
+    return [*copies, make(now=True)]
+
+
+def other(record: Record, plugin: str = "", **values: Any) -> Any:
+    """Return a record's method with other values of its recipe, which no user gave."""
+    recipe = record.method.recipe | values
+    return record.method.model_copy(update={"recipe": recipe, "plugin_sha256": plugin, "passed": {}})
+
+
+def labels(table: ReportTable) -> dict[str, str]:
+    """Return the first metric of each row that was run, by its label."""
+    (section,) = table.sections
+    return {row.method: row["FD ↓"] for _, row in section.cells.iterrows() if row["FD ↓"] != "missing"}
+
+
+def test_an_earlier_recipe_has_a_row_that_names_what_differs(make_record: Make, scale: SuiteScale) -> None:
+    table = suite_table(SUITE, SUITE.paper_table(), both(make_record, ema_decay=0.5), scale)
+    own, apart = labels(table).items()
+    assert (own[0], own[1].split(" ")[0]) == (DMD2, "2.10")
+    assert apart[0].startswith(f"{DMD2}, recipe #") and apart[1].startswith("10.00 ± ")
+    note = f"{apart[0]}: another recipe than the suite's row has now. ema_decay is 0.5 and not 0.99."
+    assert note in table.sections[0].notes and note in table.sections[0].warnings
+    assert table.data[table.data["label"] == apart[0]]["paper_fid"].isna().all()  # the paper's is of the row
+    assert markdown(note) in to_markdown(table)
+
+
+def test_what_only_an_earlier_recipe_has_is_missing(make_record: Make, scale: SuiteScale) -> None:
+    """`bench reproduce` trains it."""
+    records = both(make_record, ema_decay=0.5)
+    lines = suite_lines(scale, None, records)
+    (dmd2,) = (one for one in left_of(lines, scale, records, ()) if one.label == DMD2)
+    assert dmd2.seeds == (1, 2)
+    (dmd2,) = (one for one in left_of(lines, scale, records[:3], ()) if one.label == DMD2)
+    assert (dmd2.seeds, dmd2.state) == ((0, 1, 2), "missing")
+
+
+def test_the_plug_in_file_is_named_where_it_differs(make_record: Make, scale: SuiteScale) -> None:
+    table = suite_table(SUITE, None, both(make_record, plugin="ab" * 32), scale)
+    assert "now. The plug-in file is ababab and not none." in table.sections[0].notes[-1]
+
+
+def test_a_pending_run_of_an_earlier_recipe_is_not_the_rows(make_record: Make, scale: SuiteScale) -> None:
+    (dmd2,) = (line for line in suite_lines(scale, None) if line.label == DMD2)
+    at = RunState(Path(), "running")
+    now = make_record(now=True)
+    for method, is_row in ((now.method, True), (other(now, ema_decay=0.5), False)):
+        assert dmd2.is_worked_on(PendingRun("method", method, "fashion", 0, at)) is is_row
+
+
+def test_a_row_whose_method_is_not_installed_has_the_records_with_its_values(make_record: Make) -> None:
+    """Which of their recipes is that of now cannot be known."""
+    unknown = replace(SUITE.scale("micro"), rows=(SuiteRow("theirs", "Theirs", overrides={"lr": 0.1}),))
+    records = [make_record("theirs", recipe={"lr": lr}) for lr in (0.1, 0.2)]
+    assert [line.label for line in suite_lines(unknown, None, records)] == ["teacher-ode", "teacher-sde", "Theirs"]
+    assert suite_table(SUITE, None, records, unknown).data["passed"].dropna().tolist() == ["lr=0.1"]
+
+
+def test_the_users_own_values_are_those_of_every_row(
+    catalogue: Catalogue, make_record: Make, tmp_path: Path
+) -> None:
+    """`bench reproduce --set lr=1e-5` has its results in its own table, also where a row sets another value."""
+    rows = (SuiteRow("dmd2", "DMD2", overrides={"lr": 1e-4, "iterations": 7000}),)
+    chosen = settled(replace(SUITE.scale("micro"), rows=rows, budget=None), catalogue, tmp_path, {"lr": 1e-5})
+    records = [make_record(now=True, recipe={"lr": 1e-5})]
+    assert labels(suite_table(SUITE, None, records, chosen)).keys() == {"DMD2"}
+    lines = suite_lines(chosen, None, records)
+    (missing,) = (left_text(one, str) for one in left_of(lines, chosen, records, ()) if one.label == "DMD2")
+    assert missing.endswith("--no-baselines --set lr=1e-05 --set iterations=7000`")
+
+
+def test_a_comparison_has_it_as_a_side_of_its_own(make_record: Make, scale: SuiteScale) -> None:
+    records = both(make_record, ema_decay=0.5)
+    sides = Selection(Loaded(records, [], [Path(f"{one.run_id}.json") for one in records])).suite(SUITE, scale)
+    assert [len(side.found) for side in sides] == [1, 3]
+    assert sides[0].label == DMD2 and sides[1].label.startswith(f"{DMD2}, recipe #")
+
+
+def test_the_page_of_results_takes_the_row_of_now(make_record: Make) -> None:
+    assert Results(both(make_record, ema_decay=0.5)).values("fashion", "fd", "table3/dmd2") == [2.1]
+
+
+def test_seeds_that_start_from_students_of_one_recipe_are_one_result(
+    catalogue: Catalogue, make_record: Make, tmp_path: Path
+) -> None:
+    """Each seed starts from a student of its own; one of another recipe makes another result."""
+    rows = (SuiteRow("dmd-ttur", "First"), SuiteRow("dmd2", "Later", starts_from="dmd-ttur/best"))
+    chosen = settled(replace(SUITE.scale("micro"), rows=rows, budget=None), catalogue, tmp_path)
+    records = []
+    for seed, ema_decay in ((0, 0.99), (1, 0.99), (2, 0.5)):
+        first = make_record("dmd-ttur", seed, now=True)
+        first = first.model_copy(update={"method": other(first, ema_decay=ema_decay)})
+        start = {"init_from": f"runs/fashion/{first.run_id}/best"}
+        records += [first, make_record("dmd2", seed, now=True, recipe=start)]
+    table = suite_table(SUITE, None, records, chosen)
+    seeds = dict(zip(table.data["label"], table.data["seeds"], strict=True))
+    later = next(label for label in seeds if label.startswith("Later, recipe"))
+    assert (seeds["First"], seeds["Later"], seeds[later]) == ("0 1", "0 1", "2")
+    (note,) = (note for note in table.sections[0].notes if note.startswith(later))
+    assert note[note.index("It starts") :].startswith("It starts from dmd-ttur#") and "/best and not from" in note
+    assert table.data["passed"].str.contains("init_from=dmd-ttur#").sum() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["table3", "table4", "table4-constant", "tournament", "tournament-4step", "tournament-scenes"]
+)
+def test_committed_results_are_of_the_recipes_of_now(name: str, catalogue: Catalogue) -> None:
+    """If this fails, a recipe was changed: its rows in docs/results.md are of an earlier one."""
+    suite = load_suite(name)
+    chosen = settled(suite.scale("micro"), catalogue, RESULTS)
+    table = suite_table(suite, suite.paper_table(), load_records([RESULTS / "records"]).records, chosen)
+    rows = {row["method"] for section in table.sections for _, row in section.cells.iterrows()}
+    assert rows == {line.label for line in suite_lines(chosen, suite.paper_table())} and table.missing == ()
