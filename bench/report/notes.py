@@ -12,7 +12,7 @@ from bench.report.cells import percent
 from bench.report.measured import Measured
 from bench.report.outside import outside_notes
 from bench.report.study.words import study_notes
-from bench.runs.record import Record, is_study
+from bench.runs.record import INITIAL_WEIGHTS, Record, is_study
 from bench.training.alarms import AlarmNote
 from bench.training.budget import PASSES
 
@@ -231,15 +231,16 @@ def rounded_networks(records: Sequence[Record]) -> list[str]:
 def differing_assets(records: Sequence[Record]) -> list[str]:
     """Warn of each role (feature network, teacher, data) whose bytes differ between records.
 
-    Networks that differ by rounding alone are left to `rounded_networks`, and so are the data made with them.
+    Networks that differ by rounding alone are left to `rounded_networks`, and so are the data made with them. The
+    students from which runs start are parts of recipes.
     """
     seen: dict[str, Counter[str]] = {}
     for record in records:
         for asset in (*record.weights, *record.data):
             seen.setdefault(asset.role, Counter())[asset.sha256] += 1
-    same = set[str]()
+    same = {INITIAL_WEIGHTS}
     if rounded_networks(records):
-        same = {asset.role for record in records for asset in record.weights} | MADE_WITH_NETWORKS
+        same |= {asset.role for record in records for asset in record.weights} | MADE_WITH_NETWORKS
     return [
         f"Warning: the {role} of these records differ, so their numbers are not comparable: "
         + _list(f"{sha256[:12]} ({count} record(s))" for sha256, count in sorted(counts.items()))

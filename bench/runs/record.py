@@ -44,6 +44,10 @@ STUDY_KIND: Final = "user study"
 """The `kind` in the protocol of a user study (`bench study read`)."""
 
 
+INITIAL_WEIGHTS: Final = "initial weights"
+"""Role of the student from which a run starts: a part of its recipe, and not of what measured it."""
+
+
 def is_study(protocol: Mapping[str, Any]) -> bool:
     """Say whether this is a record's protocol of a user study; its values are preferences of people."""
     return protocol.get("kind") == STUDY_KIND

@@ -19,7 +19,7 @@ from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_source import SampledImages
 from bench.runs.plan import Run
-from bench.runs.record import Provenance
+from bench.runs.record import INITIAL_WEIGHTS, Provenance
 from bench.runs.recording import trained_student
 from bench.runs.trained import TrainedStudent
 from bench.task.assets import PreparedAsset, file_asset
@@ -74,7 +74,7 @@ class StudentTraining(NamedTuple):
         more_data: list[PreparedAsset] = []
         distiller = run.method.load()(recipe, training_context(self.prepared, accelerator, more_data))
         if recipe.init_from is not None:
-            more_data.append(file_asset("initial weights", start_from(recipe.init_from, distiller)))
+            more_data.append(file_asset(INITIAL_WEIGHTS, start_from(recipe.init_from, distiller)))
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
             Cadence(max(1, recipe.iterations // CHECKPOINTS_PER_RUN), validate_every(recipe)),
             self.progress,

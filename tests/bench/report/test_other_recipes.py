@@ -17,7 +17,7 @@ from bench.report.selection import Selection
 from bench.report.table import ReportTable, suite_table
 from bench.report.todo import left_of, left_text
 from bench.runs.pending_runs import PendingRun
-from bench.runs.record import Record
+from bench.runs.record import INITIAL_WEIGHTS, Asset, Record
 from bench.runs.records import Loaded, load_records
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.result_files import RESULTS
@@ -138,13 +138,16 @@ def test_seeds_that_start_from_students_of_one_recipe_are_one_result(
         first = make_record("dmd-ttur", seed, now=True)
         first = first.model_copy(update={"method": other(first, ema_decay=ema_decay)})
         start = {"init_from": f"runs/fashion/{first.run_id}/best"}
-        records += [first, make_record("dmd2", seed, now=True, recipe=start)]
+        weights = Asset(role=INITIAL_WEIGHTS, sha256=f"{seed}" * 64, bytes=1)
+        later = make_record("dmd2", seed, now=True, recipe=start).model_copy(update={"data": [weights]})
+        records += [first, later]
     table = suite_table(SUITE, None, records, chosen)
     seeds = dict(zip(table.data["label"], table.data["seeds"], strict=True))
-    later = next(label for label in seeds if label.startswith("Later, recipe"))
-    assert (seeds["First"], seeds["Later"], seeds[later]) == ("0 1", "0 1", "2")
-    (note,) = (note for note in table.sections[0].notes if note.startswith(later))
+    apart = next(label for label in seeds if label.startswith("Later, recipe"))
+    assert (seeds["First"], seeds["Later"], seeds[apart]) == ("0 1", "0 1", "2")
+    (note,) = (note for note in table.sections[0].notes if note.startswith(apart))
     assert note[note.index("It starts") :].startswith("It starts from dmd-ttur#") and "/best and not from" in note
+    assert not any(note.startswith("Warning") for note in table.sections[0].notes)
     assert table.data["passed"].str.contains("init_from=dmd-ttur#").sum() == 2
 
 
