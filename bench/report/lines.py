@@ -39,7 +39,7 @@ class Line:
     recipe_sha256: str = ""
     """The recipe of the line's records; empty: any with the row's values, since the row's recipe is not known."""
     differs: str = ""
-    """What distinguishes the recipe from that of the suite's row, for a line of records of another one."""
+    """For a line of records of another recipe than the suite's row has: what distinguishes the two."""
     filled: FilledRecipes = field(default_factory=FilledRecipes, compare=False, repr=False)
     """Names the recipes of records."""
 
@@ -63,8 +63,16 @@ class Line:
         return steps and self._takes(record.kind, record.method, record.train_seed)
 
     def resembles(self, record: Record) -> bool:
-        """Whether a record has the values that the suite's row sets, whatever the rest of its recipe."""
-        return self.names(record.method.name) and replace(self, recipe_sha256="").fits(record)
+        """Whether a record has the values that the suite's row sets, whatever the rest of its recipe.
+
+        Of values to be tuned it has any of the grid, as an earlier tuning may have chosen others than that of now.
+        """
+        if self.row is None or not self.names(record.method.name):
+            return False
+        recipe, grid = record.method.recipe, self.row.tune
+        fixed = {key: value for key, value in self.overrides.items() if key not in grid}
+        free = replace(self, recipe_sha256="", row=replace(self.row, overrides=fixed, untuned=False))
+        return free.fits(record) and all(recipe.get(key) in values for key, values in grid.items())
 
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
@@ -87,19 +95,19 @@ class Line:
         return same and (not starts or recipe.get("init_from") is not None)
 
 
-def suite_lines(scale: SuiteScale, paper: PaperTable | None, records: Iterable[Record] = ()) -> list[Line]:
+def suite_lines(scale: SuiteScale, paper: PaperTable | None, records: Sequence[Record] = ()) -> list[Line]:
     """Return the lines of a suite's table, in the order of the paper's rows.
 
     For the same row, the teacher's samplers and other models come before our methods. A line without a row of the
     paper follows the line before it. A row of a settled scale has the records of the recipe that it has now. Those
-    of `records` that have the values which it sets, but another recipe, have lines of their own after it, without
-    values of the paper. Raises UserError for an unknown row of the paper.
+    of `records`, which are of all tasks, that have the values which it sets, but another recipe, have lines of
+    their own after it, without values of the paper. Raises UserError for an unknown row of the paper.
     """
     here = [
         one for one in records if (one.kind, one.task) == ("method", scale.task) and not is_study(one.protocol)
     ]
     first = {row.method: row.recipe for row in scale.rows if row.recipe and row.starts_from is None}
-    filled = FilledRecipes({one.run_id: one.method for one in here} | first)
+    filled = FilledRecipes({one.run_id: one.method for one in records} | first)
     return _with_other_recipes(_own_lines(scale, paper, filled), here)
 
 
@@ -160,19 +168,19 @@ def _with_other_recipes(lines: Sequence[Line], records: Sequence[Record]) -> lis
 
 def _of_another_recipe(line: Line, method: MethodInfo, digest: str) -> Line:
     """Return the line of records of another recipe than a line's row has now."""
-    assert line.row is not None and line.row.recipe is not None  # other lines take every record that resembles
-    differs = "; ".join(told_differences(line.row.recipe, method, line.filled))
+    assert line.row is not None
+    now, row = line.row.recipe, replace(line.row, untuned=False)
+    differs = "which recipe the suite's row has now is not known, since it is to be tuned"
+    if now is not None:
+        told = "; ".join(told_differences(now, method, line.filled))
+        differs = f"another recipe than the suite's row has now. {told}"
     label = f"{line.label}, recipe #{digest[:DIGITS]}"
-    return replace(line, label=label, paper={}, recipe_sha256=digest, differs=differs)
+    return replace(line, label=label, paper={}, recipe_sha256=digest, differs=differs, row=row)
 
 
 def other_recipes(lines: Iterable[Line]) -> list[str]:
     """Return a note for each line of another recipe than its row has now, once."""
-    every = (
-        f"{line.label}: another recipe than the suite's row has now. {line.differs}."
-        for line in lines
-        if line.differs
-    )
+    every = (f"{line.label}: {line.differs}." for line in lines if line.differs)
     return list(dict.fromkeys(every))
 
 

@@ -35,7 +35,7 @@ class Selection:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)
         self.found = list(once.values())
-        self._filled = FilledRecipes({one.record.run_id: one.record.method for one in self.loaded})
+        self._filled = FilledRecipes.among(one.record for one in self.loaded)
 
     def side(self, name: str, task: str | None, networks: str | None = None) -> Side:
         """Return the side that a name stands for: a folder or file, a run id or its beginning, or a method.
@@ -100,7 +100,7 @@ class Selection:
             for one in self._measured(chosen.task)
             if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
         ]
-        lines = suite_lines(chosen, suite.paper_table(), [one.record for one in here])
+        lines = suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded])
         rows: dict[int, list[Found]] = {}
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:

@@ -45,15 +45,20 @@ _FACTS = (
 )
 
 
-def tidy(records: Iterable[Record], line_of: Callable[[Record], int] = lambda _: 0) -> pd.DataFrame:
+def tidy(
+    records: Iterable[Record],
+    line_of: Callable[[Record], int] = lambda _: 0,
+    filled: FilledRecipes | None = None,
+) -> pd.DataFrame:
     """Return one row per record and metric, oldest record first; a record without metrics has one row.
 
     Times are in seconds, sizes in bytes. `line_of` returns the line of a table that a record belongs to.
+    `filled` knows the students from which runs start; the default is those of these records.
     """
     records = sorted(records, key=lambda record: record.provenance.created)
-    filled = FilledRecipes({record.run_id: record.method for record in records})
+    recipes = filled or FilledRecipes.among(records)
     facts = pd.DataFrame(
-        [{**_facts(record, filled), "line": line_of(record)} for record in records], columns=_FACTS
+        [{**_facts(record, recipes), "line": line_of(record)} for record in records], columns=_FACTS
     )
     values = [(row, *_measured(metric, record)) for row, record in enumerate(records) for metric in record.metrics]
     metrics = pd.DataFrame(values, columns=("row", "metric", *_METRIC)).set_index("row")

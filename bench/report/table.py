@@ -21,6 +21,7 @@ from bench.report.summary import summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
+from bench.runs.recipes import FilledRecipes
 from bench.runs.record import Record, is_study
 from bench.runs.records import collector_paused
 from bench.runs.suites import Suite, SuiteScale
@@ -95,10 +96,10 @@ def suite_table(
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
     measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
     of_task = [record for record in measured if record.task == chosen.task]
-    lines = suite_lines(chosen, paper, of_task)
+    lines, filled = suite_lines(chosen, paper, records), FilledRecipes.among(records)
     title = f"{suite.title}: {chosen.task}"
     compared = chosen.budget is not None
-    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, compared)
+    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, filled, compared)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
     note = " ".join(filter(None, [chosen.note, table.note]))
@@ -108,7 +109,16 @@ def suite_table(
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile all records of a task, baselines first, plug-in methods included."""
     of_task = [record for record in records if record.task == task]
-    table = _compile(f"All results: {task}", task, recorded_lines(of_task), None, None, of_task, ())
+    table = _compile(
+        f"All results: {task}",
+        task,
+        recorded_lines(of_task),
+        None,
+        None,
+        of_task,
+        (),
+        FilledRecipes.among(records),
+    )
     return replace(table, name=task)
 
 
@@ -133,11 +143,12 @@ def _compile(
     paper: PaperTable | None,
     records: Sequence[Record],
     unfinished: Sequence[PendingRun],
+    filled: FilledRecipes,
     compared_costs: bool = False,
 ) -> ReportTable:
     line_of = {id(record): number for record, number in zip(records, owners(lines, records), strict=True)}
     used = [record for record in records if line_of[id(record)] is not None]
-    summary = summarise(tidy(used, lambda record: line_of[id(record)] or 0)).to_dict("records")
+    summary = summarise(tidy(used, lambda record: line_of[id(record)] or 0, filled)).to_dict("records")
     by_protocol: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
         by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bench.core.errors import UserError
 from bench.core.files import repeated_digest
 from bench.core.run_folder import BEST
-from bench.runs.record import MethodInfo
+from bench.runs.record import MethodInfo, Record
 from bench.runs.registry import Entry, Registry, installed
 from bench.training.method import Method
 
@@ -52,6 +52,11 @@ class FilledRecipes:
         self._students = students
         """The methods of known students, from which others may start (`init_from`), by the names of their runs."""
         self._models: dict[tuple[str, str], _Model] = {}
+
+    @classmethod
+    def among(cls, records: Iterable[Record]) -> FilledRecipes:
+        """Return the function that knows the students of these records, of whichever task."""
+        return cls({record.run_id: record.method for record in records})
 
     def __call__(self, method: MethodInfo) -> dict[str, Any]:
         """Return all values of a recorded recipe; a baseline has none.

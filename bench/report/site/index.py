@@ -72,8 +72,7 @@ def _scales(site: Site, suite: Suite) -> list[ScaleLine]:
 
 
 def _scale(site: Site, suite: Suite, scale: SuiteScale) -> ScaleLine:
-    records = [entry.record for entry in site.entries_of(scale.task)]
-    every = suite_lines(scale, suite.paper_table(), records)
+    every = suite_lines(scale, suite.paper_table(), site.records)
     lines = [line for line in every if line.kind != "quoted" and not line.differs]
     boards = [board for board in site.boards(scale.task) if fits(board, scale) and not board.smoke]
     run = {owner_of(variant, lines) for board in boards for variant in board.variants} - {None}

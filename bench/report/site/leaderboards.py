@@ -37,8 +37,7 @@ def pages(site: Site) -> Iterator[Page]:
     suites = [site.suite(name) for name in site.suites]
     for task in site.tasks():
         boards = site.boards(task)
-        records = [entry.record for entry in site.entries_of(task)]
-        tables = leaderboards([board for board in boards if not board.study], task, suites, records)
+        tables = leaderboards([board for board in boards if not board.study], task, suites, site.records)
         studies = [study_table(board) for board in boards if board.study]
         named = [suite for suite in suites if any(scale.task == task for scale in suite.scales.values())]
         shown = {

@@ -35,7 +35,7 @@ class Placed:
 def suites_on(
     task: str, suites: Sequence[Suite], records: Sequence[Record]
 ) -> Iterator[tuple[SuiteScale, list[Placed]]]:
-    """Yield the scales of suites on a task, whose records these are, each with its lines that can be run."""
+    """Yield the scales of suites on a task, each with its lines that can be run. `records` are of all tasks."""
     for suite in suites:
         for scale in suite.scales.values():
             if scale.task == task:

@@ -19,6 +19,8 @@ from bench.report.site.boards import Board, boards_of
 from bench.report.site.entries import Entry
 from bench.report.site.pictures import Picture, picture_of
 from bench.report.summary import tidy
+from bench.runs.recipes import FilledRecipes
+from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.settled import settled
 from bench.runs.suites import Suite, SuiteScale, load_suite
@@ -111,6 +113,11 @@ class Site:
             self._suites[name] = replace(found, scales=scales)
         return self._suites[name]
 
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of all entries."""
+        return [entry.record for entry in self.entries]
+
     def entries_of(self, task: str) -> list[Entry]:
         """Return the entries of a task."""
         return self._by_task.get(task, [])
@@ -120,7 +127,9 @@ class Site:
         if task not in self._frames:
             places = {id(entry.record): place for place, entry in enumerate(self.entries_of(task))}
             records = [entry.record for entry in self.entries_of(task)]
-            self._frames[task] = tidy(records, lambda record: places[id(record)])
+            self._frames[task] = tidy(
+                records, lambda record: places[id(record)], FilledRecipes.among(self.records)
+            )
         return self._frames[task]
 
     def boards(self, task: str) -> list[Board]:

@@ -60,8 +60,7 @@ def pages(site: Site) -> Iterator[Page]:
 
 def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScale, lookup: StateLookup) -> Part:
     """Return a suite at one scale, from the records of the scale's task."""
-    records = [entry.record for entry in site.entries_of(scale.task)]
-    lines = suite_lines(scale, paper, records)
+    lines = suite_lines(scale, paper, site.records)
     every = [(board, _owned(board, lines)) for board in site.boards(scale.task) if fits(board, scale)]
     found = [one for one in every if _has_students(one[1])] or every
     tables = [
@@ -69,7 +68,7 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
         for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
     ]
     work = work_of(scale, site.runs, lookup)
-    left = left_of(lines, scale, records, work)
+    left = left_of(lines, scale, [entry.record for entry in site.entries_of(scale.task)], work)
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]

@@ -103,6 +103,30 @@ def test_a_row_whose_method_is_not_installed_has_the_records_with_its_values(mak
     assert suite_table(SUITE, None, records, unknown).data["passed"].dropna().tolist() == ["lr=0.1"]
 
 
+def test_results_of_an_earlier_tuning_are_no_results_of_the_row(
+    catalogue: Catalogue, make_record: Make, tmp_path: Path
+) -> None:
+    """After a change of the recipe the row is to be tuned again, and other values may be the best."""
+    rows = (SuiteRow("dmd2", "DMD2", tune={"lr": [1e-3, 1e-4]}),)
+    chosen = settled(replace(SUITE.scale("micro"), rows=rows), catalogue, tmp_path)
+    records = [
+        make_record(now=True, seed=seed, recipe={"lr": lr}) for seed, lr in ((0, 1e-3), (1, 1e-2), (100, 1e-3))
+    ]
+    tuned = replace(rows[0], overrides={"lr": 1e-4}, recipe=make_record(now=True, recipe={"lr": 1e-4}).method)
+    notes = {
+        "row has now is not known, since it is to be tuned.": chosen,
+        ": another recipe than the suite's row has now. lr is 0.001 and not 0.0001.": replace(
+            chosen, rows=(tuned,)
+        ),
+    }
+    for note, scale in notes.items():
+        table = suite_table(SUITE, None, records, scale)
+        assert table.sections[0].notes[-1].endswith(note)
+        seeds = {row["label"]: row["seeds"] for row in table.data.to_dict("records") if row["kind"] == "method"}
+        assert [*seeds.values()][1:] == ["0"] and len(seeds) == 2
+        assert [one.seeds for one in table.missing if one.label == "DMD2"] == [(0, 1, 2)]
+
+
 def test_the_users_own_values_are_those_of_every_row(
     catalogue: Catalogue, make_record: Make, tmp_path: Path
 ) -> None:
