@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bench.report.recipe_differences import told_differences
+from bench.report.comparison.recipe_differences import difference_sentences
 from bench.runs.paper_tables import PaperTable
 from bench.runs.pending_runs import PendingRun
 from bench.runs.recipes import DIGITS, FilledRecipes, recipe_sha256
@@ -172,8 +172,8 @@ def _of_another_recipe(line: Line, method: MethodInfo, digest: str) -> Line:
     now, row = line.row.recipe, replace(line.row, untuned=False)
     differs = "which recipe the suite's row has now is not known, since it is to be tuned"
     if now is not None:
-        told = "; ".join(told_differences(now, method, line.filled))
-        differs = f"another recipe than the suite's row has now. {told}"
+        sentences = "; ".join(difference_sentences(now, method, line.filled))
+        differs = f"another recipe than the suite's row has now. {sentences}"
     label = f"{line.label}, recipe #{digest[:DIGITS]}"
     return replace(line, label=label, paper={}, recipe_sha256=digest, differs=differs, row=row)
 

@@ -14,9 +14,7 @@ from bench.runs.run_state import RunState, run_state
 
 StateLookup = Callable[[Path], RunState]
 """A function that returns the state of the run in a folder."""
-
-
-_UNTOLD = {"origin": "", "distiller": "", "passed": {}, "recipe": {}}
+_OPTIONAL = {"origin": "", "distiller": "", "passed": {}, "recipe": {}}
 """What a plan need not say of its method."""
 
 
@@ -60,7 +58,7 @@ def read_pending(folder: Path, lookup: StateLookup = run_state) -> PendingRun | 
         return None
     try:
         planned = MethodInfo.model_validate(
-            {**_UNTOLD, **{key: about[key] for key in MethodInfo.model_fields & about.keys()}}
+            {**_OPTIONAL, **{key: about[key] for key in MethodInfo.model_fields & about.keys()}}
         )
     except ValueError:
         return None

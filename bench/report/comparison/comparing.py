@@ -23,6 +23,7 @@ from bench.report.notes import differing_assets, rounded_networks
 from bench.report.sides import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
 from bench.runs.evidence import evidence_of
+from bench.runs.recipes import FilledRecipes
 
 Kind = Literal["training seeds", "sampler", "exact sampler", "prompts", "generation seeds"]
 """What a test is over."""
@@ -138,7 +139,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
     scores = [_scores(side) for side in sides]
     records = [record for side in sides for record in side.records]
     trained = tuple(number for number, side in enumerate(sides) if side.first.kind == "method")
-    differences = recipe_differences([sides[number].first.method for number in trained])
+    differences = recipe_differences([sides[number].first.method for number in trained], FilledRecipes())
     left = {name: "not asked for" for name in every if name not in names}
     if not metrics and UNSCALED_KID in left:
         left[UNSCALED_KID] = "its features were not scaled, and its size has no meaning"

@@ -49,14 +49,13 @@ class Difference:
     """One for each side."""
 
 
-def recipe_differences(methods: Sequence[MethodInfo]) -> list[Difference]:
+def recipe_differences(methods: Sequence[MethodInfo], filled: FilledRecipes) -> list[Difference]:
     """Return the fields in which recipes differ, in the order of the fields.
 
     Recorded recipes are completed with the defaults of fields that were added later. A recipe without a field that
     another has differs in it, too.
     """
-    fill = FilledRecipes()
-    recipes = [fill(method) for method in methods]
+    recipes = [filled(method) for method in methods]
     fields = dict.fromkeys(name for recipe in recipes for name in recipe)
     found = [
         Difference(
@@ -71,22 +70,22 @@ def recipe_differences(methods: Sequence[MethodInfo]) -> list[Difference]:
     return [row for row in found if len({_identity(one.value) for one in row.values}) > 1]
 
 
-def told_differences(now: MethodInfo, other: MethodInfo, filled: FilledRecipes) -> list[str]:
+def difference_sentences(now: MethodInfo, other: MethodInfo, filled: FilledRecipes) -> list[str]:
     """Say in which values another recipe of a method differs from the one that it has now."""
-    told = []
+    found = []
     if now.distiller != other.distiller:
-        told.append(f"The class is {other.distiller} and not {now.distiller}")
+        found.append(f"The class is {other.distiller} and not {now.distiller}")
     if now.plugin_sha256 != other.plugin_sha256:
         files = [sha256[:DIGITS] or "none" for sha256 in (other.plugin_sha256, now.plugin_sha256)]
-        told.append(f"The plug-in file is {files[0]} and not {files[1]}")
+        found.append(f"The plug-in file is {files[0]} and not {files[1]}")
     ours, theirs = filled.identity(now), filled.identity(other)
     if ours.get(START) != theirs.get(START):
-        told.append(f"It starts from {filled.start(other)} and not from {filled.start(now)}")
+        found.append(f"It starts from {filled.start(other)} and not from {filled.start(now)}")
     for row in recipe_differences([now, other], filled):
         same = ours.get(row.field, ABSENT) == theirs.get(row.field, ABSENT)  # as paths of files are
         if row.field != START and not same:
-            told.append(f"{row.field} is {row.values[1].text} and not {row.values[0].text}")
-    return told or ["Its numbers are of other types"]
+            found.append(f"{row.field} is {row.values[1].text} and not {row.values[0].text}")
+    return found or ["Its numbers are of other types"]
 
 
 def _identity(value: Any) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.report.comparison.recipe_differences import recipe_differences
+from bench.runs.recipes import FilledRecipes
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import load_records
 from bench.runs.result_files import RESULTS
 
 
 def shown(methods: list[MethodInfo]) -> dict[str, list[str]]:
-    return {row.field: [str(value) for value in row.values] for row in recipe_differences(methods)}
+    rows = recipe_differences(methods, FilledRecipes())
+    return {row.field: [str(value) for value in row.values] for row in rows}
 
 
 def test_only_values_that_differ_are_shown_and_those_of_the_user_are_marked(
