@@ -80,7 +80,7 @@ def placed(names: Sequence[str], rows: Mapping[str, Row], wanted: Wanted) -> lis
     by_number = {number: name for name, number in numbers.items()}
     if beyond := [name for number, name in sorted(by_number.items()) if number >= count]:
         raise UserError(
-            f"{counted(len(beyond), 'image')} of {len(numbers):,} given are none of the first {count:,}, such as "
+            f"{counted(len(beyond), 'image')} of {len(numbers):,} given beyond the first {count:,}: "
             f"{listed(beyond)}; the protocol needs {wanted.how_many()}; fix: give exactly these"
         )
     if missing := [number for number in range(count) if number not in by_number]:
@@ -169,10 +169,11 @@ def _by_names(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     """Return the numbers of images by their own names, by the first rule that fits all of them."""
     paths = [PurePosixPath(name) for name in names]
     stems = [path.stem for path in paths]
-    are_numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
-    if wanted.prompts and are_numbers and len(set(stems)) < len(stems):
+    are_numbers = all(map(_is_number, stems))
+    repeated = len(set(stems)) < len(stems)
+    if wanted.prompts and are_numbers and repeated and len({path.parent for path in paths}) > 1:
         return _by_prompt_folders(paths, wanted)
-    if not wanted.prompts and not (are_numbers and len(set(stems)) == len(stems)):
+    if not wanted.prompts and not (are_numbers and not repeated):
         return _by_class_folders(paths, wanted)
     if are_numbers:
         return {name: int(stem) for name, stem in zip(names, stems, strict=True)}
@@ -188,8 +189,8 @@ def _by_prompt_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[s
         prompt, image = path.parts[0], int(path.stem)
         if len(path.parts) < 2 or not prompt.isdigit() or int(prompt) * each >= wanted.samples:
             raise UserError(
-                f"{path}: {counts[image]} images have this number, and its folder is no number of a prompt "
-                f"(0 to {(wanted.samples - 1) // each}); {MANIFEST_FIX}"
+                f"{path}: {counted(counts[image], 'image')} of the number {image}, and its folder is no number "
+                f"of a prompt (0 to {(wanted.samples - 1) // each}); {MANIFEST_FIX}"
             )
         numbers = [
             repetition * wanted.samples + int(prompt) * each + which
@@ -237,16 +238,25 @@ def _by_prompt_names(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str
         fits = [(by_key[one], place) for one, place in ((whole, 0), (key(stem), number)) if one in by_key]
         if len(fits) != 1:
             what = "fit more than one image" if fits else "are neither a number nor a prompt"
-            odd.setdefault(what, []).append(path)
+            odd.setdefault("are numbers" if _is_number(path.stem) and not fits else what, []).append(path)
             continue
         prompt, place = fits[0]
         found[str(path)] = _nth(wanted.of_prompt[prompt], place, str(path), prompt)
+    numbers = odd.pop("are numbers", [])
     for what, named in odd.items():
-        named.sort(key=lambda path: path.stem.isdigit())  # one of another name among numbers is shown first
         raise UserError(
             f"{len(named):,} of {len(paths):,} images have names that {what}: {listed(named)}; {MANIFEST_FIX}"
         )
+    if numbers:
+        raise UserError(
+            f"{len(numbers):,} of {len(paths):,} images have numbers as names, and the others prompts: "
+            f"{listed(numbers)}; {MANIFEST_FIX}"
+        )
     return found
+
+
+def _is_number(stem: str) -> bool:
+    return stem.isascii() and stem.isdigit()
 
 
 def _last_number(stem: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.core.errors import UserError, counted, hint, listed
+from bench.core.errors import UserError, counted, listed
 from bench.data.given.files import GivenFiles, Text
 from bench.data.source import read_bytes
 from bench.data.text.captioned import json_of, text_of
@@ -63,7 +63,7 @@ def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
         name = PurePosixPath(name).as_posix()  # ./a.png is a.png
         if name in found:
             raise UserError(f"{where} repeats {name}; fix: keep one line for each image")
-        found[name] = _row(_said(values, where), values, where)
+        found[name] = _row(_said(values, where), where)
     for what, names in (
         (f"in {manifest} but not in {files.path}", [name for name in found if name not in files.images]),
         (f"in {files.path} but not in {manifest}", [name for name in files.images if name not in found]),
@@ -107,16 +107,14 @@ def _of_texts(texts: Sequence[Text], path: Path) -> Row:
     """Read the text files beside an image. Raises UserError if they do not describe it, or disagree."""
     said: dict[str, str | int] = {}
     where = f"{path}: {' and '.join(text.name for text in texts)}"
-    first: Mapping[str, Any] = {}
     for text in texts:
         values = _values(text, f"{path}: {text.name}")
-        first = first or values
         for field, value in _said(values, f"{path}: {text.name}").items():
             if said.setdefault(field, value) != value:
                 raise UserError(
                     f"{where}: they say the {field} {said[field]!r} and {value!r}; fix: correct or remove one"
                 )
-    return _row(said, first, where)
+    return _row(said, where)
 
 
 def _values(text: Text, where: str) -> Mapping[str, Any]:
@@ -137,12 +135,10 @@ def _said(values: Mapping[str, Any], where: str) -> dict[str, str | int]:
     return found
 
 
-def _row(said: Mapping[str, Any], values: Mapping[str, Any], where: str) -> Row:
+def _row(said: Mapping[str, Any], where: str) -> Row:
     """Return the description of an image. Raises UserError if it has neither number, prompt nor class."""
     if not said.keys() - {IMAGE[0]}:
-        keys = (*NUMBER, *PROMPT, *CLASS)
-        odd = next(iter(values), "")
-        raise UserError(f"{where} has no {', '.join(keys)}; {hint(str(odd), keys)}; fix: give it {WANTED}")
+        raise UserError(f"{where} has no {', '.join((*NUMBER, *PROMPT, *CLASS))}; fix: give it {WANTED}")
     return Row(said.get(NUMBER[0]), said.get(PROMPT[0]), said.get(CLASS[0]), said.get(IMAGE[0]))
 
 
