@@ -6,9 +6,9 @@ import contextlib
 import gc
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -27,6 +27,10 @@ TUNING = "tuning"
 """The folder of tuning records, in a folder of runs and beside the committed records."""
 BEGUN = ".begun"
 """Ending of the file that names a tuning's runs until its record is there."""
+
+
+UPGRADE = "install the version of the package that wrote it"
+"""The fix for a file that a later package wrote."""
 
 
 def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = False) -> Path:
@@ -72,12 +76,23 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
     try:
         return model.model_validate_json(read_bytes(path), strict=True)  # "93.4" is no number
     except ValidationError as error:
+        written = later_version(read_object(path) or {}, model)
+        if written is not None:
+            raise UserError(
+                f"{path}: a {what} of version {written}, which this installation cannot read; fix: {UPGRADE}"
+            ) from error
         first = error.errors(include_url=False, include_input=False)[0]
         where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise UserError(
             f"{path}: not a complete and valid {what} ({f'{where}: ' if where else ''}{problem}); "
             f"fix: rm {shlex.quote(str(path))}, then {command} again"
         ) from error
+
+
+def later_version(found: Mapping[str, Any], model: type[Model]) -> int | None:
+    """Return the version of a file's fields if a later package wrote it, and None otherwise."""
+    written, read = found.get("schema_version"), model.model_fields["schema_version"].default
+    return written if isinstance(written, int) and written > read else None
 
 
 @contextlib.contextmanager
@@ -96,11 +111,12 @@ def collector_paused() -> Iterator[None]:
 def load_records(folders: Iterable[Path]) -> Loaded:
     """Read all records in `folders`; each broken file becomes a line in `problems`.
 
-    A folder's tunings are about its own records: those of a stranger say nothing about the results of others.
+    A folder's tunings are about its own records: those of a stranger say nothing about the results of others. Two
+    results of one run in a folder are a line in `problems`, too; on another machine a run may have another result.
     """
     loaded, of_tuning = Loaded([], [], []), []
     for folder in folders:
-        tuned = tuned_runs([folder])
+        tuned, first = tuned_runs([folder]), dict[tuple[str, ...], tuple[Path, Record]]()
         for path in record_files(folder):
             try:
                 record = read_record(path)
@@ -109,11 +125,23 @@ def load_records(folders: Iterable[Path]) -> Loaded:
                 continue
             loaded.records.append(record)
             loaded.paths.append(path)
+            known, other = first.setdefault(_measured(record), (path, record))
+            if record.metrics != other.metrics:
+                loaded.problems.append(
+                    f"{path}: {known} is a record of the same run with another result, and one of them alone "
+                    f"counts; fix: bench records check {shlex.quote(str(folder))}, then keep the right one"
+                )
             of_tuning.append(record.run_id in tuned)
     twins = _twins(loaded.records)
     for record, is_point in zip(loaded.records, of_tuning, strict=True):
         record.note(twins.get(record.own_networks_sha256) if twins else None, is_point)
     return loaded
+
+
+def _measured(record: Record) -> tuple[str, ...]:
+    """Return what was measured, and how: records that have this in common have one result."""
+    selection = "" if record.checkpoint is None else record.checkpoint.selection
+    return record.task, record.run_id, record.protocol_sha256, record.own_networks_sha256, selection
 
 
 def folders_beside(folder: Path, name: str) -> list[Path]:

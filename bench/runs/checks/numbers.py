@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 
 from bench.core.errors import listed
 from bench.core.numbers import is_finite
-from bench.metrics.catalogue import RATE
+from bench.metrics.catalogue import DIVERSITY, RATE
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
-from bench.metrics.titles import name_of
-from bench.runs.checks.finding import UNCHANGED, Finding, error, note, warning
+from bench.metrics.titles import EARLIER_DIVERSITY, name_of, title_of
+from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.record import Record, is_study
 from bench.task.protocol import MAIN
 
@@ -22,7 +22,9 @@ RELATIVE = 1e-9
 
 def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterator[Finding]:
     """Yield what is wrong with the values of a successful record; `metrics` are the registered ones, by name."""
-    recorded = _recorded_names(record, metrics)
+    networks = {name: _network(record, info) for name, info in metrics.items()}
+    # Some metrics are recorded under another name than the registered one, as a scaled KID is.
+    recorded = {name_of(info, networks[name]): name for name, info in metrics.items()}
     declared = record.protocol.get("metrics")
     if isinstance(declared, list):
         names = list(map(str, declared))
@@ -34,20 +36,26 @@ def number_findings(record: Record, metrics: Mapping[str, MetricInfo]) -> Iterat
     if not record.metrics:
         yield error("no metrics, although the status is ok", "evaluate the run: bench run again")
     for metric in record.metrics:
-        known = metrics.get(recorded.get(metric.name, metric.name))
-        for found in _of_metric(record, metric, known):
+        name = recorded.get(metric.name, metric.name)
+        known = metrics.get(name)
+        title = metric.title
+        if known is not None:  # an earlier KID of unscaled features has the registered title
+            title = title_of(known, networks[name]) if metric.name in recorded else known.title
+        for found in (*_of_metric(record, metric, known), *_of_title(metric, title)):
             yield Finding(found.level, f"metric {metric.name!r}: {found.what}", found.fix)
 
 
-def _recorded_names(record: Record, metrics: Mapping[str, MetricInfo]) -> dict[str, str]:
-    """Return the registered name of each metric that is recorded under another one, as a scaled KID is."""
-    extractors = record.protocol.get("extractors", {})
-    features = str(record.protocol.get("features", ""))
-    found = {}
-    for name, info in metrics.items():
-        network = features if info.extractor == MAIN else extractors.get(info.extractor, info.extractor)
-        found[name_of(info, network)] = name
-    return found
+def _network(record: Record, info: MetricInfo) -> str:
+    """Return the network whose features a metric reads under the record's protocol."""
+    if info.extractor == MAIN:
+        return str(record.protocol.get("features", ""))
+    return str(record.protocol.get("extractors", {}).get(info.extractor, info.extractor))
+
+
+def _of_title(metric: MetricResult, title: str) -> Iterator[Finding]:
+    """Find a heading that says another metric or network, such as FID; tables would show it."""
+    if metric.title != title and (metric.name, metric.title) != (DIVERSITY.name, EARLIER_DIVERSITY):
+        yield warning(f"its heading is {shortened(metric.title)}, but it is {shortened(title)} here", UNCHANGED)
 
 
 def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bench.core.escape import printable
 from bench.runs.checks.finding import UNCHANGED, Finding, error, shortened
 from bench.runs.record import Record
+from bench.runs.records import UPGRADE, later_version
 
 MOST_ERRORS = 50
 """A damaged file may have thousands; the rest is counted."""
@@ -23,6 +24,9 @@ def parsed(content: bytes) -> tuple[Record | None, list[Finding]]:
         return Record.model_validate_json(content, strict=True), repeated
     except ValidationError as invalid:
         found = invalid.errors(include_url=False)
+        number = next((one["input"] for one in found if one["loc"] == ("schema_version",)), None)
+        if (version := later_version({"schema_version": number}, Record)) is not None:
+            return None, [error(f"a record of version {version}, which this installation cannot read", UPGRADE)]
         said = [error(_in_words(one), UNCHANGED) for one in found[:MOST_ERRORS]]
         if len(found) > MOST_ERRORS:
             said.append(error(f"{len(found) - MOST_ERRORS} more fields are wrong"))

@@ -133,7 +133,7 @@ def test_a_half_written_record_names_the_file_and_the_fix(tmp_path: Path, kept: 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [({"schema_version": 2}, "schema_version"), ({"fid": 1.0}, "fid"), ({"task": None}, "task")],
+    [({"schema_version": 0}, "schema_version"), ({"fid": 1.0}, "fid"), ({"task": None}, "task")],
 )
 def test_a_record_of_another_schema_names_the_field(
     tmp_path: Path, change: dict[str, Any], complaint: str
@@ -309,3 +309,30 @@ def test_any_bytes_as_a_record_are_refused_by_name(tmp_path: Path, content: byte
         read_record(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_a_later_version_is_not_to_be_removed(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**example().model_dump(mode="json"), "schema_version": 2, "new": 1}))
+    with pytest.raises(
+        UserError, match=r"a record of version 2, which this .* cannot read; fix: install"
+    ) as caught:
+        read_record(path)
+    assert "rm " not in str(caught.value)
+
+
+def test_two_results_of_one_run_in_a_folder_are_told(tmp_path: Path) -> None:
+    """A table would show one of them, and a reader could not know which."""
+    one = example()
+    better = one.model_copy(update={"metrics": [one.metrics[0].model_copy(update={"value": 1.0})]})
+    folder = tmp_path / "records"
+    write_record(folder / "fashion" / "a.json", one)
+    write_record(folder / "fashion" / "b.json", one)
+    assert not load_records([folder]).problems
+    write_record(folder / "fashion" / "c.json", better)
+    (problem,) = load_records([folder]).problems
+    assert problem.startswith(f"{folder}/fashion/c.json: {folder}/fashion/a.json is a record of the same run with")
+    elsewhere = tmp_path / "other" / "records"
+    write_record(elsewhere / "fashion" / "c.json", better)
+    (folder / "fashion" / "c.json").unlink()
+    assert not load_records([folder, elsewhere]).problems, "another machine may have another result"

@@ -70,6 +70,11 @@ def test_the_minimum_of_the_repetitions_is_the_value_where_the_protocol_says_so(
     assert any("but the minimum of its values gives" in line for line in found_in(minimum))
 
 
+def test_a_heading_of_another_metric_is_a_warning(found_in: Found) -> None:
+    (line,) = found_in({"metrics.0.title": "FID"})
+    assert line.startswith("warning: metric 'fd': its heading is 'FID', but it is 'FD (")
+
+
 def test_a_metric_that_is_not_registered_is_a_note(found_in: Found) -> None:
     names = ["fd", "kid", "precision", "beauty", "accuracy"]
     found = found_in({"metrics.3.name": "beauty", "protocol.metrics": names})

@@ -46,7 +46,7 @@ def test_a_path_is_found_in_every_text(found_in: Found, place: str) -> None:
     "word", ["runs", "and/or", "https://example.org/a/b", "5/3", "ViT-B/32", "1 / samples", "~5 s", "fd+kid", "s:"]
 )
 def test_what_only_looks_like_a_path_is_accepted(found_in: Found, word: str) -> None:
-    assert found_in({"metrics.0.title": word}) == []
+    assert found_in({"method.origin": word}) == []
 
 
 @pytest.mark.parametrize("word", ["run/cache", "../runs", "./runs/x", "--cache=run/cache"])

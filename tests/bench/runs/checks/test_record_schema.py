@@ -115,3 +115,8 @@ def test_no_odd_value_anywhere_ends_the_check(checker: Checker, tmp_path: Path) 
     for number, place in enumerate(places(EXAMPLE)):
         path.write_text(json.dumps(changed(EXAMPLE, {place: ODD[number % len(ODD)]})))
         assert "".join(map(str, checker.check_file(path).findings)).isprintable(), place
+
+
+def test_a_record_of_a_later_version_is_not_blamed_for_its_new_fields(found_in: Found) -> None:
+    (line,) = found_in({"schema_version": 2, "new": 1})
+    assert line.startswith("error: a record of version 2, which this installation cannot read; fix: install")
