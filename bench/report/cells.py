@@ -59,11 +59,16 @@ def recipe(row: dict[str, Any]) -> str:
     return f"{row['passed'] or 'default'} #{row['recipe_sha256'][:6]}"
 
 
+def checkpoint(row: dict[str, Any]) -> str:
+    """Name the weights that were measured, and how they were selected."""
+    return f"{row['selection']}, {row['weights']}" if row.get("selection") else NOTHING
+
+
 def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
     """Return the cells of a summary row that show weights and cost; a core's time in hours, or in minutes."""
     if row["status"] in NO_RECORD:
         return dict.fromkeys(_COST, NOTHING)
-    chosen = f"{row['selection']}, {row['weights']}" if row["selection"] else NOTHING
+    chosen = checkpoint(row)
     counts = (_span(row, name) for name in ("iterations", "generator_updates", "training_images", "passes"))
     seconds = (f"{row['train_seconds']:.0f}", _compute(row, minutes), f"{row['evaluate_seconds']:.0f}")
     memory = human_size(row["peak_memory_bytes"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.errors import listed
 from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
@@ -38,6 +39,11 @@ _CSV = (
     *("value", "std", "low", "high", "level", "interval", "standard_error", "seeds", *_COUNTS),
     *("passes_low", "passes_high", "train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
 )
+
+
+BY_CHANCE = 0.05
+"""Share by which counted passes may exceed a budget: the steps that backward simulation draws are as many as
+expected only on average."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,27 @@ def suite_table(
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, filled, compared)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
-    note = " ".join(filter(None, [chosen.note, table.note]))
+    over = _over_budget(chosen, lines, of_task)
+    note = " ".join(filter(None, [chosen.note, over, table.note]))
     return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
+
+
+def _over_budget(scale: SuiteScale, lines: Sequence[Line], records: Sequence[Record]) -> str:
+    """Name the lines whose trainings took more passes than the suite allows, by the counts; empty if none did."""
+    if scale.budget is None or scale.budget.unit != "passes":
+        return ""
+    most: dict[str, float] = {}
+    for record, number in zip(records, owners(lines, records), strict=True):
+        work = record.cost.work if record.kind == "method" else None
+        if number is not None and work is not None and work > scale.budget.amount * (1 + BY_CHANCE):
+            most[lines[number].label] = max(work, most.get(lines[number].label, 0.0))
+    if not most:
+        return ""
+    took = listed((f"{label} {work:,.0f}" for label, work in most.items()), 20)
+    return (
+        f"Over this budget by the passes that were counted: {took}. Its numbers are not at equal budget; fix: "
+        "correct cost() of its recipe, and tune and train it again."
+    )
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
@@ -278,6 +303,12 @@ def _section(
 
 
 def _labels(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Return a label for each row: its line's, and its recipe's digest where several rows have that label."""
-    counts = Counter(label for label, _ in rows)
-    return [f"{label} {cells.recipe(row)}" if counts[label] > 1 else label for label, row in rows]
+    """Return a label for each row: its line's, and what tells those of one label apart, recipe and checkpoint."""
+    labels = [label for label, _ in rows]
+    for of_row in (cells.recipe, cells.checkpoint):
+        counts = Counter(labels)
+        labels = [
+            f"{label} {of_row(row)}" if counts[label] > 1 else label
+            for label, (_, row) in zip(labels, rows, strict=True)
+        ]
+    return labels

@@ -93,6 +93,8 @@ def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
         return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"
     if line.kind == "baseline":
         return f"`bench eval {where} --sampler {line.name}`"
+    if line.row is not None and not line.row.installed:
+        return f"name the file that defines the method {line.name}: --plugin FILE"
     if line.untuned:
         return f"`{tune_command(scale, [line.name])}`, then `bench reproduce {scale.called}`"
     chosen = f"--seed {','.join(map(str, seeds))}"

@@ -35,7 +35,9 @@ def settled(
     the tuning among the seeds, and for overrides that contradict the suite.
     """
     given = dict(overrides or {})
-    scale = replace(scale, plugins=tuple(catalogue.plugins), given=given)
+    known = catalogue.methods.entries
+    marked = tuple(replace(row, installed=row.method in known) for row in scale.rows)
+    scale = replace(scale, rows=marked, plugins=tuple(catalogue.plugins), given=given)
     trained_on = scale.trained_on or scale.task
     decides = scale.budget is not None or any(row.tune for row in scale.rows)
     if not decides and trained_on not in catalogue.tasks.entries:
@@ -44,22 +46,23 @@ def settled(
     task = catalogue.tasks.get(trained_on)
     rows, tunings = [], []
     for row in scale.rows:
-        installed = row.method in catalogue.methods.entries
         if row.tune:
             folders = (runs, RESULTS)
-            tuning = answer_to(question_of(row, scale, catalogue, task), folders, others) if installed else None
+            tuning = None
+            if row.installed:
+                tuning = answer_to(question_of(row, scale, catalogue, task), folders, others)
             row = replace(row, untuned=tuning is None)
             if tuning is not None:
                 tunings.append(tuning)
                 row = replace(row, overrides={**row.overrides, **tuning.chosen})
-        if scale.budget is not None and installed:
+        if scale.budget is not None and row.installed:
             recipe = recipe_of(row.method, {**row.overrides, **given}, catalogue, task)
             within = scale.budget.iterations(recipe, row.method)
             row = replace(row, overrides={**row.overrides, "iterations": within})
-        if installed and not row.untuned:
+        if row.installed and not row.untuned:
             row = replace(row, recipe=_resolved(row, given, catalogue, task))
         rows.append(row)
-    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(tunings, given)]
+    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(rows, tunings, given)]
     return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
 
 
@@ -131,14 +134,20 @@ def _on_budget(budget: Budget | None) -> str:
     return f"Equal budget: each training takes at most {budget}." if budget else ""
 
 
-def _on_tuning(tunings: Sequence[Tuning], given: Mapping[str, Any]) -> str:
-    """Say how the methods were tuned, and with which of the user's values they were not."""
+def _on_tuning(rows: Sequence[SuiteRow], tunings: Sequence[Tuning], given: Mapping[str, Any]) -> str:
+    """Say how the methods were tuned, which were not, and with which of the user's values they were not."""
     if not tunings:
         return ""
     points, seeds = {len(one.points) for one in tunings}, {one.seed for one in tunings}
+    tuned = [row.label for row in rows if row.tune]
+    who, rest = "Equal tuning: each method has", ""
+    if len(tuned) < len(rows):
+        who = f"Unequal tuning: {listed(tuned, 20)} alone {'has' if len(tuned) == 1 else 'have'}"
+        rest = f" Not tuned: {listed((row.label for row in rows if not row.tune), 20)}."
     return (
-        f"Equal tuning: each method has the best of {_range(points)} recipes on seed {_range(seeds)} by "
+        f"{who} the best of {_range(points)} recipes on seed {_range(seeds)} by "
         f"{_range({one.metric for one in tunings})} (bench tune); no seed of the tuning is reported."
+        + rest
         + (
             f" It was tuned without --set {', '.join(f'{key}={value}' for key, value in given.items())}."
             * bool(given)

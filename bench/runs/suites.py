@@ -65,6 +65,8 @@ class SuiteRow:
     recipe: MethodInfo | None = None
     """The method and the recipe that the row's runs have now (bench.runs.settled); None if that is not known, as
     of a method that is not installed; not in the file."""
+    installed: bool = True
+    """Whether the method is known here, without which a suite cannot settle the row; not in the file."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,7 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
 
 def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     """Build one row from its own values and those that are set for all rows."""
-    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned", "recipe"})
+    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned", "recipe", "installed"})
     row = replace(row, overrides={**common, **row.overrides})
     for key, values in row.tune.items():
         refuse_doubles(values, f"{key} to tune of {row.label!r}")

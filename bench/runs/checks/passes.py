@@ -28,10 +28,13 @@ def pass_findings(record: Record, catalogue: Catalogue) -> Iterator[Finding]:
         wanted = Passes(*(recipe.batch_size * batches for batches in announced.get(name, NO_PASSES)))
         found = counted.get(name, NO_PASSES)
         if any(abs(one - other) > room for one, other in zip(wanted, found, strict=True)):
+            fix = "correct cost() of the method's recipe, by which a suite's budget sets the iterations"
+            if found == NO_PASSES:
+                fix += f"; only denoisers are counted: if {name} is none, leave it out"
             yield warning(
                 f"{found.forward:,} forward and {found.backward:,} backward passes of images through {name} were "
                 f"counted, but the recipe announces {wanted.forward:,} and {wanted.backward:,}",
-                "correct cost() of the method's recipe, by which a suite's budget sets the iterations",
+                fix,
             )
 
 

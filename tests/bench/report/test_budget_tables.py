@@ -16,7 +16,7 @@ from bench.report.renderers.terminal import TerminalRenderer
 from bench.report.renderers.tex import TexRenderer
 from bench.report.site.cells import COSTS, costs
 from bench.report.summary import summarise, tidy
-from bench.report.table import ReportTable, suite_table
+from bench.report.table import ReportTable, suite_table, task_table
 from bench.runs.record import NetworkPasses, Record
 from bench.runs.suites import load_suite
 from bench.training.budget import Budget
@@ -82,3 +82,24 @@ def test_the_site_has_a_column_of_passes(make_record: Make, forward: int | None,
     record = make_record("dmd2") if forward is None else counted(make_record("dmd2"), forward)
     (some,) = summarise(tidy([record])).to_dict("records")
     assert dict(zip(COSTS, costs(some), strict=True))["Passes"].text == shown
+
+
+def test_a_training_that_took_more_than_the_budget_is_named_with_what_was_counted(make_record: Make) -> None:
+    """Its `cost()` announced less, so that the suite gave it more iterations."""
+    within = [counted(make_record("dmd2", seed), 510_000) for seed in range(2)]
+    assert "Over this budget" not in suite_table(SUITE, None, within, SCALE).note
+    beyond = [counted(make_record("gan", seed), 900_000 + seed) for seed in range(2)]
+    note = suite_table(SUITE, None, [*within, *beyond], SCALE).note
+    assert "Over this budget by the passes that were counted: GAN only 1,000,001. Its numbers" in note
+    images = replace(SCALE, budget=Budget("images", 600_000))
+    assert "Over this budget" not in suite_table(SUITE, None, beyond, images).note
+
+
+def test_rows_of_one_recipe_are_told_apart_by_their_checkpoints_in_notes(make_record: Make) -> None:
+    last = [make_record("gan", seed) for seed in range(2)]
+    found = last[0].checkpoint
+    assert found is not None
+    chosen = found.model_copy(update={"selection": "best-by-test-metric"})
+    best = make_record("gan", 2).model_copy(update={"checkpoint": chosen})
+    (note,) = (one for one in task_table([*last, best], last[0].task).sections[0].notes if "n=1: gan" in one)
+    assert "best-by-test-metric, " in note and "n=2: gan" in note and "last, " in note

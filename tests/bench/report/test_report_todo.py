@@ -151,3 +151,12 @@ def test_a_row_that_is_not_tuned_yet_has_no_results_and_the_command_that_tunes_i
     (line,) = (line for line in table.left if line.startswith("GAN only"))
     tuned = "`bench tune --suite table3 --scale micro --method gan`, then `bench reproduce table3 --scale micro`"
     assert line == f"GAN only, seeds 0, 1, 2: missing; fix: {tuned}"
+
+
+def test_a_row_of_a_method_that_is_not_installed_asks_for_its_file() -> None:
+    suite = load_suite("table3")
+    part = suite.scale("micro")
+    rows = tuple(replace(row, installed=row.method != "gan", untuned=row.method == "gan") for row in part.rows)
+    table = suite_table(suite, None, [], replace(part, rows=rows))
+    (line,) = (line for line in table.left if line.startswith("GAN only"))
+    assert line.endswith("2: missing; fix: name the file that defines the method gan: --plugin FILE")

@@ -46,6 +46,8 @@ def test_a_network_that_is_not_announced_or_not_counted_is_a_warning(found_in: F
     del passes["critic"]
     lines = [line for line in found_in({"cost.passes": passes}) if "passes" in line]
     assert len(lines) == 2 and "through critic were counted" in lines[0] and "announces 0 and 0" in lines[1]
+    assert "only denoisers are counted: if critic is none, leave it out" in lines[0]
+    assert "only denoisers" not in lines[1]
 
 
 def test_simulated_steps_may_differ_from_their_mean_by_chance_alone(found_in: Found) -> None:
