@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.errors import listed
 from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
@@ -124,7 +123,7 @@ def _over_budget(scale: SuiteScale, lines: Sequence[Line], records: Sequence[Rec
             most[lines[number].label] = max(work, most.get(lines[number].label, 0.0))
     if not most:
         return ""
-    took = listed((f"{label} {work:,.0f}" for label, work in most.items()), 20)
+    took = "; ".join(f"{label}: {work:,.0f}" for label, work in most.items())
     return (
         f"Over this budget by the passes that were counted: {took}. Its numbers are not at equal budget; fix: "
         "correct cost() of its recipe, and tune and train it again."

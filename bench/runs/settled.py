@@ -139,11 +139,11 @@ def _on_tuning(rows: Sequence[SuiteRow], tunings: Sequence[Tuning], given: Mappi
     if not tunings:
         return ""
     points, seeds = {len(one.points) for one in tunings}, {one.seed for one in tunings}
-    tuned = [row.label for row in rows if row.tune]
+    tuned = [row.method for row in rows if row.tune]
     who, rest = "Equal tuning: each method has", ""
     if len(tuned) < len(rows):
         who = f"Unequal tuning: {listed(tuned, 20)} alone {'has' if len(tuned) == 1 else 'have'}"
-        rest = f" Not tuned: {listed((row.label for row in rows if not row.tune), 20)}."
+        rest = f" Not tuned: {listed((row.method for row in rows if not row.tune), 20)}."
     return (
         f"{who} the best of {_range(points)} recipes on seed {_range(seeds)} by "
         f"{_range({one.metric for one in tunings})} (bench tune); no seed of the tuning is reported."

@@ -90,7 +90,7 @@ def test_a_training_that_took_more_than_the_budget_is_named_with_what_was_counte
     assert "Over this budget" not in suite_table(SUITE, None, within, SCALE).note
     beyond = [counted(make_record("gan", seed), 900_000 + seed) for seed in range(2)]
     note = suite_table(SUITE, None, [*within, *beyond], SCALE).note
-    assert "Over this budget by the passes that were counted: GAN only 1,000,001. Its numbers" in note
+    assert "Over this budget by the passes that were counted: GAN only: 1,000,001. Its numbers" in note
     images = replace(SCALE, budget=Budget("images", 600_000))
     assert "Over this budget" not in suite_table(SUITE, None, beyond, images).note
 

@@ -85,7 +85,7 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     first, second = found.rows
     assert first.overrides == {"lr": 1e-3, "batch_size": 4, "iterations": first.overrides["iterations"]}
     assert not first.untuned and first.overrides["iterations"] > second.overrides["iterations"]
-    assert "Unequal tuning: DMD2 alone has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
+    assert "Unequal tuning: dmd2 alone has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
     assert "; no seed of the tuning is reported. Not tuned: " in found.note
     alone = settled(replace(TUNED, rows=TUNED.rows[:1]), catalogue, tmp_path).note
     assert "Equal tuning: each method has the best of 4 recipes" in alone and "Not tuned" not in alone
