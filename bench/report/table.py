@@ -12,6 +12,7 @@ import pandas as pd
 from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
+from bench.report.budget import over_budget
 from bench.report.columns import COMPARED, Column, metric_column, paper_column
 from bench.report.lines import Line, other_recipes, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
@@ -38,11 +39,6 @@ _CSV = (
     *("value", "std", "low", "high", "level", "interval", "standard_error", "seeds", *_COUNTS),
     *("passes_low", "passes_high", "train_seconds", "gpu_hours", "core_hours", "evaluate_seconds"),
 )
-
-
-BY_CHANCE = 0.05
-"""Share by which counted passes may exceed a budget: the steps that backward simulation draws are as many as
-expected only on average."""
 
 
 @dataclass(frozen=True)
@@ -107,27 +103,9 @@ def suite_table(
     table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, filled, compared)
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
-    over = _over_budget(chosen, lines, of_task)
+    over = over_budget(chosen, lines, of_task)
     note = " ".join(filter(None, [chosen.note, over, table.note]))
     return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
-
-
-def _over_budget(scale: SuiteScale, lines: Sequence[Line], records: Sequence[Record]) -> str:
-    """Name the lines whose trainings took more passes than the suite allows, by the counts; empty if none did."""
-    if scale.budget is None or scale.budget.unit != "passes":
-        return ""
-    most: dict[str, float] = {}
-    for record, number in zip(records, owners(lines, records), strict=True):
-        work = record.cost.work if record.kind == "method" else None
-        if number is not None and work is not None and work > scale.budget.amount * (1 + BY_CHANCE):
-            most[lines[number].label] = max(work, most.get(lines[number].label, 0.0))
-    if not most:
-        return ""
-    took = "; ".join(f"{label}: {work:,.0f}" for label, work in most.items())
-    return (
-        f"Over this budget by the passes that were counted: {took}. Its numbers are not at equal budget; fix: "
-        "correct cost() of its recipe, and tune and train it again."
-    )
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
