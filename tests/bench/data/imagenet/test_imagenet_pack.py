@@ -14,7 +14,7 @@ from stopped_sources import Noted, Stops
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.core.progress import SilentProgress
-from bench.data.imagenet import crops
+from bench.data import decoding
 from bench.data.imagenet import pack as packing
 from bench.data.imagenet.detect import open_source
 from bench.data.imagenet.pack import pack, pack_source
@@ -196,7 +196,7 @@ def test_a_folder_with_something_else_is_never_overwritten(
 def test_an_unknown_crop_rule_answers_with_the_known_ones(tmp_path: Path, source: Path) -> None:
     with pytest.raises(UserError, match=r"unknown crop rule 'adn'; did you mean 'adm'\?"):
         pack(source, tmp_path / "packed", "adn", classes=3)
-    assert set(crops.CROPS) == {"edm", "adm"}
+    assert set(decoding.CROPS) == {"edm", "adm"}
 
 
 def test_a_missing_class_is_refused_because_all_later_labels_would_shift(tmp_path: Path, source: Path) -> None:
