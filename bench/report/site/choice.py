@@ -48,7 +48,9 @@ def _told(problem: str, others: Mapping[Path, Path]) -> str:
     for folder, path in others.items():
         if folder != path and str(folder.parent) in problem:  # tunings lie beside the folder of records
             named = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
-            return f"{named.partition('; fix: ')[0]}; left out of the site; fix: correct it in {path}, or remove it"
+            return (
+                f"{named.partition('; fix: ')[0]}; left out of the site; fix: correct it in {path}, or remove it"
+            )
     return problem
 
 
