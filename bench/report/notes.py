@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,8 @@ def warnings(records: Sequence[Record]) -> list[str]:
     return study_notes(records) if records and is_study(records[0].protocol) else differing_assets(records)
 
 
-def notes(records: Sequence[Record]) -> list[str]:
-    """Return the footnotes for records of one protocol; none for no records."""
+def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
+    """Return the footnotes for a table with these metrics of records of one protocol; none for no records."""
     if not records:
         return []
     protocol = records[0].protocol
@@ -115,8 +115,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         "Bold: better than every other trained student by more than both intervals over training seeds. Nothing "
         "is bold if a row has only one training seed.",
     ]
-    names = {shown_name(metric.name, protocol) for record in records for metric in record.metrics}
-    if names & TIMES.keys():
+    if TIMES.keys() & set(columns):
         lines.append(
             "KID: the unbiased estimate over all pairs of images, times 1,000. SE is the standard error of one "
             "measurement over its generated and real images. / RMS: the features were divided by their root mean "

@@ -268,7 +268,7 @@ def _section(
         frame,
         best=frozenset((rows[0], name) for name, rows in ranked.items() if rows),
         second=frozenset((rows[1], name) for name, rows in ranked.items() if len(rows) > 1),
-        notes=(*notes(made), *seeds, *others),
+        notes=(*notes(made, columns), *seeds, *others),
         warnings=(*warnings(made), *seeds, *others),
         columns=tuple(
             kinds.get(name) or Column(name, "cost", compared=compared_costs and name in COMPARED)

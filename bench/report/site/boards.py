@@ -139,6 +139,6 @@ def _board(task: str, variants: list[Variant]) -> Board:
         list(metrics.values()),
         variants,
         best,
-        [note for note in notes(records) if note not in warned],
+        [note for note in notes(records, metrics) if note not in warned],
         warned,
     )

@@ -224,6 +224,16 @@ def test_kid_is_shown_times_1000_with_its_standard_error(make_record: Make) -> N
     assert table.data["standard_error"].item() == pytest.approx(error / 1000)
 
 
+def test_the_footnote_on_kid_stands_under_tables_that_show_it(make_record: Make) -> None:
+    record = make_record(fd=(0.02, 0.03), metric="kid-rms", title="KID of fashion-cnn64 / RMS")
+
+    def explained(table: ReportTable) -> list[bool]:
+        return [any(note.startswith("KID: ") for note in section.notes) for section in table.sections]
+
+    assert explained(task_table([record], "fashion")) == [True]
+    assert explained(table3([record])) == [False]
+
+
 def test_kid_of_unscaled_features_is_never_in_a_column_with_the_scaled(make_record: Make) -> None:
     """Old records call both `kid`: on digits it was 14,961."""
     old = make_record(seed=0, fd=(14961.0,), metric="kid", title="KID")
