@@ -194,8 +194,8 @@ def test_a_renderer_writes_a_page_in_which_text_from_records_is_escaped(bench: C
     page = bench("report", "--suite", "table3", "--plugin", HTML, "--format", "plain-html").text
     assert page.startswith("<!doctype html>") and page.count("<table>") == page.count("</table>") == 1
     assert "DMD&#x27;s regression" in page
-    # Nothing is bold where a row has one training seed, as in Table 3; in Figure 9 a lead is shown.
-    assert "<td><b>" in bench("report", "--suite", "figure9", "--plugin", HTML, "--format", "plain-html").text
+    # Nothing is bold where a row has one training seed, as in Table 3; in Figure 8 a lead is shown.
+    assert "<td><b>" in bench("report", "--suite", "figure8", "--plugin", HTML, "--format", "plain-html").text
     assert (
         "unknown renderer 'htm'; did you mean 'html'" in bench("report", "--plugin", HTML, "--format", "htm").text
     )
