@@ -69,11 +69,13 @@ def checked_name(name: str, task: Task, methods: Collection[str]) -> str:
     return name
 
 
-def function_of(record: Record) -> tuple[str, str] | None:
-    """Return the hash of the file with the function that made a record's images, and its name; None for others."""
-    if record.sampler.get(IMAGES) != "function" or record.checkpoint is None:
-        return None
-    return record.checkpoint.sha256, str(record.sampler.get("function"))
+def functions_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return the names of the functions that made the images of records, by the hashes of their files."""
+    return {
+        record.checkpoint.sha256: str(record.sampler.get("function"))
+        for record in records
+        if record.sampler.get(IMAGES) == "function" and record.checkpoint is not None
+    }
 
 
 def is_given(sampler: Mapping[str, Any]) -> bool:

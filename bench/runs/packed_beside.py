@@ -14,7 +14,7 @@ from bench.core.imports import PLUGIN_MODULE
 from bench.core.run_folder import PLAN
 from bench.runs.bundles import plugin_name
 from bench.runs.checks.beside import tuning_findings
-from bench.runs.given import function_of
+from bench.runs.given import functions_of
 from bench.runs.record import Record
 from bench.runs.records import TUNING, tuned_runs
 from bench.runs.tuning.record import read_tuning, tuning_files
@@ -43,7 +43,7 @@ class Beside:
             content, found = next(_files_of(sha256, [*([known] if known else []), *self.given]), (b"", None))
             called = (known or found or Path()).name
             if found is None:
-                yield _gone(sha256, called, known if _is_function(sha256, records) else None)
+                yield _gone(sha256, called, known if sha256 in functions_of(records) else None)
                 continue
             called = _called_in(records, sha256) or called
             if (name := plugin_name(sha256, called)) is None:
@@ -88,10 +88,6 @@ def _gone(sha256: str, called: str, function: Path | None) -> str:
         what = f"the file of its function, {called},"
         fix = f"put it back at {function} as it was, or evaluate again with the file as it is"
     return f"{what} is gone or was changed: none has the recorded SHA-256 {sha256[:12]}...; fix: {fix}"
-
-
-def _is_function(sha256: str, records: Sequence[Record]) -> bool:
-    return any(found is not None and found[0] == sha256 for found in map(function_of, records))
 
 
 def _recorded(record: Record) -> list[str]:

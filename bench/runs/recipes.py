@@ -75,17 +75,21 @@ class FilledRecipes:
         So a recipe keeps its name when fields are added to its class. Paths of files are no part of it. A known
         student from which a run starts is named by its recipe, so that the training seeds of both are one recipe.
         """
+        kept = self._kept(method)
+        start = self._start(kept.get(START))
+        return kept if start is None else kept | {START: [start.name, start.sha256, start.best]}
+
+    def _kept(self, method: MethodInfo) -> dict[str, Any]:
+        """Return `identity` with the path of the student from which a run starts."""
         values = self(method)
         if not values:
             return values
         model = self._model(method)
-        kept = {
+        return {
             name: None if name in model.paths and name != START else value
             for name, value in values.items()
             if name not in model.added_later or value != model.defaults.get(name)
         }
-        start = self._start(kept.get(START))
-        return kept if start is None else kept | {START: [start.name, start.sha256, start.best]}
 
     def passed(self, method: MethodInfo) -> Mapping[str, Any]:
         """Return the values that a user gave to a recipe; a known student is named by its recipe."""
@@ -106,8 +110,8 @@ class FilledRecipes:
         student = self._students.get(folder.parent.name if best else folder.name)
         if student is None:
             return None
-        plain = FilledRecipes()  # its own start keeps its path, so that there is an end
-        return _Start(student.name, recipe_sha256(student, plain), best)
+        # Its own start keeps its path, so that there is an end.
+        return _Start(student.name, _digest(student, self._kept(student)), best)
 
     def class_defaults(self, method: MethodInfo) -> Mapping[str, Any]:
         """Return the defaults of the recipe's class; a baseline has none."""
@@ -147,7 +151,11 @@ def _distiller(entry: Entry[Method]) -> str:
 
 def recipe_sha256(method: MethodInfo, filled: FilledRecipes) -> str:
     """Return the digest of what identifies a recipe: the class and the resolved values, however they were set."""
-    return repeated_digest([method.name, method.distiller, method.plugin_sha256, filled.identity(method)])
+    return _digest(method, filled.identity(method))
+
+
+def _digest(method: MethodInfo, identity: Mapping[str, Any]) -> str:
+    return repeated_digest([method.name, method.distiller, method.plugin_sha256, identity])
 
 
 def named_recipes(methods: Iterable[MethodInfo], filled: FilledRecipes) -> list[str]:

@@ -22,7 +22,7 @@ from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
-from bench.runs.given import function_of
+from bench.runs.given import functions_of
 from bench.runs.record import Record
 from bench.runs.records import record_files
 from bench.runs.registry import Catalogue
@@ -79,7 +79,7 @@ class Checker:
             named = {one.path: one for path in paths for one in _files(path, stack)}
             records = {one.path: Path(one.name) for one in named.values() if one.kind == "record"}
             found = [self.check_file(file) for file in records]
-            functions = dict(made for one in found if one.record and (made := function_of(one.record)))
+            functions = functions_of(one.record for one in found if one.record is not None)
             others = [
                 Checked(one.path, None, list(self._of_other(one, functions)), name=one.name, kind=one.kind)
                 for one in named.values()
