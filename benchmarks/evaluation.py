@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.core.cpu import compute_on_cpu
 from bench.core.numerics import tf32
-from bench.features.inception_network import Inception
+from bench.features.networks.inception_network import Inception
 from bench.features.precision import frozen_network
 from bench.features.statistics import GaussianStatistics
 from bench.models.backbones.edm import EDMDenoiser

@@ -58,11 +58,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from bench.core.cpu import compute_on_cpu
 from bench.core.files import human_size
-from bench.features.aesthetic import AestheticHead, AestheticPredictor
 from bench.features.batch import Extract, ImageBatch
-from bench.features.clip import CLIPScorer
-from bench.features.dinov2 import MEAN, STD, DINOv2Features
-from bench.features.dinov2 import SIDE as DINOV2_SIDE
 from bench.features.extracting import (
     aesthetic_scores,
     clip_embeddings,
@@ -72,6 +68,10 @@ from bench.features.extracting import (
     inception_of_squares,
     pixel_features,
 )
+from bench.features.networks.aesthetic import AestheticHead, AestheticPredictor
+from bench.features.networks.clip import CLIPScorer
+from bench.features.networks.dinov2 import MEAN, STD, DINOv2Features
+from bench.features.networks.dinov2 import SIDE as DINOV2_SIDE
 from bench.features.pixel_statistics import pixel_statistics
 from bench.features.scoring import CLIP_L14, CLIP_L14_336, CLIPProtocol
 from bench.features.views import Features

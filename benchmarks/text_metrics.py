@@ -43,9 +43,9 @@ from torch import Tensor, nn
 
 from bench.core.cpu import compute_on_cpu
 from bench.core.files import human_size
-from bench.features.clip import CLIPScorer
-from bench.features.inception import InceptionFeatures
-from bench.features.inception_network import TAPS, Inception
+from bench.features.networks.clip import CLIPScorer
+from bench.features.networks.inception import InceptionFeatures
+from bench.features.networks.inception_network import TAPS, Inception
 from bench.features.preprocess import Squares, centre_patches
 from bench.features.scoring import LPIPS_ALEX
 from bench.features.statistics import GaussianStatistics

@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from bench.features.clip import CLIPScorer
-from bench.features.inception_network import Convolution, Inception
-from bench.features.lpips_diversity import LPIPSDiversity
+from bench.features.networks.clip import CLIPScorer
+from bench.features.networks.inception_network import Convolution, Inception
+from bench.features.networks.lpips_diversity import LPIPSDiversity
 from bench.features.scoring import CLIP_G14_DMD2, LPIPS_ALEX, LPIPS_VGG
 from bench.features.weights import FoundWeights
 

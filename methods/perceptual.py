@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.features.files import TRUNKS
-from bench.features.lpips_network import lpips_network
+from bench.features.networks.lpips_network import lpips_network
 from bench.training.distiller import TrainingContext
 from methods.losses import regression_loss
 from methods.recipes import LPIPSRecipe, PairRecipe

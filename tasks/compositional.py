@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from bench.core.progress import Progress
 from bench.features.base import Weights
-from bench.features.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
 from bench.features.pinned import find, pin
+from bench.features.prompt_following.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
 from bench.task.declaration import Sources
 from bench.task.protocol import Protocol
 from bench.task.text_rules import TextRules

@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from bench.features.inception_network import Convolution, Inception
+from bench.features.networks.inception_network import Convolution, Inception
 
 
 def photographs(count: int, side: int = 64) -> Tensor:

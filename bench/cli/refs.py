@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bench.core.progress import Progress
-    from bench.features.references import RealImages
+    from bench.features.references.make import RealImages
 
 app = typer.Typer(help="Reference statistics of real images: import, build, list.", no_args_is_help=True)
 
@@ -49,8 +49,8 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Check the statistics in a published file and keep them under a name."""
-    from bench.features.reference_sources import import_reference
-    from bench.features.reference_store import reference_store, save_reference
+    from bench.features.references.sources import import_reference
+    from bench.features.references.store import reference_store, save_reference
 
     for statistics in import_reference(path, name or path.stem, samples, crop):
         about = statistics.description
@@ -100,8 +100,8 @@ def build(
     from bench.core.cpu import compute_on_cpu
     from bench.core.progress_bars import StatusProgress
     from bench.features.pinned import find, pin
-    from bench.features.reference_store import reference_store, save_reference
-    from bench.features.references import FeatureSpace, make_references
+    from bench.features.references.make import FeatureSpace, make_references
+    from bench.features.references.store import reference_store, save_reference
 
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch finds no CUDA device here; fix: --device cpu")
@@ -128,7 +128,7 @@ def build(
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the references that are here."""
-    from bench.features.reference_store import list_references, reference_store
+    from bench.features.references.store import list_references, reference_store
 
     found = list_references(reference_store(cache or default_cache()))
     if not found:
@@ -146,7 +146,7 @@ def _real_images(path: Path, size: int | None, batch_size: int, progress: Progre
     from bench.core.files import file_sha256
     from bench.data.source import images_under
     from bench.data.text.folders import ImageFiles
-    from bench.features.references import array_images, folder_images
+    from bench.features.references.make import array_images, folder_images
 
     if path.is_dir():
         if size is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bench.features.batch import Extract
-from bench.features.reference_store import ReferenceStatistics
+from bench.features.references.store import ReferenceStatistics
 from bench.metrics.base import Reference
 from bench.metrics.info import MetricInfo
 from bench.task.base import PreparedTask

@@ -21,7 +21,7 @@ from bench.core.stopping import DivergedError
 from bench.evaluation.image_source import generate
 from bench.evaluation.png import as_png, batch_of, from_png
 from bench.features.batch import ImageBatch
-from bench.features.references import RealImages
+from bench.features.references.make import RealImages
 from bench.task.base import PreparedTask
 from bench.task.declaration import Baseline
 

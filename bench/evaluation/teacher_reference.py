@@ -8,8 +8,8 @@ from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces
 from bench.evaluation.teacher_images import teacher_images
-from bench.features.reference_store import ReferenceStatistics, reference_store
-from bench.features.references import FeatureSpace, kept_references
+from bench.features.references.make import FeatureSpace, kept_references
+from bench.features.references.store import ReferenceStatistics, reference_store
 from bench.metrics.info import MetricInfo
 from bench.task.assets import PreparedAsset, reference_asset
 from bench.task.base import PreparedTask

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bench.features.base import Weights
-from bench.features.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
-from bench.features.dpg_extractor import DPGExtractor
-from bench.features.geneval import GenEvalExtractor
-from bench.features.ocr import OCRExtractor
+from bench.features.prompt_following.benchmark_files import DPG_QUESTIONS, GENEVAL_PROMPTS
+from bench.features.prompt_following.dpg_extractor import DPGExtractor
+from bench.features.prompt_following.geneval import GenEvalExtractor
+from bench.features.prompt_following.ocr import OCRExtractor
+from bench.features.prompt_following.vqascore import VQAScoreExtractor
 from bench.features.published_images import CLIP_L14_WEIGHTS
-from bench.features.vqascore import VQAScoreExtractor
 
 FOLDER = "a folder in transformers' format"
 

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.features.aesthetic import AestheticPredictor
 from bench.features.batch import ImageBatch
-from bench.features.clip import CLIPScorer
-from bench.features.dinov2 import SIDE as DINOV2_SIDE
-from bench.features.dinov2 import DINOv2Features
-from bench.features.inception import InceptionFeatures
-from bench.features.lpips_diversity import LPIPSDiversity
+from bench.features.networks.aesthetic import AestheticPredictor
+from bench.features.networks.clip import CLIPScorer
+from bench.features.networks.dinov2 import SIDE as DINOV2_SIDE
+from bench.features.networks.dinov2 import DINOv2Features
+from bench.features.networks.inception import InceptionFeatures
+from bench.features.networks.lpips_diversity import LPIPSDiversity
+from bench.features.networks.preference import PreferenceModel
 from bench.features.pixel_statistics import SIDE as PIXELS_SIDE
 from bench.features.pixel_statistics import pixel_statistics
-from bench.features.preference import PreferenceModel
 from bench.features.preprocess import (
     SmallImages,
     Squares,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.core.extras import optional_module
-from bench.features.inception_network import resize_tf1
+from bench.features.networks.inception_network import resize_tf1
 from bench.features.preprocess import INCEPTION_SIDE, bicubic, clean_resize, square, to_pil
 
 BYTES = 0.05

@@ -41,7 +41,7 @@ class InceptionExtractor(FeatureExtractor):
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the network; a TorchScript program is run only if it is the published one."""
         from bench.features.extracting import inception_tap
-        from bench.features.inception import load_inception
+        from bench.features.networks.inception import load_inception
 
         path = files[self.weights[0].name]
         taps = (self.tap, "logits") if self.tap == "pool" else (self.tap,)
@@ -75,8 +75,8 @@ class DINOv2Extractor(FeatureExtractor):
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the folder."""
-        from bench.features.dinov2 import load_dinov2
         from bench.features.extracting import dinov2_token
+        from bench.features.networks.dinov2 import load_dinov2
 
         return partial(dinov2_token, load_dinov2(files["dinov2"], device))
 
@@ -102,8 +102,8 @@ class CLIPExtractor(FeatureExtractor):
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load open_clip's file."""
-        from bench.features.clip import load_clip
         from bench.features.extracting import clip_scores
+        from bench.features.networks.clip import load_clip
 
         return partial(clip_scores, load_clip(self.protocol, files[self.weights[0].name], device=device))
 
@@ -117,7 +117,7 @@ class LPIPSExtractor(FeatureExtractor):
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the trunk."""
         from bench.features.extracting import lpips_of_prompts
-        from bench.features.lpips_diversity import load_lpips
+        from bench.features.networks.lpips_diversity import load_lpips
 
         path = files["lpips"]
         loaded = load_lpips(
@@ -139,7 +139,7 @@ class PreferenceExtractor(FeatureExtractor):
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the model."""
         from bench.features.extracting import preference_scores
-        from bench.features.preferences import load_preference
+        from bench.features.networks.preferences import load_preference
 
         return partial(preference_scores, load_preference(self.name, files[self.name], device=device), self.name)
 

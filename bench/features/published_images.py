@@ -29,8 +29,8 @@ class CLIPImageExtractor(FeatureExtractor):
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load open_clip's file."""
-        from bench.features.clip import load_clip
         from bench.features.extracting import clip_embeddings
+        from bench.features.networks.clip import load_clip
 
         return partial(clip_embeddings, load_clip(self.protocol, files[self.weights[0].name], device=device))
 
@@ -43,8 +43,8 @@ class AestheticExtractor(FeatureExtractor):
 
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load CLIP and the head."""
-        from bench.features.aesthetic import load_aesthetic
         from bench.features.extracting import aesthetic_scores
+        from bench.features.networks.aesthetic import load_aesthetic
 
         clip, head = (files[one.name] for one in self.weights)
         return partial(aesthetic_scores, load_aesthetic(self.protocol, clip, head, device))

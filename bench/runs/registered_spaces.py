@@ -11,8 +11,8 @@ from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.evaluation.feature_spaces import LoadedSpace, as_reference
 from bench.features.pinned import read_pinned, weights_for
-from bench.features.reference_store import ReferenceStatistics, reference_store
-from bench.features.references import FeatureSpace, RealImages, kept_references
+from bench.features.references.make import FeatureSpace, RealImages, kept_references
+from bench.features.references.store import ReferenceStatistics, reference_store
 from bench.metrics.info import MetricInfo
 from bench.runs.registry import Catalogue
 from bench.task.base import PreparedTask, Task

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.core.files import file_sha256, folder_size
-from bench.features.reference_store import ReferenceStatistics
+from bench.features.references.store import ReferenceStatistics
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.features.batch import Extract
-    from bench.features.reference_store import ReferenceStatistics
-    from bench.features.references import RealImages
+    from bench.features.references.make import RealImages
+    from bench.features.references.store import ReferenceStatistics
     from bench.models.denoiser import Denoiser
     from bench.models.samplers import Sampler
     from bench.task.assets import PreparedAsset

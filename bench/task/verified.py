@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import folder_size
-from bench.features.reference_store import ReferenceStatistics, load_reference, reference_store
+from bench.features.references.store import ReferenceStatistics, load_reference, reference_store
 from bench.task.assets import PreparedAsset
 from bench.task.pinned import PinnedAsset
 

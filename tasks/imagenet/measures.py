@@ -11,12 +11,12 @@ from torch import Tensor
 from bench.core.device import this_device
 from bench.core.progress import Progress
 from bench.features.batch import ImageBatch
-from bench.features.dinov2 import load_dinov2
 from bench.features.files import TRUNKS
-from bench.features.inception import load_inception
 from bench.features.names import FID_FEATURES
-from bench.features.reference_sources import import_reference
-from bench.features.reference_store import ReferenceStatistics, load_reference, reference_store, save_reference
+from bench.features.networks.dinov2 import load_dinov2
+from bench.features.networks.inception import load_inception
+from bench.features.references.sources import import_reference
+from bench.features.references.store import ReferenceStatistics, load_reference, reference_store, save_reference
 from bench.features.views import Features
 from bench.features.weights import find_weights
 from bench.task.declaration import Sources

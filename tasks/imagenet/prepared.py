@@ -16,7 +16,7 @@ from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed
-from bench.features.references import RealImages, array_images
+from bench.features.references.make import RealImages, array_images
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION

@@ -13,8 +13,8 @@ from bench.core.made import made_once, reading_made
 from bench.core.progress import Progress
 from bench.data.images import LabelledImages
 from bench.features.batch import ImageBatch
-from bench.features.reference_store import reference_store
-from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
+from bench.features.references.make import FeatureSpace, RealImages, array_images, kept_references
+from bench.features.references.store import reference_store
 from bench.features.views import Features
 from bench.models.backbones.classes import ClassFamily
 from bench.models.saved import save_denoiser

@@ -17,8 +17,8 @@ from bench.core.made import made_once, reading_made
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.features.batch import ImageBatch
-from bench.features.reference_store import reference_store
-from bench.features.references import FeatureSpace, RealImages, array_images, kept_references
+from bench.features.references.make import FeatureSpace, RealImages, array_images, kept_references
+from bench.features.references.store import reference_store
 from bench.features.views import Features
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser

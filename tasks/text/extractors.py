@@ -8,7 +8,6 @@ from pathlib import Path
 from bench.core.device import this_device
 from bench.core.progress import Progress
 from bench.features.batch import Extract
-from bench.features.clip import load_clip
 from bench.features.extracting import (
     clip_scores,
     inception_of_patches,
@@ -16,10 +15,11 @@ from bench.features.extracting import (
     lpips_of_prompts,
     preference_scores,
 )
-from bench.features.inception import InceptionFeatures, load_inception
-from bench.features.lpips_diversity import load_lpips
-from bench.features.preferences import load_preference
-from bench.features.reference_store import ReferenceStatistics
+from bench.features.networks.clip import load_clip
+from bench.features.networks.inception import InceptionFeatures, load_inception
+from bench.features.networks.lpips_diversity import load_lpips
+from bench.features.networks.preferences import load_preference
+from bench.features.references.store import ReferenceStatistics
 from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from bench.task.assets import PreparedAsset
 from bench.task.protocol import MAIN

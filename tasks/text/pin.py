@@ -19,13 +19,13 @@ from bench.data.text.latent_lmdb import LatentLMDB
 from bench.data.text.latents import pack_latent_lmdb, pack_latents
 from bench.data.text.parti import parti, parti_128
 from bench.data.text.prompts import PromptList, read_prompts
-from bench.features.clip import load_clip
 from bench.features.extracting import inception_of_patches, inception_of_squares
-from bench.features.inception import InceptionFeatures, load_inception
-from bench.features.lpips_diversity import load_lpips
-from bench.features.preferences import load_preference
-from bench.features.reference_store import reference_store
-from bench.features.references import FeatureSpace, folder_images, kept_references
+from bench.features.networks.clip import load_clip
+from bench.features.networks.inception import InceptionFeatures, load_inception
+from bench.features.networks.lpips_diversity import load_lpips
+from bench.features.networks.preferences import load_preference
+from bench.features.references.make import FeatureSpace, folder_images, kept_references
+from bench.features.references.store import reference_store
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
 from bench.models.backbones.text import TextPipeline
 from bench.models.text.hub import named_folder

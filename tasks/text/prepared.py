@@ -17,7 +17,7 @@ from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.data.text.packed import PackedLatents, open_latents
-from bench.features.references import RealImages
+from bench.features.references.make import RealImages
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.bf16 import copy_in_bf16
 from bench.models.denoiser import Denoiser

@@ -10,7 +10,7 @@ from bench.core.errors import UserError
 from bench.data.source import Files
 from bench.data.text.coco import locate_images, real_images
 from bench.data.text.folders import ImageFiles
-from bench.features.references import RealImages, folder_images
+from bench.features.references.make import RealImages, folder_images
 from bench.task.pinned import PinnedAsset
 
 

@@ -17,7 +17,7 @@ from vgg_reference import average_pooled_activations
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
-from bench.features.lpips_network import lpips_network
+from bench.features.networks.lpips_network import lpips_network
 from bench.training.step_rng import StepRNG
 from methods import perceptual
 from methods.losses import regression_loss

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from text_pipelines import LATENT_SIDE, SIDE, normal, taesd, tiny_unet
 
 from bench.core.files import file_sha256
-from bench.features.lpips_network import lpips_network
+from bench.features.networks.lpips_network import lpips_network
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
 from bench.models.text.latents import LatentSpace

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.features.reference_store import reference_store
+from bench.features.references.store import reference_store
 from bench.metrics.info import MetricInfo
 from bench.runs.installation.arithmetic import arithmetic_checks, resize_checks
 from bench.runs.installation.checked import Checked

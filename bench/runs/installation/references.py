@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import UserError
-from bench.features.reference_store import ReferenceStatistics, list_references, load_reference
+from bench.features.references.store import ReferenceStatistics, list_references, load_reference
 from bench.metrics.frechet import frechet_distance
 from bench.runs.installation.checked import Checked, compared, failed
 

@@ -38,7 +38,7 @@ def test_browsing_does_not_import_torch(command: list[str]) -> None:
         f"sys.argv = ['bench', *{command!r}]\n"
         "try: bench.cli.main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'diffusers', 'pandas', 'scipy', 'sklearn'} | {'bench.features.preference'}\n"
+        "heavy = {'torch', 'diffusers', 'pandas', 'scipy', 'sklearn'} | {'bench.features.networks.preference'}\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )

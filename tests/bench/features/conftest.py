@@ -11,8 +11,8 @@ from inception_files import photographs, random_inception
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.features.inception import PORT, TORCHSCRIPT
-from bench.features.inception_network import Inception, resize_tf1
+from bench.features.networks.inception import PORT, TORCHSCRIPT
+from bench.features.networks.inception_network import Inception, resize_tf1
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
 from bench.core.errors import UserError
-from bench.features import preference
 from bench.features.base import FeatureExtractor
+from bench.features.networks import preference
 from bench.features.published import CLIP, DINOV2, HPS, IMAGE_REWARD, INCEPTION, LPIPS, PICKSCORE
 from bench.features.scoring import CLIP_G14_DMD2, HPS_PROTOCOL
 from bench.models.weights.state_dicts import read_state_dict

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.data.text.dpg import DPGPrompt, Question
 from bench.features.batch import ImageBatch
-from bench.features.dpg import dpg_scores
+from bench.features.prompt_following.dpg import dpg_scores
 from bench.metrics.base import Measured
 from bench.metrics.compositional import DPG as DPG_INFO
 from bench.metrics.compositional import DPG_OFFICIAL

@@ -21,8 +21,8 @@ from transformers import Dinov2Config, Dinov2Model
 
 from bench.core.errors import UserError
 from bench.features import published_images
-from bench.features.aesthetic import PLACES, WIDTHS
 from bench.features.files import PORT
+from bench.features.networks.aesthetic import PLACES, WIDTHS
 from bench.features.published_images import AESTHETIC, CLIP_IMAGES
 from bench.features.scoring import CLIP_L14, CLIP_L14_336
 from bench.runs.record import Record

@@ -19,8 +19,8 @@ from bench.data.altered import ENLARGED, TRANSPARENT
 from bench.data.text.folders import ImageFiles
 from bench.data.text.prompts import PromptList
 from bench.features.extracting import inception_of_patches, inception_of_squares
-from bench.features.reference_store import Description, checked_reference, load_reference, save_reference
-from bench.features.references import FeatureSpace, folder_images, make_references
+from bench.features.references.make import FeatureSpace, folder_images, make_references
+from bench.features.references.store import Description, checked_reference, load_reference, save_reference
 from bench.features.views import NO_PATCH
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, write_pinned

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.safe_pickle import refuse_opcodes
-from bench.features.array_pickle import read_array_pickle
+from bench.features.references.array_pickle import read_array_pickle
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.published import load_published
 from bench.models.weights.checkpoints import load_edm_denoiser

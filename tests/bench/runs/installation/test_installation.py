@@ -16,7 +16,7 @@ from command import Printed
 from bench.features.base import FeatureExtractor
 from bench.features.batch import Extract, ImageBatch
 from bench.features.known import KnownImages
-from bench.features.reference_store import Description, checked_reference, save_reference
+from bench.features.references.store import Description, checked_reference, save_reference
 from bench.features.views import Features
 from bench.metrics import frechet
 from bench.runs.installation import arithmetic

@@ -1,0 +1,1 @@
+"""References: mean, covariance and features of real images, with what makes, reads and keeps them."""
