@@ -30,7 +30,7 @@ from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
-from bench.runs.student_training import CHECKPOINTS_PER_RUN
+from bench.runs.students.training import CHECKPOINTS_PER_RUN
 from bench.runs.task_sources import pinned_task, sources_of
 
 DETERMINISTIC = "deterministic=true"

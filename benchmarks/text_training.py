@@ -40,7 +40,7 @@ from bench.core.progress import SilentProgress
 from bench.evaluation.latency import device_name, latency_of
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.samplers import SampleNoise
-from bench.runs.derived_protocols import sampled_in_bf16
+from bench.runs.protocols.derived import sampled_in_bf16
 from bench.runs.provenance import peak_memory
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import computing_as

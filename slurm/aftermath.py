@@ -15,9 +15,9 @@ from pathlib import Path
 from bench.core.errors import UserError
 from bench.core.run_folder import PLAN, RECORD
 from bench.jobs.spec import JobSpec
-from bench.runs import attempts
-from bench.runs.attempts import Attempt
-from bench.runs.run_state import run_state
+from bench.runs.states import attempts
+from bench.runs.states.attempts import Attempt
+from bench.runs.states.state import run_state
 from slurm.later import submit_later
 from slurm.submission import FILE, read_submission
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.files import folder_size
-from bench.runs.run_state import run_state
+from bench.runs.states.state import run_state
 from slurm import SUBMISSIONS
 from slurm.launch import CODE
 from slurm.queue import queued_jobs

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.runs import attempts
-from bench.runs.run_state import CANCELLED, RunState
+from bench.runs.states import attempts
+from bench.runs.states.state import CANCELLED, RunState
 from slurm import queue
 from slurm.graph import part
 from slurm.later import cancel_later, submit_later_here

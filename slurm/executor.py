@@ -15,7 +15,7 @@ from slurm import SUBMISSIONS
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
     from bench.runs.plan import BaselineRun, Run
-    from bench.runs.run_state import RunState
+    from bench.runs.states.state import RunState
     from bench.task.base import Task
     from slurm.graph import Batch
     from slurm.launch import Launch

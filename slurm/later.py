@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.runs import attempts
-from bench.runs.run_state import CANCELLED
+from bench.runs.states import attempts
+from bench.runs.states.state import CANCELLED
 from slurm import queue
 from slurm.graph import Batch, part, runs_of
 from slurm.profile import load_profile

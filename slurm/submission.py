@@ -29,7 +29,7 @@ from bench.core.errors import UserError
 from bench.core.files import read_text, regular_file, write_text
 from bench.core.locks import is_locked, locked
 from bench.jobs.spec import JobSpec
-from bench.runs.run_state import run_state
+from bench.runs.states.state import run_state
 from slurm import SUBMISSIONS, queue
 from slurm.environment import clean_environment
 from slurm.graph import Batch, Unit, halves, units

@@ -13,7 +13,7 @@ from bench.core.errors import UserError
 from bench.core.files import read_object
 from bench.core.run_folder import JOB_SPEC
 from bench.jobs.spec import JobSpec
-from bench.runs.run_state import RunState, SilentQueueError, run_state
+from bench.runs.states.state import RunState, SilentQueueError, run_state
 from slurm import SUBMISSIONS
 from slurm.graph import Batch, runs_of
 from slurm.later import NO_ROOM, left, waiting_runs

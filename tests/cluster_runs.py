@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.progress import SilentProgress
-from bench.runs.attempts import Attempt, attempts
 from bench.runs.plan import Run, plan_run
 from bench.runs.record import Record
 from bench.runs.registry import load_catalogue
-from bench.runs.run_state import RunState
 from bench.runs.runner import Runner
+from bench.runs.states.attempts import Attempt, attempts
+from bench.runs.states.state import RunState
 from bench.task.declaration import Sources
 from slurm.watch import submitted_states
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from example_records import SAMPLER, changed
 
-from bench.runs.derived_protocols import with_selection_seeds
+from bench.runs.protocols.derived import with_selection_seeds
 from bench.runs.record import Record
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue

@@ -23,7 +23,7 @@ from bench.core.escape import printable
 from bench.core.files import regular_file
 
 if TYPE_CHECKING:
-    from bench.runs.run_state import RunState
+    from bench.runs.states.state import RunState
 
 _NAMED = "by name, NAME or TASK/NAME, or the beginning of it up to a hyphen, or by the number of a job or an array"
 RunsArgument = Annotated[list[str], typer.Argument(help=f"Runs, {_NAMED}; default: all.")]
@@ -147,7 +147,7 @@ def resume(
 
 def _states_or_folders(runs: Path, chosen: Sequence[str]) -> list[RunState]:
     """Return the states of the named runs, from their folders alone if the queue gives no answer."""
-    from bench.runs.run_state import SilentQueueError
+    from bench.runs.states.state import SilentQueueError
 
     try:
         return _states(runs, chosen)
@@ -162,7 +162,7 @@ def _states(runs: Path, chosen: Sequence[str], ask: bool = True) -> list[RunStat
     Raises UserError for an unknown name, and SilentQueueError if the queue is silent (unless `ask` is False).
     """
     from bench.jobs.run_states import submitted_runs
-    from bench.runs.run_state import run_folders, run_state
+    from bench.runs.states.state import run_folders, run_state
 
     found = submitted_runs(runs, ask)
     for folder in {one.resolve() for one in run_folders(runs)} - found.keys():

@@ -95,8 +95,8 @@ def _rows(
     selection: Selection, catalogue: Catalogue, suite: str, scale: str, task: str | None, runs: Path
 ) -> tuple[list[Side], tuple[str, ...]]:
     """Return the rows of a suite that have results, and the metrics that its table shows."""
-    from bench.runs.settled import settled
-    from bench.runs.suites import load_suite
+    from bench.runs.suites.settled import settled
+    from bench.runs.suites.suite import load_suite
 
     found = load_suite(suite)
     part = found.scale(scale).on(task) if task else found.scale(scale)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.features.base import FeatureExtractor
     from bench.metrics.info import MetricInfo
     from bench.runs.registry import Catalogue
-    from bench.runs.suites import Suite
+    from bench.runs.suites.suite import Suite
     from bench.task.base import Task
     from bench.training.method import Method
     from bench.training.recipe import Recipe
@@ -43,7 +43,7 @@ def describe(
 ) -> None:
     """Describe one name: recipe, protocol, requirements, weights, licences, cost."""
     from bench.runs.registry import load_catalogue
-    from bench.runs.suites import is_suite_file, load_suite, suite_names
+    from bench.runs.suites.suite import is_suite_file, load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
     every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]

@@ -18,7 +18,7 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
-from bench.runs.derived_protocols import sampled_in_bf16
+from bench.runs.protocols.derived import sampled_in_bf16
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.declaration import Baseline
 
@@ -58,7 +58,7 @@ def latency(
     from bench.core.progress_bars import StatusProgress
     from bench.core.run_folder import student_of
     from bench.evaluation.latency import latency_of
-    from bench.runs.students import loaded_student, sampler_of
+    from bench.runs.students.saved import loaded_student, sampler_of
     from bench.task.base import Sampled
 
     compute_on_cpu(threads)

@@ -69,7 +69,7 @@ def pack(
     """Collect the records of finished runs, their images, curves and plug-in files; all of them, or nothing."""
     from bench.runs.checks.check import Checker
     from bench.runs.named_runs import find_runs
-    from bench.runs.packing import STATES, packed, write_packed
+    from bench.runs.packing.pack import STATES, packed, write_packed
     from bench.runs.registry import load_catalogue
 
     allowed = parse_names(allow, "--allow") if allow else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.report.sides import Found
     from bench.report.table import ReportTable
     from bench.runs.registry import Catalogue
-    from bench.runs.suites import Curve
+    from bench.runs.suites.suite import Curve
 
 
 def report(
@@ -153,8 +153,8 @@ def _of_suite(
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import work_of
-    from bench.runs.settled import settled
-    from bench.runs.suites import load_suite
+    from bench.runs.suites.settled import settled
+    from bench.runs.suites.suite import load_suite
 
     suite = load_suite(name)
     part = suite.scale(scale)

@@ -36,8 +36,8 @@ from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
     from bench.runs.plan import Run
-    from bench.runs.suite_plan import SuitePlan
-    from bench.runs.suites import Suite
+    from bench.runs.suites.plan import SuitePlan
+    from bench.runs.suites.suite import Suite
 
 
 def reproduce(
@@ -88,9 +88,9 @@ def reproduce(
     from bench.report.lines import suite_lines
     from bench.runs.plan import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
-    from bench.runs.settled import require_rows, settled
-    from bench.runs.suite_plan import SuitePlan
-    from bench.runs.suites import load_suite
+    from bench.runs.suites.plan import SuitePlan
+    from bench.runs.suites.settled import require_rows, settled
+    from bench.runs.suites.suite import load_suite
     from bench.training.trackers import require_trackers
 
     trackers = parse_names(track, "--track") if track else []

@@ -105,9 +105,9 @@ def _draw(
 ) -> None:
     """Draw the listed images; they are those that were kept, or are made again."""
     from bench.report.scores.sheet import Labelled, draw_scored
-    from bench.runs.images_of import images_of
+    from bench.runs.evidence.images import images_of
+    from bench.runs.evidence.sheets import preparer
     from bench.runs.registry import load_catalogue
-    from bench.runs.sheets import preparer
 
     catalogue = load_catalogue(plugin)
     every = [one for listed in images for one in listed.images]

@@ -13,7 +13,7 @@ from bench.core.files import read_object
 from bench.core.run_folder import PLAN
 from bench.core.stopping import DivergedError
 from bench.runs.repeat import command_of_plan
-from bench.runs.run_state import RunState
+from bench.runs.states.state import RunState
 
 if TYPE_CHECKING:
     from rich.console import Group

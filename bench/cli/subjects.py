@@ -15,7 +15,7 @@ from bench.task.base import Task
 from bench.task.declaration import Baseline
 
 if TYPE_CHECKING:
-    from bench.runs.measure_given import Measure
+    from bench.runs.given.measure import Measure
 
 Kind = Literal["checkpoint", "sampler", "function", "images", "pipeline"]
 """A saved student, a named sampler of the teacher, a Python function, files of images, or a diffusers pipeline."""
@@ -90,7 +90,7 @@ class Subject:
         kind = self.kind
         if kind in ("checkpoint", "sampler"):
             return self._of_the_task(task, runs)
-        from bench.runs.given import checked_name
+        from bench.runs.given.plan import checked_name
 
         name = checked_name(self.name or self._own_name, task, methods)
         if kind == "images":
@@ -113,21 +113,21 @@ class Subject:
 
         assert self.images is not None
         files = open_given(self.images, self.manifest)
-        from bench.runs.measure_given import ImageFiles, Place
+        from bench.runs.given.measure import ImageFiles, Place
 
         return ImageFiles(files, self.manifest, progress).measuring(Place(name, runs))
 
     def _of_function(self, name: str, runs: Path) -> Measure:
-        from bench.runs.plugins import existing
+        from bench.runs.plugins.files import existing
 
         assert self._function is not None
         file = existing(Path(self._function["file"]))
-        from bench.runs.measure_given import FunctionFile, Place
+        from bench.runs.given.measure import FunctionFile, Place
 
         return FunctionFile.at(file, self._function["name"]).measuring(Place(name, runs))
 
     def _of_pipeline(self, name: str, runs: Path, download: bool, dtype: str) -> Measure:
-        from bench.runs.measure_given import PipelineFiles, Place
+        from bench.runs.given.measure import PipelineFiles, Place
 
         assert self.pipeline is not None
         found = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, dtype)
@@ -141,7 +141,7 @@ class Subject:
             )
         subject = subject_of("bench eval", task, self.checkpoint, self.sampler, self.steps)
         from bench.runs.plan import BaselineRun
-        from bench.runs.students import Measured, measure_student
+        from bench.runs.students.saved import Measured, measure_student
 
         if isinstance(subject, Baseline):
             run = BaselineRun(task, runs, subject)

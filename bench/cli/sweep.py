@@ -98,7 +98,7 @@ def sweep(
     plugin: PluginOption = [],
 ) -> None:
     """Measure a grid of samplers on seeds of its own, choose a point by a rule, and draw the frontier."""
-    from bench.runs.derived_protocols import require_samples, with_selection_seeds
+    from bench.runs.protocols.derived import require_samples, with_selection_seeds
     from bench.runs.registry import load_catalogue
     from bench.runs.sweeps.choice import best_of, parse_rule
     from bench.runs.sweeps.plan import SweepPlan

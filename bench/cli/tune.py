@@ -40,7 +40,7 @@ from bench.runs.task_sources import pinned_task, sources_of
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
-    from bench.runs.suites import SuiteScale
+    from bench.runs.suites.suite import SuiteScale
     from bench.runs.tuning.record import Question
     from bench.task.base import Task
     from bench.training.budget import Budget
@@ -157,7 +157,7 @@ def tune(
 
 def _part(name: str, scale: str, task: str | None, protocol: str | None, methods: Sequence[str]) -> SuiteScale:
     """Return the rows of a suite that are tuned."""
-    from bench.runs.suites import load_suite
+    from bench.runs.suites.suite import load_suite
 
     part = load_suite(name).scale(scale)
     part = part.on(task) if task is not None else part
@@ -167,7 +167,7 @@ def _part(name: str, scale: str, task: str | None, protocol: str | None, methods
 
 def _of_suite(catalogue: Catalogue, part: SuiteScale) -> list[Question]:
     """Return a question for each row of a suite that has a grid. Raises UserError if there is none."""
-    from bench.runs.settled import question_of, require_rows
+    from bench.runs.suites.settled import question_of, require_rows
 
     require_rows(part, catalogue)
     on = catalogue.tasks.get(part.trained_on or part.task)

@@ -15,7 +15,7 @@ from bench.runs.registry import Registry, installed
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
     from bench.runs.plan import BaselineRun, Run
-    from bench.runs.run_state import RunState
+    from bench.runs.states.state import RunState
     from bench.task.base import Task
     from bench.task.declaration import Sources
 

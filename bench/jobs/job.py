@@ -18,8 +18,8 @@ from bench.core.errors import UserError, first_line
 from bench.core.run_folder import LOG
 from bench.core.stopping import SIGNALS, Stopped, listening
 from bench.jobs.spec import JobSpec
-from bench.runs import attempts
 from bench.runs.argv import set_user_argv
+from bench.runs.states import attempts
 
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 """Environment variables of torch.distributed, in the order of the arguments of `rendezvous`."""

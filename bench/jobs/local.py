@@ -14,7 +14,7 @@ from bench.core.machine import cores
 from bench.core.run_folder import LOG
 from bench.jobs.executor import Executor, ExecutorOptions, left_out, say
 from bench.jobs.run_states import state_lookup
-from bench.runs.run_lock import is_locked
+from bench.runs.states.lock import is_locked
 
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec

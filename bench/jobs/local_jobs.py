@@ -22,8 +22,8 @@ from bench.core.status import read_status
 from bench.jobs.forkserver import ForkServer
 from bench.jobs.job import RENDEZVOUS, JobProcess, rendezvous, run_job
 from bench.jobs.spec import JobSpec
-from bench.runs.attempts import Attempt, attempts
-from bench.runs.run_lock import is_locked
+from bench.runs.states.attempts import Attempt, attempts
+from bench.runs.states.lock import is_locked
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600.0

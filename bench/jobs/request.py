@@ -12,10 +12,10 @@ from bench.core.run_folder import LOG
 from bench.jobs.executor import Executor, ExecutorOptions, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
-from bench.runs.dry_run import plan_lines, require_for_recipes
-from bench.runs.pending_runs import StateLookup
 from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.states.dry_run import plan_lines, require_for_recipes
+from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
 from bench.training.trackers import require_trackers, tracker_lines

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.jobs.executor import installed_executors
-from bench.runs.pending_runs import StateLookup
-from bench.runs.run_state import RunState, run_state
+from bench.runs.states.pending import StateLookup
+from bench.runs.states.state import RunState, run_state
 
 
 def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:

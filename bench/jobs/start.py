@@ -21,7 +21,7 @@ from bench.runs.plan import BaselineRun, read_plan
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner
-from bench.runs.students import measure_student
+from bench.runs.students.saved import measure_student
 from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
 from bench.task.declaration import Sources

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from bench.jobs.request import PlannedRequest, say_not_sent
 from bench.jobs.spec import JobSpec
-from bench.runs.dry_run import require_all, state_of
-from bench.runs.pending_runs import StateLookup
 from bench.runs.plan import BaselineRun, Run
-from bench.runs.suite_plan import SuitePlan
-from bench.runs.suites import SuiteStudent
+from bench.runs.states.dry_run import require_all, state_of
+from bench.runs.states.pending import StateLookup
+from bench.runs.suites.plan import SuitePlan
+from bench.runs.suites.suite import SuiteStudent
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.report.lines import Line, owners
 from bench.runs.record import Record
-from bench.runs.suites import SuiteScale
+from bench.runs.suites.suite import SuiteScale
 
 BY_CHANCE = 0.05
 """Share by which counted passes may exceed a budget: the steps that backward simulation draws are as many as

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.cells import header
-from bench.runs.paper_tables import PaperColumn
+from bench.runs.suites.paper_tables import PaperColumn
 
 Kind = Literal["method", "recipe", "paper", "metric", "cost"]
 """paper: the paper's value of a metric. cost: everything that is no quality, ours or the paper's."""

@@ -13,8 +13,8 @@ from bench.core.files import whole_file
 from bench.report.lines import owner, suite_lines
 from bench.report.progress import read_progress
 from bench.report.sides import Found
-from bench.runs.evidence import evidence_of
-from bench.runs.suites import Curve, SuiteScale
+from bench.runs.evidence.files import evidence_of
+from bench.runs.suites.suite import Curve, SuiteScale
 
 PANELS: Mapping[Curve, tuple[str, Mapping[str, str]]] = {
     "brightness": ("pixel_mean", {"title": "Brightness", "ylabel": "mean pixel of generated images, 0 to 1"}),

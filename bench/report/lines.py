@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from bench.report.comparison.recipe_differences import difference_sentences
-from bench.runs.paper_tables import PaperTable
-from bench.runs.pending_runs import PendingRun
 from bench.runs.recipes import DIGITS, FilledRecipes, recipe_sha256
 from bench.runs.record import MethodInfo, Record, is_study
-from bench.runs.suites import SuiteRow, SuiteScale
+from bench.runs.states.pending import PendingRun
+from bench.runs.suites.paper_tables import PaperTable
+from bench.runs.suites.suite import SuiteRow, SuiteScale
 
 Kind = Literal["baseline", "method", "quoted"]
 """quoted: a row of the paper without a counterpart here."""

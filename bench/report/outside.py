@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.runs.given import IMAGES, is_given
+from bench.runs.given.plan import IMAGES, is_given
 from bench.runs.record import Record
 
 

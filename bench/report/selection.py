@@ -13,7 +13,7 @@ from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.suites.suite import Suite, SuiteScale
 
 
 class Selection:

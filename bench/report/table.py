@@ -20,12 +20,12 @@ from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
 from bench.report.summary import summarise, tidy
 from bench.report.todo import Left, left_of, left_text
-from bench.runs.paper_tables import PaperTable
-from bench.runs.pending_runs import PendingRun
 from bench.runs.recipes import FilledRecipes
 from bench.runs.record import Record, is_study
 from bench.runs.records import collector_paused
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.states.pending import PendingRun
+from bench.runs.suites.paper_tables import PaperTable
+from bench.runs.suites.suite import Suite, SuiteScale
 
 __all__ = ["ReportTable", "Section", "suite_table", "task_table", "tidy"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from bench.core.stopping import DivergedError
 from bench.report.lines import Line, owner
 from bench.runs.argv import set_options
-from bench.runs.pending_runs import PendingRun, StateLookup, pending_runs
 from bench.runs.record import Record
-from bench.runs.run_state import UNDER_WAY
-from bench.runs.settled import tune_command
-from bench.runs.suites import SuiteScale
+from bench.runs.states.pending import PendingRun, StateLookup, pending_runs
+from bench.runs.states.state import UNDER_WAY
+from bench.runs.suites.settled import tune_command
+from bench.runs.suites.suite import SuiteScale
 
 
 def work_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingRun]:

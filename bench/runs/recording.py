@@ -19,7 +19,7 @@ from bench.models.denoiser import Denoiser
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
 from bench.runs.record import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
-from bench.runs.trained import TrainedStudent
+from bench.runs.students.trained import TrainedStudent
 from bench.task.assets import PreparedAsset
 from bench.task.base import PreparedTask
 from bench.training.alarms import AlarmNote, alarm_notes

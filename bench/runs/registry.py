@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.core.errors import UserError, unknown
 from bench.core.escape import is_name
-from bench.runs.kinds import KINDS, ROWS, Kind
-from bench.runs.plugin_checks import NAMES, importing
-from bench.runs.plugins import FROM_FILE, definitions, existing
+from bench.runs.plugins.checks import NAMES, importing
+from bench.runs.plugins.files import FROM_FILE, definitions, existing
+from bench.runs.plugins.kinds import KINDS, ROWS, Kind
 from bench.training.families import read_family, read_variants, resolve
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bench.runs.argv import cache_option
-from bench.runs.plugins import FROM_FILE
+from bench.runs.plugins.files import FROM_FILE
 from bench.runs.record import Record
 
 

@@ -26,8 +26,9 @@ from bench.evaluation.sheet import write_sheet
 from bench.evaluation.teacher_reference import add_teacher_references
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
-from bench.runs.given import GivenRun
+from bench.runs.given.plan import GivenRun
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
+from bench.runs.protocols.spaces import registered_spaces
 from bench.runs.provenance import provenance
 from bench.runs.record import CheckpointInfo, Provenance, Record
 from bench.runs.recording import (
@@ -38,12 +39,11 @@ from bench.runs.recording import (
     training_cost,
 )
 from bench.runs.records import write_record
-from bench.runs.registered_spaces import registered_spaces
 from bench.runs.registry import Catalogue
-from bench.runs.run_lock import locked
-from bench.runs.student_training import StudentTraining
+from bench.runs.states.lock import locked
+from bench.runs.students.trained import TrainedStudent, read_trained
+from bench.runs.students.training import StudentTraining
 from bench.runs.tracked import results_of, tracked_run
-from bench.runs.trained import TrainedStudent, read_trained
 from bench.task.base import PreparedTask
 from bench.training.alarms import alarm_notes
 from bench.training.log import TrainingLog, read_lines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
 from bench.runs.argv import cache_option, plugin_options
-from bench.runs.derived_protocols import under_protocol
-from bench.runs.networks import with_metrics, with_registered_networks
+from bench.runs.protocols.derived import under_protocol
+from bench.runs.protocols.networks import with_metrics, with_registered_networks
 from bench.task.base import Task
 from bench.task.declaration import Sources, default_cache
 

@@ -19,7 +19,7 @@ from bench.models.denoiser import Denoiser
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
-from bench.runs.students import sampler_of
+from bench.runs.students.saved import sampler_of
 from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from

@@ -23,7 +23,7 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.core.imports import load_class
 from bench.core.progress import SilentProgress
-from bench.runs.kinds import ROWS, Kind
+from bench.runs.plugins.kinds import ROWS, Kind
 from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 from bench.task.protocol import MAIN

@@ -12,7 +12,7 @@ from command import bench
 from stub_slurm import INSIDE_A_JOB, StubSlurm
 
 from bench.jobs.spec import JobSpec
-from bench.runs import attempts
+from bench.runs.states import attempts
 from slurm import aftermath, queue
 from slurm.environment import clean_environment, environment
 from slurm.graph import Batch

@@ -18,12 +18,12 @@ from command import Printed, bench
 from one_machine_slurm.cluster import Cluster
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
-from bench.runs.attempts import attempts
 from bench.runs.plan import Run, plan_run
 from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue
-from bench.runs.run_state import CANCELLED, RunState
+from bench.runs.states.attempts import attempts
+from bench.runs.states.state import CANCELLED, RunState
 from slurm.submission import submissions
 
 UNDISTURBED, WARNED, REQUEUED, KILLED, TWICE, SCANCELLED, CANCELLED_BY_US, CRASHED = range(8)

@@ -15,7 +15,7 @@ import pytest
 
 from bench.core.run_folder import LOG
 from bench.jobs.spec import JobSpec
-from bench.runs.attempts import attempts
+from bench.runs.states.attempts import attempts
 from slurm import job as slurm_job
 from slurm.job import SlurmJob
 

@@ -13,7 +13,7 @@ from fake_slurm import FakeSlurm
 from bench.cli import cluster
 from bench.core.errors import UserError
 from bench.jobs.spec import JobSpec
-from bench.runs.run_state import RunState
+from bench.runs.states.state import RunState
 from slurm import aftermath, later
 from slurm.control import cancel_runs, resume_runs
 from slurm.graph import Batch, part, runs_of

@@ -12,8 +12,8 @@ from one_machine_slurm.cluster import Cluster
 from safetensors.torch import load_file
 from tests_support import TINY_PLUGIN
 
-from bench.runs.attempts import attempts
 from bench.runs.plan import BaselineRun, Run
+from bench.runs.states.attempts import attempts
 from slurm.submission import submissions
 
 RECIPE = {"iterations": 4, "batch_size": 12, "warmup": 2}

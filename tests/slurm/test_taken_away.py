@@ -24,7 +24,7 @@ from tests_support import GATED_PLUGIN, TINY_PLUGIN
 from bench.core.run_folder import METRICS
 from bench.runs.plan import plan_run
 from bench.runs.registry import load_catalogue
-from bench.runs.run_state import RunState
+from bench.runs.states.state import RunState
 from bench.training.log import read_lines
 from slurm.submission import JOBS, submissions
 

@@ -22,7 +22,7 @@ from bench.report.comparison.significance import Comparison, against_sampler, ho
 from bench.report.notes import differing_assets, rounded_networks
 from bench.report.sides import Side
 from bench.report.summary import GENERATION_SEEDS, TRAINING_SEEDS
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
 from bench.runs.recipes import FilledRecipes
 
 Kind = Literal["training seeds", "sampler", "exact sampler", "prompts", "generation seeds"]

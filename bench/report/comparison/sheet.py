@@ -13,9 +13,9 @@ from bench.evaluation.sheet import Sheet, read_sheet
 from bench.report.drawing import FAINT, GAP, INK, LINE, MARGIN, PAPER, font_of, tile, wrapped, zoom_of
 from bench.report.selection import Selection
 from bench.report.sides import Found, Side
-from bench.runs.evidence import evidence_of
-from bench.runs.given import is_given
-from bench.runs.sheets import can_have_sheet, ensure_sheet, preparer
+from bench.runs.evidence.files import evidence_of
+from bench.runs.evidence.sheets import can_have_sheet, ensure_sheet, preparer
+from bench.runs.given.plan import is_given
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue

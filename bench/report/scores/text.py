@@ -17,7 +17,7 @@ from bench.report.blocks import Block
 from bench.report.scores.extremes import End, ScoredImage, extremes, group_size, shown
 from bench.report.scores.splits import Group, split_scores
 from bench.report.sides import Found
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
 from bench.runs.record import Record
 from bench.runs.repeat import command_of
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from bench.core.errors import UserError, listed, unknown
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
-from bench.runs.bundles import is_bundle, opened
+from bench.runs.packing.bundles import is_bundle, opened
 from bench.runs.records import record_files
 from bench.runs.result_files import RESULTS
-from bench.runs.suites import load_suite, suite_names
+from bench.runs.suites.suite import load_suite, suite_names
 from bench.runs.tuning.record import read_tunings
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from bench.core.files import digest
-from bench.runs.evidence import Evidence, evidence_of
+from bench.runs.evidence.files import Evidence, evidence_of
 from bench.runs.record import Record
 from bench.runs.records import load_records
 

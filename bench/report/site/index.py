@@ -9,7 +9,7 @@ from bench.report.lines import suite_lines
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Page, Site
 from bench.runs.record import is_study
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.suites.suite import Suite, SuiteScale
 
 
 @dataclass(frozen=True)

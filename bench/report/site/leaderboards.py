@@ -14,7 +14,7 @@ from bench.report.site.lines import Placed, fits, owner_of, suites_on
 from bench.report.site.pages import Page, Site
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, values, variant_row
 from bench.runs.record import Record
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.suites.suite import Suite, SuiteScale
 
 PAPER_COLUMN = {
     "fd": "fid",

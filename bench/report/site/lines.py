@@ -10,7 +10,7 @@ from bench.report.lines import Line, owner, suite_lines
 from bench.report.site.boards import Board, Variant
 from bench.report.todo import command
 from bench.runs.record import Record
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.suites.suite import Suite, SuiteScale
 
 
 @dataclass(frozen=True)

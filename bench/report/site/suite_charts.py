@@ -15,7 +15,7 @@ from bench.report.site.charts.axis import is_wide
 from bench.report.site.pages import Chart, Site
 from bench.report.site.tables import Table
 from bench.report.summary import GENERATION_SEEDS
-from bench.runs.suites import Curve, SuiteScale
+from bench.runs.suites.suite import Curve, SuiteScale
 
 MOST_INTERVALS = 2
 """Charts of intervals for each table: those of its first metrics."""

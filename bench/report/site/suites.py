@@ -16,9 +16,9 @@ from bench.report.site.pages import Chart, Page, Site
 from bench.report.site.suite_charts import curve_charts, interval_charts
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
 from bench.report.todo import Left, command, left_of, work_of
-from bench.runs.paper_tables import PaperColumn, PaperTable
-from bench.runs.pending_runs import StateLookup
-from bench.runs.suites import Suite, SuiteScale
+from bench.runs.states.pending import StateLookup
+from bench.runs.suites.paper_tables import PaperColumn, PaperTable
+from bench.runs.suites.suite import Suite, SuiteScale
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256, path_sha256
 from bench.core.run_folder import GO_ON, RECORD, STUDENT
 from bench.evaluation.sheet import read_sheet
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
 from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.task.variations import names_sampler
@@ -125,7 +125,7 @@ def chosen_samples(prepared: PreparedTask, count: int) -> list[int]:
 
 def _sampled(catalogue: Catalogue, prepared: PreparedTask, subject: Subject) -> Sampled:
     """Return the sampler of a run's student, or of the teacher that it samples."""
-    from bench.runs.students import loaded_student, sampler_of
+    from bench.runs.students.saved import loaded_student, sampler_of
     from bench.task.base import Sampled
 
     record, folder = subject.record, subject.path.parent

@@ -16,10 +16,10 @@ from bench.core.files import read_bytes
 from bench.core.run_folder import RECORD
 from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
-from bench.runs.bundles import is_bundle
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.checks.private import private_findings
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
+from bench.runs.packing.bundles import is_bundle
 from bench.runs.record import Record
 from bench.runs.tuning.record import read_tuning
 from bench.training.log import read_lines

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.core.files import file_sha256, read_bytes
-from bench.runs.bundles import is_bundle, opened, plugin_files
 from bench.runs.checks.beside import evidence_findings, name_findings, plugin_findings, tuning_findings
 from bench.runs.checks.doubled import doubled_findings
 from bench.runs.checks.finding import Finding, error
@@ -22,7 +21,8 @@ from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
-from bench.runs.given import functions_of
+from bench.runs.given.plan import functions_of
+from bench.runs.packing.bundles import is_bundle, opened, plugin_files
 from bench.runs.record import Record
 from bench.runs.records import record_files
 from bench.runs.registry import Catalogue

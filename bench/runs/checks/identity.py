@@ -13,7 +13,7 @@ from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import is_name
 from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
-from bench.runs.given import GivenRun, is_given
+from bench.runs.given.plan import GivenRun, is_given
 from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
 from bench.runs.record import Record, is_study
 from bench.runs.registry import Catalogue

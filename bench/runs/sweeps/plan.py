@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
-from bench.runs.derived_protocols import seeds_of
 from bench.runs.plan import BaselineRun
+from bench.runs.protocols.derived import seeds_of
 from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.runs.sweeps.choice import Rule

@@ -165,12 +165,12 @@ class StudentPoint(Point):
 
     def require(self, prepared: PreparedTask) -> None:
         if not self._of_a_run:
-            from bench.runs.students import loaded_student  # only now: torch takes seconds
+            from bench.runs.students.saved import loaded_student  # only now: torch takes seconds
 
             loaded_student(prepared, self.checkpoint, self.steps, self.start)
 
     def measure(self, runner: Runner) -> Path:
-        from bench.runs.students import measure_student  # only now: torch takes seconds
+        from bench.runs.students.saved import measure_student  # only now: torch takes seconds
 
         found = measure_student(runner, self.checkpoint, self.steps, self.start, self.root).record or self.path()
         if found is None:

@@ -14,7 +14,7 @@ from bench.runs.argv import set_options
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
-from bench.runs.settled import recipe_of
+from bench.runs.suites.settled import recipe_of
 from bench.runs.tuning.record import Point, Question, Tuning, best, write_tuning
 from bench.task.base import Task
 

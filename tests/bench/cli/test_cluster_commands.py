@@ -15,9 +15,9 @@ from bench.cli.status_table import duration
 from bench.core.errors import UserError
 from bench.core.run_folder import LOG
 from bench.jobs.spec import JobSettings, JobSpec, plugin_hashes
-from bench.runs import attempts
 from bench.runs.plan import Run
-from bench.runs.run_state import RunState
+from bench.runs.states import attempts
+from bench.runs.states.state import RunState
 from bench.task.declaration import Sources
 from slurm import control, watch
 from slurm.executor import SlurmExecutor, _cost

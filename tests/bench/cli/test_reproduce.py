@@ -13,8 +13,8 @@ from jobs_here import run_jobs_here
 from tests_support import TINY_PLUGIN
 
 from bench.runs.registry import Catalogue
-from bench.runs.suite_plan import SuitePlan
-from bench.runs.suites import SuiteScale, SuiteStudent
+from bench.runs.suites.plan import SuitePlan
+from bench.runs.suites.suite import SuiteScale, SuiteStudent
 
 MINE = """\
 title = "Mine"

@@ -15,8 +15,8 @@ from rich.console import Console
 from bench.cli.status_table import next_command, status_table
 from bench.core.errors import UserError
 from bench.jobs.spec import JobSpec
-from bench.runs import attempts
-from bench.runs.run_state import RunState
+from bench.runs.states import attempts
+from bench.runs.states.state import RunState
 from slurm import watch
 from slurm.graph import Batch
 from slurm.queue import QueuedJob

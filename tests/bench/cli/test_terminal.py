@@ -13,7 +13,7 @@ import pytest
 import bench.cli
 from bench.cli.terminal import print as shown
 from bench.cli.terminal import unexpected
-from bench.runs.plugins import function_in
+from bench.runs.plugins.files import function_in
 
 
 def piped(command: str, **environment: str) -> subprocess.CompletedProcess[str]:

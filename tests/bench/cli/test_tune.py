@@ -39,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "mine.toml").write_text(SUITE)
     monkeypatch.setattr("bench.runs.result_files.RESULTS", tmp_path)
-    monkeypatch.setattr("bench.runs.settled.RESULTS", tmp_path)
+    monkeypatch.setattr("bench.runs.suites.settled.RESULTS", tmp_path)
     return run_jobs_here(monkeypatch)
 
 

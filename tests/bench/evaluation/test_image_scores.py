@@ -25,7 +25,7 @@ from bench.evaluation.image_scores import (
     write_scores,
 )
 from bench.metrics.base import Measured
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
 from bench.runs.plan import BaselineRun
 from bench.runs.runner import Runner
 

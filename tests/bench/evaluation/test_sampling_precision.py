@@ -17,11 +17,11 @@ from bench.core.errors import UserError
 from bench.core.run_folder import STUDENT
 from bench.evaluation.image_source import SampledImages
 from bench.models.denoiser import Denoiser
-from bench.runs.derived_protocols import sampled_in_bf16
 from bench.runs.plan import Run
+from bench.runs.protocols.derived import sampled_in_bf16
 from bench.runs.records import read_record
 from bench.runs.runner import Runner
-from bench.runs.students import loaded_student
+from bench.runs.students.saved import loaded_student
 from bench.task.base import PreparedTask
 
 ON_TINY = ("--task", "tiny", "--plugin", TINY_PLUGIN)

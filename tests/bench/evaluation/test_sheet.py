@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from bench.core.errors import UserError
 from bench.core.run_folder import SHEET
 from bench.evaluation.sheet import CHUNK, Sheet, read_sheet, read_sheet_info, sheet_size, write_sheet
-from bench.runs.evidence import evidence_of
+from bench.runs.evidence.files import evidence_of
 from bench.runs.plan import BaselineRun, Run
 from bench.runs.runner import Runner
 

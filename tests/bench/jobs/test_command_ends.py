@@ -17,10 +17,10 @@ from tests_support import TINY_PLUGIN
 from bench.core.errors import UserError
 from bench.core.launcher import clear
 from bench.jobs import local
-from bench.runs.attempts import attempts
 from bench.runs.plan import Run
-from bench.runs.run_lock import locked
-from bench.runs.run_state import run_state
+from bench.runs.states.attempts import attempts
+from bench.runs.states.lock import locked
+from bench.runs.states.state import run_state
 
 GATED = TINY_PLUGIN.with_name("gated.py")
 TINY = ("--task", "tiny", "--no-baselines")

@@ -14,9 +14,9 @@ from bench.core.run_folder import LOG
 from bench.jobs.forkserver import fork_server
 from bench.jobs.local_jobs import Share, run_jobs
 from bench.jobs.spec import JobSettings, plugin_hashes
-from bench.runs.attempts import attempts
 from bench.runs.plan import Run
 from bench.runs.registry import load_catalogue
+from bench.runs.states.attempts import attempts
 from bench.task.declaration import Sources
 
 QUIET = Console(quiet=True)

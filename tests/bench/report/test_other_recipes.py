@@ -16,14 +16,14 @@ from bench.report.results_page import Results
 from bench.report.selection import Selection
 from bench.report.table import ReportTable, suite_table
 from bench.report.todo import left_of, left_text
-from bench.runs.pending_runs import PendingRun
 from bench.runs.record import INITIAL_WEIGHTS, Asset, Record
 from bench.runs.records import Loaded, load_records
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.result_files import RESULTS
-from bench.runs.run_state import RunState
-from bench.runs.settled import settled
-from bench.runs.suites import SuiteRow, SuiteScale, load_suite
+from bench.runs.states.pending import PendingRun
+from bench.runs.states.state import RunState
+from bench.runs.suites.settled import settled
+from bench.runs.suites.suite import SuiteRow, SuiteScale, load_suite
 
 Make = Callable[..., Record]
 SUITE = load_suite("table3")

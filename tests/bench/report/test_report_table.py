@@ -10,13 +10,13 @@ from bench.core.files import digest
 from bench.metrics.intervals import t_interval
 from bench.report.cells import one_result
 from bench.report.table import ReportTable, suite_table, task_table, tidy
-from bench.runs.paper_tables import load_paper_table
 from bench.runs.recipes import FilledRecipes, defaults
 from bench.runs.record import Record
 from bench.runs.records import load_records
 from bench.runs.registry import Catalogue, Registry, load_catalogue
 from bench.runs.result_files import RESULTS
-from bench.runs.suites import load_suite
+from bench.runs.suites.paper_tables import load_paper_table
+from bench.runs.suites.suite import load_suite
 from bench.training.alarms import AlarmNote
 from bench.training.recipe import Recipe
 from methods.recipes import DMDRecipe

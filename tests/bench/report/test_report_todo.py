@@ -13,12 +13,12 @@ from bench.report.lines import suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import left_of, left_text, work_of
-from bench.runs import attempts
-from bench.runs.paper_tables import load_paper_table
-from bench.runs.pending_runs import PendingRun, pending_runs
 from bench.runs.record import Record
-from bench.runs.run_state import RunState, run_state
-from bench.runs.suites import load_suite
+from bench.runs.states import attempts
+from bench.runs.states.pending import PendingRun, pending_runs
+from bench.runs.states.state import RunState, run_state
+from bench.runs.suites.paper_tables import load_paper_table
+from bench.runs.suites.suite import load_suite
 
 Make = Callable[..., Record]
 

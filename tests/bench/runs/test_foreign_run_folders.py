@@ -16,11 +16,11 @@ from bench.core.errors import UserError
 from bench.core.files import append_line
 from bench.core.status import read_status
 from bench.report.figures import read_progress
-from bench.runs import attempts
-from bench.runs.attempts import read_attempts
-from bench.runs.pending_runs import read_pending
-from bench.runs.run_lock import is_locked, locked
-from bench.runs.run_state import run_state
+from bench.runs.states import attempts
+from bench.runs.states.attempts import read_attempts
+from bench.runs.states.lock import is_locked, locked
+from bench.runs.states.pending import read_pending
+from bench.runs.states.state import run_state
 
 FILES = ("record.json", "attempts.jsonl", "status.json", "run.json", "metrics.jsonl", ".lock")
 MANY = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

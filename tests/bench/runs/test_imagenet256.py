@@ -23,11 +23,11 @@ from bench.features.files import PORT
 from bench.models.backbones.dit import DiTDenoiser, SiTDenoiser
 from bench.models.saved import load_denoiser
 from bench.models.weights.class_transformers import load_class_transformer
-from bench.runs import student_training as engine
 from bench.runs.plan import plan_run
 from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
+from bench.runs.students import training as engine
 from bench.runs.task_sources import pinned_task
 from bench.task.declaration import Sources
 from bench.training.checkpoint import checkpoints

@@ -14,12 +14,12 @@ from bench.core.progress import SilentProgress
 from bench.core.run_folder import KEPT, STUDENT
 from bench.evaluation.image_source import SampledImages
 from bench.evaluation.kept import archive_of
-from bench.runs.networks import with_metrics
 from bench.runs.plan import Run
+from bench.runs.protocols.networks import with_metrics
 from bench.runs.records import read_record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
-from bench.runs.students import measure_student
+from bench.runs.students.saved import measure_student
 from bench.task.base import PreparedTask
 
 

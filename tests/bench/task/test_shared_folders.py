@@ -18,8 +18,8 @@ from bench.core import files
 from bench.core.errors import UserError
 from bench.core.files import DiskFullError, append_line, make_folder, remove_temporaries, whole_folder
 from bench.core.made import made_once
-from bench.runs import attempts
-from bench.runs.run_lock import locked
+from bench.runs.states import attempts
+from bench.runs.states.lock import locked
 
 
 def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> None:

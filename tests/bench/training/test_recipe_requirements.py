@@ -8,9 +8,9 @@ import pytest
 from command import bare, bench
 
 from bench.core.errors import UserError
-from bench.runs.dry_run import recipe_requirements, require_for_recipes
 from bench.runs.plan import Run, plan_run
 from bench.runs.registry import load_catalogue
+from bench.runs.states.dry_run import recipe_requirements, require_for_recipes
 from bench.task.pinned import PinnedAsset
 from tasks.imagenet.task import PinnedImageNet
 from tasks.imagenet64 import TASK

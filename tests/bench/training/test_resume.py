@@ -140,7 +140,7 @@ def test_another_teacher_is_not_mixed_into_a_run(plan: Callable[..., Run], runne
 
 
 def test_two_processes_never_work_on_one_run(plan: Callable[..., Run], runner: Runner) -> None:
-    from bench.runs.run_lock import locked
+    from bench.runs.states.lock import locked
 
     run = plan()
     with locked(run.folder), pytest.raises(UserError, match="another process"):

@@ -13,9 +13,9 @@ from bench.report.renderer import Layout
 from bench.report.renderers.latex import tex
 from bench.report.renderers.tex import TexRenderer
 from bench.report.table import suite_table, task_table
-from bench.runs.paper_tables import load_paper_table
 from bench.runs.record import Record
-from bench.runs.suites import load_suite
+from bench.runs.suites.paper_tables import load_paper_table
+from bench.runs.suites.suite import load_suite
 
 Make = Callable[..., Record]
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\end{document}\n"

@@ -20,7 +20,7 @@ from bench.report.site.choice import chosen_site
 from bench.report.site.data import BITS, FIRST_LETTER
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
-from bench.runs.bundles import write_zip
+from bench.runs.packing.bundles import write_zip
 from bench.runs.record import Record
 from bench.runs.records import read_record, write_record
 from bench.runs.result_files import RESULTS

@@ -70,7 +70,7 @@ def test_curves_of_another_recipe_are_a_line_of_their_own(records: Any, make_rec
 
 def test_every_suite_has_a_page_without_any_record(records: Any) -> None:
     from bench.report.site.pages import Site
-    from bench.runs.suites import suite_names
+    from bench.runs.suites.suite import suite_names
 
     site = Site([], records.records, suite_names())
     for made in pages(site):

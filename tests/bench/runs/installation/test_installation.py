@@ -25,7 +25,7 @@ from bench.runs.installation.checked import Checked
 from bench.runs.installation.extractors import extractor_checks
 from bench.runs.installation.metrics import metric_checks
 from bench.runs.installation.references import reference_checks
-from bench.runs.kinds import KINDS
+from bench.runs.plugins.kinds import KINDS
 from bench.runs.registry import Entry
 
 CPU = torch.device("cpu")

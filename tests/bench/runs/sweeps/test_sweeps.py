@@ -17,8 +17,8 @@ from bench.core.progress import SilentProgress
 from bench.core.stopping import DivergedError
 from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
-from bench.runs.suite_plan import SuitePlan
-from bench.runs.suites import SuiteBaseline, SuiteScale
+from bench.runs.suites.plan import SuitePlan
+from bench.runs.suites.suite import SuiteBaseline, SuiteScale
 from bench.runs.sweeps.choice import parse_rule
 from bench.runs.sweeps.plan import SweepPlan, choice_lines
 from bench.runs.sweeps.points import SamplerPoint, student_points

@@ -1,0 +1,1 @@
+"""Packed records: bundles, and what `bench records pack` puts beside records."""

@@ -1,0 +1,115 @@
+"""What is packed beside records: the plug-in files that their runs had, and the records of their tunings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.files import read_bytes, read_object
+from bench.core.imports import PLUGIN_MODULE
+from bench.core.run_folder import PLAN
+from bench.runs.checks.beside import tuning_findings
+from bench.runs.given.plan import functions_of
+from bench.runs.packing.bundles import plugin_name
+from bench.runs.record import Record
+from bench.runs.records import TUNING, tuned_runs
+from bench.runs.tuning.record import read_tuning, tuning_files
+
+
+@dataclass
+class Beside:
+    """The files beside the records of packed runs, by their names in a bundle."""
+
+    given: Sequence[Path] = ()
+    """Plug-in files that the user named, for those that are no longer where they were."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    """What a reviewer of the tunings would find, though they are packed."""
+
+    def add(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
+        """Add the files of a run's folder, which has these records, and yield why one cannot be packed."""
+        yield from self._add_plugins(read_object(folder / PLAN) or {}, records)
+        yield from self._add_tunings(folder, records)
+
+    def _add_plugins(self, plan: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
+        """Add the plug-in files that a plan or a record has the hash of: only a file of this very hash is one."""
+        planned = {sha256: Path(path) for path, sha256 in plugins_of_plan(plan).items()}
+        for sha256 in dict.fromkeys([*planned, *(one for record in records for one in _recorded(record))]):
+            known = planned.get(sha256)
+            content, found = next(_files_of(sha256, [*([known] if known else []), *self.given]), (b"", None))
+            called = (known or found or Path()).name
+            if found is None:
+                yield _gone(sha256, called, known if sha256 in functions_of(records) else None)
+                continue
+            called = _called_in(records, sha256) or called
+            if (name := plugin_name(sha256, called)) is None:
+                yield f"a bundle holds no plug-in file called {called!r}; fix: rename it to letters, and run again"
+                continue
+            self.files[name] = content
+
+    def _add_tunings(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
+        """Add the records of the tunings that chose a run's recipe, or that it is a point of."""
+        runs, points = folder.resolve().parent.parent, set[object]()
+        for path in tuning_files(runs):
+            name = f"{TUNING}/{path.parent.name}/{path.name}"
+            if not any(name.startswith(f"{TUNING}/{one.task}/{one.method.name}-") for one in records):
+                continue
+            findings = list(tuning_findings(path))
+            if errors := [one for one in findings if one.level == "error"]:
+                yield from (f"its tuning {path}: {one.what}; fix: {one.fix}" for one in errors)
+                continue
+            found = read_tuning(path)
+            if not any(found.is_of(record) for record in records):
+                continue
+            points |= {point.run_id for point in found.points}
+            if name not in self.files:
+                self.files[name] = read_bytes(path)
+                self.findings += [f"{path}: {one}" for one in findings]
+        if folder.name in tuned_runs([runs]) - points:
+            yield "it is a point of a tuning that has no answer yet; fix: the same bench tune goes on with it"
+
+
+def plugins_of_plan(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the plug-in files that a run was planned or evaluated with, each with its hash."""
+    job = plan.get("job")
+    found = [plan.get("plugins"), job.get("plugins") if isinstance(job, dict) else None]
+    return {str(path): str(sha256) for one in found if isinstance(one, dict) for path, sha256 in one.items()}
+
+
+def _gone(sha256: str, called: str, function: Path | None) -> str:
+    """Say that there is no file of a hash; `function` is the place of a file with a function that made images."""
+    what = f"the plug-in file {called}" if called else "a plug-in file that it names"
+    fix = "add --plugin FILE with the file as it was, or run again with the file as it is"
+    if function is not None:
+        what = f"the file of its function, {called},"
+        fix = f"put it back at {function} as it was, or evaluate again with the file as it is"
+    return f"{what} is gone or was changed: none has the recorded SHA-256 {sha256[:12]}...; fix: {fix}"
+
+
+def _recorded(record: Record) -> list[str]:
+    """Return the hashes of plug-in files that a record has: of its method, and of metrics of its protocol."""
+    metrics = record.protocol.get("plugins")
+    found = [record.method.plugin_sha256, *(metrics.values() if isinstance(metrics, dict) else ())]
+    return [str(sha256) for sha256 in found if sha256]
+
+
+def _called_in(records: Sequence[Record], sha256: str) -> str:
+    """Return the file's name by which a record knows its method's class; a run's id depends on it."""
+    modules = [one.method.distiller.partition(":")[0] for one in records if one.method.plugin_sha256 == sha256]
+    own = [name.removeprefix(PLUGIN_MODULE) for name in modules if name.startswith(PLUGIN_MODULE)]
+    return f"{own[0]}.py" if own else ""
+
+
+def _files_of(sha256: str, paths: Sequence[Path]) -> Iterator[tuple[bytes, Path]]:
+    """Yield the content and the path of those files that have this hash."""
+    for path in paths:
+        try:
+            content = read_bytes(path)
+        except UserError:  # it is not there any more
+            continue
+        if hashlib.sha256(content).hexdigest() == sha256:
+            yield content, path

@@ -1,0 +1,1 @@
+"""The students of runs: training one, its cost, and measuring one that was saved."""

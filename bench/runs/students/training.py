@@ -1,0 +1,119 @@
+"""Training the student of one run: what its method needs from the task, and how often training is measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from bench.core.errors import UserError
+from bench.core.files import folder_sha256
+from bench.core.progress import Progress
+from bench.core.run_folder import STUDENT
+from bench.core.stopping import StopSignal
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.image_source import SampledImages
+from bench.runs.plan import Run
+from bench.runs.record import INITIAL_WEIGHTS, Provenance
+from bench.runs.recording import trained_student
+from bench.runs.students.trained import TrainedStudent
+from bench.task.assets import PreparedAsset, file_asset
+from bench.task.base import PreparedTask
+from bench.training.accelerator import accelerator_of
+from bench.training.checkpoint import start_from
+from bench.training.distiller import Pairs, TrainingContext
+from bench.training.log import TrainingLog
+from bench.training.recipe import Recipe
+from bench.training.trainer import Cadence, Trainer
+
+CHECKPOINTS_PER_RUN = 20
+VALIDATIONS_PER_RUN = 10
+VALIDATION_SAMPLES = 1000
+
+
+def validate_every(recipe: Recipe) -> int:
+    """Return the number of iterations between two validations; with keep_best the recipe may give it."""
+    given = recipe.best_every if recipe.keep_best else 0
+    return given or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
+
+
+def validation_samples(recipe: Recipe) -> int:
+    """Return the number of generated images of a validation; with keep_best the recipe gives it."""
+    return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
+
+
+class StudentTraining(NamedTuple):
+    """What trains the students of a task's runs."""
+
+    prepared: PreparedTask
+    evaluator: Evaluator
+    """It measures FD during training."""
+    progress: Progress
+    stop: StopSignal | None
+    """It tells training to end early."""
+
+    def train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
+        """Train a run's student, from its checkpoint if there is one, and save it in the run's folder.
+
+        Raises UserError if the recipe keeps the best student and the protocol has no FD to select it by.
+        """
+        recipe = run.recipe
+        if recipe.keep_best and "fd" not in self.evaluator.metrics:
+            protocol = run.task.protocol.name
+            raise UserError(
+                f"keep_best selects by FD, which protocol {protocol!r} does not measure; "
+                "fix: --set keep_best=false"
+            )
+        accelerator = accelerator_of(recipe)
+        torch.manual_seed(run.seed)  # initial weights that are not the teacher's: the discriminator's head
+        more_data: list[PreparedAsset] = []
+        distiller = run.method.load()(recipe, training_context(self.prepared, accelerator, more_data))
+        if recipe.init_from is not None:
+            more_data.append(file_asset(INITIAL_WEIGHTS, start_from(recipe.init_from, distiller)))
+        trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
+            Cadence(max(1, recipe.iterations // CHECKPOINTS_PER_RUN), validate_every(recipe)),
+            self.progress,
+            lambda student: self.evaluator.validate(
+                SampledImages(distiller.sampler(recipe, self.prepared.as_sampled(student)), self.prepared),
+                validation_samples(recipe),
+            ),
+        )
+        folder = run.folder / STUDENT
+        if accelerator.is_main_process:
+            self.prepared.save_student(trained.student, folder, distiller.indices)
+        accelerator.wait_for_everyone()
+        found = trained_student(trained, folder_sha256(folder), self.prepared, more_data, made)
+        if accelerator.is_main_process:
+            found.write(run.folder)
+        return found
+
+
+def training_context(
+    prepared: PreparedTask, accelerator: Accelerator, used: list[PreparedAsset]
+) -> TrainingContext:
+    """Return what a method may ask the task for. The assets that it then asks for are added to `used`."""
+
+    def make_pairs(count: int) -> Pairs:
+        pairs = Pairs(*prepared.pairs(count))
+        used.append(prepared.asset_of_pairs(count))
+        return pairs
+
+    def pixels() -> Callable[[Tensor], Tensor]:
+        to_pixels, assets = prepared.pixels()
+        used.extend(assets)
+        return to_pixels
+
+    def lpips_trunk() -> Path | None:
+        path = prepared.lpips_trunk()
+        if path is not None and path.is_file():
+            used.append(file_asset("lpips", path))
+        return path
+
+    teacher = copy.deepcopy(prepared.teacher).to(accelerator.device)
+    latent = prepared.sample_shape != prepared.task.image_shape
+    return TrainingContext(accelerator, teacher, prepared.null_condition, make_pairs, pixels, lpips_trunk, latent)
