@@ -32,6 +32,7 @@ from bench.task.declaration import Requirement, Sources, default_cache
 
 if TYPE_CHECKING:
     from bench.core.progress import Progress
+    from bench.features.base import Weights
     from bench.runs.registry import Catalogue
     from bench.task.assets import PreparedAsset
     from bench.task.base import PreparedTask
@@ -108,10 +109,8 @@ def prepare(
     refuse_special(inputs, named)
 
     from bench.core.cpu import compute_on_cpu
-    from bench.core.files import folder_size, human_size
+    from bench.core.files import human_size
     from bench.core.progress_bars import StatusProgress
-    from bench.features.pinned import find
-    from bench.task.assets import PreparedAsset
 
     compute_on_cpu(threads)
     progress = StatusProgress()
@@ -120,15 +119,9 @@ def prepare(
     except UserError:  # the error follows; these are the requirements that are still missing
         _print_missing(declared.missing(inputs))
         raise
-    kept = {
-        name: find(registered[name], path, inputs.cache, download, progress, own_weights)
-        for name, path in named.items()
-        if name not in own
-    }
-    for name, one in kept.items():
-        pin_loaded(located_weights(catalogue, inputs.cache)[name], one, inputs.cache)
+    others = {registered[name]: path for name, path in named.items() if name not in own}
+    further = _pin_extractors(catalogue, others, inputs, progress)
     prepared = chosen.prepare(inputs, progress)
-    further = [PreparedAsset(name, one.path, one.sha256, folder_size(one.path)) for name, one in kept.items()]
     assets = [*prepared.data, *prepared.weights, *further]
     if pairs:
         prepared.pairs(pairs)
@@ -140,6 +133,23 @@ def prepare(
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
     _print_missing(need for need in chosen.missing(inputs) if need.for_training)
+
+
+def _pin_extractors(
+    catalogue: Catalogue, given: Mapping[Weights, Path], inputs: Sources, progress: Progress
+) -> list[PreparedAsset]:
+    """Find weights of extractors that the task itself lacks, and pin them once all are found. Raises UserError."""
+    from bench.core.files import folder_size
+    from bench.features.pinned import find
+    from bench.task.assets import PreparedAsset
+
+    found = {
+        weights.name: find(weights, path, inputs.cache, inputs.download, progress, inputs.own_weights)
+        for weights, path in given.items()
+    }
+    for name, one in found.items():
+        pin_loaded(located_weights(catalogue, inputs.cache)[name], one, inputs.cache)
+    return [PreparedAsset(name, one.path, one.sha256, folder_size(one.path)) for name, one in found.items()]
 
 
 def _teacher_references(catalogue: Catalogue, prepared: PreparedTask, progress: Progress) -> list[PreparedAsset]:

@@ -96,14 +96,9 @@ def reproduce(
     trackers = parse_names(track, "--track") if track else []
     require_trackers(trackers)
     chosen = load_suite(suite)
-    part = chosen.scale(scale)
-    if task is not None:
-        part = part.on(task)
-    if method:
-        part = part.of(parse_names(method))
+    part = chosen.chosen(scale, task, protocol, parse_names(method) if method else ())
     if seed is not None:
         part = replace(part, seeds=tuple(parse_seeds(seed)))
-    part = replace(part, protocol=protocol or part.protocol)
 
     catalogue = load_catalogue(plugin)
     measured_by = pinned_task(catalogue, part.task, cache, part.protocol)

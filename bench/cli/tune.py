@@ -41,6 +41,7 @@ from bench.runs.task_sources import pinned_task, sources_of
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
     from bench.runs.suites.suite import SuiteScale
+    from bench.runs.tuning.plan import TuningPlan
     from bench.runs.tuning.record import Question
     from bench.task.base import Task
     from bench.training.budget import Budget
@@ -103,7 +104,8 @@ def tune(
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.argv import plugin_options
     from bench.runs.registry import load_catalogue
-    from bench.runs.tuning.plan import TuningPlan, tuning_lines
+    from bench.runs.suites.suite import load_suite
+    from bench.runs.tuning.plan import TuningPlan
     from bench.runs.tuning.record import answer_to
     from bench.training.trackers import require_trackers
 
@@ -115,7 +117,8 @@ def tune(
     if suite is not None:
         given = {"--grid": grid, "--set": overrides, "--seed": seed, "--budget": budget}
         refuse_given(given, "does not go with --suite, whose file says it; fix: leave out one of the two")
-        part = replace(_part(suite, scale or "micro", task, protocol, methods), plugins=tuple(plugin))
+        part = load_suite(suite).chosen(scale or "micro", task, protocol, methods)
+        part = replace(part, plugins=tuple(plugin))
         questions = _of_suite(catalogue, part)
     else:
         refuse_scale_alone(scale, suite)
@@ -139,7 +142,19 @@ def tune(
     with exit_if_detached():
         request.execute()
     under = f" --protocol {protocol}" if protocol else ""
-    more = under + plugin_options(plugin)
+    _write(plans, under + plugin_options(plugin))
+    if part is not None:
+        rows = f" --method {','.join(methods)}" if methods else ""
+        print(f"next: bench reproduce {part.called}{rows}{under}")
+
+
+def _write(plans: Sequence[TuningPlan], more: str) -> None:
+    """Write and print the records of all tunings; `more` are options of the commands that are printed with them.
+
+    Raises UserError, after all others are written, with those that could not be.
+    """
+    from bench.runs.tuning.plan import tuning_lines
+
     problems = []
     for plan in plans:
         print(f"{plan.title}, best by {plan.metric}")
@@ -148,21 +163,8 @@ def tune(
                 print(line)
         except (UserError, OSError) as error:
             problems.append(str(error))
-    if part is not None and not problems:
-        rows = f" --method {','.join(methods)}" if methods else ""
-        print(f"next: bench reproduce {part.called}{rows}{under}")
     if problems:
         raise UserError("\n".join(problems))
-
-
-def _part(name: str, scale: str, task: str | None, protocol: str | None, methods: Sequence[str]) -> SuiteScale:
-    """Return the rows of a suite that are tuned."""
-    from bench.runs.suites.suite import load_suite
-
-    part = load_suite(name).scale(scale)
-    part = part.on(task) if task is not None else part
-    part = replace(part, protocol=protocol or part.protocol)
-    return part.of(methods) if methods else part
 
 
 def _of_suite(catalogue: Catalogue, part: SuiteScale) -> list[Question]:

@@ -129,21 +129,7 @@ def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
             "bench eval --checkpoint FILE, which measures the student again."
         )
     if students:
-        seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
-        lines.append(f"Training seeds: {_list(seeds)}.")
-        budgets = sorted({record.cost.iterations for record in students})
-        lines.append(
-            f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
-            "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
-        )
-        if any(record.cost.passes for record in students):
-            lines.append(f"Passes are counted in training. {PASSES}")
-        chosen = Counter(
-            f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
-            for record in students
-            if record.checkpoint
-        )
-        lines.append(f"Checkpoint selection: {_list(sorted(chosen))}.")
+        lines += _of_students(students)
     lines.append(f"Machines: {'; '.join(sorted({_machine(record) for record in records}))}.")
     again = len(records) - len({record.run_id for record in records})
     if again:
@@ -156,6 +142,26 @@ def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
     lines += _of_the_teacher(protocol)
     lines += outside_notes(records)
     return lines + _alarms(records) + _noticed(records) + rounded_networks(records) + differing_assets(records)
+
+
+def _of_students(students: Sequence[Record]) -> list[str]:
+    """Say how trained students came to be: their seeds, iterations, passes and the choice of their checkpoints."""
+    seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
+    lines = [f"Training seeds: {_list(seeds)}."]
+    budgets = sorted({record.cost.iterations for record in students})
+    lines.append(
+        f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
+        "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
+    )
+    if any(record.cost.passes for record in students):
+        lines.append(f"Passes are counted in training. {PASSES}")
+    chosen = Counter(
+        f"{record.checkpoint.selection} ({record.checkpoint.weights} weights)"
+        for record in students
+        if record.checkpoint
+    )
+    lines.append(f"Checkpoint selection: {_list(sorted(chosen))}.")
+    return lines
 
 
 def _of_the_teacher(protocol: Mapping[str, Any]) -> list[str]:

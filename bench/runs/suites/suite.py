@@ -154,6 +154,18 @@ class Suite:
             raise unknown(f"scale of suite {self.name}", name, self.scales)
         return self.scales[name]
 
+    def chosen(
+        self, scale: str, task: str | None = None, protocol: str | None = None, methods: Collection[str] = ()
+    ) -> SuiteScale:
+        """Return a scale; where they are given, on another task, by a protocol, of these methods alone.
+
+        Raises UserError for an unknown scale or method.
+        """
+        part = self.scale(scale)
+        part = part.on(task) if task is not None else part
+        part = replace(part, protocol=protocol or part.protocol)
+        return part.of(methods) if methods else part
+
     def paper_table(self) -> PaperTable | None:
         """Read the paper's table; None if the paper prints no values."""
         return load_paper_table(self.paper) if self.paper else None
