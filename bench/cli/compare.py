@@ -100,7 +100,10 @@ def _rows(
 
     found = load_suite(suite)
     part = found.scale(scale).on(task) if task else found.scale(scale)
-    return selection.suite(found, settled(part, catalogue, runs)), part.columns
+    part = settled(part, catalogue, runs)
+    if note := selection.left_out(found, part):
+        _say(note)
+    return selection.suite(found, part), part.columns
 
 
 def _say(text: str) -> None:

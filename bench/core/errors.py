@@ -15,12 +15,12 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def listed(names: Iterable[object], limit: int = 4) -> str:
+def listed(names: Iterable[object], limit: int = 4, between: str = ", ") -> str:
     """List the first few names on one line: `a, b, c, d and 7 more`."""
     every = [str(name) for name in names]
     if not every:
         return "nothing"
-    return ", ".join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
+    return between.join(every[:limit]) + (f" and {len(every) - limit} more" if len(every) > limit else "")
 
 
 def counted(count: float, noun: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bench.report.comparison.recipe_differences import difference_sentences
-from bench.runs.recipes import DIGITS, FilledRecipes, recipe_sha256
+from bench.core.errors import counted, listed
+from bench.report.comparison.recipe_differences import Value, difference_sentences
+from bench.runs.recipes import DIGITS, START, FilledRecipes, recipe_sha256
 from bench.runs.record import MethodInfo, Record, is_study
 from bench.runs.states.pending import PendingRun
 from bench.runs.suites.paper_tables import PaperTable
 from bench.runs.suites.suite import SuiteRow, SuiteScale
 
+MOST_LEFT_OUT = 8
+"""A note names this many kinds of records that are left out, and counts the others."""
 Kind = Literal["baseline", "method", "quoted"]
 """quoted: a row of the paper without a counterpart here."""
 
@@ -67,32 +71,46 @@ class Line:
 
         Of values to be tuned it has any of the grid, as an earlier tuning may have chosen others than that of now.
         """
-        if self.row is None or not self.names(record.method.name):
-            return False
-        recipe, grid = record.method.recipe, self.row.tune
-        fixed = {key: value for key, value in self.overrides.items() if key not in grid}
-        free = replace(self, recipe_sha256="", row=replace(self.row, overrides=fixed, untuned=False))
-        return free.fits(record) and all(recipe.get(key) in values for key, values in grid.items())
+        return self.row is not None and self.could_take(record) and not self.lacks(record)
+
+    def could_take(self, record: Record) -> bool:
+        """Whether a record is of this line's method or sampler, and its training seed can be reported."""
+        return self._is_of(record.kind, record.method, record.train_seed)
+
+    def lacks(self, record: Record) -> list[str]:
+        """Say in which of the values that the line sets a record of its method or sampler has others."""
+        if self.steps not in (None, record.cost.network_evaluations):
+            return [f"it is sampled in {record.cost.network_evaluations} steps and not {self.steps}"]
+        return self._other_values(record.method)
 
     def is_worked_on(self, work: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
         return self._takes(work.kind, work.planned, work.seed)
 
     def _takes(self, kind: str, method: MethodInfo, seed: int | None) -> bool:
-        if kind != self.kind or not self._reports(seed) or not self.names(method.name):
+        if self.untuned or not self._is_of(kind, method, seed):
             return False
         if self.recipe_sha256:
             return recipe_sha256(method, self.filled) == self.recipe_sha256
-        return self._has(method.recipe)
+        return not self._other_values(method)
 
-    def _reports(self, seed: int | None) -> bool:
-        """Whether a training with this seed can be a result of the line."""
-        return not self.untuned and (self.tuning_seed is None or seed != self.tuning_seed)
+    def _is_of(self, kind: str, method: MethodInfo, seed: int | None) -> bool:
+        chooses = self.tuning_seed is not None and seed == self.tuning_seed
+        return kind == self.kind and self.names(method.name) and not chooses
 
-    def _has(self, recipe: Mapping[str, Any]) -> bool:
-        starts = self.row is not None and self.row.starts_from is not None
-        same = all(recipe.get(key) == value for key, value in self.overrides.items())
-        return same and (not starts or recipe.get("init_from") is not None)
+    def _other_values(self, method: MethodInfo) -> list[str]:
+        if self.row is None:
+            return []
+        recipe = self.filled(method)
+        allowed = {key: [value] for key, value in self.overrides.items()} | dict(self.row.tune)
+        found = [
+            f"{key} is {_text(recipe.get(key))} and not {' or '.join(map(_text, values))}"
+            for key, values in allowed.items()
+            if recipe.get(key) not in values
+        ]
+        if self.row.starts_from is not None and recipe.get(START) is None:
+            found.append(f"it starts from the teacher and not from {self.row.starts_from}")
+        return found
 
 
 def suite_lines(scale: SuiteScale, paper: PaperTable | None, records: Sequence[Record] = ()) -> list[Line]:
@@ -182,6 +200,25 @@ def other_recipes(lines: Iterable[Line]) -> list[str]:
     """Return a note for each line of another recipe than its row has now, once."""
     every = (f"{line.label}: {line.differs}." for line in lines if line.differs)
     return list(dict.fromkeys(every))
+
+
+def left_out(lines: Sequence[Line], records: Sequence[Record]) -> str:
+    """Name the results of a suite's methods and samplers on none of its lines, and why; empty if none are.
+
+    `records` are of the suite's task. Runs on the seed of a tuning are left to the note on the tuning.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for record, number in zip(records, owners(lines, records), strict=True):
+        near = [line.lacks(record) for line in lines if number is None and line.could_take(record)]
+        if near:
+            nearest = min(near, key=len)
+            found[record.method.name, ", ".join(nearest)] += 1
+    every = (f"{name}, {counted(count, 'record')}: {why}" for (name, why), count in sorted(found.items()))
+    return f"Left out, by values that the suite sets: {listed(every, MOST_LEFT_OUT, '; ')}." if found else ""
+
+
+def _text(value: object) -> str:
+    return Value(value, passed=False).text
 
 
 def recorded_lines(records: Iterable[Record]) -> list[Line]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
-from bench.report.lines import owners, suite_lines
+from bench.report.lines import Line, left_out, owners, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
@@ -95,12 +95,7 @@ class Selection:
         tables, results of another recipe than a row has now are a side of their own, named by it. Raises UserError
         if there are fewer than two sides, or if they are not comparable.
         """
-        here = [
-            one
-            for one in self._measured(chosen.task)
-            if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
-        ]
-        lines = suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded])
+        lines, here = self._lines(suite, chosen)
         rows: dict[int, list[Found]] = {}
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:
@@ -113,6 +108,20 @@ class Selection:
                 f"fix: bench reproduce {chosen.called}"
             )
         return comparable(sides)
+
+    def left_out(self, suite: Suite, chosen: SuiteScale) -> str:
+        """Name the results of a suite's methods that are on no row of it, and why; empty if there are none."""
+        lines, here = self._lines(suite, chosen)
+        return left_out(lines, [one.record for one in here])
+
+    def _lines(self, suite: Suite, chosen: SuiteScale) -> tuple[list[Line], list[Found]]:
+        """Return the lines of a suite's table, and the results that may be on them."""
+        here = [
+            one
+            for one in self._measured(chosen.task)
+            if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
+        ]
+        return suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded]), here
 
     def _at(self, path: Path) -> Found:
         """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""

@@ -14,7 +14,7 @@ from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
 from bench.report.budget import over_budget
 from bench.report.columns import COMPARED, Column, metric_column, paper_column
-from bench.report.lines import Line, other_recipes, owners, recorded_lines, suite_lines
+from bench.report.lines import Line, left_out, other_recipes, owners, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
@@ -104,7 +104,7 @@ def suite_table(
     missing = tuple(left_of(lines, chosen, of_task, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
     over = over_budget(chosen, lines, of_task)
-    note = " ".join(filter(None, [chosen.note, over, table.note]))
+    note = " ".join(filter(None, [chosen.note, over, table.note, left_out(lines, of_task)]))
     return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import catalogue
 from bench.report.cells import header
-from bench.report.lines import Line, other_recipes, suite_lines
+from bench.report.lines import Line, left_out, other_recipes, suite_lines
 from bench.report.ranking import best_rows
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import EMPTY, Cell, quoted
@@ -16,6 +16,7 @@ from bench.report.site.pages import Chart, Page, Site
 from bench.report.site.suite_charts import curve_charts, interval_charts
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
 from bench.report.todo import Left, command, left_of, work_of
+from bench.runs.record import is_study
 from bench.runs.states.pending import StateLookup
 from bench.runs.suites.paper_tables import PaperColumn, PaperTable
 from bench.runs.suites.suite import Suite, SuiteScale
@@ -32,6 +33,8 @@ class Part:
     """Whether any of the charts is of curves."""
     left: Sequence[Left]
     """What is missing, and the commands that make it."""
+    left_out: str
+    """The results of its methods that are on no line, and why; empty if there are none."""
     samplers_apart: bool
     """Whether samplers are left to the task's page: of networks or protocols that no student of the suite has."""
 
@@ -68,12 +71,13 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
         for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
     ]
     work = work_of(scale, site.runs, lookup)
-    left = left_of(lines, scale, [entry.record for entry in site.entries_of(scale.task)], work)
+    records = [entry.record for entry in site.entries_of(scale.task) if not is_study(entry.record.protocol)]
+    left = left_of(lines, scale, records, work)
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]
     apart = sum(bool(owned) for _, owned in every) > sum(bool(owned) for _, owned in found)
-    return Part(scale, tables, charts, bool(curves), left, apart)
+    return Part(scale, tables, charts, bool(curves), left, left_out(lines, records), apart)
 
 
 def _has_students(owned: Mapping[int, Sequence[Variant]]) -> bool:

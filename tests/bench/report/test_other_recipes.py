@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.core.escape import markdown
-from bench.report.lines import suite_lines
+from bench.report.lines import left_out, owners, suite_lines
 from bench.report.render import to_markdown
 from bench.report.results_page import Results
 from bench.report.selection import Selection
@@ -23,7 +23,7 @@ from bench.runs.result_files import RESULTS
 from bench.runs.states.pending import PendingRun
 from bench.runs.states.state import RunState
 from bench.runs.suites.settled import settled
-from bench.runs.suites.suite import SuiteRow, SuiteScale, load_suite
+from bench.runs.suites.suite import SuiteRow, SuiteScale, SuiteStudent, load_suite
 
 Make = Callable[..., Record]
 SUITE = load_suite("table3")
@@ -145,6 +145,39 @@ def test_a_comparison_has_it_as_a_side_of_its_own(make_record: Make, scale: Suit
     sides = Selection(Loaded(records, [], [Path(f"{one.run_id}.json") for one in records])).suite(SUITE, scale)
     assert [len(side.found) for side in sides] == [1, 3]
     assert sides[0].label == DMD2 and sides[1].label.startswith(f"{DMD2}, recipe #")
+
+
+def test_results_on_no_row_are_named_with_the_value_that_they_lack(make_record: Make, scale: SuiteScale) -> None:
+    """As after a recipe's cost changed, so that the suite's budget allows other iterations."""
+    records = [make_record("gan", seed, now=True, recipe={"iterations": 999}) for seed in range(2)]
+    note = "Left out, by values that the suite sets: gan, 2 records: iterations is 999 and not 1400."
+    assert suite_table(SUITE, None, records, scale).note.endswith(note)
+    assert "Left out" not in suite_table(SUITE, None, [make_record("gan", now=True)], scale).note
+    paths = [Path(f"{one.run_id}.json") for one in records]
+    assert Selection(Loaded(records, [], paths)).left_out(SUITE, scale) == note
+
+
+def test_a_published_student_in_other_steps_is_named(make_record: Make) -> None:
+    student = SuiteStudent("theirs-*", 1, "Theirs", source="theirs.org")
+    record = make_record("theirs-7", None, kind="baseline", nfe=4)
+    lines = suite_lines(replace(SUITE.scale("micro"), published=(student,)), None)
+    assert left_out(lines, [record]).endswith("theirs-7, 1 record: it is sampled in 4 steps and not 1.")
+
+
+def test_a_row_that_starts_from_another_leaves_out_what_starts_from_the_teacher(make_record: Make) -> None:
+    rows = (SuiteRow("dmd2", "Later", starts_from="dmd-ttur"), SuiteRow("dmd-ttur", "First"))
+    lines = suite_lines(replace(SUITE.scale("micro"), rows=rows, budget=None), None)
+    note = "dmd2, 1 record: it starts from the teacher and not from dmd-ttur."
+    assert left_out(lines, [make_record()]).endswith(note)
+
+
+def test_a_row_has_a_value_that_a_field_added_later_has_by_default(make_record: Make) -> None:
+    """A record from before there was the field has that value, too."""
+    rows = (SuiteRow("dmd2", "DMD2", overrides={"lr_decay": 0.0}),)
+    record = make_record()
+    assert "lr_decay" not in record.method.recipe
+    lines = suite_lines(replace(SUITE.scale("micro"), rows=rows), None)
+    assert owners(lines, [record]) == [lines.index(next(one for one in lines if one.label == "DMD2"))]
 
 
 def test_the_page_of_results_takes_the_row_of_now(make_record: Make) -> None:

@@ -68,6 +68,12 @@ def test_curves_of_another_recipe_are_a_line_of_their_own(records: Any, make_rec
     assert "5 fake diffusion updates (TTUR), recipe #" in text[:warned]
 
 
+def test_results_on_no_row_are_named(records: Any, make_record: Make) -> None:
+    records.add(make_record("gan", 0, now=True, recipe={"iterations": 999}))
+    text = (records.build(("table3",)) / "suites/table3.html").read_text()
+    assert text.count("suite sets: gan, 1 record: iterations is 999 and not 1400.") == 1
+
+
 def test_every_suite_has_a_page_without_any_record(records: Any) -> None:
     from bench.report.site.pages import Site
     from bench.runs.suites.suite import suite_names
