@@ -41,7 +41,8 @@ def settled(
     trained_on = scale.trained_on or scale.task
     decides = scale.budget is not None or any(row.tune for row in scale.rows)
     if not decides and trained_on not in catalogue.tasks.entries:
-        return scale  # records of a task that is not installed can be shown
+        # records of a task that is not installed can be shown
+        return replace(scale, note=_joined(scale.note, _on_unknown(f"the task {trained_on}")))
     _refuse_contradictions(scale, given)
     task = catalogue.tasks.get(trained_on)
     rows, tunings = [], []
@@ -62,8 +63,10 @@ def settled(
         if row.installed and not row.untuned:
             row = replace(row, recipe=_resolved(row, given, catalogue, task))
         rows.append(row)
-    notes = [scale.note.strip(), _on_budget(scale.budget), _on_tuning(rows, tunings, given)]
-    return replace(scale, rows=tuple(rows), note=" ".join(filter(None, notes)))
+    unknown_here = [row.method for row in rows if not row.installed and not row.untuned]
+    notes = [_on_budget(scale.budget), _on_tuning(rows, tunings, given)]
+    notes += [_on_unknown(f"the method {listed(unknown_here, 20)}")] if unknown_here else []
+    return replace(scale, rows=tuple(rows), note=_joined(scale.note, *notes))
 
 
 def question_of(row: SuiteRow, scale: SuiteScale, catalogue: Catalogue, task: Task) -> Question:
@@ -127,6 +130,18 @@ def _refuse_contradictions(scale: SuiteScale, given: Mapping[str, Any]) -> None:
             f"suite {scale.suite} is tuned on seed {scale.tuning_seed}, which is no seed to report; "
             f"fix: --seed {','.join(str(seed) for seed in scale.seeds if seed != scale.tuning_seed) or '0'}"
         )
+
+
+def _joined(*notes: str) -> str:
+    return " ".join(filter(None, (note.strip() for note in notes)))
+
+
+def _on_unknown(what: str) -> str:
+    """Say that the recipes of rows are not known here, and what makes them known."""
+    return (
+        f"Here {what} is not known, and so not the recipe that a row of it has now: the row has the results of "
+        "every recipe with the values that the suite sets; fix: add --plugin FILE, which defines it."
+    )
 
 
 def _on_budget(budget: Budget | None) -> str:

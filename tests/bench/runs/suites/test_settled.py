@@ -34,7 +34,9 @@ def test_each_row_has_the_iterations_that_the_budget_allows(catalogue: Catalogue
         assert Spent.by(recipe).passes <= 9999 < Spent.by(more).passes
     assert found.rows[0].overrides["batch_size"] == 4
     assert found.rows[2] == replace(ROWS[2], installed=False)
-    assert found.note == "A remark. Equal budget: each training takes at most 9,999 passes."
+    start = "A remark. Equal budget: each training takes at most 9,999 passes. "
+    assert found.note.startswith(f"{start}Here the method nobodys is not known")
+    assert found.note.endswith("fix: add --plugin FILE, which defines it.")
 
 
 def test_the_users_own_values_count_but_for_the_iterations(catalogue: Catalogue) -> None:
@@ -58,7 +60,9 @@ def test_a_suite_without_a_budget_stays_as_it_is_and_knows_its_recipes_and_plug_
 def test_a_suite_on_a_task_that_is_not_installed_has_no_recipes(catalogue: Catalogue) -> None:
     """The records of a stranger's task can be shown without it."""
     elsewhere = load_suite("table4").scale("micro").on("their-task")
-    assert [row.recipe for row in settled(elsewhere, catalogue, RUNS).rows] == [None] * 4
+    found = settled(elsewhere, catalogue, RUNS)
+    assert [row.recipe for row in found.rows] == [None] * 4
+    assert "Here the task their-task is not known, and so not the recipe that a row of it has now" in found.note
 
 
 MINE = """\
@@ -83,6 +87,7 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     tune(catalogue, tmp_path)
     found = settled(TUNED, catalogue, tmp_path)
     first, second = found.rows
+    assert "not known" not in found.note
     assert first.overrides == {"lr": 1e-3, "batch_size": 4, "iterations": first.overrides["iterations"]}
     assert not first.untuned and first.overrides["iterations"] > second.overrides["iterations"]
     assert "Unequal tuning: dmd2 alone has the best of 4 recipes on seed 100 by fd (bench tune)" in found.note
