@@ -83,9 +83,10 @@ def _site(
         {scale.task for suite in chosen.values() for scale in suite.scales.values()} if suites else set()
     )
     entries = [entry for entry in found.entries if not only or entry.record.task in only]
+    elsewhere = [entry.record for entry in found.entries if only and entry.record.task not in only]
     if not entries:
         raise UserError(f"no records in {runs} to show; fix: bench run --method dmd2 --task digits")
-    site = Site(entries, runs, (), only, found.problems, plugins)
+    site = Site(entries, runs, (), only, found.problems, plugins, elsewhere=elsewhere)
     site.suites = [name for name, suite in chosen.items() if site.scales(suite)]
     for name in set(suites) - set(site.suites):
         raise UserError(f"suite {name} has nothing on {listed(tasks)}; fix: leave out --task")

@@ -79,6 +79,8 @@ class Site:
     """Plug-in files with methods and tasks of the suites."""
     tunings: Sequence[Tuning] = ()
     """Those of other people's records, for suites that neither this machine nor the package has tuned."""
+    elsewhere: Sequence[Record] = ()
+    """Records of tasks that are not shown: students of shown ones may start from theirs."""
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
     _boards: dict[str, list[Board]] = field(default_factory=dict, init=False)
     _suites: dict[str, Suite] = field(default_factory=dict, init=False)
@@ -115,8 +117,8 @@ class Site:
 
     @cached_property
     def records(self) -> list[Record]:
-        """The records of all entries."""
-        return [entry.record for entry in self.entries]
+        """All records, also those of tasks that are not shown."""
+        return [*(entry.record for entry in self.entries), *self.elsewhere]
 
     def entries_of(self, task: str) -> list[Entry]:
         """Return the entries of a task."""

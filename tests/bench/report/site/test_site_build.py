@@ -124,6 +124,23 @@ def test_a_choice_of_tasks_and_suites(tmp_path: Path) -> None:
     assert (table4.tasks(), table4.suites) == (["scenes"], ["table4"])
 
 
+def test_seeds_that_start_from_students_of_a_task_that_is_not_shown_are_one_row(
+    tmp_path: Path, make_record: Make
+) -> None:
+    """Their recipe names that of the students from which they start."""
+    for seed in range(2):
+        first = make_record("dmd-ttur", seed, task="elsewhere")
+        later = make_record("dmd2", seed, recipe={"init_from": f"runs/elsewhere/{first.run_id}"})
+        for record in (first, later):
+            write_record(tmp_path / record.task / f"{record.run_id}.json", record)
+    folders = [tmp_path / "elsewhere", tmp_path / "fashion"]
+    for tasks in ([], ["fashion"]):
+        with chosen_site(tmp_path / "runs", False, folders, [], tasks) as site:
+            ((variant,),) = (board.variants for board in site.boards("fashion"))
+            assert variant.some["seeds"] == "0 1" and "elsewhere" not in str(variant.some["passed"])
+        assert len(site.entries) == (2 if tasks else 4)
+
+
 @pytest.mark.parametrize(
     ("choice", "problem"),
     [
