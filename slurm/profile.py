@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.core.errors import UserError, hint, unknown
 from bench.core.escape import printable
+from bench.core.files import read_text
 from slurm.flags import Flags, sbatch_flags, srun_arguments
 from slurm.resources import Resources, Stage, resources
 
@@ -167,11 +168,9 @@ def load_profile(name: str) -> Profile:
     if not path.is_file():
         raise UserError(f"no profile {path}; a name, or the path of a .toml file: bench slurm profiles lists them")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        data = tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"profile {path} is not TOML: {error}") from None
-    except OSError as error:
-        raise UserError(f"profile {path} can't be read: {error.strerror}") from None
     try:
         return Profile.model_validate(data)
     except ValidationError as error:

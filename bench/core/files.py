@@ -258,7 +258,8 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read: it is not UTF-8 text (byte {error.start})") from None
+        problem = f"it is not UTF-8 text (byte {error.start}); fix: save it as UTF-8"
+        raise UserError(f"{path}: cannot be read: {problem}") from None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -231,7 +231,7 @@ def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
         categories = found.get("categories", ())  # older files have none
         prompts = PromptList.of(found["name"], found["prompts"], found["source"], categories)
         return prompts, tuple(found["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); fix: name the prompts to bench prepare again") from None
 
 

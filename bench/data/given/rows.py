@@ -12,9 +12,8 @@ from typing import Any
 
 from bench.core.errors import UserError, counted, listed
 from bench.data.given.files import GivenFiles, Text
+from bench.data.plain import json_lines, json_of, kind_of, refuse_repeated, text_of
 from bench.data.source import read_bytes
-from bench.data.text.captioned import json_of, text_of
-from bench.data.text.prompts import refuse_repeated
 
 FILE = ("file", "file_name", "filename", "path")
 NUMBER = ("index", "number")
@@ -75,11 +74,10 @@ def _of_manifest(files: GivenFiles, manifest: Path) -> dict[str, Row]:
 
 def _read(manifest: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """Read a CSV with a header, or JSON lines, with the numbers of the lines."""
-    text = text_of(read_bytes(manifest), str(manifest))
+    content = read_bytes(manifest)
     if manifest.suffix.lower() in (".jsonl", ".json"):
-        # Not splitlines, which also splits at characters that JSON may have in a text.
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return [(number, _object(json_of(line.encode(), f"{manifest}: line {number}"))) for number, line in lines]
+        return list(json_lines(content, str(manifest)))
+    text = text_of(content, str(manifest))
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     header = rows.fieldnames or ()
     if not set(header) & set(FILE):
@@ -97,10 +95,6 @@ def _read(manifest: Path) -> list[tuple[int, Mapping[str, Any]]]:
     except csv.Error as error:
         raise UserError(f"{manifest}: line {rows.line_num} is not CSV: {error}; fix: close its quotes") from None
     return found
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _of_texts(texts: Sequence[Text], path: Path) -> Row:
@@ -121,7 +115,10 @@ def _values(text: Text, where: str) -> Mapping[str, Any]:
     """Read a file beside an image: a .txt is its prompt, a .cls its class, a .json an object as in a manifest."""
     suffix, content = PurePosixPath(text.name).suffix.lower(), text.read()
     if suffix == ".json":
-        return _object(json_of(content, where))
+        found = json_of(content, where)
+        if not isinstance(found, dict):
+            raise UserError(f"{where} is {kind_of(found)} and not an object; fix: give it {WANTED}")
+        return found
     return {(PROMPT if suffix == ".txt" else CLASS)[0]: text_of(content, where)}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from bench.data.altered import Decoded
 from bench.data.decoding import decode
 from bench.data.imagenet.source import Source
 from bench.data.kinds import is_image, litter, other_kind
+from bench.data.plain import json_of
 from bench.data.source import MAX_BYTES, images_under, read_bytes
 
 LABELS = "dataset.json"
@@ -148,9 +149,9 @@ def parse_labels(data: bytes, names: Sequence[str], where: str) -> np.ndarray:
     Its `labels` is a list of [name, integer], one for each image. Raises UserError otherwise.
     """
     try:
-        pairs = json.loads(data)["labels"]
+        pairs = cast(Any, json_of(data, f"{where}: {LABELS}", "make it again"))["labels"]
         table = {name.replace("\\", "/"): label for name, label in pairs}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{where}: {LABELS} has no list 'labels' of [name, label] ({type(error).__name__}: {error}); "
             "fix: make the data set with labels"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from bench.core.errors import UserError
+from bench.data.plain import is_unicode, kind_of
 from bench.data.source import ItemSource
-from bench.data.text.prompts import COLUMNS, caption_column, distinct_keys, is_unicode
+from bench.data.text.prompts import COLUMNS, caption_column
 
 Item = TypeVar("Item", covariant=True)
 
@@ -42,29 +42,9 @@ def caption_in(record: object, where: str) -> str:
     """Return the caption of a JSON object: its `prompt`, `caption` or `text`. Raises UserError if it has none."""
     column = caption_column(record) if isinstance(record, dict) else None
     if column is None or not isinstance(record, dict) or not isinstance(record[column], str):
-        found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        found = ", ".join(record) if isinstance(record, dict) else kind_of(record)
         raise UserError(
             f"{where} has {found or 'nothing'} but no text under {', '.join(COLUMNS)}; fix: write it there"
         )
     caption: str = record[column]
     return caption
-
-
-def text_of(data: bytes, where: str) -> str:
-    """Decode UTF-8. Raises UserError if the bytes are not UTF-8."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where} is not UTF-8 text ({error.reason} at byte {error.start:,}); fix: save it as UTF-8"
-        ) from None
-
-
-def json_of(data: bytes, where: str) -> object:
-    """Decode JSON. Raises UserError if the bytes are not JSON in UTF-8, or if an object has a key twice."""
-    text = text_of(data, where)
-    try:
-        content: object = json.loads(text, object_pairs_hook=distinct_keys(where))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON or is cut short ({error}); fix: write it again") from None
-    return content

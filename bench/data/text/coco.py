@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.core.files import regular_file
 from bench.data.kinds import IMAGE_KINDS
+from bench.data.plain import json_of, kind_of
 from bench.data.source import Files, images_under, read_bytes
 from bench.data.text.prompts import PromptList, read_prompts
 
@@ -103,7 +103,7 @@ def is_captions_file(path: Path) -> bool:
         return False
     try:
         content = _json(path)
-    except (UserError, ValueError, RecursionError):
+    except UserError:
         return False  # reading it as a list of prompts then reports the error
     return isinstance(content, dict) and "annotations" in content
 
@@ -112,15 +112,17 @@ def read_captions(path: Path) -> Captions:
     """Read captions_val2014.json. Raises UserError if it is missing, damaged or of another year or split."""
     try:
         content = _json(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is {kind_of(content)}, and no captions file of COCO")
         images = {int(image["id"]): _text_in(image, "file_name") for image in content["images"]}
         rows = [(int(row["image_id"]), _text_in(row, "caption")) for row in content["annotations"]]
         if len(images) != len(content["images"]):
             raise ValueError("two images have one id")
     except UserError as error:
         raise UserError(f"{str(error).partition('; fix: ')[0]}; fix: name captions_val2014.json") from None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise UserError(
-            f"{path} is not a captions file of COCO or is cut short ({type(error).__name__}: {error}); "
+            f"{path} is not a captions file of COCO ({type(error).__name__}: {error}); "
             "fix: unpack annotations_trainval2014.zip again"
         ) from None
     captioned = {image for image, _ in rows}
@@ -134,7 +136,7 @@ def read_captions(path: Path) -> Captions:
 
 def _json(path: Path) -> Any:
     """Read a JSON file. Raises UserError if it cannot be read, is a pipe or a device, or is too large."""
-    return json.loads(read_bytes(regular_file(path)).decode("utf-8-sig"))
+    return json_of(read_bytes(regular_file(path)), str(path))
 
 
 def _text_in(row: Any, key: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError, unknown
+from bench.data.plain import refuse_repeated, text_of
 from bench.data.source import read_bytes
 from bench.data.text.prompts import PromptList
 
@@ -80,17 +81,16 @@ def dpg_prompts(path: Path) -> PromptList:
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Yield the rows below the header, numbered from 1."""
     try:
-        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
+        text = text_of(read_bytes(path, MAX_BYTES), str(path))
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         header = list(reader.fieldnames or ())
         if missing := [name for name in COLUMNS if name not in header]:
             raise _wrong(path, f"it has no column {', '.join(missing)}")
+        refuse_repeated(path, header)
         for number, row in enumerate(reader, start=1):
             if None in row or None in row.values():
                 raise _wrong(path, f"row {number} has not the {len(header)} fields of the header")
             yield number, row
-    except UnicodeDecodeError:
-        raise _wrong(path, "it is not UTF-8 text") from None
     except csv.Error as error:
         raise _wrong(path, f"it is no table ({error})") from None
 

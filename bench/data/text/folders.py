@@ -10,8 +10,9 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
 from bench.data.decoding import decode
+from bench.data.plain import json_lines, text_of
 from bench.data.source import ItemSource, images_under, read_bytes
-from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
+from bench.data.text.captioned import Captioned, caption_in
 
 METADATA, CAPTIONS = "metadata.jsonl", "captions.txt"
 Rows = list[tuple[str, str]]
@@ -82,13 +83,10 @@ class CaptionedFolder(Captioned[Decoded]):
 
 def _metadata(path: Path) -> Rows:
     rows = []
-    for number, line in enumerate(read_bytes(path).splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, record in json_lines(read_bytes(path), str(path)):
         where = f"{path}: line {number}"
-        record = json_of(line, where)
         caption = caption_in(record, where)
-        name = record.get("file_name") if isinstance(record, dict) else None
+        name = record.get("file_name")
         if not isinstance(name, str):
             raise UserError(f"{where} has no file_name; fix: write the image's name below {path.parent} there")
         rows.append((PurePosixPath(name).as_posix(), caption))  # ./a.png is a.png

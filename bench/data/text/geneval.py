@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError, unknown
+from bench.data.plain import json_lines
 from bench.data.source import read_bytes
 from bench.data.text.object_names import NAMES
 from bench.data.text.prompts import PromptList
@@ -47,22 +47,19 @@ def read_geneval(path: Path) -> tuple[GenEvalPrompt, ...]:
 
     Raises UserError with the line that is not as published, or that asks for something else of an earlier prompt.
     """
-    try:
-        lines = read_bytes(path.expanduser(), MAX_BYTES).decode("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise _wrong(path, "it is not UTF-8 text") from None
     found: dict[str, GenEvalPrompt] = {}
     prompts = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    content = read_bytes(path.expanduser(), MAX_BYTES)
+    try:
+        lines = list(json_lines(content, path.name))
+    except UserError as error:
+        raise _wrong(path, str(error).partition("; fix: ")[0]) from None
+    for number, line in lines:
         where = f"line {number}"
         try:
-            one = _prompt(json.loads(line))
+            one = _prompt(line)
         except UserError as error:
             raise _wrong(path, f"{where}: {error}") from None
-        except (ValueError, RecursionError):
-            raise _wrong(path, f"{where} is not JSON") from None
         if found.setdefault(one.prompt, one) != one:
             raise _wrong(path, f"{where} asks for other objects of the earlier prompt {one.prompt!r}")
         prompts.append(one)
@@ -81,10 +78,8 @@ def _wrong(path: Path, why: str) -> UserError:
     return UserError(f"{path} is not GenEval's metadata: {why}; fix: name evaluation_metadata.jsonl as published")
 
 
-def _prompt(line: Any) -> GenEvalPrompt:
+def _prompt(line: Mapping[str, Any]) -> GenEvalPrompt:
     """Check and return one line. Raises UserError with what is wrong."""
-    if not isinstance(line, dict):
-        raise UserError("it is not a JSON object")
     _only(line, required={"tag", "include", "prompt"}, optional={"exclude"})
     if not isinstance(line["prompt"], str) or not line["prompt"].strip():
         raise UserError(f"prompt {line['prompt']!r} is no text")

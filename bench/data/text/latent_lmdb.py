@@ -11,7 +11,8 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.lmdbs import ReadOnlyLMDB
-from bench.data.text.captioned import Captioned, text_of
+from bench.data.plain import text_of
+from bench.data.text.captioned import Captioned
 
 BYTES_EACH = 2
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,14 @@ from bench.core.errors import UserError, first_line, nearest, unknown
 from bench.core.extras import optional_module
 from bench.core.files import digest, human_size, regular_file
 from bench.core.safe_pickle import UnsafePickleError, reading, shown, unpickle
+from bench.data.plain import is_unicode, json_of, kind_of, refuse_repeated, text_of
 from bench.data.source import read_bytes
 
 COLUMNS = ("prompt", "caption", "text")
 """Names of the column that holds the prompts, in any case; the first that is present is taken."""
 
+EXPECTED = f"give an array of texts, or an object with one under {' or '.join(COLUMNS)}"
+"""What a JSON file or a pickle of prompts has to hold."""
 MAX_TEXT = 1 << 30
 """Largest list of prompts, in bytes on disk and decoded: 200 times the largest published one."""
 
@@ -52,7 +53,7 @@ class PromptList:
             )
         for number, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
-                raise UserError(f"{source}: prompt {number} is {type(prompt).__name__}, not text")
+                raise UserError(f"{source}: prompt {number} is {kind_of(prompt)}, not text; fix: {EXPECTED}")
             if not is_unicode(prompt):
                 raise UserError(
                     f"{source}: prompt {number} holds half a character (a lone surrogate); fix: write it again"
@@ -95,10 +96,6 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     regular_file(path)
     try:
         table = read(path)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start:,}); fix: save it as UTF-8"
-        ) from None
     except csv.Error as error:
         raise UserError(f"{path} is not a table of texts ({error}); fix: download it again") from None
     except OSError as error:
@@ -137,38 +134,9 @@ def caption_column(names: Iterable[str]) -> str | None:
     return next((by_lower[name] for name in COLUMNS if name in by_lower), None)
 
 
-def _text_file(path: Path, newline: str | None = None) -> io.TextIOWrapper:
+def _text_file(path: Path, newline: str | None = None) -> io.StringIO:
     """Open a UTF-8 file of at most MAX_TEXT bytes as `open` does; pipes and devices are refused."""
-    return io.TextIOWrapper(io.BytesIO(read_bytes(path, MAX_TEXT)), encoding="utf-8-sig", newline=newline)
-
-
-def is_unicode(text: str) -> bool:
-    """Say whether text can be written as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def refuse_repeated(path: Path, names: Sequence[str]) -> None:
-    """Raise UserError if two columns have the same name: a reader by name would lose one of them."""
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
-
-
-def distinct_keys(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """Return a hook of `json.loads` that raises UserError if an object has a key twice: a value would be lost."""
-
-    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-            raise UserError(f"{where} has {shown(twice)!r} twice; fix: keep one of them")
-        return found
-
-    return whole
+    return io.StringIO(text_of(read_bytes(path, MAX_TEXT), str(path)), newline=newline)
 
 
 def _text(path: Path) -> Table:
@@ -217,13 +185,7 @@ def _stored_bytes(metadata: Any) -> int:
 
 
 def _json(path: Path) -> Table:
-    try:
-        text = read_bytes(path, MAX_TEXT).decode("utf-8-sig")
-        content = json.loads(text, object_pairs_hook=distinct_keys(str(path)))
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON or is cut short ({error}); fix: download it again") from None
+    content = json_of(read_bytes(path, MAX_TEXT), str(path), EXPECTED)
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         try:
             return {"caption": [row["caption"] for row in content["annotations"]]}
@@ -258,7 +220,7 @@ def _columns(path: Path, content: Any) -> Table:
         lists = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, list | tuple)}
         if lists:
             return lists
-    raise UserError(f"{path} holds a {type(content).__name__}, not a list of prompts")
+    raise UserError(f"{path} holds {kind_of(content)}, not a list of prompts; fix: {EXPECTED}")
 
 
 def _column(path: Path, table: Table, wanted: str | None) -> str:

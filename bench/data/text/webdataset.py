@@ -14,9 +14,10 @@ from bench.core.files import digest, human_size
 from bench.data.altered import Decoded
 from bench.data.decoding import decode
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
+from bench.data.plain import json_of, text_of
 from bench.data.source import MAX_BYTES, Files, files_under
 from bench.data.tar_files import Entry, search
-from bench.data.text.captioned import Captioned, caption_in, json_of, text_of
+from bench.data.text.captioned import Captioned, caption_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,5 +91,5 @@ def test_a_missing_network_is_named_before_anything_runs(files: Path, evaluate: 
 
 
 def test_another_file_of_prompts_is_refused(files: Path, evaluate: Evaluate) -> None:
-    with pytest.raises(UserError, match="is not GenEval's metadata: line 1 is not JSON"):
+    with pytest.raises(UserError, match=r"is not GenEval's metadata: ocr\.txt: line 1 is not JSON"):
         evaluate("standin-geneval", files / "ocr.txt")

@@ -156,6 +156,29 @@ def test_a_manifest_that_does_not_fit_is_a_sentence(content: str, problem: str, 
         placed(list(files.images), rows_of(files, manifest), CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('[\n {"file": "w.png", "index": 0}\n]', r"m\.json begins as an array, and not as JSON lines; fix: write"),
+        ('{\n "file": "w.png"\n}', r"m\.json: line 1 is not JSON .*; fix: write one JSON object on each line"),
+        ('"w.png"\n', r"m\.json: line 1 is a text and not an object; fix: write one JSON object on each line"),
+    ],
+)
+def test_a_manifest_of_json_has_an_object_on_each_line(content: str, problem: str, tmp_path: Path) -> None:
+    files = open_given(write_folder(tmp_path / "mine", IMAGES, NAMES))
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(UserError, match=problem):
+        rows_of(files, tmp_path / "m.json")
+
+
+def test_a_text_beside_an_image_is_an_object(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "mine", IMAGES, NAMES)
+    for name in NAMES:
+        (folder / name).with_suffix(".json").write_text("[0]")
+    with pytest.raises(UserError, match=r"\.json is an array and not an object; fix: give it file, and index"):
+        rows_of(open_given(folder), None)
+
+
 def test_a_prompt_beside_a_number_has_to_be_that_of_the_number(tmp_path: Path) -> None:
     """Else alignment would be measured with another prompt than the one that the image was made for."""
     files = open_given(write_folder(tmp_path / "mine", IMAGES, NAMES))

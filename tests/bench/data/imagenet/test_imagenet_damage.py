@@ -216,7 +216,11 @@ def test_labels_that_do_not_fit_the_images(tmp_path: Path, small: list[Sample]) 
 def test_dataset_json_that_is_cut_short(tmp_path: Path, small: list[Sample]) -> None:
     folder = edm_folder(tmp_path / "source", small)
     cut(folder / "dataset.json", 0.5)
+    refused(folder, "dataset.json is not JSON or is cut short")
+    (folder / "dataset.json").write_text("[]")
     refused(folder, "dataset.json has no list 'labels'")
+    (folder / "dataset.json").write_text('{"labels": [], "labels": []}')
+    refused(folder, "dataset.json has 'labels' twice")
 
 
 # The official LMDB

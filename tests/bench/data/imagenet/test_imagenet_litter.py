@@ -186,7 +186,7 @@ def test_a_named_pipe_among_the_images_or_as_the_data_is_refused(tmp_path: Path,
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (b"", "has no list 'labels'"),
+        (b"", "is empty, and no JSON"),
         (b"[]", "has no list 'labels'"),
         (b'{"labels": null}', "has no list 'labels'"),
         (b'{"labels": [1]}', "has no list 'labels'"),
@@ -194,8 +194,8 @@ def test_a_named_pipe_among_the_images_or_as_the_data_is_refused(tmp_path: Path,
         (b'{"labels": [["a.png", 1' + b"0" * 30 + b"]]}", "which is not a 64-bit integer"),
         (b'{"labels": [["a.png", true]]}', "which is not a 64-bit integer"),
         (b'{"labels": [["a.png", "\\u001b[2J"]]}', r"the label '\\x1b\[2J'"),
-        (b"[" * 100_000, "has no list 'labels'"),
-        (b"\xff\xfe", "has no list 'labels'"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
     ],
 )
 def test_damaged_labels_are_one_line(labels: bytes, message: str) -> None:

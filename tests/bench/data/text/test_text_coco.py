@@ -111,10 +111,13 @@ def test_other_captions_files_are_refused(tmp_path: Path, captions: Path) -> Non
     with pytest.raises(UserError, match="lists 59 images and captions of 60, not 60 of each"):
         coco10k(path)
     path.write_text(captions.read_text()[:-100])
-    with pytest.raises(UserError, match=r"is not a captions file of COCO or is cut short \(JSONDecodeError"):
+    with pytest.raises(UserError, match=r"other\.json is not JSON or is cut short"):
         coco10k(path)
     path.write_text(json.dumps({"images": [], "annotations": [{}]}))
-    with pytest.raises(UserError, match=r"is not a captions file of COCO or is cut short \(KeyError: 'image_id'"):
+    with pytest.raises(UserError, match=r"is not a captions file of COCO \(KeyError: 'image_id'"):
+        val2014_images(path)
+    path.write_text("[]")
+    with pytest.raises(UserError, match=r"other\.json is an array, and no captions file of COCO"):
         val2014_images(path)
     with pytest.raises(UserError, match=r"nowhere.json is missing, .*; fix: name captions_val2014.json"):
         coco10k(tmp_path / "nowhere.json")

@@ -65,6 +65,14 @@ def test_a_table_with_a_mistake_is_refused(rows: tuple[Row, ...], why: str, tmp_
         read_dpg(written(tmp_path / "dpg.csv", *rows))
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """The second was taken, and may hold other texts."""
+    path = written(tmp_path / "dpg.csv", row("a", 1, "0"))
+    path.write_text(path.read_text().replace("keywords", "text"))
+    with pytest.raises(UserError, match=r"dpg\.csv has two columns 'text'; fix: rename one of them"):
+        read_dpg(path)
+
+
 def test_another_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dpg.csv").write_text("item_id,text\na,b\n")
     with pytest.raises(UserError, match="no column proposition_id, dependency, tuple"):

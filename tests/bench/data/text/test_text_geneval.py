@@ -68,11 +68,26 @@ def test_a_line_with_a_mistake_is_refused_by_its_number(change: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("line", "why"), [("{", "line 1 is not JSON"), ("[]", "not a JSON object"), ("", "no prompts")]
+    ("line", "why"),
+    [
+        ("{", "is not GenEval's metadata: metadata.jsonl: line 1 is not JSON"),
+        ("[]", "begins as an array"),
+        ("3", "line 1 is a number and not an object"),
+        (json.dumps(RED).replace("{", '{"prompt": "a cat", ', 1), "line 1 has 'prompt' twice"),
+        ("", "no prompts"),
+    ],
 )
 def test_another_file_is_refused(line: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=why):
         read_geneval(written(tmp_path / "metadata.jsonl", line))
+
+
+def test_windows_editors_change_nothing(tmp_path: Path) -> None:
+    """They begin a file with a mark, and end lines by two characters."""
+    path = written(tmp_path / "metadata.jsonl", RED, DOGS)
+    whole = read_geneval(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_geneval(path) == whole
 
 
 def test_one_prompt_cannot_ask_for_two_things(tmp_path: Path) -> None:

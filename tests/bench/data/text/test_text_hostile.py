@@ -65,7 +65,7 @@ def test_what_would_be_lost_or_end_in_a_traceback_is_refused(tmp_path: Path, nam
 
 def test_deep_json_is_no_captions_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"[" * 200_000)
-    with pytest.raises(UserError, match="is not a captions file"):
+    with pytest.raises(UserError, match="is not JSON"):
         read_captions(tmp_path / "a.json")
 
 

@@ -137,11 +137,14 @@ def test_a_missing_column_answers_with_the_nearest_one(tmp_path: Path) -> None:
         ("a.tsv", b"", "holds no rows"),
         ("a.tsv", b"Prompt\tNote\na\n", "line 2 has 1 fields, but its header has 2 "),
         ("a.json", b'["a", "b', "is not JSON or is cut short"),
-        ("a.json", b'["a", 3]', "prompt 1 is int, not text"),
+        ("a.json", b'["a", 3]', "prompt 1 is a number, not text; fix: give an array of texts, or"),
         ("a.json", b'{"annotations": [{"id": 3}]}', "its annotations are not captions"),
-        ("a.json", b'{"images": 3}', "holds a dict, not a list of prompts"),
-        ("a.pkl", pickle.dumps("a"), "holds a str, not a list of prompts"),
-        ("a.pkl", pickle.dumps(["a", None]), "prompt 1 is NoneType, not text"),
+        ("a.json", b'{"images": 3}', "holds an object, not a list of prompts; fix: give an array of texts, or"),
+        ("a.json", b"", "a.json is empty, and no JSON; fix: give an array of texts, or"),
+        ("a.json", b'["a",]', r"a.json is not JSON \(.*; fix: give an array of texts, or"),
+        ("a.txt", "a cat".encode("utf-16-le"), "a.txt is not UTF-8 text .it has zero bytes, as UTF-16 has"),
+        ("a.pkl", pickle.dumps("a"), "holds a text, not a list of prompts"),
+        ("a.pkl", pickle.dumps(["a", None]), "prompt 1 is null, not text"),
         ("a.pkl", pickle.dumps(PROMPTS)[:-30], "not a whole pickle of plain data"),
         ("a.pkl", b"", "not a whole pickle of plain data"),
     ],
@@ -249,10 +252,10 @@ def test_a_damaged_pickle_never_raises_anything_else(tmp_path: Path) -> None:
 
 def test_a_list_nested_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.pkl").write_bytes(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".")
-    with pytest.raises(UserError, match="prompt 0 is list, not text"):
+    with pytest.raises(UserError, match="prompt 0 is an array, not text"):
         read_prompts(tmp_path / "list.pkl")
     (tmp_path / "list.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="is not JSON or is cut short"):
+    with pytest.raises(UserError, match="is not JSON"):
         read_prompts(tmp_path / "list.json")
 
 

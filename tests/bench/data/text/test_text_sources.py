@@ -202,9 +202,9 @@ def test_captions_and_images_that_do_not_agree(tmp_path: Path, made: list[Pictur
         ('{"file_name": "a.jpg"}', "line 12 has file_name but no text under prompt, caption, text"),
         ('{"file_name": "a.jpg", "caption": null}', "line 12 has file_name, caption but no text"),
         ('{"text": "a"}', r"line 12 has no file_name; fix:"),
-        ("[1]", "line 12 has list but no text"),
+        ("[1]", "line 12 is an array and not an object; fix: write one JSON object on each line"),
         ('{"file_name": "a.jpg", "text": "a", "text": "b"}', r"line 12 has 'text' twice; fix: keep one of them"),
-        ('{"file_name": "a.jpg", "text": "\xe9"}', "line 12 is not UTF-8 text .*; fix: save it as UTF-8"),
+        ('{"file_name": "a.jpg", "text": "\xe9"}', "is not UTF-8 text .* in line 12.; fix: save it as UTF-8"),
         ('{"file_name": "../a.jpg", "text": "a"}', r"names \.\./a.jpg, which is not there"),
     ],
 )
