@@ -55,6 +55,15 @@ def litter(path: str) -> str | None:
     return None
 
 
+def refuse_backslash(archive: str, member: str) -> None:
+    """Raise UserError if the name of an archive's member has backslashes for its folders, as only Windows has."""
+    if "\\" in member:
+        raise UserError(
+            f"{archive} holds {member}, with a backslash in its name where folders end with /; fix: unpack it, "
+            "and make it again with a program that writes /"
+        )
+
+
 def other_kind(name: str, where: str) -> str:
     """Return the kind under which a skipped file is counted, such as `.txt files`.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from bench.core.errors import UserError
-from bench.data.kinds import litter
+from bench.data.kinds import litter, refuse_backslash
 
 FIX = "fix: download or copy it again"
 _CHUNK = 1 << 20
@@ -42,7 +42,7 @@ def search(file: IO[bytes], name: str) -> Contents:
 
     Hard and symbolic links to files of the tar are followed. Raises UserError that gives the tar's `name` and
     the member if it is not a tar, is cut short or damaged, if a member is neither a file nor a folder nor a link
-    to a file, or if two members have the same name.
+    to a file, or if two members have the same name or one has backslashes in its name.
     """
     end = file.seek(0, io.SEEK_END)
     infos: dict[str, tarfile.TarInfo] = {}
@@ -54,6 +54,7 @@ def search(file: IO[bytes], name: str) -> Contents:
         if kind := litter(member):
             skipped[kind] += 1
             continue
+        refuse_backslash(name, member)
         if member in infos:
             raise UserError(f"{name} holds {member} twice; fix: make it again with one of the two")
         infos[member] = info

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.core.errors import UserError, counted, listed
 from bench.core.files import human_size, regular_file_or_folder
-from bench.data.kinds import is_image, litter
+from bench.data.kinds import is_image, litter, refuse_backslash
 from bench.data.source import MAX_BYTES, files_under, read_bytes
 from bench.data.tar_files import Entry, search
 
@@ -125,7 +125,7 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 
 def _of_zip(path: Path, skipped: Counter[str]) -> dict[str, Read]:
-    """List a zip's files. Raises UserError if it is damaged, encrypted, or holds a name twice."""
+    """List a zip's files. Raises UserError if it is damaged or encrypted, or has a bad name or one twice."""
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
@@ -137,6 +137,7 @@ def _of_zip(path: Path, skipped: Counter[str]) -> dict[str, Read]:
         if (kind := litter(info.filename)) is not None:
             skipped[kind] += 1
             continue
+        refuse_backslash(str(path), info.filename)
         if info.filename in found:
             raise UserError(f"{path} holds {info.filename} twice; fix: make it again with one of the two")
         found[info.filename] = partial(_unzipped, archive, info)

@@ -17,7 +17,7 @@ from bench.core.files import digest, human_size
 from bench.data.altered import Decoded
 from bench.data.decoding import decode
 from bench.data.imagenet.source import Source
-from bench.data.kinds import is_image, litter, other_kind
+from bench.data.kinds import is_image, litter, other_kind, refuse_backslash
 from bench.data.plain import json_of
 from bench.data.source import MAX_BYTES, images_under, read_bytes
 
@@ -105,7 +105,7 @@ class EDMZip(_EDM):
 def _members(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, int], Counter[str]]:
     """Return the CRC of dataset.json and of each image by name, and the number of skipped files by kind.
 
-    Raises UserError for a file that cannot be read or is there twice.
+    Raises UserError for a file that cannot be read, is there twice, or has backslashes in its name.
     """
     members: dict[str, int] = {}
     skipped: Counter[str] = Counter()
@@ -116,7 +116,9 @@ def _members(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, int], Coun
             continue
         if kind := litter(name):
             skipped[kind] += 1
-        elif name != LABELS and not is_image(name):
+            continue
+        refuse_backslash(str(path), name)
+        if name != LABELS and not is_image(name):
             skipped[other_kind(name, where)] += 1
         elif name in members:
             raise UserError(f"{path} holds {name} twice; fix: make it again with one of the two")

@@ -38,6 +38,10 @@ def refused(data: bytes, message: str) -> None:
     assert "fix: " in str(caught.value)
 
 
+def test_a_name_with_the_separators_of_windows_is_refused_for_them() -> None:
+    refused(tar(("n\\1.png", b"one")), r"x\.tar holds n\\1\.png, with a backslash in its name where folders end")
+
+
 def test_links_are_the_files_that_they_lead_to() -> None:
     kinds = {"hard": tarfile.LNKTYPE}
     made = tar(("n/1", b"one"), ("n/soft", "1"), ("hard", "n/1"), ("m/up", "../n/soft"), kinds=kinds)

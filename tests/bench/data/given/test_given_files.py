@@ -52,6 +52,15 @@ def test_a_stray_file_is_refused_by_name(folder: Path, stray: str) -> None:
         open_given(folder)
 
 
+def test_a_zip_with_the_separators_of_windows_is_refused_for_them(folder: Path, tmp_path: Path) -> None:
+    """Its names were taken for those of images without a number."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(folder / "000000.png", "mine\\000000.png")
+        archive.writestr("__MACOSX\\._000000.png", b"")
+    with pytest.raises(UserError, match=r"a\.zip holds mine\\000000\.png, with a backslash in its name .*; fix:"):
+        open_given(tmp_path / "a.zip")
+
+
 def test_litter_and_what_genevals_script_writes_are_no_strays(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "geneval", IMAGES[:2], ["00000/samples/0000.png", "00001/samples/0000.png"])
     write_folder(folder / "00000", IMAGES[:1], ["grid.png"])

@@ -132,6 +132,15 @@ def every_header(offset_local: int, offset_central: int, value: bytes) -> Callab
     return change
 
 
+def test_a_zip_with_the_separators_of_windows_is_refused_for_them(tmp_path: Path, small: list[Sample]) -> None:
+    """Its images were said to have no labels."""
+    path = edm_zip(tmp_path / "source", small)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("00000\\img00000021.png", b"")
+    with pytest.raises(UserError, match=r"holds 00000\\img00000021\.png, with a backslash in its name"):
+        open_source(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
