@@ -194,6 +194,7 @@ def _of_methods(
     budget: str | None,
 ) -> list[Question]:
     """Return a question for each method, all with the same grid."""
+    from bench.runs.derived_protocols import under_protocol
     from bench.runs.tuning.record import TUNING_SEED, Question
 
     if not methods:
@@ -211,7 +212,7 @@ def _of_methods(
             f"iterations contradict --budget {budget}, which fixes them; fix: leave out one of the two"
         )
     on: Task = catalogue.tasks.get(task or "digits")
-    on = on.under(protocol or on.protocol.name)
+    on = under_protocol(on, protocol or on.protocol.name, catalogue)
     given = (values, fixed, TUNING_SEED if seed is None else seed, allowed)
     return [Question(method, on.name, on.protocol.name, *given).of(catalogue, on) for method in methods]
 

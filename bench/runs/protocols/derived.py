@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Task)
 BF16: Final = "bf16"
 """The end of the names of protocols that sample in bf16."""
+MADE: Final = (
+    f"each NAME is there also as NAME.{BF16} (networks in bf16), NAME.METRIC+METRIC (these alone) and "
+    "NAME.sweep-IMAGES (seeds of a sweep)"
+)
+"""What can be made of each protocol of a task, for people."""
 _SWEEP = re.compile(r"sweep-([1-9]\d*)(?:x([1-9]\d*))?")
 
 
@@ -32,14 +37,14 @@ def under_protocol(task: Task, protocol: str, catalogue: Catalogue) -> Task:
     """Return the task under one of its protocols or one made from them. Raises UserError if there is none."""
     try:
         return task.under(protocol)
-    except UserError:
+    except UserError as error:
         base, _, made = protocol.rpartition(".")
         if made == BF16 and base:
             return sampled_in_bf16(task.under(base))
         sweep = _SWEEP.fullmatch(made)
         metrics = made.split("+")
         if not base or not (sweep or all(name in catalogue.metrics.entries for name in metrics)):
-            raise
+            raise UserError(f"{error}; {MADE}") from None
     task = under_protocol(task, base, catalogue)
     if sweep is None:
         return with_metrics(task, metrics, catalogue)

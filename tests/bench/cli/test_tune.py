@@ -115,6 +115,12 @@ def test_the_last_line_is_the_command_that_trains_the_chosen_recipe(bench: Calla
     assert last.startswith(f"run: bench run --method dmd-ttur --task tiny --plugin {TINY_PLUGIN} --seed 0,2,3 ")
 
 
+def test_a_protocol_may_be_one_that_is_made_from_the_tasks_own(bench: Callable[..., Any], here: list[str]) -> None:
+    asked = "tune --method dmd2 --task digits --grid lr=1e-3 --protocol digits.bf16 --dry-run"
+    found = bench(*asked.split())
+    assert found.code == 0 and "dmd2 on digits, seed 100: 1 point" in found.text and not here
+
+
 def test_a_suite_on_another_task_is_tuned_there(bench: Callable[..., Any], here: list[str]) -> None:
     plugin = ("--plugin", str(TINY_PLUGIN))
     given = f"--scale micro --task digits --plugin {TINY_PLUGIN}"

@@ -79,6 +79,13 @@ def test_a_name_of_no_protocol_is_refused(catalogue: Catalogue, name: str) -> No
         under_protocol(task(catalogue), name, catalogue)
 
 
+def test_a_refusal_names_the_protocols_that_can_be_made(catalogue: Catalogue) -> None:
+    with pytest.raises(
+        UserError, match=r"'nope'; valid: fashion; each NAME is there also as NAME\.bf16 \(networks"
+    ):
+        under_protocol(task(catalogue), "nope", catalogue)
+
+
 def test_a_protocol_in_bf16_differs_in_the_precision_alone(catalogue: Catalogue) -> None:
     own: Task = task(catalogue)
     made = under_protocol(own, "fashion.bf16", catalogue).protocol
