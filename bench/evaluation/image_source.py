@@ -61,7 +61,7 @@ def generate(
     indices = torch.arange(start, stop)
     noise = noise_of(prepared, protocol, repetition, indices)
     conditions = conditions_of(prepared, protocol, noise, indices)
-    with tf32(protocol.tf32):
+    with tf32(protocol.tf32), prepared.sampling():
         images = prepared.decode(sampler(noise, conditions))
     levels = to_uint8(images, protocol.uint8).cpu()
     return Generated(

@@ -114,7 +114,7 @@ def latency_of(subject: Sampled, repetitions: int, warm_up: int) -> Latency:
     def denoise(condition: Tensor) -> Tensor:
         return subject.sampler(SampleNoise([0], prepared.sample_shape, device), condition)
 
-    with tf32(prepared.task.protocol.tf32):
+    with tf32(prepared.task.protocol.tf32), prepared.sampling():
         return latency(
             lambda index: prepared.conditions(torch.tensor([index], device=device)).to(device),
             denoise,

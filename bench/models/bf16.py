@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line, listed
 from bench.models.backbones.base import BackboneFamily
 from bench.models.denoiser import Denoiser
 
@@ -29,6 +31,24 @@ def backbones_of(network: nn.Module, option: str, fix: str) -> list[nn.Module]:
             f"fix: {fix}"
         )
     return found
+
+
+@contextlib.contextmanager
+def refusing_mixed_types(network: nn.Module, option: str, fix: str) -> Iterator[None]:
+    """Within it, torch's error that a network in bf16 mixes types is a UserError that names the network's family.
+
+    `option` asked for bf16, and `fix` changes that. Other errors, and those of no backbone family, stay.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        families = sorted({part.name for part in network.modules() if isinstance(part, BackboneFamily)})
+        if "BFloat16" not in str(error) or not families:
+            raise
+        raise UserError(
+            f"{option} runs networks in bf16, which the backbone family {listed(families)} does not "
+            f"({first_line(error)}); fix: {fix}, or cast what goes into its network to the type of its weights"
+        ) from error
 
 
 def to_bf16(backbone: nn.Module) -> None:

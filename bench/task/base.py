@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -252,9 +253,25 @@ class PreparedTask(ABC):
         from bench.models.bf16 import backbones_of, to_bf16
 
         denoiser = copy.deepcopy(denoiser)
-        for backbone in backbones_of(denoiser, f"protocol {self.task.protocol.name!r}", "name another protocol"):
+        for backbone in backbones_of(denoiser, *self._in_bf16):
             to_bf16(backbone)
         return denoiser
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Run samplers within it: a network that cannot run in the protocol's precision raises UserError."""
+        if self.task.protocol.sampling_precision == "fp32":
+            yield
+            return
+        from bench.models.bf16 import refusing_mixed_types
+
+        with refusing_mixed_types(self.teacher, *self._in_bf16):
+            yield
+
+    @property
+    def _in_bf16(self) -> tuple[str, str]:
+        """What asks for networks in bf16, and what changes it."""
+        return f"protocol {self.task.protocol.name!r}", "name another protocol: --protocol NAME"
 
     def sampled(self, baseline: Baseline) -> Sampled:
         """Return a loaded baseline; the default is a sampler of the teacher."""

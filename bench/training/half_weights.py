@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.backbones.base import BackboneFamily
-from bench.models.bf16 import backbones_of, to_bf16
+from bench.models.bf16 import backbones_of, refusing_mixed_types, to_bf16
+from bench.training.recipe import Recipe
 
 
 class HalfWeights:
@@ -50,6 +53,17 @@ class HalfWeights:
         """Round the masters to bf16 into the network that runs."""
         if self._halves:
             torch._foreach_copy_(self._halves, self._masters)
+
+
+def refusing_bf16(recipe: Recipe, teacher: nn.Module) -> AbstractContextManager[None]:
+    """Return what to train within: a network that cannot run in the recipe's precision raises UserError."""
+    asked = {"precision": ("bf16-weights", "bf16"), "teacher_precision": ("bf16", "fp32")}
+    given = {key: values for key, values in asked.items() if getattr(recipe, key) == values[0]}
+    if not given:
+        return contextlib.nullcontext()
+    option = " and ".join(f"{key}={half}" for key, (half, _) in given.items())
+    fix = " ".join(f"--set {key}={other}" for key, (_, other) in given.items())
+    return refusing_mixed_types(teacher, option, fix)
 
 
 def _moved_to(master: Tensor) -> Callable[[Tensor], None]:

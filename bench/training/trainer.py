@@ -37,6 +37,7 @@ from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.figures import LOG_EVERY, check_figures, is_logged_update
+from bench.training.half_weights import refusing_bf16
 from bench.training.log import TrainingLog
 from bench.training.one_base import OwnState
 from bench.training.passes import PassCounter, total_passes
@@ -205,6 +206,7 @@ class Trainer:
                     stack.enter_context(self.accelerator.no_sync(model.wrapped))
             stack.enter_context(self.accelerator.autocast())
             batch = self.batch(iteration, micro_batch)
+            stack.enter_context(refusing_bf16(self.recipe, self.distiller.teacher))
             return self.distiller.training_step(batch), batch.real
 
     def _updates(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.core.run_folder import STUDENT
 from bench.evaluation.image_source import SampledImages
+from bench.evaluation.latency import latency_of
 from bench.models.denoiser import Denoiser
 from bench.runs.plan import Run
 from bench.runs.protocols.derived import sampled_in_bf16
@@ -98,6 +99,43 @@ def test_a_sampler_is_recorded_with_the_precision_of_its_protocol(
     assert 0 < abs(values[0] / values[1] - 1) < 0.05
     told = bench("report", "--task", "tiny", "--no-committed")
     assert told.code == 0 and "2 generation seed(s), networks sampled in bf16" in told.text
+
+
+@pytest.fixture
+def of_float32(half: PreparedTask) -> PreparedTask:
+    """The task with a teacher whose network casts its image to float32, whatever its weights are."""
+    half.teacher = copy.deepcopy(half.teacher)
+    half.teacher.network.register_forward_pre_hook(lambda _, given: (given[0].float(), *given[1:]))
+    return half
+
+
+REFUSED = r"runs networks in bf16, which the backbone family edm does not \(.*BFloat16.*\); fix: "
+
+
+def test_a_family_that_does_not_run_in_bf16_is_refused_by_its_name(of_float32: PreparedTask) -> None:
+    with pytest.raises(UserError, match=rf"protocol 'tiny\.bf16' {REFUSED}name another protocol"):
+        images(of_float32, 0, 2)
+    subject = of_float32.sampled(of_float32.task.baselines["teacher-ode"])
+    with pytest.raises(UserError, match=REFUSED):
+        latency_of(subject, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [
+        ({"precision": "bf16-weights"}, "--set precision=bf16"),
+        (
+            {"precision": "bf16-weights", "teacher_precision": "bf16"},
+            "--set precision=bf16 --set teacher_precision",
+        ),
+    ],
+)
+def test_training_refuses_it_with_the_options_that_ask_for_it(
+    of_float32: PreparedTask, runner: Runner, plan: Callable[..., Run], asked: dict[str, str], fix: str
+) -> None:
+    of_float32.task = replace(of_float32.task, protocol=plan().task.protocol)
+    with pytest.raises(UserError, match=rf"precision=bf16-weights.* {REFUSED}{fix}"):
+        Runner(runner.catalogue, of_float32, runner.progress).run(plan(**asked))
 
 
 def test_a_denoiser_of_no_backbone_family_is_refused(half: PreparedTask) -> None:
