@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.files import read_bytes, read_object
 from bench.core.imports import PLUGIN_MODULE
 from bench.core.run_folder import PLAN
 from bench.runs.checks.beside import tuning_findings
+from bench.runs.checks.finding import warning
 from bench.runs.given.plan import functions_of
 from bench.runs.packing.bundles import plugin_name
 from bench.runs.record import Record
@@ -28,7 +32,7 @@ class Beside:
     """Plug-in files that the user named, for those that are no longer where they were."""
     files: dict[str, bytes] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
-    """What a reviewer of the tunings would find, though they are packed."""
+    """What a reviewer of the tunings and plug-in files would find, though they are packed."""
 
     def add(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
         """Add the files of a run's folder, which has these records, and yield why one cannot be packed."""
@@ -49,6 +53,12 @@ class Beside:
             if (name := plugin_name(sha256, called)) is None:
                 yield f"a bundle holds no plug-in file called {called!r}; fix: rename it to letters, and run again"
                 continue
+            if name not in self.files and (others := _imported_beside(found, content)):
+                gone = warning(
+                    f"it imports {listed(others)} from its folder, which a bundle does not hold",
+                    "move what it uses into it and run again, or send the rest beside the bundle",
+                )
+                self.findings.append(f"{found}: {gone}")
             self.files[name] = content
 
     def _add_tunings(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
@@ -78,6 +88,23 @@ def plugins_of_plan(plan: Mapping[str, Any]) -> dict[str, str]:
     job = plan.get("job")
     found = [plan.get("plugins"), job.get("plugins") if isinstance(job, dict) else None]
     return {str(path): str(sha256) for one in found if isinstance(one, dict) for path, sha256 in one.items()}
+
+
+def _imported_beside(path: Path, content: bytes) -> list[str]:
+    """Return what a plug-in file imports from files in its own folder; of installed packages nothing."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):  # a table of variants, or Python of another version
+        return []
+    named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    others = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - packages_distributions().keys()
+    places = {name: (path.with_name(f"{name}.py"), path.with_name(name)) for name in sorted(others)}
+    return [(file if file.is_file() else folder).name for file, folder in places.values() if _there(file, folder)]
+
+
+def _there(file: Path, folder: Path) -> bool:
+    return file.is_file() or any(folder.glob("*.py"))
 
 
 def _gone(sha256: str, called: str, function: Path | None) -> str:

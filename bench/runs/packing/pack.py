@@ -40,7 +40,7 @@ class Packed:
     records: list[Record]
     checked: list[Checked]
     findings: Sequence[str] = ()
-    """Findings on the tunings."""
+    """Findings on the tunings and the plug-in files."""
 
     @property
     def beside(self) -> list[str]:

@@ -114,6 +114,20 @@ def test_a_plug_in_that_is_not_the_recorded_one_is_refused_and_may_be_named(
     assert packed([folder], named).beside == [NAME]  # under the name that the run's id depends on
 
 
+def test_what_a_plug_in_imports_from_its_folder_is_named(checker: Checker, tmp_path: Path) -> None:
+    """A bundle holds one file, so that it alone would not run."""
+    code = "import random\nfrom parts.losses import loss\nimport helper, bench\n" + CODE
+    path, sha256 = plugin(tmp_path, code=code), hashlib.sha256(code.encode()).hexdigest()
+    for name in ("helper.py", "random.py", "unused.py", "parts/losses.py", "bench/core.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    changes = {**OF_PLUGIN, "method.plugin_sha256": sha256}
+    folders = [finished_run(tmp_path / "runs", changes, plugins={path: sha256})]
+    folders += [finished_run(tmp_path / "runs", base=SAMPLER, plugins={path: sha256})]
+    (finding,) = packed(folders, checker).findings
+    assert finding.startswith(f"{path}: warning: it imports helper.py, parts from its folder, which a bundle does")
+
+
 def test_a_plug_in_that_only_the_record_knows_is_asked_for(checker: Checker, tmp_path: Path) -> None:
     """Such as that of a metric that measured a finished student, which is not in the run's plan."""
     folder = finished_run(tmp_path / "runs", {"protocol.plugins": {"mine": SHA256}, "protocol.name": "mine"})
