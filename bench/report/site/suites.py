@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import catalogue
+from bench.report.budget import over_budget
 from bench.report.cells import header
 from bench.report.lines import Line, left_out, other_recipes, suite_lines
 from bench.report.ranking import best_rows
@@ -33,8 +34,8 @@ class Part:
     """Whether any of the charts is of curves."""
     left: Sequence[Left]
     """What is missing, and the commands that make it."""
-    left_out: str
-    """The results of its methods that are on no line, and why; empty if there are none."""
+    notes: Sequence[str]
+    """What exceeds its budget, and the results of its methods that are on no line."""
     samplers_apart: bool
     """Whether samplers are left to the task's page: of networks or protocols that no student of the suite has."""
 
@@ -73,11 +74,12 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
     work = work_of(scale, site.runs, lookup)
     records = [entry.record for entry in site.entries_of(scale.task) if not is_study(entry.record.protocol)]
     left = left_of(lines, scale, records, work)
+    notes = [over_budget(scale, lines, records), left_out(lines, records)]
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]
     apart = sum(bool(owned) for _, owned in every) > sum(bool(owned) for _, owned in found)
-    return Part(scale, tables, charts, bool(curves), left, left_out(lines, records), apart)
+    return Part(scale, tables, charts, bool(curves), left, list(filter(None, notes)), apart)
 
 
 def _has_students(owned: Mapping[int, Sequence[Variant]]) -> bool:
