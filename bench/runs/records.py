@@ -16,6 +16,7 @@ from bench.core.errors import UserError
 from bench.core.files import read_bytes, read_object, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Model
+from bench.runs.checks.doubled import same_values
 from bench.runs.record import Record
 from bench.runs.twins import Sampled, find_twins
 
@@ -112,7 +113,8 @@ def load_records(folders: Iterable[Path]) -> Loaded:
     """Read all records in `folders`; each broken file becomes a line in `problems`.
 
     A folder's tunings are about its own records: those of a stranger say nothing about the results of others. Two
-    results of one run in a folder are a line in `problems`, too; on another machine a run may have another result.
+    results of one run in a folder that differ by more than rounding are a line in `problems`, too; on another
+    machine a run may have another result.
     """
     loaded, of_tuning = Loaded([], [], []), []
     for folder in folders:
@@ -126,7 +128,7 @@ def load_records(folders: Iterable[Path]) -> Loaded:
             loaded.records.append(record)
             loaded.paths.append(path)
             known, other = first.setdefault(_measured(record), (path, record))
-            if record.metrics != other.metrics:
+            if record.metrics != other.metrics and not same_values(record, other):
                 loaded.problems.append(
                     f"{path}: {known} is a record of the same run with another result, and one of them alone "
                     f"counts; fix: bench records check {shlex.quote(str(folder))}, then keep the right one"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
 from bench.core.files import repeated_digest
+from bench.metrics.result import MetricResult
 from bench.runs.checks.finding import Finding, error, warning
 from bench.runs.record import Record
 
@@ -55,6 +56,7 @@ def same_result(one: Record, other: Record) -> bool:
 def same_values(one: Record, other: Record) -> bool:
     """Say whether two records are of one run, with values that agree in every repetition but for rounding.
 
+    Of those that do not, `load_records` says that one alone counts, and checks and packing that they contradict.
     Only metrics that both have are compared: versions of this package may measure more, or other ones. They may
     also write the same student into other files, so the hash of its files is not compared.
     """
@@ -62,8 +64,8 @@ def same_values(one: Record, other: Record) -> bool:
         return False
     if _selected(one) != _selected(other) or one.weights != other.weights:
         return False
-    values = {metric.name: metric.values for metric in other.metrics}
-    shared = [(metric.values, values[metric.name]) for metric in one.metrics if metric.name in values]
+    values = {metric.name: _numbers(metric) for metric in other.metrics}
+    shared = [(_numbers(metric), values[metric.name]) for metric in one.metrics if metric.name in values]
     return bool(shared) and all(
         len(first) == len(second) and all(map(_equal, first, second)) for first, second in shared
     )
@@ -73,6 +75,10 @@ def _selected(record: Record) -> tuple[object, ...]:
     """Return which weights of its training a record is of."""
     found = record.checkpoint
     return () if found is None else (found.iteration, found.selection, found.weights)
+
+
+def _numbers(metric: MetricResult) -> list[float]:
+    return [*metric.values, *([] if metric.value is None else [metric.value])]
 
 
 def _equal(one: float, other: float) -> bool:

@@ -324,10 +324,14 @@ def test_a_record_of_a_later_version_is_not_to_be_removed(tmp_path: Path) -> Non
 def test_two_results_of_one_run_in_a_folder_are_told(tmp_path: Path) -> None:
     """A table would show one of them, and a reader could not know which."""
     one = example()
-    better = one.model_copy(update={"metrics": [one.metrics[0].model_copy(update={"value": 1.0})]})
+    value = one.metrics[0].value or 0.0
+    rounded, better = (
+        one.model_copy(update={"metrics": [one.metrics[0].model_copy(update={"value": other})]})
+        for other in (value * (1 + 1e-7), 1.0)
+    )
     folder = tmp_path / "records"
     write_record(folder / "fashion" / "a.json", one)
-    write_record(folder / "fashion" / "b.json", one)
+    write_record(folder / "fashion" / "b.json", rounded)
     assert not load_records([folder]).problems
     write_record(folder / "fashion" / "c.json", better)
     (problem,) = load_records([folder]).problems
