@@ -194,7 +194,7 @@ def _of_methods(
     budget: str | None,
 ) -> list[Question]:
     """Return a question for each method, all with the same grid."""
-    from bench.runs.derived_protocols import under_protocol
+    from bench.runs.protocols.derived import under_protocol
     from bench.runs.tuning.record import TUNING_SEED, Question
 
     if not methods:
