@@ -22,6 +22,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 NAME = "pretended"
 MOVES = {"aten::copy_", "aten::_to_copy", "aten::to"}
 CONSTRUCTORS = {torch.tensor, torch.as_tensor}
+READS = {"aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::masked_select"}
+
+waits: list[str] = []
+"""What made this process wait for the device: a GPU would first have finished all that it was given."""
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -64,6 +68,7 @@ class Pretended(Tensor):
         return self.held.detach().__reduce_ex__(protocol)
 
     def tolist(self) -> Any:
+        waits.append("tolist")
         return self.held.tolist()
 
 
@@ -88,6 +93,8 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
         on_device = bool(there)
     if on_device and named.get("generator") is not None:
         raise RuntimeError(f"{function}: a generator of the CPU draws for another device")
+    if there and (operation in READS or (operation in MOVES and not on_device)):
+        waits.append(operation)
     made = function(*tree_map(_inside, args), **tree_map(_inside, kwargs))
 
     def outside(x: Any) -> Any:

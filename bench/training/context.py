@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from bench.core.transfers import sent
 from bench.models.denoiser import Denoiser
 from bench.training.step_rng import StepRNG
 
@@ -47,13 +48,12 @@ class Pairs:
     condition: Tensor
 
     def at(self, positions: Tensor, device: torch.device | str) -> Pairs:
-        """Return the pairs at `positions`, on `device`."""
-        return Pairs(*(part[positions].to(device) for part in (self.noise, self.image, self.condition)))
+        """Return the pairs at `positions`, which are on the CPU as the pairs are, on `device`."""
+        return Pairs(*(sent(part[positions], device) for part in (self.noise, self.image, self.condition)))
 
     def sample(self, batch: Batch) -> Pairs:
         """Draw as many pairs as the batch has real images, with the step's random numbers, on its device."""
-        positions = batch.rng.integers(0, len(self.noise), len(batch.real))
-        return self.at(positions.cpu(), batch.real.device)
+        return self.at(batch.rng.positions(len(self.noise), len(batch.real)), batch.real.device)
 
 
 def _unchanged(x: Tensor) -> Tensor:

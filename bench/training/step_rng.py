@@ -36,17 +36,23 @@ class StepRNG:
         self.shares = shares
 
     def _own(self, drawn: Tensor) -> Tensor:
-        return sent(drawn.chunk(self.shares)[self.share], self.device)
+        return drawn.chunk(self.shares)[self.share]
 
     def normal(self, like: Tensor) -> Tensor:
         """Draw standard normal noise in the shape of `like`, this share of the batch."""
         shape = (len(like) * self.shares, *like.shape[1:])
-        return self._own(torch.randn(shape, generator=self.generator))
+        return sent(self._own(torch.randn(shape, generator=self.generator)), self.device)
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
         """Draw `count` integers for this share, uniform in low ... high - 1."""
-        drawn = torch.randint(low, high, (count * self.shares,), generator=self.generator)
-        return self._own(drawn)
+        return sent(self._integers(low, high, count), self.device)
+
+    def positions(self, size: int, count: int) -> Tensor:
+        """Draw `count` positions in `size` items of data for this share. They stay on the CPU, as the data do."""
+        return self._integers(0, size, count)
+
+    def _integers(self, low: int, high: int, count: int) -> Tensor:
+        return self._own(torch.randint(low, high, (count * self.shares,), generator=self.generator))
 
     def integer(self, low: int, high: int) -> int:
         """Draw one integer, uniform in low ... high - 1, the same in every process."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretended_device import pretended_device
+from pretended_device import pretended_device, waits
 from text_standin import CATALOGUE, choose_sdxl, declared
 from torch import nn
 
@@ -21,6 +21,7 @@ from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
+from bench.training.trainer import Trainer
 
 pytestmark = pytest.mark.own_process  # a backward pass on a second device starts threads
 
@@ -63,6 +64,29 @@ def test_a_run_is_that_of_the_cpu(
         prepared = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
         run = plan(method, root=tmp_path / "elsewhere", iterations=6)
         same_numbers(Runner(catalogue, prepared, SilentProgress()).run(run), expected)
+
+
+@pytest.mark.parametrize("method", ["dmd", "dmd2", "dmd2-4step", "rectified"])
+def test_a_training_step_never_waits_for_the_device(
+    method: str, plan: Callable[..., Run], catalogue: Catalogue, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures of an iteration are read at once, when it is over."""
+    found: list[list[str]] = []
+    step = Trainer.step
+
+    def watched(self: Trainer, iteration: int) -> dict[str, torch.Tensor]:
+        waits.clear()
+        figures = step(self, iteration)
+        found.append([*waits])
+        return figures
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    with pretended_device():
+        prepared = catalogue.tasks.get("tiny").prepare(Sources(cache), SilentProgress())
+        record = Runner(catalogue, prepared, SilentProgress()).run(plan(method, iterations=4))
+    assert record.error is None, record.error
+    assert found == [[]] * 4
+    assert "tolist" in waits, "what the trainer reads afterwards is seen"
 
 
 @pytest.mark.parametrize("values", [{}, {"one_base": True, "critic_lora_rank": 4}], ids=["a base each", "one"])
