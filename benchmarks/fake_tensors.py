@@ -18,6 +18,14 @@ from torch.utils.flop_counter import flop_registry
 from bench.training.distiller import Distiller
 from bench.training.step_rng import StepRNG
 
+aten = torch.ops.aten
+
+ATTENTION_OF_CPU = {
+    aten._scaled_dot_product_flash_attention_for_cpu: aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: aten._scaled_dot_product_flash_attention_backward,
+}
+"""Attention's operations on a CPU, which torch's registry lacks, with those of a GPU that have the same operands."""
+
 
 class Alive(TorchDispatchMode):
     """A counter of the bytes of all live tensors, and of their peak."""
@@ -100,7 +108,8 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
-        count = flop_registry.get(function.overloadpacket)
+        packet = function.overloadpacket
+        count = flop_registry.get(ATTENTION_OF_CPU.get(packet, packet))
         if count is not None:
             self.total += count(*args, **(kwargs or {}), out_val=made)
         return made

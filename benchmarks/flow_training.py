@@ -26,10 +26,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from attempts import Attempts
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from fake_tensors import LongestSimulation, Operations, lasting_bytes, replace_tensors
+from plain_loop import new_accelerator
 from rows import show
 from text_training import no_pairs
 from torch import nn
@@ -124,7 +125,7 @@ def distiller_of(training: Training, tiny: bool, batch: int) -> Distiller[Any]:
     """Return the method on an untrained network."""
     entry = load_catalogue().methods.get(training.method)
     recipe = entry.recipe(training.task, "paper", {"batch_size": batch})
-    accelerator = Accelerator(mixed_precision="bf16")
+    accelerator = new_accelerator(recipe)
     # A base is made in its own precision: in float32 it may not fit.
     with accelerator.device, default_type(torch.bfloat16 if recipe.one_base else torch.float32):
         network = training.small() if tiny else training.published()

@@ -135,7 +135,8 @@ class RandomText(PreparedText):
         self.teacher_sha256 = ""
         self.teacher = self.pipeline.denoiser().requires_grad_(False)
         self._use(self.pipeline, self.pipeline.resolution)
-        prompts = PromptConditions(self._encoder, ["a prompt"] * PROMPTS, kept_bytes=0)
+        # All differ, as in training: a batch's prompts that are equal are encoded once.
+        prompts = PromptConditions(self._encoder, self.prompts_of(torch.arange(PROMPTS)), kept_bytes=0)
         latents: Any = RandomLatents(self.sample_shape)
         self._training = TrainingData(latents, prompts, prompts, "")
 
@@ -147,7 +148,7 @@ class RandomText(PreparedText):
         return teacher.eval().requires_grad_(False)
 
     def prompts_of(self, indices: Tensor) -> list[str]:
-        return ["a prompt"] * len(indices)
+        return [f"prompt {index}" for index in indices.tolist()]
 
 
 def _pipeline(sizes: Sizes) -> TextPipeline:

@@ -16,12 +16,11 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from fake_tensors import LongestSimulation, lasting_bytes, replace_tensors
+from fake_tensors import LongestSimulation, Operations, lasting_bytes, replace_tensors
 from random_text import NETWORKS
 from text_training import SAVINGS, no_pairs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.schedules import VPSchedule
@@ -70,13 +69,13 @@ def row(name: str, distiller: Distiller[Any]) -> str:
     """Run an iteration of both networks, then one of the critic; return a line of the table."""
     cells, lasting = list[str](), 0
     for iteration in (0, 1):
-        with FlopCounterMode(display=False) as counted:  # by itself: it keeps tensors; and Adam's moments begin
+        with Operations() as counted:  # by itself: Adam's moments begin
             turn(distiller, iteration)
         alive = lasting_bytes(distiller)
         lasting = alive.bytes
         with alive:
             turn(distiller, iteration)
-        cells += [f"{alive.peak / 2**30:.4g}", f"{counted.get_total_flops() / 1e12:.4g}"]
+        cells += [f"{alive.peak / 2**30:.4g}", f"{counted.total / 1e12:.4g}"]
     return f"| {name} | {distiller.recipe.batch_size} | {lasting / 2**30:.4g} | {' | '.join(cells)} |"
 
 
