@@ -24,7 +24,7 @@ ATTENTION_OF_CPU = {
     aten._scaled_dot_product_flash_attention_for_cpu: aten._scaled_dot_product_flash_attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: aten._scaled_dot_product_flash_attention_backward,
 }
-"""Attention's operations on a CPU, which torch's registry lacks, with those of a GPU that have the same operands."""
+"""Attention on a CPU, which torch's registry lacks, and on a GPU, with the same operands first."""
 
 
 class Alive(TorchDispatchMode):
