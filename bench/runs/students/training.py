@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line
 from bench.core.files import folder_sha256
 from bench.core.progress import Progress
 from bench.core.run_folder import STUDENT
@@ -47,6 +48,24 @@ def validation_samples(recipe: Recipe) -> int:
     return recipe.best_samples if recipe.keep_best else VALIDATION_SAMPLES
 
 
+@contextlib.contextmanager
+def naming_what_saves_memory(recipe: Recipe) -> Iterator[None]:
+    """Within a `with` block, raise UserError with the options that save memory if a GPU has too little of it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        processes = PartialState().num_processes
+        counts = range(recipe.gradient_accumulation + 1, recipe.batch_size + 1)
+        smaller = [f"gradient_accumulation={n}" for n in counts if recipe.batch_size % (processes * n) == 0][:1]
+        recomputed = [] if recipe.gradient_checkpointing else ["gradient_checkpointing=true"]
+        options = [f"--set {value}" for value in (*smaller, *recomputed)]
+        sharded = f"--processes {2 * processes} --set sharding=fsdp2"
+        raise UserError(
+            f"training takes more memory than the GPU has: {first_line(error)}; "
+            f"fix: {' '.join(options)}{', or ' * bool(options)}{sharded}"
+        ) from error
+
+
 class StudentTraining(NamedTuple):
     """What trains the students of a task's runs."""
 
@@ -60,8 +79,13 @@ class StudentTraining(NamedTuple):
     def train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
         """Train a run's student, from its checkpoint if there is one, and save it in the run's folder.
 
-        Raises UserError if the recipe keeps the best student and the protocol has no FD to select it by.
+        Raises UserError if the recipe keeps the best student and the protocol has no FD to select it by, and for
+        a GPU with too little memory.
         """
+        with naming_what_saves_memory(run.recipe):
+            return self._train(run, made, log)
+
+    def _train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
         recipe = run.recipe
         if recipe.keep_best and "fd" not in self.evaluator.metrics:
             protocol = run.task.protocol.name
