@@ -4,7 +4,8 @@
     python benchmarks/evaluation.py --full --images 800 --batch 200            # one GPU, EDM's network
 
 Random weights: speed does not depend on them. The stage with the fewest images per second limits the stream.
-TF32 is as in an evaluation: the protocol allows it to the student, and never to the Inception.
+Images pass through the Inception in parts, as in an evaluation, and once more in one batch. TF32 is as in an
+evaluation: the protocol allows it to the student, and never to the Inception.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,9 +26,10 @@ from torch import Tensor
 
 from bench.core.cpu import compute_on_cpu
 from bench.core.numerics import tf32
+from bench.features.networks.inception import AT_ONCE, InceptionFeatures
 from bench.features.networks.inception_network import Inception
-from bench.features.precision import frozen_network
 from bench.features.statistics import GaussianStatistics
+from bench.features.weights import FoundWeights
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.bf16 import to_bf16
 from bench.models.samplers import SampleNoise, few_step
@@ -39,6 +42,8 @@ SHAPE = (3, 64, 64)
 ROUNDS = 5
 STUDENT = "noise and one-step student"
 PLAIN, FAST = "Inception, plain", "Inception, folded and channels_last"
+FAST_WHOLE = f"{FAST}, one batch"
+RANDOM = FoundWeights(Path("random"), "0" * 64)
 Stages = dict[str, Callable[[], object]]
 """What is timed in turn, by name."""
 
@@ -103,14 +108,11 @@ def main() -> None:
             plain = Inception().eval().requires_grad_(False)
         fast = copy.deepcopy(plain).faster()
 
-        def of(network: Inception) -> Callable[[], object]:
-            def features() -> Tensor:
-                with frozen_network(device):
-                    return network(images.to(device), ["pool"])["pool"].cpu()
+        def of(network: Inception, at_once: int = AT_ONCE) -> Callable[[], object]:
+            extractor = InceptionFeatures(network, ("pool",), "random", RANDOM, at_once)
+            return lambda: extractor(images)
 
-            return features
-
-        return {PLAIN: of(plain), FAST: of(fast)}
+        return {PLAIN: of(plain), FAST: of(fast), FAST_WHOLE: of(fast, options.batch)}
 
     def noise() -> SampleNoise:
         return SampleNoise(range(options.batch), SHAPE, device)

@@ -24,6 +24,8 @@ from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import read_state_dict
 
 SCRIPTED_TAPS = ("pool", "logits")
+AT_ONCE = 32
+"""Images that pass through the network together."""
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError, KeyError)
 """The exceptions that torch raises for a file that is not its own."""
 
@@ -108,7 +110,7 @@ def load_inception(
     file: WeightsFile = PORT,
     taps: Collection[str] = ("pool",),
     device: torch.device | str = "cpu",
-    batch_size: int = 32,
+    batch_size: int = AT_ONCE,
     own_weights: bool = False,
     resize: Resize = "tf1",
     run_code: bool = False,
