@@ -8,23 +8,46 @@ from typing import Any
 
 import torch
 
+from bench.core.errors import UserError, first_line
+
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in float32 convolutions and matrix products within a `with` block."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = allowed
+    """Allow or forbid TF32 in float32 convolutions and matrix products within a `with` block.
+
+    Raises UserError if somebody set `fp32_precision`, which would hold instead.
+    """
+    before = _tf32_flags()
+    _set_tf32_flags((allowed, allowed))
     try:
+        _tf32_flags()
         yield
     finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+        _set_tf32_flags(before)
 
 
 def tf32_allowed() -> bool:
     """Return whether TF32 is allowed in convolutions or matrix products, on a GPU that this process has."""
-    backends = torch.backends
-    return torch.cuda.is_available() and (backends.cuda.matmul.allow_tf32 or backends.cudnn.allow_tf32)
+    return torch.cuda.is_available() and any(_tf32_flags())
+
+
+def _tf32_flags() -> tuple[bool, bool]:
+    """Return whether TF32 is allowed in convolutions, and in matrix products.
+
+    Raises UserError if they were set through `fp32_precision`, which torch 2.9 added: these flags, which all
+    versions have, do not change it, and torch refuses to read them beside it.
+    """
+    try:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError as error:
+        raise UserError(
+            f"TF32 was set through fp32_precision of torch.backends ({first_line(error)}), where recipes and "
+            "protocols set allow_tf32; fix: take that line out of the plug-in, and --set tf32=true or tf32=false"
+        ) from error
+
+
+def _set_tf32_flags(flags: tuple[bool, bool]) -> None:
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.core.device import CUBLAS_WORKSPACE
+from bench.core.errors import UserError
 from bench.core.numerics import deterministic, tf32, tf32_allowed
 
 
@@ -24,6 +25,20 @@ def test_tf32_is_allowed_or_forbidden_in_all_float32_products(allowed: bool) -> 
             assert flags() == (not allowed, not allowed)
         assert flags() == (allowed, allowed)
         raise RuntimeError("an error in the block")
+    assert flags() == before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch 2.9 added it")
+def test_precision_that_was_set_in_another_way_is_refused() -> None:
+    """It would let convolutions of feature networks use TF32, whatever is asked for here."""
+    before, backends = flags(), torch.backends
+    with tf32(False):  # as within a run
+        backends.fp32_precision = "tf32"
+        try:
+            with pytest.raises(UserError, match=r"fp32_precision .* fix: .* --set tf32=true"), tf32(False):
+                raise AssertionError("a feature network would have run")
+        finally:
+            backends.fp32_precision = "none"
     assert flags() == before
 
 
