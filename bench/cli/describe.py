@@ -211,10 +211,10 @@ def _print_suite(data: Mapping[str, Any]) -> None:
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:
     """Return the lines on what the recipe takes: counted, published, and recorded."""
     from bench.core.files import human_size
-    from bench.training.budget import Spent
+    from bench.training.budget import Spent, cost_of
     from bench.training.cost import memory_holder, not_counted
 
-    cost, spent = recipe.cost(), Spent.by(recipe)
+    cost, spent = cost_of(recipe), Spent.by(recipe)
     updates = f"{spent.iterations} iterations, {spent.generator_updates} generator updates"
     yield f"{updates}, {spent.images} training images, {spent.passes:.0f} passes of an image"
     for direction in ("forward", "backward"):

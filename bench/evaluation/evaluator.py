@@ -27,7 +27,7 @@ from bench.evaluation.kept import Keeping, KeptRepetition, made_of_images
 from bench.evaluation.plain_numbers import plain
 from bench.evaluation.png import as_png
 from bench.features.batch import Extract, ImageBatch
-from bench.features.views import Features
+from bench.features.views import Features, checked_rows
 from bench.metrics.base import Measured, Metric, make_metric
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
@@ -79,7 +79,7 @@ def extracted(
 
 
 def _extracted(batch: ImageBatch, start: int, extractors: Mapping[str, Extract], with_images: bool) -> Batch:
-    found = {name: extract(batch) for name, extract in extractors.items()}
+    found = {name: checked_rows(name, extract(batch), len(batch)) for name, extract in extractors.items()}
     return Batch(start, found, as_png(batch.images) if with_images else ())
 
 

@@ -6,7 +6,10 @@ import math
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.metrics.base import Measured
+from bench.metrics.base import MEAN_OF_IMAGES, Measured
+
+RELATIVE = 1e-6
+"""Scores are kept in float32, so that their mean and the value differ by rounding."""
 
 
 def plain(name: str, found: object, images: int) -> Measured:
@@ -34,6 +37,12 @@ def plain(name: str, found: object, images: int) -> Measured:
         raise UserError(
             f"metric {name!r} has {len(scores)} scores of {images} images; fix: let it return one for each image, "
             "or for each group of images of one prompt"
+        )
+    said, mean = diagnostics.get(MEAN_OF_IMAGES, value), math.fsum(scores) / max(1, len(scores))
+    if scores and not math.isclose(mean, said, rel_tol=RELATIVE, abs_tol=RELATIVE):
+        raise UserError(
+            f"metric {name!r} says {said!r}, and its scores have the mean {mean!r}; fix: return no scores, or "
+            f"their mean as the diagnostic {MEAN_OF_IMAGES!r}"
         )
     if len(found.reasons) not in (0, len(scores)):
         raise UserError(

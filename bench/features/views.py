@@ -50,4 +50,25 @@ def check_features(features: np.ndarray, whose: str) -> None:
             f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
         )
     if not np.isfinite(features).all():
-        raise UserError(f"features of {whose} are not all finite; the images contain NaN or infinities")
+        raise UserError(
+            f"features of {whose} are not all finite, and images of 8 bits are: their extractor makes NaN or "
+            "infinities of them; fix: bench weights check"
+        )
+
+
+def checked_rows(extractor: str, found: object, images: int) -> Features:
+    """Return what an extractor gave for `images` images, with a row for each of them, or several for patches.
+
+    Raises UserError that names the extractor, which may be a plug-in's, if it gave anything else.
+    """
+    if not isinstance(found, Features):
+        raise UserError(
+            f"feature extractor {extractor!r} returned {type(found).__name__}; fix: return a Features "
+            "(bench.features.views)"
+        )
+    if len(found) < images or len(found) % images:
+        raise UserError(
+            f"feature extractor {extractor!r} returned {len(found)} rows for {images} images; fix: return one for "
+            "each image, in their order"
+        )
+    return found

@@ -19,6 +19,9 @@ from bench.task.protocol import Protocol
 
 T = TypeVar("T")
 
+MEAN_OF_IMAGES = "mean_of_images"
+"""The diagnostic with the mean of the scores, of a metric whose value is another one, such as a mean of tasks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -70,7 +73,8 @@ class Measured:
     """The images that were added, or their patches; `diagnostics` count those that the metric leaves out."""
     diagnostics: dict[str, float | int | bool]
     scores: Sequence[float] = ()
-    """Where the value is a mean: the score of each image in order, or of each group of one prompt."""
+    """Where the value is a mean: the score of each image in order, or of each group of one prompt. Their mean is
+    the value, or the diagnostic `MEAN_OF_IMAGES`."""
     reasons: Sequence[str] = ()
     """In words, why each score is what it is; empty without reasons."""
 

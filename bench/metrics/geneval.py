@@ -9,7 +9,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.data.text.geneval import TASKS
 from bench.features.views import Features
-from bench.metrics.base import Measured, Metric, Reference
+from bench.metrics.base import MEAN_OF_IMAGES, Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
 from bench.metrics.scores import Scores, score_of
@@ -61,7 +61,7 @@ class GenEval(Metric):
         means = {name: float(found.mean()) for name, found in images.items() if len(found)}
         value = float(np.mean(list(means.values())))
         diagnostics: dict[str, float | int | bool] = {"prompts": len(correct) // self.protocol.images_per_prompt}
-        diagnostics |= means | {"tasks": len(means), "mean_of_images": float(correct.mean())}
+        diagnostics |= means | {"tasks": len(means), MEAN_OF_IMAGES: float(correct.mean())}
         error = self._standard_error([found for found in images.values() if len(found)])
         if error is not None:
             half = NORMAL_95 * error

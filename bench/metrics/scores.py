@@ -28,7 +28,7 @@ class Scores:
         if values.ndim != 1:
             raise ValueError(f"scores {self.name!r} must be [n], got {list(values.shape)}")
         if not np.isfinite(values).all():
-            raise UserError(f"scores {self.name!r} are not all finite; the images contain NaN or infinities")
+            raise UserError(f"scores {self.name!r} are not all finite; fix: bench weights check")
         self._parts.append(values.astype(np.float64))
 
     def values(self) -> np.ndarray:

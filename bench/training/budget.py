@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bench.core.errors import UserError, hint
+from bench.training.cost import Cost, Passes
 from bench.training.recipe import Recipe
 
 Unit = Literal["passes", "images", "generator_updates"]
@@ -20,6 +21,17 @@ PASSES = (
 
 MOST = 2**40
 """A number of iterations that no budget allows."""
+
+
+def cost_of(recipe: Recipe) -> Cost:
+    """Return a recipe's cost. Raises UserError if its class, which may be a plug-in's, gives none."""
+    found: object = recipe.cost()
+    if not isinstance(found, Cost) or not all(isinstance(one, Passes) for one in found.passes.values()):
+        raise UserError(
+            f"cost() of {type(recipe).__name__} returned {found!r}; fix: return a Cost of Passes by network "
+            "(bench.training.cost)"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Spent:
     @classmethod
     def by(cls, recipe: Recipe) -> Spent:
         """Return what a training with this recipe takes."""
-        cost, batch = recipe.cost(), recipe.batch_size
+        cost, batch = cost_of(recipe), recipe.batch_size
         return cls(recipe.iterations, cost.generator_updates, recipe.iterations * batch, cost.work * batch)
 
 

@@ -16,6 +16,7 @@ from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.grid import grid_index, student_indices
 from bench.training.compiling import compile_network
 from bench.training.context import Batch, MicroBatch, Noised, Pairs, TrainingContext
+from bench.training.figures import check_loss
 from bench.training.half_weights import HalfWeights
 from bench.training.one_base import copy_on, not_synchronised, share_shards, shared_names
 from bench.training.recipe import Recipe
@@ -32,6 +33,8 @@ STUDENT = "generator"
 
 MOST_COMPARED = 64
 """Most images of a batch whose distances are measured, since there are as many as its square."""
+
+FIX = "fix: make it of what the model returns with gradients enabled, and do not detach that"
 
 R = TypeVar("R", bound=Recipe)
 
@@ -114,7 +117,9 @@ class Distiller(ABC, Generic[R]):
         return self.add_model(STUDENT, self.build_student(self.teacher), self.recipe.lr)
 
     def add_model(self, name: str, network: nn.Module, lr: float) -> TrainedModel:
-        """Register a network to train at a learning rate. Checkpoints contain it and its optimiser."""
+        """Register a network to train at a rate; checkpoints contain both. Raises UserError for a taken name."""
+        if name in self.models:
+            raise UserError(f"{type(self).__name__} adds model {name!r} twice; fix: give each model its own name")
         shared, half = self._place(network)
         wrapped = network if self.sharded or half else self.accelerator.prepare_model(network)
         optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(half.master if half else network, lr))
@@ -151,6 +156,7 @@ class Distiller(ABC, Generic[R]):
 
     def backward_and_step(self, model: TrainedModel, loss: Tensor) -> None:
         """Step a model on a scalar loss, a mean over the batch. Its `gradient_norm` is kept for the log."""
+        check_loss(loss, self._name_of(model))
         self.backward_from_gradients(model, [loss], [torch.ones_like(loss)])
 
     def backward_from_gradients(
@@ -163,12 +169,12 @@ class Distiller(ABC, Generic[R]):
         if self.micro_batch.index == 0:
             model.release_gradients()  # of a backward pass without a step
         if not any(output.requires_grad for output in outputs):
-            raise ValueError(f"the loss of {self._name_of(model)} does not depend on any trained network")
+            raise ValueError(f"the loss of {self._name_of(model)} does not depend on any trained network; {FIX}")
         torch.autograd.backward(outputs, [gradient / self.micro_batch.count for gradient in gradients])
         if self.micro_batch.is_last:
             weights = [weight for weight in model.master.parameters() if weight.grad is not None]
             if not weights:
-                raise ValueError(f"the loss of {self._name_of(model)} does not depend on its network")
+                raise ValueError(f"the loss of {self._name_of(model)} does not depend on its network; {FIX}")
             if model.half and self.accelerator.num_processes > 1:  # DDP would average in bf16
                 for weight in weights:
                     weight.grad = self.accelerator.reduce(weight.grad, "mean")

@@ -51,5 +51,12 @@ def check_figures(figures: object, first: object) -> None:
         )
 
 
+def check_loss(loss: object, whose: str) -> None:
+    """Raise ValueError unless a loss is a tensor without dimensions; one for each image would be added up."""
+    if not isinstance(loss, Tensor) or loss.ndim:
+        what = f"the shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"the type {type(loss).__name__}"
+        raise ValueError(f"the loss of {whose} has {what}; fix: give a tensor without dimensions, loss.mean()")
+
+
 def _is_own(name: str, own: str) -> bool:
     return name.startswith(own) if own.endswith("/") else name == own

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.core.device import this_device
+from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser
 from bench.models.samplers import SampleNoise, Sampler, few_step, few_step_ode
 
@@ -22,6 +23,14 @@ class StudentSampler:
     """Number of forward passes of the network for one image."""
     description: Mapping[str, Any]
     """The kind and the values of the sampler as JSON data, for records."""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a description that is no data, which a plug-in's sampler may have."""
+        if not isinstance(self.description, Mapping):
+            raise UserError(
+                f"the description of the student's sampler is {self.description!r}; "
+                'fix: give a dictionary, such as {"kind": "mine"}'
+            )
 
     def __call__(self, noise: SampleNoise, condition: Tensor) -> Tensor:
         return self.sample(noise, condition)

@@ -129,6 +129,9 @@ class Trainer:
                 f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
                 "self.backward_and_step(self.generator, loss)"
             )
+        if self.accelerator.is_main_process:
+            for name in [name for name, updates in self._updates().items() if not updates]:
+                self._note(f"model {name!r} was never updated: backward_and_step was not called for it")
         updates, passes = self.distiller.generator.updates, self._all_passes()
         return Trained(self.student(), self.recipe.iterations, updates, self.seconds, passes)
 

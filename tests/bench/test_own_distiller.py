@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from bench.training.checkpoint import TrainingState, restore_checkpoint, save_ch
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainedModel, TrainingContext, frozen
 from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.trained_model import TargetNetwork
-from bench.training.trainer import Trainer
+from bench.training.trainer import Cadence, Trainer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "consistency.py"
 
@@ -225,3 +226,72 @@ def test_guidance_and_simulation_are_helpers_of_every_distiller(tiny: PreparedTa
     made = distiller.simulate(trainer(tiny, tmp_path).batch(0))
     assert isinstance(made, Noised) and made.t.unique().numel() == 1
     assert made.t[0] in distiller.step_times
+
+
+class Mistaken(Own):
+    """A loss of each image in place of their mean."""
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        loss = self.wrong(self.generator(*self.noised(batch.real, batch.real_condition, batch, (0.2, 0.8))))
+        self.backward_and_step(self.generator, loss)
+        return {"loss/own": loss.mean().detach()}
+
+    def wrong(self, images: Tensor) -> Any:
+        return images.square().mean((1, 2, 3))
+
+
+class NumberAsLoss(Mistaken):
+    """A number without a gradient as the loss."""
+
+    def wrong(self, images: Tensor) -> Any:
+        return images.square().mean().item()
+
+
+class Detached(Mistaken):
+    """A loss that does not reach the student."""
+
+    def wrong(self, images: Tensor) -> Any:
+        return images.detach().square().mean()
+
+
+@pytest.mark.parametrize(
+    ("cls", "said"),
+    [
+        (Mistaken, r"'generator' has the shape \[4\]; fix: .*loss\.mean\(\)"),
+        (NumberAsLoss, "'generator' has the type float; fix: "),
+        (Detached, "'generator' does not depend on any trained network; fix: "),
+    ],
+)
+def test_a_loss_that_is_no_mean_with_a_gradient_is_refused(
+    tiny: PreparedTask, tmp_path: Path, cls: type[Distiller[Any]], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        trainer(tiny, tmp_path, cls).step(0)
+
+
+class Noted(SilentProgress):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_model_that_was_never_stepped_is_told_by_name(tiny: PreparedTask, tmp_path: Path) -> None:
+    training, progress = trainer(tiny, tmp_path), Noted()
+    training.distiller.add_model("helper", nn.Linear(2, 2), 1e-3)
+    training.run(Cadence(6, 6), progress, lambda _: {})
+    assert progress.notes == ["model 'helper' was never updated: backward_and_step was not called for it"]
+
+
+def test_a_second_model_of_one_name_is_refused(tiny: PreparedTask, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Own adds model 'generator' twice; fix: give each"):
+        trainer(tiny, tmp_path).distiller.add_student()
+
+
+def test_a_samplers_description_is_data(tiny: PreparedTask) -> None:
+    sampler = few_step_sampler(tiny.teacher, [900])
+    with pytest.raises(UserError, match="description of the student's sampler is 'mine'; fix: give a dictionary"):
+        replace(sampler, description="mine")

@@ -205,17 +205,29 @@ def _by_class_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[st
     """Place CLASS/NAME.png, where CLASS is a class's name or number, in the order of the images."""
     seen = Counter[int]()
     found = {}
-    for path in paths:
-        folder = path.parent.name
-        numbers = _of_class(folder, wanted) if folder else None
-        if numbers is None:
-            raise UserError(
-                f"{path} says by its name neither its number, as 000123.png does, nor its class, as the folder in "
-                f"3/a.png does ({_classes(wanted)}); {MANIFEST_FIX}"
-            )
-        found[str(path)] = _nth(numbers, seen[numbers[0]], str(path), f"class {folder}")
+    of_class = {path: _of_class(path.parent.name, wanted) if path.parent.name else None for path in paths}
+    if odd := [path for path, numbers in of_class.items() if numbers is None]:
+        raise _without_class(odd, paths, wanted)
+    for path, numbers in of_class.items():
+        assert numbers is not None
+        found[str(path)] = _nth(numbers, seen[numbers[0]], str(path), f"class {path.parent.name}")
         seen[numbers[0]] += 1
     return found
+
+
+def _without_class(odd: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], wanted: Wanted) -> UserError:
+    """Build the error for images that are in no folder of a class, which names those that are to be mended."""
+    counts = Counter(path.stem for path in paths)
+    if named := [path for path in odd if not _is_number(path.stem)]:
+        what = "say by their names neither their number, as 000123.png does, nor"
+    elif named := [path for path in odd if counts[path.stem] > 1]:
+        what = "have a number that another image has, too, and do not say"
+    else:
+        named, what = list(odd), "have numbers as names where others have not, and do not say"
+    return UserError(
+        f"{len(named):,} of {len(paths):,} images {what} their class, as the folder in 3/a.png does: "
+        f"{listed(named)} ({_classes(wanted)}); {MANIFEST_FIX}"
+    )
 
 
 def _by_prompt_names(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[str, int]:

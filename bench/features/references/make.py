@@ -26,7 +26,7 @@ from bench.features.references.store import (
     save_reference,
 )
 from bench.features.statistics import GaussianStatistics, mean_and_covariance, row_blocks
-from bench.features.views import NO_PATCH, Features
+from bench.features.views import NO_PATCH, Features, checked_rows
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def make_references(
     with progress.bar(f"reference {name}", images.count) as bar:
         for batch in images.batches():
             for suffix, space in spaces.items():
-                features = space.extract(batch)
+                features = checked_rows(space.network, space.extract(batch), len(batch))
                 gathered[suffix].update(features)
                 if keep and not suffix:
                     kept.append(features.features[is_kept[done : done + len(batch)]].astype(np.float32))

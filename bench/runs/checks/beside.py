@@ -16,6 +16,8 @@ from bench.core.files import read_bytes
 from bench.core.run_folder import RECORD
 from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
+from bench.metrics.base import MEAN_OF_IMAGES
+from bench.metrics.result import MetricResult
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.checks.private import private_findings
 from bench.runs.evidence.files import evidence_of
@@ -127,7 +129,7 @@ def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
     """Compare the mean of the single scores of each metric and repetition with the record's value."""
     metrics = {metric.name: metric for metric in record.metrics}
     for name, scores in read_scores(path).items():
-        recorded = metrics[name].values if name in metrics else []
+        recorded = _means_of_scores(metrics[name]) if name in metrics else []
         for repetition in np.unique(scores.repetition).tolist():
             if repetition >= len(recorded):
                 yield error(f"scores of {name!r} in repetition {repetition}, which the record does not have")
@@ -138,3 +140,10 @@ def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
                     f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
                     f"but the record says {recorded[repetition]:.9g}"
                 )
+
+
+def _means_of_scores(metric: MetricResult) -> list[float]:
+    """Return what the scores of each repetition have as their mean."""
+    said = [repetition.get(MEAN_OF_IMAGES) for repetition in metric.diagnostics]
+    said += [None] * len(metric.values)  # a stranger's record may have fewer
+    return [value if mean is None else float(mean) for value, mean in zip(metric.values, said, strict=False)]

@@ -9,6 +9,7 @@ from bench.core.errors import UserError
 from bench.runs.checks.finding import Finding, warning
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
+from bench.training.budget import cost_of
 from bench.training.cost import NO_PASSES, Passes
 from bench.training.recipe import Recipe, build_recipe
 
@@ -21,7 +22,7 @@ def pass_findings(record: Record, catalogue: Catalogue) -> Iterator[Finding]:
     recipe = _recipe(record, catalogue) if record.cost.passes else None
     if recipe is None:
         return
-    announced = recipe.cost().passes
+    announced = cost_of(recipe).passes
     counted = {name: Passes(one.forward, one.backward) for name, one in record.cost.passes.items()}
     room = _room(recipe)
     for name in {**announced, **counted}:

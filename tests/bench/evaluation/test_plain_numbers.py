@@ -15,20 +15,28 @@ from bench.metrics.base import Measured
 
 def test_numbers_of_numpy_become_plain_ones() -> None:
     found: Any = Measured(
-        np.float32(0.5), 3, {"rank": np.int64(2), "full": np.bool_(True), "error": None}, [*np.float32([1, 2, 3])]
+        np.float32(0.5),
+        4,
+        {"rank": np.int64(2), "full": np.bool_(True), "error": None},
+        [*np.float32([0, 1])] * 2,
     )
-    text = json.dumps(vars(plain("mine", found, 3)))
+    text = json.dumps(vars(plain("mine", found, 4)))
     assert json.loads(text) == {
         "value": 0.5,
-        "samples": 3,
+        "samples": 4,
         "diagnostics": {"rank": 2, "full": True, "error": None},
-        "scores": [1.0, 2.0, 3.0],
+        "scores": [0.0, 1.0, 0.0, 1.0],
         "reasons": [],
     }
 
 
 def test_a_metric_of_patches_counts_several_of_each_image() -> None:
     assert plain("mine", Measured(0.5, 6, {}), 3).samples == 6
+
+
+def test_a_mean_of_tasks_says_the_mean_of_its_scores_beside_it() -> None:
+    found = Measured(0.5, 3, {"mean_of_images": 2 / 3}, [1.0, 1.0, 0.0])
+    assert plain("mine", found, 3).value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,7 @@ def test_a_metric_of_patches_counts_several_of_each_image() -> None:
         (Measured(0.5, 2, {}), "says that it measured 2 samples, but 3 images were added to it; fix"),
         (Measured(0.5, 4, {}), "says that it measured 4 samples, but 3 images were added to it; fix"),
         (Measured(0.5, 6, {}, [1.0, 0.0, 0.5]), "says that it measured 6 samples, but 3 images"),
+        (Measured(0.5, 3, {}, [1.0, 1.0, 0.0]), "says 0.5, and its scores have the mean 0.66"),
         (Measured(0.5, 3, {}, [1.0, 0.0]), "has 2 scores of 3 images; fix"),
         (Measured(0.5, 3, {}, [1.0, 0.0, 0.5], ["dark"]), "has 1 reasons for 3 scores; fix"),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import UserError
-from bench.features.views import Features
+from bench.features.views import Features, checked_rows
 from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import ACCURACY, FD, KID, PRECISION, RECALL
 from bench.metrics.info import MetricInfo
@@ -39,6 +39,21 @@ def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
     features = np.array([[0.0, np.nan]])
     with pytest.raises(UserError, match="generated images are not all finite"):
         Features(features)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (np.zeros((3, 2)), "returned ndarray; fix: return a Features"),
+        (Features(np.zeros((2, 2))), "returned 2 rows for 3 images; fix: return one for each image"),
+        (Features(np.zeros((4, 2))), "returned 4 rows for 3 images"),
+    ],
+)
+def test_an_extractor_with_other_rows_is_refused_by_name(found: object, said: str) -> None:
+    with pytest.raises(UserError, match=f"feature extractor 'mine' {said}"):
+        checked_rows("mine", found, 3)
+    patches = Features(np.zeros((6, 2)))
+    assert checked_rows("mine", patches, 3) is patches
 
 
 def test_features_logits_and_scores_must_match() -> None:

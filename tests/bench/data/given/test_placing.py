@@ -80,11 +80,22 @@ def test_what_is_missing_doubled_or_unknown_is_named(given: Sequence[str], probl
         placed(given, {}, PROMPTS)
 
 
-def test_a_folder_of_no_class_is_named_with_the_classes() -> None:
-    with pytest.raises(
-        UserError, match=r"dog/a\.png says .* \(classes are numbers from 0 to 1, or their names: Cat"
-    ):
-        placed(["cat/a.png", "dog/a.png"], {}, CLASSES)
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["cat/a.png", "dog/a.png"], r"1 of 2 images say by their names neither .* does: dog/a\.png \("),
+        ([*names("{}.png", 3), "last.png"], r"1 of 4 images say by their names neither .* does: last\.png \("),
+        (
+            [*names("x/{}.png", 2), *names("y/{}.png", 2)],
+            r"4 of 4 images have a number that another .* x/0\.png",
+        ),
+        (["cat/a.png", "1.png"], r"1 of 2 images have numbers as names where others have not, .* does: 1\.png \("),
+    ],
+    ids=["no class", "one name among numbers", "numbers in two folders", "numbers and classes"],
+)
+def test_only_images_without_class_or_number_are_named_with_the_classes(given: list[str], problem: str) -> None:
+    with pytest.raises(UserError, match=problem + r"?.*classes are numbers from 0 to 1, or their names: Cat"):
+        placed(given, {}, CLASSES)
 
 
 IMAGES = np.zeros((4, 3, 4, 4), np.uint8)

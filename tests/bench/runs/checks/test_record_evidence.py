@@ -46,6 +46,17 @@ def test_a_good_sheet_and_good_curves_and_scores_have_no_finding(checker: Checke
     assert not any("no sample sheet" in str(one) for one in checker.check_file(record).findings)
 
 
+def test_scores_of_a_mean_of_tasks_have_the_mean_that_its_diagnostic_says(
+    checker: Checker, written: Written
+) -> None:
+    """GenEval's value is a mean over tasks of different sizes, and so not that of its images."""
+    record = written({"metrics.4.diagnostics": [{"mean_of_images": 0.25}] * len(VALUES)})
+    seeds = np.repeat(np.arange(len(VALUES)), 4)
+    scores = SingleScores.of(seeds, [0, 1, 2, 3] * len(VALUES), [1.0, 0.0, 0.0, 0.0] * len(VALUES))
+    write_scores(record.with_suffix(".parquet"), {"accuracy": scores})
+    assert found_beside(checker, record) == []
+
+
 def test_a_damaged_sheet_is_an_error(checker: Checker, record: Path) -> None:
     write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab"))
     content = record.with_suffix(".png").read_bytes()

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from example_records import EXAMPLE, Found
 
+from bench.core.errors import UserError
 from bench.runs.registry import load_catalogue
-from bench.training.recipe import build_recipe
+from bench.training.budget import Spent
+from bench.training.cost import Cost
+from bench.training.recipe import Recipe, build_recipe
 
 KNOWN = load_catalogue().methods.get("dmd2")
 
@@ -25,6 +28,15 @@ def announced(**values: Any) -> dict[str, dict[str, int]]:
 def test_counts_that_the_recipe_announces_and_missing_ones_have_no_finding(found_in: Found) -> None:
     assert not any("passes" in line for line in found_in({"cost.passes": announced()}))
     assert not any("passes" in line for line in found_in({}))
+
+
+@pytest.mark.parametrize("given", [{"student": 1}, Cost({"student": 1}, 1)])  # type: ignore[dict-item]
+def test_a_cost_of_another_type_is_refused_with_the_recipes_class(
+    given: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recipe, "cost", lambda _: given)
+    with pytest.raises(UserError, match=r"cost\(\) of Recipe returned .*'student': 1.*; fix: return a Cost"):
+        Spent.by(Recipe())
 
 
 @pytest.mark.parametrize(
