@@ -139,7 +139,7 @@ class PreferenceExtractor(FeatureExtractor):
     def load(self, files: Mapping[str, Path], device: torch.device | str) -> Extract:
         """Load the model."""
         from bench.features.extracting import preference_scores
-        from bench.features.networks.preferences import load_preference
+        from bench.features.networks.preference_loaders import load_preference
 
         return partial(preference_scores, load_preference(self.name, files[self.name], device=device), self.name)
 

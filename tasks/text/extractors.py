@@ -18,7 +18,7 @@ from bench.features.extracting import (
 from bench.features.networks.clip import load_clip
 from bench.features.networks.inception import InceptionFeatures, load_inception
 from bench.features.networks.lpips_diversity import load_lpips
-from bench.features.networks.preferences import load_preference
+from bench.features.networks.preference_loaders import load_preference
 from bench.features.references.store import ReferenceStatistics
 from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protocol
 from bench.task.assets import PreparedAsset

@@ -23,7 +23,7 @@ from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.networks.clip import load_clip
 from bench.features.networks.inception import InceptionFeatures, load_inception
 from bench.features.networks.lpips_diversity import load_lpips
-from bench.features.networks.preferences import load_preference
+from bench.features.networks.preference_loaders import load_preference
 from bench.features.references.make import FeatureSpace, folder_images, kept_references
 from bench.features.references.store import reference_store
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol

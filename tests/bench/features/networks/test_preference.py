@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from bench.core.errors import UserError
 from bench.features.networks.preference import load_hps, load_pickscore
-from bench.features.networks.preferences import LOADERS, load_preference
+from bench.features.networks.preference_loaders import LOADERS, load_preference
 from bench.features.preprocess import to_pil
 from bench.features.scoring import CLIP_PROTOCOLS, HPS_PROTOCOL, PREFERENCES
 
