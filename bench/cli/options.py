@@ -103,6 +103,14 @@ TrackOption = Annotated[
         autocompletion=tracker_names,
     ),
 ]
+ValidationsOption = Annotated[
+    int,
+    typer.Option(
+        "--validations",
+        min=0,
+        help="How often FD is measured during a training, which changes no result; 0: never.",
+    ),
+]
 KeepOption = Annotated[
     list[str],
     typer.Option(

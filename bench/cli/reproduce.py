@@ -27,12 +27,14 @@ from bench.cli.options import (
     SetOption,
     ThreadsOption,
     TrackOption,
+    ValidationsOption,
     parse_names,
     parse_overrides,
     parse_seeds,
 )
 from bench.cli.terminal import exit_if_detached, print, print_tables
 from bench.runs.task_sources import pinned_task, sources_of
+from bench.training.cadence import VALIDATIONS
 
 if TYPE_CHECKING:
     from bench.runs.plan import Run
@@ -74,6 +76,7 @@ def reproduce(
     detach: DetachOption = False,
     threads: ThreadsOption = 1,
     track: TrackOption = [],
+    validations: ValidationsOption = VALIDATIONS,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -113,7 +116,9 @@ def reproduce(
     refuse_idle_overrides(first, values)
     where = sources_of(measured_by, cache, data, download)
     found = plan.published(published) if published is not None else []
-    settings = JobSettings(runs, where, threads, plugin_hashes(catalogue.plugins), trackers)
+    settings = JobSettings(
+        runs, where, threads, plugin_hashes(catalogue.plugins), trackers, validations=validations
+    )
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
     planned = PlannedSuite(measured_by, first, baselines, settings, workers, plan, found)
     if dry_run:

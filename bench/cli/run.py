@@ -26,12 +26,14 @@ from bench.cli.options import (
     SetOption,
     ThreadsOption,
     TrackOption,
+    ValidationsOption,
     parse_keep,
     parse_names,
     parse_overrides,
     parse_seeds,
 )
 from bench.cli.terminal import exit_if_detached, print, print_tables
+from bench.training.cadence import VALIDATIONS
 
 SeedOption = Annotated[str, typer.Option("--seed", help="Training seeds, with commas.")]
 NoBaselinesOption = Annotated[bool, typer.Option("--no-baselines", help="Leave out the teacher's samplers.")]
@@ -55,6 +57,7 @@ def run(
     detach: DetachOption = False,
     threads: ThreadsOption = 1,
     track: TrackOption = [],
+    validations: ValidationsOption = VALIDATIONS,
     keep: KeepOption = [],
     data: DataOption = None,
     download: DownloadOption = False,
@@ -82,6 +85,7 @@ def run(
         plugins=plugin,
         track=parse_names(track, "--track") if track else (),
         keep=parse_keep(keep),
+        validations=validations,
         executor=executor,
         options=ExecutorOptions(jobs, processes, profile, detach),
     )

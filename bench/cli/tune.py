@@ -28,6 +28,7 @@ from bench.cli.options import (
     SetOption,
     ThreadsOption,
     TrackOption,
+    ValidationsOption,
     parse_grid,
     parse_names,
     parse_overrides,
@@ -37,6 +38,7 @@ from bench.cli.options import (
 from bench.cli.terminal import exit_if_detached, print
 from bench.core.errors import UserError, listed
 from bench.runs.task_sources import pinned_task, sources_of
+from bench.training.cadence import VALIDATIONS
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
@@ -92,6 +94,7 @@ def tune(
     detach: DetachOption = False,
     threads: ThreadsOption = 1,
     track: TrackOption = [],
+    validations: ValidationsOption = VALIDATIONS,
     data: DataOption = None,
     download: DownloadOption = False,
     runs: RunsOption = Path("runs"),
@@ -128,8 +131,9 @@ def tune(
     plans = [TuningPlan.of(question, catalogue, on, runs) for question in questions]
     for question in questions:
         answer_to(question, [runs])  # a file that could not be replaced is named now, not after the trainings
+    where = sources_of(on, cache, data, download)
     settings = JobSettings(
-        runs, sources_of(on, cache, data, download), threads, plugin_hashes(catalogue.plugins), trackers
+        runs, where, threads, plugin_hashes(catalogue.plugins), trackers, validations=validations
     )
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
     request = PlannedRequest(on, [run for plan in plans for run in plan.runs], [], settings, workers)

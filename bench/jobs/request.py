@@ -18,6 +18,7 @@ from bench.runs.states.dry_run import plan_lines, require_for_recipes
 from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
+from bench.training.cadence import VALIDATIONS
 from bench.training.trackers import require_trackers, tracker_lines
 
 
@@ -46,6 +47,8 @@ class RunRequest:
     """Trackers that are sent the logs, besides `metrics.jsonl` in each run's folder."""
     keep: Sequence[str] = ()
     """What evaluations keep for metrics that are added later: images, features (bench.evaluation.kept)."""
+    validations: int = VALIDATIONS
+    """How often FD is measured during each training; 0: never."""
     executor: str = "local"
     options: ExecutorOptions = field(default_factory=ExecutorOptions)
 
@@ -65,7 +68,13 @@ class RunRequest:
             [BaselineRun(task, self.runs, one) for one in task.baselines.values()] if self.baselines else []
         )
         settings = JobSettings(
-            self.runs, sources, self.threads, plugin_hashes(catalogue.plugins), self.track, self.keep
+            self.runs,
+            sources,
+            self.threads,
+            plugin_hashes(catalogue.plugins),
+            self.track,
+            self.keep,
+            self.validations,
         )
         return PlannedRequest(
             task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
@@ -81,6 +90,16 @@ class PlannedRequest:
     baselines: Sequence[BaselineRun]
     settings: JobSettings
     executor: Executor
+
+    def __post_init__(self) -> None:
+        """Raise UserError if FD is to be measured more or less often than a recipe that selects by it says."""
+        selecting = [run.label for run in self.runs if run.recipe.keep_best]
+        if selecting and self.settings.validations != VALIDATIONS:
+            raise UserError(
+                f"--validations {self.settings.validations} would change which student of {listed(selecting)} is "
+                "the best (keep_best), and the recipe says how often FD is measured; "
+                "fix: leave it out, or --set best_every=ITERATIONS in its place"
+            )
 
     def lines(self) -> Iterator[str]:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""

@@ -14,6 +14,7 @@ from bench.runs.argv import user_argv
 from bench.runs.plan import BaselineRun, Run
 from bench.task.base import Task
 from bench.task.declaration import Sources
+from bench.training.cadence import VALIDATIONS
 
 JobStage = Literal["prepare", "run", "train", "evaluate"]
 """A stage of a job: `run` is a training and its evaluation."""
@@ -54,6 +55,8 @@ class JobSettings:
     """Trackers that runs send their logs to."""
     keep: Sequence[str] = ()
     """What evaluations keep: images, features."""
+    validations: int = VALIDATIONS
+    """How often FD is measured during a training; 0: never."""
 
     def run(self, run: Run | BaselineRun, stage: JobStage = "run") -> JobSpec:
         """Describe a stage of a run, or the evaluation of a baseline."""
@@ -81,6 +84,7 @@ class JobSettings:
             "plugins": {str(path.absolute()): sha256 for path, sha256 in self.plugins.items()},
             "track": list(self.track),
             "keep": list(self.keep),
+            "validations": self.validations,
             "argv": argv,
         }
         return JobSpec(label, stage, folder.absolute(), tuple(argv), {**content, "job": settings})

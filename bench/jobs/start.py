@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -39,8 +39,9 @@ def start(folder: Path, stage: JobStage, stop: StopSignal, patience: float = 0) 
     settings = content["job"]
     catalogue, sources = _settings(settings)
     if "run_id" in content:
-        wishes = settings.get("track", ()), settings.get("keep", ())
-        _run(folder, stage, catalogue, sources, stop, patience, *wishes)
+        # A run that was planned by an earlier version may lack what came later.
+        wishes = {name: settings[name] for name in ("track", "keep", "validations") if name in settings}
+        _run(folder, stage, catalogue, sources, stop, patience, wishes)
     elif "checkpoint" in content:
         _measure(content, catalogue, sources)
     else:
@@ -93,12 +94,12 @@ def _run(
     sources: Sources,
     stop: StopSignal,
     patience: float,
-    track: Sequence[str],
-    keep: Sequence[str],
+    wishes: Mapping[str, Any],
 ) -> None:
+    """Do a stage of a run; `wishes` are settings of the Runner that do not change its result."""
     run = read_plan(catalogue, folder, sources.cache)
     progress = join_workers(folder)
-    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience, track, keep)
+    runner = Runner(catalogue, run.task.prepare(sources, progress), progress, stop, patience, **wishes)
     record: Record | None
     if isinstance(run, BaselineRun):
         record = runner.baseline(run)

@@ -46,6 +46,7 @@ from bench.runs.students.training import StudentTraining
 from bench.runs.tracked import results_of, tracked_run
 from bench.task.base import PreparedTask
 from bench.training.alarms import alarm_notes
+from bench.training.cadence import VALIDATIONS
 from bench.training.log import TrainingLog, read_lines
 from bench.training.recipe import Recipe
 from bench.training.student_sampler import StudentSampler, few_step_sampler
@@ -94,11 +95,13 @@ class Runner:
         patience: float = 0,
         track: Sequence[str] = (),
         keep: Collection[str] = (),
+        validations: int = VALIDATIONS,
     ) -> None:
         """Load the feature spaces of the protocol's metrics, and make the references that are missing.
 
         `stop` tells training to end early; `patience` is how many seconds to wait for a locked folder; `track`
-        names the trackers that runs send their logs to; `keep` names what evaluations keep: images, features.
+        names the trackers that runs send their logs to; `keep` names what evaluations keep: images, features;
+        `validations` says how often FD is measured during training.
         Raises UserError if a metric cannot be measured, for example with too few real images.
         """
         self.catalogue = catalogue
@@ -108,6 +111,7 @@ class Runner:
         self.patience = patience
         self.track = track
         self.keep = keep
+        self.validations = validations
         metrics = metrics_of(catalogue, prepared)
         further = registered_spaces(catalogue, prepared, metrics.values(), prepared.cache, progress)
         add_teacher_references(prepared, metrics.values(), further, progress)
@@ -117,7 +121,7 @@ class Runner:
     @property
     def students(self) -> StudentTraining:
         """What trains the students of runs."""
-        return StudentTraining(self.prepared, self.evaluator, self.progress, self.stop)
+        return StudentTraining(self.prepared, self.evaluator, self.progress, self.stop, self.validations)
 
     def run(self, run: Run) -> Record:
         """Train, evaluate and record one run. A failure becomes a record too; a UserError is raised."""

@@ -26,6 +26,7 @@ from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedErr
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
 from bench.training.alarms import KINDS, REAL, Monitor, Window
+from bench.training.cadence import Cadence
 from bench.training.checkpoint import (
     TrainingState,
     keep_if_best,
@@ -46,15 +47,6 @@ from bench.training.step_rng import StepRNG, data_order
 
 WHOLE = MicroBatch()
 """The only micro-batch of an iteration without gradient accumulation."""
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """The numbers of iterations between checkpoints and validations, which do not change the result."""
-
-    checkpoint_every: int
-    validate_every: int
-    """Iterations between two measurements of FD (the paper's Fig. 9)."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +156,7 @@ class Trainer:
             bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
         if window:
             self._tell(window)
-        if done % cadence.validate_every == 0 or last:
+        if cadence.validate_every and (done % cadence.validate_every == 0 or last):
             paused = time.perf_counter()
             student = self.student()
             measured = measure(student)

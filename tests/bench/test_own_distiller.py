@@ -23,11 +23,12 @@ from bench.runs.runner import Runner
 from bench.runs.students.saved import sampler_of
 from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
+from bench.training.cadence import Cadence
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
 from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainedModel, TrainingContext, frozen
 from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.trained_model import TargetNetwork
-from bench.training.trainer import Cadence, Trainer
+from bench.training.trainer import Trainer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "consistency.py"
 

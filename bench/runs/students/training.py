@@ -26,21 +26,14 @@ from bench.runs.students.trained import TrainedStudent
 from bench.task.assets import PreparedAsset, file_asset
 from bench.task.base import PreparedTask
 from bench.training.accelerator import accelerator_of
+from bench.training.cadence import VALIDATIONS, Cadence
 from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog
 from bench.training.recipe import Recipe
-from bench.training.trainer import Cadence, Trainer
+from bench.training.trainer import Trainer
 
-CHECKPOINTS_PER_RUN = 20
-VALIDATIONS_PER_RUN = 10
 VALIDATION_SAMPLES = 1000
-
-
-def validate_every(recipe: Recipe) -> int:
-    """Return the number of iterations between two validations; with keep_best the recipe may give it."""
-    given = recipe.best_every if recipe.keep_best else 0
-    return given or max(1, recipe.iterations // VALIDATIONS_PER_RUN)
 
 
 def validation_samples(recipe: Recipe) -> int:
@@ -75,6 +68,8 @@ class StudentTraining(NamedTuple):
     progress: Progress
     stop: StopSignal | None
     """It tells training to end early."""
+    validations: int = VALIDATIONS
+    """How often FD is measured during training, unless a recipe keeps the best student; 0: never."""
 
     def train(self, run: Run, made: Provenance, log: TrainingLog) -> TrainedStudent:
         """Train a run's student, from its checkpoint if there is one, and save it in the run's folder.
@@ -100,7 +95,7 @@ class StudentTraining(NamedTuple):
         if recipe.init_from is not None:
             more_data.append(file_asset(INITIAL_WEIGHTS, start_from(recipe.init_from, distiller)))
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
-            Cadence(max(1, recipe.iterations // CHECKPOINTS_PER_RUN), validate_every(recipe)),
+            Cadence.of(recipe, self.validations),
             self.progress,
             lambda student: self.evaluator.validate(
                 SampledImages(distiller.sampler(recipe, self.prepared.as_sampled(student)), self.prepared),

@@ -32,10 +32,11 @@ from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.text.pipelines import load_pipeline
+from bench.training.cadence import Cadence
 from bench.training.checkpoint import checkpoints, start_from
 from bench.training.distiller import Distiller
 from bench.training.one_base import OwnState, copy_on, shared_names
-from bench.training.trainer import Cadence, Trainer
+from bench.training.trainer import Trainer
 
 __all__ = ["sdxl_folder"]
 

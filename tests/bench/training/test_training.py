@@ -13,9 +13,10 @@ from bench.core.progress import SilentProgress
 from bench.core.run_folder import METRICS
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.task.base import PreparedTask
+from bench.training.cadence import Cadence
 from bench.training.distiller import TrainingContext
 from bench.training.log import read_lines
-from bench.training.trainer import Cadence, Trainer
+from bench.training.trainer import Trainer
 
 
 def trainer(catalogue: Catalogue, tiny: PreparedTask, folder: Path, method: str, **values: object) -> Trainer:
