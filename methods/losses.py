@@ -19,9 +19,10 @@ def distribution_matching_gradient(
     """Return the gradient of distribution matching at the generated image (DMD2, Eq. 2; DMD, Eq. 7 and 8).
 
     It is (mu_fake - mu_real) / mean |x - mu_real|, with the mean over each sample's elements; all [B, C, H, W].
-    The difference of the scores is the difference of the denoised images up to a factor, which the normaliser
-    absorbs. 0 / 0 (the teacher returns the image itself) counts as 0. Other divisors of public code: at least
-    LEAST_DISTANCE ("clamped"), or mean |mu_fake - mu_real| ("own").
+    The difference of the scores is that of the denoised images times alpha_t / sigma_t^2; the weight of DMD's Eq.
+    8 leaves alpha_t of it, which is 1 in EDM, and which DMD2's code drops for all schedules. 0 / 0 (the teacher
+    returns the image itself) counts as 0. Other divisors of public code: at least LEAST_DISTANCE ("clamped"), or
+    mean |mu_fake - mu_real| ("own").
     """
     direction = x0_fake - x0_real
     scale = (direction if divisor == "own" else x - x0_real).abs().flatten(1).mean(1)

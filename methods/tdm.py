@@ -6,7 +6,9 @@ the forward process, to a time t of the same segment, where distribution matchin
 data is used. From the authors' public demo: the gradient is put on the step's x0, with DMD's normaliser and a
 pseudo-Huber distance; every sample of a batch has a segment of its own; the state that a segment starts from is
 detached; the critic fits the student's x0 under importance weights, and learns five times as fast. Choices of
-ours: one pass of the student serves both updates (the demo draws segments twice); `critic_target = "score"`.
+ours: one pass of the student serves both updates (the demo draws segments twice); `critic_target = "score"`; t
+comes up to the start of the segment (the demo stops 10 of 1,000 positions below it); the critic's rate warms up
+and its gradient is clipped as the student's are (the demo does neither); the squared error has DMD's factor 1/2.
 """
 
 from __future__ import annotations

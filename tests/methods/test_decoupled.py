@@ -66,7 +66,7 @@ class TestDirections:
 class TestSign:
     """Images of 64 independent pixels N(m, s^2), with exact denoisers of teacher and critic.
 
-    Real images with the condition are N(2, .5^2), all real images N(0, 1); the teacher is guided with w = 3.
+    Real images with the condition are N(2, .5^2), all real images N(0, 1); the teacher is guided with w = 1.1.
     """
 
     S, SIGMAS = 0.5, [0.1, 0.3, 1.0]
@@ -111,6 +111,41 @@ class TestSign:
         x_t = (1 - sigma) * x + sigma * noise
         velocity_real, velocity_fake = (x_t - real) / sigma, (x_t - fake) / sigma
         assert cosine(-step, -(velocity_real - velocity_fake)).item() == pytest.approx(1)
+
+
+class TestBalance:
+    """Generated pixels are N(b, s^2) with real ones N(1, s^2) with the condition and N(0, s^2) without it.
+
+    With exact denoisers both directions are constant over an image, so that the mean b moves as in closed form.
+    """
+
+    RATE, STEPS = 0.02, 400
+
+    def means(self, divisor: Divisor, w: float) -> list[float]:
+        """Descend both losses from b = 0.5 at the noise level s = 0.5, and return b after each step."""
+        s = sigma = 0.5
+        shape, b, found = (8, 1, 4, 4), 0.5, []
+        for step in range(self.STEPS):
+            x = (b + s * normal(2 * step, *shape).double()).requires_grad_()
+            x_t = x.detach() + sigma * normal(2 * step + 1, *shape).double()
+            fake, conditional, unconditional = ((x_t + mean) / 2 for mean in (b, 1.0, 0.0))
+            loss = distribution_matching_loss(x, conditional, fake, divisor=divisor)
+            loss = loss + augmentation_loss(x, conditional, unconditional, w - 1, divisor)
+            b -= self.RATE * gradient(loss, x).sum().item()  # that of each pixel is divided by their number
+            found.append(b)
+        return found
+
+    @pytest.mark.parametrize("w", [1.5, 3.0])
+    def test_directions_over_the_distance_to_the_teacher_end_at_the_guided_mean(self, w: float) -> None:
+        """b - 1 against (w - 1) (0 - 1), over one divisor."""
+        assert self.means("teacher", w)[-1] == pytest.approx(w, abs=0.1)
+
+    def test_directions_of_their_own_size_do_not_balance(self) -> None:
+        """Matching has the size 1, guidance w - 1: below w = 2 guidance has no effect, above it nothing holds."""
+        assert self.means("own", 1.5)[-1] == pytest.approx(1, abs=2 * self.RATE)
+        far = self.means("own", 3.0)
+        assert far[-1] - far[-101] == pytest.approx(100 * self.RATE * (3 - 2))
+        assert far[-1] > 3
 
 
 class TestTraining:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser
+from bench.models.schedules import EDMSchedule
 from bench.runs.registry import load_catalogue
 from bench.training.distiller import Noised, frozen
 from bench.training.step_rng import StepRNG
+from methods.noise_levels import lognormal_times
 from methods.sid import (
     SiD,
     SiDRecipe,
@@ -180,6 +184,18 @@ class TestAdversarialLosses:
         each = -(real.sigmoid().log() + (-fake).sigmoid().log()) / 2
         found = discriminator_loss(real, fake, weight)
         torch.testing.assert_close(found, (weight[:, None] * each).mean(), rtol=1e-12, atol=0)
+
+    def test_half_of_the_critics_weight_is_at_a_hundredth_of_its_levels(self) -> None:
+        """ln sigma is N(m, s^2), and lambda sigma^-2 + 4: with the weight sigma^-2 it is N(m - 2 s^2, s^2)."""
+        recipe, limit = SiDRecipe(), 0.017
+        m, s = recipe.critic_level_mean, recipe.critic_level_std
+        samples, squares = NormalDist(m, s).cdf(math.log(limit)), NormalDist(m - 2 * s**2, s).cdf(math.log(limit))
+        total = math.exp(-2 * m + 2 * s**2)
+        share = (total * squares + 4 * samples) / (total + 4)
+        assert (samples, share) == (pytest.approx(0.01, abs=0.002), pytest.approx(0.5, abs=0.02))
+        t = lognormal_times(EDMSchedule(), make_batch(), 1_000_000, m, s).double()
+        weight = EDMSchedule().denoising_weight(t)
+        assert float(weight[t < limit].sum() / weight.sum()) == pytest.approx(share, abs=0.05)
 
     def test_logits_are_means_over_channels_of_maps_and_of_tokens(self) -> None:
         features = double(0, 2, 6, 3, 3)
