@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -21,6 +21,8 @@ from methods.terms import CriticRecipe, Span
 
 class SiDRecipe(CriticRecipe):
     """The recipe of SiD and SiDA. The defaults are SiD's ImageNet-64 run (official scripts)."""
+
+    added_later = frozenset({"discriminator_weight"})
 
     iterations: int = Field(114_646, ge=1)
     """Training iterations, of one critic and one generator update each: 939 million images, as published."""
@@ -51,6 +53,9 @@ class SiDRecipe(CriticRecipe):
     gan_critic_weight: float = Field(1 / 12_288, ge=0)
     """Weight of the adversarial loss in the critic's loss. The official one is 1 beside a denoising loss that is
     summed over the 3 x 64 x 64 numbers of an image, whose mean is taken here."""
+    discriminator_weight: Literal["image", "batch"] = "image"
+    """Weight of the critic's adversarial loss: "image" is the denoising weight at each image's own noise level;
+    "batch" is its mean over the batch, for all images, as in the official code."""
     guidance_scale: float = Field(1.0, ge=0)
     """Scale of the teacher's classifier-free guidance, which requires a null condition; 1: no guidance."""
 
@@ -68,7 +73,7 @@ class SiDRecipe(CriticRecipe):
         return replace(super().cost(), passes=passes, trained=2)
 
     def idle(self) -> dict[str, str]:
-        keys = () if self.gan else ("gan_generator_weight", "gan_critic_weight")
+        keys = () if self.gan else ("gan_generator_weight", "gan_critic_weight", "discriminator_weight")
         return super().idle() | dict.fromkeys(keys, "gan is off")
 
 
@@ -130,6 +135,8 @@ class SiD(Distiller[SiDRecipe]):
         loss = denoising_loss(judged.x0, made, weight)
         figures = {"loss/denoising": loss.detach()}
         if judged.real_logits is not None:
+            if self.recipe.discriminator_weight == "batch":
+                weight = weight.mean().expand_as(weight)
             adversarial = discriminator_loss(judged.real_logits, judged.logits, weight)
             figures["loss/discriminator"] = adversarial.detach()
             figures["logits/real"] = judged.real_logits.detach().mean()
@@ -180,9 +187,8 @@ def adversarial_loss(x: Tensor, real: Tensor, logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean of -(log sigmoid(real) + log sigmoid(-fake)) / 2; logits [B, P], weight [B].
 
-    Each sample's loss has its own weight. With EDM's lambda and the law of the critic's levels half of the weight
-    is at levels below 0.017, which 1 % of the samples have. The official code multiplies the mean loss of a GPU's
-    batch by each sample's weight, so that all samples count alike; half of them are below 0.3.
+    With EDM's weight of each sample's own level, half of all weight is at levels below 0.017, which 1 % of the
+    samples have (at the critic's law of levels). With one weight for all, half is below 0.3.
     """
     each = (F.softplus(-real_logits) + F.softplus(fake_logits)).mean(1) / 2
     return (weight * each).mean()

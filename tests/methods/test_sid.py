@@ -12,6 +12,7 @@ import torch
 from tiny_double import DoubleDenoiser, central_differences
 from tiny_task_context import BATCH, SHAPE, make_batch, make_context, normal, same, weights
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.core.errors import UserError
 from bench.models.denoiser import Denoiser
@@ -204,10 +205,17 @@ class TestAdversarialLosses:
         torch.testing.assert_close(channel_mean(features), channel_mean(tokens))
 
 
-@pytest.mark.parametrize("name", ["sid", "sida"])
-def test_the_critic_learns_generated_images_with_the_noise_of_the_real_ones(name: str) -> None:
-    """One step from a known state equals AdamW on the formula; SiDA's reals and fakes share times and noise."""
-    method = make(name, gan_critic_weight=0.5)
+@pytest.mark.parametrize(
+    ("name", "values"), [("sid", {}), ("sida", {}), ("sida", {"discriminator_weight": "image"})]
+)
+def test_the_critic_learns_generated_images_with_the_noise_of_the_real_ones(
+    name: str, values: dict[str, Any]
+) -> None:
+    """One step from a known state equals AdamW on the formula; SiDA's reals and fakes share times and noise.
+
+    The official code multiplies each image's weight with the mean loss of the batch.
+    """
+    method = make(name, gan_critic_weight=0.5, **values)
     network = method.critic.network
     before, batch = weights(network), make_batch(3)
     made = normal(4, BATCH, *SHAPE)
@@ -224,7 +232,8 @@ def test_the_critic_learns_generated_images_with_the_noise_of_the_real_ones(name
     denoising = (weight * ((judged.x0 - made) ** 2).mean((1, 2, 3))).mean()
     torch.testing.assert_close(figures["loss/denoising"], denoising.detach())
     if name == "sida":
-        adversarial = discriminator_loss(judged.real_logits, judged.logits, weight)
+        each = (F.softplus(-judged.real_logits) + F.softplus(judged.logits)).mean(1) / 2
+        adversarial = (weight * (each if values else each.mean())).mean()
         torch.testing.assert_close(figures["loss/discriminator"], adversarial.detach())
         denoising = denoising + 0.5 * adversarial
     gradients = torch.autograd.grad(denoising, list(network.parameters()))
@@ -265,6 +274,7 @@ def test_recipes_are_the_authors() -> None:
     assert sid.ema_decay == pytest.approx(0.5 ** (8192 / 2e6), abs=1e-5)
     assert make().step_times.item() == pytest.approx(2.5, abs=0.05)
     assert "gan_critic_weight" in sid.idle() and "gan_critic_weight" not in sida.idle()
+    assert (sid.discriminator_weight, sida.discriminator_weight) == ("image", "batch")
 
 
 def test_guidance_requires_a_null_condition() -> None:
