@@ -126,10 +126,12 @@ def read_submission(path: Path) -> Submission:
         code, owner = Path(data["code"]), path.stat().st_uid
         return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later, full=full)
     except UserError as error:
-        raise UserError(f"{error}; fix: remove it, or ask its owner to let you read it") from None
+        raise UserError(f"{error}; fix: ask its owner to let you read it") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); fix: rm {shlex.quote(str(path))}"
+            f"{path} is damaged ({type(error).__name__}: {error}), and without it bench does not know the jobs of "
+            f"this submission; fix: look for them in squeue --me, scancel what still runs, then "
+            f"rm {shlex.quote(str(path))}"
         ) from None
 
 

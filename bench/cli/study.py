@@ -87,7 +87,7 @@ def read(
     from bench.report.study.results import result_of
     from bench.report.study.words import lines
     from bench.runs.provenance import provenance
-    from bench.runs.records import read_record
+    from bench.runs.records import moved_aside, read_record
 
     found = read_key(key)
     result = result_of(found, read_answers(files, found))
@@ -104,7 +104,10 @@ def read(
         print("")
         print(f"record: {written}" if written else _no_record(found.a.run_id, runs))
         for earlier in earlier_readings(written, found.digest()) if written else []:
-            print(f"note: {earlier} is of the same study with other raters, and is shown too; fix: rm {earlier}")
+            print(
+                f"note: {earlier} is of the same study with other raters, and is shown too; "
+                f"fix: {moved_aside(earlier)}"
+            )
 
 
 def _no_record(run: str, runs: Path) -> str:

@@ -206,7 +206,7 @@ def refuse_special_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         kind = _kind(path)
         if kind in _KINDS.values() and kind not in ("file", "a folder"):
-            raise UserError(f"{path} is {kind}, but only regular files are read; fix: remove it from {folder}")
+            raise UserError(f"{path} is {kind}, but only regular files are read; fix: move it out of {folder}")
 
 
 def _kind(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -44,7 +45,9 @@ class ImageFolder(Dataset):
         try:
             return SplitHashes(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}); fix: rm {path}, then {self.fix}") from None
+            raise UserError(
+                f"{path} is damaged ({error}); fix: rm {shlex.quote(str(path))}, then {self.fix}"
+            ) from None
 
     def locate(self, folder: Path | None, cache: Path) -> Path | None:
         """Return the folder of the packed images."""
@@ -63,7 +66,8 @@ class ImageFolder(Dataset):
         if (other := _classes(folder / self.splits[1])) != classes:
             strange = sorted(set(classes) ^ set(other))
             raise UserError(
-                f"{folder}: the class {strange[0]!r} is in one split alone; fix: add or remove it there"
+                f"{folder}: the class {strange[0]!r} is in one split alone; "
+                "fix: add it to the other split, or move it elsewhere"
             )
         skipped, altered = Counter[str](), Counter[str]()
         found = [self._read(folder / split, classes, skipped, altered, progress) for split in self.splits]
@@ -166,7 +170,7 @@ def _files(folder: Path, classes: list[str], skipped: Counter[str]) -> Iterator[
         paths, others = images_under(folder / name)
         skipped.update(others)
         if not paths:
-            raise UserError(f"{folder / name} has no images; fix: put some there, or remove the folder")
+            raise UserError(f"{folder / name} has no images; fix: put some there, or move the folder elsewhere")
         yield from ((path, label) for path in paths)
 
 

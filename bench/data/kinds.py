@@ -73,10 +73,12 @@ def other_kind(name: str, where: str) -> str:
     if suffix in UNREAD_IMAGES:
         raise UserError(
             f"{where} is an image of a kind that is not read ({suffix}; {', '.join(IMAGE_SUFFIXES)} are); "
-            "fix: convert or remove it"
+            "fix: convert it, or move it elsewhere"
         )
     if suffix in ARCHIVES:
-        raise UserError(f"{where} is an archive ({suffix}), and archives are not read; fix: unpack or remove it")
+        raise UserError(
+            f"{where} is an archive ({suffix}), and archives are not read; fix: unpack it, or move it elsewhere"
+        )
     return f"{suffix} files" if suffix else "files without a suffix"
 
 

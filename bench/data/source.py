@@ -114,7 +114,9 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise UserError(f"{path} is not a regular file; fix: remove it, or put the file itself there")
+                raise UserError(
+                    f"{path} is not a regular file; fix: move it elsewhere, or put the file itself there"
+                )
             if about.st_size > limit:
                 raise UserError(
                     f"{path} has {human_size(about.st_size)}, more than the {human_size(limit)} that are read at "

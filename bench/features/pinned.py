@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,9 @@ def read_pinned(cache: Path) -> dict[str, FoundWeights]:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {name: FoundWeights(Path(one["path"]), str(one["sha256"])) for name, one in found.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: rm {path}, and name the weights again") from None
+        raise UserError(
+            f"{path} is damaged ({error}); fix: rm {shlex.quote(str(path))}, and name all weights again"
+        ) from None
 
 
 def find(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -51,6 +52,7 @@ def find_weights(
     numbers are then not comparable with published ones. `option` is how the command at hand names a path, for
     messages. Raises UserError if the file is missing, has another hash, or the download fails.
     """
+    kept = path is None
     if path is None:
         if own_weights:
             raise UserError(f"--own-weights is given without a path; fix: {option}")
@@ -63,10 +65,10 @@ def find_weights(
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror}; {_fix(file, option)}") from error
     if sha256 != file.sha256 and not own_weights:
-        raise UserError(
-            f"{path} is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}; "
-            f"delete or replace it, or give --own-weights if they are your own; {_fix(file, option)}"
-        )
+        other = f"{path} is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}"
+        if kept:
+            raise UserError(f"{other}; fix: rm {shlex.quote(str(path))}, and run again with --download")
+        raise UserError(f"{other}; give --own-weights if they are your own; {_fix(file, option)}")
     return FoundWeights(path, sha256)
 
 

@@ -146,7 +146,7 @@ def say_not_kept(runs: Sequence[Run | BaselineRun], keep: Sequence[str]) -> None
         kinds, labels = " and ".join(keep), listed(run.label for run in finished)
         say(
             f"no {kinds} kept of {labels}, finished before; fix: bench eval --checkpoint FOLDER "
-            f"--keep {','.join(keep)} for a student, rm -r FOLDER for a sampler"
+            f"--keep {','.join(keep)} for a student; a sampler is measured again after rm -r FOLDER"
         )
 
 

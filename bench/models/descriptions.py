@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from bench.core.files import read_object
 from bench.models.text.layout import ConditionLayout
 
 DESCRIPTION = "denoiser.json"
+AGAIN = "make or copy it again, or name another folder"
+"""The fix for a folder that cannot be read. It may be the user's own, and its only copy: no fix removes it."""
 MAX_TIMES = 100_000
 """Times of a noise schedule; those of the published networks have 1,000."""
 
@@ -42,12 +43,7 @@ def described(folder: Path) -> Iterator[dict[str, Any]]:
         yield about
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         what = printable(f"{type(error).__name__}: {error}")[:200]
-        raise UserError(f"{path} is damaged ({what}); fix: {removal(folder)}") from None
-
-
-def removal(folder: Path) -> str:
-    """Return the command that removes a damaged folder, before it is made again."""
-    return f"rm -r {shlex.quote(str(folder))}, and make or copy it again"
+        raise UserError(f"{path} is damaged ({what}); fix: {AGAIN}") from None
 
 
 def number_of(about: Mapping[str, Any], key: str) -> float:

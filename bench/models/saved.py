@@ -14,7 +14,7 @@ from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
 from bench.core.files import whole_folder
 from bench.models.backbones.base import BackboneFamily, find_family
-from bench.models.descriptions import described, indices_of, removal, write_description
+from bench.models.descriptions import AGAIN, described, indices_of, write_description
 from bench.models.weights.state_dicts import read_state_dict
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -86,26 +86,24 @@ def load_denoiser(folder: Path, family: type[F], teacher: F | None = None) -> Sa
         network = merged.network
     else:
         # Numbers that are not finite show in its images, as those of a student in training do.
-        network = family.read_network(folder / family.folder, removal(folder), finite=False)
+        network = family.read_network(folder / family.folder, AGAIN, finite=False)
     try:
         denoiser = family(network, **options)
     except ValueError as error:
-        raise UserError(
-            f"{folder}: its description and its network do not fit: {error}; fix: {removal(folder)}"
-        ) from None
+        raise UserError(f"{folder}: its description and its network do not fit: {error}; fix: {AGAIN}") from None
     if interval is not None:
-        _read_interval(denoiser, folder / INTERVAL_FILE, removal(folder))
+        _read_interval(denoiser, folder / INTERVAL_FILE)
     return SavedDenoiser(denoiser.eval().requires_grad_(False), indices)
 
 
-def _read_interval(denoiser: BackboneFamily, path: Path, fix: str) -> None:
+def _read_interval(denoiser: BackboneFamily, path: Path) -> None:
     """Give a denoiser the second time input in a file. Raises UserError if it does not fit."""
     denoiser.add_interval()
     assert denoiser.interval is not None
     try:
         denoiser.interval.load_state_dict(read_state_dict(path))
     except RuntimeError as error:  # names or shapes
-        raise UserError(f"{path} does not fit its network: {first_line(error)}; fix: {fix}") from None
+        raise UserError(f"{path} does not fit its network: {first_line(error)}; fix: {AGAIN}") from None
 
 
 def saved_family(folder: Path) -> type[BackboneFamily]:

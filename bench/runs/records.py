@@ -59,7 +59,7 @@ def write_record(path: Path, record: Record) -> None:
         if existing.status == "ok" and existing.model_dump_json(indent=2) + "\n" != text:
             raise UserError(
                 f"{path} already has another result (run {existing.run_id}), and results are immutable; "
-                f"fix: rm {shlex.quote(str(path))}, then run again, if it is to be replaced"
+                f"fix: {moved_aside(path)}, then run again, if it is to be replaced"
             )
     write_text(path, text)
 
@@ -72,7 +72,7 @@ def read_record(path: Path) -> Record:
 def read_model(path: Path, model: type[M], what: str, command: str) -> M:
     """Read a file of JSON as a model. Raises UserError with the file, `what` it shall be, the problem and the fix.
 
-    The fix is to remove the file and to repeat the `command` that writes it.
+    The fix is to move the file away and to repeat the `command` that writes it.
     """
     try:
         return model.model_validate_json(read_bytes(path), strict=True)  # "93.4" is no number
@@ -86,8 +86,13 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
         where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise UserError(
             f"{path}: not a complete and valid {what} ({f'{where}: ' if where else ''}{problem}); "
-            f"fix: rm {shlex.quote(str(path))}, then {command} again"
+            f"fix: put back a whole copy, or {moved_aside(path)}, then {command} again"
         ) from error
+
+
+def moved_aside(path: Path) -> str:
+    """Return the command that takes a file away that may be the only one: a record of others, or of many hours."""
+    return f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.aside')}"
 
 
 def later_version(found: Mapping[str, Any], model: type[Model]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -168,10 +169,10 @@ class Runner:
 
     def _say_not_kept(self, plan: Planned) -> None:
         if self.keep:
-            kinds = " and ".join(self.keep)
+            kinds, folder = " and ".join(self.keep), shlex.quote(str(plan.folder))
             self.progress.note(
                 f"{plan.folder} was finished before, and no {kinds} are kept now; fix: bench eval --checkpoint "
-                f"{plan.folder} for a student, rm -r {plan.folder} for a sampler"
+                f"{folder} for a student; a sampler is measured again after rm -r {folder}"
             )
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:

@@ -42,4 +42,7 @@ def read_best(folder: Path) -> Best | None:
     try:
         return Best(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: rm -r {shlex.quote(str(folder))}") from None
+        raise UserError(
+            f"{path} is damaged ({error}); without it the best student so far is lost, "
+            f"and training continues; fix: rm -r {shlex.quote(str(folder))}"
+        ) from None

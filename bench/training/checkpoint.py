@@ -128,6 +128,8 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             raise ValueError(f"it was written after {state.iteration} iterations, but its name has another number")
         _check_average(state, distiller)
         return state
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # of the machine, and not of the file: its hours of training are not to be deleted
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
         restart = f"from {found[-2].name}" if len(found) > 1 else "from the start"
         raise UserError(
@@ -213,5 +215,6 @@ def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
     if began != now:
         raise UserError(
             f"the run in {folder} started with another teacher (sha256 {began[:12]}, now {now[:12]}); "
-            f"fix: delete the folder and start again: rm -r {shlex.quote(str(folder))}"
+            "fix: prepare that teacher again to continue; or, to lose this training and start again, "
+            f"rm -r {shlex.quote(str(folder))}"
         )

@@ -52,7 +52,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if entry is None:
             raise UserError(
                 f"{path}:{number}: not a line of metrics: {line[:60]!r}; "
-                "fix: delete the run's folder and run again"
+                "fix: remove this line, which is lost from the curves"
             )
         found.append(entry)
     return found

@@ -40,7 +40,7 @@ SOURCES = (
     f"(or {ENVIRONMENT}=FOLDER) with the four official files in FOLDER"
 )
 FIX = f"fix: {SOURCES}"
-FIX_FILE = f"fix: delete or replace that file, then {SOURCES}"
+FIX_FILE = f"fix: move that file elsewhere or replace it, then {SOURCES}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.dit import SiTDenoiser
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
-from bench.models.descriptions import removal
 from bench.models.saved import load_denoiser, saved_family
 from bench.models.schedules import EDMSchedule, FlowSchedule, per_sample
 from tasks.micro.task import (
@@ -78,7 +77,7 @@ def load_teacher(folder: Path) -> ClassFamily:
     denoiser = load_denoiser(folder, saved_family(folder)).denoiser
     if not isinstance(denoiser, ClassFamily):
         raise UserError(
-            f"{folder} has a {denoiser.name!r}, which is not class-conditional; fix: {removal(folder)}"
+            f"{folder} has a {denoiser.name!r}, which is not class-conditional; fix: name another folder"
         )
     return denoiser
 

@@ -73,7 +73,7 @@ def open_given(path: Path, manifest: Path | None = None) -> GivenFiles:
     if strays:
         raise UserError(
             f"{path}: {counted(len(strays), 'file')} would not be used: {listed(strays)}; images are .png, .jpg "
-            f"and .webp; fix: remove what is no image of yours, and convert images of other kinds to PNG"
+            f"and .webp; fix: move elsewhere what is no image of yours, and convert images of other kinds to PNG"
         )
     if not images:
         raise UserError(f"{path} holds no images; fix: name {FORMS}")

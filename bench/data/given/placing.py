@@ -111,7 +111,7 @@ def _nth(numbers: Sequence[int], place: int, name: str, key: str) -> int:
     if place >= len(numbers):
         raise UserError(
             f"{name} is image {place} of {key!r}, of which the protocol has {counted(len(numbers), 'image')} in "
-            "all repetitions, numbered from 0; fix: remove it, or correct its prompt or class"
+            "all repetitions, numbered from 0; fix: leave it out, or correct its prompt or class"
         )
     return numbers[place]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def pack_source(
         raise UserError(
             f"{folder} holds images packed from {manifest.source.format} {manifest.source.name} with the crop "
             f"rule {manifest.crop}, not from {source.format} {source.path.name} with {crop}; "
-            "fix: delete it, or name another folder"
+            f"fix: give another --cache, or, to pack again, rm -r {shlex.quote(str(folder))}"
         )
     if note := described_altered(manifest.altered, manifest.count, "images"):
         progress.note(note)

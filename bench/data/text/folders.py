@@ -122,7 +122,7 @@ def _refuse_shared(folder: Path, images: list[str]) -> None:
         caption = PurePosixPath(name).with_suffix(".txt")
         if (other := first.setdefault(caption, name)) != name:
             raise UserError(
-                f"{folder} holds {other} and {name}, both with the caption {caption}; fix: remove or rename "
+                f"{folder} holds {other} and {name}, both with the caption {caption}; fix: move or rename "
                 f"one of them, or write {METADATA} with the captions of all images"
             )
 

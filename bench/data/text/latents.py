@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -197,7 +198,7 @@ def _check_finite(latents: np.ndarray, source: Captioned[Any], first: int) -> No
     if len(bad):
         raise UserError(
             f"the latent of {source.name(first + int(bad[0]))} is not finite in float16; "
-            "fix: encode in float32 or bfloat16, or remove the image"
+            "fix: encode in float32 or bfloat16, or leave out the image"
         )
 
 
@@ -214,7 +215,8 @@ def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encodin
         if found != wanted:
             raise UserError(
                 f"{packed.folder} holds latents of {manifest.source.format} {manifest.source.name} whose {what} "
-                f"is {found}, not {wanted}; fix: delete it, or name another folder"
+                f"is {found}, not {wanted}; fix: give another --cache, or, to encode all images again, "
+                f"rm -r {shlex.quote(str(packed.folder))}"
             )
 
 

@@ -87,7 +87,7 @@ def save_reference(statistics: ReferenceStatistics, store: Path) -> Path:
         if present != about:
             raise UserError(
                 f"there is another reference {about.name!r}, made from {present.source} (sha256 "
-                f"{present.source_sha256[:12]}); fix: give this one another --name, or delete {folder}"
+                f"{present.source_sha256[:12]}); fix: give this one another --name"
             )
         return folder
     with whole_folder(folder) as temporary:

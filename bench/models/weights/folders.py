@@ -18,13 +18,17 @@ from torch import Tensor
 from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import printable
 from bench.core.files import read_json, refuse_special_files, regular_file
-from bench.models.weights.compare import not_weights, problems
+from bench.models.weights.compare import bare_name, not_weights, problems
 from bench.models.weights.state_dicts import read_state_dict
 
 WEIGHTS = [f"{stem}{part}.safetensors" for stem in ("diffusion_pytorch_model", "model") for part in ("", "-0*")]
 """The files that a network's weights are read from, whole or in parts; no others, because hashes cover these."""
 INDEX = ".safetensors.index.json"
 """The suffix of the file that lists the part that holds each tensor."""
+UNREAD = (".bin", ".pt", ".pth", ".ckpt", ".safetensors")
+"""Ends of the names of weights that are not read, where none of WEIGHTS is there."""
+CONVERT = "load it where it was made, in float32, and write it with save_pretrained(FOLDER)"
+UNWRAP = "save the network itself, and not the wrapper (of data parallelism, torch.compile) that adds to its names"
 FLOATS = ("F64", "F32", "F16", "BF16")
 """The names in safetensors of the types that weights may have."""
 POSITIONS = ("position_ids",)
@@ -56,9 +60,10 @@ def load_network(
     files = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
     if not files:
         names = sorted(file.name for file in folder.iterdir())
+        others = any(name.endswith(UNREAD) for name in names)
         raise UserError(
             f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, names))}: pickles "
-            f"and variants in half precision are not read; fix: {fix}"
+            f"and variants in half precision are not read; fix: {CONVERT if others else fix}"
         )
     if kind.__module__.startswith("transformers."):
         config["ignore_mismatched_sizes"] = True  # its own error names no tensor; they are refused below
@@ -83,8 +88,16 @@ def load_network(
     if finite and not (odd or other or missing):  # incomplete networks are not fully in memory
         other = [f"{n} ({p})" for n, v in network.named_parameters() if (p := not_weights(v.detach()))]
     if wrong := problems(missing, sorted(unexpected), [*odd, *other]):
-        raise UserError(f"{folder}: weights and config.json do not fit: {wrong}; fix: {fix}")
+        raise UserError(
+            f"{folder}: weights and config.json do not fit: {wrong}; fix: {_fix_for(missing, unexpected, fix)}"
+        )
     return network.eval().requires_grad_(False)
+
+
+def _fix_for(missing: Sequence[str], unexpected: Sequence[str], fix: str) -> str:
+    """Return the fix for weights that do not fit: another one if only a wrapper's prefix is the matter."""
+    bare = {bare_name(name, set(missing).__contains__) for name in unexpected}
+    return UNWRAP if bare and bare == set(missing) else fix
 
 
 def _check_config(kind: Any, folder: Path, fix: str) -> None:

@@ -49,7 +49,8 @@ def _told(problem: str, others: Mapping[Path, Path]) -> str:
         if folder != path and str(folder.parent) in problem:  # tunings lie beside the folder of records
             named = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
             return (
-                f"{named.partition('; fix: ')[0]}; left out of the site; fix: correct it in {path}, or remove it"
+                f"{named.partition('; fix: ')[0]}; left out of the site; "
+                f"fix: correct it in {path}, or leave it out"
             )
     return problem
 

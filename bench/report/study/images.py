@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def _sampled(catalogue: Catalogue, prepared: PreparedTask, subject: Subject) -> 
     if record.checkpoint is None or found.sha256 != record.checkpoint.sha256:
         raise UserError(
             f"the weights of {record.run_id} are not those that its record is of; "
-            f"fix: rm -r {shlex.quote(str(folder))}, and run it again"
+            "fix: put those weights back, or give --sheets for the images of its sample sheet"
         )
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,10 +37,7 @@ def refuse_existing(folder: Path) -> None:
     """Raise UserError if a study is in the folder already: its raters' answers could not be read any more."""
     for path in (folder, key_path(folder)):
         if path.exists():
-            raise UserError(
-                f"{path} exists, and answers to its study would be lost; fix: --out another folder, or "
-                f"rm -r {shlex.quote(str(path))}"
-            )
+            raise UserError(f"{path} exists, and is not overwritten; fix: --out another folder")
 
 
 def check_same(subjects: Sequence[Subject], shown: Sequence[Shown]) -> None:

@@ -54,11 +54,17 @@ def read_trained(folder: Path, teacher_sha256: str) -> TrainedStudent | None:
     try:
         found = TrainedStudent.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"{path} is damaged; fix: rm {shlex.quote(str(path))}, then run again") from None
+        raise UserError(f"{path} is damaged; {_again(path)}") from None
     refuse_another_teacher(folder, found.teacher_sha256, teacher_sha256)
     student = folder / STUDENT
     if not student.is_dir() or folder_sha256(student) != found.sha256:
-        raise UserError(
-            f"{student} is not the student that {path} describes; fix: rm {shlex.quote(str(path))}, then run again"
-        )
+        raise UserError(f"{student} is not the student that {path} describes; {_again(path)}")
     return found
+
+
+def _again(path: Path) -> str:
+    """Return the fix by which a run writes its student again, for the end of a message."""
+    return (
+        "training continues from the run's newest checkpoint, or from the start without one, and overwrites the "
+        f"student; fix: rm {shlex.quote(str(path))}, then run again"
+    )

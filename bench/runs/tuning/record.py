@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
 from bench.runs.plan import plan_run
 from bench.runs.record import Name, Provenance, Record
-from bench.runs.records import BEGUN, TUNING, folders_beside, read_model
+from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -220,7 +219,7 @@ def answer_to(question: Question, folders: Iterable[Path], others: Iterable[Tuni
             found = read_tuning(path)
             if not found.answers(question):
                 raise UserError(
-                    f"{path} answers another question than its name says; fix: rm {shlex.quote(str(path))}, then "
+                    f"{path} answers another question than its name says; fix: {moved_aside(path)}, then "
                     "bench tune again"
                 )
             if question.protocol_sha256 in ("", found.protocol_sha256):

@@ -95,7 +95,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "student"
     save_denoiser(with_interval(edm()), folder, [999])
     save_file(IntervalEmbedding(5).state_dict(), folder / INTERVAL_FILE)
-    with pytest.raises(UserError, match=r"interval.safetensors does not fit its network: .*; fix: rm -r"):
+    with pytest.raises(
+        UserError, match=r"interval.safetensors does not fit its network: .*; fix: make or copy it again"
+    ):
         load_denoiser(folder, EDMDenoiser)
 
 

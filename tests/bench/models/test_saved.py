@@ -186,17 +186,38 @@ def test_a_damaged_network_is_named(folder: Path, file: str, content: bytes) -> 
 def test_numbers_that_no_denoiser_has(folder: Path, key: str, value: object) -> None:
     path = folder / DESCRIPTION
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    with pytest.raises(UserError, match=r"denoiser\.json is damaged .*; fix: rm -r ") as caught:
+    with pytest.raises(
+        UserError, match=r"denoiser\.json is damaged .*; fix: make or copy it again, or name "
+    ) as caught:
         load_denoiser(folder, EDMDenoiser)
     assert "\n" not in str(caught.value)
 
 
-def test_advice_quotes_the_folder(denoiser: EDMDenoiser, tmp_path: Path) -> None:
-    folder = tmp_path / "two words; x"
-    save_denoiser(denoiser, folder, [999])
-    (folder / DESCRIPTION).write_text("{")
-    with pytest.raises(UserError, match=f"fix: rm -r '{folder}', and make"):
+def _wrapped(weights: Path) -> None:
+    save_file({f"module.{name}": value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+
+
+def _pickled(weights: Path) -> None:
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        (_wrapped, r"save the network itself, and not the wrapper"),
+        (_pickled, r"load it where it was made, .* write it with save_pretrained\(FOLDER\)"),
+        (lambda weights: weights.write_bytes(b"x" * 9), "make or copy it again, or name another folder"),
+        (Path.unlink, "make or copy it again, or name another folder"),
+    ],
+)
+def test_no_fix_removes_a_folder_that_may_be_the_users_own(
+    folder: Path, change: Callable[[Path], object], fix: str
+) -> None:
+    change(folder / WEIGHTS)
+    with pytest.raises(UserError, match=f"; fix: {fix}") as caught:
         load_denoiser(folder, EDMDenoiser)
+    assert "rm " not in str(caught.value)
 
 
 @pytest.mark.parametrize(

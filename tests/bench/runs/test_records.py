@@ -108,7 +108,7 @@ def test_writing_the_same_result_again_changes_nothing(tmp_path: Path) -> None:
 def test_a_result_is_never_replaced_by_a_different_one(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     write_record(path, example())
-    with pytest.raises(UserError, match=r"already has another result.*fix: rm "):
+    with pytest.raises(UserError, match=r"already has another result.*fix: mv "):
         write_record(path, example(train_seed=1))
     assert read_record(path).train_seed == 0
 
@@ -128,7 +128,7 @@ def test_a_half_written_record_names_the_file_and_the_fix(tmp_path: Path, kept: 
     with pytest.raises(UserError) as caught:
         read_record(path)
     assert str(path) in str(caught.value)
-    assert f"fix: rm {path}, then run again" in str(caught.value)
+    assert f"fix: put back a whole copy, or mv {path} {path}.aside, then run again" in str(caught.value)
 
 
 @pytest.mark.parametrize(

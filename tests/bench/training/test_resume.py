@@ -123,7 +123,7 @@ def test_a_half_written_record_is_named(plan: Callable[..., Run], runner: Runner
     run = plan()
     runner.run(run)
     run.record.write_text(run.record.read_text()[:100])
-    with pytest.raises(UserError, match=r"record.json: not a complete and valid record .*; fix: rm "):
+    with pytest.raises(UserError, match=r"record.json: not a complete and valid record .*; fix: .*mv "):
         runner.run(run)
 
 

@@ -245,7 +245,7 @@ def test_damaged_files_are_named_and_explained(
     with pytest.raises(UserError, match=message) as caught:
         fashion.load(folder, cache)
     assert str(caught.value).startswith(str(folder / IMAGES))
-    assert "; fix: delete or replace that file, then `apt-get install" in str(caught.value)
+    assert "; fix: move that file elsewhere or replace it, then `apt-get install" in str(caught.value)
 
 
 def test_a_wrong_checksum_shows_both(folder: Path, contents: dict[str, bytes], cache: Path) -> None:

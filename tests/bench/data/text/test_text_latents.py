@@ -244,7 +244,7 @@ def test_a_folder_with_something_else_is_never_overwritten(
 ) -> None:
     pack(open_captioned(folder), tmp_path / "packed")
     before = contents(tmp_path / "packed")
-    with pytest.raises(UserError, match=r"whose VAE is ab, not cd; fix: delete it, or name another folder"):
+    with pytest.raises(UserError, match=r"whose VAE is ab, not cd; fix: give another --cache, or, to encode"):
         pack(open_captioned(folder), tmp_path / "packed", vae_sha256="cd")
     with pytest.raises(UserError, match="whose resolution is 32, not 64"):
         pack(open_captioned(folder), tmp_path / "packed", resolution=64)

@@ -97,7 +97,10 @@ def test_images_and_shards_in_linked_and_deeper_folders_are_found(tmp_path: Path
 def test_images_of_a_kind_that_is_not_read_are_named(tmp_path: Path, made: list[Picture]) -> None:
     folder = sidecar_folder(tmp_path / "data", made[:2])
     (folder / "x.TGA").write_bytes(b"")
-    refused(folder, r"x.TGA is an image of a kind that is not read \(.tga; .jpeg, .*; fix: convert or remove it")
+    refused(
+        folder,
+        r"x.TGA is an image of a kind that is not read \(.tga; .jpeg, .*; fix: convert it, or move it elsewhere",
+    )
     with pytest.raises(UserError, match=r"x.TGA is an image of a kind"):
         real_images(folder)
 

@@ -188,7 +188,7 @@ def test_a_bundles_tunings_are_those_of_its_suites(tmp_path: Path, make_record: 
     assert site.tunings == [read_tuning(good)]
     (problem,) = site.problems
     assert problem.startswith(f"{tmp_path}/b.zip/tuning/fashion/broken.json: not a complete and valid record of a")
-    assert problem.endswith(f"left out of the site; fix: correct it in {tmp_path}/b.zip, or remove it")
+    assert problem.endswith(f"left out of the site; fix: correct it in {tmp_path}/b.zip, or leave it out")
 
 
 def test_a_problem_in_a_bundle_names_the_bundle(tmp_path: Path, make_record: Make) -> None:
@@ -200,7 +200,7 @@ def test_a_problem_in_a_bundle_names_the_bundle(tmp_path: Path, make_record: Mak
         build_site(site, tmp_path / "site")
     (problem,) = site.problems
     assert problem.startswith(f"{folder / 'cut.json'}: not a complete and valid record")
-    assert problem.endswith(f"fix: correct it in {tmp_path / 'theirs'}, or remove it")
+    assert problem.endswith(f"fix: correct it in {tmp_path / 'theirs'}, or leave it out")
 
 
 def test_a_sheet_that_was_cut_off_is_left_out_and_told(records: Any, make_record: Make) -> None:

@@ -118,7 +118,7 @@ def test_a_seed_that_can_be_guessed_is_refused(seed: int) -> None:
 
 def test_a_study_is_never_overwritten(make: Callable[..., Study]) -> None:
     make()
-    with pytest.raises(UserError, match="exists, and answers to its study would be lost"):
+    with pytest.raises(UserError, match=r"exists, and is not overwritten; fix: --out another folder$"):
         make()
 
 

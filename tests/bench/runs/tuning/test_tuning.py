@@ -161,7 +161,7 @@ def test_a_tuning_answers_its_own_question_alone(catalogue: Catalogue, tmp_path:
     assert answer_to(other, [tmp_path]) is None
     plan.path.rename(other.path(tmp_path))
     with pytest.raises(
-        UserError, match=r"answers another question than its name says; fix: rm .*bench tune again"
+        UserError, match=r"answers another question than its name says; fix: mv .*bench tune again"
     ):
         answer_to(other, [tmp_path])
 
@@ -209,7 +209,7 @@ def test_a_record_that_contradicts_itself_is_refused(
     plan.write()
     plan.path.write_text(json.dumps(json.loads(plan.path.read_text()) | {place: value}))
     with pytest.raises(
-        UserError, match=rf"valid record of a tuning \({problem}.*; fix: rm .*, then bench tune again"
+        UserError, match=rf"valid record of a tuning \({problem}.*; fix: .*mv .*, then bench tune again"
     ):
         read_tuning(plan.path)
 
