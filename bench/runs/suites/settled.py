@@ -10,6 +10,7 @@ from typing import Any
 from bench.core.errors import UserError, listed, unknown
 from bench.metrics.titles import UNSCALED_KID
 from bench.runs.plan import plan_run
+from bench.runs.protocols.derived import under_protocol
 from bench.runs.record import MethodInfo
 from bench.runs.registry import Catalogue
 from bench.runs.result_files import RESULTS
@@ -71,8 +72,11 @@ def settled(
 
 def question_of(row: SuiteRow, scale: SuiteScale, catalogue: Catalogue, task: Task) -> Question:
     """Return what `bench tune` answers for a row: its grid, on the task that trains the students."""
-    protocol = task.protocol.name if scale.trained_on else scale.protocol or task.protocol.name
-    asked = Question(row.method, task.name, protocol, row.tune, row.overrides, scale.tuning_seed, scale.budget)
+    if scale.protocol and not scale.trained_on:
+        task = under_protocol(task, scale.protocol, catalogue)
+    asked = Question(
+        row.method, task.name, task.protocol.name, row.tune, row.overrides, scale.tuning_seed, scale.budget
+    )
     return asked.of(catalogue, task)
 
 

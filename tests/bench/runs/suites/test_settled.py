@@ -10,6 +10,7 @@ from tests_support import TINY_PLUGIN
 from tuned_runs import write_result
 
 from bench.core.errors import UserError
+from bench.runs.protocols.derived import under_protocol
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suites.settled import question_of, require_rows, settled
 from bench.runs.suites.suite import SuiteRow, SuiteScale, load_suite
@@ -74,10 +75,11 @@ switches = {{ batch_size = {} }}
 TUNED = replace(SCALE, rows=(SuiteRow("dmd2", "DMD2", tune={"lr": [1e-4, 1e-3], "batch_size": [4, 8]}), ROWS[1]))
 
 
-def tune(catalogue: Catalogue, root: Path) -> None:
+def tune(catalogue: Catalogue, root: Path, scale: SuiteScale = TUNED) -> None:
     """Let the third point, of rate 1e-3 and batch 4, be the best."""
     task = catalogue.tasks.get("tiny")
-    plan = TuningPlan.of(question_of(TUNED.rows[0], TUNED, catalogue, task), catalogue, task, root)
+    measured = under_protocol(task, scale.protocol or task.protocol.name, catalogue)
+    plan = TuningPlan.of(question_of(scale.rows[0], scale, catalogue, task), catalogue, measured, root)
     for run, value in zip(plan.runs, [3.0, 4.0, 1.0, 2.0], strict=True):
         write_result(run, value)
     plan.write()
@@ -98,6 +100,13 @@ def test_tuned_values_are_the_rows_and_decide_its_iterations(catalogue: Catalogu
     assert settled(TUNED, catalogue, tmp_path, {"warmup": 1}).note.endswith(
         " It was tuned without --set warmup=1."
     )
+
+
+def test_a_suite_that_fixes_a_protocol_is_tuned_by_it(catalogue: Catalogue, tmp_path: Path) -> None:
+    by_another = replace(TUNED, protocol="tiny.fd")
+    tune(catalogue, tmp_path, by_another)
+    assert settled(by_another, catalogue, tmp_path).rows[0].overrides["lr"] == 1e-3
+    assert settled(TUNED, catalogue, tmp_path).rows[0].untuned, "its own protocol asks another question"
 
 
 def test_tunings_of_others_count_where_there_is_none(catalogue: Catalogue, tmp_path: Path) -> None:
