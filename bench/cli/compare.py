@@ -101,7 +101,7 @@ def _rows(
     found = load_suite(suite)
     part = found.scale(scale).on(task) if task else found.scale(scale)
     part = settled(part, catalogue, runs)
-    if note := selection.left_out(found, part):
+    for note in filter(None, (part.note, selection.left_out(found, part))):
         _say(note)
     return selection.suite(found, part), part.columns
 

@@ -217,6 +217,22 @@ def left_out(lines: Sequence[Line], records: Sequence[Record]) -> str:
     return f"Left out, by values that the suite sets: {listed(every, MOST_LEFT_OUT, '; ')}." if found else ""
 
 
+def of_other_protocols(lines: Sequence[Line], records: Sequence[Record], protocol: str | None) -> str:
+    """Name the results on a suite's lines that were measured by another protocol than it fixes; empty if none are.
+
+    `records` are of the suite's task; `protocol` is None if the suite fixes none.
+    """
+    others = [record for record in records if protocol not in (None, record.protocol.get("name"))]
+    found = Counter(
+        (record.method.name, str(record.protocol.get("name")))
+        for record, number in zip(others, owners(lines, others), strict=True)
+        if number is not None
+    )
+    every = (f"{name}, {counted(count, 'record')}: by {other}" for (name, other), count in sorted(found.items()))
+    shown = listed(every, MOST_LEFT_OUT, "; ")
+    return f"Left out, since the suite fixes the protocol {protocol}: {shown}." if found else ""
+
+
 def _text(value: object) -> str:
     return Value(value, passed=False).text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import RECORD
-from bench.report.lines import Line, left_out, owners, suite_lines
+from bench.report.lines import Line, left_out, of_other_protocols, owners, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
@@ -95,7 +95,8 @@ class Selection:
         tables, results of another recipe than a row has now are a side of their own, named by it. Raises UserError
         if there are fewer than two sides, or if they are not comparable.
         """
-        lines, here = self._lines(suite, chosen)
+        lines, every = self._lines(suite, chosen)
+        here = [one for one in every if chosen.protocol in (None, one.record.protocol.get("name"))]
         rows: dict[int, list[Found]] = {}
         for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
             if owner is not None:
@@ -112,15 +113,13 @@ class Selection:
     def left_out(self, suite: Suite, chosen: SuiteScale) -> str:
         """Name the results of a suite's methods that are on no row of it, and why; empty if there are none."""
         lines, here = self._lines(suite, chosen)
-        return left_out(lines, [one.record for one in here])
+        records = [one.record for one in here]
+        notes = (left_out(lines, records), of_other_protocols(lines, records, chosen.protocol))
+        return " ".join(filter(None, notes))
 
     def _lines(self, suite: Suite, chosen: SuiteScale) -> tuple[list[Line], list[Found]]:
         """Return the lines of a suite's table, and the results that may be on them."""
-        here = [
-            one
-            for one in self._measured(chosen.task)
-            if _counts(one.record) and chosen.protocol in (None, one.record.protocol.get("name"))
-        ]
+        here = [one for one in self._measured(chosen.task) if _counts(one.record)]
         return suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded]), here
 
     def _at(self, path: Path) -> Found:

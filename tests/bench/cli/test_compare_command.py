@@ -22,7 +22,9 @@ def test_two_methods_as_markdown(bench: Bench) -> None:
 
 def test_json_is_one_object(bench: Bench) -> None:
     data, note = bench("compare", "--suite", "table3", "--json").text.split("\n}\n")
-    assert note.startswith("Left out, by values that the suite sets: dmd2, 3 records: iterations is 1157 and")
+    about, values = note.splitlines()
+    assert about.startswith("DMD's regression uses") and "Equal budget: each training takes at most" in about
+    assert values.startswith("Left out, by values that the suite sets: dmd2, 3 records: iterations is 1157 and")
     found = json.loads(data + "}")
     assert len(found["sides"]) == 8
     assert [metric["name"] for metric in found["metrics"]] == ["fd", "precision", "recall", "accuracy"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.core.escape import markdown
-from bench.report.lines import left_out, owners, suite_lines
+from bench.report.lines import left_out, of_other_protocols, owners, suite_lines
 from bench.report.render import to_markdown
 from bench.report.results_page import Results
 from bench.report.selection import Selection
@@ -155,6 +155,15 @@ def test_results_on_no_row_are_named_with_the_value_that_they_lack(make_record: 
     assert "Left out" not in suite_table(SUITE, None, [make_record("gan", now=True)], scale).note
     paths = [Path(f"{one.run_id}.json") for one in records]
     assert Selection(Loaded(records, [], paths)).left_out(SUITE, scale) == note
+
+
+def test_results_of_another_protocol_than_the_suite_fixes_are_named(make_record: Make, scale: SuiteScale) -> None:
+    records = [make_record(now=True), make_record("gan", now=True)]
+    fixed = replace(scale, protocol="fashion.fd")
+    note = "Left out, since the suite fixes the protocol fashion.fd: dmd2, 1 record: by fashion; gan, 1 record"
+    chosen = Selection(Loaded(records, [], [Path(f"{one.run_id}.json") for one in records]))
+    assert chosen.left_out(SUITE, fixed).startswith(note) and not chosen.left_out(SUITE, scale)
+    assert of_other_protocols(suite_lines(fixed, None), records, "fashion.fd").startswith(note)
 
 
 def test_a_published_student_in_other_steps_is_named(make_record: Make) -> None:
