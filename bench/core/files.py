@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
+from bench.core.json_objects import RepeatedKeyError, unrepeated
 
 
 @contextlib.contextmanager
@@ -272,9 +273,17 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def read_json(path: Path, fix: str = "download it again") -> dict[str, Any]:
-    """Read a JSON object, such as one that was downloaded. Raises UserError with the fix if there is none."""
-    found = read_object(path)
-    if found is None:
+    """Read a JSON object, such as one that was downloaded. Raises UserError with the fix if there is none.
+
+    An object in it that has a key twice is refused by name: a reader would lose one of its values.
+    """
+    try:
+        found = json.loads(read_text(path), object_pairs_hook=unrepeated)
+    except RepeatedKeyError as error:
+        raise UserError(f"cannot read {path}: {error}; fix: keep one of them, or {fix}") from None
+    except (ValueError, RecursionError, UserError):
+        found = None
+    if not isinstance(found, dict):
         problem = "it contains no JSON object" if path.exists() else "there is no such file"
         raise UserError(f"cannot read {path}: {problem}; fix: {fix}")
     return found

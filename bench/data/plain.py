@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
+from bench.core.json_objects import RepeatedKeyError, unrepeated
 from bench.core.safe_pickle import shown
 
 KINDS = {dict: "an object", list: "an array", str: "a text", bool: "true or false", type(None): "null"}
@@ -81,15 +82,10 @@ def _parsed(text: str, where: str, fix: str) -> object:
     if not text.strip():
         raise UserError(f"{where} is empty, and no JSON; fix: {fix}")
 
-    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):  # a value would be lost
-            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-            raise UserError(f"{where} has {shown(twice)!r} twice; fix: keep one of them")
-        return found
-
     try:
-        content: object = json.loads(text, object_pairs_hook=whole)
+        content: object = json.loads(text, object_pairs_hook=unrepeated)
+    except RepeatedKeyError as error:
+        raise UserError(f"{where} has {shown(error.key)!r} twice; fix: keep one of them") from None
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         raise UserError(f"{where} is not JSON{' or is cut short' * cut} ({error}); fix: {fix}") from None

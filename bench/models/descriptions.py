@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.core.files import read_object
+from bench.core.files import read_json
 from bench.models.text.layout import ConditionLayout
 
 DESCRIPTION = "denoiser.json"
@@ -36,10 +36,8 @@ def described(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser of bench; fix: name another folder")
-    about = read_object(path)
+    about = read_json(path, AGAIN)
     try:
-        if about is None:
-            raise ValueError("it is no JSON object")
         yield about
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         what = printable(f"{type(error).__name__}: {error}")[:200]

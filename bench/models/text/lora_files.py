@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.core.files import read_object
+from bench.core.files import read_json
 from bench.models.weights.compare import PREFIXES
 from bench.models.weights.state_dicts import file_kind
 
@@ -184,7 +184,7 @@ def read_settings(file: Path, part: str = "unet") -> LoRASettings:
     Raises UserError for settings that change the meaning of the tensors and are not supported.
     """
     if file.name == PEFT_FILE and (file.parent / PEFT_SETTINGS).is_file():
-        found = read_object(file.parent / PEFT_SETTINGS)
+        found = read_json(file.parent / PEFT_SETTINGS)
         return _settings(found, file.parent / PEFT_SETTINGS, "")
     if file_kind(file) != "safetensors":
         return LoRASettings()

@@ -10,7 +10,7 @@ from diffusers import DiTTransformer2DModel
 
 from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.core.files import read_object
+from bench.core.files import read_json
 from bench.models.backbones.dit import ClassTransformer, DiTDenoiser, SiTDenoiser, linear_schedule
 from bench.models.descriptions import DESCRIPTION
 from bench.models.saved import load_denoiser
@@ -65,16 +65,15 @@ def _denoiser(network: Any, kind: Kind, frequencies: str, schedule: VPSchedule |
 
 def _schedule(pipeline: Path, kind: Kind) -> VPSchedule | None:
     """Return DiT's schedule by a pipeline's scheduler; none for SiT. Raises UserError if it is of another kind."""
-    index = read_object(pipeline / "model_index.json") or {}
+    file = pipeline / "model_index.json"
+    index = read_json(file) if file.is_file() else {}
     if index.get("_class_name") != PIPELINE:
         raise UserError(
             f"{pipeline} holds a {printable(index.get('_class_name'))[:80]}, not a {PIPELINE}; "
             "fix: name another folder"
         )
     path = pipeline / "scheduler" / "scheduler_config.json"
-    about = read_object(path) if path.is_file() else None
-    if about is None:
-        raise UserError(f"{path} is missing or damaged; fix: download the pipeline again")
+    about = read_json(path, "download the pipeline again")
     is_flow = str(about.get("_class_name")).startswith("FlowMatch")
     if is_flow != (kind == "sit"):
         other = "SiT, a rectified flow" if is_flow else "DiT, variance preserving"

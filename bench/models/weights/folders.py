@@ -57,6 +57,8 @@ def load_network(
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} has no config.json; fix: {fix}")
     _check_config(kind, folder, fix)
+    for index in folder.glob(f"*{INDEX}"):
+        read_json(index, fix)  # of a name that is there twice, the library would take the last place
     files = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
     if not files:
         names = sorted(file.name for file in folder.iterdir())

@@ -41,6 +41,14 @@ def rewrite(folder: Path, **changes: Tensor | None) -> None:
     save_file(state, path, metadata={"format": "pt"})
 
 
+@pytest.mark.parametrize("name", ["config.json", "diffusion_pytorch_model.safetensors.index.json"])
+def test_a_key_that_is_there_twice_is_named(folder: Path, name: str) -> None:
+    """Python's reader, which the libraries use too, would keep the last value without a word."""
+    (folder / name).write_text('{"_class_name": "UNet2DModel", "norm_eps": 1e-5, "norm_eps": 1e-6}')
+    with pytest.raises(UserError, match=rf"cannot read .*{name}: it has the key 'norm_eps' twice; fix: keep one"):
+        load_network(UNet2DModel, folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
