@@ -7,7 +7,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,7 +16,7 @@ from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, p
 from bench.core import launcher
 from bench.core.errors import UserError
 from bench.core.imports import load_class
-from bench.core.stopping import Interrupted, Stopped
+from bench.core.stopping import Interrupted, Stopped, exit_code
 
 COMMANDS = {
     "list": "browse:list_",
@@ -50,7 +50,6 @@ Packages add commands by entry points in the group `bench.commands`.
 """
 
 
-INTERRUPTED = 130
 GOES_ON = "interrupted; the same command goes on from the last checkpoint"
 
 
@@ -94,7 +93,17 @@ def _root(
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Treat a signal that ends a command as Ctrl-C, so that its jobs stop too."""
+    _heard.append(number)
     raise Interrupted
+
+
+_heard: list[int] = []
+"""The signals that came; the first decides the exit code."""
+
+
+def _end_interrupted() -> NoReturn:
+    print(GOES_ON, file=sys.stderr)
+    sys.exit(exit_code(_heard[0] if _heard else signal.SIGINT))
 
 
 def _hear_signals() -> None:
@@ -115,7 +124,7 @@ def _clear_launcher() -> None:
 
 
 def main() -> None:
-    """Run the command line. Every error is one line on stderr with exit code 2; Ctrl-C gives 130."""
+    """Run the command line. Errors are one line on stderr with exit code 2; a signal gives 128 + its number."""
     _hear_signals()
     open_streams()
     _clear_launcher()
@@ -125,8 +134,8 @@ def main() -> None:
         finally:
             flush_output()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer's exit code for an interrupt
-            print(GOES_ON, file=sys.stderr)
+        if end.code == exit_code(signal.SIGINT):  # Typer's for every interrupt
+            _end_interrupted()
         raise
     except (UserError, OSError) as error:  # for example an unreadable folder or a full disk
         print(f"error: {error}", file=sys.stderr)
@@ -137,5 +146,4 @@ def main() -> None:
         print(f"error: {unexpected(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Stopped):
-        print(GOES_ON, file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _end_interrupted()

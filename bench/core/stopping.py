@@ -14,6 +14,11 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 """The signals that schedulers send before they take a machine away: submitit's warning, then the last call."""
 
 
+def exit_code(cause: int) -> int:
+    """Return the exit code of a program that a signal ended, as shells and schedulers expect: 128 + its number."""
+    return 128 + cause
+
+
 class Stopped(BaseException):
     """This process was asked to stop; the same command continues from its files. This is not a failure."""
 

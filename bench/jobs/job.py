@@ -16,7 +16,7 @@ from typing import Protocol
 from bench.core import launcher
 from bench.core.errors import UserError, first_line
 from bench.core.run_folder import LOG
-from bench.core.stopping import SIGNALS, Stopped, listening
+from bench.core.stopping import SIGNALS, Stopped, exit_code, listening
 from bench.jobs.spec import JobSpec
 from bench.runs.argv import set_user_argv
 from bench.runs.states import attempts
@@ -25,8 +25,6 @@ RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", 
 """Environment variables of torch.distributed, in the order of the arguments of `rendezvous`."""
 FIRST_PORT, PORTS = 10_000, 10_000
 """Ports of the rendezvous (first, count), below those of outgoing connections, which could block them."""
-INTERRUPTED = 130
-"""Exit code of a job that was stopped."""
 
 
 class Requeue(Protocol):
@@ -83,6 +81,7 @@ def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) 
         restart = f"restart {process.restart}, {process.node}, {time.ctime()}"
         print(f"--- {spec.stage}: job {process.job}, {restart}", flush=True)
         end, reason = _lead(spec, process)
+    cause = reason
     # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
     # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
     _ignore_signals()
@@ -94,7 +93,7 @@ def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) 
             reason = f"{reason}, and it could not be put back into the queue: {first_line(error)}"
     attempts.finish(spec.folder, attempt, end, reason)
     if end != "done":
-        sys.exit(INTERRUPTED if end == "stopped" else 1)
+        sys.exit(exit_code(signal.Signals[cause]) if end == "stopped" else 1)
 
 
 def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:

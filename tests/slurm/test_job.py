@@ -102,7 +102,7 @@ def test_at_the_last_call_a_job_ends_and_does_not_put_itself_back(
     monkeypatch.setattr(slurm_job, "_is_kept", lambda _: False)
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGTERM))()
-    assert caught.value.code == 130 and not in_job
+    assert caught.value.code == 143 and not in_job
     (attempt,) = attempts(tmp_path)
     assert (attempt.end, attempt.reason) == ("stopped", "SIGTERM")
     assert "goes on from here" in (tmp_path / LOG).read_text()
@@ -178,5 +178,5 @@ def test_a_job_that_cannot_be_put_back_says_why(
     signal.signal(signal.SIGUSR2, refused)
     with pytest.raises(SystemExit) as caught:
         job(tmp_path, monkeypatch, lambda: kill(signal.SIGUSR2))()
-    assert caught.value.code == 130 and not in_job
+    assert caught.value.code == 140 and not in_job
     assert "could not be put back into the queue: timed-out too many times" in attempts(tmp_path)[0].reason

@@ -60,7 +60,7 @@ def until(true: Callable[[], object], seconds: float = 180) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("how", ["SIGUSR2", "SIGKILL", "controller"])
+@pytest.mark.parametrize("how", ["SIGUSR2", "SIGTERM", "SIGKILL", "controller"])
 def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint(
     how: str, started: Callable[[], psutil.Popen], tmp_path: Path
 ) -> None:
@@ -79,8 +79,8 @@ def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint
     assert (attempt.end, attempt.reason) == ("stopped", "SIGTERM")
     assert run_state(run).state == "stopped"
     assert (run / "checkpoints" / "0000010.pt").exists() and not (run / "record.json").exists()
-    assert command.returncode == {"SIGUSR2": 130, "SIGKILL": -9, "controller": 2}[how], printed
-    assert ("interrupted; the same command goes on" in printed) == (how == "SIGUSR2")
+    assert command.returncode == {"SIGUSR2": 140, "SIGTERM": 143, "SIGKILL": -9, "controller": 2}[how], printed
+    assert ("interrupted; the same command goes on" in printed) == (how in ("SIGUSR2", "SIGTERM"))
     assert "Traceback" not in printed
 
 
