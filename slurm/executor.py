@@ -42,7 +42,10 @@ class SlurmExecutor(Executor):
 
         load_profile(options.profile)  # before anything else is looked at
         if options.jobs is not None or options.processes != 1:
-            raise UserError("--jobs and --processes are for this machine; on a cluster the profile says how many")
+            raise UserError(
+                "--jobs and --processes are for this machine; on a cluster the profile says how many; "
+                "fix: leave them out"
+            )
         return cls(settings, options.profile, options.detach)
 
     def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:

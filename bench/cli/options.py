@@ -177,7 +177,10 @@ def subject_of(
         )
     if checkpoint is not None:
         if not checkpoint.exists():
-            raise UserError(f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a student's")
+            raise UserError(
+                f"no folder or file {checkpoint}; --checkpoint takes a run's folder, or a "
+                "student's; fix: bench status lists the runs"
+            )
         student_of(regular_file_or_folder(checkpoint))
         return checkpoint
     if steps is not None:

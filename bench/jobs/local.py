@@ -39,7 +39,7 @@ class LocalExecutor(Executor):
     def create(cls, settings: JobSettings, options: ExecutorOptions) -> LocalExecutor:
         """Return an executor. Raises UserError for options of clusters."""
         if options.profile is not None or options.detach:
-            raise UserError("--profile and --detach go with --executor slurm")
+            raise UserError("--profile and --detach go with --executor slurm; fix: add it, or leave them out")
         return cls(settings, options)
 
     def execute(self, planned: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
@@ -92,7 +92,9 @@ class LocalExecutor(Executor):
             share = Share(settings.threads, self.options.processes, gpus, chosen_gpus()[:gpus])
             processes = share.processes
             if gpus and processes > gpus:
-                raise UserError(f"--processes {processes} take a GPU each, and there are {gpus} here")
+                raise UserError(
+                    f"--processes {processes} take a GPU each, and there are {gpus} here; fix: --processes {gpus}"
+                )
             fitting = max(1, (gpus or cores() // settings.threads) // processes)
             outcomes = run_jobs(specs, min(self.options.jobs or fitting, len(specs)), share, server, console)
         for outcome in outcomes:

@@ -124,7 +124,7 @@ def _kind_of(about: Mapping[str, Any]) -> str:
 def require_student(folder: Path, indices: Sequence[int]) -> None:
     """Raise UserError if a saved denoiser has no steps of a student's."""
     if not indices:
-        raise UserError(f"{folder} is a many-step denoiser, not a student; for the teacher use --sampler")
+        raise UserError(f"{folder} is a many-step denoiser, not a student; fix: --sampler NAME for the teacher")
 
 
 def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:

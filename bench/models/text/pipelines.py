@@ -52,7 +52,10 @@ def load_tiny_vae(source: str | Path) -> LatentSpace:
 def pipeline_family(folder: Path) -> type[TextFamily]:
     """Return the family that reads a pipeline's folder, by its model_index.json. Raises UserError."""
     if not (folder / INDEX).is_file():
-        raise UserError(f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format")
+        raise UserError(
+            f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format; "
+            "fix: name a folder that save_pretrained of a pipeline wrote"
+        )
     named = read_json(folder / INDEX).get("_class_name")
     known: list[str] = []
     for family in _families():

@@ -193,7 +193,10 @@ def _training_levels(root: Path) -> int:
     """Noise levels that a consistency model was trained with: its second step depends on them."""
     path = root / "scheduler" / "scheduler_config.json"
     if not path.is_file():
-        raise UserError(f"{root} holds no scheduler/scheduler_config.json: a consistency model needs its levels")
+        raise UserError(
+            f"{root} holds no scheduler/scheduler_config.json: a consistency model needs its levels; "
+            "fix: download the whole folder"
+        )
     levels = read_json(path).get("num_train_timesteps")
     if type(levels) is not int or levels < 2:
         raise UserError(f"{path}: num_train_timesteps is {levels!r}; fix: download it again")

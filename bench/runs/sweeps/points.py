@@ -230,7 +230,10 @@ def _counted(steps: int | None) -> str:
 def _steps_of(checkpoint: Path) -> int | None:
     """Return the steps of a run's student; None for published weights, of which a file may take several."""
     if not checkpoint.exists():
-        raise UserError(f"no folder or file {checkpoint}; --checkpoint takes folders of runs, or students")
+        raise UserError(
+            f"no folder or file {checkpoint}; --checkpoint takes folders of runs, or students; "
+            "fix: bench status lists the runs"
+        )
     student = student_of(regular_file_or_folder(checkpoint))
     if not (student / DESCRIPTION).is_file():
         return None

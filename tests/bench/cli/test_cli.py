@@ -137,7 +137,7 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
         (["reproduce", "table3", "--scale", "huge"], "huge"),
         (["eval", "--task", "digits"], "bench eval takes one of --checkpoint PATH, --sampler NAME,"),
         (["eval", "--task", "digits", "--sampler", "teacher-od"], "did you mean 'teacher-ode'"),
-        (["eval", "--task", "digits", "--checkpoint", "nowhere"], "no folder or file nowhere"),
+        (["eval", "--task", "digits", "--checkpoint", "nowhere"], "student's; fix: bench status lists the runs"),
         (["prepare", "--task", "digits", "--weights", "hps"], "--weights takes NAME=PATH, not 'hps'"),
         (["prepare", "--task", "digits", "--weights", "clpi=a"], "unknown weights 'clpi'; did you mean"),
         (

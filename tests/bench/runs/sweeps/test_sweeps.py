@@ -200,7 +200,7 @@ def test_steps_and_students_that_cannot_be_measured_are_refused(catalogue: Catal
         student_points(task, tmp_path, [one, four], [4], None)
     with pytest.raises(UserError, match="a student without a finished run"):
         student_points(task, tmp_path, [student(tmp_path / "unfinished", 1, finished=False)], None, None)
-    with pytest.raises(UserError, match="no folder or file"):
+    with pytest.raises(UserError, match=r"no folder or file .*; fix: bench status lists"):
         student_points(task, tmp_path, [tmp_path / "nowhere"], None, None)
 
 
