@@ -194,6 +194,15 @@ class PreparedTask(ABC):
     def training_condition(self, indices: Tensor) -> Tensor:
         """Return training conditions [B, ...] for indices [B] below `training_conditions`, on their device."""
 
+    def training_condition_on(self, indices: Tensor, device: torch.device) -> Tensor:
+        """Return training conditions [B, ...] on a device, for indices [B] on the CPU.
+
+        A task that looks its conditions up there reads the indices without waiting for the device.
+        """
+        from bench.core.transfers import sent  # only now: torch takes seconds
+
+        return self.training_condition(sent(indices, device))
+
     @abstractmethod
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return real training images in the networks' space, and their conditions, on a device."""

@@ -234,11 +234,11 @@ class Trainer:
             count,
         )
         real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
-        positions = rng.integers(0, self.prepared.training_conditions, count)
+        positions = rng.positions(self.prepared.training_conditions, count)
         return Batch(
             iteration=iteration,
             rng=rng,
-            condition=self.prepared.training_condition(positions),
+            condition=self.prepared.training_condition_on(positions, device),
             real=real,
             real_condition=real_condition,
         )

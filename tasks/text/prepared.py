@@ -170,9 +170,12 @@ class PreparedText(PairedTeacher):
     def training_condition(self, indices: Tensor) -> Tensor:
         return self.training.prompts(indices)
 
+    def training_condition_on(self, indices: Tensor, device: torch.device) -> Tensor:
+        return self.training.prompts(indices, device)
+
     def real_batch(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         training = self.training
-        return sent(training.latents.gather(positions), device), training.captions(sent(positions, device))
+        return sent(training.latents.gather(positions), device), training.captions(positions, device)
 
     def pixels(self) -> tuple[Callable[[Tensor], Tensor], list[PreparedAsset]]:
         """Return the tiny VAE's decoder: gradients through the whole VAE would take too much memory and time."""

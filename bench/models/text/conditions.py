@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bench.core.transfers import sent
 from bench.models.text.encoders import TextEncoder
 
 KEPT_BYTES = 2**31
@@ -30,12 +31,16 @@ class PromptConditions:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def __call__(self, positions: Tensor) -> Tensor:
-        """Return conditions [B, K] on the device of `positions` [B]; the encoder moves there."""
-        self.encoder.to(positions.device)
+    def __call__(self, positions: Tensor, device: torch.device | None = None) -> Tensor:
+        """Return conditions [B, K] on a device, or on that of `positions` [B]; the encoder moves there.
+
+        Positions on the CPU are read at once; those on a GPU only when it has done all that it was given.
+        """
+        device = device or positions.device
+        self.encoder.to(device)
         prompts = [self.prompts[i] for i in positions.tolist()]
         found = {prompt: self._of(prompt) for prompt in dict.fromkeys(prompts)}
-        return torch.stack([found[prompt] for prompt in prompts]).to(positions.device)
+        return sent(torch.stack([found[prompt] for prompt in prompts]), device)
 
     def _of(self, prompt: str) -> Tensor:
         if prompt not in self._kept:

@@ -184,8 +184,8 @@ def read_settings(file: Path, part: str = "unet") -> LoRASettings:
     Raises UserError for settings that change the meaning of the tensors and are not supported.
     """
     if file.name == PEFT_FILE and (file.parent / PEFT_SETTINGS).is_file():
-        found = read_json(file.parent / PEFT_SETTINGS)
-        return _settings(found, file.parent / PEFT_SETTINGS, "")
+        settings = file.parent / PEFT_SETTINGS
+        return _settings(read_json(settings), settings, "")
     if file_kind(file) != "safetensors":
         return LoRASettings()
     try:

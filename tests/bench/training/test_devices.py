@@ -89,6 +89,20 @@ def test_a_training_step_never_waits_for_the_device(
     assert "tolist" in waits, "what the trainer reads afterwards is seen"
 
 
+def test_prompts_are_looked_up_without_waiting_for_the_device(tmp_path: Path) -> None:
+    """A batch has the conditions of prompts and the captions of images, which were encoded before."""
+    cache = choose_sdxl(tmp_path)
+    with pretended_device() as device:
+        prepared = declared(cache).prepare(Sources(cache), SilentProgress())
+        positions = torch.tensor([0, 1, 0])
+        expected = prepared.training_condition(positions.to(device)), prepared.real_batch(positions, device)[1]
+        waits.clear()
+        found = prepared.training_condition_on(positions, device), prepared.real_batch(positions, device)[1]
+        assert not waits
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one.cpu(), other.cpu())
+
+
 @pytest.mark.parametrize("values", [{}, {"one_base": True, "critic_lora_rank": 4}], ids=["a base each", "one"])
 def test_text_to_image_is_that_of_the_cpu(values: dict[str, Any], tmp_path: Path) -> None:
     """Run latents, new and cached conditions, a guided teacher, a LoRA, CLIP and a sampler of the teacher."""

@@ -111,7 +111,7 @@ def test_the_chosen_point_is_reported_once_it_is_measured_under_the_tasks_protoc
 def test_a_point_that_is_given_twice_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
     path, content = tmp_path / "twice.json", json.loads(measured(catalogue, tmp_path).answer().model_dump_json())
     path.write_text(json.dumps(content | {"points": [*content["points"], content["points"][0]]}))
-    with pytest.raises(UserError, match=r"valid record of a sweep \(a point is given twice\); fix: rm"):
+    with pytest.raises(UserError, match=r"valid record of a sweep \(a point is given twice\); fix: .*mv "):
         read_sweep(path)
 
 
