@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import marshal
@@ -17,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.core.disk import named_if_full, named_if_not_writable
 from bench.core.errors import UserError
 from bench.core.json_objects import RepeatedKeyError, unrepeated
 
@@ -26,11 +26,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
     A reader sees the old file or the new one, never a part; on an exception the temporary file is removed. Raises
-    DiskFullError if the disk is full, whatever error the writer raises for that.
+    DiskFullError if the disk is full, whatever error the writer raises for that, and UserError if `path` is a
+    folder or its folder may not be written to.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, but a file is to be written there; fix: name a file in it")
     make_folder(path.parent)
     with named_if_full(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        with named_if_not_writable(path.parent):
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -53,7 +57,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with named_if_full(path):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with named_if_not_writable(path.parent):
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             yield temporary
             umask = _umask()
@@ -76,13 +81,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents. Raises UserError if that is not permitted or the disk is full."""
-    with named_if_full(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise not_permitted(folder, error) from None
+    with named_if_full(folder), named_if_not_writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -93,7 +93,7 @@ def append_line(path: Path, line: str) -> None:
     if path.exists():
         regular_file(path)  # opening a named pipe would block this process forever
     make_folder(path.parent)
-    with named_if_full(path), path.open("a+b", buffering=0) as file:
+    with named_if_full(path), named_if_not_writable(path, "file"), path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -103,55 +103,12 @@ def append_line(path: Path, line: str) -> None:
             rest = rest[file.write(rest) :]
 
 
-def not_permitted(folder: Path, error: OSError) -> UserError:
-    """Return the error of a folder into which nothing can be written."""
-    return UserError(
-        f"the folder {folder} cannot be written to: {error.strerror or error}; "
-        "fix: change its permissions, or name another folder (--runs, --cache)"
-    )
-
-
-class DiskFullError(UserError):
-    """The disk is full where a file is to be written; the file's content is not at fault."""
-
-
-@contextlib.contextmanager
-def named_if_full(path: Path) -> Iterator[None]:
-    """Raise DiskFullError in place of a writer's error for a full disk; torch's is `unexpected pos 64 vs 0`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if (isinstance(error, OSError) and error.errno in FULL) or _is_full(path.parent):
-            raise DiskFullError(
-                f"the disk is full: {path} cannot be written; fix: free some space, or raise your quota, and run "
-                "the same command again: it continues from its files"
-            ) from error
-        raise
-
-
-def _is_full(folder: Path) -> bool:
-    """Say whether even a small file cannot be written into a folder."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(_PROBE_BYTES))
-            probe.flush()
-            os.fsync(probe.fileno())
-    except OSError as error:
-        return error.errno in FULL
-    return False
-
-
 def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a full disk."""
-_PROBE_BYTES = 1 << 18
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
 """Pattern of the names that `whole_file` and `whole_folder` give to unfinished files."""
 

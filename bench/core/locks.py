@@ -10,13 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bench.core.files import (
-    FULL,
-    make_folder,
-    named_if_full,
-    not_permitted,
-    regular_file,
-)
+from bench.core.disk import FULL, named_if_full, not_writable
+from bench.core.files import make_folder, regular_file
 
 RETRY_SECONDS = 0.05
 
@@ -37,7 +32,7 @@ def open_lock(path: Path) -> IO[str]:
             if error.errno in FULL:
                 raise
             if not path.is_file():
-                raise not_permitted(path.parent, error) from None
+                raise not_writable(path.parent, error) from None
             return path.open()
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from bench.core import launcher
 from bench.core.errors import UserError, first_line
+from bench.core.files import make_folder
 from bench.core.run_folder import LOG
 from bench.core.stopping import SIGNALS, Stopped, exit_code, listening
 from bench.jobs.spec import JobSpec
@@ -142,7 +143,7 @@ def _ignore_signals() -> None:
 @contextlib.contextmanager
 def _printed(path: Path) -> Iterator[None]:
     """Append all that this process prints, and its libraries, to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

@@ -18,9 +18,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.core.disk import FULL
 from bench.core.errors import UserError
 from bench.core.escape import is_name
-from bench.core.files import FULL, MOST_BYTES, human_size, regular_file
+from bench.core.files import MOST_BYTES, human_size, regular_file
 from bench.runs.evidence.files import OLD_SCORES_SUFFIX, SUFFIXES
 from bench.runs.records import COMMITTED, TUNING, folders_beside
 

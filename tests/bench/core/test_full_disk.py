@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from bench.core import files
-from bench.core.files import DiskFullError, remove_temporaries, whole_file, whole_folder
+from bench.core.disk import DiskFullError
+from bench.core.errors import UserError
+from bench.core.files import remove_temporaries, whole_file, whole_folder
 from bench.core.made import made_once
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -63,6 +66,44 @@ def test_torchs_writer_on_a_disk_that_is_really_full(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("written", ["torch.save(torch.zeros(10**6), path)", "path.write_bytes(bytes(10**6))"])
+def test_a_limit_to_the_size_of_files_is_named(written: str, tmp_path: Path) -> None:
+    program = (
+        "import resource, sys, torch; from pathlib import Path; from bench.core.files import whole_file\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
+        f"with whole_file(Path(sys.argv[1]) / 'x.pt') as path: {written}"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert re.search(
+        r"UserError: .*x.pt cannot be written: it is larger .*; fix: ulimit -f unlimited", found.stderr
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_takes_no_files_is_named_without_the_temporary_name(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / ".x.abcd_123"))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
+    for whole in (whole_file, whole_folder):
+        said = pytest.raises(UserError, match=rf"^the folder {tmp_path} cannot be written to: .*; fix: change its")
+        with said, whole(tmp_path / "x"):
+            pytest.fail("nothing can be written")
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    said = pytest.raises(UserError, match=r"x is a folder, but a file is to be .*; fix: name a file in it")
+    with said, whole_file(tmp_path / "x"):
+        pytest.fail("nothing can be written")
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from bench.core import files
+from bench.core.disk import DiskFullError
 from bench.core.errors import UserError
-from bench.core.files import DiskFullError, append_line, make_folder, remove_temporaries, whole_folder
+from bench.core.files import append_line, make_folder, remove_temporaries, whole_folder
 from bench.core.made import made_once
 from bench.runs.states import attempts
 from bench.runs.states.lock import locked
