@@ -186,8 +186,7 @@ class Distiller(ABC, Generic[R]):
         """Set every learning rate for an iteration. The rates are functions of the iteration alone."""
         factor = self.recipe.rate_at(iteration)
         for model in self.models.values():
-            for group in model.optimizer.param_groups:
-                group["lr"] = model.lr * factor
+            model.set_rate(factor)
 
     @property
     def generator(self) -> TrainedModel:

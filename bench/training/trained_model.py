@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
 from bench.training.half_weights import HalfWeights
 from bench.training.one_base import OwnState
 
@@ -53,10 +54,25 @@ class TrainedModel(OwnState):
         self.optimizer = optimizer
         self.lr = lr
         """Learning rate before warm-up and decay."""
+        self.group_rates = [float(group.get("lr", lr)) for group in optimizer.param_groups]
+        """The same of each of the optimiser's groups, as `build_optimizer` gave it: mostly `lr`."""
         self.updates = 0
         """Number of optimiser steps so far."""
         self.gradient_norm: Tensor | None = None
         """Gradient norm of the last step, before clipping."""
+
+    def set_rate(self, factor: float) -> None:
+        """Set every group's learning rate to a share of its full one.
+
+        Raises UserError if the optimiser got groups after it was built: their full rates are not known.
+        """
+        if len(self.optimizer.param_groups) != len(self.group_rates):
+            raise UserError(
+                f"the optimiser has {len(self.optimizer.param_groups)} groups, and was built with "
+                f"{len(self.group_rates)}; fix: make every group in build_optimizer()"
+            )
+        for group, rate in zip(self.optimizer.param_groups, self.group_rates, strict=True):
+            group["lr"] = rate * factor
 
     def step(self) -> None:
         """Step the optimiser, from the gradients that the master has."""

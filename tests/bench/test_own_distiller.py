@@ -114,6 +114,26 @@ def test_only_calls_that_train_go_through_the_wrapper() -> None:
     assert wrapped.calls == 2
 
 
+class Grouped(Own):
+    """Biases have ten times the rate of weights."""
+
+    def build_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        weights = [one for one in network.parameters() if one.dim() > 1]
+        biases = [one for one in network.parameters() if one.dim() <= 1]
+        return torch.optim.SGD([{"params": weights}, {"params": biases, "lr": 10 * lr}], lr=lr)
+
+
+def test_the_groups_of_an_own_optimiser_keep_the_ratio_of_their_rates(tiny: PreparedTask, tmp_path: Path) -> None:
+    training = trainer(tiny, tmp_path, Grouped, warmup=4)
+    optimizer = training.distiller.generator.optimizer
+    for iteration, share in ((0, 0.25), (3, 1.0)):
+        training.distiller.set_rates(iteration)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3 * share, 1e-2 * share])
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(UserError, match=r"3 groups, and was built with 2; fix: make every group in build_opt"):
+        training.distiller.set_rates(0)
+
+
 def test_a_target_is_the_exponential_average_of_its_model() -> None:
     network = nn.BatchNorm1d(2)
     model = TrainedModel(network, network, torch.optim.SGD(network.parameters(), lr=1.0), 1.0)
