@@ -50,7 +50,15 @@ Packages add commands by entry points in the group `bench.commands`.
 """
 
 
-GOES_ON = "interrupted; the same command goes on from the last checkpoint"
+_FROM_CHECKPOINT = "goes on from the last checkpoint"
+GOES_ON = {
+    "run": _FROM_CHECKPOINT,
+    "reproduce": _FROM_CHECKPOINT,
+    "tune": _FROM_CHECKPOINT,
+    "sweep": "keeps the points that are measured",
+    "prepare": "keeps what is made",
+}
+"""What the same command does after an interrupt, for those that keep something of what they did."""
 
 
 def command_line(called: str | None = None) -> typer.Typer:
@@ -102,7 +110,7 @@ _heard: list[int] = []
 
 
 def _end_interrupted() -> NoReturn:
-    print(GOES_ON, file=sys.stderr)
+    print(interrupted(), file=sys.stderr)
     sys.exit(exit_code(_heard[0] if _heard else signal.SIGINT))
 
 
@@ -123,6 +131,12 @@ def _clear_launcher() -> None:
         print(f"note: {', '.join(cleared)} ignored: bench starts its own processes", file=sys.stderr)
 
 
+def interrupted() -> str:
+    """Return what an interrupted command says."""
+    goes_on = GOES_ON.get(next(iter(sys.argv[1:]), ""))
+    return f"interrupted; the same command {goes_on}" if goes_on else "interrupted"
+
+
 def main() -> None:
     """Run the command line. Errors are one line on stderr with exit code 2; a signal gives 128 + its number."""
     _hear_signals()
@@ -134,7 +148,8 @@ def main() -> None:
         finally:
             flush_output()
     except SystemExit as end:
-        if end.code == exit_code(signal.SIGINT):  # Typer's for every interrupt
+        # Typer makes an interrupt an exit; a command that exits with this code has said what goes on.
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             _end_interrupted()
         raise
     except (UserError, OSError) as error:  # for example an unreadable folder or a full disk

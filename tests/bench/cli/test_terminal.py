@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import bench.cli
 from bench.cli.terminal import print as shown
@@ -74,3 +75,39 @@ def test_an_error_in_a_plugins_code_is_the_plugins(tmp_path: Path) -> None:
         sampler(0)
     reason = unexpected(caught.value)
     assert reason.startswith("plug-in mine.py failed in line 2: ZeroDivisionError: ") and "report" not in reason
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run --method dmd2 --dry-run", "interrupted; the same command goes on from the last checkpoint\n"),
+        ("sweep --task digits --dry-run", "interrupted; the same command keeps the points that are measured\n"),
+        ("list methods", "interrupted\n"),
+    ],
+)
+def test_an_interrupted_command_promises_only_what_it_keeps(command: str, said: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "plug.py"
+    plugin.write_text("import os\nos.kill(os.getpid(), 15)\n")
+    done = piped(f"$BENCH {command} --plugin {plugin}")
+    assert (done.returncode, done.stderr) == (130, said)
+
+
+def test_a_command_that_says_itself_what_goes_on_is_not_contradicted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def watch() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    for part in ("_hear_signals", "open_streams"):
+        monkeypatch.setattr(bench.cli, part, lambda: None)
+    monkeypatch.setattr(bench.cli, "command_line", lambda _: app)
+    with pytest.raises(SystemExit) as ended:
+        bench.cli.main()
+    assert ended.value.code == 130 and capsys.readouterr().err == ""
