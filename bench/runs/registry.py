@@ -14,6 +14,7 @@ from bench.core.escape import is_name
 from bench.runs.plugins.checks import NAMES, importing
 from bench.runs.plugins.files import FROM_FILE, definitions, existing
 from bench.runs.plugins.kinds import KINDS, ROWS, Kind
+from bench.runs.plugins.process_state import unchanged_process
 from bench.training.families import read_family, read_variants, resolve
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ class Entry(Generic[T]):
         """Import and return the thing. Raises UserError, which names the origin, if the import fails."""
         if self.thing is None:
             assert self.point is not None
-            with importing(lambda _: f"{self.name!r} from {self.origin} cannot be loaded"):
+            who = f"{self.name!r} from {self.origin}"
+            with unchanged_process(who), importing(lambda _: f"{who} cannot be loaded"):
                 named = self.point.load()
             self.thing = self.kind.taken(named, self.name, self.origin)
             if self.thing is None:
                 raise UserError(
-                    f"{self.name!r} from {self.origin} cannot be loaded: {named!r} is not a {self.kind.name}; "
+                    f"{who} cannot be loaded: {named!r} is not a {self.kind.name}; "
                     f"fix: let its entry point name {self.kind.wanted}"
                 )
         return self.thing

@@ -18,6 +18,7 @@ from bench.core.imports import PLUGIN_MODULE
 from bench.metrics.info import MetricInfo
 from bench.runs.plugins.checks import importing
 from bench.runs.plugins.kinds import ROWS, Kind
+from bench.runs.plugins.process_state import unchanged_process
 
 FROM_FILE = "plug-in "
 """How the origin of what a plug-in file defines begins; the file's name follows."""
@@ -84,7 +85,8 @@ def _run(path: Path) -> tuple[str, ModuleType]:
         raise UserError(f"{path} is not a Python file; fix: name one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pickle and dataclasses find a class's module here
-    with importing(lambda error: f"plug-in {path}{_line_in(path, error)} failed"):
+    who = f"plug-in {path}"
+    with unchanged_process(who), importing(lambda error: f"{who}{_line_in(path, error)} failed"):
         spec.loader.exec_module(module)
     return sha256, module
 

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.core.errors import UserError
 from bench.core.imports import load_class
@@ -206,3 +207,34 @@ def test_an_installed_plugin_that_exits_is_named(tmp_path: Path, monkeypatch: py
     tasks: Registry[Task] = Registry.installed(KINDS["task"], [(point, "elsewhere 1.0")])
     with pytest.raises(UserError, match=r"'gone' from elsewhere 1\.0 cannot be loaded: SystemExit"):
         tasks.get("gone")
+
+
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("torch.set_default_dtype(torch.float64)", "torch.set_default_dtype: torch.float32 is torch.float64 now"),
+        ("torch.set_default_device('meta')", "torch.set_default_device: cpu is meta now"),
+        ("torch.set_grad_enabled(False)", "torch.set_grad_enabled: True is False now"),
+        ("torch.use_deterministic_algorithms(True)", "torch.use_deterministic_algorithms: False is True now"),
+        ("torch.set_num_threads(torch.get_num_threads() + 1)", "torch.set_num_threads: "),
+        ("os.chdir('/')", "os.chdir: "),
+    ],
+)
+def test_an_import_that_changes_the_whole_process_is_refused_and_undone(
+    line: str, how: str, tmp_path: Path
+) -> None:
+    def state() -> list[object]:
+        dtype, device, grad = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+        return [
+            dtype,
+            device,
+            grad,
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_num_threads(),
+            Path.cwd(),
+        ]
+
+    before = state()
+    said = refused(tmp_path, f"import os, torch\n{line}\n{METHOD.format(field='')}")
+    assert how in said and "fix: take that line out" in said
+    assert state() == before
