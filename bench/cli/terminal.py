@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from bench.core.errors import first_line
+from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
 from bench.core.imports import PLUGIN_MODULE
 
@@ -38,7 +38,8 @@ def print(*values: object, file: TextIO | None = None, flush: bool = False) -> N
 def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None, wide: bool = False) -> None:
     """Print tables in a format; without one, laid out for the terminal, or as Markdown where stdout is none.
 
-    COLUMNS overrules the terminal's width; a dumb terminal has no styles.
+    COLUMNS overrules the terminal's width; a dumb terminal has no styles. Raises UserError if a plug-in's renderer
+    returns no text.
     """
     from bench.report.renderer import Layout
     from bench.report.renderers.plain import MarkdownRenderer
@@ -47,7 +48,11 @@ def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None
     terminal = sys.stdout.isatty()
     renderer = renderer or (TerminalRenderer() if terminal or wide else MarkdownRenderer())
     styled = terminal and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-    text = renderer.render(tables, Layout(shutil.get_terminal_size().columns, wide, styled))
+    text: object = renderer.render(tables, Layout(shutil.get_terminal_size().columns, wide, styled))
+    if not isinstance(text, str):
+        raise UserError(
+            f"renderer {renderer.name!r} returned {type(text).__name__}; fix: let render() return a text"
+        )
     if renderer.for_terminal:
         builtins.print(text, end="")  # with its styles; it has made printable what it quotes
     else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.core.errors import UserError, listed
 from bench.core.escape import printable
 from bench.runs.registry import Registry, installed
 
@@ -100,6 +101,26 @@ class Executor(ABC):
         Raises UserError if the queue refuses one: those that came before it are in the queue.
         """
         return iter(())
+
+
+def executed(executor: Executor, runs: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
+    """Let an executor do what was planned; return all that is to have a result.
+
+    Raises UserError if that is not a list with every run: one that is not in it would pass as done.
+    """
+    found: object = executor.execute(runs, baselines)
+    returned = f"executor {executor.name!r} returned"
+    if not isinstance(found, list):
+        raise UserError(
+            f"{returned} {type(found).__name__}; fix: let execute() return a list of the runs and samplers"
+        )
+    missing = [run.label for run in runs if not any(one is run for one in found)]
+    if missing or any(all(one is not given for given in (*runs, *baselines)) for one in found):
+        what = f"no {listed(missing)}" if missing else "something that it was not given"
+        raise UserError(
+            f"executor {executor.name!r} returned {what}; fix: let execute() return all that it was given"
+        )
+    return found
 
 
 class Detached(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.core.errors import UserError, listed
 from bench.core.run_folder import LOG
-from bench.jobs.executor import Executor, ExecutorOptions, say
+from bench.jobs.executor import Executor, ExecutorOptions, executed, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
@@ -129,7 +129,7 @@ class PlannedRequest:
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
-        return self.executor.execute(self.runs, self.baselines)
+        return executed(self.executor, self.runs, self.baselines)
 
 
 def say_not_sent(runs: Sequence[Run], track: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.jobs.executor import executed
 from bench.jobs.request import PlannedRequest, say_not_sent
 from bench.jobs.spec import JobSpec
 from bench.runs.plan import BaselineRun, Run
@@ -41,10 +42,10 @@ class PlannedSuite(PlannedRequest):
         sources = self.settings.sources
         require_all([self.plan.trained_on, self.task], self.runs, self.baselines, sources)
         say_not_sent(self.runs, self.settings.track)
-        wanted = [*self.executor.execute(self.runs, self.baselines)]
+        wanted = [*executed(self.executor, self.runs, self.baselines)]
         self.executor.evaluate(self._published_jobs(), self.task)
         later, _ = self.plan.later()
-        wanted += self.executor.execute(later, [])
+        wanted += executed(self.executor, later, [])
         self.executor.evaluate(self._elsewhere_jobs(), self.task)
         return wanted
 

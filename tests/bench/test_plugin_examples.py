@@ -213,6 +213,53 @@ def test_an_executor_does_a_run_that_is_then_finished(bench: Callable[..., Print
     assert refused.code == 2 and "takes no options" in refused.text
 
 
+ODD_EXECUTOR = """
+from bench.jobs.executor import Executor
+
+class Odd(Executor):
+    name = "odd"
+
+    @classmethod
+    def create(cls, settings, options):
+        return cls()
+
+    def execute(self, runs, baselines):
+        return {returned}
+
+    def evaluate(self, specs, task): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("None", "'odd' returned NoneType; fix: let execute() return a list"),
+        ("[]", "'odd' returned no dmd2 on tiny, seed 0; fix: let execute() return all that it was given"),
+        ("[*runs, 1]", "'odd' returned something that it was not given"),
+    ],
+)
+def test_an_executor_that_returns_no_list_of_all_runs_is_named(
+    returned: str,
+    said: str,
+    bench: Callable[..., Printed],
+    tmp_path: Path,
+    tiny: object,  # noqa: ARG001
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD_EXECUTOR.format(returned=returned))
+    plugins = ("--plugin", tmp_path / "odd.py", "--plugin", TINY_PLUGIN)
+    done = bench("run", *plugins, "--task", "tiny", "--no-baselines", "--executor", "odd")
+    assert done.code == 2 and said in done.text
+
+
+def test_a_renderer_that_returns_no_text_is_named(bench: Callable[..., Printed], tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from bench.report.renderer import Renderer\nclass Odd(Renderer):\n    name, summary = 'odd', ''\n"
+        "    def render(self, tables, layout): ...\n"
+    )
+    done = bench("report", "--suite", "table3", "--plugin", tmp_path / "odd.py", "--format", "odd")
+    assert done.code == 2 and "renderer 'odd' returned NoneType; fix: let render() return a text" in done.text
+
+
 def test_a_family_of_backbones_comes_from_a_plug_in_file() -> None:
     catalogue = load_catalogue([BACKBONE])
     assert catalogue.registries["backbone"].get("pixel-transformer").name == "pixel-transformer"
