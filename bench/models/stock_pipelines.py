@@ -5,6 +5,7 @@ Only safetensors are read, and only classes of diffusers and transformers: no pi
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import nn
 
 from bench.core.device import this_device
 from bench.core.errors import UserError, first_line, listed, unknown
 from bench.core.files import folder_sha256, read_json, refuse_special_files
 from bench.models.text.hub import from_hub, local_path
-from bench.models.text.pipelines import INDEX
-from bench.models.weights.folders import quiet
+from bench.models.text.parts import require_vocabulary
+from bench.models.text.pipelines import INDEX, beside
+from bench.models.weights.folders import former_class, load_network, quiet
 
 FILES = ("**/*.safetensors", "**/*.json", "**/*.txt", "**/*.model")
 """Weights, configurations and tokenizers: what a pipeline is loaded from, and what its hash covers."""
@@ -80,6 +83,8 @@ class StockPipeline:
     def load(self) -> DiffusionPipeline:
         """Load the pipeline on this process's device. Raises UserError if a part cannot be read."""
         takes = inspect.signature(self.kind.__init__).parameters
+        unchanged = {name: value for name, value in UNCHANGED.items() if name in takes}
+        networks = self._networks(unchanged)
         try:
             with quiet():
                 pipeline = self.kind.from_pretrained(
@@ -87,17 +92,47 @@ class StockPipeline:
                     torch_dtype=DTYPES[self.dtype],
                     use_safetensors=True,
                     local_files_only=True,
-                    **{name: value for name, value in UNCHANGED.items() if name in takes},
+                    **unchanged,
+                    **networks,
                 )
-            if self.scheduler is not None:
-                pipeline.scheduler = self.scheduler.from_config(pipeline.scheduler.config)
         except Exception as error:  # diffusers and transformers raise many types
             raise UserError(
                 f"the pipeline {self.source} cannot be loaded: {first_line(error)}; fix: give a complete folder "
                 "in diffusers' format, with safetensors"
             ) from error
+        if self.scheduler is not None:
+            self._replace_scheduler(pipeline, self.scheduler)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(this_device())
+
+    def _networks(self, unchanged: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """Load the networks, and check the tokenizers: diffusers makes up missing tensors and ignores others.
+
+        Raises UserError that names the tensors.
+        """
+        found: dict[str, nn.Module] = {}
+        for part, value in read_json(self.folder / INDEX).items():
+            folder = self.folder / part
+            if part in unchanged or not isinstance(value, list) or len(value) != 2:
+                continue
+            if part.startswith("tokenizer") and folder.is_dir():
+                require_vocabulary(folder)
+            kind = _network_class(value, folder)
+            if kind is not None:
+                found[part] = load_network(kind, folder, dtype=DTYPES[self.dtype])
+        return found
+
+    def _replace_scheduler(self, pipeline: Any, kind: type[SchedulerMixin]) -> None:
+        """Replace the scheduler by one of another kind and the same options. Raises UserError if it takes none."""
+        try:
+            with quiet():
+                pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        except Exception as error:  # each scheduler raises its own
+            own = type(pipeline.scheduler).__name__
+            raise UserError(
+                f"{kind.__name__} cannot be made of the options of {self.source}'s {own}: {first_line(error)}; "
+                "fix: leave out --scheduler, or name another"
+            ) from error
 
 
 def open_pipeline(
@@ -115,7 +150,7 @@ def open_pipeline(
     """
     folder = local_path(Path(source)) or from_hub(source, download, [file.removeprefix("**/") for file in FILES])
     if not (folder / INDEX).is_file():
-        raise UserError(f"{source} has no {INDEX}: it is no pipeline in diffusers' format; fix: name its folder")
+        raise UserError(f"{source} has no {INDEX}: it is no pipeline in diffusers' format; fix: {beside(folder)}")
     refuse_special_files(folder)
     kind = _kind(source, read_json(folder / INDEX))
     if dtype not in DTYPES:
@@ -148,6 +183,15 @@ def _kind(source: str, parts: Mapping[str, Any]) -> type[DiffusionPipeline]:
             "that does, or write a function: --sampler FILE.py:FUNCTION"
         )
     return kind
+
+
+def _network_class(named: list[Any], folder: Path) -> type[nn.Module] | None:
+    """Return the class of a pipeline's part if it is a network of a known library, else None."""
+    library, name = named
+    if library not in LIBRARIES or not isinstance(name, str):
+        return None
+    kind = getattr(importlib.import_module(library), former_class(name, folder), None)
+    return kind if inspect.isclass(kind) and issubclass(kind, nn.Module) else None
 
 
 def _libraries(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.core.device import this_device
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.transfers import sent
@@ -297,6 +297,10 @@ class PreparedText(PairedTeacher):
             student = replace(self.pipeline, network=network).denoiser(self.task.rules.resolution)
             known = list(self.task.published_indices)
             indices = list(self.task.published_indices.get(steps or known[0], ()))
+            if steps in (None, *known):
+                self.progress.note(
+                    f"{folder} is sampled as DMD2's students: at {listed(indices)}, with fresh noise, unguided"
+                )
         if steps not in (None, *known):
             raise no_such_sampler(folder, steps, known)
         alpha_bar = self.task.rules.first_alpha_bar

@@ -14,7 +14,7 @@ from bench.core.errors import UserError
 from bench.models.backbones.base import BackboneFamily
 from bench.models.text.hub import from_hub
 from bench.models.text.layout import ConditionLayout
-from bench.models.weights.folders import WEIGHTS
+from bench.models.weights.weight_files import WEIGHTS
 
 if TYPE_CHECKING:
     from bench.models.text.encoders import TextEncoder

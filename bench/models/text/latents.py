@@ -6,6 +6,8 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
+
 
 class LatentSpace(nn.Module):
     """A frozen autoencoder with its shift and scaling: a VAE, a tiny one (TAESD: faster, blurrier), SANA's DC-AE.
@@ -16,8 +18,16 @@ class LatentSpace(nn.Module):
     """
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC, batch_size: int = 4) -> None:
-        """`batch_size` is the number of images that pass the VAE at once."""
+        """`batch_size` is the number of images that pass the VAE at once.
+
+        Raises UserError for a VAE whose latents have a mean and a deviation for each channel (Playground v2.5's).
+        """
         super().__init__()
+        if given := [key for key in ("latents_mean", "latents_std") if vae.config.get(key) is not None]:
+            raise UserError(
+                f"the VAE's configuration has {' and '.join(given)}, which scale its latents and are not known "
+                "here; fix: name a pipeline with another VAE"
+            )
         self.vae = vae.float().eval().requires_grad_(False)
         self.batch_size = batch_size
 

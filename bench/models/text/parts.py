@@ -13,6 +13,9 @@ from bench.core.errors import UserError, first_line
 from bench.core.files import read_json, refuse_special_files
 from bench.models.backbones.text import TextPipeline
 
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))
+"""Files that hold the vocabulary of a tokenizer: of any, of CLIP's, of T5's, of Gemma's."""
+
 
 def latent_side(pipeline: TextPipeline, resolution: int, patch_size: int | None = None) -> int:
     """Return the side of the latents of images of `resolution` pixels.
@@ -50,7 +53,19 @@ def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer) -> Any:
             f"{folder.parent} has no tokenizer: there is no folder {folder.name}; fix: download it again"
         )
     refuse_special_files(folder)
+    require_vocabulary(folder)
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise many types
-        raise UserError(f"cannot read the tokenizer {folder}: {first_line(error)}") from None
+        raise UserError(
+            f"cannot read the tokenizer {folder}: {first_line(error)}; fix: download it again"
+        ) from None
+
+
+def require_vocabulary(folder: Path) -> None:
+    """Raise UserError unless a tokenizer's folder has a vocabulary, of which transformers makes one up if not."""
+    if not any((folder / name).is_file() for names in VOCABULARIES for name in names):
+        wanted = " nor ".join(" with ".join(names) for names in VOCABULARIES)
+        raise UserError(
+            f"the tokenizer {folder} has no vocabulary: neither {wanted} is there; fix: download it again"
+        )

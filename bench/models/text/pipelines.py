@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from bench.models.backbones.base import every_family
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.text.hub import from_hub, local_path
 from bench.models.text.latents import LatentSpace
-from bench.models.weights.folders import WEIGHTS, load_network
+from bench.models.weights.folders import load_network
 from bench.models.weights.state_dicts import file_kind, read_state_dict, require
+from bench.models.weights.weight_files import PIPELINE_INDEX as INDEX
+from bench.models.weights.weight_files import WEIGHTS
 
-INDEX = "model_index.json"
-"""The file that names the class of a pipeline, and the classes of its parts."""
 TINY_VAE_FILES = ["config.json", *WEIGHTS]
 
 
@@ -53,8 +54,7 @@ def pipeline_family(folder: Path) -> type[TextFamily]:
     """Return the family that reads a pipeline's folder, by its model_index.json. Raises UserError."""
     if not (folder / INDEX).is_file():
         raise UserError(
-            f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format; "
-            "fix: name a folder that save_pretrained of a pipeline wrote"
+            f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format; fix: {beside(folder)}"
         )
     named = read_json(folder / INDEX).get("_class_name")
     known: list[str] = []
@@ -66,6 +66,16 @@ def pipeline_family(folder: Path) -> type[TextFamily]:
         f"{folder} holds a {printable(named)[:80]}, which no backbone family reads; known: {', '.join(known)}; "
         "fix: name another pipeline, or --plugin FILE with a family that reads it"
     )
+
+
+def beside(folder: Path) -> str:
+    """Return the fix for a folder that is no pipeline: to name the pipeline that holds it, or that it holds.
+
+    A folder of the hub's cache holds a model's versions, each in `snapshots/HASH`.
+    """
+    near = [folder.parent, *sorted(folder.glob("*")), *sorted(folder.glob("snapshots/*"))]
+    found = [shlex.quote(str(one)) for one in near if (one / INDEX).is_file()]
+    return f"name {' or '.join(found)}" if found else f"name the folder that holds {INDEX}"
 
 
 def pipeline_from_hub(name: str, download: bool) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
 from accelerate import init_empty_weights
 from torch import Tensor
 
@@ -22,8 +23,8 @@ from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.folders import INDEX, other_options, read_parts
 from bench.models.weights.state_dicts import read_state_dict, require
 
-NETWORK_FILE = "diffusion_pytorch_model.safetensors"
-NETWORK_INDEX = f"diffusion_pytorch_model{INDEX}"
+NETWORK_STEM = "diffusion_pytorch_model"
+NETWORK_FILE, NETWORK_INDEX = f"{NETWORK_STEM}.safetensors", f"{NETWORK_STEM}{INDEX}"
 FILES = (*GENERATOR_FILES, NETWORK_FILE, NETWORK_INDEX, "pytorch_lora_weights.safetensors", PEFT_FILE)
 """Files of a student's folder: a training's checkpoint, diffusers' network, whole or in parts, or a LoRA."""
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
@@ -47,7 +48,9 @@ def load_published(
     Raises UserError that lists all tensors that are missing, unexpected or misshapen.
     """
     require(path)
-    file = _Folders(family, teacher, note).weights_in(path, scheduler) if path.is_dir() else path
+    folders = _Folders(family, teacher, note)
+    file = folders.weights_in(path) if path.is_dir() else path
+    folders.refuse_another(file, scheduler)
     state: Mapping[str, Tensor] = read_parts(file) if file.name.endswith(INDEX) else read_state_dict(file)
     state = family.renamed(teacher, state)
     if is_lora(state) and not any(BASE in name for name in state):
@@ -70,7 +73,7 @@ class _Folders:
         self.teacher = teacher
         self.note = note
 
-    def weights_in(self, folder: Path, scheduler: Mapping[str, Any] | None) -> Path:
+    def weights_in(self, folder: Path) -> Path:
         """Find the one file of a folder that holds a student, or the index of its parts. Raises UserError."""
         refuse_special_files(folder)
         found = [folder / name for name in FILES if (folder / name).is_file()]
@@ -78,14 +81,12 @@ class _Folders:
         if inner.is_dir():
             if found:
                 raise _ambiguous(folder, [*found, inner])
-            if scheduler is not None:
-                self._refuse_another_schedule(folder / "scheduler" / "scheduler_config.json", scheduler)
             if (folder / "model_index.json").is_file() and self.note:
                 self.note(
                     f"only {inner.name}/ of the pipeline {folder} is used as the student; everything else is the "
                     "teacher's"
                 )
-            return self.weights_in(inner, None)
+            return self.weights_in(inner)
         if not found:
             names = sorted(entry.name for entry in folder.iterdir())
             raise UserError(
@@ -94,9 +95,18 @@ class _Folders:
             )
         if len(found) > 1:
             raise _ambiguous(folder, found)
-        if found[0].name in (NETWORK_FILE, NETWORK_INDEX) and (folder / "config.json").is_file():
-            self._refuse_another_network(folder / "config.json")
         return found[0]
+
+    def refuse_another(self, file: Path, scheduler: Mapping[str, Any] | None) -> None:
+        """Raise UserError if the folder or the pipeline around a file is of no student of the teacher.
+
+        It does not matter how the user named the file: by itself, its folder or the whole pipeline.
+        """
+        folder = file.absolute().parent
+        if file.name.startswith(NETWORK_STEM) and (folder / "config.json").is_file():
+            self._refuse_another_network(folder / "config.json")
+        if scheduler is not None and folder.name == self.family.folder:
+            self._refuse_another_schedule(folder.parent / "scheduler" / "scheduler_config.json", scheduler)
 
     def _refuse_another_network(self, path: Path) -> None:
         """Raise UserError if a network's configuration differs from the teacher's beyond the tensors' shapes."""
@@ -112,6 +122,12 @@ class _Folders:
             raise UserError(
                 f"{path.parent} is not a {wanted} like the teacher's: {listed(other)}; "
                 "fix: name a student of this teacher"
+            )
+        unknown = [key for key in config if key not in self.teacher.config and not key.startswith("_")]
+        if unknown and self.note:
+            found = listed([printable(key)[:80] for key in unknown])
+            self.note(
+                f"{path}: diffusers {diffusers.__version__} has no such options, and they are not used: {found}"
             )
 
     def _refuse_another_schedule(self, path: Path, teacher: Mapping[str, Any]) -> None:

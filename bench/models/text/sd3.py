@@ -23,7 +23,8 @@ from bench.models.text.one_file import VAE, FileReader, reading, text_config
 from bench.models.text.parts import fitting, read_scheduler, read_tokenizer
 from bench.models.text.sd3_names import diffusers_weights
 from bench.models.text.t5 import T5Encoder, read_t5
-from bench.models.weights.folders import WEIGHTS, load_network
+from bench.models.weights.folders import load_network
+from bench.models.weights.weight_files import WEIGHTS
 
 LARGE = "stabilityai/stable-diffusion-3.5-large"
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import diffusers
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -54,6 +56,7 @@ def schedule_of(scheduler: Mapping[str, Any], betas: Betas = "scaled_linear") ->
 
     Raises UserError for other kinds.
     """
+    _refuse_other_kinds(scheduler)
     missing = {"beta_schedule": None, **CHANGED_BY}
     if absent := [key for key in ("beta_start", "beta_end", "num_train_timesteps") if key not in scheduler]:
         raise UserError(f"the scheduler's configuration has no {listed(absent)}; fix: download it again")
@@ -77,6 +80,17 @@ def schedule_of(scheduler: Mapping[str, Any], betas: Betas = "scaled_linear") ->
     if type(steps) is not int or steps != TIMES:
         raise UserError(f"the scheduler's num_train_timesteps is {_shown(steps)}; only {TIMES} is known here")
     return VPSchedule(predictions[prediction], float(start), float(end), steps, betas)
+
+
+def _refuse_other_kinds(scheduler: Mapping[str, Any]) -> None:
+    """Raise UserError for a scheduler's class without betas: a flow's or EDM's may keep idle ones."""
+    named = scheduler.get("_class_name")
+    kind = getattr(diffusers, named, None) if isinstance(named, str) and named.isidentifier() else None
+    if named is not None and (kind is None or "beta_start" not in inspect.signature(kind.__init__).parameters):
+        raise UserError(
+            f"the scheduler is a {_shown(named)}, which has no noise schedule of betas that is known here; "
+            "fix: name a teacher with a scheduler of Stable Diffusion's kind"
+        )
 
 
 def _shown(value: Any) -> str:

@@ -22,9 +22,10 @@ from bench.models.weights.compare import without_prefixes
 from bench.models.weights.consistency import SIGMA_MIN, ConsistencyDenoiser, ConsistencySchedule, published_steps
 from bench.models.weights.convert import check_attributes, infer_network, official_shapes, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
-from bench.models.weights.folders import WEIGHTS, load_network
+from bench.models.weights.folders import load_network
 from bench.models.weights.restricted_pickle import read_official_pickle
 from bench.models.weights.state_dicts import file_kind, fill, read_state_dict, require
+from bench.models.weights.weight_files import WEIGHTS
 
 Role = Literal["generator", "teacher", "critic"]
 Preconditioning = Literal["edm", "openai-edm", "consistency"]

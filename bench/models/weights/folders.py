@@ -15,19 +15,15 @@ from diffusers.utils import logging as diffusers_log
 from safetensors import safe_open
 from torch import Tensor
 
-from bench.core.errors import UserError, first_line, listed
+from bench.core.errors import UserError, first_line
 from bench.core.escape import printable
 from bench.core.files import read_json, refuse_special_files, regular_file
 from bench.models.weights.compare import bare_name, not_weights, problems
 from bench.models.weights.state_dicts import read_state_dict
+from bench.models.weights.weight_files import weight_files
 
-WEIGHTS = [f"{stem}{part}.safetensors" for stem in ("diffusion_pytorch_model", "model") for part in ("", "-0*")]
-"""The files that a network's weights are read from, whole or in parts; no others, because hashes cover these."""
 INDEX = ".safetensors.index.json"
 """The suffix of the file that lists the part that holds each tensor."""
-UNREAD = (".bin", ".pt", ".pth", ".ckpt", ".safetensors")
-"""Ends of the names of weights that are not read, where none of WEIGHTS is there."""
-CONVERT = "load it where it was made, in float32, and write it with save_pretrained(FOLDER)"
 UNWRAP = "save the network itself, and not the wrapper (of data parallelism, torch.compile) that adds to its names"
 FLOATS = ("F64", "F32", "F16", "BF16")
 """The names in safetensors of the types that weights may have."""
@@ -44,9 +40,10 @@ def load_network(
     fix: str = "download it again",
     finite: bool = True,
     tables: Sequence[str] = (),
+    dtype: torch.dtype = torch.float32,
     **config: Any,
 ) -> Any:
-    """Read a network of the class `kind` (of diffusers or transformers), float32, frozen, in evaluation mode.
+    """Read a network of the class `kind` (of diffusers or transformers), frozen, in evaluation mode.
 
     `config` overrides values of its configuration. The libraries only warn about missing weights and continue
     with random ones, and they silently ignore or cast others; here all of these are refused by name. With
@@ -59,14 +56,7 @@ def load_network(
     _check_config(kind, folder, fix)
     for index in folder.glob(f"*{INDEX}"):
         read_json(index, fix)  # of a name that is there twice, the library would take the last place
-    files = [file for pattern in WEIGHTS for file in sorted(folder.glob(pattern))]
-    if not files:
-        names = sorted(file.name for file in folder.iterdir())
-        others = any(name.endswith(UNREAD) for name in names)
-        raise UserError(
-            f"{folder} has neither {WEIGHTS[0]} nor {WEIGHTS[2]}, only {listed(map(printable, names))}: pickles "
-            f"and variants in half precision are not read; fix: {CONVERT if others else fix}"
-        )
+    files = weight_files(kind, folder, fix)
     if kind.__module__.startswith("transformers."):
         config["ignore_mismatched_sizes"] = True  # its own error names no tensor; they are refused below
     try:
@@ -77,7 +67,7 @@ def load_network(
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                torch_dtype=torch.float32,
+                torch_dtype=dtype,
                 **config,
             )
     except Exception as error:  # diffusers, transformers, safetensors, torch and json each raise their own
@@ -105,9 +95,7 @@ def _fix_for(missing: Sequence[str], unexpected: Sequence[str], fix: str) -> str
 def _check_config(kind: Any, folder: Path, fix: str) -> None:
     """Raise UserError if a configuration is unreadable, of another class, or for quantised weights."""
     config = read_json(folder / "config.json", fix)
-    named = config.get("_class_name", kind.__name__)
-    if named == "Transformer2DModel":
-        named = FORMER.get(str(config.get("norm_type")), named)
+    named = _today(config.get("_class_name", kind.__name__), config)
     if named != kind.__name__:
         raise UserError(
             f"{folder} holds a {printable(named)[:80]}, but a {kind.__name__} is expected; "
@@ -117,6 +105,16 @@ def _check_config(kind: Any, folder: Path, fix: str) -> None:
         raise UserError(
             f"{folder} holds quantised weights, which are not read; fix: name the full-precision weights"
         )
+
+
+def _today(named: Any, config: Mapping[str, Any]) -> Any:
+    """Return the class that a network of diffusers' former class has today; all others stay."""
+    return FORMER.get(str(config.get("norm_type")), named) if named == "Transformer2DModel" else named
+
+
+def former_class(named: str, folder: Path) -> str:
+    """Return the class today of the network in a folder, which a pipeline names so. Raises UserError."""
+    return str(_today(named, read_json(folder / "config.json"))) if named == "Transformer2DModel" else named
 
 
 def odd_types(file: Path, tables: Sequence[str] = ()) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, StableDiffusionPipeline
-from text_pipelines import SIDE, save_sd15
+from safetensors.torch import load_file, save_file
+from text_pipelines import SIDE, save_sd15, save_sdxl
 
 from bench.core.errors import UserError
 from bench.evaluation.pipeline_images import PipelineImages
@@ -153,8 +154,43 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     weights = other / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save({}, weights.with_name("diffusion_pytorch_model.bin"))
     weights.unlink()
-    with pytest.raises(UserError, match=r"cannot be loaded: .*; fix: give a complete folder .* with safetensors"):
+    with pytest.raises(UserError, match=r"unet has neither .*: pickles .* are not read; fix: python -c "):
         opened(other).load()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "change"),
+    [
+        ("unet", "conv_in.weight", None),
+        ("text_encoder", "encoder.layers.0.mlp.fc1.weight", None),
+        ("text_encoder", "of.nothing", torch.zeros(2)),
+        ("vae", "quant_conv.bias", torch.zeros(8, dtype=torch.int8)),
+        ("unet", "conv_in.bias", torch.full((16,), torch.nan)),
+    ],
+)
+def test_no_weight_is_made_up_ignored_or_cast(
+    part: str, name: str, change: torch.Tensor | None, tmp_path: Path
+) -> None:
+    """Missing weights of a text encoder are random in transformers, and only its log says so."""
+    folder = save_sd15(tmp_path / "sd15")
+    (file,) = (folder / part).glob("*.safetensors")
+    state = {key: value for key, value in load_file(file).items() if key.removeprefix("text_model.") != name}
+    save_file(state if change is None else state | {name: change}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=rf"{part}: weights and config\.json do not fit: {name} .*; fix"):
+        opened(folder).load()
+
+
+def test_a_vocabulary_is_not_made_up(tmp_path: Path) -> None:
+    folder = save_sd15(tmp_path / "sd15")
+    for file in (folder / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match="tokenizer has no vocabulary"):
+        opened(folder).load()
+
+
+def test_a_scheduler_that_the_pipeline_has_no_options_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"EDMEulerScheduler cannot be made of the options .*; fix: leave out --"):
+        opened(save_sdxl(tmp_path / "sdxl"), scheduler="EDMEulerScheduler").load()
 
 
 def test_loading_and_sampling_print_nothing_of_their_own(

@@ -329,6 +329,8 @@ def test_published_weights_are_baselines(prepared: Callable[[str], Where], files
         (path,) = re.findall(r"^record: (.*)$", output, re.MULTILINE)
         record = read_record(Path(path))
         assert record.sampler["times"] == times and record.method.name == "dmd2_unet_fp16"
+        how = f"is sampled as DMD2's students: at {', '.join(map(str, times))}, with fresh noise, unguided"
+        assert how in " ".join(output.split())
     with pytest.raises(UserError, match="no sampler of 3 steps; --steps takes 4 or 1"):
         bench(*evaluate, str(tmp_path / "dmd2_unet_fp16.bin"), "--steps", "3", *where)
 

@@ -169,6 +169,15 @@ class TestOneFile:
         expected = load_pipeline(sd15_folder).encoder.state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in found.encoder.state_dict().items())
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_a_schedule_that_was_rounded_with_the_weights_is_the_same(
+        self, one_files: dict[str, Path], sd15_folder: Path, tmp_path: Path, dtype: torch.dtype
+    ) -> None:
+        stored = {"alphas_cumprod": DDIMScheduler(**SCALED_LINEAR).alphas_cumprod}
+        halved = {name: value.to(dtype) for name, value in (load_file(one_files["sd15"]) | stored).items()}
+        save_file(halved, tmp_path / "half.safetensors")
+        assert load_pipeline(tmp_path / "half.safetensors", architecture=sd15_folder).denoiser()
+
     def test_another_format(self, tmp_path: Path) -> None:
         torch.save({"a": torch.zeros(1)}, tmp_path / "model.ckpt")
         with pytest.raises(UserError, match=r"model\.ckpt is not a \.safetensors file"):
@@ -189,6 +198,13 @@ class TestSchedule:
             ("prediction_type", "sample", "prediction_type is 'sample'; known: epsilon, v_prediction"),
             ("rescale_betas_zero_snr", True, "rescale_betas_zero_snr is True; only False"),
             ("trained_betas", [0.1, 0.2], r"trained_betas is \[0.1, 0.2\]; only None"),
+            (
+                "_class_name",
+                "FlowMatchEulerDiscreteScheduler",
+                "a 'Flow.*', which has no noise schedule",
+            ),
+            ("_class_name", "EDMEulerScheduler", "has no noise schedule of betas"),
+            ("_class_name", "OfALaterScheduler", "has no noise schedule of betas"),
             ("use_flow_sigmas", True, "use_flow_sigmas is True; only False"),
             ("beta_start", "0.1", r"beta_start is '0\.1'.*numbers between 0 and 1"),
             ("beta_end", float("nan"), r"beta_end nan"),
@@ -251,6 +267,29 @@ class TestWhatIsWrong:
         shutil.rmtree(broken / "tokenizer_2")
         with pytest.raises(UserError, match=r"broken has no tokenizer: there is no folder tokenizer_2; fix"):
             load_pipeline(broken)
+
+    def test_a_vocabulary_is_not_made_up(self, broken: Path) -> None:
+        """transformers makes a tokenizer of two tokens of an empty folder: every word would be the same."""
+        for file in (broken / "tokenizer").iterdir():
+            file.unlink()
+        with pytest.raises(UserError, match=r"tokenizer has no vocabulary: neither tokenizer\.json nor .*; fix"):
+            load_pipeline(broken)
+
+    def test_a_vae_whose_channels_are_scaled_one_by_one(self, broken: Path) -> None:
+        """diffusers' SDXL pipeline applies `latents_mean` and `latents_std`."""
+        config = broken / "vae" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"latents_mean": [0.0] * 4}))
+        with pytest.raises(UserError, match=r"the VAE's configuration has latents_mean, which .*; fix: name"):
+            load_pipeline(broken)
+
+    @pytest.mark.parametrize("named", ["sdxl/unet", "models--owner--sdxl"])
+    def test_the_pipeline_near_the_folder_that_was_named(self, tmp_path: Path, named: str) -> None:
+        """A part of it, or a model's folder in the hub's cache, whose versions lie deeper."""
+        place = tmp_path / ("sdxl" if named == "sdxl/unet" else f"{named}/snapshots/0a1b")
+        (place / "unet").mkdir(parents=True)
+        (place / "model_index.json").write_text("{}")
+        with pytest.raises(UserError, match=rf"has no model_index\.json: .*; fix: name {place}$"):
+            load_pipeline(tmp_path / named)
 
     @pytest.mark.parametrize("name", ["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"])
     def test_weights_that_no_hash_would_name_are_not_read(self, broken: Path, name: str) -> None:

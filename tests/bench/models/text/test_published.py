@@ -123,6 +123,34 @@ def test_a_pipeline_s_folder(teacher: nn.Module, student: nn.Module, tmp_path: P
         load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append, own)
 
 
+@pytest.mark.parametrize("named", ["unet", "unet/diffusion_pytorch_model.safetensors"])
+def test_a_part_of_a_pipeline_is_compared_as_the_whole_pipeline_is(
+    teacher: nn.Module, student: nn.Module, named: str, tmp_path: Path
+) -> None:
+    student.save_pretrained(tmp_path / "unet")
+    LCMScheduler(**SCALED_LINEAR, prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
+    with pytest.raises(UserError, match="another schedule than the teacher: prediction v for epsilon; fix"):
+        load_published(
+            tmp_path / named, StableDiffusionDenoiser, teacher, None, LCMScheduler(**SCALED_LINEAR).config
+        )
+    config = tmp_path / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"act_fn": "gelu"}))
+    with pytest.raises(UserError, match=r"act_fn \(gelu for silu\)"):
+        load_published(tmp_path / named, StableDiffusionDenoiser, teacher)
+
+
+def test_options_that_this_diffusers_has_not_are_named(
+    teacher: nn.Module, student: nn.Module, tmp_path: Path
+) -> None:
+    """Such as those of the average that diffusers' own training script writes there."""
+    student.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"decay": 0.9999, "later": 1}))
+    notes: list[str] = []
+    load_published(tmp_path, StableDiffusionDenoiser, teacher, notes.append)
+    assert len(notes) == 1 and notes[0].endswith("has no such options, and they are not used: decay, later")
+
+
 @pytest.mark.parametrize(
     "prefix", ["_orig_mod.", "module.", "unet.", "model.diffusion_model.", "module._orig_mod."]
 )
