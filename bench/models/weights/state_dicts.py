@@ -25,6 +25,7 @@ FileKind = Literal["torch", "safetensors", "pickle"]
 TORCH_ZIP = b"PK\x03\x04"
 TORCH_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The first bytes of files by torch.save before 1.6: a pickle that holds only this number."""
+LFS = b"version https://git-lfs"
 MAX_HEADER = 100_000_000
 """Largest safetensors header in bytes, the format's own limit."""
 
@@ -60,8 +61,7 @@ def file_kind(path: Path) -> FileKind:
         return "torch"
     if start[:1] == b"\x80":
         return "pickle"
-    if start.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
+    refuse_pointer(path, start)
     if start.startswith(b"GGUF"):
         raise UserError(
             f"{path} is a GGUF file: quantised weights are not read; fix: name the full-precision file"
@@ -70,6 +70,12 @@ def file_kind(path: Path) -> FileKind:
     raise UserError(
         f"{path} is {looks}; expected EDM's .pkl, a torch checkpoint or safetensors; fix: download it again"
     )
+
+
+def refuse_pointer(path: Path, start: bytes) -> None:
+    """Raise UserError if a file that begins with `start` is a pointer of Git LFS in the weights' place."""
+    if start.startswith(LFS):
+        raise UserError(f"{path} is a Git LFS pointer, not the weights; fix: `git lfs pull` where it came from")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

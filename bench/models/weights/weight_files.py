@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable
-from bench.models.weights.state_dicts import file_kind
+from bench.core.files import regular_file
+from bench.models.weights.state_dicts import LFS, refuse_pointer
 
 STEMS = ("diffusion_pytorch_model", "model")
 WHOLE, PARTS = ("{}.safetensors", "{}-0*.safetensors")
@@ -27,7 +28,7 @@ def weight_files(kind: Any, folder: Path, fix: str) -> list[Path]:
     """Return the files that a network of the class `kind` is read from, in order.
 
     Raises UserError if there are none, with the command that makes them of pickles or of a variant in half
-    precision; if one is a link to nothing or no safetensors file; or if the weights are there twice.
+    precision; if one is a link to nothing or a pointer of Git LFS; or if the weights are there twice.
     """
     entries = sorted(folder.iterdir())
     if broken := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
@@ -48,7 +49,8 @@ def weight_files(kind: Any, folder: Path, fix: str) -> list[Path]:
                 "say which to use; fix: move one of these out of the folder"
             )
     for file in files:
-        file_kind(file)  # a Git LFS pointer or a web page is named as what it is
+        with regular_file(file).open("rb") as opened:
+            refuse_pointer(file, opened.read(len(LFS)))
     return files
 
 
