@@ -206,7 +206,7 @@ def _pickled(weights: Path) -> None:
     ("change", "fix"),
     [
         (_wrapped, r"save the network itself, and not the wrapper"),
-        (_pickled, r"load it where it was made, .* write it with save_pretrained\(FOLDER\)"),
+        (_pickled, r"python -c .*from_pretrained.*save_pretrained"),
         (lambda weights: weights.write_bytes(b"x" * 9), "make or copy it again, or name another folder"),
         (Path.unlink, "make or copy it again, or name another folder"),
     ],
