@@ -125,7 +125,9 @@ class SiD(Distiller[SiDRecipe]):
     def update_critic(self, made: Tensor, condition: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Train the critic to denoise generated images and, in SiDA, to tell them from real images."""
         law = self.recipe.critic_level_mean, self.recipe.critic_level_std
-        t = lognormal_times(self.schedule, batch, len(made), *law)
+        whole = replace(batch, rng=batch.rng.of_all_shares())
+        times = lognormal_times(self.schedule, whole, len(made) * batch.rng.shares, *law)
+        t = batch.rng.own(times)
         noise, weight = batch.rng.normal(made), self.schedule.denoising_weight(t)
         generated = Noised(self.schedule.add_noise(made, noise, t), t, condition)
         real = None
@@ -136,7 +138,8 @@ class SiD(Distiller[SiDRecipe]):
         figures = {"loss/denoising": loss.detach()}
         if judged.real_logits is not None:
             if self.recipe.discriminator_weight == "batch":
-                weight = weight.mean().expand_as(weight)
+                # Of the whole batch, so that the loss does not depend on the number of GPUs or micro-batches.
+                weight = self.schedule.denoising_weight(times).mean().expand_as(weight)
             adversarial = discriminator_loss(judged.real_logits, judged.logits, weight)
             figures["loss/discriminator"] = adversarial.detach()
             figures["logits/real"] = judged.real_logits.detach().mean()

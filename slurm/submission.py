@@ -126,13 +126,19 @@ def read_submission(path: Path) -> Submission:
         code, owner = Path(data["code"]), path.stat().st_uid
         return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later, full=full)
     except UserError as error:
-        raise UserError(f"{error}; fix: ask its owner to let you read it") from None
+        problem = str(error).partition("; fix: ")[0]
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{problem}; fix: ask its owner to let you read it") from None
+        raise _damaged(path, problem) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}), and without it bench does not know the jobs of "
-            f"this submission; fix: look for them in squeue --me, scancel what still runs, then "
-            f"rm {shlex.quote(str(path))}"
-        ) from None
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def _damaged(path: Path, problem: str) -> UserError:
+    return UserError(
+        f"{path} is damaged ({problem}), and without it bench does not know the jobs of this submission; "
+        f"fix: look for them in squeue --me, scancel what still runs, then rm {shlex.quote(str(path))}"
+    )
 
 
 def _batch(entry: dict[str, Any]) -> Batch:

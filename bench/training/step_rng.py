@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 
 import numpy as np
@@ -35,13 +36,20 @@ class StepRNG:
         self.share = share
         self.shares = shares
 
-    def _own(self, drawn: Tensor) -> Tensor:
+    def of_all_shares(self) -> StepRNG:
+        """Return the same source of numbers, which gives those of the whole batch; `own` is this share of them."""
+        whole = copy.copy(self)
+        whole.share, whole.shares = 0, 1
+        return whole
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """Return this share of what was drawn for the whole batch."""
         return drawn.chunk(self.shares)[self.share]
 
     def normal(self, like: Tensor) -> Tensor:
         """Draw standard normal noise in the shape of `like`, this share of the batch."""
         shape = (len(like) * self.shares, *like.shape[1:])
-        return sent(self._own(torch.randn(shape, generator=self.generator)), self.device)
+        return sent(self.own(torch.randn(shape, generator=self.generator)), self.device)
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
         """Draw `count` integers for this share, uniform in low ... high - 1."""
@@ -52,7 +60,7 @@ class StepRNG:
         return self._integers(0, size, count)
 
     def _integers(self, low: int, high: int, count: int) -> Tensor:
-        return self._own(torch.randint(low, high, (count * self.shares,), generator=self.generator))
+        return self.own(torch.randint(low, high, (count * self.shares,), generator=self.generator))
 
     def integer(self, low: int, high: int) -> int:
         """Draw one integer, uniform in low ... high - 1, the same in every process."""

@@ -49,7 +49,7 @@ def _folder() -> Path | None:
 
 def _torch_state() -> dict[str, Any]:
     """Return torch's state, or that at its import if nobody has imported it yet."""
-    if "torch" not in sys.modules:
+    if sys.modules.get("torch") is None:
         return dict(AT_IMPORT)
     import torch
 

@@ -210,7 +210,9 @@ def test_a_damaged_submission_is_told_of_and_hides_no_other(damage: str | None, 
         (odd / "submission.json").write_text(damage)
     states = sent(ALL, [])
     assert states.keys() >= {"a-s0-01", "a-s1-02"}
-    assert states["20200101-odd"].state == "failed" and states["20200101-odd"].fix[:2] in ("rm", "re")
+    damaged = states["20200101-odd"]
+    assert damaged.state == "failed" and damaged.fix.startswith("look for them in squeue")
+    assert "fix:" not in damaged.fix
 
 
 def test_looking_writes_nothing(sent: Any, tmp_path: Path, bench: Callable[..., Any]) -> None:

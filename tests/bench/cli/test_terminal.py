@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,9 +88,9 @@ def test_an_error_in_a_plugins_code_is_the_plugins(tmp_path: Path) -> None:
 )
 def test_an_interrupted_command_promises_only_what_it_keeps(command: str, said: str, tmp_path: Path) -> None:
     plugin = tmp_path / "plug.py"
-    plugin.write_text("import os\nos.kill(os.getpid(), 15)\n")
+    plugin.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     done = piped(f"$BENCH {command} --plugin {plugin}")
-    assert (done.returncode, done.stderr) == (130, said)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, said)
 
 
 def test_a_command_that_says_itself_what_goes_on_is_not_contradicted(

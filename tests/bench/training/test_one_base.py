@@ -58,7 +58,7 @@ def task(teacher: Denoiser) -> Any:
         real_count=3,
         training_conditions=3,
         real_batch=lambda positions, device: (real[positions].to(device), conditions[positions].to(device)),
-        training_condition=lambda positions: conditions[positions],
+        training_condition_on=lambda positions, device: conditions[positions].to(device),
         save_student=save_denoiser,
     )
 

@@ -78,6 +78,14 @@ def test_normal_numbers_are_standard_normal() -> None:
     assert drawn.std().item() == pytest.approx(1, abs=0.02)
 
 
+def test_the_numbers_of_all_shares_are_those_that_each_share_has_a_part_of() -> None:
+    whole = StepRNG(0, 1).normal(torch.empty(6))
+    for share in range(3):
+        one = StepRNG(0, 1, share=share, shares=3)
+        drawn = one.of_all_shares().normal(torch.empty(6))
+        assert torch.equal(drawn, whole) and torch.equal(one.own(drawn), whole[2 * share : 2 * share + 2])
+
+
 class TestDataOrder:
     def test_each_epoch_has_each_item_once_in_its_own_order(self) -> None:
         epochs = data_order(10, seed=0, start=0, count=30).reshape(3, 10)

@@ -40,11 +40,10 @@ def run_fix(message: str) -> Path:
     return Path(found[2])
 
 
-@pytest.mark.parametrize("parts", ["5GB", "50KB"])
-def test_a_variant_in_half_precision_is_read_after_the_command_that_is_named(folder: Path, parts: str) -> None:
+def test_a_variant_in_half_precision_is_read_after_the_command_that_is_named(folder: Path) -> None:
     unet = UNet2DConditionModel.from_pretrained(folder).half()
     shutil.rmtree(folder)
-    unet.save_pretrained(folder, variant="fp16", max_shard_size=parts)
+    unet.save_pretrained(folder, variant="fp16", max_shard_size="50KB")
     made = run_fix(refused(folder, "pickles and variants in half precision are not read"))
     read = load_network(UNet2DConditionModel, made).state_dict()
     assert all((value == read[name]).all() for name, value in unet.float().state_dict().items())
