@@ -99,8 +99,7 @@ def _rows(
     from bench.runs.suites.suite import load_suite
 
     found = load_suite(suite)
-    part = found.scale(scale).on(task) if task else found.scale(scale)
-    part = settled(part, catalogue, runs)
+    part = settled(found.chosen(scale, task), catalogue, runs)
     for note in filter(None, (part.note, selection.left_out(found, part))):
         _say(note)
     return selection.suite(found, part), part.columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -14,9 +15,16 @@ class RepeatedKeyError(ValueError):
         self.key = key
 
 
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first of the names that are there more than once, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
 def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object from its pairs, as the hook of `json.loads`. Raises RepeatedKeyError."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise RepeatedKeyError(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
+        twice = first_repeated(key for key, _ in pairs)
+        assert twice is not None
+        raise RepeatedKeyError(twice)
     return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.core.json_objects import RepeatedKeyError, unrepeated
+from bench.core.json_objects import RepeatedKeyError, first_repeated, unrepeated
 from bench.core.safe_pickle import shown
 
 KINDS = {dict: "an object", list: "an array", str: "a text", bool: "true or false", type(None): "null"}
@@ -33,7 +32,7 @@ def is_unicode(text: str) -> bool:
 
 def refuse_repeated(path: Path, names: Sequence[str]) -> None:
     """Raise UserError if two columns have the same name: a reader by name would lose one of them."""
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    twice = first_repeated(names)
     if twice is not None:
         raise UserError(f"{path} has two columns {shown(twice)!r}; fix: rename one of them")
 

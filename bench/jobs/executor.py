@@ -117,9 +117,7 @@ def executed(executor: Executor, runs: Sequence[Run], baselines: Sequence[Baseli
     missing = [run.label for run in runs if not any(one is run for one in found)]
     if missing or any(all(one is not given for given in (*runs, *baselines)) for one in found):
         what = f"no {listed(missing)}" if missing else "something that it was not given"
-        raise UserError(
-            f"executor {executor.name!r} returned {what}; fix: let execute() return all that it was given"
-        )
+        raise UserError(f"{returned} {what}; fix: let execute() return all that it was given")
     return found
 
 

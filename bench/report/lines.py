@@ -207,14 +207,13 @@ def left_out(lines: Sequence[Line], records: Sequence[Record]) -> str:
 
     `records` are of the suite's task. Runs on the seed of a tuning are left to the note on the tuning.
     """
-    found: Counter[tuple[str, str]] = Counter()
+    found = Counter[tuple[str, str]]()
     for record, number in zip(records, owners(lines, records), strict=True):
         near = [line.lacks(record) for line in lines if number is None and line.could_take(record)]
         if near:
             nearest = min(near, key=len)
             found[record.method.name, ", ".join(nearest)] += 1
-    every = (f"{name}, {counted(count, 'record')}: {why}" for (name, why), count in sorted(found.items()))
-    return f"Left out, by values that the suite sets: {listed(every, MOST_LEFT_OUT, '; ')}." if found else ""
+    return _left_out(found, "by values that the suite sets")
 
 
 def of_other_protocols(lines: Sequence[Line], records: Sequence[Record], protocol: str | None) -> str:
@@ -224,13 +223,17 @@ def of_other_protocols(lines: Sequence[Line], records: Sequence[Record], protoco
     """
     others = [record for record in records if protocol not in (None, record.protocol.get("name"))]
     found = Counter(
-        (record.method.name, str(record.protocol.get("name")))
+        (record.method.name, f"by {record.protocol.get('name')}")
         for record, number in zip(others, owners(lines, others), strict=True)
         if number is not None
     )
-    every = (f"{name}, {counted(count, 'record')}: by {other}" for (name, other), count in sorted(found.items()))
-    shown = listed(every, MOST_LEFT_OUT, "; ")
-    return f"Left out, since the suite fixes the protocol {protocol}: {shown}." if found else ""
+    return _left_out(found, f"since the suite fixes the protocol {protocol}")
+
+
+def _left_out(found: Counter[tuple[str, str]], reason: str) -> str:
+    """Say how many records are left out, by their method and why; empty if none are."""
+    every = (f"{name}, {counted(count, 'record')}: {why}" for (name, why), count in sorted(found.items()))
+    return f"Left out, {reason}: {listed(every, MOST_LEFT_OUT, '; ')}." if found else ""
 
 
 def _text(value: object) -> str:

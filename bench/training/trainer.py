@@ -122,8 +122,9 @@ class Trainer:
                 "self.backward_and_step(self.generator, loss)"
             )
         if self.accelerator.is_main_process:
-            for name in [name for name, updates in self._updates().items() if not updates]:
-                self._note(f"model {name!r} was never updated: backward_and_step was not called for it")
+            for name, count in self._updates().items():
+                if count == 0:
+                    self._note(f"model {name!r} was never updated: backward_and_step was not called for it")
         updates, passes = self.distiller.generator.updates, self._all_passes()
         return Trained(self.student(), self.recipe.iterations, updates, self.seconds, passes)
 

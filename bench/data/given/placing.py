@@ -173,7 +173,7 @@ def _by_names(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     repeated = len(set(stems)) < len(stems)
     if wanted.prompts and are_numbers and repeated and len({path.parent for path in paths}) > 1:
         return _by_prompt_folders(paths, wanted)
-    if not wanted.prompts and not (are_numbers and not repeated):
+    if not wanted.prompts and (repeated or not are_numbers):
         return _by_class_folders(paths, wanted)
     if are_numbers:
         return {name: int(stem) for name, stem in zip(names, stems, strict=True)}

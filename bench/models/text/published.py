@@ -22,8 +22,9 @@ from bench.models.weights.checkpoints import GENERATOR_FILES, PREFIXES
 from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.folders import INDEX, other_options, read_parts
 from bench.models.weights.state_dicts import read_state_dict, require
+from bench.models.weights.weight_files import STEMS
 
-NETWORK_STEM = "diffusion_pytorch_model"
+NETWORK_STEM = STEMS[0]
 NETWORK_FILE, NETWORK_INDEX = f"{NETWORK_STEM}.safetensors", f"{NETWORK_STEM}{INDEX}"
 FILES = (*GENERATOR_FILES, NETWORK_FILE, NETWORK_INDEX, "pytorch_lora_weights.safetensors", PEFT_FILE)
 """Files of a student's folder: a training's checkpoint, diffusers' network, whole or in parts, or a LoRA."""

@@ -14,6 +14,7 @@ from bench.core.files import regular_file
 from bench.models.weights.state_dicts import LFS, refuse_pointer
 
 STEMS = ("diffusion_pytorch_model", "model")
+"""The names of files with weights, without their ends: of diffusers, of transformers."""
 WHOLE, PARTS = ("{}.safetensors", "{}-0*.safetensors")
 """The name of a file with all weights, and the pattern of files with a part of them each."""
 WEIGHTS = [pattern.format(stem) for stem in STEMS for pattern in (WHOLE, PARTS)]

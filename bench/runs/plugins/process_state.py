@@ -31,9 +31,8 @@ def unchanged_process(who: str) -> Iterator[None]:
     try:
         if (now := _folder()) != folder:
             raise _changed(who, "os.chdir", folder, now)
-        for name, new in _torch_state().items():
-            if name in before and new != before[name]:
-                raise _changed(who, f"torch.{name}", before[name], new)
+        for name, new in _differing(before).items():
+            raise _changed(who, f"torch.{name}", before[name], new)
     finally:
         if folder and _folder() != folder:
             os.chdir(folder)
@@ -62,15 +61,19 @@ def _torch_state() -> dict[str, Any]:
     }
 
 
+def _differing(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of torch's state that are other ones now, as they are now."""
+    return {name: new for name, new in _torch_state().items() if name in before and new != before[name]}
+
+
 def _restore(before: Mapping[str, Any]) -> None:
     """Give torch the state that it had, where that is another one now."""
-    for name, new in _torch_state().items():
-        if name in before and new != before[name]:
-            import torch
+    for name in _differing(before):
+        import torch
 
-            change: Callable[[Any], object] = getattr(torch, name)
-            was = before[name]
-            change(getattr(torch, was.removeprefix("torch.")) if name == "set_default_dtype" else was)
+        change: Callable[[Any], object] = getattr(torch, name)
+        was = before[name]
+        change(getattr(torch, was.removeprefix("torch.")) if name == "set_default_dtype" else was)
 
 
 def _changed(who: str, how: str, old: object, new: object) -> UserError:
