@@ -1,10 +1,9 @@
-"""The training loop: batches, EMA, logging, checkpoints, exact resume, and a stop on divergence."""
+"""The training loop: batches, EMA, validation, checkpoints, exact resume."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import shutil
 import signal
 import time
@@ -22,10 +21,10 @@ from bench.core.errors import UserError
 from bench.core.progress import Bar, Progress, SilentProgress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
-from bench.core.stopping import DivergedError, Stopped, StopSignal, UntrainedError
+from bench.core.stopping import Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
-from bench.training.alarms import KINDS, REAL, Monitor, Window
+from bench.training.alarms import KINDS, REAL
 from bench.training.cadence import Cadence
 from bench.training.checkpoint import (
     TrainingState,
@@ -37,6 +36,7 @@ from bench.training.checkpoint import (
 from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
 from bench.training.distiller import Batch, Distiller, MicroBatch
+from bench.training.figure_reader import FigureReader
 from bench.training.figures import LOG_EVERY, check_figures, is_logged_update
 from bench.training.half_weights import refusing_bf16
 from bench.training.log import TrainingLog
@@ -88,11 +88,10 @@ class Trainer:
         self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
         self.passes = PassCounter(distiller)
-        self.monitor = Monitor(self.recipe)
+        self.reader = FigureReader(self.recipe, accelerator, self.log, self.stop)
         self.compiled = CompileClock()
         self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
-        self._stop_agreed = False
         shares = accelerator.num_processes * self.recipe.gradient_accumulation
         if self.recipe.batch_size % shares:
             whole = max(1, self.recipe.batch_size // shares)
@@ -144,33 +143,40 @@ class Trainer:
     ) -> None:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
         before, compiled = self._updates(), self.compiled.state
-        figures = self._checked(self.step(iteration), iteration)
+        try:
+            figures = self.step(iteration)
+        except Exception:
+            self.reader.refuse_divergence()  # an error may follow from figures that were not read yet
+            raise
         if self.compiled.state != compiled and self.accelerator.is_main_process:
             self._note(f"{self.compiled} by iteration {iteration + 1}")
         done = iteration + 1
         last = done == self.recipe.iterations
-        window = self.monitor.add(done, figures)
         stepped = [updates for name, updates in self._updates().items() if updates > before[name]]
-        if window or done % LOG_EVERY == 0 or last or any(is_logged_update(updates, done) for updates in stepped):
-            rate = self.recipe.lr * self.recipe.rate_at(iteration)
-            self._log({"iteration": done, "lr": rate, **figures, **(window.means if window else {})})
-            bar.advance(0, **{name: value for name, value in figures.items() if name.startswith("loss/")})
-        if window:
-            self._tell(window)
-        if cadence.validate_every and (done % cadence.validate_every == 0 or last):
-            paused = time.perf_counter()
-            student = self.student()
-            measured = measure(student)
-            self._log({"iteration": done, **measured})
-            bar.advance(0, **measured)
-            if self.recipe.keep_best:
-                self._keep_if_best(done, student, measured)
-            self._begun += time.perf_counter() - paused  # validation does not count as training time
-        if done % cadence.checkpoint_every == 0 or last or self._stop_agreed:
+        logged = done % LOG_EVERY == 0 or last or any(is_logged_update(updates, done) for updates in stepped)
+        self.reader.send(done, figures, self.recipe.lr * self.recipe.rate_at(iteration), logged)
+        validates = cadence.validate_every > 0 and (done % cadence.validate_every == 0 or last)
+        saves = done % cadence.checkpoint_every == 0 or last
+        self.reader.read(bar, self._note, late=not (validates or saves))
+        if validates:
+            self._validate(done, bar, measure)
+        if saves or self.reader.stop_agreed:
+            self.reader.read(bar, self._note, late=False)
             self._save(done)
         bar.advance()
-        if self._stop_agreed and not last:
+        if self.reader.stop_agreed and not last:
             raise Stopped(self.stop.heard or signal.SIGTERM)
+
+    def _validate(self, done: int, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]) -> None:
+        """Measure the student, which does not count as training time, and keep it if it is the best so far."""
+        paused = time.perf_counter()
+        student = self.student()
+        measured = measure(student)
+        self.reader.write({"iteration": done, **measured})
+        bar.advance(0, **measured)
+        if self.recipe.keep_best:
+            self._keep_if_best(done, student, measured)
+        self._begun += time.perf_counter() - paused
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """Train one iteration, which depends only on the networks, the seed and the iteration's number."""
@@ -211,7 +217,7 @@ class Trainer:
 
     def _real_statistics(self, figures: Collection[str], real: Tensor) -> dict[str, Tensor]:
         """Return the statistics of real images, if a training step returned those of the student's output."""
-        if not self.monitor.alarms or not any(f"{kind}_std" in figures for kind in KINDS):
+        if not self.reader.monitor.alarms or not any(f"{kind}_std" in figures for kind in KINDS):
             return {}
         return {REAL + name: value for name, value in self.distiller.statistics(real).items()}
 
@@ -271,41 +277,9 @@ class Trainer:
         decay = min(self.recipe.ema_decay, updates / (updates + 10))
         torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
 
-    def _checked(self, figures: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Average the figures over processes. Raises DivergedError in all of them if a figure is not finite.
-
-        The same exchange lets the processes agree whether one of them received a signal to stop.
-        """
-        asked = torch.full((), float(self.stop.heard is not None), device=self.accelerator.device)
-        # All figures are read from the device in one transfer.
-        stacked = torch.stack([*(f.detach().float().to(asked.device) for f in figures.values()), asked])
-        *found, stop = self.accelerator.reduce(stacked, "mean").tolist()
-        self._stop_agreed = stop > 0
-        values = dict(zip(figures, found, strict=True))
-        bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            raise DivergedError(f"training diverged at iteration {iteration + 1}: {', '.join(bad)}")
-        return values
-
-    def _tell(self, window: Window) -> None:
-        """Tell which alarms begin and end with a window of iterations, and which have nothing to watch.
-
-        Raises DivergedError in all processes, whose figures are the same, if an alarm is to stop the run.
-        """
-        if self.accelerator.is_main_process:
-            for sentence in (*window.blind, *window.begun, *window.ended):
-                self._note(sentence)
-        if window.begun and self.recipe.alarms == "stop":
-            self.accelerator.wait_for_everyone()  # every process notes the alarms of a log that is whole
-            raise DivergedError("; ".join(window.begun))
-
-    def _log(self, line: dict[str, float]) -> None:
-        if self.accelerator.is_main_process:
-            self.log.write(line)
-
     def _state(self, done: int) -> TrainingState:
         passes = {name: (forward, backward) for name, (forward, backward) in self._all_passes().items()}
-        sha256, alarms = self.prepared.teacher_sha256, self.monitor.state()
+        sha256, alarms = self.prepared.teacher_sha256, self.reader.monitor.state()
         return TrainingState(done, self.seconds, sha256, self.average, passes, alarms)
 
     def _all_passes(self) -> dict[str, Passes]:
@@ -336,7 +310,7 @@ class Trainer:
                 shutil.rmtree(self.folder / BEST, ignore_errors=True)
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
-        self.monitor.load(state.alarms)
+        self.reader.monitor.load(state.alarms)
         device = self.accelerator.device
         average = state.average and shares_of(state.average, self.distiller.generator.network)
         self.average = average and {name: value.to(device) for name, value in average.items()}
