@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import marshal
 import os
-import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from bench.core.disk import named_if_full, named_if_not_writable
 from bench.core.errors import UserError
 from bench.core.json_objects import RepeatedKeyError, unrepeated
+from bench.core.temporaries import temporary_beside
 
 
 @contextlib.contextmanager
@@ -32,19 +32,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise UserError(f"{path} is a folder, but a file is to be written there; fix: name a file in it")
     make_folder(path.parent)
-    with named_if_full(path):
-        with named_if_not_writable(path.parent):
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _temporary(path) as temporary:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # the temporary one is private
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -53,30 +46,47 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     All files in it get the permissions that an ordinary program would give: some writers of weights make private
     files, which other users of a shared cache could not read. Raises DiskFullError if the disk is full. A kill
-    between the two renames leaves the old folder under a hidden name: `remove_temporaries` puts it back.
+    between the two renames leaves the old folder under a hidden name: the next writer, or `remove_temporaries`,
+    puts it back. Of two writers at once, the last one's folder stays. A link to a folder stays one.
     """
+    path = path.resolve() if path.is_symlink() else path
     make_folder(path.parent)
-    with named_if_full(path):
-        with named_if_not_writable(path.parent):
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with _temporary(path, is_folder=True) as temporary:
+        yield temporary
+        umask = _umask()
+        for inside in (temporary, *temporary.rglob("*")):
+            inside.chmod((0o777 if inside.is_dir() else 0o666) & ~umask)
+        old = temporary.with_name(f"{temporary.name}.old")
         try:
-            yield temporary
-            umask = _umask()
-            for inside in (temporary, *temporary.rglob("*")):
-                inside.chmod((0o777 if inside.is_dir() else 0o666) & ~umask)
-            if path.exists():
-                old = temporary.with_name(f"{temporary.name}.old")
-                path.rename(old)
-                try:
-                    temporary.rename(path)
-                except BaseException:
-                    old.rename(path)
-                    raise
-                shutil.rmtree(old)
-            else:
-                temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            while not _takes_place(temporary, path):
+                shutil.rmtree(old, ignore_errors=True)  # if it was moved aside, and another writer was faster
+                with contextlib.suppress(FileNotFoundError):  # another writer has moved it aside
+                    path.rename(old)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _takes_place(temporary: Path, path: Path) -> bool:
+    """Rename a folder to `path`; return False if there is another one that is not empty."""
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, is_folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary file or folder beside `path`, and name what the disk refuses."""
+    with named_if_full(path), contextlib.ExitStack() as stack:
+        with named_if_not_writable(path.parent):
+            temporary = stack.enter_context(temporary_beside(path, is_folder))
+        yield temporary
 
 
 def make_folder(folder: Path) -> None:
@@ -107,31 +117,6 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
-
-
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(\.old|\.[A-Za-z0-9]+)?")
-"""Pattern of the names that `whole_file` and `whole_folder` give to unfinished files."""
-
-
-def remove_temporaries(folder: Path, name: str | None = None) -> list[Path]:
-    """Remove the temporary files of killed writers from a folder, for `name` or for any name; return their paths.
-
-    A folder that a killed writer had moved aside before the new one took its place is put back: it is the only
-    copy. Call this only while holding the lock of the folder or of the name, so that no other process writes
-    there.
-    """
-    removed = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        found = _TEMPORARY.fullmatch(path.name)
-        if not found or name not in (None, found["name"]):
-            continue
-        with contextlib.suppress(OSError):  # another user's file may stay; it does no harm
-            if path.name.endswith(".old") and not (folder / found["name"]).exists():
-                path.rename(folder / found["name"])
-                continue
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            removed.append(path)
-    return removed
 
 
 def write_text(path: Path, text: str) -> None:

@@ -36,6 +36,11 @@ def open_lock(path: Path) -> IO[str]:
             return path.open()
 
 
+def lock_of(path: Path) -> Path:
+    """Return the hidden file beside `path` that is locked by whoever makes or changes `path`."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextlib.contextmanager
 def locked(path: Path, patience: float | None = None) -> Iterator[None]:
     """Hold a lock on a file within the block, and wait `patience` seconds for it (None: as long as it takes).

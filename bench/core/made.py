@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.files import remove_temporaries
-from bench.core.locks import locked
+from bench.core.locks import lock_of, locked
+from bench.core.temporaries import remove_temporaries
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def made_once(path: Path) -> Iterator[bool]:
     if path.exists():
         yield False
         return
-    with locked(path.parent / f".{path.name}.lock"):
+    with locked(lock_of(path)):
         if not path.exists():
             remove_temporaries(path.parent, path.name)
         yield not path.exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.files import read_object, remove_temporaries
+from bench.core.files import read_object
+from bench.core.temporaries import remove_temporaries
 
 PLAN = "run.json"
 """The plan of the run (bench.runs.plan), and how its jobs do it (bench.jobs.spec)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import path_sha256, write_text
+from bench.core.locks import lock_of, locked
 from bench.core.progress import Progress
 from bench.features.base import FeatureExtractor, Weights
 from bench.features.weights import FoundWeights, find_weights
@@ -58,10 +59,14 @@ def find(
 
 
 def pin(name: str, found: FoundWeights, cache: Path) -> None:
-    """Keep under a name where weights are, for every task; weights that had the name are forgotten."""
-    pinned = read_pinned(cache) | {name: found}
-    content = {name: {**asdict(one), "path": str(one.path)} for name, one in sorted(pinned.items())}
-    write_text(_file(cache), json.dumps(content, indent=2) + "\n")
+    """Keep under a name where weights are, for every task; weights that had the name are forgotten.
+
+    What another command pins at the same moment is kept, too.
+    """
+    with locked(lock_of(_file(cache))):
+        pinned = read_pinned(cache) | {name: found}
+        content = {name: {**asdict(one), "path": str(one.path)} for name, one in sorted(pinned.items())}
+        write_text(_file(cache), json.dumps(content, indent=2) + "\n")
 
 
 def weights_for(extractor: FeatureExtractor, pinned: Mapping[str, FoundWeights]) -> dict[str, Path]:

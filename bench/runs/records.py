@@ -165,7 +165,7 @@ def folders_beside(folder: Path, name: str) -> list[Path]:
 def tuned_runs(folders: Iterable[Path]) -> set[object]:
     """Return the ids of the runs of all tunings, finished or begun, of folders of runs or of records."""
     roots = (root for folder in folders for root in folders_beside(folder, TUNING))
-    files = (path for root in roots for path in root.glob("*/*") if path.suffix in (".json", BEGUN))
+    files = (path for root in roots for path in root.glob("*/[!.]*") if path.suffix in (".json", BEGUN))
     found = (read_object(path) or {} for path in files)
     points = (point for tuning in found if isinstance(tuning.get("points"), list) for point in tuning["points"])
     return {point.get("run_id") for point in points if isinstance(point, dict)}
@@ -209,7 +209,7 @@ def _below(folder: str, here: bool, deeper: bool) -> Iterator[Path]:
     names = [entry.name for entry in found]
     if RECORD in names:
         if OTHER_PROTOCOLS in names:
-            yield from sorted(Path(folder, OTHER_PROTOCOLS).glob("*.json"))
+            yield from sorted(Path(folder, OTHER_PROTOCOLS).glob("[!.]*.json"))
         yield Path(folder, RECORD)
         return
     if here:

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
+from bench.core.locks import lock_of, locked
 from bench.task.base import Task
 from bench.task.declaration import Requirement
 from bench.task.protocol import Protocol
@@ -60,7 +61,7 @@ def requirement_of(
 
 
 def read_pinned(path: Path) -> dict[str, PinnedAsset]:
-    """Read the file of `write_pinned`; empty if nothing is pinned. Raises UserError if it is damaged."""
+    """Read the file of `pin_assets`; empty if nothing is pinned. Raises UserError if it is damaged."""
     if not path.exists():
         return {}
     try:
@@ -70,10 +71,14 @@ def read_pinned(path: Path) -> dict[str, PinnedAsset]:
         raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
 
 
-def write_pinned(path: Path, assets: Mapping[str, PinnedAsset | None]) -> None:
-    """Write the pinned assets with absolute paths; the file appears whole."""
-    found = {
-        role: None if asset is None else {**asdict(asset), "path": str(Path(asset.path).absolute())}
-        for role, asset in assets.items()
-    }
-    write_text(path, json.dumps(found, indent=2) + "\n")
+def pin_assets(path: Path, assets: Mapping[str, PinnedAsset]) -> dict[str, PinnedAsset]:
+    """Write assets with absolute paths beside those that are pinned in the file, and return all of them, by role.
+
+    What another command pins at the same moment is kept, too. Raises UserError if the file is damaged.
+    """
+    with locked(lock_of(path)):
+        pinned = read_pinned(path) | {
+            role: replace(asset, path=str(Path(asset.path).absolute())) for role, asset in assets.items()
+        }
+        write_text(path, json.dumps({role: asdict(asset) for role, asset in pinned.items()}, indent=2) + "\n")
+    return pinned

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,14 +46,15 @@ def pin(task: LatentImageNetTask, sources: Sources, progress: Progress) -> None:
     if vae is None and sources.teacher is not None and (sources.teacher / VAE).is_dir():
         vae = sources.teacher / VAE
     if vae is not None:
-        pinned = replace(pinned, vae=_vae(vae))
-        pinned.write(path)
+        pinned = pinned.pin(path, vae=_vae(vae))
     if sources.teacher is not None:
-        pinned = replace(pinned, teacher=_teacher(task, sources.teacher, sources.cache))
-        pinned.write(path)
+        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache))
     if sources.data is not None:
-        pinned = replace(pinned, data=_data(task, sources.data, pinned.vae, sources.cache, progress))
-        pinned.write(path)  # at once: encoding takes hours, which a wrong next path must not waste
+        pinned = pinned.pin(
+            path,
+            data=_data(task, sources.data, pinned.vae, sources.cache, progress),
+            # at once: encoding takes hours, which a wrong next path must not waste
+        )
     pin_measures(sources, pinned, path, progress)
 
 

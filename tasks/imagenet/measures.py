@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,21 +30,17 @@ TAPS = ("pool", "logits")
 def pin_measures(sources: Sources, pinned: PinnedImageNet, path: Path, progress: Progress) -> None:
     """Pin the feature networks and the references that the user named, in the file `path`."""
     if "inception" in sources.weights or (sources.download and pinned.features is None):
-        pinned = replace(pinned, features=_features(sources, progress))
-        pinned.write(path)
+        pinned = pinned.pin(path, features=_features(sources, progress))
     for named in sources.references:
-        pinned = replace(pinned, **_references(named, sources.cache))
-        pinned.write(path)
+        pinned = pinned.pin(path, **_references(named, sources.cache))
     if "dinov2" in sources.weights:
         dinov2 = load_dinov2(sources.weights["dinov2"])
-        pinned = replace(pinned, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
-        pinned.write(path)
+        pinned = pinned.pin(path, dinov2=PinnedAsset(str(dinov2.path.resolve()), dinov2.sha256, dinov2.name))
     if "lpips" in sources.weights:
         path_of = sources.weights["lpips"]
         trunk = find_weights(TRUNKS["vgg"], path_of, sources.cache, download=False, progress=progress)
         own = f"LPIPS's VGG16, weights {trunk.sha256[:12]}"
-        pinned = replace(pinned, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
-        pinned.write(path)
+        pinned = pinned.pin(path, lpips=PinnedAsset(str(trunk.path.resolve()), trunk.sha256, own))
 
 
 def _features(sources: Sources, progress: Progress) -> PinnedAsset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +36,13 @@ def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
     path = task.pinned_path(sources.cache)
     pinned = PinnedImageNet.read(path)
     if sources.data is not None:
-        pinned = replace(pinned, data=_data(task, sources.data, sources, progress))
-        pinned.write(path)  # at once: packing takes an hour, which a wrong next path must not waste
+        pinned = pinned.pin(
+            path,
+            data=_data(task, sources.data, sources, progress),
+            # at once: packing takes an hour, which a wrong next path must not waste
+        )
     if sources.teacher is not None:
-        pinned = replace(pinned, teacher=_teacher(task, sources.teacher, sources.cache))
-        pinned.write(path)
+        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache))
     pin_measures(sources, pinned, path, progress)
 
 

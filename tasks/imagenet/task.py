@@ -15,7 +15,7 @@ from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.features.scoring import LPIPS_TRUNK
 from bench.task.declaration import Requirement, Sources
-from bench.task.pinned import PinnedAsset, PinnedTask, read_pinned, requirement_of, write_pinned
+from bench.task.pinned import PinnedAsset, PinnedTask, pin_assets, read_pinned, requirement_of
 
 if TYPE_CHECKING:
     from bench.task.base import PreparedTask
@@ -67,15 +67,16 @@ class PinnedImageNet:
 
     @classmethod
     def read(cls, path: Path) -> PinnedImageNet:
-        """Read the file that `write` wrote; no file means no assets. Raises UserError if it is damaged."""
+        """Read the file that `pin` wrote; no file means no assets. Raises UserError if it is damaged."""
         try:
             return cls(**read_pinned(path))
         except TypeError as error:  # an unknown role
             raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
 
-    def write(self, path: Path) -> None:
-        """Write the pinned assets; the file appears whole."""
-        write_pinned(path, vars(self))
+    @classmethod
+    def pin(cls, path: Path, **assets: PinnedAsset) -> PinnedImageNet:
+        """Pin assets in a file beside those that are pinned there, and return all of them."""
+        return cls(**pin_assets(path, assets))
 
 
 def spatial_of(inception: str) -> str:

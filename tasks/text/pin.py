@@ -37,7 +37,7 @@ from bench.models.text.pipelines import (
     pipeline_family,
 )
 from bench.task.declaration import Sources
-from bench.task.pinned import PinnedAsset, read_pinned, write_pinned
+from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
 from tasks.text.reals import open_reals
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
@@ -65,8 +65,10 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
     pinned = read_pinned(path)
 
     def keep(role: str, asset: PinnedAsset) -> None:
-        pinned[role] = asset
-        write_pinned(path, pinned)  # at once: encoding takes hours, which a wrong next path must not waste
+        pinned.update(
+            pin_assets(path, {role: asset})
+            # at once: encoding takes hours, which a wrong next path must not waste
+        )
         progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:

@@ -64,8 +64,8 @@ def write_study_record(path: Path, record: Record, runs: Path) -> Path:
 
 def earlier_readings(target: Path, study: str) -> list[Path]:
     """Return the other records beside `target` that are of the same study, read with other raters."""
-    others = (path for path in sorted(target.parent.glob(f"*{NAME}-*.json")) if path != target)
-    return [path for path in others if read_record(path).protocol.get("study") == study]
+    others = (path for path in sorted(target.parent.glob(f"*{NAME}-*.json")) if path.name[0] != ".")
+    return [path for path in others if path != target and read_record(path).protocol.get("study") == study]
 
 
 def protocol_of(result: StudyResult) -> StudyProtocol:

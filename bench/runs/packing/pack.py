@@ -58,7 +58,7 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
     paths: dict[Path, Path] = {}
     for folder in folders:
         if (folder / RECORD).is_file():
-            files = [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("*.json"))]
+            files = [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("[!.]*.json"))]
             paths.update(dict.fromkeys(files, folder))
         else:
             refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: {GO_ON}")

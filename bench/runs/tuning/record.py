@@ -194,7 +194,7 @@ def read_tuning(path: Path) -> Tuning:
 def tuning_files(folder: Path) -> Iterator[Path]:
     """Yield the files of the tunings of a folder of runs or of records, sorted."""
     for root in folders_beside(folder, TUNING):
-        yield from sorted(root.glob("*/*.json"))
+        yield from sorted(root.glob("*/[!.]*.json"))
 
 
 def read_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:

@@ -107,7 +107,7 @@ def test_doctor_tells_what_a_gpu_can_do(
 def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.touch()
-    PinnedImageNet(teacher=PinnedAsset(str(weights), "0" * 64, "mine")).write(IMAGENET64.pinned_path(tmp_path))
+    PinnedImageNet.pin(IMAGENET64.pinned_path(tmp_path), teacher=PinnedAsset(str(weights), "0" * 64, "mine"))
     found = bench("doctor", "--cache", tmp_path).text
     assert f"EDM denoiser (mine): {weights}" in found
     assert "training images, packed: MISSING; fix: bench prepare --task imagenet64 --data PATH" in bare(found)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench.core import files
 from bench.core.disk import DiskFullError
 from bench.core.errors import UserError
-from bench.core.files import remove_temporaries, whole_file, whole_folder
+from bench.core.files import whole_file, whole_folder
 from bench.core.made import made_once
+from bench.core.temporaries import remove_temporaries
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -29,7 +30,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise FULL
 
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
 
 
 @pytest.mark.parametrize("said", [RuntimeError("unexpected pos 64 vs 0"), FULL, OSError(errno.EDQUOT, "quota")])
@@ -89,10 +90,10 @@ def test_a_folder_that_takes_no_files_is_named_without_the_temporary_name(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(number, os.strerror(number), str(tmp_path / ".x.abcd_123"))
+        raise OSError(number, os.strerror(number), str(tmp_path / ".x.bench-abcd_123"))
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
-    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     for whole in (whole_file, whole_folder):
         said = pytest.raises(UserError, match=rf"^the folder {tmp_path} cannot be written to: .*; fix: change its")
         with said, whole(tmp_path / "x"):
@@ -122,12 +123,41 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert len(list(tmp_path.iterdir())) == 6
 
 
+KILLED_WHILE_WRITING = (
+    "import os, sys; from pathlib import Path; from bench.core.files import whole_file, whole_folder\n"
+    "folder = Path(sys.argv[1])\n"
+    "with whole_folder(folder / 'site') as one, whole_file(folder / 'table.csv') as two:\n"
+    "    (one / 'index.html').write_text('half'); two.write_text('half'); os.kill(os.getpid(), 9)"
+)
+
+
+def test_the_next_writer_of_the_same_path_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".site.template").write_text("a file of the user's, who knows nothing of ours")
+    with whole_folder(tmp_path / "site") as folder, whole_file(tmp_path / "table.csv"):
+        (folder / "index.html").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".site.template", "site", "table.csv"]
+
+
+def test_what_somebody_writes_at_this_moment_is_not_removed(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "site") as folder, whole_file(tmp_path / "table.csv") as table:
+        assert remove_temporaries(tmp_path) == []
+        for whole, name in ((whole_folder, "site"), (whole_file, "table.csv")):
+            with whole(tmp_path / name):  # another command writes the same
+                pass
+        (folder / "index.html").write_text("the last one")
+        table.write_text("the last one")
+    assert (tmp_path / "site" / "index.html").read_text() == (tmp_path / "table.csv").read_text() == "the last one"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_next_maker_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    (tmp_path / ".teacher.abcd_123").mkdir()
-    (tmp_path / ".other.abcd_123").mkdir()  # somebody makes it at this moment
+    (tmp_path / ".teacher.bench-abcd_123").mkdir()
+    (tmp_path / ".other.bench-abcd_123").mkdir()  # somebody makes it at this moment
     with made_once(tmp_path / "teacher") as missing:
         assert missing
-    assert not (tmp_path / ".teacher.abcd_123").exists() and (tmp_path / ".other.abcd_123").exists()
+    assert not (tmp_path / ".teacher.bench-abcd_123").exists() and (tmp_path / ".other.bench-abcd_123").exists()
 
 
 def test_weights_in_a_shared_cache_can_be_read_by_others(tmp_path: Path) -> None:
@@ -145,10 +175,10 @@ def test_weights_in_a_shared_cache_can_be_read_by_others(tmp_path: Path) -> None
 
 
 def test_a_folder_that_was_moved_aside_when_its_writer_was_killed_is_put_back(tmp_path: Path) -> None:
-    (tmp_path / ".best.abcd_123.old").mkdir()
-    (tmp_path / ".best.abcd_123.old" / "weights").write_text("the only ones")
-    (tmp_path / ".best.abcd_123").mkdir()
-    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.abcd_123"]
+    (tmp_path / ".best.bench-abcd_123.old").mkdir()
+    (tmp_path / ".best.bench-abcd_123.old" / "weights").write_text("the only ones")
+    (tmp_path / ".best.bench-abcd_123").mkdir()
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.bench-abcd_123"]
     assert (tmp_path / "best" / "weights").read_text() == "the only ones"
-    (tmp_path / ".best.efgh_456.old").mkdir()  # the new one has its place
-    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.efgh_456.old"]
+    (tmp_path / ".best.bench-efgh_456.old").mkdir()  # the new one has its place
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.bench-efgh_456.old"]

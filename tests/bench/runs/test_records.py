@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.core.errors import UserError
-from bench.core.files import digest
+from bench.core.files import digest, whole_file
 from bench.report.render import to_csv, to_markdown
 from bench.report.table import task_table
 from bench.runs.record import Record
-from bench.runs.records import load_records, read_record, write_record
+from bench.runs.records import load_records, read_record, tuned_runs, write_record
+from bench.runs.tuning.record import read_tunings
 
 PROTOCOL = {"name": "fashion", "samples": 10_000, "repetitions": 3, "smoke": False}
 
@@ -173,6 +174,25 @@ def test_load_finds_run_folders_and_committed_records_and_reports_broken_ones(tm
     assert [record.run_id for record in records] == ["a", "b"]
     assert len(problems) == 1
     assert "torn.json" in problems[0]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "runs/fashion/a/record.json",
+        "runs/fashion/a/protocols/b.json",
+        "records/b.json",
+        "runs/tuning/fashion/b.json",
+    ],
+)
+def test_a_file_that_somebody_writes_at_this_moment_is_no_broken_record(tmp_path: Path, place: str) -> None:
+    runs, committed = tmp_path / "runs", tmp_path / "records"
+    write_record(runs / "fashion" / "a" / "record.json", example(run_id="a"))
+    with whole_file(tmp_path / place) as half:
+        half.write_text('{"points": [{"run_id": "a"}]')
+        loaded = load_records([runs, committed])
+        assert [record.run_id for record in loaded.records] == ["a"] and loaded.problems == []
+        assert read_tunings(runs) == ([], []) and tuned_runs([runs]) == set()
 
 
 def changed(path: tuple[str | int, ...], value: object) -> str:

@@ -23,7 +23,7 @@ from bench.runs.record import Record
 from bench.runs.runner import Runner
 from bench.task.declaration import Sources
 from bench.task.pairs import PAIR_SEED
-from bench.task.pinned import read_pinned, write_pinned
+from bench.task.pinned import pin_assets, read_pinned
 from methods import perceptual
 
 QUICK = {"iterations": 1, "batch_size": 1, "precision": "fp32", "teacher_precision": "fp32"}
@@ -87,7 +87,8 @@ def mse_name(cache: Path, root: Path) -> str:
     choice = declared(without).pinned_path(without)
     roles = read_pinned(choice)
     del roles["tiny_vae"]
-    write_pinned(choice, roles)
+    choice.unlink()
+    pin_assets(choice, roles)
     return planned("regression", without, regression_distance="mse").id
 
 

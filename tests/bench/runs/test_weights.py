@@ -25,7 +25,7 @@ from bench.features.weights import FoundWeights, WeightsFile
 from bench.runs.registry import load_catalogue
 from bench.runs.weights import get_weights, pinned_for
 from bench.task.declaration import Sources
-from bench.task.pinned import PinnedAsset, write_pinned
+from bench.task.pinned import PinnedAsset, pin_assets
 
 TEXTURE = Path(__file__).parents[3] / "examples" / "texture.py"
 PLUGIN = ("--plugin", TEXTURE)
@@ -155,7 +155,7 @@ def test_a_task_takes_what_is_pinned_for_every_task_and_it_misses(
     assert pinned_for(coco.located(cache), Sources(cache)) == {"clip": filters, "inception": filters}
     other = tmp_path / "clip.bin"
     other.touch()
-    write_pinned(coco.pinned_path(cache), {"clip": PinnedAsset(str(other), "0" * 64, "clip")})
+    pin_assets(coco.pinned_path(cache), {"clip": PinnedAsset(str(other), "0" * 64, "clip")})
     assert pinned_for(coco.located(cache), Sources(cache)) == {"inception": filters}
     rows = listed(bench("weights", "list", "--task", "coco10k", "--json", *own))
     assert rows["clip"]["tasks"] == {"coco10k": str(other)} and rows["clip"]["path"] == str(filters)

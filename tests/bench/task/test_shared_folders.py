@@ -17,8 +17,9 @@ import pytest
 from bench.core import files
 from bench.core.disk import DiskFullError
 from bench.core.errors import UserError
-from bench.core.files import append_line, make_folder, remove_temporaries, whole_folder
+from bench.core.files import append_line, make_folder, whole_folder
 from bench.core.made import made_once
+from bench.core.temporaries import remove_temporaries
 from bench.runs.states import attempts
 from bench.runs.states.lock import locked
 
@@ -31,7 +32,7 @@ def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> 
         "rename, calls = os.rename, []\n"
         "def killed(*paths):\n"
         "    calls.append(paths)\n"
-        "    return rename(*paths) if len(calls) == 1 else os.kill(os.getpid(), 9)\n"
+        "    return rename(*paths) if len(calls) < 3 else os.kill(os.getpid(), 9)\n"
         "os.rename = killed\n"
         "with whole_folder(Path(sys.argv[1]) / 'best') as folder:\n"
         "    (folder / 'weights').write_text('new')"
@@ -43,10 +44,34 @@ def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> 
     assert (tmp_path / "best" / "weights").read_text() == "the only ones"
 
 
+REPLACER = """
+import sys; from pathlib import Path; from bench.core.files import whole_folder
+for number in range(200):
+    with whole_folder(Path(sys.argv[1]) / "site") as folder:
+        (folder / "index.html").write_text(str(number))
+"""
+
+
+def test_two_commands_replace_one_folder_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REPLACER, str(tmp_path)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [one.communicate()[1] for one in both] == ["", ""]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert (tmp_path / "site" / "index.html").read_text() == "199"
+
+
+def test_a_folder_that_is_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "site").mkdir(parents=True)
+    (tmp_path / "site").symlink_to(tmp_path / "disk" / "site")
+    with whole_folder(tmp_path / "site") as folder:
+        (folder / "index.html").write_text("new")
+    assert (tmp_path / "site").is_symlink() and (tmp_path / "disk" / "site" / "index.html").read_text() == "new"
+
+
 def test_what_was_moved_aside_goes_once_the_new_one_has_its_place(tmp_path: Path) -> None:
-    for name in ("best", ".best.abcd_123.old"):
+    for name in ("best", ".best.bench-abcd_123.old"):
         (tmp_path / name).mkdir()
-    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.abcd_123.old"]
+    assert [path.name for path in remove_temporaries(tmp_path)] == [".best.bench-abcd_123.old"]
     assert (tmp_path / "best").is_dir()
 
 

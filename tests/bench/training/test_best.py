@@ -70,7 +70,7 @@ def test_a_kill_while_it_is_replaced_does_not_lose_it(plan: Callable[..., Run], 
     best, student = read_best(run.folder / "best"), folder_sha256(run.folder / "best" / "student")
     assert best is not None and best.iteration < 24, "else this test shows nothing"
     # As kill -9 leaves it, between the moment when the old folder is moved aside and that when the new one comes.
-    (run.folder / "best").rename(run.folder / ".best.abcd_123.old")
+    (run.folder / "best").rename(run.folder / ".best.bench-abcd_123.old")
     for name in (run.record, run.folder / "training.json", checkpoints(run.folder / "checkpoints")[-1]):
         name.unlink()
     runner.run(run)

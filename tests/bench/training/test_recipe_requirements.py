@@ -32,7 +32,7 @@ def test_dmd_on_imagenet_is_refused_before_it_runs_where_lpips_is_missing(tmp_pa
     require_for_recipes([planned("dmd", tmp_path, lpips_weights="vgg16.pth")])
     weights = tmp_path / "vgg16.pth"
     weights.touch()
-    PinnedImageNet(lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16"))
     require_for_recipes([planned("dmd", tmp_path)])
     assert planned("dmd2", tmp_path).id == runs[0].id
 

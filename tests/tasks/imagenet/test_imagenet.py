@@ -16,14 +16,15 @@ from bench.task.declaration import Sources
 from tasks.imagenet.task import PinnedAsset, PinnedImageNet
 from tasks.imagenet64 import TASK
 
-PINNED = PinnedImageNet(
-    features=PinnedAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
-    reference=PinnedAsset("/nowhere/reals", "a" * 64, "reals"),
-)
+CHOSEN = {
+    "features": PinnedAsset("/nowhere/own.pth", "f" * 64, "inception-own-ffff"),
+    "reference": PinnedAsset("/nowhere/reals", "a" * 64, "reals"),
+}
+PINNED = PinnedImageNet(**CHOSEN)
 
 
 def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
-    PINNED.write(tmp_path / "pinned.json")
+    assert PinnedImageNet.pin(tmp_path / "pinned.json", **CHOSEN) == PINNED
     assert PinnedImageNet.read(tmp_path / "pinned.json") == PINNED
     assert PinnedImageNet.read(tmp_path / "none.json") == PinnedImageNet()
 
@@ -37,7 +38,7 @@ def test_a_damaged_choice_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_path: Path) -> None:
-    PINNED.write(TASK.pinned_path(tmp_path))
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), **CHOSEN)
     task = TASK.located(tmp_path)
     for protocol in (task.protocol, *task.protocols.values()):
         assert (protocol.features, protocol.reference) == ("inception-own-ffff", "reals")
@@ -46,7 +47,7 @@ def test_protocols_carry_the_features_and_the_reference_that_were_chosen(tmp_pat
 
 def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
     assert set(TASK.identity().values()) == {"not chosen"}
-    PINNED.write(TASK.pinned_path(tmp_path))
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), **CHOSEN)
     assert TASK.located(tmp_path).identity() == {
         "data": "not chosen",
         "teacher": "not chosen",
@@ -57,13 +58,13 @@ def test_identity_follows_the_bytes_that_were_chosen(tmp_path: Path) -> None:
 
 def test_our_protocol_takes_in_the_metrics_that_the_choice_allows(tmp_path: Path) -> None:
     """Published protocols stay as they are, and so does the identity of runs that have nothing further."""
-    further = replace(
-        PINNED,
-        reference=replace(PINNED.reference, rows=100),
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), **CHOSEN)
+    PinnedImageNet.pin(
+        TASK.pinned_path(tmp_path),
+        reference=replace(CHOSEN["reference"], rows=100),
         spatial=PinnedAsset("/nowhere/reals-spatial", "b" * 64, "reals-spatial"),
         dinov2=PinnedAsset("/nowhere/dinov2", "c" * 64, "dinov2-vitl14"),
     )
-    further.write(TASK.pinned_path(tmp_path))
     task = TASK.located(tmp_path)
     assert task.protocol.metrics == ("fd", "is", "kid", "precision", "recall", "sfid")  # DINOv2 has no reference
     assert task.protocol.network("spatial") == "inception-own-ffff-spatial"
@@ -99,12 +100,12 @@ def test_lpips_is_asked_for_by_recipes_alone_and_names_no_other_run(tmp_path: Pa
     assert TRUNKS["vgg"].url in requirement.fix and TRUNKS["vgg"].name in requirement.fix
     weights = tmp_path / "vgg16.pth"
     weights.touch()
-    replace(PINNED, lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16")).write(TASK.pinned_path(tmp_path))
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), **CHOSEN)
+    without = TASK.located(tmp_path)
+    PinnedImageNet.pin(TASK.pinned_path(tmp_path), lpips=PinnedAsset(str(weights), "1" * 64, "LPIPS's VGG16"))
     task = TASK.located(tmp_path)
     (found,) = task.role_requirements({"lpips"})
     assert found.path == weights
-    PINNED.write(TASK.pinned_path(tmp_path))
-    without = TASK.located(tmp_path)
     assert (task.identity(), task.protocol) == (without.identity(), without.protocol)
 
 

@@ -23,7 +23,7 @@ from bench.features.references.make import FeatureSpace, folder_images, make_ref
 from bench.features.references.store import Description, checked_reference, load_reference, save_reference
 from bench.features.views import NO_PATCH
 from bench.task.declaration import Sources
-from bench.task.pinned import PinnedAsset, write_pinned
+from bench.task.pinned import PinnedAsset, pin_assets
 from tasks.coco import TASK_10K, TASK_30K
 from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.text import pin as choose
@@ -203,7 +203,7 @@ def test_real_images_of_a_protocol_with_fid_need_the_inception_first(tmp_path: P
 def test_a_further_metric_keeps_the_name_of_the_real_images_that_the_protocol_has(tmp_path: Path) -> None:
     """Numbers from before folders had names stay in their columns."""
     named = {"reference": PinnedAsset("/r", "1" * 64, "coco10k-1"), "reals": PinnedAsset("/i", "2" * 64, "images")}
-    write_pinned(TASK_10K.pinned_path(tmp_path), named)
+    pin_assets(TASK_10K.pinned_path(tmp_path), named)
     task = TASK_10K.located(tmp_path)
     assert task.naming_pinned(replace(task.protocol, metrics=("cmmd",))).reference == "coco10k-1"
 
@@ -211,14 +211,14 @@ def test_a_further_metric_keeps_the_name_of_the_real_images_that_the_protocol_ha
 def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
     """Choosing bigG's for its protocol leaves the others, and the identity of runs, as they were."""
     g14, bigg = PinnedAsset("/g14", "1" * 64, "any"), PinnedAsset("/bigg", "2" * 64, "any")
-    write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14})
+    pin_assets(TASK_10K.pinned_path(tmp_path), {"clip": g14})
     before = TASK_10K.located(tmp_path)
     fixes = {
         requirement.role: requirement.fix
         for requirement in before.under("coco10k-bigg14").requirements(Sources(tmp_path))
     }
     assert "bench prepare --task coco10k --weights clip-bigg14=FILE" in fixes["clip-bigg14"]
-    write_pinned(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
+    pin_assets(TASK_10K.pinned_path(tmp_path), {"clip": g14, "clip-bigg14": bigg})
     after = TASK_10K.located(tmp_path)
     assert after.identity() == before.identity() and after.protocol == before.protocol
     assert before.protocol.extractors["clip"] == "clip-g14-dmd2, weights 111111111111"
@@ -228,7 +228,7 @@ def test_each_clip_network_has_weights_of_its_own(tmp_path: Path) -> None:
 def test_a_network_is_called_as_its_protocol_uses_it(tmp_path: Path) -> None:
     """It does not matter under which protocol the file was named."""
     asset = PinnedAsset("/vgg", "1" * 64, "lpips-vgg, trunk 111111111111")
-    write_pinned(PARTIPROMPTS.pinned_path(tmp_path), {"lpips": asset})
+    pin_assets(PARTIPROMPTS.pinned_path(tmp_path), {"lpips": asset})
     for protocol, network in (
         ("partiprompts", "lpips-vgg"),
         ("partiprompts-as-official", "lpips-piq"),
