@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError, first_line
 from bench.core.numerics import tf32
 from bench.evaluation.image_source import Generated, ImageSource, classes_of, seeds_of
+from bench.models.stock_pipelines import FIXED, OPTIONS
 from bench.task.base import PreparedTask
 from bench.task.images import to_uint8
 
@@ -33,8 +34,8 @@ class PipelineImages(ImageSource):
         self.repetitions = self.protocol.repetitions
         self._called = type(pipeline).__name__
         takes = inspect.signature(type(pipeline).__call__).parameters
-        names = ("num_inference_steps", "guidance_scale")
-        self._arguments: dict[str, Any] = {name: settings[name] for name in names if name in settings}
+        self._arguments: dict[str, Any] = {name: settings[name] for name in (*OPTIONS, *FIXED) if name in settings}
+        self._counts = "batch_size" in takes  # a consistency model's does not count the classes
         if "height" in takes and "width" in takes:
             self._arguments |= dict(zip(("height", "width"), prepared.task.image_shape[1:], strict=True))
         if ("prompt" in takes) != bool(prepared.prompts_of(torch.arange(1))):
@@ -58,7 +59,11 @@ class PipelineImages(ImageSource):
         indices = torch.arange(start, stop)
         prompts = self.prepared.prompts_of(indices)
         conditions = None if prompts else classes_of(self.prepared, repetition, indices)
-        given = {"prompt": list(prompts)} if conditions is None else {"class_labels": conditions.tolist()}
+        given: dict[str, Any] = {"prompt": list(prompts)}
+        if conditions is not None:
+            given = {"class_labels": conditions.tolist()}
+        if self._counts:
+            given["batch_size"] = len(indices)
         seeds = seeds_of(self.protocol, repetition, indices)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self._passes = 0

@@ -20,6 +20,7 @@ from torch import nn
 from bench.core.device import this_device
 from bench.core.errors import UserError, first_line, listed, unknown
 from bench.core.files import folder_sha256, read_json, refuse_special_files
+from bench.models.stock_schedulers import own_scheduler, replaced, scheduler_class
 from bench.models.text.hub import from_hub, local_path
 from bench.models.text.parts import require_vocabulary
 from bench.models.text.pipelines import INDEX, beside
@@ -32,6 +33,11 @@ LIBRARIES = ("diffusers", "transformers")
 UNCHANGED = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
 """What keeps a pipeline from changing its images, where it has it: Stable Diffusion's checker paints images black,
 and SDXL's pipeline adds a watermark on machines that have the package for it."""
+OPTIONS = ("num_inference_steps", "guidance_scale")
+"""The arguments of a pipeline's call that the user may give."""
+FIXED: Mapping[str, Any] = {"clean_caption": False, "use_resolution_binning": False}
+"""Arguments of a pipeline's call that have one value here, where it has them: PixArt's rewrites prompts on
+machines that have the packages for it, and makes images of the nearest size that it knows, which it resizes."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,15 @@ class StockPipeline:
 
     def settings(self) -> dict[str, Any]:
         """Return all settings that decide the images besides the weights and the seeds, as JSON data."""
-        scheduler = self.scheduler.__name__ if self.scheduler else read_json(self.folder / INDEX)["scheduler"][1]
-        known = {name: self.takes[name].default for name in ("num_inference_steps", "guidance_scale")}
+        own = read_json(self.folder / INDEX).get("scheduler", [None, None])[1]  # some have several, of other names
+        given = {name: self.takes[name].default for name in OPTIONS if name in self.takes} | dict(self.options)
+        fixed = {name: value for name, value in FIXED.items() if name in self.takes}
         return {
             "pipeline": self.kind.__name__,
             "source": Path(self.source).name,
-            "scheduler": scheduler,
-            **{
-                name: value
-                for name, value in {**known, **self.options}.items()
-                if value is not inspect.Parameter.empty
-            },
+            "scheduler": self.scheduler.__name__ if self.scheduler else own,
+            **{name: value for name, value in given.items() if value is not inspect.Parameter.empty},
+            **fixed,
             "dtype": self.dtype,
             "diffusers": diffusers.__version__,
         }
@@ -101,7 +105,7 @@ class StockPipeline:
                 "in diffusers' format, with safetensors"
             ) from error
         if self.scheduler is not None:
-            self._replace_scheduler(pipeline, self.scheduler)
+            pipeline.scheduler = replaced(pipeline.scheduler, self.scheduler, self.source)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(this_device())
 
@@ -121,18 +125,6 @@ class StockPipeline:
             if kind is not None:
                 found[part] = load_network(kind, folder, dtype=DTYPES[self.dtype])
         return found
-
-    def _replace_scheduler(self, pipeline: Any, kind: type[SchedulerMixin]) -> None:
-        """Replace the scheduler by one of another kind and the same options. Raises UserError if it takes none."""
-        try:
-            with quiet():
-                pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
-        except Exception as error:  # each scheduler raises its own
-            own = type(pipeline.scheduler).__name__
-            raise UserError(
-                f"{kind.__name__} cannot be made of the options of {self.source}'s {own}: {first_line(error)}; "
-                "fix: leave out --scheduler, or name another"
-            ) from error
 
 
 def open_pipeline(
@@ -155,12 +147,15 @@ def open_pipeline(
     kind = _kind(source, read_json(folder / INDEX))
     if dtype not in DTYPES:
         raise unknown("--dtype", dtype, DTYPES)
-    given = {"num_inference_steps": steps, "guidance_scale": guidance}
+    given = dict(zip(OPTIONS, (steps, guidance), strict=True))
     options = {name: value for name, value in given.items() if value is not None}
-    found = StockPipeline(source, folder, kind, options, _scheduler(scheduler), dtype)
+    other = scheduler_class(scheduler) if scheduler is not None else None
+    if other is not None:
+        replaced(own_scheduler(folder), other, source)
+    found = StockPipeline(source, folder, kind, options, other, dtype)
     for name in options:
         if name not in found.takes:
-            option = {"num_inference_steps": "--steps", "guidance_scale": "--guidance"}[name]
+            option = dict(zip(OPTIONS, ("--steps", "--guidance"), strict=True))[name]
             raise UserError(f"{kind.__name__} takes no {name}; fix: leave out {option}")
     return found
 
@@ -203,13 +198,3 @@ def _libraries(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _is_known(library: object) -> bool:
     """Say whether a part's library is one of ours, or a module of diffusers' own pipelines."""
     return library in LIBRARIES or (isinstance(library, str) and hasattr(diffusers.pipelines, library))
-
-
-def _scheduler(name: str | None) -> type[SchedulerMixin] | None:
-    if name is None:
-        return None
-    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and not one.startswith("Flax")]
-    kind = getattr(diffusers, name, None) if name in known else None
-    if not (inspect.isclass(kind) and issubclass(kind, SchedulerMixin)):
-        raise unknown("scheduler of diffusers", name, known)
-    return kind

@@ -13,12 +13,20 @@ import class_transformers
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiTPipeline, StableDiffusionPipeline
+from diffusers import (
+    CMStochasticIterativeScheduler,
+    ConsistencyModelPipeline,
+    DDIMScheduler,
+    DiTPipeline,
+    StableDiffusionPipeline,
+)
+from pixart_pipelines import tiny_pixart
 from safetensors.torch import load_file, save_file
 from text_pipelines import SIDE, save_sd15, save_sdxl
 
 from bench.core.errors import UserError
 from bench.evaluation.pipeline_images import PipelineImages
+from bench.models.backbones.edm import small_network
 from bench.models.stock_pipelines import StockPipeline, open_pipeline
 from bench.task.base import PreparedTask
 
@@ -188,9 +196,37 @@ def test_a_vocabulary_is_not_made_up(tmp_path: Path) -> None:
         opened(folder).load()
 
 
-def test_a_scheduler_that_the_pipeline_has_no_options_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"EDMEulerScheduler cannot be made of the options .*; fix: leave out --"):
-        opened(save_sdxl(tmp_path / "sdxl"), scheduler="EDMEulerScheduler").load()
+def test_a_scheduler_of_other_networks_is_refused_before_anything_is_loaded(sd15: Path, tmp_path: Path) -> None:
+    for folder in (sd15, save_sdxl(tmp_path / "sdxl")):
+        with pytest.raises(UserError, match=r"EDMEulerScheduler .*; fix: leave out --scheduler, or .*DDIM"):
+            opened(folder, scheduler="EDMEulerScheduler")
+
+
+def test_prompts_are_not_rewritten_and_images_not_resized(tiny: PreparedTask, tmp_path: Path) -> None:
+    """PixArt's pipeline would do both: the one where packages for it are installed, the other at unknown sizes."""
+    tiny_pixart().save_pretrained(tmp_path / "pixart")
+    stock = opened(tmp_path / "pixart", steps=2)
+    assert stock.settings()["clean_caption"] is False and stock.settings()["use_resolution_binning"] is False
+    batch = images_of(stock, prepared(tiny, PROMPTS, SIDE)).batch(0, 0, 2)
+    assert batch.images.shape == (2, 3, SIDE, SIDE)
+
+
+def test_a_consistency_models_pipeline(tiny: PreparedTask, tmp_path: Path) -> None:
+    """It takes no guidance, and counts its images by an argument of its own."""
+    unet = small_network((3, 8, 8), 3, (32, 64))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for parameter in unet.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    own = ConsistencyModelPipeline(unet, CMStochasticIterativeScheduler())
+    own.save_pretrained(tmp_path / "cd")
+    stock = opened(tmp_path / "cd")
+    assert "guidance_scale" not in stock.settings() and stock.settings()["num_inference_steps"] == 1
+    batch = images_of(stock, prepared(tiny, [], 8)).batch(0, 1, 3)
+    own.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in (11, 12)]
+    made = own(2, [1, 2], 1, generator=generators, output_type="np").images
+    assert torch.equal(batch.images, torch.from_numpy((made * 255).round().astype(np.uint8)).permute(0, 3, 1, 2))
 
 
 def test_loading_and_sampling_print_nothing_of_their_own(
