@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bench.core.escape import shell_path
+
 LIMIT = r"\b(?:Assoc|QOS)(?:Max|Min|Grp)\w+"
 """The name of a limit of an account or a QOS, as in QOSMaxSubmitJobPerUserLimit."""
 FULL = "submit limit|MaxSubmit|JobLimit|temporarily unable"
@@ -51,5 +53,5 @@ def refusal(text: str, what: str, profile: str) -> str:
         fix = "sacctmgr show qos, sacctmgr show associations user=$USER list limits; ask for less in the profile"
     else:
         fitting = (fix for words, fix in FIXES.items() if re.search(words, said, re.IGNORECASE))
-        fix = next(fitting, f"bench slurm check --profile {profile} says what fits")
+        fix = next(fitting, f"bench slurm check --profile {shell_path(profile)} says what fits")
     return f"Slurm refused {what}, profile {profile}: {said}; fix: {fix}"

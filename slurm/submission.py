@@ -15,7 +15,6 @@ import json
 import os
 import pwd
 import secrets
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import read_text, regular_file, write_text
 from bench.core.locks import is_locked, locked
 from bench.jobs.spec import JobSpec
@@ -137,7 +137,7 @@ def read_submission(path: Path) -> Submission:
 def _damaged(path: Path, problem: str) -> UserError:
     return UserError(
         f"{path} is damaged ({problem}), and without it bench does not know the jobs of this submission; "
-        f"fix: look for them in squeue --me, scancel what still runs, then rm {shlex.quote(str(path))}"
+        f"fix: look for them in squeue --me, scancel what still runs, then rm {shell_path(path)}"
     )
 
 

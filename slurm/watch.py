@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import read_object
-from bench.core.run_folder import JOB_SPEC
+from bench.core.run_folder import JOB_SPEC, runs_option
 from bench.jobs.spec import JobSpec
 from bench.runs.states.state import RunState, SilentQueueError, run_state
 from slurm import SUBMISSIONS
@@ -180,8 +180,7 @@ def _on_hold(state: RunState, one: _Submitted, runs: Path, busy: bool) -> RunSta
         return replace(state, reason=f"{reason}: {state.reason}", fix=f"scontrol release {','.join(jobs)}")
     if busy:
         return replace(state, reason="it is being submitted")
-    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
-    fix = f"bench resume{where}" if one.submission.jobs else shlex.join(one.argv)
+    fix = f"bench resume{runs_option(runs)}" if one.submission.jobs else shlex.join(one.argv)
     return replace(state, state="stopped", reason=f"{reason}: its submission was killed", fix=fix)
 
 

@@ -5,50 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib.metadata import entry_points
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from bench import __version__
+from bench.cli.commands import add_commands
 from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
 from bench.core import launcher
 from bench.core.errors import UserError
-from bench.core.imports import load_class
 from bench.core.stopping import Interrupted, Stopped, exit_code
-
-COMMANDS = {
-    "list": "browse:list_",
-    "describe": "describe:describe",
-    "doctor": "doctor:doctor",
-    "prepare": "prepare:prepare",
-    "run": "run:run",
-    "reproduce": "reproduce:reproduce",
-    "tune": "tune:tune",
-    "eval": "evaluate:evaluate",
-    "sweep": "sweep:sweep",
-    "latency": "latency:latency",
-    "report": "report:report",
-    "site": "site:site",
-    "compare": "compare:compare",
-    "scores": "scores:scores",
-    "status": "cluster:status",
-    "logs": "cluster:logs",
-    "wait": "cluster:wait",
-    "cancel": "cluster:cancel",
-    "resume": "cluster:resume",
-    "refs": "refs:app",
-    "metrics": "metrics:app",
-    "weights": "weights:app",
-    "study": "study:app",
-    "records": "records:app",
-}
-"""Every command of ours, with its module in this package and its function or Typer app.
-
-Packages add commands by entry points in the group `bench.commands`.
-"""
-
 
 _FROM_CHECKPOINT = "goes on from the last checkpoint"
 GOES_ON = {
@@ -70,19 +37,8 @@ def command_line(called: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)  # with a callback, a single command is still called by its name
-    for name in [called] if called in COMMANDS else COMMANDS:
-        _add(app, name, load_class(f"bench.cli.{COMMANDS[name]}"))
-    if called not in COMMANDS:
-        for point in entry_points(group="bench.commands"):
-            _add(app, point.name, point.load())
+    add_commands(app, called)
     return app
-
-
-def _add(app: typer.Typer, name: str, command: Any) -> None:
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    else:
-        app.command(name)(command)
 
 
 def _print_version(asked: bool) -> None:

@@ -119,7 +119,7 @@ def cancel(
     from bench.jobs.executor import installed_executors
 
     if bool(chosen) == all_:
-        raise UserError("bench cancel takes either the names of runs or --all; bench status lists them")
+        raise UserError("bench cancel takes either the names of runs or --all; fix: bench status lists them")
     states = _states(runs, chosen)
     cancelled = [name for executor in installed_executors() for name in executor.cancel(states, runs)]
     for run in cancelled:

@@ -1,4 +1,4 @@
-"""The table of `bench status`: the most important columns that fit, and the next command for each run."""
+"""The table of `bench status`: the most important columns that fit, and the next commands for each run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.escape import printable, rich_text
 from bench.core.files import read_object
-from bench.core.run_folder import PLAN
+from bench.core.run_folder import PLAN, runs_option
 from bench.core.stopping import DivergedError
 from bench.runs.repeat import command_of_plan
 from bench.runs.states.state import RunState
@@ -93,24 +93,23 @@ def state_data(state: RunState, runs: Path) -> dict[str, Any]:
         "node": state.node,
         "requeues": state.requeues,
         "reason": state.reason,
-        "next": next_command(state, runs),
+        "next": "; ".join(next_steps(state, runs)),
         "problems": list(state.problems),
     }
 
 
-def next_command(state: RunState, runs: Path) -> str:
-    """Return the next command for a run without a result; empty if it continues by itself or is done."""
+def next_steps(state: RunState, runs: Path) -> list[str]:
+    """Return the next commands for a run without a result; none if it continues by itself or is done."""
     if state.fix:
-        return state.fix
+        return [state.fix]
     if state.under_way or state.state == "done":
-        return ""
+        return []
     if state.reason.startswith(DivergedError.__name__):
-        return "run it with another recipe, since this one would diverge again"
-    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+        return ["run it with another recipe, since this one would diverge again"]
+    where = runs_option(runs)
     name = shlex.quote(full_name(state))
     again = f"bench resume {name}{where}" if state.submitted else _run_again(state, where)
-    logs = f"bench logs {name}{where}; then " if state.state in ("failed", "died") else ""
-    return f"{logs}{again}"
+    return [f"bench logs {name}{where}", again] if state.state in ("failed", "died") else [again]
 
 
 def duration(seconds: float) -> str:
@@ -140,8 +139,9 @@ def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
     lines: list[str] = []
     alike: dict[str, list[str]] = {}
     for state in states:
-        if step := next_command(state, runs):
-            lines += [f"{full_name(state)}: {state.reason or state.state}", f"    next: {step}"]
+        if steps := next_steps(state, runs):
+            lines.append(f"{full_name(state)}: {state.reason or state.state}")
+            lines += [f"    {word}: {step}" for word, step in zip(("next", "then"), steps, strict=False)]
         elif state.reason:
             alike.setdefault(state.reason, []).append(full_name(state))
     for reason, names in alike.items():

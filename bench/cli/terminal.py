@@ -30,9 +30,22 @@ TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
 def print(*values: object, file: TextIO | None = None, flush: bool = False) -> None:
     """Print as Python does, with terminal escapes and control characters written out.
 
-    Every module of the command line imports it in place of the builtin, so that no message is forgotten.
+    Commands of next steps name the places that the user's command named (bench.cli.fixes). Every module of the
+    command line imports it in place of the builtin, so that no message is forgotten.
     """
-    builtins.print(*(printable(value, lines=True) for value in values), file=file, flush=flush)
+    builtins.print(*(printable(_runnable(str(value)), lines=True) for value in values), file=file, flush=flush)
+
+
+def _runnable(text: str) -> str:
+    """Return a message whose commands can be run as they are; most texts have none, and load nothing.
+
+    JSON stays as it is: a quote in the name of a folder would end its string.
+    """
+    if text[:1] in "{[" or "bench " not in text or not any(word.startswith("--") for word in sys.argv):
+        return text
+    from bench.cli.fixes import with_places
+
+    return with_places(text, sys.argv[1:])
 
 
 def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None, wide: bool = False) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +42,12 @@ def markdown(text: object) -> str:
 
 _MARKUP = re.compile(r"[\\`*|$<~]|(?<!\w)_|_(?!\w)|!(?=\[)|(?<=\])\(|(?<=\])\[|&(?=#?\w+;)")
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
+
+
+def shell_path(path: Path | str) -> str:
+    """Return a path as one word of a command for a shell, which is no option even if it begins with a hyphen."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def csv_text(text: object) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.locks import lock_of, locked
 from bench.core.temporaries import remove_temporaries
 
@@ -38,5 +38,5 @@ def reading_made(what: str, path: Path) -> Iterator[None]:
     except UserError as error:
         reason, remove = str(error).partition("; fix:")[0], "rm -r" if path.is_dir() else "rm"
         raise UserError(
-            f"cannot read {what} {path}: {reason}; fix: {remove} {shlex.quote(str(path))}, and run again"
+            f"cannot read {what} {path}: {reason}; fix: {remove} {shell_path(path)}, and run again"
         ) from None

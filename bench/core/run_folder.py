@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import read_object
 from bench.core.temporaries import remove_temporaries
 
@@ -26,8 +28,6 @@ TRAINED = "training.json"
 """The cost of training; once this file exists, training is complete (bench.runs.students.trained)."""
 BEST = "best"
 """Folder, laid out like a run's, of the student with the lowest FD during training (bench.training.best)."""
-GO_ON = "the command that started it goes on with it; on a cluster, bench resume"
-"""What to do about a run that has not finished, for messages after `fix: `."""
 EVALUATION = "evaluation"
 """Folder of the evaluation's repetitions (bench.evaluation.evaluator)."""
 SAMPLES = "samples.png"
@@ -62,6 +62,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
 
 
+def runs_option(runs: Path) -> str:
+    """Return the option of a command that names the folder of the runs, after a blank; empty for the usual one."""
+    usual = Path(os.environ.get("BENCH_RUNS") or "runs")
+    return f" --runs {shell_path(runs)}" if runs != usual else ""
+
+
+def go_on(folder: Path) -> str:
+    """Return what to do about a run that has not finished, for messages after `fix: `."""
+    task = folder.absolute().parent
+    where = runs_option(folder.parent.parent)
+    return f"bench status {task.name}/{folder.name}{where}, which says how to go on with it"
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files that killed jobs left in a run's folder; the caller must hold its lock."""
     kept = [f"{KEPT}/{kind}" for kind in KEPT_KINDS]
@@ -93,4 +106,4 @@ def student_of(path: Path) -> Path:
             f"the run in {path} is of a sampler of the teacher, and has no student; "
             f"fix: --sampler {plan.get('name')}"
         )
-    raise UserError(f"the run in {path} has no student yet: it is still training; fix: {GO_ON}")
+    raise UserError(f"the run in {path} has no student yet: it is still training; fix: {go_on(path)}")

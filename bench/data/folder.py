@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import whole_folder, write_text
 from bench.core.progress import Progress
 from bench.data.base import Dataset, SplitHashes
@@ -45,9 +45,7 @@ class ImageFolder(Dataset):
         try:
             return SplitHashes(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); fix: rm {shlex.quote(str(path))}, then {self.fix}"
-            ) from None
+            raise UserError(f"{path} is damaged ({error}); fix: rm {shell_path(path)}, then {self.fix}") from None
 
     def locate(self, folder: Path | None, cache: Path) -> Path | None:
         """Return the folder of the packed images."""

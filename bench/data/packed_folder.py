@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import UserError, first_line
+from bench.core.escape import shell_path
 from bench.core.files import file_sha256, regular_file
 from bench.data.source import ItemSource, read_bytes
 
@@ -90,4 +91,4 @@ def verify(folder: Path, sha256: Mapping[str, str]) -> None:
 
 def fix_for(folder: Path) -> str:
     """Return the fix for a damaged folder, for the end of a message."""
-    return f"fix: delete {folder} and prepare again"
+    return f"fix: rm -r {shell_path(folder)}, and prepare again"

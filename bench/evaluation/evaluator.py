@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from accelerate.utils import gather_object
 
 from bench.core.distributed import from_main
 from bench.core.errors import UserError, unknown
+from bench.core.escape import shell_path
 from bench.core.files import write_text
 from bench.core.progress import Progress, SilentProgress
 from bench.core.stopping import DivergedError
@@ -189,7 +189,7 @@ def read_repetition(path: Path) -> Repetition:
         metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
         return Repetition(found["made_of"], metrics, float(found["seconds"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged; fix: rm {shlex.quote(str(path))}, and run again") from None
+        raise UserError(f"{path} is damaged; fix: rm {shell_path(path)}, and run again") from None
 
 
 def _path(folder: Path, repetition: int) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from accelerate import PartialState
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import digest, folder_sha256, read_object, whole_folder, write_text
 from bench.core.made import made_once
 from bench.core.progress import Progress
@@ -158,5 +158,5 @@ def _read(folder: Path, parts: list[_Part], hashes: dict[str, str]) -> Iterator[
 def _changed(path: Path) -> UserError:
     return UserError(
         f"{path} is missing, or has changed since the teacher's images were made; "
-        f"fix: rm -r {shlex.quote(str(path.parent))}, and run again"
+        f"fix: rm -r {shell_path(path.parent)}, and run again"
     )

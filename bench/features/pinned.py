@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import path_sha256, write_text
 from bench.core.locks import lock_of, locked
 from bench.core.progress import Progress
@@ -26,7 +26,7 @@ def read_pinned(cache: Path) -> dict[str, FoundWeights]:
         return {name: FoundWeights(Path(one["path"]), str(one["sha256"])) for name, one in found.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{path} is damaged ({error}); fix: rm {shlex.quote(str(path))}, and name all weights again"
+            f"{path} is damaged ({error}); fix: rm {shell_path(path)}, and name all weights again"
         ) from None
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import file_sha256, human_size, regular_file, whole_file
 from bench.core.made import made_once
 from bench.core.progress import Progress
@@ -67,7 +67,7 @@ def find_weights(
     if sha256 != file.sha256 and not own_weights:
         other = f"{path} is not {file.name}: its SHA-256 is {sha256}, not {file.sha256}"
         if kept:
-            raise UserError(f"{other}; fix: rm {shlex.quote(str(path))}, and run again with --download")
+            raise UserError(f"{other}; fix: rm {shell_path(path)}, and run again with --download")
         raise UserError(f"{other}; give --own-weights if they are your own; {_fix(file, option)}")
     return FoundWeights(path, sha256)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bench.core.errors import UserError, listed
 from bench.core.files import make_folder
 from bench.core.machine import cores
-from bench.core.run_folder import LOG
+from bench.core.run_folder import LOG, runs_option
 from bench.jobs.executor import Executor, ExecutorOptions, left_out, say
 from bench.jobs.run_states import state_lookup
 from bench.runs.states.lock import is_locked
@@ -105,7 +105,7 @@ class LocalExecutor(Executor):
 
 def refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
     """Raise UserError if a run waits in a queue, or another command works on it: it would be done twice."""
-    look = state_lookup(runs)
+    look, where = state_lookup(runs), runs_option(runs)
     states = [look(one.folder) for one in todo]
     running = [state for state in states if state.state == "running"]
     end = time.monotonic() + ENDING_SECONDS
@@ -115,12 +115,13 @@ def refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
     if running:
         raise UserError(
             f"another command works on {listed(f'{state.task}/{state.run}' for state in running)}; "
-            f"fix: wait for it: bench wait {running[0].task}/{running[0].run}, then run this again"
+            f"fix: wait for it: bench wait {running[0].task}/{running[0].run}{where}, then run this again"
         )
     waiting = [state for state in states if state.state in ("queued", "waiting")]
     if waiting:
         first = waiting[0]
         raise UserError(
-            f"{listed(state.run for state in waiting)}: in the queue (job {first.job}); wait for it (bench wait), "
-            f"or take it out: bench cancel {first.task}/{first.run}"
+            f"{listed(state.run for state in waiting)}: in the queue (job {first.job}); "
+            f"fix: wait for it: bench wait {first.task}/{first.run}{where}, "
+            f"or take it out: bench cancel {first.task}/{first.run}{where}"
         )

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError, listed
-from bench.core.run_folder import LOG
+from bench.core.run_folder import LOG, runs_option
 from bench.jobs.executor import Executor, ExecutorOptions, executed, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.repeat import keeping_command
 from bench.runs.states.dry_run import plan_lines, require_for_recipes
 from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
 from bench.training.cadence import VALIDATIONS
 from bench.training.trackers import require_trackers, tracker_lines
+
+FEW = 4
+"""Up to this many failed runs are named in the command that shows what became of them."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +144,11 @@ def say_not_sent(runs: Sequence[Run], track: Sequence[str]) -> None:
 
 
 def say_not_kept(runs: Sequence[Run | BaselineRun], keep: Sequence[str]) -> None:
-    """Name the runs of which nothing is kept, since they were finished before."""
-    finished = [run for run in runs if run.finished() is not None] if keep else []
-    if finished:
-        kinds, labels = " and ".join(keep), listed(run.label for run in finished)
-        say(
-            f"no {kinds} kept of {labels}, finished before; fix: bench eval --checkpoint FOLDER "
-            f"--keep {','.join(keep)} for a student; a sampler is measured again after rm -r FOLDER"
-        )
+    """Name the runs of which nothing is kept, since they were finished before, each with the fix."""
+    for run in runs if keep else ():
+        if run.finished() is not None:
+            kinds = " and ".join(keep)
+            say(f"no {kinds} kept of {run.label}, finished before; fix: {keeping_command(run, keep)}")
 
 
 def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:
@@ -161,11 +162,15 @@ def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[s
 
     `not_measured` are further evaluations without one.
     """
-    bad = []
+    failed = []
     for run in wanted:
         record = run.finished()
         if record is None or record.error is not None:
-            bad.append(run.label)
+            failed.append(run)
+    bad = [run.label for run in failed]
     if bad or not_measured:
+        named = [f" {run.task.name}/{run.id}" for run in failed if len(failed) <= FEW]
+        where = runs_option(failed[0].root) if failed else ""
+        fix = f"bench status{''.join(named)}{where}, which shows the reason and the next command"
         reason = f"{len(bad)} of {len(wanted)} runs failed" if bad else "not measured"
-        raise UserError(f"{reason}: {'; '.join([*bad, *not_measured])}; see {LOG} in their folders")
+        raise UserError(f"{reason}: {'; '.join([*bad, *not_measured])}; see {LOG} in their folders; fix: {fix}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from bench.core.escape import shell_path
 from bench.task.declaration import default_cache
 
 COMMAND_VARIABLE = "BENCH_COMMAND"
@@ -27,7 +28,7 @@ MACHINE_PATH = re.compile(
 
 def plugin_options(paths: Iterable[Path]) -> str:
     """Return the options of a command that name plug-in files, each after a blank."""
-    return "".join(f" --plugin {shlex.quote(str(path))}" for path in paths)
+    return "".join(f" --plugin {shell_path(path)}" for path in paths)
 
 
 def set_options(values: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def set_options(values: Mapping[str, Any]) -> str:
 
 def cache_option(cache: Path) -> str:
     """Return the option of a command that names the cache, after a blank; empty if it is the usual one."""
-    return f" --cache {shlex.quote(str(cache))}" if cache != default_cache() else ""
+    return f" --cache {shell_path(cache)}" if cache != default_cache() else ""
 
 
 def user_argv() -> list[str]:

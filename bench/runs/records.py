@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import read_bytes, read_object, write_text
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.metrics.result import Model
@@ -92,7 +92,7 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
 
 def moved_aside(path: Path) -> str:
     """Return the command that takes a file away that may be the only one: a record of others, or of many hours."""
-    return f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.aside')}"
+    return f"mv {shell_path(path)} {shell_path(f'{path}.aside')}"
 
 
 def later_version(found: Mapping[str, Any], model: type[Model]) -> int | None:
@@ -136,7 +136,7 @@ def load_records(folders: Iterable[Path]) -> Loaded:
             if record.metrics != other.metrics and not same_values(record, other):
                 loaded.problems.append(
                     f"{path}: {known} is a record of the same run with another result, and one of them alone "
-                    f"counts; fix: bench records check {shlex.quote(str(folder))}, then keep the right one"
+                    f"counts; fix: bench records check {shell_path(folder)}, then keep the right one"
                 )
             of_tuning.append(record.run_id in tuned)
     twins = _twins(loaded.records)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from bench.core.escape import shell_path
 from bench.runs.argv import cache_option
+from bench.runs.plan import Planned
 from bench.runs.plugins.files import FROM_FILE
 from bench.runs.record import Record
+from bench.training.cadence import VALIDATIONS
 
 
 def command_of(record: Record) -> str:
@@ -34,8 +37,8 @@ def command_of(record: Record) -> str:
 def command_of_plan(plan: Mapping[str, Any]) -> str | None:
     """Return the command line that repeats a planned run, or None if the plan does not say what to run.
 
-    The plan is of this machine, so plug-in files have their whole paths, and a cache elsewhere is named. What is
-    no job's, such as an evaluation, is repeated by the command line itself.
+    The plan is of this machine, so the command has the places of files and the other options of the run's job.
+    What is no job's, such as an evaluation, is repeated by the command line itself.
     """
     argv = plan.get("argv")
     if isinstance(argv, list) and argv[:1] == ["bench"] and all(isinstance(word, str) for word in argv):
@@ -45,11 +48,34 @@ def command_of_plan(plan: Mapping[str, Any]) -> str | None:
         return None
     protocol, passed = (_mapping(plan.get(key)) for key in ("protocol", "passed"))
     job = _mapping(plan.get("job"))
-    command = _command(
-        str(plan.get("kind")), name, task, protocol, plan.get("seed"), passed, [*_mapping(job.get("plugins"))]
-    )
-    cache = job.get("cache")
-    return command + cache_option(Path(cache)) if isinstance(cache, str) else command
+    kind = str(plan.get("kind"))
+    command = _command(kind, name, task, protocol, plan.get("seed"), passed, [*_mapping(job.get("plugins"))])
+    return command + _job_options(job, trained=kind != "baseline")
+
+
+def _job_options(job: Mapping[str, Any], trained: bool) -> str:
+    """Return the options of a command for what a job was told beside its plan, each after a blank."""
+    cache, data, threads = job.get("cache"), job.get("data"), job.get("threads", 1)
+    words = ["--no-baselines"] * trained
+    words += ["--data", str(data)] if data else []
+    words += ["--download"] if job.get("download") else []
+    words += ["--threads", str(threads)] if threads != 1 else []
+    words += [word for kind in job.get("keep") or () for word in ("--keep", str(kind))]
+    if trained:
+        words += [word for name in job.get("track") or () for word in ("--track", str(name))]
+        validations = job.get("validations", VALIDATIONS)
+        words += ["--validations", str(validations)] if validations != VALIDATIONS else []
+    return "".join(f" {shlex.quote(word)}" for word in words) + (cache_option(Path(cache)) if cache else "")
+
+
+def keeping_command(planned: Planned, keep: Collection[str]) -> str:
+    """Return what makes a finished run keep images or features: its student is measured again, a sampler anew."""
+    folder = shell_path(planned.folder)
+    if planned.kind != "method":
+        return f"rm -r {folder}, and run again"
+    protocol = planned.task.protocol.name
+    named = f" --protocol {shlex.quote(protocol)}" if protocol != planned.task.name else ""
+    return f"bench eval {planned.task.called}{named} --checkpoint {folder} --keep {','.join(keep)}"
 
 
 def _command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from bench.runs.recording import (
 )
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue
+from bench.runs.repeat import keeping_command
 from bench.runs.states.lock import locked
 from bench.runs.students.trained import TrainedStudent, read_trained
 from bench.runs.students.training import StudentTraining
@@ -169,10 +169,10 @@ class Runner:
 
     def _say_not_kept(self, plan: Planned) -> None:
         if self.keep:
-            kinds, folder = " and ".join(self.keep), shlex.quote(str(plan.folder))
+            kinds = " and ".join(self.keep)
             self.progress.note(
-                f"{plan.folder} was finished before, and no {kinds} are kept now; fix: bench eval --checkpoint "
-                f"{folder} for a student; a sampler is measured again after rm -r {folder}"
+                f"{plan.folder} was finished before, and no {kinds} are kept now; "
+                f"fix: {keeping_command(plan, self.keep)}"
             )
 
     def _once(self, plan: Planned, make: Callable[[], Record]) -> Record:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.runs.argv import cache_option, plugin_options
 from bench.runs.protocols.derived import under_protocol
 from bench.runs.protocols.networks import with_metrics, with_registered_networks
@@ -46,9 +47,9 @@ def sources_of(task: Task, cache: Path | None, data: Path | None = None, downloa
     """
     found = Sources(cache or default_cache(), data, download)
     if task.pinned_by_prepare and (data is not None or (download and task.missing(found))):
-        named = [f"--data {data}"] * (data is not None) + ["--download"] * download
+        named = [] if data is None else [f"--data {shell_path(data)}"]
         raise UserError(
             f"task {task.name!r} runs on assets that are pinned before its runs are planned; "
-            f"fix: bench prepare {task.called} {' '.join(named)}"
+            f"fix: bench prepare {task.called} {' '.join([*named, *['--download'] * download])}"
         )
     return found

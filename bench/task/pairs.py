@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import digest, whole_file
 from bench.core.made import made_once
 from bench.core.numerics import tf32
@@ -81,7 +81,7 @@ class PairedTeacher(PreparedTask):
             found = load_file(path)  # mapped into memory: processes of one machine share it
         except SafetensorError as error:
             raise UserError(
-                f"cannot read the teacher pairs {path}: {error}; fix: rm {shlex.quote(str(path))}, and run again"
+                f"cannot read the teacher pairs {path}: {error}; fix: rm {shell_path(path)}, and run again"
             ) from None
         return found["noise"], found["image"], found["condition"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from bench.core.errors import UserError, unknown
+from bench.core.escape import shell_path
 from bench.core.files import write_text
 from bench.core.locks import lock_of, locked
 from bench.task.base import Task
@@ -68,7 +69,9 @@ def read_pinned(path: Path) -> dict[str, PinnedAsset]:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {role: PinnedAsset(**asset) for role, asset in found.items() if asset is not None}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
+        raise UserError(
+            f"{path} is damaged ({error}); fix: rm {shell_path(path)}, and name its files to bench prepare again"
+        ) from None
 
 
 def pin_assets(path: Path, assets: Mapping[str, PinnedAsset]) -> dict[str, PinnedAsset]:

@@ -7,11 +7,11 @@ student/ to evaluate.
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import write_text
 
 DESCRIPTION = "best.json"
@@ -44,5 +44,5 @@ def read_best(folder: Path) -> Best | None:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); without it the best student so far is lost, "
-            f"and training continues; fix: rm -r {shlex.quote(str(folder))}"
+            f"and training continues; fix: rm -r {shell_path(folder)}"
         ) from None

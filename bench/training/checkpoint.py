@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from accelerate import PartialState
 
 from bench.core.distributed import from_main
 from bench.core.errors import UserError, counted, first_line
+from bench.core.escape import shell_path
 from bench.core.files import folder_sha256, regular_file, whole_file, whole_folder
 from bench.core.run_folder import CHECKPOINTS, STUDENT, checkpoints
 from bench.training.best import Best, read_best
@@ -134,7 +134,7 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
         restart = f"from {found[-2].name}" if len(found) > 1 else "from the start"
         raise UserError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {first_line(error)}); "
-            f"delete it, and the same command continues {restart}; fix: rm {shlex.quote(str(path))}"
+            f"delete it, and the same command continues {restart}; fix: rm {shell_path(path)}"
         ) from None
 
 
@@ -216,5 +216,5 @@ def refuse_another_teacher(folder: Path, began: str, now: str) -> None:
         raise UserError(
             f"the run in {folder} started with another teacher (sha256 {began[:12]}, now {now[:12]}); "
             "fix: prepare that teacher again to continue; or, to lose this training and start again, "
-            f"rm -r {shlex.quote(str(folder))}"
+            f"rm -r {shell_path(folder)}"
         )

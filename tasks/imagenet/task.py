@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.imports import load_class
 from bench.core.progress import Progress
 from bench.features.scoring import LPIPS_TRUNK
@@ -71,7 +72,10 @@ class PinnedImageNet:
         try:
             return cls(**read_pinned(path))
         except TypeError as error:  # an unknown role
-            raise UserError(f"{path} is damaged ({error}); fix: delete it and run bench prepare again") from None
+            raise UserError(
+                f"{path} is damaged ({error}); "
+                f"fix: rm {shell_path(path)}, and name its files to bench prepare again"
+            ) from None
 
     @classmethod
     def pin(cls, path: Path, **assets: PinnedAsset) -> PinnedImageNet:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from bench.core.errors import UserError, unknown
+from bench.core.escape import shell_path
 from bench.core.files import digest, file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
@@ -71,7 +71,7 @@ def pack_source(
         raise UserError(
             f"{folder} holds images packed from {manifest.source.format} {manifest.source.name} with the crop "
             f"rule {manifest.crop}, not from {source.format} {source.path.name} with {crop}; "
-            f"fix: give another --cache, or, to pack again, rm -r {shlex.quote(str(folder))}"
+            f"fix: give another --cache, or, to pack again, rm -r {shell_path(folder)}"
         )
     if note := described_altered(manifest.altered, manifest.count, "images"):
         progress.note(note)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import file_sha256, write_text
 from bench.core.machine import cores
 from bench.core.progress import Progress, SilentProgress
@@ -216,7 +216,7 @@ def _check_same(packed: PackedLatents, source: Captioned[Any], encoding: Encodin
             raise UserError(
                 f"{packed.folder} holds latents of {manifest.source.format} {manifest.source.name} whose {what} "
                 f"is {found}, not {wanted}; fix: give another --cache, or, to encode all images again, "
-                f"rm -r {shlex.quote(str(packed.folder))}"
+                f"rm -r {shell_path(packed.folder)}"
             )
 
 

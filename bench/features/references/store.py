@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import shlex
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import UserError, first_line, unknown
+from bench.core.escape import shell_path
 from bench.core.files import canonical_json, regular_file, whole_folder
 from bench.features.names import CLEAN_FEATURES, DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
 
@@ -132,7 +132,7 @@ def _folder(store: Path, name: str) -> Path:
 
 
 def _again(folder: Path) -> str:
-    return f"rm -r {shlex.quote(str(folder))}, then import it again, or run again if a task made it"
+    return f"rm -r {shell_path(folder)}, then import it again, or run again if a task made it"
 
 
 def _describe(folder: Path) -> Description:
@@ -182,7 +182,7 @@ def _rows(path: Path) -> np.ndarray:
     try:  # mapping refuses a header that asks for more than the file contains, without taking memory
         found: np.ndarray = np.array(np.load(regular_file(path), mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: delete {path.parent} and make it again") from None
+        raise UserError(f"{path} is damaged ({error}); fix: {_again(path.parent)}") from None
     return found
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from diffusers import AutoencoderTiny
 
 from bench.core.errors import UserError, listed
-from bench.core.escape import printable
+from bench.core.escape import printable, shell_path
 from bench.core.files import read_json
 from bench.models.backbones.base import every_family
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
@@ -74,7 +73,7 @@ def beside(folder: Path) -> str:
     A folder of the hub's cache holds a model's versions, each in `snapshots/HASH`.
     """
     near = [folder.parent, *sorted(folder.glob("*")), *sorted(folder.glob("snapshots/*"))]
-    found = [shlex.quote(str(one)) for one in near if (one / INDEX).is_file()]
+    found = [shell_path(one) for one in near if (one / INDEX).is_file()]
     return f"name {' or '.join(found)}" if found else f"name the folder that holds {INDEX}"
 
 

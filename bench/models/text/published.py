@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from accelerate import init_empty_weights
 from torch import Tensor
 
 from bench.core.errors import UserError, listed
-from bench.core.escape import printable
+from bench.core.escape import printable, shell_path
 from bench.core.files import read_json, refuse_special_files
 from bench.models.backbones.text import TextFamily
 from bench.models.text.lora import LoRASpec, Note, low_rank, merge_lora
@@ -148,7 +147,7 @@ class _Folders:
 def _ambiguous(folder: Path, found: list[Path]) -> UserError:
     return UserError(
         f"{folder} holds {listed([one.name for one in found])}, and any of these could be the student; "
-        f"fix: name one, such as --checkpoint {shlex.quote(str(found[0]))}"
+        f"fix: name one, such as --checkpoint {shell_path(found[0])}"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, path_sha256
-from bench.core.run_folder import GO_ON, RECORD, STUDENT
+from bench.core.run_folder import RECORD, STUDENT, go_on
 from bench.evaluation.sheet import read_sheet
 from bench.runs.evidence.files import evidence_of
 from bench.runs.record import Record
@@ -59,7 +59,7 @@ def find_subject(run: Path, runs: Path) -> Subject:
         raise UserError(f"there {found} {runs}; fix: give the run's folder, RUNS/TASK/RUN")
     path = named[0] / RECORD if named[0].is_dir() else named[0]
     if not path.is_file():
-        raise UserError(f"{named[0]} has no result yet: it contains no {RECORD}; fix: {GO_ON}")
+        raise UserError(f"{named[0]} has no result yet: it contains no {RECORD}; fix: {go_on(named[0])}")
     record = read_record(path)
     if record.checkpoint is None:
         raise UserError(f"the run in {path} failed and has no images; fix: give a finished run")

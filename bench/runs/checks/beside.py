@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import read_bytes
 from bench.core.run_folder import RECORD
 from bench.evaluation.image_scores import mean_in, read_scores
@@ -80,12 +80,12 @@ def plugin_findings(
         how, file = "", called
         if bundle is not None:
             folder = bundle.with_suffix("")
-            how = f"unzip {shlex.quote(str(bundle))} -d {shlex.quote(str(folder))}, and "
+            how = f"unzip {shell_path(bundle)} -d {shell_path(folder)}, and "
             file = folder / called.relative_to(bundle)
-        what, use = "a plug-in file", f"--plugin {shlex.quote(str(file))} to check with it or to repeat a run"
+        what, use = "a plug-in file", f"--plugin {shell_path(file)} to check with it or to repeat a run"
         if sha256 in functions:
             what = "the file of a function"
-            use = f"--sampler {shlex.quote(f'{file}:{functions[sha256]}')} to bench eval to repeat one"
+            use = f"--sampler {shell_path(f'{file}:{functions[sha256]}')} to bench eval to repeat one"
         yield note(f"{what} of these runs, which nothing here has run", f"read it, {how}give {use}")
 
 

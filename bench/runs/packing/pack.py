@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import read_bytes, whole_file
-from bench.core.run_folder import GO_ON, OTHER_PROTOCOLS, RECORD
+from bench.core.run_folder import OTHER_PROTOCOLS, RECORD, go_on
 from bench.runs.checks.check import Checked, Checker
 from bench.runs.checks.doubled import same_values
 from bench.runs.checks.provenance import state_findings
@@ -61,7 +61,7 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
             files = [folder / RECORD, *sorted((folder / OTHER_PROTOCOLS).glob("[!.]*.json"))]
             paths.update(dict.fromkeys(files, folder))
         else:
-            refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: {GO_ON}")
+            refused.append(f"{folder.name}: it has no {RECORD}, since it has not finished; fix: {go_on(folder)}")
     of_folder: dict[Path, list[Record]] = {}
     for checked in checker.check(paths) if paths else []:
         if reasons := list(_reasons(checked, allowed)):
@@ -154,7 +154,7 @@ def write_packed(found: Packed, out: Path) -> list[Path]:
         if not same:
             raise UserError(
                 f"{path} has another {what} ({made}), and records are immutable; "
-                f"fix: keep it, or rm {shlex.quote(str(path))} and say in the pull request why it is replaced"
+                f"fix: keep it, or rm {shell_path(path)} and say in the pull request why it is replaced"
             )
         kept.append(path)
     for name, content in found.files.items():

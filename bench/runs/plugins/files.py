@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.core.errors import UserError, hint
+from bench.core.escape import shell_path
 from bench.core.files import file_sha256, regular_file
 from bench.core.imports import PLUGIN_MODULE
 from bench.metrics.info import MetricInfo
@@ -71,7 +72,8 @@ def function_in(path: Path, name: str) -> tuple[Callable[..., Any], str]:
     if not callable(found):
         functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         raise UserError(
-            f"{path} has no function {name!r}; {hint(name, functions)}; fix: --sampler {path}:FUNCTION"
+            f"{path} has no function {name!r}; {hint(name, functions)}; "
+            f"fix: --sampler {shell_path(f'{path}:FUNCTION')}"
         )
     return found, sha256
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 from bench.core.files import folder_sha256, write_text
 from bench.core.run_folder import STUDENT, TRAINED
 from bench.metrics.result import Model
@@ -66,5 +66,5 @@ def _again(path: Path) -> str:
     """Return the fix by which a run writes its student again, for the end of a message."""
     return (
         "training continues from the run's newest checkpoint, or from the start without one, and overwrites the "
-        f"student; fix: rm {shlex.quote(str(path))}, then run again"
+        f"student; fix: rm {shell_path(path)}, then run again"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, counted
+from bench.core.escape import shell_path
 from bench.core.files import path_sha256, read_object, regular_file_or_folder
 from bench.core.run_folder import BEST, RECORD, run_of, student_of
 from bench.models.descriptions import DESCRIPTION
@@ -142,7 +142,7 @@ class StudentPoint(Point):
     @property
     def command(self) -> str:
         steps = "" if self.steps is None else f" --steps {self.steps}"
-        return f"--checkpoint {shlex.quote(str(self.checkpoint))}{steps}"
+        return f"--checkpoint {shell_path(self.checkpoint)}{steps}"
 
     @cached_property
     def _sha256(self) -> str:

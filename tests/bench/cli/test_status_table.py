@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli.status_table import next_command, status_table
+from bench.cli.status_table import next_steps, status_table
 from bench.core.errors import UserError
 from bench.jobs.spec import JobSpec
 from bench.runs.states import attempts
@@ -59,10 +59,10 @@ def test_a_thousand_runs_that_wait_for_one_reason_are_one_line_and_hide_no_failu
     ]
     shown = drawn([*waiting, RunState(Path("runs/t/b"), "failed", reason="Dependency", submitted=True)], width=200)
     assert "1000 runs: Dependency" in shown and shown.count(": Dependency") == 2
-    assert "t/b: Dependency" in shown and "next: bench logs t/b; then bench resume t/b" in shown
+    assert "t/b: Dependency" in shown and "next: bench logs t/b" in shown and "then: bench resume t/b" in shown
 
 
-def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> None:
+def test_every_state_that_needs_a_hand_has_the_next_steps(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "digits" / "dmd2-s1-0123456789"
     folder.mkdir(parents=True)
     plan = {
@@ -73,23 +73,23 @@ def test_every_state_that_needs_a_hand_has_the_next_command(tmp_path: Path) -> N
         "passed": {"lr": 0.1, "betas": [0, 0.9]},
     }
     (folder / "run.json").write_text(json.dumps(plan))
-    again = "bench run --method dmd2 --task digits --seed 1 --set lr=0.1 --set 'betas=[0, 0.9]'"
+    again = "bench run --method dmd2 --task digits --seed 1 --set lr=0.1 --set 'betas=[0, 0.9]' --no-baselines"
     name = "digits/dmd2-s1-0123456789"
     found = {
-        (state, sent): next_command(RunState(folder, state, submitted=sent), Path("runs"))  # type: ignore[arg-type]
+        (state, sent): next_steps(RunState(folder, state, submitted=sent), Path("runs"))  # type: ignore[arg-type]
         for state in ("done", "running", "queued", "waiting", "stopped", "cancelled", "failed", "died", "new")
         for sent in (False, True)
     }
     for state in ("done", "running", "queued", "waiting"):
-        assert found[state, False] == found[state, True] == ""
+        assert found[state, False] == found[state, True] == []
     for state in ("stopped", "cancelled", "new"):
-        assert found[state, False] == again and found[state, True] == f"bench resume {name}"
+        assert found[state, False] == [again] and found[state, True] == [f"bench resume {name}"]
     for state in ("failed", "died"):
-        assert found[state, True] == f"bench logs {name}; then bench resume {name}"
+        assert found[state, True] == [f"bench logs {name}", f"bench resume {name}"]
     diverged = RunState(folder, "failed", reason="DivergedError: loss is nan")
-    assert next_command(diverged, Path("runs")) == "run it with another recipe, since this one would diverge again"
-    elsewhere = next_command(RunState(folder, "stopped", submitted=True), Path("my runs"))
-    assert elsewhere == f"bench resume {name} --runs 'my runs'"
+    assert next_steps(diverged, Path("runs")) == ["run it with another recipe, since this one would diverge again"]
+    elsewhere = next_steps(RunState(folder, "stopped", submitted=True), Path("my runs"))
+    assert elsewhere == [f"bench resume {name} --runs 'my runs'"]
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_jobs_on_hold_after_a_killed_submission_are_seen_by_their_names(sent: An
     assert set(states) == {"a-s1-02"}
     assert states["a-s1-02"].state == "stopped"
     assert states["a-s1-02"].reason == "on hold (job 8_1): its submission was killed"
-    assert next_command(states["a-s1-02"], Path("runs")) == "bench run"
+    assert next_steps(states["a-s1-02"], Path("runs")) == ["bench run"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_is_on_hold_goes_on_by_itself_only_while_it_is_being_submitted(
     job = QueuedJob("8_1", f"bench-{sent.new.id}-train-tiny-0", "PENDING", "JobHeldUser", "")
     with submitting(runs) if busy else contextlib.nullcontext():
         found = sent(ALL, [job], let_go)["a-s1-02"]
-    assert (found.state, found.reason, next_command(found, runs)) == (
+    assert (found.state, found.reason, "; ".join(next_steps(found, runs))) == (
         state,
         reason,
         fix.replace("RUNS", str(runs)),

@@ -50,16 +50,26 @@ def test_published_weights_are_repeated_by_the_recorded_command() -> None:
 
 def test_a_plan_is_repeated_with_its_protocol_and_the_whole_path_of_its_plugin() -> None:
     plan = {"kind": "method", "name": "mine", "task": "digits", "seed": 1, "passed": VALUES}
-    assert command_of_plan(plan) == f"bench run --method mine --task digits --seed 1{SET}"
+    assert command_of_plan(plan) == f"bench run --method mine --task digits --seed 1{SET} --no-baselines"
     plan |= {"protocol": {"name": "digits-9k"}, "origin": "plug-in mine.py", "plugin_sha256": "ab", "passed": {}}
     plan |= {"job": {"plugins": {"/home/me/task.py": "12", "/home/me/my file.py": "ab"}, "cache": "/big/cache"}}
-    files = "--plugin /home/me/task.py --plugin '/home/me/my file.py' --cache /big/cache"
+    files, cache = "--plugin /home/me/task.py --plugin '/home/me/my file.py'", "--cache /big/cache"
+    where = "--task digits --protocol digits-9k"
+    assert command_of_plan(plan) == (f"bench run --method mine {where} --seed 1 {files} --no-baselines {cache}")
+    sampler = command_of_plan(plan | {"kind": "baseline", "name": "teacher-ode"})
+    assert sampler == f"bench eval {where} --sampler teacher-ode {files} {cache}"
+    assert command_of_plan({}) is None
+
+
+def test_a_plan_is_repeated_with_the_options_of_its_job() -> None:
+    job = {"data": "/my data", "download": True, "threads": 2, "keep": ["images"], "track": ["wandb"]}
+    plan = {"kind": "method", "name": "mine", "task": "digits", "seed": 1, "job": job | {"validations": 0}}
+    options = "--data '/my data' --download --threads 2 --keep images"
     assert command_of_plan(plan) == (
-        f"bench run --method mine --task digits --protocol digits-9k --seed 1 {files}"
+        f"bench run --method mine --task digits --seed 1 --no-baselines {options} --track wandb --validations 0"
     )
     sampler = command_of_plan(plan | {"kind": "baseline", "name": "teacher-ode"})
-    assert sampler == f"bench eval --task digits --protocol digits-9k --sampler teacher-ode {files}"
-    assert command_of_plan({}) is None
+    assert sampler == f"bench eval --task digits --sampler teacher-ode {options}"
 
 
 def test_what_no_job_did_is_repeated_by_its_command_line() -> None:

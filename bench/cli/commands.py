@@ -1,0 +1,57 @@
+"""The commands by their names, which are imported when they are called."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+
+from bench.core.imports import load_class
+
+COMMANDS = {
+    "list": "browse:list_",
+    "describe": "describe:describe",
+    "doctor": "doctor:doctor",
+    "prepare": "prepare:prepare",
+    "run": "run:run",
+    "reproduce": "reproduce:reproduce",
+    "tune": "tune:tune",
+    "eval": "evaluate:evaluate",
+    "sweep": "sweep:sweep",
+    "latency": "latency:latency",
+    "report": "report:report",
+    "site": "site:site",
+    "compare": "compare:compare",
+    "scores": "scores:scores",
+    "status": "cluster:status",
+    "logs": "cluster:logs",
+    "wait": "cluster:wait",
+    "cancel": "cluster:cancel",
+    "resume": "cluster:resume",
+    "refs": "refs:app",
+    "metrics": "metrics:app",
+    "weights": "weights:app",
+    "study": "study:app",
+    "records": "records:app",
+}
+"""Every command of ours, with its module in this package and its function or Typer app.
+
+Packages add commands by entry points in the group `bench.commands`.
+"""
+
+
+def add_commands(app: typer.Typer, called: str | None) -> None:
+    """Add the command that is called to an app; if it is none of ours, every command, those of packages too."""
+    for name in [called] if called in COMMANDS else COMMANDS:
+        _add(app, name, load_class(f"bench.cli.{COMMANDS[name]}"))
+    if called not in COMMANDS:
+        for point in entry_points(group="bench.commands"):
+            _add(app, point.name, point.load())
+
+
+def _add(app: typer.Typer, name: str, command: Any) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
