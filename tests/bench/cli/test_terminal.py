@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,17 @@ def test_what_is_printed_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[
 
 COMMANDS = [path for path in sorted(Path(bench.cli.__file__).parent.glob("*.py")) if path.stem != "terminal"]
 """The files whose `print` must be that of `bench.cli.terminal`, which defines it."""
+
+
+def test_json_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message of the same command names the folder of the runs, whose quote would end a string of JSON."""
+    monkeypatch.setattr(sys, "argv", ["bench", "status", "--runs", 'my "runs"', "--json"])
+    data = {"reason": "fix: bench status lists them"}
+    shown(json.dumps(data))
+    shown(data["reason"])
+    made, message = capsys.readouterr().out.splitlines()
+    assert json.loads(made) == data
+    assert message == """fix: bench status --runs 'my "runs"' lists them"""
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
